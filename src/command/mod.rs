@@ -1,0 +1,17 @@
+//! The command table and the command families.
+//!
+//! A command is a plain function from parsed arguments to a reply: it validates, calls `store`, writes the
+//! reply, and says what changed. It does no I/O, never waits, and does not know that other shards exist:
+//! `txn` runs it on the shard that owns its keys, or lends it the keys of other shards.
+
+mod context;
+mod error;
+pub mod table;
+
+pub use context::{Caller, Context};
+pub use error::CommandError;
+
+/// The arguments of a request; the command's name is the first.
+pub type Args<'a> = &'a [&'a [u8]];
+
+pub type CommandResult = Result<(), CommandError>;
