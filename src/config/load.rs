@@ -11,7 +11,7 @@ use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// Files include files to this depth; a cycle ends here.
@@ -166,6 +166,21 @@ pub fn load(
         loader.lines(option, 0, |_| Place::CommandLine)?;
     }
     loader.finish()
+}
+
+/// Joins without a trace of `./` and of leading `../`. What is in the middle may pass through links, and stays.
+fn absolute(dir: &Path, file: &Path) -> PathBuf {
+    let mut path = dir.to_owned();
+    let mut leading = true;
+    for component in file.components() {
+        leading &= component == Component::ParentDir;
+        if leading {
+            path.pop();
+        } else {
+            path.push(component);
+        }
+    }
+    path
 }
 
 fn read_bounded(reader: &mut dyn Read) -> std::io::Result<Vec<u8>> {
