@@ -8,6 +8,7 @@ pub mod client;
 pub mod command;
 pub mod config;
 pub mod observe;
+pub mod process;
 pub mod resp;
 pub mod runtime;
 pub mod server;

@@ -11,3 +11,4 @@ pub mod mesh;
 pub mod probe;
 pub mod ring;
 pub mod socket;
+pub mod sys;
