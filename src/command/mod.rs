@@ -6,6 +6,7 @@
 
 mod context;
 mod error;
+pub mod glob;
 pub mod table;
 
 pub use context::{Caller, Context};
