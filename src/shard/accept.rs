@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use super::io::RingJob;
 use super::message::{Adopted, Message};
 use super::Shard;
+use crate::observe::log::Level;
 use crate::client::{Connection, Flag};
 use crate::config::ProtectedAction;
 use crate::runtime::listen::{self, ListenError, Listener};
@@ -89,7 +90,7 @@ impl Shard {
             Err(error) => {
                 match listen::tcp(&old, port, backlog, mark) {
                     Ok(back) => self.listen(back),
-                    Err(lost) => crate::observe::log::warning(&format!("The old addresses are gone too: {lost}")),
+                    Err(lost) => crate::log!(Level::Warning, "{}", format!("The old addresses are gone too: {lost}")),
                 }
                 Err(error)
             }
@@ -114,7 +115,7 @@ impl Shard {
         match result {
             Ok(fd) => self.place(Adopted { fd, unix }),
             Err(libc::ECANCELED | libc::EINVAL | libc::ECONNABORTED) => {}
-            Err(errno) => crate::observe::log::warning(&format!(
+            Err(errno) => crate::log!(Level::Warning, "{}", format!(
                 "Accepting client connection: {}",
                 listen::os_text(&std::io::Error::from_raw_os_error(errno))
             )),

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::shared::Shutdown;
 use super::Shard;
+use crate::observe::log::Level;
 use crate::client::{Connection, Flag, Stall};
 use crate::config::OutputBufferLimit;
 use crate::runtime::clock;
@@ -112,7 +113,7 @@ impl Shard {
             let c = &mut *connection;
             let idle_ms = now_ms - c.last_active_ms;
             if timeout_ms > 0 && idle_ms > timeout_ms && c.stall == Stall::None && !c.flags.has(Flag::Monitor) {
-                crate::observe::log::verbose("Closing idle client");
+                crate::log!(Level::Verbose, "Closing idle client");
                 self.close(c);
             } else if idle_ms > IDLE_SHRINK_MS {
                 c.output.shrink();
@@ -154,7 +155,7 @@ impl Shard {
             c.over_soft_limit_since_ms = 0;
         }
         if (hard || soft) && !c.flags.has(Flag::Closing) {
-            crate::observe::log::warning(&format!(
+            crate::log!(Level::Warning, "{}", format!(
                 "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
                 self.describe_client(c)
             ));

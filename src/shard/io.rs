@@ -7,6 +7,7 @@
 use std::os::fd::RawFd;
 
 use super::Shard;
+use crate::observe::log::Level;
 use crate::client::{Connection, Flag, Stall};
 use crate::runtime::ring::{SocketRing, Token};
 use crate::runtime::socket;
@@ -84,7 +85,7 @@ impl Shard {
     fn after_input(&mut self, c: &mut Connection) {
         self.stats.input_buffer_max.set(self.stats.input_buffer_max.get().max(c.input.len() as u64));
         if c.input.len() > self.config.network.client_query_buffer_limit as usize && !c.flags.has(Flag::Closing) {
-            crate::observe::log::warning(&format!(
+            crate::log!(Level::Warning, "{}", format!(
                 "Closing client that reached max query buffer length: {} (qbuf initial bytes: {:?})",
                 self.describe_client(c),
                 String::from_utf8_lossy(&c.input[..c.input.len().min(64)])

@@ -11,13 +11,13 @@ pub mod clients;
 pub mod commands;
 mod execute;
 mod housekeeping;
-mod settings;
 mod inbox;
 mod io;
 pub mod message;
 mod outbox;
 mod request;
 pub mod shared;
+mod slow;
 mod transactions;
 
 use std::collections::{HashMap, VecDeque};
@@ -80,6 +80,7 @@ pub struct Shard {
 
     pub now_us: i64,
     cron_runs: u64,
+    slow_log: slow::SlowLog,
     housekeeping: housekeeping::Housekeeping,
 }
 
@@ -116,6 +117,7 @@ impl Shard {
             spare_reply: Reply::default(),
             now_us,
             cron_runs: 0,
+            slow_log: slow::SlowLog::default(),
             housekeeping: housekeeping::Housekeeping::default(),
         };
         shard.apply_config();

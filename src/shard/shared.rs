@@ -1,6 +1,7 @@
 //! What all shards of the process share. Nothing here is touched on the path of a request but counters that are
 //! read, and the version of the configuration.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -25,14 +26,20 @@ pub enum Shutdown {
     Asked = 1,
 }
 
+/// What CONFIG needs besides the values.
+#[derive(Debug, Default)]
+pub struct Settings {
+    pub file: Option<PathBuf>,
+}
+
 pub struct Shared {
     pub shards: usize,
     pub stats: Vec<Arc<ShardStats>>,
     /// The configuration in force; shards keep their own `Arc` and look again when the version changes.
     pub config: Mutex<Arc<Config>>,
     pub config_version: AtomicU64,
-    /// The configuration with its file and table, for CONFIG.
-    pub settings: Mutex<crate::config::ConfigState>,
+    /// Held while CONFIG changes something, so that changes come one after the other.
+    pub settings: Mutex<Settings>,
     /// Command names, as the configuration renames them; made once at boot and never freed.
     pub names: &'static crate::command::table::Names,
     pub transaction_number: AtomicU64,
