@@ -9,6 +9,7 @@ mod database;
 mod entry;
 mod events;
 mod evict;
+mod foreign;
 mod expire;
 mod memory;
 mod object;
