@@ -69,7 +69,12 @@ pub struct Table {
 
 impl Default for Table {
     fn default() -> Table {
-        Table { directory: [null_mut(); INLINE_SEGMENTS], len: 0, buckets: 0, outer_capacity: 0 }
+        Table {
+            directory: [null_mut(); INLINE_SEGMENTS],
+            len: 0,
+            buckets: 0,
+            outer_capacity: 0,
+        }
     }
 }
 
@@ -89,7 +94,10 @@ fn address(bucket: u32) -> Address {
     };
     // Each doubling of the segments' length leaves 8 more of them behind than `bucket >> shift` counts.
     let earlier = (shift - SEGMENT_SHIFT_MIN) * 8;
-    Address { segment: (earlier + (bucket >> shift)) as usize, offset: (bucket & ((1 << shift) - 1)) as usize }
+    Address {
+        segment: (earlier + (bucket >> shift)) as usize,
+        offset: (bucket & ((1 << shift) - 1)) as usize,
+    }
 }
 
 /// The smallest power of two not below `buckets`, less one.
@@ -156,11 +164,17 @@ impl Table {
         if self.len > LOAD_MAX * self.buckets as u64 {
             self.grow(owner);
         }
-        self.line(self.bucket_of(hash)).push(word, tag_of(hash), owner);
+        self.line(self.bucket_of(hash))
+            .push(word, tag_of(hash), owner);
     }
 
     /// Takes out the word of this hash that `is_it` accepts.
-    pub fn remove(&mut self, hash: u64, mut is_it: impl FnMut(u64) -> bool, owner: &mut impl Owner) -> Option<u64> {
+    pub fn remove(
+        &mut self,
+        hash: u64,
+        mut is_it: impl FnMut(u64) -> bool,
+        owner: &mut impl Owner,
+    ) -> Option<u64> {
         if self.buckets == 0 {
             return None;
         }
@@ -184,7 +198,12 @@ impl Table {
     /// Takes out every word of the last few buckets, about `words` of them, and frees the buckets; returns how many words.
     /// Once it returns 0 the table is empty and holds no memory. (Look-ups in between would miss: for tables nobody
     /// can reach any more.)
-    pub fn drain_some<O: Owner>(&mut self, words: usize, owner: &mut O, mut each: impl FnMut(u64, &mut O)) -> usize {
+    pub fn drain_some<O: Owner>(
+        &mut self,
+        words: usize,
+        owner: &mut O,
+        mut each: impl FnMut(u64, &mut O),
+    ) -> usize {
         let mut drained = 0;
         while drained < words && self.buckets > 0 {
             let line = self.line(self.buckets - 1);
@@ -217,7 +236,10 @@ impl Table {
         }
         let bucket = cursor & mask;
         self.visit_bucket(bucket as u32, &mut visit);
-        (cursor | !mask).reverse_bits().wrapping_add(1).reverse_bits()
+        (cursor | !mask)
+            .reverse_bits()
+            .wrapping_add(1)
+            .reverse_bits()
     }
 
     fn visit_bucket(&self, bucket: u32, visit: &mut impl FnMut(u64)) {
@@ -247,7 +269,9 @@ impl Table {
                 return self.nth_of_bucket(bucket, rng.below(words));
             }
         }
-        self.iter_from(rng.below(self.buckets as u64) as u32).next().or_else(|| self.iter().next())
+        self.iter_from(rng.below(self.buckets as u64) as u32)
+            .next()
+            .or_else(|| self.iter().next())
     }
 
     fn nth_of_bucket(&self, bucket: u32, nth: u64) -> Option<u64> {
@@ -268,13 +292,29 @@ impl Table {
 
     /// Begins at a random bucket and goes round once.
     pub(super) fn iter_round(&self, rng: &mut Rng) -> impl Iterator<Item = u64> + '_ {
-        let start = if self.buckets == 0 { 0 } else { rng.below(self.buckets as u64) as u32 };
-        let first = Iter { end: self.buckets, ..self.iter_from(start) };
-        first.chain(Iter { end: start, ..self.iter_from(0) })
+        let start = if self.buckets == 0 {
+            0
+        } else {
+            rng.below(self.buckets as u64) as u32
+        };
+        let first = Iter {
+            end: self.buckets,
+            ..self.iter_from(start)
+        };
+        first.chain(Iter {
+            end: start,
+            ..self.iter_from(0)
+        })
     }
 
     fn iter_from(&self, bucket: u32) -> Iter<'_> {
-        Iter { table: self, bucket, end: self.buckets, node: None, words: Bits::NONE }
+        Iter {
+            table: self,
+            bucket,
+            end: self.buckets,
+            node: None,
+            words: Bits::NONE,
+        }
     }
 
     #[inline]
@@ -321,7 +361,11 @@ impl Table {
     fn resize_outer(&mut self, capacity: usize, used: usize, owner: &mut impl Owner) {
         let old = self.directory;
         let old_capacity = self.outer_capacity as usize;
-        let from = if old_capacity == 0 { old.as_ptr() } else { old[0].cast::<*mut u64>().cast_const() };
+        let from = if old_capacity == 0 {
+            old.as_ptr()
+        } else {
+            old[0].cast::<*mut u64>().cast_const()
+        };
         let mut inline = [null_mut(); INLINE_SEGMENTS];
         // SAFETY: `from` and `to` are both at least `used` long, and differ: `inline` and fresh memory are new.
         unsafe {
@@ -351,7 +395,11 @@ impl Table {
         }
         self.buckets += 1;
         // SAFETY: the segment reaches beyond `offset` now; the line there is not in use yet.
-        unsafe { self.segment(segment).add(offset * LINE_U64S).write_bytes(0, LINE_U64S) };
+        unsafe {
+            self.segment(segment)
+                .add(offset * LINE_U64S)
+                .write_bytes(0, LINE_U64S)
+        };
     }
 
     /// Frees the last line, which is empty.
@@ -378,7 +426,14 @@ impl Table {
         }
     }
 
-    fn resize_segment(&mut self, segment: usize, old: usize, new: usize, used: usize, owner: &mut impl Owner) {
+    fn resize_segment(
+        &mut self,
+        segment: usize,
+        old: usize,
+        new: usize,
+        used: usize,
+        owner: &mut impl Owner,
+    ) {
         let from = self.segment(segment);
         let to = allocate(new * LINE_BYTES, owner);
         // SAFETY: both are at least `used` lines long, and `to` is fresh. `from` was allocated with `old` lines.
@@ -391,7 +446,10 @@ impl Table {
 
     /// One bucket more: the next in turn is split between itself and a new last one.
     fn grow(&mut self, owner: &mut impl Owner) {
-        assert!(self.buckets < u32::MAX, "a table is bounded at 2^32 - 1 buckets");
+        assert!(
+            self.buckets < u32::MAX,
+            "a table is bounded at 2^32 - 1 buckets"
+        );
         let new = self.buckets;
         self.push_line(owner);
         if new == 0 {
@@ -408,7 +466,11 @@ impl Table {
             node = current.next();
         }
         from.drain(owner, |word, tag, owner| {
-            let target = if owner.hash(word) & bit != 0 { to } else { from };
+            let target = if owner.hash(word) & bit != 0 {
+                to
+            } else {
+                from
+            };
             target.push(word, tag, owner);
         });
     }
@@ -417,13 +479,14 @@ impl Table {
     /// hashes, as the tag stays the same.
     fn maybe_shrink(&mut self, owner: &mut impl Owner) {
         // The margin keeps small tables from shrinking right after they grew.
-        if self.len + LOAD_MIN - 1 >= LOAD_MIN * self.buckets as u64 {
+        if self.len + LOAD_MIN > LOAD_MIN * self.buckets as u64 {
             return;
         }
         let last = self.buckets - 1;
         if last > 0 {
             let into = self.line(last & !(1 << last.ilog2()));
-            self.line(last).drain(owner, |word, tag, owner| into.push(word, tag, owner));
+            self.line(last)
+                .drain(owner, |word, tag, owner| into.push(word, tag, owner));
         } else if self.len > 0 {
             return;
         }
