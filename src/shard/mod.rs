@@ -12,6 +12,7 @@ pub mod commands;
 mod execute;
 mod housekeeping;
 mod inbox;
+mod loans;
 mod io;
 pub mod message;
 mod outbox;
@@ -69,6 +70,7 @@ pub struct Shard {
     /// While a connection's command runs inside a transaction: which one, and its index there.
     inside: Option<(crate::txn::message::TransactionId, usize)>,
     asks: Asks,
+    workbench: loans::Workbench,
 
     /// Connections with output to send / input to run.
     to_flush: Vec<Token>,
@@ -111,6 +113,7 @@ impl Shard {
             transactions: transactions::Transactions::default(),
             inside: None,
             asks: Asks::default(),
+            workbench: loans::Workbench::default(),
             to_flush: Vec::new(),
             runnable: Vec::new(),
             ring_jobs: Vec::new(),

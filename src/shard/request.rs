@@ -224,10 +224,9 @@ impl Shard {
                     return Taken::Yes;
                 }
             }
-            let db = c.db;
             return self.at(c, spec, args, owner, || {
                 let mut scopes = Scopes::default();
-                scopes.add_key(owner, db, key, access);
+                scopes.add_key(owner, key, access);
                 scopes
             });
         }
@@ -239,10 +238,10 @@ impl Shard {
                 Taken::Yes
             }
             Plan::At(owner) => {
-                let (db, topology) = (c.db, self.topology);
+                let topology = self.topology;
                 self.at(c, spec, args, owner, || {
                     let mut scopes = Scopes::default();
-                    plan::scopes(args, &keys, db, topology, &mut scopes);
+                    plan::scopes(args, &keys, topology, &mut scopes);
                     scopes
                 })
             }

@@ -61,7 +61,7 @@ impl Shard {
             }
             let mut keys = KeyPositions::new();
             command.spec.key_positions(&slices, &mut keys);
-            plan::scopes(&slices, &keys, command.db, self.topology, &mut scopes);
+            plan::scopes(&slices, &keys, self.topology, &mut scopes);
         }
         scopes
     }
@@ -74,8 +74,8 @@ impl Shard {
             keys: watching.keys.clone(),
         });
         if let Some(watch) = &watch {
-            for (db, key) in &watch.keys {
-                scopes.add_key(self.topology.owner(key), *db, key, KeyAccess::Read);
+            for (_, key) in &watch.keys {
+                scopes.add_key(self.topology.owner(key), key, KeyAccess::Read);
             }
         }
         let origin = self.reserve(c);
@@ -280,12 +280,12 @@ impl Shard {
         home: usize,
         foreign: Vec<(usize, crate::command::table::KeyPosition)>,
     ) {
-        let db = t.commands[command].db;
         let mut by_shard: Vec<(usize, Vec<(usize, Vec<u8>)>)> = Vec::new();
         {
-            let slices = t.commands[command].args.slices();
+            let OwnedCommand { spec, db, args } = &t.commands[command];
+            let slices = args.slices();
             for (shard, key) in foreign {
-                let wanted = (db, slices[key.index].to_vec());
+                let wanted = (plan::database_of(spec, &slices, key.index, *db, self.store.databases()), slices[key.index].to_vec());
                 match by_shard.iter_mut().find(|(s, _)| *s == shard) {
                     Some((_, list)) if list.contains(&wanted) => {}
                     Some((_, list)) => list.push(wanted),
@@ -319,7 +319,7 @@ impl Shard {
             }
             WorkResult::Changed(command, reply, changed) => {
                 t.replies[command] = reply;
-                self.take_back(id, t, changed);
+                self.give_back(id, t, changed);
             }
             WorkResult::TakenBack => {}
         }
@@ -340,7 +340,7 @@ impl Shard {
     }
 
     /// Gives what a command changed of its loans back to their owners.
-    fn take_back(&mut self, id: TransactionId, t: &mut Transaction, changed: Vec<Loan>) {
+    fn give_back(&mut self, id: TransactionId, t: &mut Transaction, changed: Vec<Loan>) {
         let mut by_shard: Vec<(usize, Vec<Loan>)> = Vec::new();
         for loan in changed {
             let shard = self.topology.owner(&loan.key);
@@ -506,24 +506,13 @@ impl Shard {
                     .collect(),
             ),
             Work::RunWithLoans(index, command, loans) => {
-                for loan in loans {
-                    self.store.borrow_foreign(loan.db, &loan.key, loan.value);
-                }
                 let mut reply = Reply::new(protocol);
-                self.run_command(command.spec, command.db, &command.args.slices(), &caller, &mut reply);
-                let changed = self.store.return_foreign();
-                let loans = changed.into_iter().map(|(db, key, value)| Loan { db, key, value }).collect();
-                WorkResult::Changed(index, flat(&mut reply), loans)
+                let changed = self.run_with_loans(&command, loans, &caller, &mut reply);
+                WorkResult::Changed(index, flat(&mut reply), changed)
             }
             Work::TakeBack(loans) => {
-                for Loan { db, key, value } in loans {
-                    match value {
-                        Some(value) => self.store.put(db, &key, value.reallocated()),
-                        None => {
-                            self.store.remove(db, &key);
-                        }
-                    }
-                    self.store.touched(db, &key);
+                for loan in loans {
+                    self.take_back(loan);
                 }
                 WorkResult::TakenBack
             }
@@ -624,8 +613,8 @@ impl Shard {
 
     fn exec_scope(&self, body: &ExecBody) -> Option<Scope> {
         let mut scopes = self.scopes_of(&body.commands);
-        for (db, key) in body.watch.iter().flat_map(|watch| &watch.keys) {
-            scopes.add_key(self.topology.owner(key), *db, key, KeyAccess::Read);
+        for (_, key) in body.watch.iter().flat_map(|watch| &watch.keys) {
+            scopes.add_key(self.topology.owner(key), key, KeyAccess::Read);
         }
         scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
     }

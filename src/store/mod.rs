@@ -9,7 +9,6 @@ mod database;
 mod entry;
 mod events;
 mod evict;
-mod foreign;
 mod expire;
 mod keyspace;
 mod lazyfree;

@@ -15,19 +15,18 @@ use crate::command::table::KeyAccess;
 /// Position in the order of all transactions of the process; never reused.
 pub type Number = u64;
 
-/// A key of a database, hashed.
+/// A key, hashed. Keys of one name in several databases share it, as MOVE and COPY concern two of them.
 pub type Fingerprint = u64;
 
 /// The queue that stands for the whole keyspace of a shard.
 const WHOLE: Fingerprint = 0;
 
 /// Never `WHOLE`; the same on every shard and in every thread.
-pub fn fingerprint(db: usize, key: &[u8]) -> Fingerprint {
+pub fn fingerprint(key: &[u8]) -> Fingerprint {
     use std::hash::{BuildHasher, Hasher};
     static SEED: std::sync::LazyLock<RandomState> = std::sync::LazyLock::new(RandomState::default);
     let mut hasher = SEED.build_hasher();
     hasher.write(key);
-    hasher.write_usize(db);
     hasher.finish().max(1)
 }
 

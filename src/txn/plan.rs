@@ -142,11 +142,25 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
     }
 }
 
+/// The database that the key at `index` is in: the client's, but for the destination of COPY ... DB.
+/// One that does not exist is the command's to refuse.
+pub fn database_of(spec: &CommandSpec, args: Args, index: usize, db: usize, databases: usize) -> usize {
+    if spec.name != "copy" || index != 2 {
+        return db;
+    }
+    let option = args.windows(2).skip(3).rev().find(|pair| pair[0].eq_ignore_ascii_case(b"db"));
+    option
+        .and_then(|pair| crate::store::parse_integer(pair[1]))
+        .and_then(|number| usize::try_from(number).ok())
+        .filter(|number| *number < databases)
+        .unwrap_or(db)
+}
+
 /// The intents that a command needs on each shard.
-pub fn scopes(args: Args, keys: &KeyPositions, db: usize, topology: Topology, scopes: &mut Scopes) {
+pub fn scopes(args: Args, keys: &KeyPositions, topology: Topology, scopes: &mut Scopes) {
     for key in keys {
         let name = args[key.index];
-        scopes.add_key(topology.owner(name), db, name, key.access);
+        scopes.add_key(topology.owner(name), name, key.access);
     }
 }
 
@@ -157,8 +171,8 @@ pub struct Scopes {
 }
 
 impl Scopes {
-    pub fn add_key(&mut self, shard: usize, db: usize, key: &[u8], access: KeyAccess) {
-        let intent = Intent { key: fingerprint(db, key), access };
+    pub fn add_key(&mut self, shard: usize, key: &[u8], access: KeyAccess) {
+        let intent = Intent { key: fingerprint(key), access };
         match self.by_shard.iter_mut().find(|(s, _)| *s == shard) {
             Some((_, Scope::Keys(intents))) => intents.push(intent),
             // A whole-keyspace read does not cover a write to one key.
