@@ -41,12 +41,21 @@ impl Default for OutputBufferLimits {
 }
 
 impl OutputBufferLimits {
-    fn class_mut(&mut self, name: &[u8]) -> Option<&mut OutputBufferLimit> {
+    /// The name of a class as it is written now.
+    fn class(name: &[u8]) -> Option<&'static str> {
         match name.to_ascii_lowercase().as_slice() {
-            b"normal" => Some(&mut self.normal),
-            b"slave" | b"replica" => Some(&mut self.replica),
-            b"pubsub" => Some(&mut self.pubsub),
+            b"normal" => Some("normal"),
+            b"slave" | b"replica" => Some("replica"),
+            b"pubsub" => Some("pubsub"),
             _ => None,
+        }
+    }
+
+    fn class_mut(&mut self, name: &[u8]) -> Option<&mut OutputBufferLimit> {
+        match Self::class(name)? {
+            "normal" => Some(&mut self.normal),
+            "replica" => Some(&mut self.replica),
+            _ => Some(&mut self.pubsub),
         }
     }
 }
@@ -113,6 +122,12 @@ impl Field for OutputBufferLimits {
             line("replica", &self.replica),
             line("pubsub", &self.pubsub),
         ]
+    }
+
+    fn subject(&self, args: &[Vec<u8>]) -> &'static str {
+        args.first()
+            .and_then(|class| Self::class(class))
+            .unwrap_or_default()
     }
 }
 

@@ -77,6 +77,12 @@ pub trait Field {
         vec![self.text(rule)]
     }
 
+    /// What a line with these arguments is about, for a directive with several lines that each stand for something else;
+    /// CONFIG REWRITE puts each in the place of the old one about the same.
+    fn subject(&self, _args: &[Vec<u8>]) -> &'static str {
+        ""
+    }
+
     /// CONFIG REWRITE writes it even when it is at its default.
     fn always_written(&self) -> bool {
         false
@@ -115,6 +121,10 @@ impl Directive {
 
     pub(super) fn lines(&self, config: &Config) -> Vec<Vec<u8>> {
         (self.get)(config).lines(&self.rule)
+    }
+
+    pub(super) fn subject(&self, config: &Config, args: &[Vec<u8>]) -> &'static str {
+        (self.get)(config).subject(args)
     }
 
     pub(super) fn always_written(&self, config: &Config) -> bool {

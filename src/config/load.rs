@@ -145,13 +145,8 @@ pub fn load(
         sentinel,
     };
     if let Some(file) = &sources.file {
-        let path = loader
-            .loaded
-            .config
-            .general
-            .dir
-            .0
-            .join(OsStr::from_bytes(file));
+        let dir = &loader.loaded.config.general.dir.0;
+        let path = absolute(dir, Path::new(OsStr::from_bytes(file)));
         loader
             .file(&path, 0)
             .map_err(|failure| failure.or_without_line())?;

@@ -240,12 +240,10 @@ text_fields! { Vec<u8> String PathBuf }
 
 /// One of several words. The first word of a choice is the one that is shown.
 pub(super) fn choose<T: Copy>(args: &[Vec<u8>], words: &[(&str, T)]) -> Result<T, Reason> {
-    let found = match args {
-        [arg] => words
-            .iter()
-            .find(|(word, _)| arg.eq_ignore_ascii_case(word.as_bytes())),
-        _ => None,
-    };
+    let arg = one(args)?;
+    let found = words
+        .iter()
+        .find(|(word, _)| arg.eq_ignore_ascii_case(word.as_bytes()));
     found
         .map(|(_, value)| *value)
         .ok_or_else(|| not_among(words.iter().map(|(word, _)| *word)))
