@@ -6,8 +6,17 @@
 
 mod context;
 mod error;
+pub mod expire;
 pub mod glob;
+pub mod keys;
+pub mod long_double;
+pub mod object;
+pub mod parse;
+pub mod scan;
+pub mod string;
 pub mod table;
+#[cfg(test)]
+mod testing;
 
 pub use context::{Caller, Context};
 pub use error::CommandError;

@@ -1,7 +1,13 @@
 //! The wire protocol: requests in (RESP arrays and inline commands), replies out (RESP2 and RESP3).
 
+mod double;
+mod double_powers;
+mod inline;
 mod reply;
 mod request;
 
-pub use reply::{Protocol, Reply};
-pub use request::{ArgRange, Limits, Progress, ProtocolError, RequestParser};
+pub use double::{format_double, DoubleText};
+pub use reply::{DeferredLen, Protocol, Reply, SHARED_BYTES_MIN};
+pub use request::{
+    ArgRange, Limits, Progress, ProtocolError, RequestParser, ARGS_MAX, LINE_LEN_MAX,
+};

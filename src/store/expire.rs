@@ -1,0 +1,5 @@
+//! Expiry.
+
+/// Where the active expiry cycle is.
+#[derive(Debug, Default)]
+pub struct ExpireCycle {}

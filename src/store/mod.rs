@@ -3,18 +3,28 @@
 //! Nothing here does I/O, reads a clock, or knows that other shards exist. Time is given once per turn of
 //! the shard's loop (`set_time`), so that every command of a turn sees the same instant.
 
+mod census;
+mod clock;
 mod database;
 mod entry;
 mod events;
 mod evict;
 mod expire;
+mod memory;
+mod object;
+mod random;
+mod settings;
 mod slot;
 mod table;
 mod value;
 mod watch;
 
 pub use events::{EventClass, Events, KeyspaceEvent};
+pub use evict::Evicted;
 pub use expire::ExpireCycle;
-pub use slot::{slot_of, SlotRange, SLOTS};
-pub use value::{Encoding, Kind, Ttl, Value, ValueType};
+pub use database::{Description, Store};
+pub use object::Object;
+pub use settings::{MaxmemoryPolicy, Settings, StoreStats};
+pub use slot::{shard_of_slot, slot_of, SlotRange, SLOTS};
+pub use value::{parse_integer, Detached, Encoding, Kind, StringBuf, Ttl, Value, ValueType, WrongType};
 pub use watch::{WatchFlag, Watches};
