@@ -110,12 +110,7 @@ impl Directive {
         (self.get)(config).text(&self.rule)
     }
 
-    pub(super) fn assign(
-        &self,
-        config: &mut Config,
-        args: &[Vec<u8>],
-        source: Source,
-    ) -> Result<(), Reason> {
+    pub(super) fn assign(&self, config: &mut Config, args: &[Vec<u8>], source: Source) -> Result<(), Reason> {
         (self.get_mut)(config).assign(args, &self.rule, source)
     }
 
@@ -133,27 +128,15 @@ impl Directive {
 }
 
 pub(super) const fn int(lower: i128, upper: i128) -> Rule {
-    Rule::Range {
-        lower,
-        upper,
-        unit: Unit::Plain,
-    }
+    Rule::Range { lower, upper, unit: Unit::Plain }
 }
 
 pub(super) const fn memory(lower: i128, upper: i128) -> Rule {
-    Rule::Range {
-        lower,
-        upper,
-        unit: Unit::Memory,
-    }
+    Rule::Range { lower, upper, unit: Unit::Memory }
 }
 
 pub(super) const fn octal(lower: i128, upper: i128) -> Rule {
-    Rule::Range {
-        lower,
-        upper,
-        unit: Unit::Octal,
-    }
+    Rule::Range { lower, upper, unit: Unit::Octal }
 }
 
 pub(super) const INT_MIN: i128 = i32::MIN as i128;

@@ -34,8 +34,7 @@ mod words;
 mod tests;
 
 pub use access::{
-    change, directives, find, get, is_sensitive, without_effect, ApplyError, Change, SetError,
-    Setter,
+    change, directives, find, get, is_sensitive, without_effect, ApplyError, Change, SetError, Setter,
 };
 pub use clients::{ClientMemoryLimit, OutputBufferLimit, OutputBufferLimits};
 pub use cluster::{Cluster, EndpointType};
@@ -44,8 +43,7 @@ pub use encodings::Encodings;
 pub use engine::{Engine, SnapshotMethod};
 pub use general::{General, OomScoreAdj, Supervised};
 pub use lists::{
-    percentile_text, BindAddresses, OomScoreAdjValues, Percentiles, ReplicaOf, SavePoint,
-    SavePoints,
+    percentile_text, BindAddresses, OomScoreAdjValues, Percentiles, ReplicaOf, SavePoint, SavePoints,
 };
 pub use load::{load, ConfigError, Loaded, Origin, RenameCommand, SentinelLine, UserLine};
 pub use memory::{MaxmemoryPolicy, Memory};

@@ -91,10 +91,7 @@ pub fn set_up(config: &Observing, dir: &Path) {
         facility: facility_code(config.syslog_facility),
     });
     // A second call would have nothing new to say: these directives are immutable.
-    let _ = OUTPUT.set(Output {
-        file: file.map(|file| dir.join(file)),
-        syslog,
-    });
+    let _ = OUTPUT.set(Output { file: file.map(|file| dir.join(file)), syslog });
     SERVER_PID.store(std::process::id(), Relaxed);
     set_level(config.loglevel);
     refresh_offset(unix_time().0);
@@ -147,20 +144,11 @@ pub fn write(level: Level, message: fmt::Arguments) {
     if !is_child {
         refresh_offset(seconds);
     }
-    let role = if is_child {
-        'C'
-    } else {
-        char::from(ROLE.load(Relaxed))
-    };
+    let role = if is_child { 'C' } else { char::from(ROLE.load(Relaxed)) };
     let local = seconds + OFFSET_SECONDS.load(Relaxed);
     let mut line = Line::new();
     // Writing to a line cannot fail: it is cut when it is full.
-    let _ = write!(
-        line,
-        "{pid}:{role} {}.{milliseconds:03} {} {message}",
-        Calendar(local),
-        level.mark()
-    );
+    let _ = write!(line, "{pid}:{role} {}.{milliseconds:03} {} {message}", Calendar(local), level.mark());
     line.end();
     emit(line.bytes());
     if let Some(syslog) = OUTPUT.get().and_then(|output| output.syslog.as_ref()) {
@@ -195,12 +183,7 @@ fn send_to_syslog(syslog: &Syslog, level: Level, pid: u32, local: i64, message: 
     let mut line = Line::new();
     let priority = syslog.facility << 3 | level.severity();
     // As in `write`.
-    let _ = write!(
-        line,
-        "<{priority}>{} {}[{pid}]: {message}",
-        SyslogCalendar(local),
-        syslog.ident
-    );
+    let _ = write!(line, "<{priority}>{} {}[{pid}]: {message}", SyslogCalendar(local), syslog.ident);
     let _ = socket.send_to(line.bytes(), SYSLOG_SOCKET);
 }
 
@@ -222,9 +205,7 @@ fn facility_code(facility: SyslogFacility) -> u8 {
 /// Seconds and milliseconds.
 fn unix_time() -> (i64, u32) {
     // A clock before 1970 shows as 1970.
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_secs() as i64, since.subsec_millis())
 }
 
@@ -243,10 +224,7 @@ struct Line {
 
 impl Line {
     fn new() -> Self {
-        Self {
-            buffer: [0; LINE_BYTES_MAX],
-            size: 0,
-        }
+        Self { buffer: [0; LINE_BYTES_MAX], size: 0 }
     }
 
     /// Ends the line, in the place of its last byte when it is full.
@@ -270,9 +248,8 @@ impl fmt::Write for Line {
     }
 }
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Local seconds as the log shows them.
 struct Calendar(i64);
@@ -299,13 +276,7 @@ struct Clock(i64);
 impl fmt::Display for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let second = self.0.rem_euclid(SECONDS_PER_DAY);
-        write!(
-            f,
-            "{:02}:{:02}:{:02}",
-            second / 3600,
-            second / 60 % 60,
-            second % 60
-        )
+        write!(f, "{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
     }
 }
 
@@ -317,10 +288,7 @@ fn date(seconds: i64) -> (i64, usize, i64) {
     const DAYS_PER_400_YEARS: i64 = 146_097;
     const DAYS_FROM_MARCH_OF_YEAR_0: i64 = 719_468;
     let days = seconds.div_euclid(SECONDS_PER_DAY) + DAYS_FROM_MARCH_OF_YEAR_0;
-    let (span, day_of_span) = (
-        days.div_euclid(DAYS_PER_400_YEARS),
-        days.rem_euclid(DAYS_PER_400_YEARS),
-    );
+    let (span, day_of_span) = (days.div_euclid(DAYS_PER_400_YEARS), days.rem_euclid(DAYS_PER_400_YEARS));
     let leap_days = day_of_span / 1460 - day_of_span / 36_524 + day_of_span / 146_096;
     let year_of_span = (day_of_span - leap_days) / 365;
     let day_of_year = day_of_span - (365 * year_of_span + year_of_span / 4 - year_of_span / 100);
@@ -383,10 +351,7 @@ mod tests {
     fn lines_reach_the_file_in_redis_format_and_follow_it_when_it_moves() {
         let dir = std::env::temp_dir().join(format!("gyre-log-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        let config = Observing {
-            logfile: "server.log".into(),
-            ..Observing::default()
-        };
+        let config = Observing { logfile: "server.log".into(), ..Observing::default() };
         set_up(&config, &dir);
         let file = dir.join("server.log");
         let mut formatted = false;
@@ -409,28 +374,14 @@ mod tests {
         std::fs::remove_dir_all(&dir).unwrap();
         assert!(!formatted, "a message that is not logged is not formatted");
         let words: Vec<&str> = before.trim_end().split(' ').collect();
-        let [who, day, month, year, time, mark, message @ ..] = words.as_slice() else {
-            panic!("{before}")
-        };
+        let [who, day, month, year, time, mark, message @ ..] = words.as_slice() else { panic!("{before}") };
         assert_eq!(*who, format!("{}:M", std::process::id()));
-        assert!(
-            day.len() == 2 && MONTHS.contains(month) && year.len() == 4,
-            "{before}"
-        );
-        assert!(
-            time.len() == "HH:MM:SS.mmm".len() && time.as_bytes()[8] == b'.',
-            "{before}"
-        );
-        assert_eq!(
-            (*mark, message.join(" ").as_str()),
-            ("*", "Ready to accept connections tcp")
-        );
+        assert!(day.len() == 2 && MONTHS.contains(month) && year.len() == 4, "{before}");
+        assert!(time.len() == "HH:MM:SS.mmm".len() && time.as_bytes()[8] == b'.', "{before}");
+        assert_eq!((*mark, message.join(" ").as_str()), ("*", "Ready to accept connections tcp"));
         let after: Vec<&str> = after.lines().collect();
         assert_eq!(after.len(), 2, "{after:?}");
-        assert!(
-            after[0].contains(":S ") && after[0].ends_with(" # moved"),
-            "{after:?}"
-        );
+        assert!(after[0].contains(":S ") && after[0].ends_with(" # moved"), "{after:?}");
         assert!(after[1].ends_with(" . fine"), "{after:?}");
     }
 }

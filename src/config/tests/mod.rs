@@ -17,11 +17,7 @@ struct Scratch(PathBuf);
 impl Scratch {
     fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "gyre-config-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("gyre-config-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let dir = std::env::temp_dir().join(name);
         fs::create_dir_all(&dir).unwrap();
         Self(dir.canonicalize().unwrap())
@@ -47,9 +43,7 @@ impl Drop for Scratch {
 
 fn load_args(args: &[&str], stdin: &str) -> Result<Loaded, ConfigError> {
     let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
-    let Invocation::Serve(sources) = argv::parse(&args) else {
-        panic!("{args:?}")
-    };
+    let Invocation::Serve(sources) = argv::parse(&args) else { panic!("{args:?}") };
     load(&sources, &mut stdin.as_bytes(), false)
 }
 
@@ -59,9 +53,7 @@ fn load_text(text: &str) -> Result<Loaded, ConfigError> {
 }
 
 fn config_of(text: &str) -> Config {
-    load_text(text)
-        .unwrap_or_else(|error| panic!("{error}"))
-        .config
+    load_text(text).unwrap_or_else(|error| panic!("{error}")).config
 }
 
 fn load_file(path: &Path) -> Result<Loaded, ConfigError> {

@@ -7,37 +7,18 @@ use super::*;
 fn after(old: &str, pairs: &[&str]) -> String {
     let scratch = Scratch::new();
     let path = scratch.write("gyre.conf", old);
-    let mut config = load_file(&path)
-        .unwrap_or_else(|error| panic!("{error}"))
-        .config;
+    let mut config = load_file(&path).unwrap_or_else(|error| panic!("{error}")).config;
     if !pairs.is_empty() {
         let args: Vec<&[u8]> = pairs.iter().map(|word| word.as_bytes()).collect();
-        config = change(&config, &args, Setter::default(), |_, _, _| Ok(()))
-            .unwrap()
-            .config;
+        config = change(&config, &args, Setter::default(), |_, _, _| Ok(())).unwrap().config;
     }
     rewrite(Some(&path), &config, Rewrite::default()).unwrap();
     let new = scratch.read("gyre.conf");
-    assert_eq!(
-        load_file(&path).unwrap().config,
-        config,
-        "the new file means what the server had"
-    );
-    assert_eq!(
-        fs::read_dir(&scratch.0).unwrap().count(),
-        1,
-        "nothing is left beside it"
-    );
+    assert_eq!(load_file(&path).unwrap().config, config, "the new file means what the server had");
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 1, "nothing is left beside it");
     rewrite(Some(&path), &config, Rewrite::default()).unwrap();
-    assert_eq!(
-        scratch.read("gyre.conf"),
-        new,
-        "a second rewrite changes nothing"
-    );
-    new.lines()
-        .filter(|line| !line.starts_with("dir "))
-        .map(|line| format!("{line}\n"))
-        .collect()
+    assert_eq!(scratch.read("gyre.conf"), new, "a second rewrite changes nothing");
+    new.lines().filter(|line| !line.starts_with("dir ")).map(|line| format!("{line}\n")).collect()
 }
 
 const ALWAYS: &str =
@@ -59,20 +40,14 @@ fn comments_order_and_includes_stay_and_changed_lines_change() {
 
 #[test]
 fn a_line_is_rewritten_even_when_its_value_is_the_default_again() {
-    assert_eq!(
-        after("port 7000\n", &["port", "6379"]),
-        format!("port 6379\n{MARK}{ALWAYS}")
-    );
+    assert_eq!(after("port 7000\n", &["port", "6379"]), format!("port 6379\n{MARK}{ALWAYS}"));
 }
 
 #[test]
 fn lines_too_many_are_blanked_and_empty_lines_close_up() {
     let old = "save 1 1\nsave 2 2\n\nsave 3 3\nhz 20\nhz 30\nlatency-tracking-info-percentiles 1\n";
     let new = after(old, &["save", "9 9"]);
-    assert_eq!(
-        new,
-        format!("save 9 9\n\nhz 30\n\nlatency-tracking-info-percentiles 1\n{MARK}")
-    );
+    assert_eq!(new, format!("save 9 9\n\nhz 30\n\nlatency-tracking-info-percentiles 1\n{MARK}"));
     assert!(after(old, &["save", ""]).starts_with("save \"\"\n"));
 }
 
@@ -80,10 +55,7 @@ fn lines_too_many_are_blanked_and_empty_lines_close_up() {
 fn aliases_become_the_name_of_now() {
     let old = "hash-max-ziplist-entries 20\nhash-max-listpack-entries 21\n";
     let new = after(old, &["hash-max-ziplist-entries", "100"]);
-    assert!(
-        new.starts_with("hash-max-listpack-entries 100\n\n"),
-        "{new}"
-    );
+    assert!(new.starts_with("hash-max-listpack-entries 100\n\n"), "{new}");
 }
 
 #[test]
@@ -94,11 +66,7 @@ fn directives_outside_the_table_stay() {
 
 #[test]
 fn what_is_not_understood_becomes_a_comment() {
-    let new = rewritten(
-        b"port 1\nnonsense 5\nhz \"1\n",
-        &Config::default(),
-        Rewrite::default(),
-    );
+    let new = rewritten(b"port 1\nnonsense 5\nhz \"1\n", &Config::default(), Rewrite::default());
     assert!(
         new.starts_with(b"port 6379\n# ??? nonsense 5\n# ??? hz \"1\n"),
         "{}",
@@ -150,17 +118,8 @@ fn what_is_not_set_loses_its_line() {
 fn a_rewrite_of_everything_can_be_loaded() {
     let scratch = Scratch::new();
     let path = scratch.write("gyre.conf", "");
-    let config =
-        config_of("port 7000\nreplicaof localhost 6379\nbind \"\"\nsave \"\"\nunixsocketperm 700");
-    rewrite(
-        Some(&path),
-        &config,
-        Rewrite {
-            everything: true,
-            users: None,
-        },
-    )
-    .unwrap();
+    let config = config_of("port 7000\nreplicaof localhost 6379\nbind \"\"\nsave \"\"\nunixsocketperm 700");
+    rewrite(Some(&path), &config, Rewrite { everything: true, users: None }).unwrap();
     assert_eq!(load_file(&path).unwrap().config, config);
     let text = scratch.read("gyre.conf");
     assert!(directives()
@@ -172,27 +131,13 @@ fn a_rewrite_of_everything_can_be_loaded() {
 fn users_take_the_place_of_their_lines() {
     let users = [b"default on nopass ~* +@all".to_vec()];
     let old = b"user old off\nport 6379\nuser older off\n";
-    let new = rewritten(
-        old,
-        &Config::default(),
-        Rewrite {
-            users: Some(&users),
-            everything: false,
-        },
-    );
+    let new = rewritten(old, &Config::default(), Rewrite { users: Some(&users), everything: false });
     assert!(
         new.starts_with(b"user default on nopass ~* +@all\nport 6379\n\n"),
         "{}",
         String::from_utf8_lossy(&new)
     );
-    let none = rewritten(
-        old,
-        &Config::default(),
-        Rewrite {
-            users: Some(&[]),
-            everything: false,
-        },
-    );
+    let none = rewritten(old, &Config::default(), Rewrite { users: Some(&[]), everything: false });
     assert!(!String::from_utf8_lossy(&none).contains("user"));
 }
 
@@ -200,20 +145,9 @@ fn users_take_the_place_of_their_lines() {
 fn without_a_file_or_a_place_to_write_it_is_refused() {
     let config = Config::default();
     let error = rewrite(None, &config, Rewrite::default()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "ERR The server is running without a config file"
-    );
-    let error = rewrite(
-        Some(Path::new("/no/such/gyre.conf")),
-        &config,
-        Rewrite::default(),
-    )
-    .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "ERR Rewriting config file: No such file or directory"
-    );
+    assert_eq!(error.to_string(), "ERR The server is running without a config file");
+    let error = rewrite(Some(Path::new("/no/such/gyre.conf")), &config, Rewrite::default()).unwrap_err();
+    assert_eq!(error.to_string(), "ERR Rewriting config file: No such file or directory");
 }
 
 #[test]
@@ -228,7 +162,8 @@ fn a_file_that_was_removed_is_made_again() {
 
 #[test]
 fn each_class_of_clients_keeps_its_line() {
-    let old = "client-output-buffer-limit pubsub 1mb 1mb 1\n# here\nclient-output-buffer-limit slave 2mb 2mb 2\n";
+    let old =
+        "client-output-buffer-limit pubsub 1mb 1mb 1\n# here\nclient-output-buffer-limit slave 2mb 2mb 2\n";
     let new = after(old, &["client-output-buffer-limit", "slave 3mb 3mb 3"]);
     let expected = old.replace("slave 2mb 2mb 2", "replica 3mb 3mb 3");
     assert!(new.starts_with(&expected), "{new}");

@@ -8,9 +8,7 @@ const DEFAULTS: &str = include_str!("defaults.conf");
 
 /// Names and values of the lines of `DEFAULTS`; of several lines of one name, the last.
 fn default_lines() -> Vec<(&'static str, &'static str)> {
-    let lines = DEFAULTS
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = DEFAULTS.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.map(|line| line.split_once(' ').unwrap()).collect()
 }
 
@@ -27,11 +25,7 @@ fn every_line_of_the_defaults_parses_alone_to_the_default() {
         if matches!(name, "save" | "client-output-buffer-limit") {
             continue;
         }
-        assert_eq!(
-            config_of(&format!("{name} {value}")),
-            Config::default(),
-            "{name} {value}"
-        );
+        assert_eq!(config_of(&format!("{name} {value}")), Config::default(), "{name} {value}");
     }
 }
 
@@ -40,11 +34,7 @@ fn the_file_of_defaults_names_every_directive_and_alias() {
     let lines: HashSet<&str> = default_lines().into_iter().map(|(name, _)| name).collect();
     let mut table = HashSet::new();
     for directive in directives() {
-        assert!(
-            table.insert(directive.name),
-            "{} is there twice",
-            directive.name
-        );
+        assert!(table.insert(directive.name), "{} is there twice", directive.name);
         if let Some(alias) = directive.alias {
             assert!(table.insert(alias), "{alias} is there twice");
         }
@@ -60,10 +50,7 @@ fn every_directive_takes_back_what_config_get_shows() {
         let args: Vec<Vec<u8>> = match directive.name {
             // Not set, which only a start can say.
             "replicaof" => continue,
-            _ if directive.is(flag::MULTI) => text
-                .split(|byte| *byte == b' ')
-                .map(<[u8]>::to_vec)
-                .collect(),
+            _ if directive.is(flag::MULTI) => text.split(|byte| *byte == b' ').map(<[u8]>::to_vec).collect(),
             _ => vec![text],
         };
         directive
@@ -86,17 +73,10 @@ fn every_number_takes_its_limits_and_nothing_beyond() {
         let assign = |value: i128| {
             let mut config = Config::default();
             let args = [written(value).into_bytes()];
-            directive
-                .assign(&mut config, &args, Source::Set)
-                .map(|()| directive.text(&config))
+            directive.assign(&mut config, &args, Source::Set).map(|()| directive.text(&config))
         };
         for limit in [lower, upper] {
-            assert_eq!(
-                assign(limit).unwrap(),
-                written(limit).into_bytes(),
-                "{}",
-                directive.name
-            );
+            assert_eq!(assign(limit).unwrap(), written(limit).into_bytes(), "{}", directive.name);
         }
         for beyond in [lower - 1, upper + 1] {
             assert!(assign(beyond).is_err(), "{} took {beyond}", directive.name);
@@ -120,35 +100,23 @@ fn patterns_find_names_and_aliases_in_order_and_once() {
     let names = |patterns: &[&str]| {
         let patterns: Vec<&[u8]> = patterns.iter().map(|pattern| pattern.as_bytes()).collect();
         let found = get(&config, &patterns);
-        found
-            .into_iter()
-            .map(|(name, _)| String::from_utf8(name).unwrap())
-            .collect::<Vec<_>>()
+        found.into_iter().map(|(name, _)| String::from_utf8(name).unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(
-        names(&["maxmemory", "maxmemory*", "*of"])
-            .iter()
-            .filter(|name| *name == "maxmemory")
-            .count(),
+        names(&["maxmemory", "maxmemory*", "*of"]).iter().filter(|name| *name == "maxmemory").count(),
         1
     );
     assert_eq!(names(&["*of"]), ["replicaof", "slaveof"]);
     assert_eq!(names(&["bind", "maxmemory", "bind"]), ["bind", "maxmemory"]);
     assert_eq!(names(&["MAXMEM[n-p]RY"]), ["maxmemory"]);
-    assert_eq!(
-        names(&["MaxMemory"]),
-        ["MaxMemory"],
-        "a name comes back as it was asked for"
-    );
+    assert_eq!(names(&["MaxMemory"]), ["MaxMemory"], "a name comes back as it was asked for");
     assert_eq!(names(&["nothing", "no*thing"]), [""; 0]);
 }
 
 #[test]
 fn hidden_directives_are_found_by_their_exact_name_only() {
     let config = Config::default();
-    assert!(!get(&config, &[b"*"])
-        .iter()
-        .any(|(name, _)| name == b"key-load-delay"));
+    assert!(!get(&config, &[b"*"]).iter().any(|(name, _)| name == b"key-load-delay"));
     assert_eq!(shown(&config, "key-load-delay"), "0");
 }
 
@@ -167,10 +135,7 @@ fn values_are_shown_in_redis_format() {
         shown(&config, "client-output-buffer-limit"),
         "normal 1000 1024 3 slave 268435456 67108864 60 pubsub 33554432 8388608 60"
     );
-    assert_eq!(
-        shown(&config, "latency-tracking-info-percentiles"),
-        "50 99.9 100"
-    );
+    assert_eq!(shown(&config, "latency-tracking-info-percentiles"), "50 99.9 100");
     assert_eq!(shown(&config, "slaveof"), "127.0.0.1 6380");
     assert_eq!(shown(&config, "shutdown-on-sigterm"), "nosave force");
     assert_eq!(shown(&config, "oom-score-adj"), "yes");
@@ -182,10 +147,7 @@ fn values_are_shown_in_redis_format() {
 #[test]
 fn all_keyspace_events_are_shown_back_without_loss() {
     for letters in ["g$lshzxetd", "g$lshzxetdn", "KEg", "Km", "An"] {
-        let once = shown(
-            &config_of(&format!("notify-keyspace-events {letters}")),
-            "notify-keyspace-events",
-        );
+        let once = shown(&config_of(&format!("notify-keyspace-events {letters}")), "notify-keyspace-events");
         let twice = config_of(&format!("notify-keyspace-events {once}"));
         let direct = config_of(&format!("notify-keyspace-events {letters}"));
         assert_eq!(
@@ -193,9 +155,7 @@ fn all_keyspace_events_are_shown_back_without_loss() {
             "{letters}"
         );
     }
-    let all = config_of("notify-keyspace-events A")
-        .observing
-        .notify_keyspace_events;
+    let all = config_of("notify-keyspace-events A").observing.notify_keyspace_events;
     assert!(all.contains(NotifyEvents::STREAM | NotifyEvents::GENERIC));
     assert!(!all.intersects(NotifyEvents::KEY_MISS | NotifyEvents::NEW | NotifyEvents::KEYSPACE));
 }
