@@ -4,7 +4,7 @@
 use crate::config::{Config, OomScoreAdj, Supervised};
 use crate::log;
 use crate::observe::log::Level;
-use crate::runtime::sys::{self, Side, TitleArea};
+use crate::runtime::sys::{self, error_text, Side, TitleArea};
 use std::env;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -54,7 +54,7 @@ impl PidFile {
         // Absolute, so that it is found again after CONFIG SET dir.
         let path = general.dir.0.join(path);
         if let Err(error) = fs::write(&path, format!("{}\n", std::process::id())) {
-            log!(Level::Warning, "Failed to write PID file: {error}");
+            log!(Level::Warning, "Failed to write PID file: {}", error_text(&error));
         }
         Some(Self { path })
     }
@@ -130,7 +130,7 @@ impl Supervisor {
         match notify_at(Path::new(&socket), state) {
             Ok(()) => true,
             Err(error) => {
-                log!(Level::Warning, "systemd supervision error: sd_notify: {error}");
+                log!(Level::Warning, "systemd supervision error: sd_notify: {}", error_text(&error));
                 false
             }
         }

@@ -3,8 +3,8 @@
 use super::argv::Sources;
 use super::directive::{flag, Directive, Reason, Source};
 use super::words::split_words;
-use super::{access, error_text, Config};
-use crate::runtime::sys;
+use super::{access, Config};
+use crate::runtime::sys::{self, error_text};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fmt;

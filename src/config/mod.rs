@@ -85,12 +85,3 @@ impl Config {
         self.general.hz = self.general.hz.clamp(HZ_MIN, HZ_MAX);
     }
 }
-
-/// The text of the operating system's error, without Rust's "(os error N)".
-fn error_text(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.rsplit_once(" (os error ") {
-        Some((text, _)) => text.to_owned(),
-        None => text,
-    }
-}

@@ -5,7 +5,8 @@
 //! old one whole, or not at all.
 
 use super::words::split_words;
-use super::{access, error_text, Config};
+use super::{access, Config};
+use crate::runtime::sys::error_text;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};

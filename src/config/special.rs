@@ -3,6 +3,7 @@
 use super::directive::{Field, Reason, Rule, Source};
 use super::values::{not_among, one};
 use super::words::quoted;
+use crate::runtime::sys::error_text;
 use std::ffi::OsStr;
 use std::fs;
 use std::ops::BitOr;
@@ -40,7 +41,7 @@ impl Field for WorkingDir {
         let path = self.0.join(OsStr::from_bytes(word));
         // The dot makes the kernel ask for what entering would: a directory, and the right to search it.
         let entered = fs::canonicalize(&path).and_then(|path| fs::metadata(path.join(".")).map(|_| path));
-        self.0 = entered.map_err(|error| super::error_text(&error))?;
+        self.0 = entered.map_err(|error| error_text(&error))?;
         Ok(())
     }
 

@@ -7,6 +7,15 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+/// The text of the operating system's error, without Rust's "(os error N)".
+pub fn error_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
+    }
+}
+
 /// Seconds that local time is ahead of UTC at a Unix time.
 pub fn utc_offset_seconds(unix_seconds: i64) -> i64 {
     // SAFETY: `tm` is plain data for which all zeroes is a valid value.
