@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// Files include files to this depth; a cycle ends here.
-const INCLUDE_DEPTH_MAX: usize = 16;
+pub(super) const INCLUDE_DEPTH_MAX: usize = 16;
 /// All files of one load, so that files which include each other twice end too.
 const FILES_MAX: usize = 4096;
 /// A longer file is not a configuration file.

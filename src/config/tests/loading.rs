@@ -1,5 +1,6 @@
 //! Loading: files, includes, standard input, options, and what errors say.
 
+use super::super::load::INCLUDE_DEPTH_MAX;
 use super::*;
 
 fn reason(text: &str) -> String {
@@ -197,6 +198,18 @@ fn a_missing_include_is_an_error_at_its_line() {
         "Fatal error, can't open config file '/no/such.conf': No such file or directory"
     );
     assert!(error.to_string().contains("at line 2\n>>> 'include /no/such.conf'"), "{error}");
+}
+
+#[test]
+fn includes_nest_to_a_limit() {
+    let scratch = Scratch::new();
+    let path = |depth: usize| scratch.0.join(format!("{depth}.conf"));
+    for depth in 0..=INCLUDE_DEPTH_MAX {
+        fs::write(path(depth), format!("include {}\n", path(depth + 1).display())).unwrap();
+    }
+    fs::write(path(INCLUDE_DEPTH_MAX + 1), "port 7000\n").unwrap();
+    assert_eq!(load_file(&path(1)).unwrap().config.network.port, 7000);
+    assert_eq!(load_file(&path(0)).unwrap_err().reason, "Too many nested include directives");
 }
 
 #[test]

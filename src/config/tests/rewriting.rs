@@ -168,3 +168,11 @@ fn each_class_of_clients_keeps_its_line() {
     let expected = old.replace("slave 2mb 2mb 2", "replica 3mb 3mb 3");
     assert!(new.starts_with(&expected), "{new}");
 }
+
+#[test]
+fn the_mark_is_written_once() {
+    let once = after("", &["port", "7000"]);
+    let twice = after(&once, &["hz", "50"]);
+    assert_eq!(twice.matches(MARK).count(), 1, "{twice}");
+    assert!(twice.ends_with("hz 50\n"), "{twice}");
+}
