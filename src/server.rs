@@ -116,7 +116,7 @@ fn load(sources: &Sources) -> Result<Loaded, Failure> {
 fn names(loaded: &Loaded) -> Result<&'static Names, ConfigError> {
     let mut names = Names::new();
     for rename in &loaded.renames {
-        names.rename(&rename.from, &rename.to).map_err(|e| ConfigError::at(&rename.origin, e.to_string()))?;
+        names.rename(&rename.from, &rename.to).map_err(|e| ConfigError::at(&rename.origin, e.text()))?;
     }
     Ok(Box::leak(Box::new(names)))
 }

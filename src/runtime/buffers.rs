@@ -53,7 +53,7 @@ impl ProvidedBuffers {
         let mut buffers = ProvidedBuffers { entries, memory, tail: 0, unpublished: 0 };
         // SAFETY: `entries` is a page-aligned mapping of BUFFERS entries that lives until drop, which unmaps it
         // only after the io_uring that owns the registration is gone (field order in SocketRing).
-        unsafe { submit.register_buf_ring(entries as u64, BUFFERS, group)? };
+        unsafe { submit.register_buf_ring_with_flags(entries as u64, BUFFERS, group, 0)? };
         for id in 0..BUFFERS {
             buffers.give_back(id);
         }

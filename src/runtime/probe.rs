@@ -75,7 +75,7 @@ pub fn io_uring(shards: usize) -> Result<(), Missing> {
         }
     }
     let too_old = |lacks| Missing::KernelTooOld { release: kernel_release(), lacks };
-    let built = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(8);
+    let built: io::Result<IoUring> = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(8);
     let ring = match built {
         Ok(ring) => ring,
         Err(error) => {

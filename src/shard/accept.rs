@@ -185,7 +185,7 @@ impl Shard {
             c.peer = Address::Unix;
             c.local = Address::Unix;
         }
-        c.flags.assign(Flag::Authenticated, self.config.security.requirepass.is_empty());
+        c.flags.assign(Flag::Authenticated, self.config.security.requirepass.is_none());
         if self.is_protected_from(c) {
             socket::send_now(fd, PROTECTED_MODE_REPLY.as_bytes());
             self.stats.connections_rejected.add(1);
@@ -198,7 +198,7 @@ impl Shard {
 
     /// Without a password, protected mode serves only this machine.
     fn is_protected_from(&self, c: &Connection) -> bool {
-        if !self.config.network.protected_mode || !self.config.security.requirepass.is_empty() {
+        if !self.config.network.protected_mode || self.config.security.requirepass.is_some() {
             return false;
         }
         !is_local(c)

@@ -2,7 +2,8 @@
 
 use super::Shard;
 use crate::command::table::{CommandSpec, Gather, Handler};
-use crate::command::{Args, Caller, CommandResult, Context};
+use crate::command::{Args, Caller, CommandResult, Context, Effect};
+use crate::store::Store;
 use crate::resp::Reply;
 use crate::runtime::clock::Stamp;
 use crate::txn::message::{Origin, ReplyBatch, RequestBatch, Slices};
@@ -23,9 +24,9 @@ impl Shard {
         let dirty = self.store.dirty;
         let started = Stamp::now();
         let result = match spec.handler {
-            Handler::Keys(run, _) => run(&mut Context::new(&mut self.store, db, reply, caller), args),
+            Handler::Keys(run, _) => run(&mut context(&mut self.store, db, reply, caller), args),
             Handler::EveryShard(_, Gather::Cursor) => self.run_with_cursor(spec, db, args, caller, reply),
-            Handler::EveryShard(run, _) => run(&mut Context::new(&mut self.store, db, reply, caller), args),
+            Handler::EveryShard(run, _) => run(&mut context(&mut self.store, db, reply, caller), args),
             // Routing never brings these here.
             Handler::Connection | Handler::Container => Ok(()),
         };
@@ -63,13 +64,13 @@ impl Shard {
         let shards = self.topology.shards as u64;
         let outer = args.get(1).and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.parse::<u64>().ok());
         let (Some(outer), true) = (outer, shards > 1) else {
-            return run(&mut Context::new(&mut self.store, db, reply, caller), args);
+            return run(&mut context(&mut self.store, db, reply, caller), args);
         };
         let inner = (outer / shards).to_string();
         let mut inner_args: Slices = args.iter().copied().collect();
         inner_args[1] = inner.as_bytes();
         let mut part = Reply::new(reply.protocol());
-        run(&mut Context::new(&mut self.store, db, &mut part, caller), &inner_args)?;
+        run(&mut context(&mut self.store, db, &mut part, caller), &inner_args)?;
         // The reply is an array of the cursor and the elements: only the cursor changes.
         let (plain, _) = part.take_parts();
         let next = cursor_of(&plain);
@@ -175,6 +176,10 @@ fn push_reply(batch: &mut ReplyBatch, origin: Origin, reply: &mut Reply) {
         batch.shared.extend(shared.into_iter().map(|(offset, value)| (start + offset, value)));
     }
     batch.replies.push((origin, batch.plain.len(), shared_count));
+}
+
+fn context<'a>(store: &'a mut Store, db: usize, reply: &'a mut Reply, caller: &'a Caller) -> Context<'a> {
+    Context { store, db, reply, caller, effect: Effect::default() }
 }
 
 /// The cursor at the head of `*2 $len cursor ...`, and where the second element begins.

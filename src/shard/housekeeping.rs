@@ -171,8 +171,8 @@ impl Shard {
             gauge.avg_ttl_ms.set(self.store.avg_ttl_ms(index).max(0) as u64);
         }
         let stats = &self.store.stats;
-        self.stats.keyspace_hits.set(stats.hits);
-        self.stats.keyspace_misses.set(stats.misses);
+        self.stats.keyspace_hits.set(stats.keyspace_hits);
+        self.stats.keyspace_misses.set(stats.keyspace_misses);
         self.stats.expired_keys.set(stats.expired_keys);
         self.stats.evicted_keys.set(stats.evicted_keys);
         self.stats.expired_time_cap_reached.set(stats.expired_time_cap_reached_count);

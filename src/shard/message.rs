@@ -1,16 +1,15 @@
 //! The messages between shards. Those from one shard to another arrive in the order they were sent.
 
 use crate::runtime::ring::Token;
-use crate::store::WatchFlag;
 use crate::txn::locks::{Number, Scope};
-use crate::txn::message::{ExecBody, Origin, ReplyBatch, RequestBatch, Run, TransactionId, WorkResult};
+use crate::txn::message::{ExecBody, Origin, ReplyBatch, RequestBatch, Run, TransactionId, Watch, WorkResult};
 
 pub enum Message {
     Requests(Box<RequestBatch>),
     Replies(Box<ReplyBatch>),
     /// EXEC of a body that one other shard runs whole.
     Exec { coordinator: usize, origin: Origin, body: Box<ExecBody> },
-    Lock { coordinator: usize, transaction: TransactionId, number: Number, scope: Scope, watch: Option<WatchFlag> },
+    Lock { coordinator: usize, transaction: TransactionId, number: Number, scope: Scope, watch: Option<Watch> },
     Locked { from: usize, transaction: TransactionId, number: Number, granted: bool },
     Run(Box<Run>),
     Ran { from: usize, transaction: TransactionId, result: WorkResult },

@@ -16,6 +16,7 @@ mod io;
 pub mod message;
 mod outbox;
 mod request;
+mod settings;
 pub mod shared;
 mod slow;
 mod transactions;

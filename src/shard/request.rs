@@ -186,7 +186,7 @@ impl Shard {
             return Taken::NotYet;
         }
         let taken = match &mut c.multi {
-            Some(multi) if !spec.runs_inside_multi() => {
+            Some(multi) if !runs_inside_multi(spec) => {
                 let args = OwnedArgs::from_slices(args);
                 multi.bytes += args.bytes();
                 multi.queue.push(Queued { spec, args });
@@ -358,6 +358,11 @@ impl Shard {
         assert_eq!(answer, crate::txn::locks::Answer::Waiting, "a command waits for nothing");
         self.lock_owners.insert(number, Owner::Waiting(Box::new(waiting)));
     }
+}
+
+/// What is not queued in a MULTI, but run at once.
+fn runs_inside_multi(spec: &CommandSpec) -> bool {
+    matches!(spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
 }
 
 fn whole_read(shard: usize) -> Scopes {

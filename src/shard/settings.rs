@@ -28,9 +28,9 @@ fn policy(configured: Configured) -> MaxmemoryPolicy {
         Configured::VolatileLfu => MaxmemoryPolicy::VolatileLfu,
         Configured::VolatileRandom => MaxmemoryPolicy::VolatileRandom,
         Configured::VolatileTtl => MaxmemoryPolicy::VolatileTtl,
-        Configured::AllkeysLru => MaxmemoryPolicy::AllkeysLru,
-        Configured::AllkeysLfu => MaxmemoryPolicy::AllkeysLfu,
-        Configured::AllkeysRandom => MaxmemoryPolicy::AllkeysRandom,
+        Configured::AllkeysLru => MaxmemoryPolicy::AllKeysLru,
+        Configured::AllkeysLfu => MaxmemoryPolicy::AllKeysLfu,
+        Configured::AllkeysRandom => MaxmemoryPolicy::AllKeysRandom,
         Configured::NoEviction => MaxmemoryPolicy::NoEviction,
     }
 }

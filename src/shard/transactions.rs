@@ -6,14 +6,13 @@ use std::collections::HashMap;
 use super::message::Message;
 use super::{Flow, Shard};
 use crate::client::{Connection, Stall};
-use crate::command::table::{Handler, KeyAccess, KeyPositions};
+use crate::command::table::{Flag, Handler, KeyAccess, KeyPositions};
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::ring::Token;
-use crate::store::WatchFlag;
 use crate::txn::locks::{Answer, Number, Scope};
 use crate::txn::message::{
-    BatchedRequest, ExecBody, Loan, Origin, OwnedArgs, OwnedCommand, Run, TransactionId, Work, WorkResult,
+    BatchedRequest, ExecBody, Loan, Origin, OwnedArgs, OwnedCommand, Run, TransactionId, Watch, Work, WorkResult,
 };
 use crate::txn::plan::{self, Join, Part, Plan, Scopes};
 use crate::txn::transaction::{join, Participant, Step, Transaction};
@@ -21,7 +20,7 @@ use crate::txn::transaction::{join, Participant, Step, Transaction};
 /// Who is behind an entry of the lock queues that waits.
 pub(super) enum Owner {
     /// A transaction; its coordinator is to be told.
-    Coordinator { shard: usize, transaction: TransactionId, watch: Option<WatchFlag> },
+    Coordinator { shard: usize, transaction: TransactionId, watch: Option<Watch> },
     Waiting(Box<Waiting>),
 }
 
@@ -56,7 +55,7 @@ impl Shard {
         for command in commands {
             let slices = command.args.slices();
             if let Handler::EveryShard(..) = command.spec.handler {
-                let access = if command.spec.is_write() { KeyAccess::Write } else { KeyAccess::Read };
+                let access = if command.spec.is(Flag::Write) { KeyAccess::Write } else { KeyAccess::Read };
                 scopes.add_whole(self.topology.shards, access);
                 continue;
             }
@@ -70,9 +69,12 @@ impl Shard {
     /// Starts a transaction for the connection, which stalls until its reply.
     pub(super) fn begin_transaction(&mut self, c: &mut Connection, commands: Vec<OwnedCommand>, is_exec: bool) {
         let mut scopes = self.scopes_of(&commands);
-        let watching = if is_exec { c.watching.as_deref() } else { None };
-        if let Some(watching) = watching {
-            for (db, key) in &watching.keys {
+        let watch = c.watching.as_deref().filter(|_| is_exec).map(|watching| Watch {
+            flag: watching.flag.clone(),
+            keys: watching.keys.clone(),
+        });
+        if let Some(watch) = &watch {
+            for (db, key) in &watch.keys {
                 scopes.add_key(self.topology.owner(key), *db, key, KeyAccess::Read);
             }
         }
@@ -89,7 +91,7 @@ impl Shard {
                 .into_iter()
                 .map(|(shard, scope)| Participant { shard, scope, awaited: false, released: false })
                 .collect(),
-            watch: watching.map(|watching| watching.flag.clone()),
+            watch,
             commands,
             next: 0,
             replies,
@@ -113,7 +115,7 @@ impl Shard {
                 transaction: id,
                 number,
                 scope: participant.scope.clone(),
-                watch: transaction.watch.clone(),
+                watch: transaction.watch.as_ref().map(|watch| watch.of_shard(participant.shard, self.topology)),
             };
             self.send(participant.shard, message);
         }
@@ -144,7 +146,7 @@ impl Shard {
         transaction.outstanding -= 1;
         if transaction.outstanding > 0 {
             self.transactions.running.insert(id, transaction);
-        } else if transaction.watch.as_ref().is_some_and(WatchFlag::is_set) {
+        } else if transaction.watch.as_ref().is_some_and(|watch| watch.flag.is_set()) {
             self.release_all(&mut transaction);
             let mut reply = Reply::new(transaction.protocol);
             reply.null_array();
@@ -444,7 +446,7 @@ impl Shard {
         transaction: TransactionId,
         number: Number,
         scope: &Scope,
-        watch: Option<WatchFlag>,
+        watch: Option<Watch>,
     ) {
         match self.request_lock(number, scope) {
             Answer::Granted => self.tell_granted(coordinator, transaction, number, watch),
@@ -467,16 +469,20 @@ impl Shard {
         Answer::Granted
     }
 
-    fn tell_granted(&mut self, coordinator: usize, transaction: TransactionId, number: Number, watch: Option<WatchFlag>) {
-        if let Some(flag) = watch {
-            self.check_watched_expiry(&flag);
+    fn tell_granted(&mut self, coordinator: usize, transaction: TransactionId, number: Number, watch: Option<Watch>) {
+        if let Some(watch) = watch {
+            self.check_watched_expiry(&watch);
         }
         self.send(coordinator, Message::Locked { from: self.id, transaction, number, granted: true });
     }
 
     /// A watched key that has expired since counts as changed, deleted or not.
-    fn check_watched_expiry(&mut self, flag: &WatchFlag) {
-        self.store.check_watched_expiry(flag);
+    fn check_watched_expiry(&mut self, watch: &Watch) {
+        for (db, key) in &watch.keys {
+            if self.store.watched_key_expired(*db, key, &watch.flag) {
+                watch.flag.set();
+            }
+        }
     }
 
     pub(super) fn run_step(&mut self, run: Run) {
@@ -618,16 +624,16 @@ impl Shard {
 
     fn exec_scope(&self, body: &ExecBody) -> Option<Scope> {
         let mut scopes = self.scopes_of(&body.commands);
-        for (db, key) in &body.watched_keys {
+        for (db, key) in body.watch.iter().flat_map(|watch| &watch.keys) {
             scopes.add_key(self.topology.owner(key), *db, key, KeyAccess::Read);
         }
         scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
     }
 
     pub(super) fn run_exec(&mut self, body: &ExecBody, reply: &mut Reply) {
-        if let Some(flag) = &body.watch {
-            self.check_watched_expiry(flag);
-            if flag.is_set() {
+        if let Some(watch) = &body.watch {
+            self.check_watched_expiry(watch);
+            if watch.flag.is_set() {
                 reply.null_array();
                 return;
             }

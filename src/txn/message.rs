@@ -4,6 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::locks::Number;
+use super::plan::Topology;
 use crate::command::table::CommandSpec;
 use crate::command::Caller;
 use crate::resp::Protocol;
@@ -142,10 +143,24 @@ pub type TransactionId = Token;
 #[derive(Debug)]
 pub struct ExecBody {
     pub commands: Vec<OwnedCommand>,
-    pub watch: Option<WatchFlag>,
-    pub watched_keys: Vec<(usize, Vec<u8>)>,
+    pub watch: Option<Watch>,
     pub caller: Caller,
     pub protocol: Protocol,
+}
+
+/// Watched keys, and the flag that tells whether one of them has changed.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    pub flag: WatchFlag,
+    pub keys: Vec<(usize, Vec<u8>)>,
+}
+
+impl Watch {
+    /// With those of the keys that `shard` owns.
+    pub fn of_shard(&self, shard: usize, topology: Topology) -> Watch {
+        let keys = self.keys.iter().filter(|(_, key)| topology.owner(key) == shard).cloned().collect();
+        Watch { flag: self.flag.clone(), keys }
+    }
 }
 
 /// A value lent to another shard, or coming back; `None`: no such key.

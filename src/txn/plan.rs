@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::locks::{fingerprint, Intent, Scope};
 use super::message::OwnedArgs;
-use crate::command::table::{CommandSpec, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Spread};
+use crate::command::table::{CommandSpec, Flag, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Spread};
 use crate::command::Args;
 use crate::store::{shard_of_slot, slot_of};
 
@@ -116,7 +116,7 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
             }
         }
         Handler::EveryShard(_, gather) => {
-            let access = if spec.is_write() { KeyAccess::Write } else { KeyAccess::Read };
+            let access = if spec.is(Flag::Write) { KeyAccess::Write } else { KeyAccess::Read };
             match gather {
                 Gather::Sum => Plan::EveryShard { access, join: Join::Sum },
                 Gather::Concat => Plan::EveryShard { access, join: Join::Concat },
@@ -138,7 +138,7 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
                 }
             }
         }
-        Handler::Connection(..) | Handler::Container => Plan::Anywhere,
+        Handler::Connection | Handler::Container => Plan::Anywhere,
     }
 }
 

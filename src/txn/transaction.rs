@@ -3,11 +3,10 @@
 use smallvec::SmallVec;
 
 use super::locks::{Number, Scope};
-use super::message::{Loan, Origin, OwnedCommand};
+use super::message::{Loan, Origin, OwnedCommand, Watch};
 use super::plan::{Join, Part};
 use crate::command::Caller;
 use crate::resp::Protocol;
-use crate::store::WatchFlag;
 
 #[derive(Debug)]
 pub struct Participant {
@@ -42,7 +41,7 @@ pub struct Transaction {
     pub protocol: Protocol,
     pub number: Number,
     pub participants: SmallVec<[Participant; 4]>,
-    pub watch: Option<WatchFlag>,
+    pub watch: Option<Watch>,
     pub commands: Vec<OwnedCommand>,
     /// The next command to run.
     pub next: usize,

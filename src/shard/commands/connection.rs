@@ -58,8 +58,8 @@ fn same(given: &[u8], wanted: &[u8]) -> bool {
 }
 
 fn authenticate(shard: &Shard, c: &mut Connection, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
-    let wanted = &shard.config.security.requirepass;
-    if user == b"default" && (wanted.is_empty() || same(password, wanted)) {
+    let wanted = shard.config.security.requirepass.as_deref();
+    if user == b"default" && wanted.is_none_or(|wanted| same(password, wanted)) {
         c.flags.set(Flag::Authenticated);
         return Ok(());
     }
@@ -69,7 +69,7 @@ fn authenticate(shard: &Shard, c: &mut Connection, user: &[u8], password: &[u8])
 fn auth(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
     let (user, password) = match args {
         [_, password] => {
-            if shard.config.security.requirepass.is_empty() {
+            if shard.config.security.requirepass.is_none() {
                 return Err(CommandError::other(
                     "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
                      configuration is correct?",
@@ -169,7 +169,7 @@ fn reset(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> O
     for flag in [Flag::ReplyOff, Flag::ReplySkip, Flag::ReplySkipNext, Flag::NoEvict, Flag::NoTouch, Flag::Monitor] {
         c.flags.clear(flag);
     }
-    c.flags.assign(Flag::Authenticated, shard.config.security.requirepass.is_empty());
+    c.flags.assign(Flag::Authenticated, shard.config.security.requirepass.is_none());
     reply.set_protocol(Protocol::Resp2);
     reply.simple("RESET");
     Ok(Flow::Done)

@@ -4,6 +4,7 @@
 //! shards is asked with `Shard::ask_all_for` and answered later. The command table says which commands come
 //! here (`Handler::Connection`); the list below says which function each one is.
 
+mod client;
 mod connection;
 mod multi;
 

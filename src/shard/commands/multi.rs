@@ -13,7 +13,7 @@ use crate::resp::Reply;
 use crate::shard::message::Message;
 use crate::shard::{Flow, Shard};
 use crate::store::{parse_integer, WatchFlag};
-use crate::txn::message::{ExecBody, OwnedCommand};
+use crate::txn::message::{ExecBody, OwnedCommand, Watch};
 use crate::txn::plan::{plan, Plan};
 
 pub const COMMANDS: &[(&str, Handler)] =
@@ -68,8 +68,7 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
         Reach::OneShard(owner) => {
             let body = Box::new(ExecBody {
                 commands,
-                watch: c.watching.as_ref().map(|watching| watching.flag.clone()),
-                watched_keys: c.watching.as_ref().map(|watching| watching.keys.clone()).unwrap_or_default(),
+                watch: c.watching.as_ref().map(|w| Watch { flag: w.flag.clone(), keys: w.keys.clone() }),
                 caller: Caller { deny_blocking: true, ..shard.caller_of(c) },
                 protocol: reply.protocol(),
             });
