@@ -4,7 +4,7 @@
 use crate::config::{Config, OomScoreAdj, Supervised};
 use crate::log;
 use crate::observe::log::Level;
-use crate::runtime::sys::{self, Side, TitleArea};
+use crate::runtime::sys::{self, error_text, Side, TitleArea};
 use std::env;
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -31,10 +31,7 @@ pub fn daemonize() -> io::Result<()> {
         std::process::exit(0);
     }
     sys::new_session()?;
-    let null = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     sys::replace_standard_streams(&null)
 }
 
@@ -57,7 +54,7 @@ impl PidFile {
         // Absolute, so that it is found again after CONFIG SET dir.
         let path = general.dir.0.join(path);
         if let Err(error) = fs::write(&path, format!("{}\n", std::process::id())) {
-            log!(Level::Warning, "Failed to write PID file: {error}");
+            log!(Level::Warning, "Failed to write PID file: {}", error_text(&error));
         }
         Some(Self { path })
     }
@@ -101,16 +98,10 @@ impl Supervisor {
 
     fn begin_upstart() -> Self {
         if env::var_os("UPSTART_JOB").is_none() {
-            log!(
-                Level::Warning,
-                "upstart supervision requested, but UPSTART_JOB not found!"
-            );
+            log!(Level::Warning, "upstart supervision requested, but UPSTART_JOB not found!");
             return Supervisor::None;
         }
-        log!(
-            Level::Notice,
-            "supervised by upstart, will stop to signal readiness."
-        );
+        log!(Level::Notice, "supervised by upstart, will stop to signal readiness.");
         sys::stop_self();
         Supervisor::Upstart
     }
@@ -133,19 +124,13 @@ impl Supervisor {
             return false;
         }
         let Some(socket) = env::var_os("NOTIFY_SOCKET") else {
-            log!(
-                Level::Warning,
-                "systemd supervision error: NOTIFY_SOCKET not found!"
-            );
+            log!(Level::Warning, "systemd supervision error: NOTIFY_SOCKET not found!");
             return false;
         };
         match notify_at(Path::new(&socket), state) {
             Ok(()) => true,
             Err(error) => {
-                log!(
-                    Level::Warning,
-                    "systemd supervision error: sd_notify: {error}"
-                );
+                log!(Level::Warning, "systemd supervision error: sd_notify: {}", error_text(&error));
                 false
             }
         }
@@ -188,17 +173,12 @@ impl Title {
             return None;
         }
         let file = file.map(|file| file.display().to_string());
-        Some(Self {
-            area: TitleArea::claim()?,
-            name: name.to_owned(),
-            file,
-        })
+        Some(Self { area: TitleArea::claim()?, name: name.to_owned(), file })
     }
 
     /// Shows the title that the configuration describes.
     pub fn show(&mut self, config: &Config) {
-        if let Some(title) = crate::config::process_title(config, &self.name, self.file.as_deref())
-        {
+        if let Some(title) = crate::config::process_title(config, &self.name, self.file.as_deref()) {
             self.area.set(title.as_bytes());
         }
     }
@@ -225,10 +205,7 @@ impl OomScore {
     pub fn read() -> io::Result<Self> {
         let text = fs::read_to_string(OOM_SCORE_ADJ_FILE)?;
         let base = text.trim().parse().map_err(io::Error::other)?;
-        Ok(Self {
-            base,
-            touched: false,
-        })
+        Ok(Self { base, touched: false })
     }
 
     /// Acts on `oom-score-adj` and its values. The score is left alone until the directive first asks for one.
@@ -245,12 +222,7 @@ impl OomScore {
             OomScoreAdj::Relative => self.base + value,
             OomScoreAdj::Absolute => value,
         };
-        fs::write(
-            OOM_SCORE_ADJ_FILE,
-            score
-                .clamp(OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX)
-                .to_string(),
-        )?;
+        fs::write(OOM_SCORE_ADJ_FILE, score.clamp(OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX).to_string())?;
         self.touched = config.general.oom_score_adj != OomScoreAdj::No;
         Ok(())
     }
@@ -270,18 +242,12 @@ mod tests {
     fn the_pid_file_holds_the_process_id_and_goes_at_the_end() {
         let dir = directory("pid");
         let mut config = Config::default();
-        assert!(
-            PidFile::create(&config, false).is_none(),
-            "none is asked for"
-        );
+        assert!(PidFile::create(&config, false).is_none(), "none is asked for");
         config.general.dir.0 = dir.clone();
         config.general.pidfile = Some("gyre.pid".into());
         let file = PidFile::create(&config, false).unwrap();
         let path = dir.join("gyre.pid");
-        assert_eq!(
-            fs::read_to_string(&path).unwrap(),
-            format!("{}\n", std::process::id())
-        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
         file.remove();
         assert!(!path.exists());
         fs::remove_dir_all(dir).unwrap();
@@ -298,8 +264,7 @@ mod tests {
         assert_eq!(&buffer[..size], b"READY=1\n");
 
         let name = format!("gyre-notify-{}", std::process::id());
-        let receiver =
-            UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let receiver = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         notify_at(Path::new(&format!("@{name}")), "STOPPING=1\n").unwrap();
         let size = receiver.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..size], b"STOPPING=1\n");

@@ -105,75 +105,45 @@ mod tests {
     #[test]
     fn literals_and_question_marks_match_byte_by_byte() {
         assert!(matches("abc", "abc") && matches("a?c", "abc") && matches("", ""));
-        assert!(
-            !matches("abc", "ab")
-                && !matches("ab", "abc")
-                && !matches("?", "")
-                && !matches("", "a")
-        );
+        assert!(!matches("abc", "ab") && !matches("ab", "abc") && !matches("?", "") && !matches("", "a"));
     }
 
     #[test]
     fn stars_match_any_run_of_bytes() {
-        assert!(
-            matches("*", "abc")
-                && !matches("*", "")
-                && matches("a*", "a")
-                && matches("**a**", "bab")
-        );
-        assert!(
-            matches("*a*b*c*", "xxaxxbxxcxx") && matches("a*c", "abcbc") && matches("*ab", "aab")
-        );
+        assert!(matches("*", "abc") && !matches("*", "") && matches("a*", "a") && matches("**a**", "bab"));
+        assert!(matches("*a*b*c*", "xxaxxbxxcxx") && matches("a*c", "abcbc") && matches("*ab", "aab"));
         assert!(!matches("a*b", "abc") && !matches("*b*a*", "ab"));
     }
 
     #[test]
     fn classes_hold_bytes_ranges_and_complements() {
         assert!(
-            matches("h[ae]llo", "hello")
-                && matches("h[a-f]llo", "hello")
-                && matches("h[f-a]llo", "hello")
+            matches("h[ae]llo", "hello") && matches("h[a-f]llo", "hello") && matches("h[f-a]llo", "hello")
         );
         assert!(
-            matches("h[^e]llo", "hallo")
-                && !matches("h[^e]llo", "hello")
-                && !matches("h[ab]llo", "hello")
+            matches("h[^e]llo", "hallo") && !matches("h[^e]llo", "hello") && !matches("h[ab]llo", "hello")
         );
         assert!(
-            matches("[\\]]", "]")
-                && matches("[\\-a]", "-")
-                && matches("[a\\-z]", "-")
-                && !matches("[]", "]")
+            matches("[\\]]", "]") && matches("[\\-a]", "-") && matches("[a\\-z]", "-") && !matches("[]", "]")
         );
         assert!(matches("[^]", "x"), "an empty complement is every byte");
     }
 
     #[test]
     fn an_unclosed_class_ends_with_the_pattern() {
-        assert!(
-            matches("a[bc", "ab")
-                && !matches("a[bc", "ad")
-                && matches("[^x", "a")
-                && !matches("[", "[")
-        );
+        assert!(matches("a[bc", "ab") && !matches("a[bc", "ad") && matches("[^x", "a") && !matches("[", "["));
         assert!(matches("[a-", "-") && matches("[a-", "a"));
     }
 
     #[test]
     fn a_backslash_takes_the_next_byte_as_it_is() {
-        assert!(
-            matches("\\*", "*")
-                && !matches("\\*", "a")
-                && matches("a\\?", "a?")
-                && matches("\\a", "a")
-        );
+        assert!(matches("\\*", "*") && !matches("\\*", "a") && matches("a\\?", "a?") && matches("\\a", "a"));
         assert!(matches("\\", "\\"), "at the end it is itself");
     }
 
     #[test]
     fn case_is_folded_only_when_asked() {
-        let nocase =
-            |pattern: &str, text: &str| glob_match(pattern.as_bytes(), text.as_bytes(), true);
+        let nocase = |pattern: &str, text: &str| glob_match(pattern.as_bytes(), text.as_bytes(), true);
         assert!(nocase("MaxMem*", "maxmemory") && nocase("[A-C]x", "bX") && nocase("a[Q]", "Aq"));
         assert!(!matches("MaxMem*", "maxmemory") && !matches("[A-C]", "b"));
     }

@@ -91,10 +91,7 @@ pub fn set_up(config: &Observing, dir: &Path) {
         facility: facility_code(config.syslog_facility),
     });
     // A second call would have nothing new to say: these directives are immutable.
-    let _ = OUTPUT.set(Output {
-        file: file.map(|file| dir.join(file)),
-        syslog,
-    });
+    let _ = OUTPUT.set(Output { file: file.map(|file| dir.join(file)), syslog });
     SERVER_PID.store(std::process::id(), Relaxed);
     set_level(config.loglevel);
     refresh_offset(unix_time().0);
@@ -141,40 +138,31 @@ macro_rules! log {
 pub fn write(level: Level, message: fmt::Arguments) {
     let (seconds, milliseconds) = unix_time();
     let pid = std::process::id();
-    let server = SERVER_PID.load(Relaxed);
-    let is_child = server != 0 && server != pid;
+    let is_child = is_child(pid, SERVER_PID.load(Relaxed));
     // A child may have been forked while another thread was inside the C library's time zone lock.
     if !is_child {
         refresh_offset(seconds);
     }
-    let role = if is_child {
-        'C'
-    } else {
-        char::from(ROLE.load(Relaxed))
-    };
-    let local = seconds + OFFSET_SECONDS.load(Relaxed);
-    let mut line = Line::new();
-    // Writing to a line cannot fail: it is cut when it is full.
-    let _ = write!(
-        line,
-        "{pid}:{role} {}.{milliseconds:03} {} {message}",
-        Calendar(local),
-        level.mark()
-    );
-    line.end();
-    emit(line.bytes());
-    if let Some(syslog) = OUTPUT.get().and_then(|output| output.syslog.as_ref()) {
-        send_to_syslog(syslog, level, pid, local, message);
+    let role = if is_child { 'C' } else { char::from(ROLE.load(Relaxed)) };
+    let moment = Moment { pid, role, local: seconds + OFFSET_SECONDS.load(Relaxed), milliseconds };
+    let output = OUTPUT.get();
+    emit(output.and_then(|output| output.file.as_deref()), moment.line(level, message).bytes());
+    if let Some(syslog) = output.and_then(|output| output.syslog.as_ref()) {
+        send_to_syslog(syslog, level, &moment, message);
     }
 }
 
-/// Writes text as it is, without the head of a line: the logo, the lines of a crash report.
+/// Logs text as it is, without the head of a line: the logo, the lines of a crash report.
 pub fn write_raw(text: &str) {
-    emit(text.as_bytes());
+    emit(OUTPUT.get().and_then(|output| output.file.as_deref()), text.as_bytes());
 }
 
-fn emit(bytes: &[u8]) {
-    match OUTPUT.get().and_then(|output| output.file.as_deref()) {
+fn is_child(pid: u32, server: u32) -> bool {
+    server != 0 && server != pid
+}
+
+fn emit(file: Option<&Path>, bytes: &[u8]) {
+    match file {
         None => sys::write_stdout(bytes),
         Some(file) => {
             if let Ok(mut file) = OpenOptions::new().append(true).create(true).open(file) {
@@ -184,8 +172,28 @@ fn emit(bytes: &[u8]) {
     }
 }
 
+/// Who logs, and when: local seconds and the milliseconds beyond them.
+struct Moment {
+    pid: u32,
+    role: char,
+    local: i64,
+    milliseconds: u32,
+}
+
+impl Moment {
+    fn line(&self, level: Level, message: fmt::Arguments) -> Line {
+        let Self { pid, role, local, milliseconds } = self;
+        let mut line = Line::new();
+        // Writing to a line cannot fail: it is cut when it is full.
+        let _ =
+            write!(line, "{pid}:{role} {}.{milliseconds:03} {} {message}", Calendar(*local), level.mark());
+        line.end();
+        line
+    }
+}
+
 /// A socket a message, so that nothing is kept that a restart of syslog would break; a full syslog loses it.
-fn send_to_syslog(syslog: &Syslog, level: Level, pid: u32, local: i64, message: fmt::Arguments) {
+fn send_to_syslog(syslog: &Syslog, level: Level, moment: &Moment, message: fmt::Arguments) {
     let Ok(socket) = UnixDatagram::unbound() else {
         return;
     };
@@ -194,13 +202,9 @@ fn send_to_syslog(syslog: &Syslog, level: Level, pid: u32, local: i64, message: 
     }
     let mut line = Line::new();
     let priority = syslog.facility << 3 | level.severity();
-    // As in `write`.
-    let _ = write!(
-        line,
-        "<{priority}>{} {}[{pid}]: {message}",
-        SyslogCalendar(local),
-        syslog.ident
-    );
+    let (date, pid) = (SyslogCalendar(moment.local), moment.pid);
+    // As in `Moment::line`.
+    let _ = write!(line, "<{priority}>{date} {}[{pid}]: {message}", syslog.ident);
     let _ = socket.send_to(line.bytes(), SYSLOG_SOCKET);
 }
 
@@ -222,9 +226,7 @@ fn facility_code(facility: SyslogFacility) -> u8 {
 /// Seconds and milliseconds.
 fn unix_time() -> (i64, u32) {
     // A clock before 1970 shows as 1970.
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (since.as_secs() as i64, since.subsec_millis())
 }
 
@@ -243,10 +245,7 @@ struct Line {
 
 impl Line {
     fn new() -> Self {
-        Self {
-            buffer: [0; LINE_BYTES_MAX],
-            size: 0,
-        }
+        Self { buffer: [0; LINE_BYTES_MAX], size: 0 }
     }
 
     /// Ends the line, in the place of its last byte when it is full.
@@ -270,9 +269,8 @@ impl fmt::Write for Line {
     }
 }
 
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Local seconds as the log shows them.
 struct Calendar(i64);
@@ -299,13 +297,7 @@ struct Clock(i64);
 impl fmt::Display for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let second = self.0.rem_euclid(SECONDS_PER_DAY);
-        write!(
-            f,
-            "{:02}:{:02}:{:02}",
-            second / 3600,
-            second / 60 % 60,
-            second % 60
-        )
+        write!(f, "{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
     }
 }
 
@@ -317,10 +309,7 @@ fn date(seconds: i64) -> (i64, usize, i64) {
     const DAYS_PER_400_YEARS: i64 = 146_097;
     const DAYS_FROM_MARCH_OF_YEAR_0: i64 = 719_468;
     let days = seconds.div_euclid(SECONDS_PER_DAY) + DAYS_FROM_MARCH_OF_YEAR_0;
-    let (span, day_of_span) = (
-        days.div_euclid(DAYS_PER_400_YEARS),
-        days.rem_euclid(DAYS_PER_400_YEARS),
-    );
+    let (span, day_of_span) = (days.div_euclid(DAYS_PER_400_YEARS), days.rem_euclid(DAYS_PER_400_YEARS));
     let leap_days = day_of_span / 1460 - day_of_span / 36_524 + day_of_span / 146_096;
     let year_of_span = (day_of_span - leap_days) / 365;
     let day_of_year = day_of_span - (365 * year_of_span + year_of_span / 4 - year_of_span / 100);
@@ -378,59 +367,53 @@ mod tests {
         assert!(line.bytes().ends_with(b"x\n"));
     }
 
-    /// The output and the level are the process's, so one test looks at all of it.
     #[test]
-    fn lines_reach_the_file_in_redis_format_and_follow_it_when_it_moves() {
+    fn lines_are_in_redis_format() {
+        let moment = Moment { pid: 42, role: 'S', local: 951_868_805, milliseconds: 7 };
+        let line = moment.line(Level::Notice, format_args!("Ready to accept connections {}", "tcp"));
+        let text = String::from_utf8_lossy(line.bytes()).into_owned();
+        assert_eq!(text, "42:S 01 Mar 2000 00:00:05.007 * Ready to accept connections tcp\n");
+        let marks: String =
+            [Level::Debug, Level::Verbose, Level::Notice, Level::Warning].map(Level::mark).iter().collect();
+        assert_eq!(marks, ".-*#");
+    }
+
+    #[test]
+    fn the_file_may_be_moved_between_lines() {
         let dir = std::env::temp_dir().join(format!("gyre-log-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        let config = Observing {
-            logfile: "server.log".into(),
-            ..Observing::default()
-        };
-        set_up(&config, &dir);
-        let file = dir.join("server.log");
+        let (file, moved) = (dir.join("server.log"), dir.join("server.log.1"));
+        emit(Some(&file), b"one\n");
+        emit(Some(&file), b"two\n");
+        std::fs::rename(&file, &moved).unwrap();
+        emit(Some(&file), b"three\n");
+        let (before, after) = (std::fs::read(&moved).unwrap(), std::fs::read(&file).unwrap());
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!((before.as_slice(), after.as_slice()), (&b"one\ntwo\n"[..], &b"three\n"[..]));
+    }
+
+    #[test]
+    fn a_process_that_is_not_the_server_is_a_child() {
+        assert!(is_child(2, 1) && !is_child(1, 1));
+        assert!(!is_child(1, 0), "before the server is known there are no children");
+    }
+
+    /// The level is the process's, so one test looks at all of it.
+    #[test]
+    fn what_is_below_the_level_is_not_even_formatted() {
+        set_level(LogLevel::Warning);
+        assert!(enabled(Level::Warning) && !enabled(Level::Notice));
         let mut formatted = false;
-        log!(Level::Notice, "Ready to accept connections {}", "tcp");
-        log!(Level::Verbose, "not shown {}", {
+        log!(Level::Notice, "not shown {}", {
             formatted = true;
             1
         });
-        set_role(Role::Replica);
-        let moved = dir.join("server.log.1");
-        std::fs::rename(&file, &moved).unwrap();
-        log!(Level::Warning, "moved");
-        set_level(LogLevel::Nothing);
-        log!(Level::Warning, "silent");
+        assert!(!formatted);
         set_level(LogLevel::Debug);
-        log!(Level::Debug, "fine");
-
-        let before = std::fs::read_to_string(moved).unwrap();
-        let after = std::fs::read_to_string(&file).unwrap();
-        std::fs::remove_dir_all(&dir).unwrap();
-        assert!(!formatted, "a message that is not logged is not formatted");
-        let words: Vec<&str> = before.trim_end().split(' ').collect();
-        let [who, day, month, year, time, mark, message @ ..] = words.as_slice() else {
-            panic!("{before}")
-        };
-        assert_eq!(*who, format!("{}:M", std::process::id()));
-        assert!(
-            day.len() == 2 && MONTHS.contains(month) && year.len() == 4,
-            "{before}"
-        );
-        assert!(
-            time.len() == "HH:MM:SS.mmm".len() && time.as_bytes()[8] == b'.',
-            "{before}"
-        );
-        assert_eq!(
-            (*mark, message.join(" ").as_str()),
-            ("*", "Ready to accept connections tcp")
-        );
-        let after: Vec<&str> = after.lines().collect();
-        assert_eq!(after.len(), 2, "{after:?}");
-        assert!(
-            after[0].contains(":S ") && after[0].ends_with(" # moved"),
-            "{after:?}"
-        );
-        assert!(after[1].ends_with(" . fine"), "{after:?}");
+        assert!(enabled(Level::Debug));
+        set_level(LogLevel::Nothing);
+        assert!(!enabled(Level::Warning));
+        set_level(LogLevel::Notice);
+        assert!(enabled(Level::Notice) && !enabled(Level::Verbose));
     }
 }

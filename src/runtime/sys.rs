@@ -7,6 +7,15 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+/// The text of the operating system's error, without Rust's "(os error N)".
+pub fn error_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
+    }
+}
+
 /// Seconds that local time is ahead of UTC at a Unix time.
 pub fn utc_offset_seconds(unix_seconds: i64) -> i64 {
     // SAFETY: `tm` is plain data for which all zeroes is a valid value.
@@ -60,8 +69,7 @@ pub fn glob(pattern: &Path) -> Vec<PathBuf> {
 pub fn write_stdout(mut bytes: &[u8]) {
     while !bytes.is_empty() {
         // SAFETY: the pointer and the length are those of a live slice.
-        let written =
-            unsafe { libc::write(libc::STDOUT_FILENO, bytes.as_ptr().cast(), bytes.len()) };
+        let written = unsafe { libc::write(libc::STDOUT_FILENO, bytes.as_ptr().cast(), bytes.len()) };
         match written {
             -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
             written if written > 0 => bytes = &bytes[written as usize..],
@@ -80,9 +88,7 @@ pub enum Side {
 /// Forks while there is one thread only, to continue as the child. An error when other threads run: the child would be
 /// left with the locks that they hold.
 pub fn fork_single_threaded() -> io::Result<Side> {
-    let threads = std::fs::read_dir("/proc/self/task")
-        .map(Iterator::count)
-        .unwrap_or(1);
+    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(1);
     if threads > 1 {
         return Err(io::Error::other("fork refused: other threads are running"));
     }
@@ -157,10 +163,7 @@ impl TitleArea {
         for (name, value) in std::env::vars_os() {
             std::env::set_var(name, value);
         }
-        Some(Self {
-            start: start as *mut u8,
-            size: end - start,
-        })
+        Some(Self { start: start as *mut u8, size: end - start })
     }
 
     /// Shows `title`, cut to the space that there is.
