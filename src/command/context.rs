@@ -16,6 +16,8 @@ pub struct Caller {
     pub replaying: bool,
     /// `proto-max-bulk-len`, bytes: the longest string a command may build.
     pub bulk_len_max: usize,
+    /// `lazyfree-lazy-user-flush`: FLUSHDB and FLUSHALL free memory after they have answered, unless told SYNC.
+    pub lazyfree_lazy_user_flush: bool,
 }
 
 /// How the command in progress reaches the append-only file and the replicas.
@@ -44,9 +46,45 @@ impl Context<'_> {
     /// To be called once for every key that a command changed: counts the change, wakes watchers, tells tracking clients, and
     /// raises the keyspace event `name` (as in Redis's notifications).
     pub fn changed(&mut self, key: &[u8], class: EventClass, name: &'static str) {
+        self.changed_in(self.db, key, class, name);
+    }
+
+    /// As `changed`, in any database.
+    pub fn changed_in(&mut self, db: usize, key: &[u8], class: EventClass, name: &'static str) {
         self.store.dirty += 1;
-        self.store.touched(self.db, key);
-        self.store.events.raise(self.db, class, name, key);
+        self.also_changed(db, key, class, name);
+    }
+
+    /// A further key that the same change concerns (RENAME's new name): as `changed_in`, but counts as no change of its own.
+    pub fn also_changed(&mut self, db: usize, key: &[u8], class: EventClass, name: &'static str) {
+        self.store.touched(db, key);
+        self.store.events.raise(db, class, name, key);
+    }
+
+    /// To be called before a command stores a value under `key`, once nothing can fail any more: raises the event `new` when
+    /// the key is not there yet. Costs a look-up only for those who asked for these events.
+    pub fn creating(&mut self, db: usize, key: &[u8]) {
+        if self.store.events.wants(EventClass::NEW) && !self.store.exists(db, key) {
+            self.store.events.raise(db, EventClass::NEW, "new", key);
+        }
+    }
+
+    /// To be called when a read finds no key, which somebody may want to hear of.
+    pub fn missed(&mut self, key: &[u8]) {
+        self.store
+            .events
+            .raise(self.db, EventClass::KEY_MISS, "keymiss", key);
+    }
+
+    /// Counts a look-up made with `peek`, for commands that Redis counts among the reads although they leave the LRU
+    /// clock alone (EXISTS, TYPE, TTL).
+    pub fn count_read(&mut self, key: &[u8], found: bool) {
+        if found {
+            self.store.stats.keyspace_hits += 1;
+        } else {
+            self.store.stats.keyspace_misses += 1;
+            self.missed(key);
+        }
     }
 
     /// Replaces what is logged and replicated; may be called several times, which appends.

@@ -6,9 +6,19 @@
 
 mod context;
 mod error;
+pub mod expire;
+pub mod glob;
+pub mod keys;
+pub mod long_double;
+pub mod object;
+pub mod parse;
+pub mod scan;
+pub mod string;
 pub mod table;
+#[cfg(test)]
+mod testing;
 
-pub use context::{Caller, Context};
+pub use context::{Caller, Context, Effect};
 pub use error::CommandError;
 
 /// The arguments of a request; the command's name is the first.

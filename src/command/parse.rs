@@ -1,0 +1,200 @@
+//! Reading arguments as Redis reads them: what several command families share.
+//!
+//! Strictness is part of the protocol: `+1`, `01`, ` 1` and `1 ` are not integers to Redis, and a client may count on the error.
+
+use super::CommandError;
+use crate::store::parse_integer;
+
+/// A 64-bit integer in its one canonical spelling: no plus sign, no leading zeros, no spaces.
+pub fn integer(text: &[u8]) -> Result<i64, CommandError> {
+    parse_integer(text).ok_or(CommandError::NotInteger)
+}
+
+/// An integer that Redis keeps in a C `int`.
+pub fn small_integer(text: &[u8]) -> Result<i32, CommandError> {
+    let value = integer(text)?;
+    i32::try_from(value).map_err(|_| {
+        CommandError::other(format!(
+            "ERR value is out of range, value must between {} and {}",
+            i32::MIN,
+            i32::MAX
+        ))
+    })
+}
+
+/// The index of an existing database.
+pub fn database(text: &[u8], databases: usize) -> Result<usize, CommandError> {
+    let index = small_integer(text)?;
+    usize::try_from(index)
+        .ok()
+        .filter(|&index| index < databases)
+        .ok_or(CommandError::DbIndexOutOfRange)
+}
+
+/// A cursor of SCAN and its kin. Redis reads it with C's `strtoul`, hence: empty text is 0, a sign is allowed and a
+/// minus wraps around, and what follows a NUL is not seen.
+pub fn cursor(text: &[u8]) -> Result<u64, CommandError> {
+    let text = text.split(|&byte| byte == 0).next().unwrap_or(b"");
+    let (negative, digits) = match text {
+        b"" => return Ok(0),
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() {
+        return Err(CommandError::InvalidCursor);
+    }
+    let mut value = 0u64;
+    for &digit in digits {
+        if !digit.is_ascii_digit() {
+            return Err(CommandError::InvalidCursor);
+        }
+        let next = value
+            .checked_mul(10)
+            .and_then(|value| value.checked_add(u64::from(digit - b'0')));
+        value = next.ok_or(CommandError::InvalidCursor)?;
+    }
+    Ok(if negative {
+        value.wrapping_neg()
+    } else {
+        value
+    })
+}
+
+/// The unit of a time in an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Seconds,
+    Milliseconds,
+}
+
+/// From when a time in an argument counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// From now: EX, PX.
+    Now,
+    /// From 1970: EXAT, PXAT.
+    Epoch,
+}
+
+/// EX, PX, EXAT or PXAT with its argument, which is not read until `deadline`: a malformed option anywhere in the
+/// command is reported before a malformed number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expiry<'a> {
+    pub amount: &'a [u8],
+    pub unit: Unit,
+    pub base: Base,
+}
+
+impl Expiry<'_> {
+    /// The Unix time in milliseconds; must lie after 1970. `command` is named in the error.
+    pub fn deadline(&self, now_ms: i64, command: &'static str) -> Result<i64, CommandError> {
+        let invalid = || CommandError::InvalidExpire(command);
+        let amount = integer(self.amount)?;
+        if amount <= 0 {
+            return Err(invalid());
+        }
+        let amount_ms = match self.unit {
+            Unit::Seconds => amount.checked_mul(1000).ok_or_else(invalid)?,
+            Unit::Milliseconds => amount,
+        };
+        match self.base {
+            Base::Now => amount_ms.checked_add(now_ms).ok_or_else(invalid),
+            Base::Epoch => Ok(amount_ms),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// NX
+    KeyMissing,
+    /// XX
+    KeyExists,
+}
+
+/// What follows SET's value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetOptions<'a> {
+    pub condition: Option<Condition>,
+    pub get: bool,
+    pub keep_ttl: bool,
+    pub expiry: Option<Expiry<'a>>,
+}
+
+/// What follows GETEX's key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GetexOptions<'a> {
+    pub persist: bool,
+    pub expiry: Option<Expiry<'a>>,
+}
+
+/// EX, PX, EXAT and PXAT, by name.
+fn expiry_kind(option: &[u8]) -> Option<(Unit, Base)> {
+    let kinds: [(&[u8], Unit, Base); 4] = [
+        (b"ex", Unit::Seconds, Base::Now),
+        (b"px", Unit::Milliseconds, Base::Now),
+        (b"exat", Unit::Seconds, Base::Epoch),
+        (b"pxat", Unit::Milliseconds, Base::Epoch),
+    ];
+    kinds
+        .iter()
+        .find(|(name, ..)| option.eq_ignore_ascii_case(name))
+        .map(|&(_, unit, base)| (unit, base))
+}
+
+/// Reads `option` as one of the four expiry options. They exclude each other, but one may be repeated: the last counts.
+fn expiry_option<'a>(
+    option: &[u8],
+    rest: &mut std::slice::Iter<'_, &'a [u8]>,
+    seen: &mut Option<Expiry<'a>>,
+) -> Result<(), CommandError> {
+    let (unit, base) = expiry_kind(option).ok_or(CommandError::Syntax)?;
+    if seen.is_some_and(|seen| (seen.unit, seen.base) != (unit, base)) {
+        return Err(CommandError::Syntax);
+    }
+    let amount = rest.next().ok_or(CommandError::Syntax)?;
+    *seen = Some(Expiry { amount, unit, base });
+    Ok(())
+}
+
+impl<'a> SetOptions<'a> {
+    pub fn parse(options: &[&'a [u8]]) -> Result<Self, CommandError> {
+        let mut parsed = SetOptions::default();
+        let mut rest = options.iter();
+        while let Some(&option) = rest.next() {
+            let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
+            if is(b"nx") && parsed.condition != Some(Condition::KeyExists) {
+                parsed.condition = Some(Condition::KeyMissing);
+            } else if is(b"xx") && parsed.condition != Some(Condition::KeyMissing) {
+                parsed.condition = Some(Condition::KeyExists);
+            } else if is(b"get") {
+                parsed.get = true;
+            } else if is(b"keepttl") && parsed.expiry.is_none() {
+                parsed.keep_ttl = true;
+            } else if parsed.keep_ttl {
+                return Err(CommandError::Syntax);
+            } else {
+                expiry_option(option, &mut rest, &mut parsed.expiry)?;
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+impl<'a> GetexOptions<'a> {
+    pub fn parse(options: &[&'a [u8]]) -> Result<Self, CommandError> {
+        let mut parsed = GetexOptions::default();
+        let mut rest = options.iter();
+        while let Some(&option) = rest.next() {
+            if option.eq_ignore_ascii_case(b"persist") && parsed.expiry.is_none() {
+                parsed.persist = true;
+            } else if parsed.persist {
+                return Err(CommandError::Syntax);
+            } else {
+                expiry_option(option, &mut rest, &mut parsed.expiry)?;
+            }
+        }
+        Ok(parsed)
+    }
+}

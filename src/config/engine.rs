@@ -1,0 +1,28 @@
+//! Directives that only Gyre has: the shards, and how snapshots are taken.
+
+use super::shard_count::ShardCount;
+use super::values::choices;
+
+choices! {
+    /// How a snapshot is written.
+    SnapshotMethod {
+        /// By forked children, one a shard.
+        Fork = "fork",
+        /// By the shards themselves, between requests.
+        Forkless = "forkless",
+        /// Forked; forkless when a fork is refused or would stall a shard for too long.
+        Auto = "auto",
+    }
+}
+
+super::directive::section! {
+    /// What Redis has no directive for.
+    Engine in engine {
+        shards: ShardCount = ShardCount::Auto, "shards", IMMUTABLE, Rule::Any;
+        shard_ports: bool = false, "shard-ports", IMMUTABLE, Rule::Any;
+        pipesavecommand: String = String::new(), "pipesavecommand", IMMUTABLE, Rule::Any;
+        snapshot_method: SnapshotMethod = SnapshotMethod::Auto, "snapshot-method", 0, Rule::Any;
+        snapshot_fork_stall_max_ms: u32 = 100, "snapshot-fork-stall-max-ms", 0, int(0, INT_MAX);
+        rdb_version: u16 = 11, "rdb-version", 0, int(10, 11);
+    }
+}

@@ -1,0 +1,34 @@
+//! How many shards: a number, or as many as there are cores.
+
+use super::directive::{Field, Reason, Rule, Source};
+use super::values::{integer, one};
+
+/// More shards than this are refused: one owns at least 16 of the 16,384 hash slots.
+pub const SHARDS_MAX: u16 = 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardCount {
+    /// As many as cores are available to the process.
+    Auto,
+    Count(u16),
+}
+
+impl Field for ShardCount {
+    fn text(&self, _: &Rule) -> Vec<u8> {
+        match self {
+            ShardCount::Auto => b"auto".to_vec(),
+            ShardCount::Count(count) => count.to_string().into_bytes(),
+        }
+    }
+
+    fn assign(&mut self, args: &[Vec<u8>], _: &Rule, _: Source) -> Result<(), Reason> {
+        let word = one(args)?;
+        let count = integer(word).and_then(|count| u16::try_from(count).ok());
+        *self = match count {
+            Some(count @ 1..=SHARDS_MAX) => ShardCount::Count(count),
+            _ if word.eq_ignore_ascii_case(b"auto") => ShardCount::Auto,
+            _ => return Err(format!("argument must be 'auto' or between 1 and {SHARDS_MAX}").into()),
+        };
+        Ok(())
+    }
+}

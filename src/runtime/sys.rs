@@ -1,0 +1,179 @@
+//! Calls into the C library that need `unsafe`, each behind a small safe function: local time, locales, file name
+//! patterns, standard output, turning into a daemon, and the process title.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The text of the operating system's error, without Rust's "(os error N)".
+pub fn error_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
+    }
+}
+
+/// Seconds that local time is ahead of UTC at a Unix time.
+pub fn utc_offset_seconds(unix_seconds: i64) -> i64 {
+    // SAFETY: `tm` is plain data for which all zeroes is a valid value.
+    let mut tm: libc::tm = unsafe { std::mem::zeroed() };
+    let seconds: libc::time_t = unix_seconds;
+    // SAFETY: both pointers are to live locals; localtime_r writes nothing else.
+    unsafe { libc::localtime_r(&seconds, &mut tm) };
+    tm.tm_gmtoff
+}
+
+/// Whether the machine knows this locale for collation. The empty name is the environment's.
+pub fn locale_exists(name: &CStr) -> bool {
+    if name.is_empty() {
+        return true;
+    }
+    // SAFETY: `name` ends with a zero byte; the base is null, which makes a new object that is freed here.
+    unsafe {
+        let locale = libc::newlocale(libc::LC_COLLATE_MASK, name.as_ptr(), std::ptr::null_mut());
+        if locale.is_null() {
+            return false;
+        }
+        libc::freelocale(locale);
+    }
+    true
+}
+
+/// The files that match a shell pattern, sorted; none when it cannot be read.
+pub fn glob(pattern: &Path) -> Vec<PathBuf> {
+    let Ok(pattern) = CString::new(pattern.as_os_str().as_bytes()) else {
+        return Vec::new();
+    };
+    // SAFETY: `glob_t` is plain data for which all zeroes is a valid value.
+    let mut found: libc::glob_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pattern ends with a zero byte, `found` is live, no callback is given.
+    let status = unsafe { libc::glob(pattern.as_ptr(), 0, None, &mut found) };
+    let mut paths = Vec::new();
+    if status == 0 {
+        for index in 0..found.gl_pathc {
+            // SAFETY: after success gl_pathv holds gl_pathc pointers to zero-ended strings until globfree.
+            let path = unsafe { CStr::from_ptr(*found.gl_pathv.add(index)) };
+            paths.push(PathBuf::from(OsStr::from_bytes(path.to_bytes())));
+        }
+    }
+    // SAFETY: `found` was given to glob, or is zeroes, which globfree takes too.
+    unsafe { libc::globfree(&mut found) };
+    paths
+}
+
+/// Writes to standard output with no buffer and no lock, as a child or a crashing process must. What cannot be written
+/// is lost.
+pub fn write_stdout(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        // SAFETY: the pointer and the length are those of a live slice.
+        let written = unsafe { libc::write(libc::STDOUT_FILENO, bytes.as_ptr().cast(), bytes.len()) };
+        match written {
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            written if written > 0 => bytes = &bytes[written as usize..],
+            _ => return,
+        }
+    }
+}
+
+/// Which side of a fork this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Parent,
+    Child,
+}
+
+/// Forks while there is one thread only, to continue as the child. An error when other threads run: the child would be
+/// left with the locks that they hold.
+pub fn fork_single_threaded() -> io::Result<Side> {
+    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(1);
+    if threads > 1 {
+        return Err(io::Error::other("fork refused: other threads are running"));
+    }
+    // SAFETY: no other thread exists, so the child may use everything that the parent had.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Side::Child),
+        _ => Ok(Side::Parent),
+    }
+}
+
+/// Starts a new session, away from the terminal.
+pub fn new_session() -> io::Result<()> {
+    // SAFETY: takes no argument, changes nothing in memory.
+    match unsafe { libc::setsid() } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Makes standard input, output and error the given file.
+pub fn replace_standard_streams(file: &std::fs::File) -> io::Result<()> {
+    for stream in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+        // SAFETY: `file` is open; the standard streams are never owned by a Rust object that closes them.
+        if unsafe { libc::dup2(file.as_raw_fd(), stream) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Stops this process until it is continued, which tells upstart that it is ready.
+pub fn stop_self() {
+    // SAFETY: raising a signal touches no memory.
+    unsafe { libc::raise(libc::SIGSTOP) };
+}
+
+/// Takes this process and its children out of transparent huge pages.
+pub fn disable_transparent_huge_pages() -> io::Result<()> {
+    // SAFETY: this option reads its integer arguments only.
+    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// The memory that `ps` shows as the command line: the block of arguments and environment that the kernel laid out. A
+/// longer title than the arguments needs the environment's part too, so the environment is moved to the heap first.
+#[derive(Debug)]
+pub struct TitleArea {
+    start: *mut u8,
+    size: usize,
+}
+
+// SAFETY: the block lives as long as the process; `set_title` takes `&mut self`.
+unsafe impl Send for TitleArea {}
+
+impl TitleArea {
+    /// To be called before other threads start, and after the arguments were read: afterwards `std::env::args` gives
+    /// the title. None when the system does not say where the block is.
+    pub fn claim() -> Option<Self> {
+        const ARG_START: usize = 48;
+        const ENV_END: usize = 51;
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The fields are numbered from 1; the second, in parentheses, may have blanks in it.
+        let after_name = stat.rsplit_once(") ")?.1;
+        let field = |number: usize| after_name.split(' ').nth(number - 3)?.parse::<usize>().ok();
+        let (start, end) = (field(ARG_START)?, field(ENV_END)?);
+        if start == 0 || end <= start {
+            return None;
+        }
+        for (name, value) in std::env::vars_os() {
+            std::env::set_var(name, value);
+        }
+        Some(Self { start: start as *mut u8, size: end - start })
+    }
+
+    /// Shows `title`, cut to the space that there is.
+    pub fn set(&mut self, title: &[u8]) {
+        let length = title.len().min(self.size - 1);
+        // SAFETY: the kernel mapped `size` writable bytes at `start` for the arguments and the environment. The
+        // environment was moved away, and arguments that are read later still end in a zero byte.
+        unsafe {
+            std::ptr::copy_nonoverlapping(title.as_ptr(), self.start, length);
+            std::ptr::write_bytes(self.start.add(length), 0, self.size - length);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The configuration that the keyspace obeys, copied in by its owner, and the counts that it reports.
+
+/// `maxmemory-policy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MaxmemoryPolicy {
+    #[default]
+    NoEviction,
+    AllKeysLru,
+    AllKeysLfu,
+    AllKeysRandom,
+    VolatileLru,
+    VolatileLfu,
+    VolatileRandom,
+    VolatileTtl,
+}
+
+impl MaxmemoryPolicy {
+    pub const ALL: [MaxmemoryPolicy; 8] = [
+        MaxmemoryPolicy::NoEviction,
+        MaxmemoryPolicy::AllKeysLru,
+        MaxmemoryPolicy::AllKeysLfu,
+        MaxmemoryPolicy::AllKeysRandom,
+        MaxmemoryPolicy::VolatileLru,
+        MaxmemoryPolicy::VolatileLfu,
+        MaxmemoryPolicy::VolatileRandom,
+        MaxmemoryPolicy::VolatileTtl,
+    ];
+
+    /// As written in redis.conf.
+    pub const fn name(self) -> &'static str {
+        match self {
+            MaxmemoryPolicy::NoEviction => "noeviction",
+            MaxmemoryPolicy::AllKeysLru => "allkeys-lru",
+            MaxmemoryPolicy::AllKeysLfu => "allkeys-lfu",
+            MaxmemoryPolicy::AllKeysRandom => "allkeys-random",
+            MaxmemoryPolicy::VolatileLru => "volatile-lru",
+            MaxmemoryPolicy::VolatileLfu => "volatile-lfu",
+            MaxmemoryPolicy::VolatileRandom => "volatile-random",
+            MaxmemoryPolicy::VolatileTtl => "volatile-ttl",
+        }
+    }
+
+    #[inline]
+    pub const fn is_lfu(self) -> bool {
+        matches!(
+            self,
+            MaxmemoryPolicy::AllKeysLfu | MaxmemoryPolicy::VolatileLfu
+        )
+    }
+
+    pub const fn is_lru(self) -> bool {
+        matches!(
+            self,
+            MaxmemoryPolicy::AllKeysLru | MaxmemoryPolicy::VolatileLru
+        )
+    }
+
+    /// Only keys with an expiry may be evicted.
+    pub const fn is_volatile(self) -> bool {
+        matches!(
+            self,
+            MaxmemoryPolicy::VolatileLru
+                | MaxmemoryPolicy::VolatileLfu
+                | MaxmemoryPolicy::VolatileRandom
+                | MaxmemoryPolicy::VolatileTtl
+        )
+    }
+}
+
+/// Limits and policies copied from the configuration; changed at run time between commands. Named as their directives.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bytes, of the whole server; 0: no limit. Here it only decides what OBJECT REFCOUNT shows for small integers.
+    pub maxmemory: u64,
+    pub maxmemory_policy: MaxmemoryPolicy,
+    pub maxmemory_samples: u32,
+    pub lfu_log_factor: u32,
+    /// Minutes.
+    pub lfu_decay_time: u32,
+    /// 1 to 10.
+    pub active_expire_effort: u32,
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire: bool,
+    pub lazyfree_lazy_expire: bool,
+    pub lazyfree_lazy_eviction: bool,
+    pub lazyfree_lazy_server_del: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            maxmemory: 0,
+            maxmemory_policy: MaxmemoryPolicy::NoEviction,
+            maxmemory_samples: 5,
+            lfu_log_factor: 10,
+            lfu_decay_time: 1,
+            active_expire_effort: 1,
+            active_expire: true,
+            lazyfree_lazy_expire: false,
+            lazyfree_lazy_eviction: false,
+            lazyfree_lazy_server_del: false,
+        }
+    }
+}
+
+/// What INFO tells about this keyspace. Counts are since the start or the last CONFIG RESETSTAT.
+#[derive(Clone, Debug, Default)]
+pub struct StoreStats {
+    pub keyspace_hits: u64,
+    pub keyspace_misses: u64,
+    pub expired_keys: u64,
+    pub evicted_keys: u64,
+    /// Estimated share of keys that have expired but are not deleted yet, percent.
+    pub expired_stale_perc: f64,
+    /// Expiry cycles that ended because their time was up.
+    pub expired_time_cap_reached_count: u64,
+    /// Objects and entries freed by `free_some`.
+    pub lazyfreed_objects: u64,
+}
