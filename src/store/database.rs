@@ -1,93 +1,193 @@
-//! The store.
-use super::*;
-use crate::command::CommandError;
-use bytes::Bytes;
+//! One database: a hash table per slot, and how many keys each slot holds.
+//!
+//! A table per slot keeps every growth small, and makes slot migration, CLUSTER GETKEYSINSLOT and per-slot counts
+//! direct. The tables of an unused database are not allocated.
+//!
+//! Tables hold words of live entries only, which is what the `unsafe` here and in the files that use it relies on:
+//! words enter by `insert` and leave by `remove` or `take_tables`, and an entry is freed only after its word has left.
 
-/// What OBJECT and MEMORY USAGE tell about a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Description {
-    pub kind: Kind,
-    /// Seconds since the last use (meaningful unless the policy is LFU).
-    pub idle_s: u64,
-    /// The LFU counter, decayed until now (meaningful under an LFU policy).
-    pub frequency: u8,
-    /// 1, or `i32::MAX` where Redis would share a small integer.
-    pub refcount: i64,
-    /// Bytes allocated for key, value and their place in the table.
-    pub memory_bytes: usize,
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::quality::RandomState;
+
+use super::census::Census;
+use super::entry::{self, Entry};
+use super::random::Rng;
+use super::table::{empty_tables, Owner, Table};
+
+/// Hashes keys, and keeps the account of all memory of a store.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    /// Seeded at random, so that nobody can prepare keys that collide.
+    hasher: RandomState,
+    used: usize,
 }
 
-/// The keyspace of one shard.
-pub struct Store {
-    pub settings: Settings,
-    pub events: Events,
-    pub watches: Watches,
-    pub stats: StoreStats,
-    /// Changes since the last save, counted by commands.
-    pub dirty: u64,
-    /// Keys deleted because they had expired, in order, while `log_enabled`: to be logged and replicated as DEL.
-    pub expired_effects: Vec<(usize, Vec<u8>)>,
-    /// Someone wants `expired_effects`, and drains it after each command.
-    pub log_enabled: bool,
-    /// False while the log or a replication stream is replayed: then an expired key is still there, until its DEL comes.
-    pub expire_on_access: bool,
-    /// True while writes are paused: an expired key is absent, but is not deleted.
-    pub expire_paused: bool,
-    /// `read` leaves the LRU/LFU clocks alone.
-    pub no_touch: bool,
+impl Keys {
+    #[inline]
+    pub(super) fn hash_key(&self, key: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        hasher.finish()
+    }
+
+    /// Bytes allocated for entries, objects and tables.
+    pub(super) fn used(&self) -> usize {
+        self.used
+    }
 }
 
-#[allow(unused_variables)]
-impl Store {
-    pub fn new(slots: SlotRange, databases: usize) -> Store { todo!() }
-    pub fn set_time(&mut self, now_ms: i64) { todo!() }
-    pub fn now_ms(&self) -> i64 { todo!() }
-    pub fn slots(&self) -> SlotRange { todo!() }
-    pub fn databases(&self) -> usize { todo!() }
-    pub fn slot_hint(&mut self, key: &[u8], slot: u16) { todo!() }
-    pub fn clear_slot_hint(&mut self) { todo!() }
+impl Owner for Keys {
+    fn hash(&self, word: u64) -> u64 {
+        self.hash_key(entry_of(word).key())
+    }
 
-    pub fn read(&mut self, db: usize, key: &[u8]) -> Option<Value<'_>> { todo!() }
-    pub fn peek(&mut self, db: usize, key: &[u8]) -> Option<Value<'_>> { todo!() }
-    pub fn exists(&mut self, db: usize, key: &[u8]) -> bool { todo!() }
-    pub fn kind(&mut self, db: usize, key: &[u8]) -> Option<Kind> { todo!() }
+    fn prefetch(&self, word: u64) {
+        entry::prefetch(word);
+    }
 
-    pub fn set_string(&mut self, db: usize, key: &[u8], value: &[u8], ttl: Ttl) { todo!() }
-    pub fn set_text(&mut self, db: usize, key: &[u8], value: &[u8], ttl: Ttl) { todo!() }
-    pub fn set_string_shared(&mut self, db: usize, key: &[u8], value: Bytes, ttl: Ttl) { todo!() }
-    pub fn set_int(&mut self, db: usize, key: &[u8], value: i64, ttl: Ttl) { todo!() }
-    pub fn modify_string<R>(&mut self, db: usize, key: &[u8], f: impl FnOnce(&mut StringBuf) -> R) -> Result<R, WrongType> { todo!() }
-    pub fn modify_int(&mut self, db: usize, key: &[u8], f: impl FnOnce(Option<i64>) -> Result<i64, CommandError>) -> Result<i64, CommandError> { todo!() }
+    #[inline]
+    fn allocated(&mut self, bytes: usize) {
+        self.used += bytes;
+    }
 
-    pub fn remove(&mut self, db: usize, key: &[u8]) -> bool { todo!() }
-    pub fn take(&mut self, db: usize, key: &[u8]) -> Option<Detached> { todo!() }
-    pub fn put(&mut self, db: usize, key: &[u8], value: Detached) { todo!() }
-    pub fn clone_value(&mut self, db: usize, key: &[u8]) -> Option<Detached> { todo!() }
-    pub fn expire_at(&mut self, db: usize, key: &[u8]) -> Option<Option<i64>> { todo!() }
-    pub fn set_expire(&mut self, db: usize, key: &[u8], at_ms: Option<i64>) -> bool { todo!() }
-    pub fn touch(&mut self, db: usize, key: &[u8]) -> bool { todo!() }
-    pub fn describe(&mut self, db: usize, key: &[u8]) -> Option<Description> { todo!() }
-    pub fn set_idle(&mut self, db: usize, key: &[u8], idle_s: u64) -> bool { todo!() }
-    pub fn set_freq(&mut self, db: usize, key: &[u8], frequency: u8) -> bool { todo!() }
-
-    pub fn touched(&mut self, db: usize, key: &[u8]) { todo!() }
-    pub fn watch(&mut self, db: usize, key: &[u8], flag: &WatchFlag) { todo!() }
-    pub fn unwatch(&mut self, db: usize, key: &[u8], flag: &WatchFlag) { todo!() }
-    pub fn watched_key_expired(&mut self, db: usize, key: &[u8], flag: &WatchFlag) -> bool { todo!() }
-
-    pub fn len(&self, db: usize) -> usize { todo!() }
-    pub fn volatile_len(&self, db: usize) -> usize { todo!() }
-    pub fn avg_ttl_ms(&self, db: usize) -> i64 { todo!() }
-    pub fn random_key(&mut self, db: usize) -> Option<Vec<u8>> { todo!() }
-    pub fn scan(&mut self, db: usize, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], Value)) -> u64 { todo!() }
-    pub fn for_each_key(&self, db: usize, visit: &mut dyn FnMut(&[u8], Value, Option<i64>) -> bool) { todo!() }
-    pub fn clear(&mut self, db: Option<usize>) -> u64 { todo!() }
-    pub fn swap(&mut self, a: usize, b: usize) { todo!() }
-    pub fn count_in_slot(&self, slot: u16) -> usize { todo!() }
-    pub fn keys_in_slot(&self, slot: u16, count: usize) -> Vec<Vec<u8>> { todo!() }
-
-    pub fn expire_cycle(&mut self, budget_us: u64, now_us: &dyn Fn() -> u64) { todo!() }
-    pub fn evict_one(&mut self) -> Option<Evicted> { todo!() }
-    pub fn free_some(&mut self, objects: usize) -> bool { todo!() }
-    pub fn used_memory(&self) -> usize { todo!() }
+    #[inline]
+    fn freed(&mut self, bytes: usize) {
+        debug_assert!(self.used >= bytes);
+        self.used -= bytes;
+    }
 }
+
+/// The entry of a word that is in a table, or has just been taken out of one and not been freed.
+#[inline]
+pub(super) fn entry_of<'a>(word: u64) -> Entry<'a> {
+    // SAFETY: tables hold words of live entries only (see the module's comment). No caller keeps the entry beyond a
+    // change to it: references to its bytes leave the store only bound to a borrow of the store.
+    unsafe { Entry::from_word(word) }
+}
+
+/// Slots are numbered from the first of the shard.
+#[derive(Default)]
+pub(super) struct Database {
+    tables: Box<[Table]>,
+    keys: Census,
+    volatile: Census,
+    /// Running estimate of the mean time to live of keys that have one.
+    pub avg_ttl_ms: i64,
+    /// Where active expiry goes on: slot, and cursor in its table.
+    pub expire_slot: usize,
+    pub expire_cursor: u64,
+}
+
+impl Database {
+    pub(super) fn keys(&self) -> &Census {
+        &self.keys
+    }
+
+    pub(super) fn volatile(&self) -> &Census {
+        &self.volatile
+    }
+
+    pub(super) fn table(&self, slot: usize) -> Option<&Table> {
+        self.tables.get(slot)
+    }
+
+    /// The word of the key, expired or not.
+    #[inline]
+    pub(super) fn find(&self, slot: usize, hash: u64, key: &[u8]) -> Option<u64> {
+        self.tables
+            .get(slot)?
+            .get(hash, |word| entry_of(word).key() == key)
+    }
+
+    #[inline]
+    pub(super) fn find_mut(&mut self, slot: usize, hash: u64, key: &[u8]) -> Option<&mut u64> {
+        self.tables
+            .get_mut(slot)?
+            .get_mut(hash, |word| entry_of(word).key() == key)
+    }
+
+    /// Adds an entry, of a key that is not there. `slots` is how many the shard owns.
+    pub(super) fn insert(
+        &mut self,
+        slot: usize,
+        hash: u64,
+        word: u64,
+        slots: usize,
+        keys: &mut Keys,
+    ) {
+        if self.tables.is_empty() {
+            self.tables = empty_tables(slots);
+            self.keys = Census::new(slots);
+            self.volatile = Census::new(slots);
+        }
+        self.tables[slot].insert(hash, word, keys);
+        self.keys.add(slot);
+        if entry::has_expiry(word) {
+            self.volatile.add(slot);
+        }
+    }
+
+    /// Takes a word out; the entry stays for the caller to free.
+    pub(super) fn remove(
+        &mut self,
+        slot: usize,
+        hash: u64,
+        is_it: impl FnMut(u64) -> bool,
+        keys: &mut Keys,
+    ) -> Option<u64> {
+        let word = self.tables.get_mut(slot)?.remove(hash, is_it, keys)?;
+        self.keys.sub(slot);
+        if entry::has_expiry(word) {
+            self.volatile.sub(slot);
+        }
+        Some(word)
+    }
+
+    /// To be called when an entry gained or lost its expiry.
+    #[inline]
+    pub(super) fn recount_expiry(&mut self, slot: usize, had: bool, has: bool) {
+        match (had, has) {
+            (false, true) => self.volatile.add(slot),
+            (true, false) => self.volatile.sub(slot),
+            _ => {}
+        }
+    }
+
+    /// Empties the database and hands over its tables, entries and all.
+    pub(super) fn take_tables(&mut self) -> Box<[Table]> {
+        std::mem::take(self).tables
+    }
+
+    /// A random entry, all nearly as likely.
+    pub(super) fn random(&self, rng: &mut Rng) -> Option<u64> {
+        if self.keys.total() == 0 {
+            return None;
+        }
+        self.tables[self.keys.slot_of_nth(rng.below(self.keys.total()))].random(rng)
+    }
+
+    /// A random entry with an expiry. Within a slot where few have one, those after many without are likelier.
+    pub(super) fn random_volatile(&self, rng: &mut Rng) -> Option<u64> {
+        if self.volatile.total() == 0 {
+            return None;
+        }
+        let slot = self.volatile.slot_of_nth(rng.below(self.volatile.total()));
+        let table = &self.tables[slot];
+        for _ in 0..VOLATILE_TRIES_MAX {
+            match table.random(rng) {
+                Some(word) if entry::has_expiry(word) => return Some(word),
+                _ => {}
+            }
+        }
+        table.iter_round(rng).find(|&word| entry::has_expiry(word))
+    }
+
+    /// Every entry, in order of slots.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.tables.iter().flat_map(Table::iter)
+    }
+}
+
+/// Fair draws for a key with an expiry before walking the slot's table in search of one.
+const VOLATILE_TRIES_MAX: usize = 16;

@@ -10,21 +10,32 @@ mod entry;
 mod events;
 mod evict;
 mod expire;
+mod keyspace;
+mod lazyfree;
+mod lookup;
 mod memory;
 mod object;
 mod random;
 mod settings;
 mod slot;
-mod table;
+mod strings;
+pub mod table;
+#[cfg(test)]
+mod tests;
 mod value;
 mod watch;
+mod whole;
 
 pub use events::{EventClass, Events, KeyspaceEvent};
 pub use evict::Evicted;
 pub use expire::ExpireCycle;
-pub use database::{Description, Store};
-pub use object::Object;
+pub use keyspace::{Description, IsEmpty};
+pub use lookup::Store;
+pub use object::{Object, Outline};
 pub use settings::{MaxmemoryPolicy, Settings, StoreStats};
 pub use slot::{shard_of_slot, slot_of, SlotRange, SLOTS};
-pub use value::{parse_integer, Detached, Encoding, Kind, StringBuf, Ttl, Value, ValueType, WrongType};
+pub use value::{
+    parse_integer, Detached, Encoding, Kind, StringBuf, Ttl, Value, ValueType, WrongType,
+};
 pub use watch::{WatchFlag, Watches};
+pub use whole::Visit;

@@ -8,7 +8,7 @@ pub(super) struct Rng(u64);
 
 impl Rng {
     pub(super) fn from_entropy() -> Rng {
-        Rng(RandomState::new().hash_one(0x67_7972_65))
+        Rng(RandomState::new().hash_one(0))
     }
 
     #[inline]

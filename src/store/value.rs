@@ -130,7 +130,10 @@ impl Kind {
             Kind::Int => Encoding::Int,
             Kind::Embstr => Encoding::Embstr,
             Kind::Raw | Kind::RawShared => Encoding::Raw,
-            Kind::ListListpack | Kind::SetListpack | Kind::HashListpack | Kind::SortedSetListpack => Encoding::Listpack,
+            Kind::ListListpack
+            | Kind::SetListpack
+            | Kind::HashListpack
+            | Kind::SortedSetListpack => Encoding::Listpack,
             Kind::ListQuicklist => Encoding::Quicklist,
             Kind::SetIntset => Encoding::Intset,
             Kind::SetHashtable | Kind::HashHashtable => Encoding::Hashtable,
@@ -269,7 +272,10 @@ pub struct StringBuf {
 
 impl StringBuf {
     pub(super) fn new(bytes: BytesMut) -> StringBuf {
-        StringBuf { bytes, changed: false }
+        StringBuf {
+            bytes,
+            changed: false,
+        }
     }
 
     pub(super) fn is_changed(&self) -> bool {
@@ -335,11 +341,8 @@ impl Deref for StringBuf {
 #[derive(Debug)]
 pub(super) enum Payload {
     Int(i64),
-    /// `raw`: shown as raw whatever its length.
-    String {
-        bytes: Vec<u8>,
-        raw: bool,
-    },
+    /// Embstr or raw, as the kind beside it says.
+    String(Vec<u8>),
     Object(Box<Object>),
 }
 
@@ -362,11 +365,16 @@ impl Detached {
         let (payload, kind) = match parse_integer(bytes) {
             Some(value) => (Payload::Int(value), Kind::Int),
             None if bytes.len() <= EMBSTR_LEN_MAX => {
-                (Payload::String { bytes: bytes.to_vec(), raw: false }, Kind::Embstr)
+                (Payload::String(bytes.to_vec()), Kind::Embstr)
             }
-            None => (Payload::String { bytes: bytes.to_vec(), raw: true }, Kind::Raw),
+            None => (Payload::String(bytes.to_vec()), Kind::Raw),
         };
-        Detached { payload, kind, expire_at, clock: Clock::UNSET }
+        Detached {
+            payload,
+            kind,
+            expire_at,
+            clock: Clock::UNSET,
+        }
     }
 
     pub fn kind(&self) -> Kind {
@@ -382,10 +390,15 @@ impl Detached {
         self.expire_at = expire_at;
     }
 
+    /// Forgets when and how often it was used: stored, it counts as new (COPY).
+    pub fn forget_use(&mut self) {
+        self.clock = Clock::UNSET;
+    }
+
     pub fn value(&self) -> Value<'_> {
         match &self.payload {
             Payload::Int(value) => Value::Int(*value),
-            Payload::String { bytes, .. } => Value::Bytes(bytes),
+            Payload::String(bytes) => Value::Bytes(bytes),
             Payload::Object(object) => object.value(),
         }
     }
@@ -394,10 +407,15 @@ impl Detached {
     pub fn reallocated(&self) -> Detached {
         let payload = match &self.payload {
             Payload::Int(value) => Payload::Int(*value),
-            Payload::String { bytes, raw } => Payload::String { bytes: bytes.clone(), raw: *raw },
+            Payload::String(bytes) => Payload::String(bytes.clone()),
             Payload::Object(object) => Payload::Object(Box::new(object.duplicate())),
         };
-        Detached { payload, kind: self.kind, expire_at: self.expire_at, clock: self.clock }
+        Detached {
+            payload,
+            kind: self.kind,
+            expire_at: self.expire_at,
+            clock: self.clock,
+        }
     }
 }
 
@@ -417,9 +435,20 @@ mod tests {
         for value in [0, 1, -1, 9, 10, i64::MAX, i64::MIN, 1_000_000_007] {
             assert_eq!(parse_integer(value.to_string().as_bytes()), Some(value));
         }
-        for text in
-            ["", "-", "-0", "00", "01", "+1", " 1", "1 ", "1a", "9223372036854775808", "-9223372036854775809", "1e3"]
-        {
+        for text in [
+            "",
+            "-",
+            "-0",
+            "00",
+            "01",
+            "+1",
+            " 1",
+            "1 ",
+            "1a",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "1e3",
+        ] {
             assert_eq!(parse_integer(text.as_bytes()), None, "{text:?}");
         }
     }

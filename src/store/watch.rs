@@ -48,6 +48,8 @@ struct Registration {
     expired: bool,
 }
 
+type WatchedKeys = HashMap<Box<[u8]>, SmallVec<[Registration; 1]>>;
+
 /// What became of one watched key when its whole database was replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Replacement {
@@ -61,7 +63,7 @@ pub(super) struct Replacement {
 #[derive(Debug, Default)]
 pub struct Watches {
     /// Per database, made longer when needed.
-    databases: Vec<HashMap<Box<[u8]>, SmallVec<[Registration; 1]>>>,
+    databases: Vec<WatchedKeys>,
     /// Number of registrations in all databases.
     len: usize,
 }
@@ -85,14 +87,21 @@ impl Watches {
         if registrations.iter().any(|r| r.flag.is_same(flag)) {
             return;
         }
-        registrations.push(Registration { flag: flag.clone(), expired });
+        registrations.push(Registration {
+            flag: flag.clone(),
+            expired,
+        });
         self.len += 1;
     }
 
     /// Forgets one registration, if it is there.
     pub fn remove(&mut self, db: usize, key: &[u8], flag: &WatchFlag) {
-        let Some(keys) = self.databases.get_mut(db) else { return };
-        let Some(registrations) = keys.get_mut(key) else { return };
+        let Some(keys) = self.databases.get_mut(db) else {
+            return;
+        };
+        let Some(registrations) = keys.get_mut(key) else {
+            return;
+        };
         let before = registrations.len();
         registrations.retain(|r| !r.flag.is_same(flag));
         self.len -= before - registrations.len();
@@ -109,7 +118,11 @@ impl Watches {
 
     /// The key changed; `exists` tells whether it is there after the change.
     pub(super) fn touch(&mut self, db: usize, key: &[u8], exists: bool) {
-        let Some(registrations) = self.databases.get_mut(db).and_then(|keys| keys.get_mut(key)) else {
+        let Some(registrations) = self
+            .databases
+            .get_mut(db)
+            .and_then(|keys| keys.get_mut(key))
+        else {
             return;
         };
         for registration in registrations {
@@ -123,9 +136,15 @@ impl Watches {
 
     /// Every key of the database was replaced (FLUSHDB, FLUSHALL, SWAPDB); `look` tells what that meant for one key.
     pub(super) fn touch_all(&mut self, db: usize, mut look: impl FnMut(&[u8]) -> Replacement) {
-        let Some(keys) = self.databases.get_mut(db) else { return };
+        let Some(keys) = self.databases.get_mut(db) else {
+            return;
+        };
         for (key, registrations) in keys {
-            let Replacement { existed, exists, is_expired } = look(key);
+            let Replacement {
+                existed,
+                exists,
+                is_expired,
+            } = look(key);
             if !existed && !exists {
                 continue;
             }
@@ -190,7 +209,11 @@ mod tests {
         let (present, absent) = (WatchFlag::new(), WatchFlag::new());
         watches.add(0, b"present", &present, false);
         watches.add(0, b"absent", &absent, false);
-        watches.touch_all(0, |key| Replacement { existed: key == b"present", exists: false, is_expired: false });
+        watches.touch_all(0, |key| Replacement {
+            existed: key == b"present",
+            exists: false,
+            is_expired: false,
+        });
         assert!(present.is_set() && !absent.is_set());
     }
 }

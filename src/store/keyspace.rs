@@ -1,0 +1,263 @@
+//! Operations on keys of any type: removing, moving, expiry, and what OBJECT tells.
+
+use super::clock::Clock;
+use super::database::entry_of;
+use super::entry::{self, Content, EMBEDDED_LEN_MAX};
+use super::lookup::Home;
+use super::object::{Object, Outline};
+use super::value::{Payload, EMBSTR_LEN_MAX};
+use super::{Detached, Kind, Store, Ttl, Value, WrongType};
+
+/// Small integers that Redis shares between keys: 0 up to this one.
+const SHARED_INTEGERS_END: i64 = 10_000;
+/// What Redis shows as their reference count.
+const SHARED_REFCOUNT: i64 = i32::MAX as i64;
+/// About what a key takes in its table, bytes.
+const TABLE_BYTES_PER_KEY: usize = 12;
+
+/// What OBJECT, DEBUG OBJECT and MEMORY USAGE tell about a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Description {
+    pub kind: Kind,
+    /// Seconds since the last use. Meaningless under an LFU policy.
+    pub idle_s: u64,
+    /// The LFU counter, decayed until now. Meaningless under any other policy.
+    pub frequency: u8,
+    /// 1, or `i32::MAX` where Redis would share a small integer.
+    pub refcount: i64,
+    /// Bytes allocated for key and value, and about what the table adds.
+    pub memory_bytes: usize,
+}
+
+impl Store {
+    /// Type and encoding, exactly. Looks up as `peek`.
+    pub fn kind(&mut self, db: usize, key: &[u8]) -> Option<Kind> {
+        let home = self.home(db, key);
+        self.find(home, key).map(entry::kind_of)
+    }
+
+    /// Deletes a key. What would take long to free is left to `free_some`.
+    pub fn remove(&mut self, db: usize, key: &[u8]) -> bool {
+        let home = self.home(db, key);
+        let Some(word) = self.find(home, key) else {
+            return false;
+        };
+        self.delete(home, word);
+        true
+    }
+
+    /// Takes value, expiry and clock out, and deletes the key.
+    pub fn take(&mut self, db: usize, key: &[u8]) -> Option<Detached> {
+        let home = self.home(db, key);
+        let word = self.find(home, key)?;
+        self.unlink(home, word);
+        let entry = entry_of(word);
+        let (kind, expire_at, clock) = (entry.kind(), entry.expire_at(), entry.clock());
+        let embedded = embedded_payload(entry.value(), kind);
+        // SAFETY: the word is in no table any more and not used again; the payload is a copy.
+        let object = unsafe { entry::destroy(word, &mut self.keys) };
+        let payload = object
+            .map(Payload::Object)
+            .or(embedded)
+            .expect("a value is embedded or boxed");
+        Some(Detached {
+            payload,
+            kind,
+            expire_at,
+            clock,
+        })
+    }
+
+    /// Stores a value under a key, with the value's own expiry, replacing what was there.
+    pub fn put(&mut self, db: usize, key: &[u8], value: Detached) {
+        let home = self.home(db, key);
+        let Detached {
+            payload,
+            kind,
+            expire_at,
+            clock,
+        } = value;
+        let clock = if clock == Clock::UNSET {
+            self.fresh_clock()
+        } else {
+            clock
+        };
+        let content = match &payload {
+            Payload::Int(value) => Content::Int(*value),
+            Payload::String(bytes) if bytes.len() <= EMBEDDED_LEN_MAX => {
+                Content::Embedded(bytes, kind)
+            }
+            Payload::String(bytes) => Content::Boxed(Box::new(Object::String(Outline::new(
+                bytes::Bytes::copy_from_slice(bytes),
+            )))),
+            Payload::Object(_) => {
+                let Payload::Object(object) = payload else {
+                    unreachable!("matched above")
+                };
+                return self.put_content(home, key, Content::Boxed(object), expire_at, clock);
+            }
+        };
+        self.put_content(home, key, content, expire_at, clock);
+    }
+
+    fn put_content(
+        &mut self,
+        home: Home,
+        key: &[u8],
+        content: Content,
+        expire_at: Option<i64>,
+        clock: Clock,
+    ) {
+        self.set_at(home, key, content, expire_at.map_or(Ttl::None, Ttl::At));
+        if let Some(word) = self.databases[home.db].find(home.slot, home.hash, key) {
+            entry_of(word).set_clock(clock);
+        }
+    }
+
+    /// A copy of value, expiry and clock that shares no memory with the key's.
+    pub fn clone_value(&mut self, db: usize, key: &[u8]) -> Option<Detached> {
+        let home = self.home(db, key);
+        let entry = entry_of(self.find(home, key)?);
+        let kind = entry.kind();
+        let payload = match entry.object() {
+            Some(object) => Payload::Object(Box::new(object.duplicate())),
+            None => embedded_payload(entry.value(), kind).expect("a value is embedded or boxed"),
+        };
+        Some(Detached {
+            payload,
+            kind,
+            expire_at: entry.expire_at(),
+            clock: entry.clock(),
+        })
+    }
+
+    /// When the key expires, Unix milliseconds: `None` when there is no key, `Some(None)` when it has no TTL.
+    pub fn expire_at(&mut self, db: usize, key: &[u8]) -> Option<Option<i64>> {
+        let home = self.home(db, key);
+        self.find(home, key).map(|word| entry_of(word).expire_at())
+    }
+
+    /// Sets the expiry (Unix milliseconds) or removes it; false when there is no key.
+    pub fn set_expire(&mut self, db: usize, key: &[u8], at_ms: Option<i64>) -> bool {
+        let home = self.home(db, key);
+        let Some((word, keys)) = self.find_mut(home, key) else {
+            return false;
+        };
+        let had = entry::has_expiry(*word);
+        // SAFETY: the word is in its table, and nobody else refers to its entry.
+        unsafe { entry::set_expiry(word, at_ms, keys) };
+        self.databases[home.db].recount_expiry(home.slot, had, at_ms.is_some());
+        true
+    }
+
+    /// Touches the key's LRU/LFU clock (TOUCH, whatever `no_touch` says); false when there is no key.
+    pub fn touch(&mut self, db: usize, key: &[u8]) -> bool {
+        let home = self.home(db, key);
+        let Some(word) = self.find(home, key) else {
+            return false;
+        };
+        let entry = entry_of(word);
+        entry.set_clock(
+            entry
+                .clock()
+                .used(&self.settings, self.now_ms, &mut self.rng),
+        );
+        true
+    }
+
+    pub fn describe(&mut self, db: usize, key: &[u8]) -> Option<Description> {
+        let home = self.home(db, key);
+        let entry = entry_of(self.find(home, key)?);
+        let settings = &self.settings;
+        let policy = settings.maxmemory_policy;
+        let may_share = settings.maxmemory == 0 || !(policy.is_lru() || policy.is_lfu());
+        let shared = match entry.value() {
+            Value::Int(value) => may_share && (0..SHARED_INTEGERS_END).contains(&value),
+            _ => false,
+        };
+        Some(Description {
+            kind: entry.kind(),
+            idle_s: entry.clock().idle_s(self.now_ms) as u64,
+            frequency: entry.clock().counter(settings, self.now_ms),
+            refcount: if shared { SHARED_REFCOUNT } else { 1 },
+            memory_bytes: entry.memory()
+                + entry.object().map_or(0, Object::memory)
+                + TABLE_BYTES_PER_KEY,
+        })
+    }
+
+    /// As if the key had last been used so long ago (RESTORE IDLETIME, a loaded file); false when there is no key.
+    pub fn set_idle(&mut self, db: usize, key: &[u8], idle_s: u64) -> bool {
+        let clock = Clock::lru(self.now_ms, idle_s);
+        self.set_clock(db, key, clock)
+    }
+
+    /// Sets the LFU counter; false when there is no key.
+    pub fn set_freq(&mut self, db: usize, key: &[u8], frequency: u8) -> bool {
+        let clock = Clock::lfu(self.now_ms, frequency);
+        self.set_clock(db, key, clock)
+    }
+
+    fn set_clock(&mut self, db: usize, key: &[u8], clock: Clock) -> bool {
+        let home = self.home(db, key);
+        let Some(word) = self.find(home, key) else {
+            return false;
+        };
+        entry_of(word).set_clock(clock);
+        true
+    }
+
+    /// For the types that live in an [`Object`]: runs `f` on the key's. `WrongType` when it holds a string in its
+    /// entry; whether the object is of the right type is for `f` to see. An absent key is given what `create`
+    /// makes, or if there is no `create`, `f` is not run and the answer is `None`. A key whose object `f` says is empty now
+    /// (its second result) is deleted. Touches the clock; keeps the TTL.
+    pub fn modify_object<R>(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        create: Option<fn() -> Object>,
+        f: impl FnOnce(&mut Object) -> (R, IsEmpty),
+    ) -> Result<Option<R>, WrongType> {
+        let home = self.home(db, key);
+        match (self.find(home, key), create) {
+            (Some(word), _) if !entry::kind_of(word).is_boxed() => return Err(WrongType),
+            (Some(word), _) => self.touch_clock(word),
+            (None, Some(create)) => {
+                self.remove_paused(home, key);
+                self.insert(
+                    home,
+                    key,
+                    Content::Boxed(Box::new(create())),
+                    None,
+                    self.fresh_clock(),
+                );
+            }
+            (None, None) => return Ok(None),
+        }
+        let (result, IsEmpty(empty)) = self
+            .change_object(home, key, f)
+            .expect("it is there, and is boxed");
+        if empty {
+            if let Some(word) = self.databases[home.db].find(home.slot, home.hash, key) {
+                self.delete(home, word);
+            }
+        }
+        Ok(Some(result))
+    }
+}
+
+/// Whether a collection has lost its last element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IsEmpty(pub bool);
+
+/// A copy of a value that lies in its entry.
+fn embedded_payload(value: Value, kind: Kind) -> Option<Payload> {
+    match value {
+        Value::Int(value) => Some(Payload::Int(value)),
+        Value::Bytes(bytes) => {
+            debug_assert!(kind == Kind::Raw || bytes.len() <= EMBSTR_LEN_MAX);
+            Some(Payload::String(bytes.to_vec()))
+        }
+        Value::Shared(_) => None,
+    }
+}

@@ -1,0 +1,365 @@
+//! The store itself: what it holds, and the one way by which every operation finds a key.
+
+use bytes::BytesMut;
+
+use super::clock::Clock;
+use super::database::{entry_of, Database, Keys};
+use super::entry::{self, Content};
+use super::evict::EvictionPool;
+use super::lazyfree::LazyFree;
+use super::object::Object;
+use super::random::Rng;
+use super::watch::Replacement;
+use super::{
+    slot_of, EventClass, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, WatchFlag,
+    Watches,
+};
+
+/// The keyspace of one shard.
+///
+/// Keys are those of the slots it owns; a key of another slot must not come here. Databases are numbered from 0; a
+/// number out of range is a bug of the caller and panics.
+pub struct Store {
+    pub settings: Settings,
+    pub events: Events,
+    pub watches: Watches,
+    pub stats: StoreStats,
+    /// Changes since the last save, counted by commands.
+    pub dirty: u64,
+    /// Keys deleted because they had expired, oldest first, while `log_enabled`: (database, key), to be logged and
+    /// replicated as DEL, in front of the effect of the command that came upon them.
+    pub expired_effects: Vec<(usize, Vec<u8>)>,
+    /// Someone wants `expired_effects`, and drains it after each command and each cycle.
+    pub log_enabled: bool,
+    /// False while a log or replication stream is applied: an expired key is there until its DEL comes.
+    pub expire_on_access: bool,
+    /// True while clients' writes are paused: an expired key is absent, but nothing is deleted.
+    pub expire_paused: bool,
+    /// Look-ups leave the LRU/LFU clocks alone.
+    pub no_touch: bool,
+
+    pub(super) now_ms: i64,
+    slots: SlotRange,
+    hint: SlotHint,
+    pub(super) databases: Vec<Database>,
+    pub(super) keys: Keys,
+    pub(super) rng: Rng,
+    pub(super) garbage: LazyFree,
+    pub(super) cycle: ExpireCycle,
+    pub(super) pool: EvictionPool,
+    /// The buffer in which `modify_string` works on strings that lie in their entry.
+    pub(super) scratch: BytesMut,
+}
+
+/// The key whose slot somebody computed already, known by where it lies.
+#[derive(Clone, Copy, Default)]
+struct SlotHint {
+    address: usize,
+    len: usize,
+    slot: u16,
+}
+
+/// Where a key belongs, there or not.
+#[derive(Clone, Copy)]
+pub(super) struct Home {
+    pub db: usize,
+    /// Counted from the first slot of the shard.
+    pub slot: usize,
+    pub hash: u64,
+}
+
+impl Store {
+    pub fn new(slots: SlotRange, databases: usize) -> Store {
+        Store {
+            settings: Settings::default(),
+            events: Events::default(),
+            watches: Watches::default(),
+            stats: StoreStats::default(),
+            dirty: 0,
+            expired_effects: Vec::new(),
+            log_enabled: false,
+            expire_on_access: true,
+            expire_paused: false,
+            no_touch: false,
+            now_ms: 0,
+            slots,
+            hint: SlotHint::default(),
+            databases: (0..databases).map(|_| Database::default()).collect(),
+            keys: Keys::default(),
+            rng: Rng::from_entropy(),
+            garbage: LazyFree::default(),
+            cycle: ExpireCycle::default(),
+            pool: EvictionPool::default(),
+            scratch: BytesMut::new(),
+        }
+    }
+
+    /// What time it is until the next call: Unix time, milliseconds.
+    pub fn set_time(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
+        self.clear_slot_hint();
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    pub fn slots(&self) -> SlotRange {
+        self.slots
+    }
+
+    pub fn databases(&self) -> usize {
+        self.databases.len()
+    }
+
+    /// Spares the next look-ups of this very slice (the same bytes at the same address) computing its slot. Holds until the
+    /// next hint, `clear_slot_hint` or `set_time`; whoever reuses the memory of the key must do one of them first.
+    #[inline]
+    pub fn slot_hint(&mut self, key: &[u8], slot: u16) {
+        debug_assert_eq!(slot, slot_of(key));
+        self.hint = SlotHint {
+            address: key.as_ptr() as usize,
+            len: key.len(),
+            slot,
+        };
+    }
+
+    #[inline]
+    pub fn clear_slot_hint(&mut self) {
+        self.hint = SlotHint::default();
+    }
+
+    /// Bytes allocated for keys, values and tables, what waits for `free_some` included.
+    pub fn used_memory(&self) -> usize {
+        self.keys.used()
+    }
+
+    #[inline]
+    pub(super) fn home(&self, db: usize, key: &[u8]) -> Home {
+        let hinted = self.hint.address == key.as_ptr() as usize
+            && self.hint.len == key.len()
+            && self.hint.address != 0;
+        let slot = if hinted { self.hint.slot } else { slot_of(key) };
+        debug_assert_eq!(slot, slot_of(key), "a slot hint outlived its key");
+        debug_assert!(self.slots.contains(slot), "slot {slot} is another shard's");
+        Home {
+            db,
+            slot: slot.wrapping_sub(self.slots.start()) as usize,
+            hash: self.keys.hash_key(key),
+        }
+    }
+
+    #[inline]
+    pub(super) fn has_expired(&self, word: u64) -> bool {
+        entry::has_expiry(word) && self.is_past(word)
+    }
+
+    fn is_past(&self, word: u64) -> bool {
+        self.expire_on_access
+            && entry_of(word)
+                .expire_at()
+                .is_some_and(|at| self.now_ms > at)
+    }
+
+    /// The word of a key that is alive. One that has expired is deleted on sight.
+    #[inline]
+    pub(super) fn find(&mut self, home: Home, key: &[u8]) -> Option<u64> {
+        let word = self.databases[home.db].find(home.slot, home.hash, key)?;
+        if self.has_expired(word) {
+            self.come_upon_expired(home, word);
+            return None;
+        }
+        Some(word)
+    }
+
+    /// The place of the word that `find` would answer, and what is needed to change it.
+    #[inline]
+    pub(super) fn find_mut(&mut self, home: Home, key: &[u8]) -> Option<(&mut u64, &mut Keys)> {
+        let place: *mut u64 = self.databases[home.db].find_mut(home.slot, home.hash, key)?;
+        // SAFETY: the place is in a table of this store, which does not change before the next line.
+        let word = unsafe { *place };
+        if self.has_expired(word) {
+            self.come_upon_expired(home, word);
+            return None;
+        }
+        // SAFETY: the table has not changed, and stays borrowed for as long as the reference lives.
+        Some((unsafe { &mut *place }, &mut self.keys))
+    }
+
+    /// Lets `change` alter the boxed object of a key; `None` when there is no such key or its value is not boxed.
+    pub(super) fn change_object<R>(
+        &mut self,
+        home: Home,
+        key: &[u8],
+        change: impl FnOnce(&mut Object) -> R,
+    ) -> Option<R> {
+        let (word, keys) = self.find_mut(home, key)?;
+        // SAFETY: the word is in its table, and nobody else refers to its entry.
+        unsafe { entry::with_object(word, keys, change) }
+    }
+
+    #[cold]
+    fn come_upon_expired(&mut self, home: Home, word: u64) {
+        if !self.expire_paused {
+            self.delete_expired(home, word);
+        }
+    }
+
+    /// Whether the key is there and has not expired, changing nothing.
+    fn is_live(&self, db: usize, key: &[u8]) -> bool {
+        let home = self.home(db, key);
+        self.databases[db]
+            .find(home.slot, home.hash, key)
+            .is_some_and(|word| !self.has_expired(word))
+    }
+
+    /// Adds an entry for a key that is not there.
+    pub(super) fn insert(
+        &mut self,
+        home: Home,
+        key: &[u8],
+        content: Content,
+        expire_at: Option<i64>,
+        clock: Clock,
+    ) {
+        let word = entry::create(key, content, expire_at, clock, &mut self.keys);
+        self.databases[home.db].insert(
+            home.slot,
+            home.hash,
+            word,
+            self.slots.len(),
+            &mut self.keys,
+        );
+        self.events.raise(home.db, EventClass::NEW, "new", key);
+    }
+
+    /// Takes an entry out of its table and frees it.
+    pub(super) fn delete(&mut self, home: Home, word: u64) {
+        self.unlink(home, word);
+        self.destroy(word);
+    }
+
+    pub(super) fn unlink(&mut self, home: Home, word: u64) {
+        let removed =
+            self.databases[home.db].remove(home.slot, home.hash, |w| w == word, &mut self.keys);
+        debug_assert_eq!(removed, Some(word));
+    }
+
+    /// Frees an entry that `unlink` took out.
+    pub(super) fn destroy(&mut self, word: u64) {
+        // SAFETY: the word is in no table any more, and callers do not use it again.
+        let object = unsafe { entry::destroy(word, &mut self.keys) };
+        self.garbage.dispose(object, &mut self.keys);
+    }
+
+    #[inline]
+    pub(super) fn fresh_clock(&self) -> Clock {
+        Clock::fresh(&self.settings, self.now_ms)
+    }
+
+    #[inline]
+    pub(super) fn touch_clock(&mut self, word: u64) {
+        if !self.no_touch {
+            let entry = entry_of(word);
+            entry.set_clock(
+                entry
+                    .clock()
+                    .used(&self.settings, self.now_ms, &mut self.rng),
+            );
+        }
+    }
+
+    /// A value to read. Counts a hit or a miss, and touches the key's clock unless `no_touch`.
+    #[inline]
+    pub fn read(&mut self, db: usize, key: &[u8]) -> Option<Value<'_>> {
+        let home = self.home(db, key);
+        let Some(word) = self.find(home, key) else {
+            self.stats.keyspace_misses += 1;
+            self.events.raise(db, EventClass::KEY_MISS, "keymiss", key);
+            return None;
+        };
+        self.stats.keyspace_hits += 1;
+        self.touch_clock(word);
+        Some(entry_of(word).value())
+    }
+
+    /// A value, for OBJECT, TYPE, TTL and what is about to change it: no statistics, no touch.
+    #[inline]
+    pub fn peek(&mut self, db: usize, key: &[u8]) -> Option<Value<'_>> {
+        let home = self.home(db, key);
+        self.find(home, key).map(|word| entry_of(word).value())
+    }
+
+    /// As `peek`.
+    pub fn exists(&mut self, db: usize, key: &[u8]) -> bool {
+        let home = self.home(db, key);
+        self.find(home, key).is_some()
+    }
+
+    /// Tells those who watch the key that it changed. Costs one branch while nobody watches any.
+    #[inline]
+    pub fn touched(&mut self, db: usize, key: &[u8]) {
+        if !self.watches.is_empty() {
+            self.tell_watchers(db, key);
+        }
+    }
+
+    #[cold]
+    fn tell_watchers(&mut self, db: usize, key: &[u8]) {
+        let home = self.home(db, key);
+        let exists = self.databases[db].find(home.slot, home.hash, key).is_some();
+        self.watches.touch(db, key, exists);
+    }
+
+    /// Sets `flag` when the key changes. Watching a key again with the same flag does nothing.
+    pub fn watch(&mut self, db: usize, key: &[u8], flag: &WatchFlag) {
+        let home = self.home(db, key);
+        let word = self.databases[db].find(home.slot, home.hash, key);
+        let expired = word.is_some_and(|word| self.has_expired(word));
+        self.watches.add(db, key, flag, expired);
+    }
+
+    pub fn unwatch(&mut self, db: usize, key: &[u8], flag: &WatchFlag) {
+        self.watches.remove(db, key, flag);
+    }
+
+    /// To be asked at EXEC about each watched key: whether it expired since, unnoticed so far, which counts as a change.
+    pub fn watched_key_expired(&self, db: usize, key: &[u8], flag: &WatchFlag) -> bool {
+        let home = self.home(db, key);
+        let word = self.databases[db].find(home.slot, home.hash, key);
+        word.is_some_and(|word| self.has_expired(word)) && self.watches.was_live(db, key, flag)
+    }
+
+    /// Tells the watchers of database `db` that its keys are about to be replaced by those of `by`, or by nothing.
+    pub(super) fn tell_watchers_of_all(&mut self, db: usize, by: Option<usize>) {
+        if self.watches.is_empty() {
+            return;
+        }
+        let mut watches = std::mem::take(&mut self.watches);
+        watches.touch_all(db, |key| {
+            let is_in = |db: usize| {
+                let home = self.home(db, key);
+                self.databases[db].find(home.slot, home.hash, key).is_some()
+            };
+            let exists = by.is_some_and(is_in);
+            Replacement {
+                existed: is_in(db),
+                exists,
+                is_expired: exists && by.is_some_and(|by| !self.is_live(by, key)),
+            }
+        });
+        self.watches = watches;
+    }
+}
+
+impl Drop for Store {
+    /// Tables do not know what their words mean, so their entries are freed here.
+    fn drop(&mut self) {
+        for database in &mut self.databases {
+            self.garbage.add_tables(database.take_tables());
+        }
+        while !self.garbage.is_empty() {
+            self.garbage.free_some(usize::MAX, &mut self.keys);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Operations on whole databases: sizes, scans, random keys, flushes, and slots.
+
+use smallvec::SmallVec;
+
+use super::database::entry_of;
+use super::lookup::Home;
+use super::table::Owner;
+use super::{Store, Value};
+
+/// Bits of a scan cursor that hold the slot; the cursor within the slot's table is above them.
+const SLOT_BITS: u32 = 14;
+/// Buckets that one call of `scan` looks at for each key that it was asked for.
+const SCAN_BUCKETS_PER_KEY: usize = 10;
+/// Expired keys that RANDOMKEY comes upon before it gives up.
+const RANDOM_KEY_TRIES_MAX: usize = 100;
+
+/// Words of one bucket, as a rule.
+pub(super) type Words = SmallVec<[u64; 16]>;
+
+/// Gets a key, its value and expiry (Unix milliseconds); false ends the walk.
+pub type Visit<'a> = dyn FnMut(&[u8], Value, Option<i64>) -> bool + 'a;
+
+impl Store {
+    /// Number of keys, those that have expired but have not been deleted yet included.
+    pub fn len(&self, db: usize) -> usize {
+        self.databases[db].keys().total() as usize
+    }
+
+    pub fn is_empty(&self, db: usize) -> bool {
+        self.len(db) == 0
+    }
+
+    /// Number of keys with an expiry.
+    pub fn volatile_len(&self, db: usize) -> usize {
+        self.databases[db].volatile().total() as usize
+    }
+
+    /// Estimated mean time to live of the keys that have one, milliseconds (INFO keyspace). 0 when unknown.
+    pub fn avg_ttl_ms(&self, db: usize) -> i64 {
+        self.databases[db].avg_ttl_ms
+    }
+
+    /// A key, all about as likely. Expired ones that it comes upon are deleted.
+    pub fn random_key(&mut self, db: usize) -> Option<Vec<u8>> {
+        for _ in 0..RANDOM_KEY_TRIES_MAX {
+            let word = self.databases[db].random(&mut self.rng)?;
+            if !self.has_expired(word) {
+                return Some(entry_of(word).key().to_vec());
+            }
+            if self.expire_paused {
+                continue;
+            }
+            self.delete_expired(self.home_of(db, word), word);
+        }
+        None
+    }
+
+    /// Visits about `count` keys from `cursor` on, and returns the cursor to go on with, 0 at the end. A key that is there
+    /// from the first call to the last is visited at least once, whatever happens between calls.
+    ///
+    /// The low 14 bits of a cursor are the slot that comes next, so a cursor tells its shard; 0 begins at this
+    /// shard's first slot, and so does that slot's number.
+    pub fn scan(
+        &mut self,
+        db: usize,
+        cursor: u64,
+        count: usize,
+        visit: &mut dyn FnMut(&[u8], Value),
+    ) -> u64 {
+        let first = self.slots().start() as usize;
+        let mut slot = (cursor as usize & ((1 << SLOT_BITS) - 1)).saturating_sub(first);
+        let mut within = cursor >> SLOT_BITS;
+        let (mut visited, mut buckets) = (0, 0);
+        let mut expired = Words::new();
+        let next = loop {
+            if within == 0 {
+                // To the next slot that holds any key.
+                match self.databases[db].keys().next_from(slot) {
+                    Some(next) => slot = next,
+                    None => break 0,
+                }
+            }
+            if visited >= count || buckets >= count.saturating_mul(SCAN_BUCKETS_PER_KEY) {
+                break within << SLOT_BITS | (slot + first) as u64;
+            }
+            let Some(table) = self.databases[db].table(slot) else {
+                break 0;
+            };
+            within = table.scan(within, |word| {
+                visited += 1;
+                if self.has_expired(word) {
+                    expired.push(word);
+                } else {
+                    let entry = entry_of(word);
+                    visit(entry.key(), entry.value());
+                }
+            });
+            buckets += 1;
+            if within == 0 {
+                slot += 1;
+            }
+        };
+        if !self.expire_paused {
+            for word in expired {
+                self.delete_expired(self.home_of(db, word), word);
+            }
+        }
+        next
+    }
+
+    /// Visits every key with its value and expiry (Unix milliseconds), expired ones included, slot by slot, until `visit`
+    /// answers false.
+    pub fn for_each_key(&self, db: usize, visit: &mut Visit) {
+        for word in self.databases[db].iter() {
+            let entry = entry_of(word);
+            if !visit(entry.key(), entry.value(), entry.expire_at()) {
+                return;
+            }
+        }
+    }
+
+    /// Empties one database, or all, and returns how many keys that were. Their memory is given back by `free_some`.
+    pub fn clear(&mut self, db: Option<usize>) -> u64 {
+        let databases = match db {
+            Some(db) => db..db + 1,
+            None => 0..self.databases.len(),
+        };
+        let mut cleared = 0;
+        for db in databases {
+            self.tell_watchers_of_all(db, None);
+            cleared += self.databases[db].keys().total();
+            self.garbage.add_tables(self.databases[db].take_tables());
+        }
+        cleared
+    }
+
+    /// Exchanges the contents of two databases.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        if a == b {
+            return;
+        }
+        self.tell_watchers_of_all(a, Some(b));
+        self.tell_watchers_of_all(b, Some(a));
+        self.databases.swap(a, b);
+        self.pool.clear();
+    }
+
+    /// Number of keys of database 0 in a slot (CLUSTER COUNTKEYSINSLOT); 0 for a slot of another shard.
+    pub fn count_in_slot(&self, slot: u16) -> usize {
+        match self.index_of_slot(slot) {
+            Some(index) => self.databases[0].keys().of(index),
+            None => 0,
+        }
+    }
+
+    /// Up to `count` keys of database 0 in a slot (CLUSTER GETKEYSINSLOT).
+    pub fn keys_in_slot(&self, slot: u16, count: usize) -> Vec<Vec<u8>> {
+        let table = self
+            .index_of_slot(slot)
+            .and_then(|index| self.databases[0].table(index));
+        table.map_or_else(Vec::new, |table| {
+            table
+                .iter()
+                .take(count)
+                .map(|word| entry_of(word).key().to_vec())
+                .collect()
+        })
+    }
+
+    fn index_of_slot(&self, slot: u16) -> Option<usize> {
+        self.slots()
+            .contains(slot)
+            .then(|| (slot - self.slots().start()) as usize)
+    }
+
+    /// Frees about `objects` keys or elements of what was flushed, overwritten or deleted; true when more is left.
+    pub fn free_some(&mut self, objects: usize) -> bool {
+        self.garbage.free_some(objects, &mut self.keys);
+        self.stats.lazyfreed_objects += std::mem::take(&mut self.garbage.freed);
+        !self.garbage.is_empty()
+    }
+
+    /// Where the key of a word in a table belongs.
+    pub(super) fn home_of(&self, db: usize, word: u64) -> Home {
+        let slot = super::slot_of(entry_of(word).key()) - self.slots().start();
+        Home {
+            db,
+            slot: slot as usize,
+            hash: self.keys.hash(word),
+        }
+    }
+}
