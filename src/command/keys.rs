@@ -93,7 +93,6 @@ pub fn renamenx(ctx: &mut Context, args: Args) -> CommandResult {
 /// `from` exists, `to` does not.
 fn move_value(ctx: &mut Context, from: &[u8], to: &[u8]) {
     if let Some(value) = ctx.store.take(ctx.db, from) {
-        ctx.creating(ctx.db, to);
         ctx.store.put(ctx.db, to, value);
         ctx.changed(from, EventClass::GENERIC, "rename_from");
         ctx.also_changed(ctx.db, to, EventClass::GENERIC, "rename_to");
@@ -120,16 +119,12 @@ pub fn copy(ctx: &mut Context, args: Args) -> CommandResult {
         return Err(CommandError::SameObject);
     }
     let found = ctx.store.read(ctx.db, from).is_some();
-    if !found {
-        ctx.missed(from);
-    }
     if !found || (!replace && ctx.store.exists(to_db, to)) {
         ctx.reply.integer(0);
         return Ok(());
     }
     if let Some(value) = ctx.store.clone_value(ctx.db, from) {
         ctx.store.remove(to_db, to);
-        ctx.creating(to_db, to);
         ctx.store.put(to_db, to, value);
         ctx.changed_in(to_db, to, EventClass::GENERIC, "copy_to");
     }
@@ -149,7 +144,6 @@ pub fn move_to(ctx: &mut Context, args: Args) -> CommandResult {
         return Ok(());
     }
     if let Some(value) = ctx.store.take(ctx.db, key) {
-        ctx.creating(to_db, key);
         ctx.store.put(to_db, key, value);
         ctx.changed(key, EventClass::GENERIC, "move_from");
         ctx.also_changed(to_db, key, EventClass::GENERIC, "move_to");

@@ -5,6 +5,7 @@
 use super::glob::glob_match;
 use super::parse::{cursor, integer};
 use super::{Args, CommandError, CommandResult, Context};
+use crate::resp::Reply;
 use crate::store::ValueType;
 
 /// Keys looked at per call when COUNT is not given.
@@ -63,35 +64,32 @@ pub fn scan(ctx: &mut Context, args: Args) -> CommandResult {
     let start = cursor(args[1])?;
     let options = Options::parse(&args[2..])?;
     let count = usize::try_from(options.count).unwrap_or(usize::MAX);
-    let mut found: Vec<Vec<u8>> = Vec::new();
-    let next = ctx.store.scan(ctx.db, start, count, &mut |key, _| {
-        if options
+    // Apart, because the cursor stands in front of the keys and is known after them.
+    let mut keys = Reply::new(ctx.reply.protocol());
+    let (mut matching, mut returned) = (0, 0);
+    let next = ctx.store.scan(ctx.db, start, count, &mut |key, value| {
+        if !options
             .pattern
             .is_none_or(|pattern| glob_match(pattern, key, false))
         {
-            found.push(key.to_vec());
+            return;
+        }
+        matching += 1;
+        if options
+            .value_type
+            .is_none_or(|wanted| wanted == Some(value.value_type()))
+        {
+            keys.bulk(key);
+            returned += 1;
         }
     });
-    // Looked up again, because the look-up deletes keys that have expired. With TYPE, Redis counts it.
-    found.retain(|key| {
-        let value_type = ctx.store.peek(ctx.db, key).map(|value| value.value_type());
-        if options.value_type.is_some() {
-            match value_type {
-                Some(_) => ctx.store.stats.keyspace_hits += 1,
-                None => ctx.store.stats.keyspace_misses += 1,
-            }
-        }
-        match (value_type, options.value_type) {
-            (None, _) => false,
-            (Some(_), None) => true,
-            (Some(value_type), Some(wanted)) => Some(value_type) == wanted,
-        }
-    });
+    if options.value_type.is_some() {
+        // Redis finds out the type by a look-up that it counts.
+        ctx.store.stats.keyspace_hits += matching;
+    }
     ctx.reply.array(2);
     ctx.reply.bulk(itoa::Buffer::new().format(next).as_bytes());
-    ctx.reply.array(found.len());
-    for key in &found {
-        ctx.reply.bulk(key);
-    }
+    ctx.reply.array(returned);
+    ctx.reply.append(&mut keys);
     Ok(())
 }
