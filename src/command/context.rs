@@ -74,8 +74,11 @@ impl Context<'_> {
         }
     }
 
-    /// Replaces what is logged and replicated; may be called several times, which appends.
+    /// Replaces what is logged and replicated; may be called several times, which appends. Does nothing while nobody logs.
     pub fn log_instead(&mut self, args: Args) {
+        if !self.store.log_enabled {
+            return;
+        }
         let command = args.iter().map(|a| a.to_vec()).collect();
         match &mut self.effect {
             Effect::Instead(list) => list.push(command),

@@ -93,3 +93,121 @@ pub fn scan(ctx: &mut Context, args: Args) -> CommandResult {
     ctx.reply.append(&mut keys);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::Bench;
+    use std::collections::BTreeSet;
+
+    /// Scans to the end; returns the keys and the number of calls.
+    fn scan_all(bench: &mut Bench, options: &str) -> (BTreeSet<String>, usize) {
+        let (mut cursor, mut keys, mut calls) = ("0".to_owned(), BTreeSet::new(), 0);
+        loop {
+            let reply = bench.run(&format!("SCAN {cursor} {options}"));
+            let lines: Vec<&str> = reply.lines().collect();
+            cursor = lines[2].to_owned();
+            keys.extend(
+                lines[4..]
+                    .iter()
+                    .skip(1)
+                    .step_by(2)
+                    .map(|key| key.to_string()),
+            );
+            calls += 1;
+            assert!(calls < 10_000, "the scan does not end");
+            if cursor == "0" {
+                return (keys, calls);
+            }
+        }
+    }
+
+    fn filled(keys: usize) -> Bench {
+        let mut bench = Bench::new();
+        for i in 0..keys {
+            bench.run(&format!("SET key:{i} v"));
+        }
+        bench
+    }
+
+    #[test]
+    fn every_key_is_returned_in_steps_of_about_count() {
+        let mut bench = filled(1000);
+        let (keys, calls) = scan_all(&mut bench, "");
+        assert_eq!(keys.len(), 1000);
+        assert!(
+            (20..=110).contains(&calls),
+            "{calls} calls of about 10 keys"
+        );
+        let (keys, calls) = scan_all(&mut bench, "COUNT 5000");
+        assert_eq!((keys.len(), calls), (1000, 1));
+    }
+
+    #[test]
+    fn keys_that_stay_are_found_while_others_come_and_go() {
+        let mut bench = filled(200);
+        let (mut cursor, mut found, mut round) = ("0".to_owned(), BTreeSet::new(), 0);
+        loop {
+            let reply = bench.run(&format!("SCAN {cursor} COUNT 7"));
+            let lines: Vec<&str> = reply.lines().collect();
+            cursor = lines[2].to_owned();
+            found.extend(
+                lines[4..]
+                    .iter()
+                    .skip(1)
+                    .step_by(2)
+                    .map(|key| key.to_string()),
+            );
+            if cursor == "0" {
+                break;
+            }
+            round += 1;
+            for i in 0..20 {
+                bench.run(&format!("SET new:{round}:{i} v"));
+                bench.run(&format!("DEL new:{}:{i}", round - 1));
+            }
+        }
+        assert!((0..200).all(|i| found.contains(&format!("key:{i}"))));
+    }
+
+    #[test]
+    fn patterns_and_types_filter() {
+        let mut bench = filled(100);
+        assert_eq!(scan_all(&mut bench, "MATCH key:1? COUNT 50").0.len(), 10);
+        assert_eq!(scan_all(&mut bench, "match * TYPE StRiNg").0.len(), 100);
+        assert!(scan_all(&mut bench, "TYPE list").0.is_empty());
+        assert!(scan_all(&mut bench, "TYPE nosuchtype").0.is_empty());
+    }
+
+    #[test]
+    fn expired_keys_are_not_returned_but_deleted() {
+        let mut bench = filled(10);
+        bench.run("SET gone v PX 1");
+        bench.wait_ms(2);
+        assert_eq!(bench.run("DBSIZE"), ":11\r\n");
+        assert_eq!(scan_all(&mut bench, "").0.len(), 10);
+        assert_eq!(bench.run("DBSIZE"), ":10\r\n");
+    }
+
+    #[test]
+    fn malformed_scans_are_refused() {
+        let mut bench = Bench::new();
+        for (command, error) in [
+            ("SCAN x", "ERR invalid cursor"),
+            ("SCAN 18446744073709551616", "ERR invalid cursor"),
+            ("SCAN 0 COUNT 0", "ERR syntax error"),
+            (
+                "SCAN 0 COUNT x",
+                "ERR value is not an integer or out of range",
+            ),
+            ("SCAN 0 COUNT", "ERR syntax error"),
+            ("SCAN 0 LIMIT 3", "ERR syntax error"),
+        ] {
+            assert_eq!(bench.run(command), format!("-{error}\r\n"), "{command}");
+        }
+        assert_eq!(bench.run("SCAN 0"), "*2\r\n$1\r\n0\r\n*0\r\n");
+        assert_eq!(
+            bench.run("SCAN 18446744073709551615"),
+            "*2\r\n$1\r\n0\r\n*0\r\n"
+        );
+    }
+}

@@ -5,6 +5,8 @@ mod lcs;
 mod many;
 mod number;
 mod range;
+#[cfg(test)]
+mod tests;
 
 pub use lcs::lcs;
 pub use many::{mget, mset, msetnx};
