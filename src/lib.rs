@@ -1,15 +1,20 @@
 //! Gyre: a Redis-compatible in-memory data store for Linux, one io_uring shard per core.
 //!
-//! The folders read from the outside in: `server` boots the shards, `client` holds one connection,
-//! `txn` decides which shards a command needs, `command` runs it on the shard that owns its keys,
+//! The folders read from the outside in: `server` boots the shards, `shard` is where one shard's parts meet,
+//! `client` holds one connection, `txn` decides which shards a command needs, `command` runs it on the shard that owns its keys,
 //! `store` is the keyspace of one shard. Arrows run down only; `command` and `store` do no I/O.
 
 pub mod client;
 pub mod command;
 pub mod config;
 pub mod observe;
+pub mod process;
 pub mod resp;
 pub mod runtime;
 pub mod server;
+pub mod shard;
 pub mod store;
 pub mod txn;
+
+/// The version of Redis whose behaviour this is; clients choose features by it.
+pub const REDIS_VERSION: &str = "7.2.6";

@@ -1,1 +1,56 @@
-fn main() {}
+//! `gyre-server [FILE] [--directive value ...] [-]`: arguments and exit codes only.
+
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use gyre::config::argv::{self, Invocation};
+
+#[global_allocator]
+static ALLOCATOR: gyre::runtime::alloc::CountingMimalloc = gyre::runtime::alloc::CountingMimalloc;
+
+const USAGE: &str = "\
+Usage: gyre-server [/path/to/redis.conf] [options] [-]
+       gyre-server - (read config from stdin)
+       gyre-server -v or --version
+       gyre-server -h or --help
+
+Options are directives of redis.conf, and Gyre's own:
+       gyre-server --port 7777 --shards 4
+       gyre-server /etc/redis/redis.conf --loglevel verbose
+       echo 'maxmemory 128mb' | gyre-server -
+";
+
+fn main() -> ExitCode {
+    let args: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    match argv::parse(&args) {
+        Invocation::Version => {
+            println!("Gyre server v={} redis={} bits=64", env!("CARGO_PKG_VERSION"), gyre::REDIS_VERSION);
+            ExitCode::SUCCESS
+        }
+        Invocation::Help => {
+            print!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        Invocation::TestMemory(_) => {
+            eprintln!("--test-memory: use a memory tester that runs without an operating system (memtest86) instead");
+            ExitCode::FAILURE
+        }
+        Invocation::CheckSystem => match gyre::runtime::probe::io_uring(1) {
+            Ok(()) => {
+                println!("This system can run Gyre.");
+                ExitCode::SUCCESS
+            }
+            Err(missing) => {
+                eprintln!("{missing}");
+                ExitCode::FAILURE
+            }
+        },
+        Invocation::Serve(sources) => match gyre::server::run(&sources) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                eprintln!("{failure}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}

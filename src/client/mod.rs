@@ -1,1 +1,11 @@
-//! 
+//! One connection: its input, the order of its pipeline, its output, and its MULTI state.
+
+mod connection;
+mod multi;
+mod output;
+mod pipeline;
+
+pub use connection::{Connection, Flag, Flags, Stall};
+pub use multi::{Multi, Queued, Watching};
+pub use output::Output;
+pub use pipeline::{Pipeline, PLACES_MAX};

@@ -18,7 +18,7 @@ pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use context::{Caller, Context};
+pub use context::{Caller, Context, Effect};
 pub use error::CommandError;
 
 /// The arguments of a request; the command's name is the first.

@@ -36,9 +36,7 @@ pub fn find(name: &[u8]) -> Option<(&'static Directive, &'static str)> {
 
 /// The directives that are accepted so that a redis.conf works unchanged, and that nothing reads.
 pub fn without_effect() -> impl Iterator<Item = &'static str> {
-    directives()
-        .filter(|directive| directive.is(flag::NO_EFFECT))
-        .map(|directive| directive.name)
+    directives().filter(|directive| directive.is(flag::NO_EFFECT)).map(|directive| directive.name)
 }
 
 /// Whether the value of this directive must be kept out of logs.
@@ -51,18 +49,12 @@ pub fn is_sensitive(name: &[u8]) -> bool {
 pub fn get(config: &Config, patterns: &[&[u8]]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut add = |name: &[u8], directive: &Directive| {
-        if !found
-            .iter()
-            .any(|(known, _)| known.eq_ignore_ascii_case(name))
-        {
+        if !found.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
             found.push((name.to_vec(), directive.text(config)));
         }
     };
     for pattern in patterns {
-        if !pattern
-            .iter()
-            .any(|byte| matches!(byte, b'[' | b'*' | b'?'))
-        {
+        if !pattern.iter().any(|byte| matches!(byte, b'[' | b'*' | b'?')) {
             if let Some((directive, _)) = find(pattern) {
                 add(pattern, directive);
             }
@@ -106,19 +98,13 @@ pub struct ApplyError {
 
 impl ApplyError {
     pub fn of(directive: &'static str, reason: impl Into<String>) -> Self {
-        Self {
-            directive: Some(directive),
-            reason: reason.into(),
-        }
+        Self { directive: Some(directive), reason: reason.into() }
     }
 }
 
 impl From<String> for ApplyError {
     fn from(reason: String) -> Self {
-        Self {
-            directive: None,
-            reason,
-        }
+        Self { directive: None, reason }
     }
 }
 
@@ -144,24 +130,16 @@ pub enum SetError {
 impl fmt::Display for SetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let failed = |f: &mut fmt::Formatter<'_>, directive: &str, reason: &str| {
-            write!(
-                f,
-                "ERR CONFIG SET failed (possibly related to argument '{directive}') - {reason}"
-            )
+            write!(f, "ERR CONFIG SET failed (possibly related to argument '{directive}') - {reason}")
         };
         match self {
             SetError::Syntax => f.write_str("ERR syntax error"),
             SetError::Unknown(name) => {
-                write!(
-                    f,
-                    "ERR Unknown option or number of arguments for CONFIG SET - '{name}'"
-                )
+                write!(f, "ERR Unknown option or number of arguments for CONFIG SET - '{name}'")
             }
             SetError::Loading => f.write_str("LOADING Redis is loading the dataset in memory"),
             SetError::Refused { directive, reason } => failed(f, directive, reason),
-            SetError::NotApplied {
-                directive, reason, ..
-            } => failed(f, directive, reason),
+            SetError::NotApplied { directive, reason, .. } => failed(f, directive, reason),
         }
     }
 }
@@ -182,11 +160,7 @@ pub fn change(
     let pairs = resolve(current, args, setter)?;
     let mut config = current.clone();
     for (directive, name, value) in &pairs {
-        let words = if directive.is(flag::MULTI) {
-            split_at_spaces(value)
-        } else {
-            vec![value.to_vec()]
-        };
+        let words = if directive.is(flag::MULTI) { split_at_spaces(value) } else { vec![value.to_vec()] };
         directive
             .assign(&mut config, &words, Source::Set)
             .map_err(|reason| refused(name.as_bytes(), reason))?;
@@ -201,9 +175,7 @@ pub fn change(
         .collect();
     if let Some(first) = changed.first() {
         if let Err(error) = apply(current, &config, &changed) {
-            let undo = apply(&config, current, &changed)
-                .err()
-                .map(|error| error.reason);
+            let undo = apply(&config, current, &changed).err().map(|error| error.reason);
             return Err(SetError::NotApplied {
                 directive: error.directive.unwrap_or(first),
                 reason: error.reason,
@@ -224,22 +196,15 @@ fn refused(name: &[u8], reason: impl Into<Reason>) -> SetError {
 type Pair<'a> = (&'static Directive, &'static str, &'a [u8]);
 
 /// Finds every directive and refuses what may not be set, before any value is looked at.
-fn resolve<'a>(
-    current: &Config,
-    args: &[&'a [u8]],
-    setter: Setter,
-) -> Result<Vec<Pair<'a>>, SetError> {
-    let may_set_protected = current
-        .security
-        .enable_protected_configs
-        .allows(setter.local);
+fn resolve<'a>(current: &Config, args: &[&'a [u8]], setter: Setter) -> Result<Vec<Pair<'a>>, SetError> {
+    let may_set_protected = current.security.enable_protected_configs.allows(setter.local);
     let mut pairs: Vec<Pair> = Vec::with_capacity(args.len() / 2);
     for pair in args.chunks(2) {
         let &[asked, value] = pair else {
             return Err(SetError::Syntax);
         };
-        let (directive, name) = find(asked)
-            .ok_or_else(|| SetError::Unknown(String::from_utf8_lossy(asked).into_owned()))?;
+        let (directive, name) =
+            find(asked).ok_or_else(|| SetError::Unknown(String::from_utf8_lossy(asked).into_owned()))?;
         if directive.is(flag::IMMUTABLE) {
             return Err(refused(asked, "can't set immutable config"));
         }
@@ -262,7 +227,5 @@ fn split_at_spaces(text: &[u8]) -> Vec<Vec<u8>> {
     if text.is_empty() {
         return Vec::new();
     }
-    text.split(|byte| *byte == b' ')
-        .map(<[u8]>::to_vec)
-        .collect()
+    text.split(|byte| *byte == b' ').map(<[u8]>::to_vec).collect()
 }

@@ -42,15 +42,8 @@ pub fn parse(args: &[Vec<u8>]) -> Invocation {
         Some(b"--check-system") => return Invocation::CheckSystem,
         _ => {}
     }
-    let file = args
-        .first()
-        .filter(|first| !first.starts_with(b"-"))
-        .cloned();
-    let mut sources = Sources {
-        stdin: false,
-        options: Vec::new(),
-        file,
-    };
+    let file = args.first().filter(|first| !first.starts_with(b"-")).cloned();
+    let mut sources = Sources { stdin: false, options: Vec::new(), file };
     let first = usize::from(sources.file.is_some());
     let mut has_value = true;
     for (index, arg) in args.iter().enumerate().skip(first) {
@@ -90,10 +83,7 @@ fn begin_option(arg: &[u8], option: &[u8], next: Option<&Vec<u8>>) -> (Vec<u8>, 
         line.extend(b"\"\"");
         return (line, true);
     }
-    (
-        line,
-        arg.eq_ignore_ascii_case(b"--sentinel") && another_option_follows,
-    )
+    (line, arg.eq_ignore_ascii_case(b"--sentinel") && another_option_follows)
 }
 
 #[cfg(test)]
@@ -110,18 +100,12 @@ mod tests {
 
     fn options(args: &[&str]) -> Vec<String> {
         let lines = sources(args).options;
-        lines
-            .into_iter()
-            .map(|line| String::from_utf8_lossy(&line).trim().to_owned())
-            .collect()
+        lines.into_iter().map(|line| String::from_utf8_lossy(&line).trim().to_owned()).collect()
     }
 
     #[test]
     fn the_first_argument_is_the_file_unless_it_has_a_dash() {
-        assert_eq!(
-            sources(&["/etc/x.conf", "--port", "1"]).file.unwrap(),
-            b"/etc/x.conf"
-        );
+        assert_eq!(sources(&["/etc/x.conf", "--port", "1"]).file.unwrap(), b"/etc/x.conf");
         assert_eq!(sources(&["--port", "1"]).file, None);
         assert!(sources(&[]).is_empty());
     }
@@ -140,65 +124,35 @@ mod tests {
             options(&["--port", "7000", "--save", "3600", "1", "300", "100"]),
             [r#"port "7000""#, r#"save "3600" "1" "300" "100""#]
         );
-        assert_eq!(
-            options(&["--port 6380", "--loglevel verbose"]),
-            ["port 6380", "loglevel verbose"]
-        );
+        assert_eq!(options(&["--port 6380", "--loglevel verbose"]), ["port 6380", "loglevel verbose"]);
     }
 
     #[test]
     fn the_first_value_may_begin_with_dashes() {
-        assert_eq!(
-            options(&["--port", "--bla", "--loglevel", "x"]),
-            [r#"port "--bla""#, r#"loglevel "x""#]
-        );
-        assert_eq!(
-            options(&["--port", "--loglevel", "verbose"]),
-            [r#"port "--loglevel" "verbose""#]
-        );
+        assert_eq!(options(&["--port", "--bla", "--loglevel", "x"]), [r#"port "--bla""#, r#"loglevel "x""#]);
+        assert_eq!(options(&["--port", "--loglevel", "verbose"]), [r#"port "--loglevel" "verbose""#]);
     }
 
     #[test]
     fn save_without_a_value_means_none() {
-        assert_eq!(
-            options(&["--save", "--loglevel", "verbose"]),
-            [r#"save """#, r#"loglevel "verbose""#]
-        );
-        assert_eq!(
-            options(&["--loglevel", "verbose", "--save"]),
-            [r#"loglevel "verbose""#, r#"save """#]
-        );
+        assert_eq!(options(&["--save", "--loglevel", "verbose"]), [r#"save """#, r#"loglevel "verbose""#]);
+        assert_eq!(options(&["--loglevel", "verbose", "--save"]), [r#"loglevel "verbose""#, r#"save """#]);
         assert_eq!(options(&["--save", ""]), [r#"save """#]);
     }
 
     #[test]
     fn sentinel_takes_no_value() {
-        assert_eq!(
-            options(&["--sentinel", "--port", "1"]),
-            ["sentinel", r#"port "1""#]
-        );
-        assert_eq!(
-            options(&["--port", "1", "--sentinel"]),
-            [r#"port "1""#, "sentinel"]
-        );
+        assert_eq!(options(&["--sentinel", "--port", "1"]), ["sentinel", r#"port "1""#]);
+        assert_eq!(options(&["--port", "1", "--sentinel"]), [r#"port "1""#, "sentinel"]);
     }
 
     #[test]
     fn help_version_and_tests_come_first_only() {
-        let parsed = |args: &[&str]| {
-            parse(
-                &args
-                    .iter()
-                    .map(|arg| arg.as_bytes().to_vec())
-                    .collect::<Vec<_>>(),
-            )
-        };
+        let parsed =
+            |args: &[&str]| parse(&args.iter().map(|arg| arg.as_bytes().to_vec()).collect::<Vec<_>>());
         assert_eq!(parsed(&["-v"]), Invocation::Version);
         assert_eq!(parsed(&["--help"]), Invocation::Help);
-        assert_eq!(
-            parsed(&["--test-memory", "5"]),
-            Invocation::TestMemory(Some(b"5".to_vec()))
-        );
+        assert_eq!(parsed(&["--test-memory", "5"]), Invocation::TestMemory(Some(b"5".to_vec())));
         assert_eq!(parsed(&["--test-memory"]), Invocation::TestMemory(None));
         assert_eq!(parsed(&["--check-system"]), Invocation::CheckSystem);
     }

@@ -26,27 +26,28 @@ impl Default for OutputBufferLimits {
         const MIB: u64 = 1024 * 1024;
         Self {
             normal: OutputBufferLimit::default(),
-            replica: OutputBufferLimit {
-                hard_bytes: 256 * MIB,
-                soft_bytes: 64 * MIB,
-                soft_seconds: 60,
-            },
-            pubsub: OutputBufferLimit {
-                hard_bytes: 32 * MIB,
-                soft_bytes: 8 * MIB,
-                soft_seconds: 60,
-            },
+            replica: OutputBufferLimit { hard_bytes: 256 * MIB, soft_bytes: 64 * MIB, soft_seconds: 60 },
+            pubsub: OutputBufferLimit { hard_bytes: 32 * MIB, soft_bytes: 8 * MIB, soft_seconds: 60 },
         }
     }
 }
 
 impl OutputBufferLimits {
-    fn class_mut(&mut self, name: &[u8]) -> Option<&mut OutputBufferLimit> {
+    /// The name of a class as it is written now.
+    fn class(name: &[u8]) -> Option<&'static str> {
         match name.to_ascii_lowercase().as_slice() {
-            b"normal" => Some(&mut self.normal),
-            b"slave" | b"replica" => Some(&mut self.replica),
-            b"pubsub" => Some(&mut self.pubsub),
+            b"normal" => Some("normal"),
+            b"slave" | b"replica" => Some("replica"),
+            b"pubsub" => Some("pubsub"),
             _ => None,
+        }
+    }
+
+    fn class_mut(&mut self, name: &[u8]) -> Option<&mut OutputBufferLimit> {
+        match Self::class(name)? {
+            "normal" => Some(&mut self.normal),
+            "replica" => Some(&mut self.replica),
+            _ => Some(&mut self.pubsub),
         }
     }
 }
@@ -54,18 +55,11 @@ impl OutputBufferLimits {
 impl Field for OutputBufferLimits {
     fn text(&self, _: &Rule) -> Vec<u8> {
         // CONFIG GET keeps the old word for replicas, which clients may look for.
-        let classes = [
-            ("normal", self.normal),
-            ("slave", self.replica),
-            ("pubsub", self.pubsub),
-        ];
+        let classes = [("normal", self.normal), ("slave", self.replica), ("pubsub", self.pubsub)];
         let texts: Vec<String> = classes
             .iter()
             .map(|(name, limit)| {
-                format!(
-                    "{name} {} {} {}",
-                    limit.hard_bytes, limit.soft_bytes, limit.soft_seconds
-                )
+                format!("{name} {} {} {}", limit.hard_bytes, limit.soft_bytes, limit.soft_seconds)
             })
             .collect();
         texts.join(" ").into_bytes()
@@ -85,15 +79,10 @@ impl Field for OutputBufferLimits {
                 (memory_size(&group[1]), memory_size(&group[2]), seconds)
             else {
                 return Err(
-                    "Error in hard, soft or soft_seconds setting in buffer limit configuration."
-                        .into(),
+                    "Error in hard, soft or soft_seconds setting in buffer limit configuration.".into()
                 );
             };
-            *class = OutputBufferLimit {
-                hard_bytes,
-                soft_bytes,
-                soft_seconds: seconds.into(),
-            };
+            *class = OutputBufferLimit { hard_bytes, soft_bytes, soft_seconds: seconds.into() };
         }
         Ok(())
     }
@@ -108,11 +97,11 @@ impl Field for OutputBufferLimits {
             line.extend(format!(" {}", limit.soft_seconds).into_bytes());
             line
         };
-        vec![
-            line("normal", &self.normal),
-            line("replica", &self.replica),
-            line("pubsub", &self.pubsub),
-        ]
+        vec![line("normal", &self.normal), line("replica", &self.replica), line("pubsub", &self.pubsub)]
+    }
+
+    fn subject(&self, args: &[Vec<u8>]) -> &'static str {
+        args.first().and_then(|class| Self::class(class)).unwrap_or_default()
     }
 }
 
@@ -151,9 +140,7 @@ impl Field for ClientMemoryLimit {
         let word = one(args)?;
         if let Some(bytes) = memory_size(word) {
             if bytes > BYTES_MAX {
-                return Err(
-                    format!("argument must be between -100 and {BYTES_MAX} inclusive").into(),
-                );
+                return Err(format!("argument must be between -100 and {BYTES_MAX} inclusive").into());
             }
             *self = ClientMemoryLimit::Bytes(bytes);
             return Ok(());

@@ -77,6 +77,12 @@ pub trait Field {
         vec![self.text(rule)]
     }
 
+    /// What a line with these arguments is about, for a directive with several lines that each stand for something else;
+    /// CONFIG REWRITE puts each in the place of the old one about the same.
+    fn subject(&self, _args: &[Vec<u8>]) -> &'static str {
+        ""
+    }
+
     /// CONFIG REWRITE writes it even when it is at its default.
     fn always_written(&self) -> bool {
         false
@@ -104,17 +110,16 @@ impl Directive {
         (self.get)(config).text(&self.rule)
     }
 
-    pub(super) fn assign(
-        &self,
-        config: &mut Config,
-        args: &[Vec<u8>],
-        source: Source,
-    ) -> Result<(), Reason> {
+    pub(super) fn assign(&self, config: &mut Config, args: &[Vec<u8>], source: Source) -> Result<(), Reason> {
         (self.get_mut)(config).assign(args, &self.rule, source)
     }
 
     pub(super) fn lines(&self, config: &Config) -> Vec<Vec<u8>> {
         (self.get)(config).lines(&self.rule)
+    }
+
+    pub(super) fn subject(&self, config: &Config, args: &[Vec<u8>]) -> &'static str {
+        (self.get)(config).subject(args)
     }
 
     pub(super) fn always_written(&self, config: &Config) -> bool {
@@ -123,27 +128,15 @@ impl Directive {
 }
 
 pub(super) const fn int(lower: i128, upper: i128) -> Rule {
-    Rule::Range {
-        lower,
-        upper,
-        unit: Unit::Plain,
-    }
+    Rule::Range { lower, upper, unit: Unit::Plain }
 }
 
 pub(super) const fn memory(lower: i128, upper: i128) -> Rule {
-    Rule::Range {
-        lower,
-        upper,
-        unit: Unit::Memory,
-    }
+    Rule::Range { lower, upper, unit: Unit::Memory }
 }
 
 pub(super) const fn octal(lower: i128, upper: i128) -> Rule {
-    Rule::Range {
-        lower,
-        upper,
-        unit: Unit::Octal,
-    }
+    Rule::Range { lower, upper, unit: Unit::Octal }
 }
 
 pub(super) const INT_MIN: i128 = i32::MIN as i128;

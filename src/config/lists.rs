@@ -14,12 +14,7 @@ fn unless_emptied(args: &[Vec<u8>]) -> &[Vec<u8>] {
 }
 
 fn joined<T>(items: &[T], text: impl Fn(&T) -> String) -> Vec<u8> {
-    items
-        .iter()
-        .map(text)
-        .collect::<Vec<_>>()
-        .join(" ")
-        .into_bytes()
+    items.iter().map(text).collect::<Vec<_>>().join(" ").into_bytes()
 }
 
 /// Snapshot when `changes` were made in the last `seconds`.
@@ -36,19 +31,13 @@ pub struct SavePoints(pub Vec<SavePoint>);
 impl Default for SavePoints {
     fn default() -> Self {
         let points = [(3600, 1), (300, 100), (60, 10000)];
-        Self(
-            points
-                .map(|(seconds, changes)| SavePoint { seconds, changes })
-                .to_vec(),
-        )
+        Self(points.map(|(seconds, changes)| SavePoint { seconds, changes }).to_vec())
     }
 }
 
 impl Field for SavePoints {
     fn text(&self, _: &Rule) -> Vec<u8> {
-        joined(&self.0, |point| {
-            format!("{} {}", point.seconds, point.changes)
-        })
+        joined(&self.0, |point| format!("{} {}", point.seconds, point.changes))
     }
 
     fn assign(&mut self, args: &[Vec<u8>], _: &Rule, source: Source) -> Result<(), Reason> {
@@ -59,14 +48,10 @@ impl Field for SavePoints {
             let [seconds, changes] = pair else {
                 return Err(INVALID.into());
             };
-            let (Some(seconds @ 1..), Some(changes @ 0..)) = (integer(seconds), integer(changes))
-            else {
+            let (Some(seconds @ 1..), Some(changes @ 0..)) = (integer(seconds), integer(changes)) else {
                 return Err(INVALID.into());
             };
-            points.push(SavePoint {
-                seconds: seconds as u64,
-                changes: changes as u64,
-            });
+            points.push(SavePoint { seconds: seconds as u64, changes: changes as u64 });
         }
         let adds_up = matches!(source, Source::Load { again: true }) && !points.is_empty();
         if !adds_up {
@@ -139,10 +124,7 @@ pub struct ReplicaOf {
 
 impl Field for Option<ReplicaOf> {
     fn text(&self, _: &Rule) -> Vec<u8> {
-        self.iter()
-            .map(|master| format!("{} {}", master.host, master.port))
-            .collect::<String>()
-            .into_bytes()
+        self.iter().map(|master| format!("{} {}", master.host, master.port)).collect::<String>().into_bytes()
     }
 
     fn assign(&mut self, args: &[Vec<u8>], _: &Rule, _: Source) -> Result<(), Reason> {
@@ -153,13 +135,8 @@ impl Field for Option<ReplicaOf> {
             *self = None;
             return Ok(());
         }
-        let port = integer(port)
-            .and_then(|port| u16::try_from(port).ok())
-            .ok_or("Invalid master port")?;
-        *self = Some(ReplicaOf {
-            host: String::from_utf8_lossy(host).into_owned(),
-            port,
-        });
+        let port = integer(port).and_then(|port| u16::try_from(port).ok()).ok_or("Invalid master port")?;
+        *self = Some(ReplicaOf { host: String::from_utf8_lossy(host).into_owned(), port });
         Ok(())
     }
 
@@ -178,11 +155,7 @@ pub struct OomScoreAdjValues {
 
 impl Default for OomScoreAdjValues {
     fn default() -> Self {
-        Self {
-            master: 0,
-            replica: 200,
-            child: 800,
-        }
+        Self { master: 0, replica: 200, child: 800 }
     }
 }
 
@@ -197,15 +170,9 @@ impl Field for OomScoreAdjValues {
         };
         let value = |text: &[u8]| match integer(text) {
             Some(value @ -2000..=2000) => Ok(value as i32),
-            _ => Err(Reason::from(
-                "Invalid oom-score-adj-values, elements must be between -2000 and 2000.",
-            )),
+            _ => Err(Reason::from("Invalid oom-score-adj-values, elements must be between -2000 and 2000.")),
         };
-        *self = Self {
-            master: value(master)?,
-            replica: value(replica)?,
-            child: value(child)?,
-        };
+        *self = Self { master: value(master)?, replica: value(replica)?, child: value(child)? };
         Ok(())
     }
 }
@@ -233,24 +200,16 @@ impl Field for Percentiles {
 
     fn assign(&mut self, args: &[Vec<u8>], _: &Rule, _: Source) -> Result<(), Reason> {
         let percentile = |text: &Vec<u8>| {
-            let value = std::str::from_utf8(text)
-                .ok()
-                .and_then(|text| text.parse::<f64>().ok());
+            let value = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f64>().ok());
             match value.filter(|value| !value.is_nan()) {
-                None => Err(Reason::from(
-                    "Invalid latency-tracking-info-percentiles parameters",
-                )),
+                None => Err(Reason::from("Invalid latency-tracking-info-percentiles parameters")),
                 Some(value) if (0.0..=100.0).contains(&value) => Ok(value),
-                Some(_) => Err(
-                    "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]"
-                        .into(),
-                ),
+                Some(_) => {
+                    Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".into())
+                }
             }
         };
-        self.0 = unless_emptied(args)
-            .iter()
-            .map(percentile)
-            .collect::<Result<_, _>>()?;
+        self.0 = unless_emptied(args).iter().map(percentile).collect::<Result<_, _>>()?;
         Ok(())
     }
 

@@ -3,30 +3,26 @@
 use super::argv::Sources;
 use super::directive::{flag, Directive, Reason, Source};
 use super::words::split_words;
-use super::{access, error_text, Config};
-use crate::runtime::sys;
+use super::{access, Config};
+use crate::runtime::sys::{self, error_text};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// Files include files to this depth; a cycle ends here.
-const INCLUDE_DEPTH_MAX: usize = 16;
+pub(super) const INCLUDE_DEPTH_MAX: usize = 16;
 /// All files of one load, so that files which include each other twice end too.
 const FILES_MAX: usize = 4096;
 /// A longer file is not a configuration file.
 const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Directives of old versions that are still accepted, with one argument, and mean nothing.
-const FORGOTTEN: [&str; 3] = [
-    "list-max-ziplist-entries",
-    "list-max-ziplist-value",
-    "lua-replicate-commands",
-];
+const FORGOTTEN: [&str; 3] = ["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
 
 /// What a start needs to know.
 #[derive(Clone, Debug, Default)]
@@ -88,41 +84,26 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub fn at(origin: &Origin, reason: impl Into<String>) -> Self {
-        Self {
-            origin: Some(origin.clone()),
-            reason: reason.into(),
-        }
+        Self { origin: Some(origin.clone()), reason: reason.into() }
     }
 
     fn without_line(reason: impl Into<String>) -> Self {
-        Self {
-            origin: None,
-            reason: reason.into(),
-        }
+        Self { origin: None, reason: reason.into() }
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "\n*** FATAL CONFIG FILE ERROR (Gyre {}) ***",
-            env!("CARGO_PKG_VERSION")
-        )?;
+        writeln!(f, "\n*** FATAL CONFIG FILE ERROR (Gyre {}) ***", env!("CARGO_PKG_VERSION"))?;
         if let Some(origin) = &self.origin {
             match &origin.place {
-                Place::File { path, line } => writeln!(
-                    f,
-                    "Reading the configuration file {}, at line {line}",
-                    path.display()
-                )?,
-                Place::Stdin { line } => writeln!(
-                    f,
-                    "Reading the configuration from standard input, at line {line}"
-                )?,
-                Place::CommandLine => {
-                    writeln!(f, "Reading the configuration from the command line")?
+                Place::File { path, line } => {
+                    writeln!(f, "Reading the configuration file {}, at line {line}", path.display())?
                 }
+                Place::Stdin { line } => {
+                    writeln!(f, "Reading the configuration from standard input, at line {line}")?
+                }
+                Place::CommandLine => writeln!(f, "Reading the configuration from the command line")?,
             }
             writeln!(f, ">>> '{}'", String::from_utf8_lossy(&origin.text))?;
         }
@@ -133,39 +114,37 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// Loads what `sources` names. `stdin` is read only when they say so. In `sentinel` mode the `sentinel` lines are taken.
-pub fn load(
-    sources: &Sources,
-    stdin: &mut dyn Read,
-    sentinel: bool,
-) -> Result<Loaded, ConfigError> {
-    let mut loader = Loader {
-        loaded: Loaded::default(),
-        seen: HashSet::new(),
-        files: 0,
-        sentinel,
-    };
+pub fn load(sources: &Sources, stdin: &mut dyn Read, sentinel: bool) -> Result<Loaded, ConfigError> {
+    let mut loader = Loader { loaded: Loaded::default(), seen: HashSet::new(), files: 0, sentinel };
     if let Some(file) = &sources.file {
-        let path = loader
-            .loaded
-            .config
-            .general
-            .dir
-            .0
-            .join(OsStr::from_bytes(file));
-        loader
-            .file(&path, 0)
-            .map_err(|failure| failure.or_without_line())?;
+        let dir = &loader.loaded.config.general.dir.0;
+        let path = absolute(dir, Path::new(OsStr::from_bytes(file)));
+        loader.file(&path, 0).map_err(|failure| failure.or_without_line())?;
         loader.loaded.file = Some(path);
     }
     if sources.stdin {
-        let text =
-            read_bounded(stdin).map_err(|error| ConfigError::without_line(error_text(&error)))?;
+        let text = read_bounded(stdin).map_err(|error| ConfigError::without_line(error_text(&error)))?;
         loader.lines(&text, 0, |line| Place::Stdin { line })?;
     }
     for option in &sources.options {
         loader.lines(option, 0, |_| Place::CommandLine)?;
     }
     loader.finish()
+}
+
+/// Joins without a trace of `./` and of leading `../`. What is in the middle may pass through links, and stays.
+fn absolute(dir: &Path, file: &Path) -> PathBuf {
+    let mut path = dir.to_owned();
+    let mut leading = true;
+    for component in file.components() {
+        leading &= component == Component::ParentDir;
+        if leading {
+            path.pop();
+        } else {
+            path.push(component);
+        }
+    }
+    path
 }
 
 fn read_bounded(reader: &mut dyn Read) -> std::io::Result<Vec<u8>> {
@@ -204,25 +183,17 @@ impl Loader {
     fn file(&mut self, path: &Path, depth: usize) -> Result<(), FileFailure> {
         self.files += 1;
         if depth > INCLUDE_DEPTH_MAX || self.files > FILES_MAX {
-            return Err(FileFailure::Unreadable(
-                "Too many nested include directives".into(),
-            ));
+            return Err(FileFailure::Unreadable("Too many nested include directives".into()));
         }
-        let text = fs::File::open(path)
-            .and_then(|mut file| read_bounded(&mut file))
-            .map_err(|error| {
-                let reason = error_text(&error);
-                FileFailure::Unreadable(format!(
-                    "Fatal error, can't open config file '{}': {reason}",
-                    path.display()
-                ))
-            })?;
+        let text = fs::File::open(path).and_then(|mut file| read_bounded(&mut file)).map_err(|error| {
+            let reason = error_text(&error);
+            FileFailure::Unreadable(format!(
+                "Fatal error, can't open config file '{}': {reason}",
+                path.display()
+            ))
+        })?;
         let path: Arc<Path> = path.into();
-        self.lines(&text, depth, |line| Place::File {
-            path: path.clone(),
-            line,
-        })
-        .map_err(FileFailure::Config)
+        self.lines(&text, depth, |line| Place::File { path: path.clone(), line }).map_err(FileFailure::Config)
     }
 
     fn lines(
@@ -236,10 +207,7 @@ impl Loader {
             if line.is_empty() || line[0] == b'#' {
                 continue;
             }
-            let origin = Origin {
-                place: place(index + 1),
-                text: line.into(),
-            };
+            let origin = Origin { place: place(index + 1), text: line.into() };
             self.line(line, &origin, depth)?;
         }
         Ok(())
@@ -247,8 +215,8 @@ impl Loader {
 
     fn line(&mut self, line: &[u8], origin: &Origin, depth: usize) -> Result<(), ConfigError> {
         let refuse = |reason: Reason| ConfigError::at(origin, reason);
-        let words = split_words(line)
-            .ok_or_else(|| refuse("Unbalanced quotes in configuration line".into()))?;
+        let words =
+            split_words(line).ok_or_else(|| refuse("Unbalanced quotes in configuration line".into()))?;
         let Some((name, args)) = words.split_first() else {
             return Ok(());
         };
@@ -256,30 +224,18 @@ impl Loader {
             return self.directive(directive, args).map_err(refuse);
         }
         let name = name.to_ascii_lowercase();
-        if args.len() == 1
-            && FORGOTTEN
-                .iter()
-                .any(|forgotten| forgotten.as_bytes() == name)
-        {
+        if args.len() == 1 && FORGOTTEN.iter().any(|forgotten| forgotten.as_bytes() == name) {
             return Ok(());
         }
         match (name.as_slice(), args) {
             (b"include", [pattern]) => self.include(pattern, origin, depth),
             (b"rename-command", [from, to]) => {
-                let rename = RenameCommand {
-                    from: from.clone(),
-                    to: to.clone(),
-                    origin: origin.clone(),
-                };
+                let rename = RenameCommand { from: from.clone(), to: to.clone(), origin: origin.clone() };
                 self.loaded.renames.push(rename);
                 Ok(())
             }
             (b"user", [user, rules @ ..]) => {
-                let user = UserLine {
-                    name: user.clone(),
-                    rules: rules.to_vec(),
-                    origin: origin.clone(),
-                };
+                let user = UserLine { name: user.clone(), rules: rules.to_vec(), origin: origin.clone() };
                 self.loaded.users.push(user);
                 Ok(())
             }
@@ -295,14 +251,11 @@ impl Loader {
                 }
             },
             (b"sentinel", []) => Ok(()),
-            (b"sentinel", _) if !self.sentinel => Err(refuse(
-                "sentinel directive while not in sentinel mode".into(),
-            )),
+            (b"sentinel", _) if !self.sentinel => {
+                Err(refuse("sentinel directive while not in sentinel mode".into()))
+            }
             (b"sentinel", args) => {
-                self.loaded.sentinel.push(SentinelLine {
-                    args: args.to_vec(),
-                    origin: origin.clone(),
-                });
+                self.loaded.sentinel.push(SentinelLine { args: args.to_vec(), origin: origin.clone() });
                 Ok(())
             }
             _ => Err(refuse("Bad directive or wrong number of arguments".into())),
@@ -325,39 +278,19 @@ impl Loader {
 
     fn ignored(&mut self, what: &[u8], why: &str) {
         let what = String::from_utf8_lossy(what);
-        self.loaded
-            .warnings
-            .push(format!("'{what}' in the configuration is ignored: {why}"));
+        self.loaded.warnings.push(format!("'{what}' in the configuration is ignored: {why}"));
     }
 
     /// A pattern that matches nothing is no error, so that a directory of additions may be empty.
-    fn include(
-        &mut self,
-        pattern: &[u8],
-        origin: &Origin,
-        depth: usize,
-    ) -> Result<(), ConfigError> {
-        let path = self
-            .loaded
-            .config
-            .general
-            .dir
-            .0
-            .join(OsStr::from_bytes(pattern));
-        let has_wildcard = pattern
-            .iter()
-            .any(|byte| matches!(byte, b'*' | b'?' | b'['));
-        let paths = if has_wildcard {
-            sys::glob(&path)
-        } else {
-            vec![path]
-        };
+    fn include(&mut self, pattern: &[u8], origin: &Origin, depth: usize) -> Result<(), ConfigError> {
+        let path = self.loaded.config.general.dir.0.join(OsStr::from_bytes(pattern));
+        let has_wildcard = pattern.iter().any(|byte| matches!(byte, b'*' | b'?' | b'['));
+        let paths = if has_wildcard { sys::glob(&path) } else { vec![path] };
         for path in paths {
-            self.file(&path, depth + 1)
-                .map_err(|failure| match failure {
-                    FileFailure::Unreadable(reason) => ConfigError::at(origin, reason),
-                    FileFailure::Config(error) => error,
-                })?;
+            self.file(&path, depth + 1).map_err(|failure| match failure {
+                FileFailure::Unreadable(reason) => ConfigError::at(origin, reason),
+                FileFailure::Config(error) => error,
+            })?;
         }
         Ok(())
     }
@@ -368,21 +301,12 @@ impl Loader {
         if !logfile.as_os_str().is_empty() {
             let path = config.general.dir.0.join(logfile);
             // Later there is nobody left to tell.
-            fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(path)
-                .map_err(|error| {
-                    ConfigError::without_line(format!(
-                        "Can't open the log file: {}",
-                        error_text(&error)
-                    ))
-                })?;
+            fs::OpenOptions::new().append(true).create(true).open(path).map_err(|error| {
+                ConfigError::without_line(format!("Can't open the log file: {}", error_text(&error)))
+            })?;
         }
         if config.cluster.cluster_enabled && config.replication.replicaof.is_some() {
-            return Err(ConfigError::without_line(
-                "replicaof directive not allowed in cluster mode",
-            ));
+            return Err(ConfigError::without_line("replicaof directive not allowed in cluster mode"));
         }
         if config.cluster.cluster_enabled && config.general.databases > 1 {
             self.loaded.warnings.push(format!(

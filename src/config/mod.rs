@@ -34,8 +34,7 @@ mod words;
 mod tests;
 
 pub use access::{
-    change, directives, find, get, is_sensitive, without_effect, ApplyError, Change, SetError,
-    Setter,
+    change, directives, find, get, is_sensitive, without_effect, ApplyError, Change, SetError, Setter,
 };
 pub use clients::{ClientMemoryLimit, OutputBufferLimit, OutputBufferLimits};
 pub use cluster::{Cluster, EndpointType};
@@ -44,8 +43,7 @@ pub use encodings::Encodings;
 pub use engine::{Engine, SnapshotMethod};
 pub use general::{General, OomScoreAdj, Supervised};
 pub use lists::{
-    percentile_text, BindAddresses, OomScoreAdjValues, Percentiles, ReplicaOf, SavePoint,
-    SavePoints,
+    percentile_text, BindAddresses, OomScoreAdjValues, Percentiles, ReplicaOf, SavePoint, SavePoints,
 };
 pub use load::{load, ConfigError, Loaded, Origin, RenameCommand, SentinelLine, UserLine};
 pub use memory::{MaxmemoryPolicy, Memory};
@@ -85,14 +83,5 @@ impl Config {
     /// Moves values inside limits that are not errors to overstep.
     fn settle(&mut self) {
         self.general.hz = self.general.hz.clamp(HZ_MIN, HZ_MAX);
-    }
-}
-
-/// The text of the operating system's error, without Rust's "(os error N)".
-fn error_text(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.rsplit_once(" (os error ") {
-        Some((text, _)) => text.to_owned(),
-        None => text,
     }
 }

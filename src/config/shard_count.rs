@@ -27,9 +27,7 @@ impl Field for ShardCount {
         *self = match count {
             Some(count @ 1..=SHARDS_MAX) => ShardCount::Count(count),
             _ if word.eq_ignore_ascii_case(b"auto") => ShardCount::Auto,
-            _ => {
-                return Err(format!("argument must be 'auto' or between 1 and {SHARDS_MAX}").into())
-            }
+            _ => return Err(format!("argument must be 'auto' or between 1 and {SHARDS_MAX}").into()),
         };
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::directive::{Field, Reason, Rule, Source};
 use super::values::{not_among, one};
 use super::words::quoted;
+use crate::runtime::sys::error_text;
 use std::ffi::OsStr;
 use std::fs;
 use std::ops::BitOr;
@@ -39,9 +40,8 @@ impl Field for WorkingDir {
         }
         let path = self.0.join(OsStr::from_bytes(word));
         // The dot makes the kernel ask for what entering would: a directory, and the right to search it.
-        let entered =
-            fs::canonicalize(&path).and_then(|path| fs::metadata(path.join(".")).map(|_| path));
-        self.0 = entered.map_err(|error| super::error_text(&error))?;
+        let entered = fs::canonicalize(&path).and_then(|path| fs::metadata(path.join(".")).map(|_| path));
+        self.0 = entered.map_err(|error| error_text(&error))?;
         Ok(())
     }
 
@@ -122,9 +122,8 @@ impl Field for NotifyEvents {
         let all = self.contains(Self::ALL);
         let hidden = if all { Self::ALL } else { Self::NONE };
         let mut text = if all { vec![b'A'] } else { Vec::new() };
-        let shown = Self::LETTERS
-            .iter()
-            .filter(|(_, class)| self.contains(*class) && !hidden.contains(*class));
+        let shown =
+            Self::LETTERS.iter().filter(|(_, class)| self.contains(*class) && !hidden.contains(*class));
         text.extend(shown.map(|(letter, _)| *letter));
         text
     }
@@ -136,9 +135,7 @@ impl Field for NotifyEvents {
                 b'A' => Self::ALL,
                 letter => {
                     let found = Self::LETTERS.iter().find(|(known, _)| known == letter);
-                    found
-                        .ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?
-                        .1
+                    found.ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?.1
                 }
             };
             events = events | class;
@@ -165,29 +162,14 @@ impl ShutdownFlags {
     const WORDS: [&'static str; 5] = ["default", "save", "nosave", "now", "force"];
 
     fn flags(&self) -> [(&'static str, bool); 4] {
-        [
-            ("save", self.save),
-            ("nosave", self.nosave),
-            ("now", self.now),
-            ("force", self.force),
-        ]
+        [("save", self.save), ("nosave", self.nosave), ("now", self.now), ("force", self.force)]
     }
 }
 
 impl Field for ShutdownFlags {
     fn text(&self, _: &Rule) -> Vec<u8> {
-        let words: Vec<&str> = self
-            .flags()
-            .iter()
-            .filter(|(_, set)| *set)
-            .map(|(word, _)| *word)
-            .collect();
-        if words.is_empty() {
-            "default".into()
-        } else {
-            words.join(" ")
-        }
-        .into_bytes()
+        let words: Vec<&str> = self.flags().iter().filter(|(_, set)| *set).map(|(word, _)| *word).collect();
+        if words.is_empty() { "default".into() } else { words.join(" ") }.into_bytes()
     }
 
     fn assign(&mut self, args: &[Vec<u8>], _: &Rule, _: Source) -> Result<(), Reason> {
@@ -226,9 +208,7 @@ impl Field for ActiveDefrag {
         let before = self.0;
         self.0.assign(args, rule, source)?;
         if self.0 && !before && source == Source::Set {
-            return Err(
-                "Active defragmentation cannot be enabled: this server's allocator has none".into(),
-            );
+            return Err("Active defragmentation cannot be enabled: this server's allocator has none".into());
         }
         Ok(())
     }

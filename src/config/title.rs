@@ -2,23 +2,14 @@
 
 use super::Config;
 
-const VARIABLES: [&str; 7] = [
-    "title",
-    "listen-addr",
-    "server-mode",
-    "config-file",
-    "port",
-    "tls-port",
-    "unixsocket",
-];
+const VARIABLES: [&str; 7] =
+    ["title", "listen-addr", "server-mode", "config-file", "port", "tls-port", "unixsocket"];
 
 /// Whether the template can be expanded, and is not empty.
 pub fn is_valid(template: &str) -> bool {
     // Any text will do for a variable but an empty one, for which `{server-mode}` stands when there is no mode.
     let probe = |name: &str| {
-        VARIABLES
-            .contains(&name)
-            .then(|| if name == "server-mode" { "" } else { "x" }.to_owned())
+        VARIABLES.contains(&name).then(|| if name == "server-mode" { "" } else { "x" }.to_owned())
     };
     expand(template, probe).is_some_and(|title| !title.is_empty())
 }
@@ -28,13 +19,8 @@ pub fn is_valid(template: &str) -> bool {
 pub fn process_title(config: &Config, name: &str, file: Option<&str>) -> Option<String> {
     let network = &config.network;
     let tls_port = config.tls.tls_port;
-    let unixsocket = || {
-        network
-            .unixsocket
-            .as_ref()
-            .map(|path| path.display().to_string())
-            .unwrap_or_default()
-    };
+    let unixsocket =
+        || network.unixsocket.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
     expand(&config.general.proc_title_template, |variable| {
         Some(match variable {
             "title" => name.to_owned(),
@@ -43,21 +29,9 @@ pub fn process_title(config: &Config, name: &str, file: Option<&str>) -> Option<
             }
             "listen-addr" => {
                 let address = network.bind.0.first().map_or("*", String::as_str);
-                format!(
-                    "{address}:{}",
-                    if network.port != 0 {
-                        network.port
-                    } else {
-                        tls_port
-                    }
-                )
+                format!("{address}:{}", if network.port != 0 { network.port } else { tls_port })
             }
-            "server-mode" => if config.cluster.cluster_enabled {
-                "[cluster]"
-            } else {
-                ""
-            }
-            .to_owned(),
+            "server-mode" => if config.cluster.cluster_enabled { "[cluster]" } else { "" }.to_owned(),
             "config-file" => file.unwrap_or("-").to_owned(),
             "port" => network.port.to_string(),
             "tls-port" => tls_port.to_string(),
@@ -96,10 +70,7 @@ mod tests {
     #[test]
     fn variables_are_filled_in() {
         let mut config = Config::default();
-        assert_eq!(
-            process_title(&config, "gyre-server", None).unwrap(),
-            "gyre-server *:6379"
-        );
+        assert_eq!(process_title(&config, "gyre-server", None).unwrap(), "gyre-server *:6379");
         config.network.port = 0;
         config.network.unixsocket = Some("/run/x.sock".into());
         config.cluster.cluster_enabled = true;
@@ -108,10 +79,7 @@ mod tests {
             "gyre-server unixsocket:/run/x.sock [cluster]"
         );
         config.general.proc_title_template = "{{{config-file}} {port}".into();
-        assert_eq!(
-            process_title(&config, "g", Some("/etc/a.conf")).unwrap(),
-            "{/etc/a.conf} 0"
-        );
+        assert_eq!(process_title(&config, "g", Some("/etc/a.conf")).unwrap(), "{/etc/a.conf} 0");
     }
 
     #[test]

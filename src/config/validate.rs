@@ -42,10 +42,7 @@ pub fn hostname(name: &[u8]) -> Result<(), Reason> {
     if name.len() >= HOST_NAME_MAX {
         return Err(format!("Hostnames must be less than {HOST_NAME_MAX} characters").into());
     }
-    if !name
-        .iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
-    {
+    if !name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.')) {
         return Err("Hostnames may only contain alphanumeric characters, hyphens or dots".into());
     }
     Ok(())

@@ -31,10 +31,7 @@ pub(super) fn integer(text: &[u8]) -> Option<i128> {
 /// An amount of memory, bytes: digits and an optional unit, `1k` = 1000, `1kb` = 1024. Digits may be missing, and are
 /// then 0, as in Redis.
 pub(super) fn memory_size(text: &[u8]) -> Option<u64> {
-    let end = text
-        .iter()
-        .position(|byte| !byte.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     let scale: u64 = match unit.to_ascii_lowercase().as_slice() {
         b"" | b"b" => 1,
@@ -46,45 +43,28 @@ pub(super) fn memory_size(text: &[u8]) -> Option<u64> {
         b"gb" => 1024 * 1024 * 1024,
         _ => return None,
     };
-    let amount: u64 = if digits.is_empty() {
-        0
-    } else {
-        std::str::from_utf8(digits).ok()?.parse().ok()?
-    };
+    let amount: u64 = if digits.is_empty() { 0 } else { std::str::from_utf8(digits).ok()?.parse().ok()? };
     amount.checked_mul(scale)
 }
 
 /// The shortest way to write an amount of memory so that `memory_size` reads it back exactly.
 pub(super) fn memory_text(bytes: i128) -> Vec<u8> {
-    const UNITS: [(i128, &str); 3] = [
-        (1024 * 1024 * 1024, "gb"),
-        (1024 * 1024, "mb"),
-        (1024, "kb"),
-    ];
-    match UNITS
-        .iter()
-        .find(|(scale, _)| bytes != 0 && bytes % scale == 0)
-    {
+    const UNITS: [(i128, &str); 3] = [(1024 * 1024 * 1024, "gb"), (1024 * 1024, "mb"), (1024, "kb")];
+    match UNITS.iter().find(|(scale, _)| bytes != 0 && bytes % scale == 0) {
         Some((scale, unit)) => format!("{}{unit}", bytes / scale).into_bytes(),
         None => bytes.to_string().into_bytes(),
     }
 }
 
 fn octal_number(text: &[u8]) -> Option<i128> {
-    i64::from_str_radix(std::str::from_utf8(text).ok()?, 8)
-        .ok()
-        .map(i128::from)
+    i64::from_str_radix(std::str::from_utf8(text).ok()?, 8).ok().map(i128::from)
 }
 
 fn number(text: &[u8], unit: Unit) -> Result<i128, Reason> {
     match unit {
         Unit::Plain => integer(text).ok_or("argument couldn't be parsed into an integer".into()),
-        Unit::Memory => memory_size(text)
-            .map(i128::from)
-            .ok_or("argument must be a memory value".into()),
-        Unit::Octal => {
-            octal_number(text).ok_or("argument couldn't be parsed as an octal number".into())
-        }
+        Unit::Memory => memory_size(text).map(i128::from).ok_or("argument must be a memory value".into()),
+        Unit::Octal => octal_number(text).ok_or("argument couldn't be parsed as an octal number".into()),
     }
 }
 
@@ -136,10 +116,7 @@ impl Field for bool {
 
     fn assign(&mut self, args: &[Vec<u8>], _: &Rule, _: Source) -> Result<(), Reason> {
         let word = one(args)?;
-        *self = match (
-            word.eq_ignore_ascii_case(b"yes"),
-            word.eq_ignore_ascii_case(b"no"),
-        ) {
+        *self = match (word.eq_ignore_ascii_case(b"yes"), word.eq_ignore_ascii_case(b"no")) {
             (true, _) => true,
             (_, true) => false,
             _ => return Err("argument must be 'yes' or 'no'".into()),
@@ -240,24 +217,14 @@ text_fields! { Vec<u8> String PathBuf }
 
 /// One of several words. The first word of a choice is the one that is shown.
 pub(super) fn choose<T: Copy>(args: &[Vec<u8>], words: &[(&str, T)]) -> Result<T, Reason> {
-    let found = match args {
-        [arg] => words
-            .iter()
-            .find(|(word, _)| arg.eq_ignore_ascii_case(word.as_bytes())),
-        _ => None,
-    };
-    found
-        .map(|(_, value)| *value)
-        .ok_or_else(|| not_among(words.iter().map(|(word, _)| *word)))
+    let arg = one(args)?;
+    let found = words.iter().find(|(word, _)| arg.eq_ignore_ascii_case(word.as_bytes()));
+    found.map(|(_, value)| *value).ok_or_else(|| not_among(words.iter().map(|(word, _)| *word)))
 }
 
 pub(super) fn not_among<'a>(words: impl Iterator<Item = &'a str>) -> Reason {
     let words: Vec<&str> = words.collect();
-    format!(
-        "argument(s) must be one of the following: {}",
-        words.join(", ")
-    )
-    .into()
+    format!("argument(s) must be one of the following: {}", words.join(", ")).into()
 }
 
 /// Declares an enum whose variants are words of the configuration file.

@@ -23,10 +23,7 @@ fn is_blank(byte: u8) -> bool {
 }
 
 fn skip_blanks(text: &[u8]) -> &[u8] {
-    let start = text
-        .iter()
-        .position(|byte| !is_blank(*byte))
-        .unwrap_or(text.len());
+    let start = text.iter().position(|byte| !is_blank(*byte)).unwrap_or(text.len());
     &text[start..]
 }
 
@@ -55,9 +52,7 @@ fn read_double_quoted<'a>(mut text: &'a [u8], word: &mut Vec<u8>) -> Option<&'a 
         let (byte, rest) = match text {
             [] => return None,
             [b'"', rest @ ..] => return Some(rest),
-            [b'\\', b'x', high, low, rest @ ..]
-                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
-            {
+            [b'\\', b'x', high, low, rest @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 (hex_value(*high) << 4 | hex_value(*low), rest)
             }
             [b'\\', escaped, rest @ ..] => (unescaped(*escaped), rest),
@@ -125,30 +120,19 @@ mod tests {
 
     fn words(line: &str) -> Option<Vec<String>> {
         let words = split_words(line.as_bytes())?;
-        Some(
-            words
-                .into_iter()
-                .map(|word| String::from_utf8_lossy(&word).into_owned())
-                .collect(),
-        )
+        Some(words.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect())
     }
 
     #[test]
     fn words_are_cut_at_any_blank() {
-        assert_eq!(
-            words("  save\t900 \x0b 1 \r\n").unwrap(),
-            ["save", "900", "1"]
-        );
+        assert_eq!(words("  save\t900 \x0b 1 \r\n").unwrap(), ["save", "900", "1"]);
         assert_eq!(words("").unwrap(), [""; 0]);
         assert_eq!(words(" \t ").unwrap(), [""; 0]);
     }
 
     #[test]
     fn double_quotes_know_escapes_and_single_quotes_do_not() {
-        assert_eq!(
-            words(r#"a "b c" "\x41\n\"\\\q""#).unwrap(),
-            ["a", "b c", "A\n\"\\q"]
-        );
+        assert_eq!(words(r#"a "b c" "\x41\n\"\\\q""#).unwrap(), ["a", "b c", "A\n\"\\q"]);
         assert_eq!(words(r"'it\'s' 'a\nb'").unwrap(), ["it's", r"a\nb"]);
         assert_eq!(words(r#""\xzz""#).unwrap(), ["xzz"]);
         assert_eq!(words(r#"save """#).unwrap(), ["save", ""]);

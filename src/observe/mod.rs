@@ -1,1 +1,4 @@
-//! 
+//! What the server shows of itself: its log and its counters.
+
+pub mod log;
+pub mod stats;

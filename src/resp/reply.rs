@@ -403,6 +403,26 @@ impl Reply {
         )
     }
 
+    /// Hands the parts over as `take_parts` does, in exchange for two empty buffers to write the next replies into.
+    pub fn swap_parts(&mut self, plain: &mut Vec<u8>, shared: &mut Vec<(usize, Bytes)>) {
+        debug_assert!(plain.is_empty() && shared.is_empty());
+        self.shared_len = 0;
+        self.open_places = 0;
+        std::mem::swap(&mut self.buf, plain);
+        std::mem::swap(&mut self.shared, shared);
+    }
+
+    /// Bytes of memory that the buffer holds.
+    pub fn capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+
+    /// The bytes of a shared value that is part of a reply already, without a header.
+    pub fn raw_shared(&mut self, value: Bytes) {
+        self.shared_len += value.len();
+        self.shared.push((self.buf.len(), value));
+    }
+
     /// Gives back a buffer that `take_parts` handed out, once it has been sent, so that the next reply need
     /// not grow one. Ignored when there is a larger one already, or when it is too large to keep.
     pub fn recycle(&mut self, mut buf: Vec<u8>) {

@@ -1,3 +1,14 @@
-//! 
+//! The only place that knows glommio and io_uring: shard executors, the socket ring, the mesh between
+//! shards, listeners, clocks and the allocator.
 
+pub mod alloc;
+mod buffers;
+pub mod clock;
+pub mod cpus;
+pub mod executor;
+pub mod listen;
+pub mod mesh;
+pub mod probe;
+pub mod ring;
+pub mod socket;
 pub mod sys;

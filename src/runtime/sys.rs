@@ -1,5 +1,5 @@
 //! Calls into the C library that need `unsafe`, each behind a small safe function: local time, locales, file name
-//! patterns, syslog, and turning into a daemon.
+//! patterns, standard output, turning into a daemon, and the process title.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -7,33 +7,23 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// A moment in the machine's time zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalTime {
-    pub year: i32,
-    /// 0 is January.
-    pub month: usize,
-    pub day: u32,
-    pub hour: u32,
-    pub minute: u32,
-    pub second: u32,
+/// The text of the operating system's error, without Rust's "(os error N)".
+pub fn error_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
+    }
 }
 
-/// The local time of a Unix time, seconds.
-pub fn local_time(unix_seconds: i64) -> LocalTime {
+/// Seconds that local time is ahead of UTC at a Unix time.
+pub fn utc_offset_seconds(unix_seconds: i64) -> i64 {
     // SAFETY: `tm` is plain data for which all zeroes is a valid value.
     let mut tm: libc::tm = unsafe { std::mem::zeroed() };
     let seconds: libc::time_t = unix_seconds;
     // SAFETY: both pointers are to live locals; localtime_r writes nothing else.
     unsafe { libc::localtime_r(&seconds, &mut tm) };
-    LocalTime {
-        year: tm.tm_year + 1900,
-        month: tm.tm_mon.clamp(0, 11) as usize,
-        day: tm.tm_mday as u32,
-        hour: tm.tm_hour as u32,
-        minute: tm.tm_min as u32,
-        second: tm.tm_sec as u32,
-    }
+    tm.tm_gmtoff
 }
 
 /// Whether the machine knows this locale for collation. The empty name is the environment's.
@@ -74,27 +64,18 @@ pub fn glob(pattern: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Opens the connection to syslog. The name is kept for the life of the process, as the C library keeps its address.
-pub fn syslog_open(ident: &str, facility: i32) {
-    let ident = CString::new(ident).unwrap_or_default();
-    let ident: &'static CStr = Box::leak(ident.into_boxed_c_str());
-    // SAFETY: `ident` lives for ever.
-    unsafe {
-        libc::openlog(
-            ident.as_ptr(),
-            libc::LOG_PID | libc::LOG_NDELAY | libc::LOG_NOWAIT,
-            facility,
-        )
-    };
-}
-
-/// Sends one message to syslog.
-pub fn syslog_send(priority: i32, message: &str) {
-    let Ok(message) = CString::new(message) else {
-        return;
-    };
-    // SAFETY: the format takes one string, which ends with a zero byte.
-    unsafe { libc::syslog(priority, c"%s".as_ptr(), message.as_ptr()) };
+/// Writes to standard output with no buffer and no lock, as a child or a crashing process must. What cannot be written
+/// is lost.
+pub fn write_stdout(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        // SAFETY: the pointer and the length are those of a live slice.
+        let written = unsafe { libc::write(libc::STDOUT_FILENO, bytes.as_ptr().cast(), bytes.len()) };
+        match written {
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            written if written > 0 => bytes = &bytes[written as usize..],
+            _ => return,
+        }
+    }
 }
 
 /// Which side of a fork this is.
@@ -107,9 +88,7 @@ pub enum Side {
 /// Forks while there is one thread only, to continue as the child. An error when other threads run: the child would be
 /// left with the locks that they hold.
 pub fn fork_single_threaded() -> io::Result<Side> {
-    let threads = std::fs::read_dir("/proc/self/task")
-        .map(Iterator::count)
-        .unwrap_or(1);
+    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(1);
     if threads > 1 {
         return Err(io::Error::other("fork refused: other threads are running"));
     }
@@ -153,5 +132,48 @@ pub fn disable_transparent_huge_pages() -> io::Result<()> {
     match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+/// The memory that `ps` shows as the command line: the block of arguments and environment that the kernel laid out. A
+/// longer title than the arguments needs the environment's part too, so the environment is moved to the heap first.
+#[derive(Debug)]
+pub struct TitleArea {
+    start: *mut u8,
+    size: usize,
+}
+
+// SAFETY: the block lives as long as the process; `set_title` takes `&mut self`.
+unsafe impl Send for TitleArea {}
+
+impl TitleArea {
+    /// To be called before other threads start, and after the arguments were read: afterwards `std::env::args` gives
+    /// the title. None when the system does not say where the block is.
+    pub fn claim() -> Option<Self> {
+        const ARG_START: usize = 48;
+        const ENV_END: usize = 51;
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The fields are numbered from 1; the second, in parentheses, may have blanks in it.
+        let after_name = stat.rsplit_once(") ")?.1;
+        let field = |number: usize| after_name.split(' ').nth(number - 3)?.parse::<usize>().ok();
+        let (start, end) = (field(ARG_START)?, field(ENV_END)?);
+        if start == 0 || end <= start {
+            return None;
+        }
+        for (name, value) in std::env::vars_os() {
+            std::env::set_var(name, value);
+        }
+        Some(Self { start: start as *mut u8, size: end - start })
+    }
+
+    /// Shows `title`, cut to the space that there is.
+    pub fn set(&mut self, title: &[u8]) {
+        let length = title.len().min(self.size - 1);
+        // SAFETY: the kernel mapped `size` writable bytes at `start` for the arguments and the environment. The
+        // environment was moved away, and arguments that are read later still end in a zero byte.
+        unsafe {
+            std::ptr::copy_nonoverlapping(title.as_ptr(), self.start, length);
+            std::ptr::write_bytes(self.start.add(length), 0, self.size - length);
+        }
     }
 }

@@ -1,0 +1,167 @@
+//! The state of one connection on the shard that serves it.
+
+use std::os::fd::RawFd;
+
+use super::{Multi, Output, Pipeline, Watching};
+use crate::command::table::CommandSpec;
+use crate::resp::RequestParser;
+use crate::runtime::ring::Token;
+use crate::runtime::socket::Address;
+
+/// Yes-or-no facts about a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Flag {
+    Authenticated = 1,
+    /// Close as soon as the output is sent; no further request is read.
+    CloseAfterReply = 1 << 1,
+    /// Being torn down: waiting for its last completions.
+    Closing = 1 << 2,
+    /// A multishot receive is armed in the ring.
+    Receiving = 1 << 3,
+    /// The receive is being cancelled, to hold back the peer.
+    CancellingReceive = 1 << 4,
+    /// In the shard's list of connections with output.
+    FlushQueued = 1 << 5,
+    /// In the shard's list of connections with input that can go on.
+    Runnable = 1 << 6,
+    ReplyOff = 1 << 7,
+    /// The reply of the request in progress is dropped.
+    ReplySkip = 1 << 8,
+    /// CLIENT REPLY SKIP: the next request's reply is dropped.
+    ReplySkipNext = 1 << 9,
+    NoEvict = 1 << 10,
+    NoTouch = 1 << 11,
+    UnixSocket = 1 << 12,
+    Monitor = 1 << 13,
+    /// The peer has closed its side; what it sent is still answered.
+    PeerClosed = 1 << 14,
+    /// The last request was not complete; there is nothing to run before more input comes.
+    NeedsInput = 1 << 15,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u32);
+
+impl Flags {
+    #[inline]
+    pub fn has(self, flag: Flag) -> bool {
+        self.0 & flag as u32 != 0
+    }
+
+    #[inline]
+    pub fn any(self, flags: u32) -> bool {
+        self.0 & flags != 0
+    }
+
+    #[inline]
+    pub fn set(&mut self, flag: Flag) {
+        self.0 |= flag as u32;
+    }
+
+    #[inline]
+    pub fn clear(&mut self, flag: Flag) {
+        self.0 &= !(flag as u32);
+    }
+
+    pub fn assign(&mut self, flag: Flag, on: bool) {
+        if on {
+            self.set(flag);
+        } else {
+            self.clear(flag);
+        }
+    }
+}
+
+/// Why no further request of a connection is run for now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stall {
+    #[default]
+    None,
+    /// A transaction or a question to other shards is under way; the requests behind it wait for its reply.
+    Reply,
+    /// The transaction at the head of the input starts when earlier requests are answered.
+    Earlier,
+    /// Too many requests wait for other shards.
+    Pipeline,
+    /// CLIENT PAUSE.
+    Paused,
+    /// The peer does not read its replies.
+    Output,
+}
+
+#[derive(Debug)]
+pub struct Connection {
+    pub id: u64,
+    pub token: Token,
+    pub fd: RawFd,
+    pub flags: Flags,
+    pub stall: Stall,
+    pub db: usize,
+    pub parser: RequestParser,
+    /// Input that is not in a provided buffer: an incomplete request, and what waits while stalled.
+    pub input: Vec<u8>,
+    pub output: Output,
+    pub pipeline: Pipeline,
+    pub multi: Option<Box<Multi>>,
+    pub watching: Option<Box<Watching>>,
+    pub name: Box<[u8]>,
+    pub user: &'static str,
+    pub library_name: Box<[u8]>,
+    pub library_version: Box<[u8]>,
+    pub peer: Address,
+    pub local: Address,
+    pub created_ms: i64,
+    pub last_active_ms: i64,
+    pub last_command: Option<&'static CommandSpec>,
+    /// When the soft limit of the output was first exceeded; 0 when it is not.
+    pub over_soft_limit_since_ms: i64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+}
+
+impl Connection {
+    pub fn new(id: u64, token: Token, fd: RawFd, now_ms: i64) -> Self {
+        Connection {
+            id,
+            token,
+            fd,
+            flags: Flags::default(),
+            stall: Stall::None,
+            db: 0,
+            parser: RequestParser::new(),
+            input: Vec::new(),
+            output: Output::default(),
+            pipeline: Pipeline::default(),
+            multi: None,
+            watching: None,
+            name: Box::default(),
+            user: "default",
+            library_name: Box::default(),
+            library_version: Box::default(),
+            peer: Address::Unknown,
+            local: Address::Unknown,
+            created_ms: now_ms,
+            last_active_ms: now_ms,
+            last_command: None,
+            over_soft_limit_since_ms: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// No request may be taken from the input now.
+    pub fn is_held(&self) -> bool {
+        self.stall != Stall::None || self.flags.any(Flag::CloseAfterReply as u32 | Flag::Closing as u32)
+    }
+
+    /// Bytes of memory that the connection uses, for CLIENT LIST's tot-mem and client eviction.
+    pub fn memory_bytes(&self) -> usize {
+        std::mem::size_of::<Self>()
+            + self.input.capacity()
+            + self.output.allocated_bytes()
+            + self.output.pending_bytes()
+            + self.multi.as_ref().map_or(0, |multi| multi.bytes)
+            + self.name.len()
+    }
+}

@@ -1,0 +1,115 @@
+//! A connection's output: the replies being collected, and the one send in flight.
+//!
+//! The bytes in flight belong to the kernel until its completion and do not move; new replies collect in
+//! another buffer meanwhile, and go out together with the next send.
+
+use bytes::Bytes;
+
+use crate::resp::Reply;
+
+/// A drained buffer larger than this is given back to the allocator.
+const KEPT_BYTES_MAX: usize = 32 * 1024;
+
+#[derive(Debug, Default)]
+pub struct Output {
+    pub reply: Reply,
+    plain: Vec<u8>,
+    shared: Vec<(usize, Bytes)>,
+    /// Of the batch (plain bytes and shared values, joined), how much the socket has taken.
+    sent: usize,
+    total: usize,
+    in_flight: bool,
+}
+
+impl Output {
+    pub fn is_in_flight(&self) -> bool {
+        self.in_flight
+    }
+
+    /// Nothing to send and nothing being sent.
+    pub fn is_drained(&self) -> bool {
+        !self.in_flight && self.sent == self.total && self.reply.is_empty()
+    }
+
+    /// Bytes waiting: collected, and in flight but not taken by the socket.
+    pub fn pending_bytes(&self) -> usize {
+        self.reply.len() + (self.total - self.sent)
+    }
+
+    /// The piece at `self.sent`: up to the next boundary between plain bytes and a shared value.
+    fn next_piece(&self) -> &[u8] {
+        let mut at = 0;
+        let mut plain_from = 0;
+        for (offset, value) in &self.shared {
+            let plain = &self.plain[plain_from..*offset];
+            if self.sent < at + plain.len() {
+                return &plain[self.sent - at..];
+            }
+            at += plain.len();
+            plain_from = *offset;
+            if self.sent < at + value.len() {
+                return &value[self.sent - at..];
+            }
+            at += value.len();
+        }
+        &self.plain[plain_from + (self.sent - at)..]
+    }
+
+    /// The next bytes to give to the socket, when there are any and none are in flight. The caller sends them and
+    /// reports with `sent`; until then they stay where they are.
+    pub fn begin_send(&mut self) -> Option<&[u8]> {
+        if self.in_flight {
+            return None;
+        }
+        if self.sent == self.total {
+            if self.reply.is_empty() {
+                return None;
+            }
+            self.plain.clear();
+            self.shared.clear();
+            self.reply.swap_parts(&mut self.plain, &mut self.shared);
+            self.sent = 0;
+            self.total = self.plain.len() + self.shared.iter().map(|(_, value)| value.len()).sum::<usize>();
+        }
+        self.in_flight = true;
+        Some(self.next_piece())
+    }
+
+    /// The send in flight ended after `bytes` of what `begin_send` gave.
+    pub fn sent(&mut self, bytes: usize) {
+        assert!(self.in_flight && self.sent + bytes <= self.total, "a send of {bytes} bytes that was not begun");
+        self.in_flight = false;
+        self.sent += bytes;
+        if self.sent == self.total {
+            self.shared.clear();
+            self.sent = 0;
+            self.total = 0;
+            if self.plain.capacity() > KEPT_BYTES_MAX {
+                self.plain = Vec::new();
+            } else {
+                self.plain.clear();
+            }
+        }
+    }
+
+    /// The send in flight failed: nothing more will go out.
+    pub fn failed(&mut self) {
+        self.in_flight = false;
+        self.sent = self.total;
+        self.reply.clear();
+    }
+
+    /// Gives back the buffers of a connection that has been idle.
+    pub fn shrink(&mut self) {
+        if self.is_drained() {
+            self.plain = Vec::new();
+            self.shared = Vec::new();
+            let protocol = self.reply.protocol();
+            self.reply = Reply::new(protocol);
+        }
+    }
+
+    pub fn allocated_bytes(&self) -> usize {
+        self.plain.capacity() + self.reply.capacity()
+    }
+}

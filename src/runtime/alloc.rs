@@ -1,0 +1,102 @@
+//! The process's allocator: mimalloc, with a count of what is allocated.
+//!
+//! The count is of requested bytes, which the layout tells at both ends, so nothing is looked up. Each thread
+//! counts for itself in a cell that others may read; memory freed by another thread than the one that allocated
+//! it makes single counts drift apart, never their sum.
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+
+use libmimalloc_sys as mi;
+
+/// Threads with a counter of their own; later ones share the last.
+const COUNTERS: usize = 256;
+
+#[repr(align(64))]
+struct Counter(AtomicIsize);
+
+static COUNTS: [Counter; COUNTERS] = [const { Counter(AtomicIsize::new(0)) }; COUNTERS];
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+#[inline]
+fn count(bytes: isize) {
+    MINE.with(|mine| {
+        let mut index = mine.get();
+        if index == usize::MAX {
+            index = NEXT.fetch_add(1, Ordering::Relaxed).min(COUNTERS - 1);
+            mine.set(index);
+        }
+        let counter = &COUNTS[index].0;
+        if index == COUNTERS - 1 {
+            counter.fetch_add(bytes, Ordering::Relaxed);
+        } else {
+            // One writer: a plain load and store is enough.
+            counter.store(counter.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+        }
+    });
+}
+
+/// Bytes allocated and not freed, by all threads.
+pub fn allocated_bytes() -> usize {
+    COUNTS.iter().map(|c| c.0.load(Ordering::Relaxed)).sum::<isize>().max(0) as usize
+}
+
+pub struct CountingMimalloc;
+
+// SAFETY: every method passes the caller's obligations on to mimalloc's function of the same contract; counting
+// touches no allocated memory and does not allocate.
+unsafe impl GlobalAlloc for CountingMimalloc {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        if layout.align() <= 16 {
+            mi::mi_malloc(layout.size()).cast()
+        } else {
+            mi::mi_malloc_aligned(layout.size(), layout.align()).cast()
+        }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        mi::mi_zalloc_aligned(layout.size(), layout.align()).cast()
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        mi::mi_free(pointer.cast());
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let moved = mi::mi_realloc_aligned(pointer.cast(), new_size, layout.align());
+        if !moved.is_null() {
+            count(new_size as isize - layout.size() as isize);
+        }
+        moved.cast()
+    }
+}
+
+/// What the allocator holds from the system, and asks of it: resident, peak resident, committed (bytes).
+pub fn process_info() -> (usize, usize, usize) {
+    let (mut resident, mut peak, mut committed) = (0usize, 0usize, 0usize);
+    let mut unused = [0usize; 5];
+    let [elapsed, user, system, peak_commit, faults] = &mut unused;
+    // SAFETY: eight pointers to live integers, as the function asks.
+    unsafe {
+        mi::mi_process_info(elapsed, user, system, &mut resident, &mut peak, &mut committed, peak_commit, faults);
+    }
+    (resident, peak, committed)
+}
+
+/// Gives unused memory back to the system (MEMORY PURGE).
+pub fn purge() {
+    // SAFETY: no preconditions.
+    unsafe { mi::mi_collect(true) };
+}

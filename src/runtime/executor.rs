@@ -1,0 +1,213 @@
+//! Runs one shard: a glommio executor pinned to a core, and in it the loop that drives the socket ring.
+//!
+//! While there is traffic the loop waits in the socket ring itself, because parking through glommio costs
+//! 8-10 microseconds of CPU; a tick bounds that wait to `TICK_MS`, and on each tick glommio's own tasks get
+//! their turn. After `QUIET_TICKS` without traffic the tick is cancelled and the shard parks in glommio, on an
+//! eventfd that the ring signals; parked, it uses no CPU but its `CRON_MS` timer.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::{FromRawFd, RawFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use glommio::io::BufferedFile;
+use glommio::timer::Timer;
+use glommio::{LocalExecutorBuilder, Placement};
+
+use super::ring::{Completion, SocketRing};
+
+/// Ticks without traffic before a shard parks.
+const QUIET_TICKS: u32 = 5;
+/// The period of `Service::cron`.
+pub const CRON_MS: u64 = 100;
+
+/// What a shard wants after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// There is work that waits for nothing: come back at once.
+    Ready,
+    /// Nothing to do until something arrives.
+    Idle,
+    /// The shard is finished.
+    Stop,
+}
+
+/// What the loop drives. No method may block.
+pub trait Service {
+    /// The loop has woken up; what has arrived follows. The moment to read the clock.
+    fn begin(&mut self);
+    /// One arrived completion.
+    fn completed(&mut self, ring: &mut SocketRing, completion: Completion);
+    /// After a turn's completions: messages from other shards, deferred work, and queueing what is to be sent.
+    fn turn(&mut self, ring: &mut SocketRing) -> Turn;
+    /// Says to the other shards that they have to knock. False when there is work after all.
+    fn about_to_sleep(&mut self) -> bool;
+    fn awake(&mut self);
+    /// Every `CRON_MS`, busy or parked.
+    fn cron(&mut self, ring: &mut SocketRing);
+}
+
+fn eventfd() -> io::Result<RawFd> {
+    // SAFETY: plain system call.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(fd)
+}
+
+struct Shard<S> {
+    service: S,
+    ring: SocketRing,
+    /// Ticks since the last traffic.
+    quiet_ticks: u32,
+    stopped: bool,
+}
+
+impl<S: Service> Shard<S> {
+    /// Handles everything that has arrived. True when it was more than a tick.
+    fn handle_completions(&mut self) -> bool {
+        let mut traffic = false;
+        self.service.begin();
+        for index in 0..self.ring.collect() {
+            match self.ring.completion(index) {
+                Completion::Tick { .. } => self.quiet_ticks += 1,
+                completion => {
+                    traffic = true;
+                    self.service.completed(&mut self.ring, completion);
+                }
+            }
+        }
+        traffic
+    }
+
+    /// One round: wait for completions, handle them, run the service's turn.
+    fn round(&mut self) -> io::Result<()> {
+        let turn = self.service.turn(&mut self.ring);
+        if turn == Turn::Stop {
+            self.stopped = true;
+            return self.ring.submit_and_wait(0);
+        }
+        if turn == Turn::Idle && self.service.about_to_sleep() {
+            let waited = self.ring.submit_and_wait(1);
+            self.service.awake();
+            waited?;
+        } else {
+            self.ring.submit_and_wait(0)?;
+        }
+        if self.handle_completions() || turn == Turn::Ready {
+            self.quiet_ticks = 0;
+        }
+        Ok(())
+    }
+}
+
+async fn run<S: Service + 'static>(service: S, ring: SocketRing) -> io::Result<()> {
+    let bell = eventfd()?;
+    // SAFETY: the descriptor is ours and is given away; the file closes it.
+    let bell_file = unsafe { BufferedFile::from_raw_fd(bell) };
+    let shard = Rc::new(RefCell::new(Shard { service, ring, quiet_ticks: 0, stopped: false }));
+
+    let for_cron = shard.clone();
+    let cron = glommio::spawn_local(async move {
+        loop {
+            Timer::new(Duration::from_millis(CRON_MS)).await;
+            let shard = &mut *for_cron.borrow_mut();
+            if shard.stopped {
+                return;
+            }
+            shard.service.begin();
+            shard.service.cron(&mut shard.ring);
+            // While parked nobody else would submit what the cron queued.
+            let _ = shard.ring.submit_and_wait(0);
+        }
+    })
+    .detach();
+
+    loop {
+        {
+            let shard = &mut *shard.borrow_mut();
+            shard.ring.start_tick();
+            let mut ticks = shard.quiet_ticks;
+            let mut rounds_since_yield = 0u32;
+            // The borrow ends on each tick, when glommio's tasks get their turn.
+            while !shard.stopped && shard.quiet_ticks == ticks && rounds_since_yield < 4096 {
+                shard.round()?;
+                if shard.quiet_ticks < ticks {
+                    ticks = shard.quiet_ticks;
+                }
+                rounds_since_yield += 1;
+                if !shard.ring.tick_is_armed() {
+                    shard.ring.start_tick();
+                }
+            }
+            if shard.stopped {
+                break;
+            }
+        }
+        if shard.borrow().quiet_ticks < QUIET_TICKS {
+            glommio::executor().yield_task_queue_now().await;
+            continue;
+        }
+        if park_prepare(&mut shard.borrow_mut(), bell)? {
+            // The bell rings once for everything that arrived; a spurious ring only costs a turn.
+            let rung = bell_file.read_at(0, 8).await;
+            let shard = &mut *shard.borrow_mut();
+            shard.ring.disable_bell()?;
+            shard.service.awake();
+            rung.map_err(|e| io::Error::other(format!("the doorbell cannot be read: {e}")))?;
+            shard.ring.submit_and_wait(0)?;
+            shard.handle_completions();
+        }
+        shard.borrow_mut().quiet_ticks = 0;
+    }
+    cron.await;
+    Ok(())
+}
+
+/// Stops the tick and switches the bell on. False when something arrived meanwhile: then there is no parking.
+fn park_prepare<S: Service>(shard: &mut Shard<S>, bell: RawFd) -> io::Result<bool> {
+    shard.ring.stop_tick();
+    // The cancelled tick completes here, before the bell is on, so that it does not ring it.
+    while shard.ring.tick_is_armed() {
+        shard.ring.submit_and_wait(1)?;
+        if shard.handle_completions() {
+            return Ok(false);
+        }
+    }
+    if shard.service.turn(&mut shard.ring) != Turn::Idle || !shard.service.about_to_sleep() {
+        return Ok(false);
+    }
+    shard.ring.submit_and_wait(0)?;
+    shard.ring.enable_bell(bell)?;
+    shard.ring.submit_and_wait(0)?;
+    if shard.handle_completions() {
+        shard.ring.disable_bell()?;
+        shard.service.awake();
+        return Ok(false);
+    }
+    Ok(true)
+}
+
+/// Starts a shard on its own thread, pinned to `cpu`; `make` runs there and builds the service. The thread ends when the
+/// service says `Turn::Stop`.
+pub fn spawn<S, F>(name: &str, cpu: usize, make: F) -> io::Result<std::thread::JoinHandle<io::Result<()>>>
+where
+    S: Service + 'static,
+    F: FnOnce(&SocketRing) -> io::Result<S> + Send + 'static,
+{
+    let thread_name = name.to_owned();
+    std::thread::Builder::new().name(thread_name.clone()).spawn(move || {
+        let executor = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+            .name(&thread_name)
+            .preempt_timer(Duration::from_millis(10))
+            .make()
+            .map_err(|e| io::Error::other(format!("the executor of {thread_name} cannot start: {e}")))?;
+        executor.run(async move {
+            let ring = SocketRing::new()?;
+            let service = make(&ring)?;
+            run(service, ring).await
+        })
+    })
+}

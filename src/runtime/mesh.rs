@@ -1,0 +1,276 @@
+//! The mesh: one lock-free queue for each ordered pair of shards, and the doorbells that wake sleepers.
+//!
+//! A queue has one producer and one consumer, so a push is a store and a release, and messages between two
+//! shards never overtake each other (transactions rely on it). A producer rings the target's doorbell only when the
+//! target has said that it is about to sleep; a busy shard finds its messages when its turn comes round.
+
+use std::cell::{Cell, UnsafeCell};
+use std::mem::MaybeUninit;
+use std::os::fd::RawFd;
+use std::sync::atomic::{fence, AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::Arc;
+
+/// Messages in one queue; a power of two. A message carries a whole turn's requests, so few are ever in flight.
+pub const QUEUE_MESSAGES: usize = 256;
+
+#[repr(align(64))]
+struct Padded<T>(T);
+
+struct Queue<T> {
+    slots: Box<[UnsafeCell<MaybeUninit<T>>]>,
+    /// Next to read; written by the consumer.
+    head: Padded<AtomicUsize>,
+    /// Next to write; written by the producer.
+    tail: Padded<AtomicUsize>,
+}
+
+// SAFETY: a slot is touched by the producer only between head and head+capacity beyond tail, and by the
+// consumer only below tail; the acquire/release pairs on head and tail order the two.
+unsafe impl<T: Send> Sync for Queue<T> {}
+// SAFETY: as above; values of T move between threads, hence T: Send.
+unsafe impl<T: Send> Send for Queue<T> {}
+
+impl<T> Queue<T> {
+    fn new(capacity: usize) -> Self {
+        assert!(capacity.is_power_of_two());
+        Queue {
+            slots: (0..capacity).map(|_| UnsafeCell::new(MaybeUninit::uninit())).collect(),
+            head: Padded(AtomicUsize::new(0)),
+            tail: Padded(AtomicUsize::new(0)),
+        }
+    }
+}
+
+impl<T> Drop for Queue<T> {
+    fn drop(&mut self) {
+        let (head, tail) = (*self.head.0.get_mut(), *self.tail.0.get_mut());
+        for at in head..tail {
+            let index = at & (self.slots.len() - 1);
+            // SAFETY: slots in head..tail hold values that nobody has taken, and we are the last owner.
+            unsafe { self.slots[index].get_mut().assume_init_drop() };
+        }
+    }
+}
+
+/// The sending end; only one exists.
+pub struct Producer<T> {
+    queue: Arc<Queue<T>>,
+    tail: Cell<usize>,
+    head_seen: Cell<usize>,
+}
+
+impl<T> Producer<T> {
+    /// Hands the message back when the queue is full.
+    pub fn push(&self, message: T) -> Result<(), T> {
+        let tail = self.tail.get();
+        if tail - self.head_seen.get() == self.queue.slots.len() {
+            self.head_seen.set(self.queue.head.0.load(Ordering::Acquire));
+            if tail - self.head_seen.get() == self.queue.slots.len() {
+                return Err(message);
+            }
+        }
+        let index = tail & (self.queue.slots.len() - 1);
+        // SAFETY: we are the only producer, and the slot is free: head is beyond it by a whole round.
+        unsafe { (*self.queue.slots[index].get()).write(message) };
+        self.tail.set(tail + 1);
+        self.queue.tail.0.store(tail + 1, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// The receiving end; only one exists.
+pub struct Consumer<T> {
+    queue: Arc<Queue<T>>,
+    head: Cell<usize>,
+}
+
+impl<T> Consumer<T> {
+    pub fn pop(&self) -> Option<T> {
+        let head = self.head.get();
+        if head == self.queue.tail.0.load(Ordering::Acquire) {
+            return None;
+        }
+        let index = head & (self.queue.slots.len() - 1);
+        // SAFETY: we are the only consumer, and the slot is below tail: the producer has written it.
+        let message = unsafe { (*self.queue.slots[index].get()).assume_init_read() };
+        self.head.set(head + 1);
+        self.queue.head.0.store(head + 1, Ordering::Release);
+        Some(message)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.head.get() == self.queue.tail.0.load(Ordering::Acquire)
+    }
+}
+
+pub fn queue<T>(capacity: usize) -> (Producer<T>, Consumer<T>) {
+    let queue = Arc::new(Queue::new(capacity));
+    let producer = Producer { queue: queue.clone(), tail: Cell::new(0), head_seen: Cell::new(0) };
+    (producer, Consumer { queue, head: Cell::new(0) })
+}
+
+/// Whether a shard sleeps, and how to wake it.
+pub struct Bell {
+    sleeping: Padded<AtomicBool>,
+    ring_fd: AtomicI32,
+}
+
+impl Bell {
+    fn new() -> Self {
+        Bell { sleeping: Padded(AtomicBool::new(false)), ring_fd: AtomicI32::new(-1) }
+    }
+}
+
+/// One shard's ends of all its queues.
+pub struct Mesh<T> {
+    shard: usize,
+    to: Vec<Option<Producer<T>>>,
+    from: Vec<Option<Consumer<T>>>,
+    bells: Arc<Vec<Bell>>,
+}
+
+impl<T> Mesh<T> {
+    /// The meshes of `shards` shards, connected.
+    pub fn connect(shards: usize) -> Vec<Mesh<T>> {
+        let bells = Arc::new((0..shards).map(|_| Bell::new()).collect::<Vec<_>>());
+        let mut all: Vec<Mesh<T>> = (0..shards)
+            .map(|shard| Mesh {
+                shard,
+                to: (0..shards).map(|_| None).collect(),
+                from: (0..shards).map(|_| None).collect(),
+                bells: bells.clone(),
+            })
+            .collect();
+        for source in 0..shards {
+            for target in (0..shards).filter(|t| *t != source) {
+                let (producer, consumer) = queue(QUEUE_MESSAGES);
+                all[source].to[target] = Some(producer);
+                all[target].from[source] = Some(consumer);
+            }
+        }
+        all
+    }
+
+    pub fn shard(&self) -> usize {
+        self.shard
+    }
+
+    pub fn shards(&self) -> usize {
+        self.bells.len()
+    }
+
+    /// To be called once, by the shard's own thread, before others may send.
+    pub fn set_ring(&self, fd: RawFd) {
+        self.bells[self.shard].ring_fd.store(fd, Ordering::Release);
+    }
+
+    /// Hands the message back when the queue is full: the caller keeps it and tries again next turn.
+    pub fn send(&self, target: usize, message: T) -> Result<(), T> {
+        match &self.to[target] {
+            Some(producer) => producer.push(message),
+            None => Err(message),
+        }
+    }
+
+    /// After sending to `target`: the ring to knock at, when it sleeps and nobody else has knocked.
+    pub fn bell_to_ring(&self, target: usize) -> Option<RawFd> {
+        // Orders our push before our look at the flag; `about_to_sleep` does the same the other way round, so that
+        // either we see the flag or the sleeper sees the message.
+        fence(Ordering::SeqCst);
+        let bell = &self.bells[target];
+        if bell.sleeping.0.load(Ordering::Relaxed) && bell.sleeping.0.swap(false, Ordering::AcqRel) {
+            let fd = bell.ring_fd.load(Ordering::Acquire);
+            return (fd >= 0).then_some(fd);
+        }
+        None
+    }
+
+    pub fn receive(&self, source: usize) -> Option<T> {
+        self.from[source].as_ref().and_then(Consumer::pop)
+    }
+
+    /// Announces that this shard is about to sleep. False when a message is there after all: then it must not.
+    pub fn about_to_sleep(&self) -> bool {
+        if self.bells.len() == 1 {
+            return true;
+        }
+        self.bells[self.shard].sleeping.0.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if self.from.iter().flatten().all(Consumer::is_empty) {
+            return true;
+        }
+        self.awake();
+        false
+    }
+
+    pub fn awake(&self) {
+        if self.bells.len() > 1 {
+            self.bells[self.shard].sleeping.0.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_in_order_across_threads() {
+        let (producer, consumer) = queue::<Box<usize>>(8);
+        let sender = std::thread::spawn(move || {
+            for i in 0..100_000 {
+                let mut message = Box::new(i);
+                while let Err(back) = producer.push(message) {
+                    message = back;
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let mut expected = 0;
+        while expected < 100_000 {
+            match consumer.pop() {
+                Some(value) => {
+                    assert_eq!(*value, expected);
+                    expected += 1;
+                }
+                None => std::thread::yield_now(),
+            }
+        }
+        sender.join().unwrap();
+        assert!(consumer.is_empty());
+    }
+
+    #[test]
+    fn a_full_queue_hands_the_message_back() {
+        let (producer, consumer) = queue(2);
+        assert!(producer.push(1).is_ok() && producer.push(2).is_ok());
+        assert_eq!(producer.push(3), Err(3));
+        assert_eq!(consumer.pop(), Some(1));
+        assert!(producer.push(3).is_ok());
+    }
+
+    #[test]
+    fn messages_left_behind_are_dropped_once() {
+        let counter = Arc::new(());
+        let (producer, consumer) = queue(4);
+        for _ in 0..3 {
+            assert!(producer.push(counter.clone()).is_ok());
+        }
+        drop(consumer.pop());
+        drop((producer, consumer));
+        assert_eq!(Arc::strong_count(&counter), 1);
+    }
+
+    #[test]
+    fn a_sleeper_is_rung_once() {
+        let meshes = Mesh::<u8>::connect(2);
+        meshes[1].set_ring(7);
+        assert!(meshes[1].about_to_sleep());
+        meshes[0].send(1, 1).unwrap();
+        assert_eq!(meshes[0].bell_to_ring(1), Some(7));
+        assert_eq!(meshes[0].bell_to_ring(1), None);
+        assert!(!meshes[1].about_to_sleep(), "a message is waiting");
+        assert_eq!(meshes[1].receive(0), Some(1));
+        assert!(meshes[1].about_to_sleep());
+    }
+}

@@ -1,0 +1,287 @@
+//! One shard's io_uring for sockets: accept, receive, send, the tick, and the doorbell of the mesh.
+//!
+//! The ring belongs to the thread that created it (SINGLE_ISSUER) and completions run only when that thread
+//! asks for them (DEFER_TASKRUN), so the shard's loop alone decides when the kernel works for it. Operations are
+//! queued and go out together with the next `wait`: one system call a turn, whatever the number of
+//! connections.
+//!
+//! Every operation carries a `Token` back. A connection's token has a generation, so that a late
+//! completion for a connection that is gone is recognised. The memory of a send stays the caller's and must not
+//! move or change until its `Sent` completion.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use io_uring::{opcode, squeue, types, IoUring};
+
+use super::buffers::ProvidedBuffers;
+
+pub type Submit<'a> = io_uring::Submitter<'a>;
+
+/// Submission queue entries; more operations in one turn cost one extra system call per so many.
+const ENTRIES: u32 = 1024;
+/// Completion queue entries. The kernel keeps more in reserve (NODROP), so that this is no limit.
+const COMPLETIONS: u32 = 8192;
+const BUFFER_GROUP: u16 = 0;
+/// While busy, how late glommio's own work (timers, file I/O) may be.
+pub const TICK_MS: u32 = 1;
+
+/// Who an operation belongs to: a slot number and the generation of its occupant (24 bits are kept).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token {
+    pub index: u32,
+    pub generation: u32,
+}
+
+pub const GENERATION_MASK: u32 = 0xff_ffff;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    Accept = 1,
+    Receive = 2,
+    Send = 3,
+    Tick = 4,
+    Doorbell = 5,
+    Ignored = 6,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Completion {
+    /// A new connection on listener `listener`. `armed` is false when the listener accepts no more.
+    Accepted { listener: u32, result: Result<RawFd, i32>, armed: bool },
+    /// `len` bytes in provided buffer `buffer`, which must be given back.
+    Received { token: Token, buffer: u16, len: usize, armed: bool },
+    /// No buffer was free; receiving has stopped and must be armed again.
+    Starved { token: Token },
+    /// The peer closed (`None`), or receiving failed or was cancelled (an errno); it is not armed any more.
+    ReceiveEnded { token: Token, errno: Option<i32> },
+    /// The send ended: bytes sent or an errno.
+    Sent { token: Token, result: Result<usize, i32> },
+    /// Another shard put something into the mesh.
+    Doorbell,
+    Tick { armed: bool },
+}
+
+pub struct SocketRing {
+    // Field order matters: the io_uring goes before the buffers that it may write to.
+    ring: IoUring,
+    buffers: ProvidedBuffers,
+    completions: Vec<Completion>,
+    tick: Box<types::Timespec>,
+    tick_armed: bool,
+    multishot_timeout: bool,
+}
+
+fn user_data(kind: Kind, token: Token) -> u64 {
+    (kind as u64) << 56 | ((token.generation & GENERATION_MASK) as u64) << 32 | token.index as u64
+}
+
+fn token_of(user_data: u64) -> Token {
+    Token { index: user_data as u32, generation: (user_data >> 32) as u32 & GENERATION_MASK }
+}
+
+const NOBODY: Token = Token { index: 0, generation: 0 };
+
+impl SocketRing {
+    /// Must be called on the thread that will use the ring.
+    pub fn new() -> io::Result<Self> {
+        let ring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_coop_taskrun()
+            .setup_taskrun_flag()
+            .setup_clamp()
+            .setup_cqsize(COMPLETIONS)
+            .build(ENTRIES)?;
+        let buffers = ProvidedBuffers::register(&ring.submitter(), BUFFER_GROUP)?;
+        Ok(SocketRing {
+            ring,
+            buffers,
+            completions: Vec::with_capacity(COMPLETIONS as usize),
+            tick: Box::new(types::Timespec::new().nsec(TICK_MS * 1_000_000)),
+            tick_armed: false,
+            multishot_timeout: true,
+        })
+    }
+
+    /// For other shards' doorbells.
+    pub fn fd(&self) -> RawFd {
+        use std::os::fd::AsRawFd;
+        self.ring.as_raw_fd()
+    }
+
+    fn push(&mut self, entry: squeue::Entry) {
+        loop {
+            // SAFETY: each caller passes an entry whose memory (a send's bytes, the tick's time) outlives its
+            // completion, as the module's contract says.
+            if unsafe { self.ring.submission().push(&entry) }.is_ok() {
+                return;
+            }
+            // The queue is full: hand it to the kernel and go on. Only EINTR/EAGAIN/EBUSY can come back, all
+            // of which pass.
+            let _ = self.ring.submit();
+        }
+    }
+
+    /// Accepts on `fd` until cancelled.
+    pub fn accept(&mut self, listener: u32, fd: RawFd) {
+        let entry = opcode::AcceptMulti::new(types::Fd(fd))
+            .flags(libc::SOCK_CLOEXEC)
+            .build()
+            .user_data(user_data(Kind::Accept, Token { index: listener, generation: 0 }));
+        self.push(entry);
+    }
+
+    pub fn cancel_accept(&mut self, listener: u32) {
+        let target = user_data(Kind::Accept, Token { index: listener, generation: 0 });
+        self.push(opcode::AsyncCancel::new(target).build().user_data(user_data(Kind::Ignored, NOBODY)));
+    }
+
+    /// Receives on `fd` until the peer closes, an error, starvation, or `cancel_receive`.
+    pub fn receive(&mut self, token: Token, fd: RawFd) {
+        let entry = opcode::RecvMulti::new(types::Fd(fd), BUFFER_GROUP)
+            .build()
+            .user_data(user_data(Kind::Receive, token));
+        self.push(entry);
+    }
+
+    /// Back-pressure: input stays in the socket. Ends with `ReceiveEnded { errno: Some(ECANCELED) }`.
+    pub fn cancel_receive(&mut self, token: Token) {
+        let target = user_data(Kind::Receive, token);
+        self.push(opcode::AsyncCancel::new(target).build().user_data(user_data(Kind::Ignored, NOBODY)));
+    }
+
+    /// Sends `bytes`, whole unless the connection fails. They stay where they are until `Sent`.
+    pub fn send(&mut self, token: Token, fd: RawFd, bytes: &[u8]) {
+        // A length beyond u32 goes in pieces: the caller sees a short count and sends the rest.
+        let len = bytes.len().min(1 << 30) as u32;
+        let entry = opcode::Send::new(types::Fd(fd), bytes.as_ptr(), len)
+            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .build()
+            .user_data(user_data(Kind::Send, token));
+        self.push(entry);
+    }
+
+    /// Wakes the shard whose ring is `fd`.
+    pub fn ring_doorbell(&mut self, fd: RawFd) {
+        let entry = opcode::MsgRingData::new(types::Fd(fd), 0, user_data(Kind::Doorbell, NOBODY), None)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS)
+            .user_data(user_data(Kind::Ignored, NOBODY));
+        self.push(entry);
+    }
+
+    /// Starts the tick that bounds how long `wait` sleeps.
+    pub fn start_tick(&mut self) {
+        if self.tick_armed {
+            return;
+        }
+        self.tick_armed = true;
+        let mut timeout = opcode::Timeout::new(&*self.tick).count(0);
+        if self.multishot_timeout {
+            timeout = timeout.flags(types::TimeoutFlags::MULTISHOT);
+        }
+        self.push(timeout.build().user_data(user_data(Kind::Tick, NOBODY)));
+    }
+
+    pub fn stop_tick(&mut self) {
+        if self.tick_armed {
+            let target = user_data(Kind::Tick, NOBODY);
+            self.push(opcode::TimeoutRemove::new(target).build().user_data(user_data(Kind::Ignored, NOBODY)));
+        }
+    }
+
+    pub fn tick_is_armed(&self) -> bool {
+        self.tick_armed
+    }
+
+    /// Gives everything queued to the kernel, and waits for at least `wanted` completions (0: takes what is there).
+    pub fn submit_and_wait(&mut self, wanted: usize) -> io::Result<()> {
+        self.buffers.publish();
+        match self.ring.submit_and_wait(wanted) {
+            Ok(_) => Ok(()),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ETIME)) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Takes all completions that have arrived into the list that `completion` reads.
+    pub fn collect(&mut self) -> usize {
+        self.completions.clear();
+        let mut tick_ended = false;
+        for entry in self.ring.completion() {
+            let data = entry.user_data();
+            let result = entry.result();
+            let token = token_of(data);
+            let more = io_uring::cqueue::more(entry.flags());
+            let kind = (data >> 56) as u8;
+            let completion = if kind == Kind::Receive as u8 {
+                if result > 0 {
+                    match io_uring::cqueue::buffer_select(entry.flags()) {
+                        Some(buffer) => {
+                            Completion::Received { token, buffer, len: result as usize, armed: more }
+                        }
+                        None => Completion::ReceiveEnded { token, errno: Some(libc::EIO) },
+                    }
+                } else if result == 0 {
+                    if let Some(buffer) = io_uring::cqueue::buffer_select(entry.flags()) {
+                        self.buffers.give_back(buffer);
+                    }
+                    Completion::ReceiveEnded { token, errno: None }
+                } else if -result == libc::ENOBUFS {
+                    Completion::Starved { token }
+                } else {
+                    Completion::ReceiveEnded { token, errno: Some(-result) }
+                }
+            } else if kind == Kind::Send as u8 {
+                let result = if result >= 0 { Ok(result as usize) } else { Err(-result) };
+                Completion::Sent { token, result }
+            } else if kind == Kind::Accept as u8 {
+                let result = if result >= 0 { Ok(result) } else { Err(-result) };
+                Completion::Accepted { listener: token.index, result, armed: more }
+            } else if kind == Kind::Doorbell as u8 {
+                Completion::Doorbell
+            } else if kind == Kind::Tick as u8 {
+                if !more {
+                    tick_ended = true;
+                    if -result == libc::EINVAL {
+                        // Before Linux 6.4 a timeout has no multishot form: arm it anew each time.
+                        self.multishot_timeout = false;
+                    }
+                }
+                Completion::Tick { armed: more }
+            } else {
+                continue;
+            };
+            self.completions.push(completion);
+        }
+        if tick_ended {
+            self.tick_armed = false;
+        }
+        self.completions.len()
+    }
+
+    /// The `index`th completion of the last `collect`.
+    pub fn completion(&self, index: usize) -> Completion {
+        self.completions[index]
+    }
+
+    /// The input of a `Received`, until `give_back`.
+    pub fn received(&self, buffer: u16, len: usize) -> &[u8] {
+        self.buffers.bytes(buffer, len)
+    }
+
+    pub fn give_back(&mut self, buffer: u16) {
+        self.buffers.give_back(buffer);
+    }
+
+    /// From now on completions also signal `eventfd`: for parking outside of this ring.
+    pub fn enable_bell(&mut self, eventfd: RawFd) -> io::Result<()> {
+        self.ring.submitter().register_eventfd(eventfd)
+    }
+
+    pub fn disable_bell(&mut self) -> io::Result<()> {
+        self.ring.submitter().unregister_eventfd()
+    }
+}

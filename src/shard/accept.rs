@@ -1,0 +1,235 @@
+//! New connections: accepted on shard 0, which owns the listeners, and given to the shard with the fewest.
+//!
+//! Rebinding (CONFIG SET bind, port) opens the new listeners first; the old ones are cancelled only when all of
+//! the new ones listen, so that a failure changes nothing. Established connections are not concerned.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::Ordering;
+
+use super::io::RingJob;
+use super::message::{Adopted, Message};
+use super::Shard;
+use crate::observe::log::Level;
+use crate::client::{Connection, Flag};
+use crate::config::ProtectedAction;
+use crate::runtime::listen::{self, ListenError, Listener};
+use crate::runtime::socket::{self, Address};
+
+/// The listeners, by the number that their completions carry.
+#[derive(Default)]
+pub struct Listeners {
+    open: Vec<(u32, Listener)>,
+    /// Cancelled; kept until their last completion so that the ring holds no closed descriptor.
+    ending: Vec<(u32, Listener)>,
+    last: u32,
+}
+
+impl Shard {
+    /// Starts to accept on `listeners`; shard 0 only.
+    pub fn listen(&mut self, listeners: Vec<Listener>) {
+        for listener in listeners {
+            self.listeners.last += 1;
+            let number = self.listeners.last;
+            self.ring_jobs.push(RingJob::Accept(number, listener.fd()));
+            self.listeners.open.push((number, listener));
+        }
+    }
+
+    /// Replaces the TCP listeners by ones at `addresses` and `port`. On an error the old ones stay.
+    pub fn rebind(&mut self, addresses: &[String], port: u16) -> Result<(), ListenError> {
+        let network = &self.config.network;
+        // An address that stays bound cannot be bound a second time: such a listener is kept.
+        let (backlog, mark) = (network.tcp_backlog as i32, network.socket_mark_id);
+        let wanted = |name: &str| {
+            addresses.iter().any(|address| format!("{}:{port}", address.trim_start_matches('-')) == name)
+        };
+        let kept: Vec<String> =
+            self.listeners.open.iter().filter(|(_, l)| !l.unix && wanted(&l.name)).map(|(_, l)| l.name.clone()).collect();
+        let missing: Vec<String> = addresses
+            .iter()
+            .filter(|address| !kept.contains(&format!("{}:{port}", address.trim_start_matches('-'))))
+            .cloned()
+            .collect();
+        let opened = match listen::tcp(&missing, port, backlog, mark) {
+            Ok(opened) => opened,
+            Err(error) if error.error.raw_os_error() == Some(libc::EADDRINUSE) && self.overlaps_own(port) => {
+                // `*` and a single address of the same port exclude each other: ours must go first, and come
+                // back when the new ones fail all the same.
+                return self.rebind_overlapping(addresses, port, backlog, mark);
+            }
+            Err(error) => return Err(error),
+        };
+        self.stop_listening(|l| !l.unix && !kept.contains(&l.name));
+        self.listen(opened);
+        Ok(())
+    }
+
+    fn overlaps_own(&self, port: u16) -> bool {
+        let suffix = format!(":{port}");
+        self.listeners.open.iter().any(|(_, l)| !l.unix && l.name.ends_with(&suffix))
+    }
+
+    fn rebind_overlapping(&mut self, addresses: &[String], port: u16, backlog: i32, mark: u32) -> Result<(), ListenError> {
+        let old: Vec<String> = self
+            .listeners
+            .open
+            .iter()
+            .filter(|(_, l)| !l.unix)
+            .filter_map(|(_, l)| l.name.rsplit_once(':').map(|(host, _)| host.to_owned()))
+            .collect();
+        // Ends listening at once; the descriptors themselves stay open until their accept has ended.
+        for (_, listener) in self.listeners.open.iter().filter(|(_, l)| !l.unix) {
+            socket::shutdown(listener.fd());
+        }
+        self.stop_listening(|l| !l.unix);
+        match listen::tcp(addresses, port, backlog, mark) {
+            Ok(opened) => {
+                self.listen(opened);
+                Ok(())
+            }
+            Err(error) => {
+                match listen::tcp(&old, port, backlog, mark) {
+                    Ok(back) => self.listen(back),
+                    Err(lost) => crate::log!(Level::Warning, "{}", format!("The old addresses are gone too: {lost}")),
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends the listeners that `which` names.
+    pub fn stop_listening(&mut self, which: impl Fn(&Listener) -> bool) {
+        let all = std::mem::take(&mut self.listeners.open);
+        for (number, listener) in all {
+            if which(&listener) {
+                self.ring_jobs.push(RingJob::CancelAccept(number));
+                self.listeners.ending.push((number, listener));
+            } else {
+                self.listeners.open.push((number, listener));
+            }
+        }
+    }
+
+    pub(super) fn accepted(&mut self, number: u32, result: Result<RawFd, i32>, armed: bool) {
+        let unix = self.listeners.open.iter().any(|(n, listener)| *n == number && listener.unix);
+        match result {
+            Ok(fd) => self.place(Adopted { fd, unix }),
+            Err(libc::ECANCELED | libc::EINVAL | libc::ECONNABORTED) => {}
+            Err(errno) => crate::log!(Level::Warning, "{}", format!(
+                "Accepting client connection: {}",
+                listen::os_text(&std::io::Error::from_raw_os_error(errno))
+            )),
+        }
+        if armed {
+            return;
+        }
+        self.listeners.ending.retain(|(n, _)| *n != number);
+        if let Some((_, listener)) = self.listeners.open.iter().find(|(n, _)| *n == number) {
+            // Out of descriptors, or the kernel gave up the multishot: the next cron tries again in the first case.
+            if matches!(result, Err(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)) {
+                self.housekeeping.accept_again.push(number);
+            } else {
+                self.ring_jobs.push(RingJob::Accept(number, listener.fd()));
+            }
+        }
+    }
+
+    pub(super) fn accept_again(&mut self) {
+        for number in std::mem::take(&mut self.housekeeping.accept_again) {
+            if let Some((_, listener)) = self.listeners.open.iter().find(|(n, _)| *n == number) {
+                self.ring_jobs.push(RingJob::Accept(number, listener.fd()));
+            }
+        }
+    }
+
+    /// Chooses the shard for a new connection: the one that serves the fewest.
+    fn place(&mut self, adopted: Adopted) {
+        let connected = self.shared.connected.fetch_add(1, Ordering::Relaxed);
+        if connected >= self.shared.maxclients.load(Ordering::Relaxed) {
+            self.shared.connected.fetch_sub(1, Ordering::Relaxed);
+            self.stats.connections_rejected.add(1);
+            socket::send_now(adopted.fd, b"-ERR max number of clients reached\r\n");
+            socket::close(adopted.fd);
+            return;
+        }
+        let load = &mut self.housekeeping.placed;
+        if load.len() != self.topology.shards {
+            *load = vec![0; self.topology.shards];
+        }
+        // Counts of other shards lag behind what is on its way to them; what was placed since the last cron is added.
+        let target = (0..self.topology.shards)
+            .min_by_key(|shard| self.shared.stats[*shard].clients.get() + load[*shard])
+            .unwrap_or(self.id);
+        load[target] += 1;
+        self.send(target, Message::Adopt(adopted));
+    }
+
+    /// Serves a new connection.
+    pub(super) fn adopt(&mut self, Adopted { fd, unix }: Adopted) {
+        let id = self.shared.next_client_id();
+        let now_ms = self.now_ms();
+        let token = self.clients.insert(|token| Connection::new(id, token, fd, now_ms));
+        let Some(mut connection) = self.clients.take(token) else { return };
+        let c = &mut *connection;
+        c.flags.assign(Flag::UnixSocket, unix);
+        self.stats.connections_received.add(1);
+        self.stats.clients.set(self.clients.len() as u64);
+        if !unix {
+            c.peer = socket::peer(fd);
+            c.local = socket::local(fd);
+            socket::set_no_delay(fd);
+            if self.config.network.tcp_keepalive > 0 {
+                socket::set_keep_alive(fd, self.config.network.tcp_keepalive as u32);
+            }
+        } else {
+            c.peer = Address::Unix;
+            c.local = Address::Unix;
+        }
+        c.flags.assign(Flag::Authenticated, self.config.security.requirepass.is_none());
+        if self.is_protected_from(c) {
+            socket::send_now(fd, PROTECTED_MODE_REPLY.as_bytes());
+            self.stats.connections_rejected.add(1);
+            self.close(c);
+        } else {
+            self.resume_receiving(c);
+        }
+        self.finish(connection);
+    }
+
+    /// Without a password, protected mode serves only this machine.
+    fn is_protected_from(&self, c: &Connection) -> bool {
+        if !self.config.network.protected_mode || self.config.security.requirepass.is_some() {
+            return false;
+        }
+        !is_local(c)
+    }
+
+    /// DEBUG and its like are for those whom the configuration allows.
+    pub(super) fn may_use_protected(&self, c: &Connection, spec: &crate::command::table::CommandSpec) -> bool {
+        let action = if spec.name.starts_with("module") {
+            self.config.security.enable_module_command
+        } else {
+            self.config.security.enable_debug_command
+        };
+        match action {
+            ProtectedAction::Yes => true,
+            ProtectedAction::No => false,
+            ProtectedAction::Local => is_local(c),
+        }
+    }
+}
+
+/// Connected from this machine.
+pub fn is_local(c: &Connection) -> bool {
+    match c.peer {
+        Address::Ip(ip, _) => ip.to_canonical().is_loopback(),
+        Address::Unix => true,
+        Address::Unknown => false,
+    }
+}
+
+const PROTECTED_MODE_REPLY: &str = "-DENIED Gyre is running in protected mode because protected mode is enabled and no \
+password is set for the default user. In this mode connections are only accepted from the loopback interface. To connect \
+from elsewhere, do one of these: 1) set a password with 'requirepass' in the configuration file or CONFIG SET; 2) when the \
+network is trusted, switch the mode off with 'CONFIG SET protected-mode no' from this machine, and 'protected-mode no' in \
+the configuration file; 3) for a test, start the server with '--protected-mode no'.\r\n";

@@ -1,0 +1,96 @@
+//! Questions to other shards whose answers come back later: CLIENT LIST, CLIENT KILL, SLOWLOG GET and other rare
+//! things that concern every shard. Each shard answers with a value; when all have, `done` gets them in shard order.
+
+use std::any::Any;
+use std::collections::HashMap;
+
+use super::message::Message;
+use super::Shard;
+use crate::client::Connection;
+use crate::resp::Reply;
+use crate::runtime::ring::Token;
+
+type Done = Box<dyn FnOnce(&mut Shard, Vec<Box<dyn Any + Send>>)>;
+
+struct Ask {
+    answers: Vec<Option<Box<dyn Any + Send>>>,
+    missing: usize,
+    done: Done,
+}
+
+#[derive(Default)]
+pub struct Asks {
+    open: HashMap<Token, Ask, foldhash::fast::RandomState>,
+    last: u64,
+}
+
+impl Asks {
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+}
+
+impl Shard {
+    /// Runs `question` on every shard, this one included, and `done` here with the answers in shard order.
+    pub fn ask_all<T: Send + 'static>(
+        &mut self,
+        question: impl Fn(&mut Shard) -> T + Clone + Send + 'static,
+        done: impl FnOnce(&mut Shard, Vec<T>) + 'static,
+    ) {
+        self.asks.last += 1;
+        let ask = Token { index: self.asks.last as u32, generation: (self.asks.last >> 32) as u32 };
+        let shards = self.topology.shards;
+        let open = Ask {
+            answers: (0..shards).map(|_| None).collect(),
+            missing: shards,
+            done: Box::new(move |shard, answers| {
+                // Every answer is a T: it comes from `question`.
+                let answers = answers.into_iter().filter_map(|answer| answer.downcast().ok()).map(|t| *t).collect();
+                done(shard, answers);
+            }),
+        };
+        self.asks.open.insert(ask, open);
+        let home = self.id;
+        for target in 0..shards {
+            let question = question.clone();
+            let call = move |shard: &mut Shard| {
+                let value = Box::new(question(shard));
+                let from = shard.id;
+                shard.send(home, Message::Answer { ask, from, value });
+            };
+            self.send(target, Message::Call(Box::new(call)));
+        }
+    }
+
+    /// As `ask_all`, on behalf of a connection: it stalls, and gets the reply that `reply` writes.
+    pub fn ask_all_for<T: Send + 'static>(
+        &mut self,
+        c: &mut Connection,
+        question: impl Fn(&mut Shard) -> T + Clone + Send + 'static,
+        reply: impl FnOnce(&mut Shard, Vec<T>, &mut Reply) + 'static,
+    ) {
+        let later = self.reply_later(c);
+        let protocol = c.output.reply.protocol();
+        self.ask_all(question, move |shard, answers| {
+            let mut written = Reply::new(protocol);
+            reply(shard, answers, &mut written);
+            shard.complete(later, written);
+        });
+    }
+
+    pub(super) fn answered(&mut self, id: Token, from: usize, value: Box<dyn Any + Send>) {
+        let Some(ask) = self.asks.open.get_mut(&id) else { return };
+        if ask.answers[from].replace(value).is_none() {
+            ask.missing -= 1;
+        }
+        if ask.missing == 0 {
+            if let Some(ask) = self.asks.open.remove(&id) {
+                (ask.done)(self, ask.answers.into_iter().flatten().collect());
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! PING ECHO SELECT AUTH HELLO QUIT RESET.
+
+use super::Handler;
+use crate::client::{Connection, Flag};
+use crate::command::{Args, CommandError};
+use crate::resp::{Protocol, Reply};
+use crate::shard::{Flow, Shard};
+
+pub const COMMANDS: &[(&str, Handler)] = &[
+    ("ping", ping),
+    ("echo", echo),
+    ("select", select),
+    ("auth", auth),
+    ("hello", hello),
+    ("quit", quit),
+    ("reset", reset),
+];
+
+type Outcome = Result<Flow, CommandError>;
+
+fn ping(_: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
+    match args {
+        [_] => reply.simple("PONG"),
+        [_, message] => reply.bulk(message),
+        _ => return Err(CommandError::WrongArity("ping")),
+    }
+    Ok(Flow::Done)
+}
+
+fn echo(_: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
+    reply.bulk(args[1]);
+    Ok(Flow::Done)
+}
+
+fn select(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
+    c.db = parse_db(shard, args[1])?;
+    reply.ok();
+    Ok(Flow::Done)
+}
+
+/// A database's number; the errors are SELECT's.
+pub fn parse_db(shard: &Shard, text: &[u8]) -> Result<usize, CommandError> {
+    let number = crate::store::parse_integer(text)
+        .ok_or(CommandError::NotInteger)?;
+    match usize::try_from(number) {
+        Ok(db) if db < shard.store.databases() => Ok(db),
+        _ => Err(CommandError::DbIndexOutOfRange),
+    }
+}
+
+/// Takes the same time wherever the two differ, so that the time does not tell the password.
+fn same(given: &[u8], wanted: &[u8]) -> bool {
+    let mut differs = given.len() ^ wanted.len();
+    for (index, byte) in given.iter().enumerate() {
+        differs |= usize::from(byte ^ wanted.get(index % wanted.len().max(1)).copied().unwrap_or(0));
+    }
+    differs == 0
+}
+
+fn authenticate(shard: &Shard, c: &mut Connection, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
+    let wanted = shard.config.security.requirepass.as_deref();
+    if user == b"default" && wanted.is_none_or(|wanted| same(password, wanted)) {
+        c.flags.set(Flag::Authenticated);
+        return Ok(());
+    }
+    Err(CommandError::other("WRONGPASS invalid username-password pair or user is disabled."))
+}
+
+fn auth(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
+    let (user, password) = match args {
+        [_, password] => {
+            if shard.config.security.requirepass.is_none() {
+                return Err(CommandError::other(
+                    "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
+                     configuration is correct?",
+                ));
+            }
+            (&b"default"[..], *password)
+        }
+        [_, user, password] => (*user, *password),
+        _ => return Err(CommandError::Syntax),
+    };
+    authenticate(shard, c, user, password)?;
+    reply.ok();
+    Ok(Flow::Done)
+}
+
+fn hello(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
+    let mut protocol = reply.protocol();
+    if let Some(version) = args.get(1) {
+        let version = crate::store::parse_integer(version)
+            .ok_or_else(|| CommandError::other("ERR Protocol version is not an integer or out of range"))?;
+        protocol = match version {
+            2 => Protocol::Resp2,
+            3 => Protocol::Resp3,
+            _ => return Err(CommandError::other("NOPROTO unsupported protocol version")),
+        };
+    }
+    let (mut credentials, mut name) = (None, None);
+    let mut rest = args.get(2..).unwrap_or_default();
+    while let [option, tail @ ..] = rest {
+        rest = match tail {
+            [user, password, tail @ ..] if option.eq_ignore_ascii_case(b"auth") => {
+                credentials = Some((*user, *password));
+                tail
+            }
+            [given, tail @ ..] if option.eq_ignore_ascii_case(b"setname") => {
+                name = Some(checked_name(given)?);
+                tail
+            }
+            _ => {
+                return Err(CommandError::other(format!(
+                    "ERR Syntax error in HELLO option '{}'",
+                    String::from_utf8_lossy(option)
+                )))
+            }
+        };
+    }
+    if let Some((user, password)) = credentials {
+        authenticate(shard, c, user, password)?;
+    }
+    if !c.flags.has(Flag::Authenticated) {
+        return Err(CommandError::other(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
+             <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+        ));
+    }
+    if let Some(name) = name {
+        c.name = name;
+    }
+    reply.set_protocol(protocol);
+    reply.map(7);
+    reply.bulk(b"server");
+    reply.bulk(b"redis");
+    reply.bulk(b"version");
+    reply.bulk(crate::REDIS_VERSION.as_bytes());
+    reply.bulk(b"proto");
+    reply.integer(if protocol == Protocol::Resp3 { 3 } else { 2 });
+    reply.bulk(b"id");
+    reply.integer(c.id as i64);
+    reply.bulk(b"mode");
+    reply.bulk(b"standalone");
+    reply.bulk(b"role");
+    reply.bulk(b"master");
+    reply.bulk(b"modules");
+    reply.array(0);
+    Ok(Flow::Done)
+}
+
+/// A name for CLIENT LIST: printable, without spaces. Empty takes the name away.
+pub fn checked_name(name: &[u8]) -> Result<Box<[u8]>, CommandError> {
+    if name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
+        Ok(name.into())
+    } else {
+        Err(CommandError::other("ERR Client names cannot contain spaces, newlines or special characters."))
+    }
+}
+
+fn quit(_: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    reply.ok();
+    c.flags.set(Flag::CloseAfterReply);
+    Ok(Flow::Done)
+}
+
+fn reset(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    shard.forget_client_state(c);
+    c.db = 0;
+    c.name = Box::default();
+    for flag in [Flag::ReplyOff, Flag::ReplySkip, Flag::ReplySkipNext, Flag::NoEvict, Flag::NoTouch, Flag::Monitor] {
+        c.flags.clear(flag);
+    }
+    c.flags.assign(Flag::Authenticated, shard.config.security.requirepass.is_none());
+    reply.set_protocol(Protocol::Resp2);
+    reply.simple("RESET");
+    Ok(Flow::Done)
+}

@@ -1,0 +1,108 @@
+//! The commands of the connection and the server: those that need more than keys.
+//!
+//! A handler gets the shard, the connection (taken out of its slot) and the reply to write. What concerns all
+//! shards is asked with `Shard::ask_all_for` and answered later. The command table says which commands come
+//! here (`Handler::Connection`); the list below says which function each one is.
+
+mod client;
+mod connection;
+mod multi;
+
+use std::sync::LazyLock;
+
+use super::request::Taken;
+use super::{Flow, Shard};
+use crate::client::Connection;
+use crate::command::table::{self, CommandSpec};
+use crate::command::{Args, CommandError};
+use crate::resp::Reply;
+use crate::runtime::clock::Stamp;
+
+pub type Handler = fn(&mut Shard, &mut Connection, &mut Reply, Args) -> Result<Flow, CommandError>;
+
+/// All handlers by full command name; each family lists its own.
+fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
+    [connection::COMMANDS, multi::COMMANDS].into_iter().flatten()
+}
+
+/// By the command's id.
+static HANDLERS: LazyLock<Vec<Option<Handler>>> = LazyLock::new(|| {
+    let mut handlers = vec![None; table::COUNT];
+    for (name, handler) in families() {
+        if let Some(spec) = table::all().find(|spec| spec.name == *name) {
+            handlers[spec.id as usize] = Some(*handler);
+        }
+    }
+    handlers
+});
+
+impl Shard {
+    pub(super) fn run_connection_command(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
+        let mut taken = Taken::Yes;
+        self.write_reply(c, |shard, c, reply| {
+            if shard.call_connection_command(c, spec, args, reply) == Flow::NotYet {
+                taken = Taken::NotYet;
+            }
+        });
+        taken
+    }
+
+    /// Calls the handler and accounts for it; an error becomes the reply.
+    pub(super) fn call_connection_command(
+        &mut self,
+        c: &mut Connection,
+        spec: &'static CommandSpec,
+        args: Args,
+        reply: &mut Reply,
+    ) -> Flow {
+        let started = Stamp::now();
+        let mark = reply.mark();
+        let result = match HANDLERS[spec.id as usize] {
+            Some(handler) => handler(self, c, reply, args),
+            // The table's test makes sure that there is one for every command listed.
+            None => Err(CommandError::other(format!("ERR command '{}' has no handler", spec.name))),
+        };
+        if let Ok(Flow::NotYet) = result {
+            return Flow::NotYet;
+        }
+        let nanos = Stamp::now().nanos_since(started);
+        let stats = &self.stats.commands[spec.id as usize];
+        // EXEC is counted as Redis does: with what it ran.
+        stats.calls.add(1);
+        stats.nanos.add(nanos);
+        self.stats.commands_processed.add(1);
+        self.note_slow(spec, args, c.id, nanos);
+        match result {
+            Ok(flow) => flow,
+            Err(error) => {
+                stats_failed(self, spec);
+                let text = error.to_string();
+                self.stats.count_error(&text);
+                reply.truncate(mark);
+                reply.error(&text);
+                Flow::Done
+            }
+        }
+    }
+}
+
+fn stats_failed(shard: &Shard, spec: &CommandSpec) {
+    shard.stats.commands[spec.id as usize].failed.add(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::table::Handler as Where;
+
+    #[test]
+    fn every_connection_command_of_the_table_has_a_handler_and_none_is_left_over() {
+        for spec in table::all() {
+            let listed = families().any(|(name, _)| *name == spec.name);
+            assert_eq!(matches!(spec.handler, Where::Connection), listed, "{}", spec.name);
+        }
+        for (name, _) in families() {
+            assert!(table::all().any(|spec| spec.name == *name), "{name} is not in the table");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! MULTI EXEC DISCARD WATCH UNWATCH.
+//!
+//! A body whose keys are all here runs at once and costs no more than its commands; one whose keys are all on one
+//! other shard travels as one message; anything else is a transaction (`txn/transactions.md`).
+
+use std::collections::HashMap;
+
+use super::Handler;
+use crate::client::{Connection, Multi, Watching};
+use crate::command::table::{Handler as Where, KeyPositions};
+use crate::command::{Args, Caller, CommandError};
+use crate::resp::Reply;
+use crate::shard::message::Message;
+use crate::shard::{Flow, Shard};
+use crate::store::{parse_integer, WatchFlag};
+use crate::txn::message::{ExecBody, OwnedCommand, Watch};
+use crate::txn::plan::{plan, Plan};
+
+pub const COMMANDS: &[(&str, Handler)] =
+    &[("multi", multi), ("exec", exec), ("discard", discard), ("watch", watch), ("unwatch", unwatch)];
+
+type Outcome = Result<Flow, CommandError>;
+
+fn multi(_: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    if c.multi.is_some() {
+        return Err(CommandError::other("ERR MULTI calls can not be nested"));
+    }
+    c.multi = Some(Box::new(Multi::default()));
+    reply.ok();
+    Ok(Flow::Done)
+}
+
+fn discard(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    if c.multi.take().is_none() {
+        return Err(CommandError::other("ERR DISCARD without MULTI"));
+    }
+    shard.unwatch_all(c);
+    reply.ok();
+    Ok(Flow::Done)
+}
+
+/// Where the commands of a body can run.
+enum Reach {
+    OneShard(usize),
+    Transaction,
+}
+
+fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    let Some(multi) = c.multi.take() else {
+        return Err(CommandError::other("ERR EXEC without MULTI"));
+    };
+    if multi.refused {
+        shard.unwatch_all(c);
+        return Err(CommandError::other("EXECABORT Transaction discarded because of previous errors."));
+    }
+    let reach = shard.reach_of(c, &multi);
+    let ready = match reach {
+        Reach::OneShard(owner) if owner == shard.id => true,
+        Reach::OneShard(owner) => shard.may_reserve(c, owner),
+        Reach::Transaction => shard.may_begin_transaction(c),
+    };
+    if !ready {
+        c.multi = Some(multi);
+        return Ok(Flow::NotYet);
+    }
+    let commands = shard.bodies(c, *multi);
+    match reach {
+        Reach::OneShard(owner) => {
+            let body = Box::new(ExecBody {
+                commands,
+                watch: c.watching.as_ref().map(|w| Watch { flag: w.flag.clone(), keys: w.keys.clone() }),
+                caller: Caller { deny_blocking: true, ..shard.caller_of(c) },
+                protocol: reply.protocol(),
+            });
+            if owner == shard.id {
+                match shard.exec_or_body(body, reply) {
+                    None => {
+                        shard.unwatch_all(c);
+                        return Ok(Flow::Done);
+                    }
+                    Some((scope, body)) => {
+                        let origin = shard.reserve(c);
+                        c.stall = crate::client::Stall::Reply;
+                        shard.exec_behind(&scope, origin, body);
+                    }
+                }
+            } else {
+                let origin = shard.reserve(c);
+                shard.send(owner, Message::Exec { coordinator: shard.id, origin, body });
+            }
+        }
+        Reach::Transaction => shard.begin_transaction(c, commands, true),
+    }
+    // The owners drop the watches after the messages above: the queues keep their order.
+    shard.unwatch_all(c);
+    Ok(Flow::Later)
+}
+
+fn watch(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
+    if c.multi.is_some() {
+        return Err(CommandError::other("ERR WATCH inside MULTI is not allowed"));
+    }
+    // A flag that is set already dooms EXEC whatever else is watched.
+    if c.watching.as_ref().is_some_and(|watching| watching.flag.is_set()) {
+        reply.ok();
+        return Ok(Flow::Done);
+    }
+    let db = c.db;
+    let watching =
+        c.watching.get_or_insert_with(|| Box::new(Watching { flag: WatchFlag::new(), keys: Vec::new() }));
+    let mut added: Vec<Vec<u8>> = Vec::new();
+    for key in &args[1..] {
+        let wanted = (db, key.to_vec());
+        if !watching.keys.contains(&wanted) {
+            added.push(key.to_vec());
+            watching.keys.push(wanted);
+        }
+    }
+    let flag = watching.flag.clone();
+    if added.iter().all(|key| shard.topology.owner(key) == shard.id) {
+        for key in added {
+            shard.store.watch(db, &key, &flag);
+        }
+        reply.ok();
+        return Ok(Flow::Done);
+    }
+    // The client may tell others that it watches as soon as it has its reply, so every owner must know by then.
+    let register = move |shard: &mut Shard| {
+        for key in added.iter().filter(|key| shard.topology.owner(key) == shard.id) {
+            shard.store.watch(db, key, &flag);
+        }
+    };
+    shard.ask_all_for(c, register, |_, _: Vec<()>, reply| reply.ok());
+    Ok(Flow::Later)
+}
+
+fn unwatch(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    shard.unwatch_all(c);
+    reply.ok();
+    Ok(Flow::Done)
+}
+
+impl Shard {
+    pub(in crate::shard) fn unwatch_all(&mut self, c: &mut Connection) {
+        let Some(watching) = c.watching.take() else { return };
+        let Watching { flag, keys } = *watching;
+        let mut by_owner: HashMap<usize, Vec<(usize, Vec<u8>)>> = HashMap::new();
+        for (db, key) in keys {
+            by_owner.entry(self.topology.owner(&key)).or_default().push((db, key));
+        }
+        for (owner, keys) in by_owner {
+            let flag = flag.clone();
+            let call = move |shard: &mut Shard| {
+                for (db, key) in &keys {
+                    shard.store.unwatch(*db, key, &flag);
+                }
+            };
+            // Behind an EXEC that is on its way to the owner, which still asks for the flag; here too, when it waits.
+            self.send(owner, Message::Call(Box::new(call)));
+        }
+    }
+
+    /// Drops what a connection leaves behind in the shards when it ends or is reset.
+    pub(in crate::shard) fn forget_client_state(&mut self, c: &mut Connection) {
+        c.multi = None;
+        self.unwatch_all(c);
+    }
+
+    /// The queued commands, each with the database that SELECTs among them give it.
+    fn bodies(&self, c: &Connection, multi: Multi) -> Vec<OwnedCommand> {
+        let mut db = c.db;
+        multi
+            .queue
+            .into_iter()
+            .map(|queued| {
+                if queued.spec.name == "select" {
+                    let wanted = queued.args.slices().get(1).and_then(|text| parse_integer(text));
+                    if let Some(wanted) = wanted.and_then(|n| usize::try_from(n).ok()) {
+                        if wanted < self.store.databases() {
+                            db = wanted;
+                        }
+                    }
+                }
+                OwnedCommand { spec: queued.spec, db, args: queued.args }
+            })
+            .collect()
+    }
+
+    fn reach_of(&self, c: &Connection, multi: &Multi) -> Reach {
+        let mut only = None;
+        let mut add = |shard: usize| *only.get_or_insert(shard) == shard;
+        let mut keys = KeyPositions::new();
+        for queued in &multi.queue {
+            let slices = queued.args.slices();
+            match queued.spec.handler {
+                Where::Keys(..) => {}
+                // One shard is everything.
+                Where::EveryShard(..) if self.topology.shards == 1 => continue,
+                _ => return Reach::Transaction,
+            }
+            queued.spec.key_positions(&slices, &mut keys);
+            let fits = match plan(queued.spec, &slices, &keys, self.topology) {
+                Plan::At(shard) => add(shard),
+                Plan::Anywhere => true,
+                _ => false,
+            };
+            if !fits {
+                return Reach::Transaction;
+            }
+        }
+        let watched = c.watching.as_ref().map(|watching| watching.keys.as_slice()).unwrap_or_default();
+        if !watched.iter().all(|(_, key)| add(self.topology.owner(key))) {
+            return Reach::Transaction;
+        }
+        Reach::OneShard(only.unwrap_or(self.id))
+    }
+}

@@ -1,0 +1,247 @@
+//! What happens ten times a second and not for a request: expiry, idle and paused clients, limits, the gauges that
+//! INFO reads, and the way to the end.
+
+use std::sync::atomic::Ordering;
+
+use super::shared::Shutdown;
+use super::Shard;
+use crate::observe::log::Level;
+use crate::client::{Connection, Flag, Stall};
+use crate::config::OutputBufferLimit;
+use crate::runtime::clock;
+use crate::runtime::executor::CRON_MS;
+use crate::runtime::ring::Token;
+
+/// Of a cron period, how much active expiry may use at `active-expire-effort` 1, per cent (Redis: 25 plus 2 for
+/// each further step of effort).
+const EXPIRE_SHARE_PERCENT: u64 = 25;
+/// The longest single slice of expiry: what a request may have to wait for it.
+const EXPIRE_SLICE_US: u64 = 1000;
+/// Objects freed per cron besides those that later turns free.
+const FREE_OBJECTS_PER_SLICE: usize = 1000;
+/// Connections looked at in one cron run.
+const CLIENTS_PER_CRON_MIN: usize = 200;
+/// A connection idle for so long gives its buffers back.
+const IDLE_SHRINK_MS: i64 = 2000;
+/// How long a shutdown waits for clients to take their last replies.
+const DRAIN_MS: i64 = 1000;
+
+#[derive(Default)]
+pub struct Housekeeping {
+    /// Held back by CLIENT PAUSE / by a full queue of the mesh.
+    pub paused: Vec<Token>,
+    pub congested: Vec<Token>,
+    /// Listeners to accept on again, after the process ran out of descriptors.
+    pub accept_again: Vec<u32>,
+    /// Connections given to each shard since the last cron.
+    pub placed: Vec<u64>,
+    pub stopping: bool,
+    stop_at_ms: i64,
+    next_client: usize,
+    random: u64,
+}
+
+impl Shard {
+    pub(super) fn run_cron(&mut self) {
+        self.housekeeping.placed.clear();
+        self.accept_again();
+        self.resume_paused();
+        self.expire_some();
+        let deferred = self.store.free_some(FREE_OBJECTS_PER_SLICE);
+        self.check_clients();
+        self.publish_gauges(deferred);
+        if self.shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64 && !self.housekeeping.stopping {
+            self.begin_stop();
+        }
+    }
+
+    fn expire_some(&mut self) {
+        if !self.store.settings.active_expire || self.is_paused_for_writes() {
+            return;
+        }
+        let effort = u64::from(self.store.settings.active_expire_effort.clamp(1, 10)) - 1;
+        let budget = (CRON_MS * 1000 * (EXPIRE_SHARE_PERCENT + 2 * effort) / 100).min(EXPIRE_SLICE_US * (1 + effort));
+        let started = clock::Stamp::now();
+        self.store.expire_cycle(budget, &|| clock::Stamp::now().nanos_since(started) / 1000);
+        self.stats.expire_cycle_us.add(clock::Stamp::now().nanos_since(started) / 1000);
+        self.store.events.take();
+    }
+
+    fn is_paused_for_writes(&self) -> bool {
+        self.shared.pause.until_ms.load(Ordering::Relaxed) > self.now_ms()
+    }
+
+    pub(super) fn resume_paused(&mut self) {
+        if self.housekeeping.paused.is_empty() {
+            return;
+        }
+        if self.shared.pause.until_ms.load(Ordering::Relaxed) <= self.now_ms() {
+            let paused = std::mem::take(&mut self.housekeeping.paused);
+            self.resume(paused, Stall::Paused);
+        }
+    }
+
+    pub(super) fn resume_congested(&mut self) {
+        let congested = std::mem::take(&mut self.housekeeping.congested);
+        self.resume(congested, Stall::Pipeline);
+    }
+
+    fn resume(&mut self, tokens: Vec<Token>, from: Stall) {
+        for token in tokens {
+            if let Some(mut connection) = self.clients.take(token) {
+                if connection.stall == from {
+                    self.unstall(&mut connection);
+                }
+                self.clients.put_back(connection);
+            }
+        }
+    }
+
+    /// Looks at some of the connections: idle ones, buffers, limits.
+    fn check_clients(&mut self) {
+        let tokens = self.clients.tokens();
+        if tokens.is_empty() {
+            self.stats.clients_memory.set(0);
+            return;
+        }
+        let now_ms = self.now_ms();
+        let timeout_ms = i64::from(self.config.network.timeout) * 1000;
+        let count = tokens.len().min(CLIENTS_PER_CRON_MIN.max(tokens.len() / 10));
+        for step in 0..count {
+            let token = tokens[(self.housekeeping.next_client + step) % tokens.len()];
+            let Some(mut connection) = self.clients.take(token) else { continue };
+            let c = &mut *connection;
+            let idle_ms = now_ms - c.last_active_ms;
+            if timeout_ms > 0 && idle_ms > timeout_ms && c.stall == Stall::None && !c.flags.has(Flag::Monitor) {
+                crate::log!(Level::Verbose, "Closing idle client");
+                self.close(c);
+            } else if idle_ms > IDLE_SHRINK_MS {
+                c.output.shrink();
+                if c.input.is_empty() {
+                    c.input = Vec::new();
+                }
+            }
+            self.check_output_limits(c);
+            self.finish(connection);
+        }
+        self.housekeeping.next_client = (self.housekeeping.next_client + count) % tokens.len();
+        let memory: usize = self.clients.iter().map(Connection::memory_bytes).sum();
+        self.stats.clients_memory.set(memory as u64);
+    }
+
+    pub(super) fn output_limits(&self, c: &Connection) -> OutputBufferLimit {
+        let limits = &self.config.network.client_output_buffer_limit;
+        if c.flags.has(Flag::Monitor) {
+            limits.replica
+        } else {
+            limits.normal
+        }
+    }
+
+    /// Closes a connection whose unread output is beyond its class's limits.
+    pub(super) fn check_output_limits(&mut self, c: &mut Connection) {
+        let pending = c.output.pending_bytes() as u64;
+        self.stats.output_buffer_max.set(self.stats.output_buffer_max.get().max(pending));
+        let limits = self.output_limits(c);
+        let hard = limits.hard_bytes > 0 && pending >= limits.hard_bytes;
+        let mut soft = false;
+        if limits.soft_bytes > 0 && pending >= limits.soft_bytes {
+            if c.over_soft_limit_since_ms == 0 {
+                c.over_soft_limit_since_ms = self.now_ms();
+            } else {
+                soft = self.now_ms() - c.over_soft_limit_since_ms > limits.soft_seconds as i64 * 1000;
+            }
+        } else {
+            c.over_soft_limit_since_ms = 0;
+        }
+        if (hard || soft) && !c.flags.has(Flag::Closing) {
+            crate::log!(Level::Warning, "{}", format!(
+                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                self.describe_client(c)
+            ));
+            self.stats.output_buffer_closes.add(1);
+            self.close(c);
+        }
+    }
+
+    fn publish_gauges(&mut self, lazyfree_deferred: bool) {
+        for (index, gauge) in self.stats.databases.iter().enumerate() {
+            gauge.keys.set(self.store.len(index) as u64);
+            gauge.volatile_keys.set(self.store.volatile_len(index) as u64);
+            gauge.avg_ttl_ms.set(self.store.avg_ttl_ms(index).max(0) as u64);
+        }
+        let stats = &self.store.stats;
+        self.stats.keyspace_hits.set(stats.keyspace_hits);
+        self.stats.keyspace_misses.set(stats.keyspace_misses);
+        self.stats.expired_keys.set(stats.expired_keys);
+        self.stats.evicted_keys.set(stats.evicted_keys);
+        self.stats.expired_time_cap_reached.set(stats.expired_time_cap_reached_count);
+        self.stats.expired_stale_permille.set((stats.expired_stale_perc * 10.0) as u64);
+        self.stats.used_memory.set(self.store.used_memory() as u64);
+        self.stats.lazyfree_pending.set(u64::from(lazyfree_deferred));
+    }
+
+    /// Evicts until the process is under `maxmemory`. False when it stays over it.
+    pub(super) fn make_room(&mut self) -> bool {
+        let limit = self.config.memory.maxmemory;
+        // Each pass frees one key; a key is at least some dozen bytes, so the number of passes is bounded by the excess.
+        while limit > 0 && self.shared.used_memory() > limit {
+            if self.store.evict_one().is_none() {
+                return false;
+            }
+            self.store.free_some(FREE_OBJECTS_PER_SLICE);
+        }
+        true
+    }
+
+    /// A shard, chosen at random, weighed by its number of keys in `db`.
+    pub(super) fn shard_by_weight(&mut self, db: usize) -> usize {
+        let keys = |shard: usize| {
+            if shard == self.id {
+                self.store.len(db) as u64
+            } else {
+                self.shared.stats[shard].databases[db].keys.get()
+            }
+        };
+        let total: u64 = (0..self.topology.shards).map(keys).sum();
+        if total == 0 {
+            return self.id;
+        }
+        // xorshift64*: enough to spread RANDOMKEY.
+        let mut x = self.housekeeping.random.wrapping_add(self.now_us as u64) | 1;
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        let mut at = x.wrapping_mul(0x2545_f491_4f6c_dd1d) % total;
+        let mut chosen = self.id;
+        for shard in 0..self.topology.shards {
+            if at < keys(shard) {
+                chosen = shard;
+                break;
+            }
+            at -= keys(shard);
+        }
+        self.housekeeping.random = x;
+        chosen
+    }
+
+    /// Stops listening; the connections get `DRAIN_MS` to take their last replies.
+    pub(super) fn begin_stop(&mut self) {
+        self.housekeeping.stopping = true;
+        self.housekeeping.stop_at_ms = self.now_ms() + DRAIN_MS;
+        self.stop_listening(|_| true);
+        for token in self.clients.tokens() {
+            if let Some(mut connection) = self.clients.take(token) {
+                connection.flags.set(Flag::CloseAfterReply);
+                connection.stall = Stall::None;
+                self.finish(connection);
+            }
+        }
+    }
+
+    /// Everything that a stopping shard waits for has happened, or took too long.
+    pub(super) fn is_drained(&self) -> bool {
+        self.clients.is_empty() && self.outbox.is_empty() && self.loopback.is_empty()
+            || self.now_ms() > self.housekeeping.stop_at_ms
+    }
+}

@@ -1,0 +1,24 @@
+//! What this shard does with a message, by kind.
+
+use super::message::Message;
+use super::Shard;
+
+impl Shard {
+    pub(super) fn handle_message(&mut self, source: usize, message: Message) {
+        match message {
+            Message::Requests(batch) => self.run_batch(source, batch),
+            Message::Replies(batch) => self.take_replies(batch),
+            Message::Exec { coordinator, origin, body } => self.exec_here(coordinator, origin, body),
+            Message::Lock { coordinator, transaction, number, scope, watch } => {
+                self.lock(coordinator, transaction, number, &scope, watch);
+            }
+            Message::Locked { from, transaction, number, granted } => self.locked(from, transaction, number, granted),
+            Message::Run(run) => self.run_step(*run),
+            Message::Ran { from, transaction, result } => self.ran(from, transaction, result),
+            Message::Release { number } => self.release(number),
+            Message::Adopt(adopted) => self.adopt(adopted),
+            Message::Call(call) => call(self),
+            Message::Answer { ask, from, value } => self.answered(ask, from, value),
+        }
+    }
+}

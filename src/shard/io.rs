@@ -1,0 +1,301 @@
+//! Between the socket ring and the connections: input that arrives, output that leaves, back-pressure, and the end
+//! of a connection.
+//!
+//! A connection may be freed only when the ring holds nothing of it: its receive has ended and no send is in
+//! flight. So closing shuts the socket down first, which ends both, and frees on the last completion.
+
+use std::os::fd::RawFd;
+
+use super::Shard;
+use crate::observe::log::Level;
+use crate::client::{Connection, Flag, Stall};
+use crate::runtime::ring::{SocketRing, Token};
+use crate::runtime::socket;
+
+/// Input that a held connection may pile up before its receive is cancelled.
+const HELD_INPUT_MAX: usize = 256 * 1024;
+/// Unsent output of a connection beyond which its further requests wait, when its class has no hard limit.
+const OUTPUT_PENDING_MAX: usize = 1 << 30;
+/// An input buffer larger than this is given back once it is empty.
+const KEPT_INPUT_BYTES_MAX: usize = 32 * 1024;
+
+/// An operation to queue in the ring at the end of the turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum RingJob {
+    Receive(Token, RawFd),
+    CancelReceive(Token),
+    Accept(u32, RawFd),
+    CancelAccept(u32),
+}
+
+impl Shard {
+    pub(super) fn do_ring_jobs(&mut self, ring: &mut SocketRing) {
+        for job in self.ring_jobs.drain(..) {
+            match job {
+                RingJob::Receive(token, fd) => ring.receive(token, fd),
+                RingJob::CancelReceive(token) => ring.cancel_receive(token),
+                RingJob::Accept(listener, fd) => ring.accept(listener, fd),
+                RingJob::CancelAccept(listener) => ring.cancel_accept(listener),
+            }
+        }
+    }
+
+    pub(super) fn received(&mut self, ring: &mut SocketRing, token: Token, buffer: u16, len: usize, armed: bool) {
+        self.stats.reads.add(1);
+        self.stats.bytes_in.add(len as u64);
+        let Some(mut connection) = self.clients.take(token) else {
+            ring.give_back(buffer);
+            return;
+        };
+        let c = &mut *connection;
+        c.flags.assign(Flag::Receiving, armed);
+        c.last_active_ms = self.now_ms();
+        c.bytes_in += len as u64;
+        c.flags.clear(Flag::NeedsInput);
+        let bytes = ring.received(buffer, len);
+        if c.input.is_empty() && !c.is_held() {
+            let used = self.process(c, bytes);
+            if used < len && !c.flags.has(Flag::CloseAfterReply) {
+                c.input.extend_from_slice(&bytes[used..]);
+            }
+        } else if !c.flags.any(Flag::CloseAfterReply as u32 | Flag::Closing as u32) {
+            c.input.extend_from_slice(bytes);
+            self.process_input(c);
+        }
+        ring.give_back(buffer);
+        self.after_input(c);
+        self.finish(connection);
+    }
+
+    /// Runs what is in the connection's own input buffer.
+    pub(super) fn process_input(&mut self, c: &mut Connection) {
+        if c.is_held() || c.flags.has(Flag::NeedsInput) {
+            return;
+        }
+        let mut input = std::mem::take(&mut c.input);
+        let used = self.process(c, &input);
+        if used == input.len() && input.capacity() > KEPT_INPUT_BYTES_MAX {
+            return;
+        }
+        input.drain(..used);
+        c.input = input;
+    }
+
+    /// Limits of the input buffer, and back-pressure.
+    fn after_input(&mut self, c: &mut Connection) {
+        self.stats.input_buffer_max.set(self.stats.input_buffer_max.get().max(c.input.len() as u64));
+        if c.input.len() > self.config.network.client_query_buffer_limit as usize && !c.flags.has(Flag::Closing) {
+            crate::log!(Level::Warning, "{}", format!(
+                "Closing client that reached max query buffer length: {} (qbuf initial bytes: {:?})",
+                self.describe_client(c),
+                String::from_utf8_lossy(&c.input[..c.input.len().min(64)])
+            ));
+            self.stats.query_buffer_closes.add(1);
+            self.close(c);
+            return;
+        }
+        if c.is_held() && c.input.len() > HELD_INPUT_MAX {
+            self.hold_back(c);
+        } else {
+            self.resume_receiving(c);
+        }
+    }
+
+    /// Leaves further input in the socket.
+    fn hold_back(&mut self, c: &mut Connection) {
+        if c.flags.has(Flag::Receiving) && !c.flags.has(Flag::CancellingReceive) {
+            c.flags.set(Flag::CancellingReceive);
+            self.ring_jobs.push(RingJob::CancelReceive(c.token));
+        }
+    }
+
+    pub(super) fn resume_receiving(&mut self, c: &mut Connection) {
+        let stopped = Flag::Receiving as u32 | Flag::Closing as u32 | Flag::PeerClosed as u32;
+        if !c.flags.any(stopped) && !(c.is_held() && c.input.len() > HELD_INPUT_MAX) {
+            c.flags.set(Flag::Receiving);
+            self.ring_jobs.push(RingJob::Receive(c.token, c.fd));
+        }
+    }
+
+    /// No provided buffer was free: they are back by the end of this turn.
+    pub(super) fn starved(&mut self, token: Token) {
+        if let Some(mut connection) = self.clients.take(token) {
+            connection.flags.clear(Flag::Receiving);
+            self.resume_receiving(&mut connection);
+            self.finish(connection);
+        }
+    }
+
+    pub(super) fn receive_ended(&mut self, token: Token, errno: Option<i32>) {
+        let Some(mut connection) = self.clients.take(token) else { return };
+        let c = &mut *connection;
+        c.flags.clear(Flag::Receiving);
+        let cancelled = c.flags.has(Flag::CancellingReceive) && errno == Some(libc::ECANCELED);
+        c.flags.clear(Flag::CancellingReceive);
+        if cancelled {
+            self.resume_receiving(c);
+        } else if errno.is_some() {
+            self.close(c);
+        } else {
+            // The peer will send no more. What it has sent is still answered, as Redis does for a half-closed
+            // pipeline that it has read already; then the connection ends.
+            c.flags.set(Flag::PeerClosed);
+            if c.pipeline.is_empty() && (c.input.is_empty() || !c.is_held()) {
+                self.close_after_output(c);
+            }
+        }
+        self.finish(connection);
+    }
+
+    fn close_after_output(&mut self, c: &mut Connection) {
+        if c.output.is_drained() {
+            self.close(c);
+        } else {
+            c.flags.set(Flag::CloseAfterReply);
+        }
+    }
+
+    pub(super) fn sent(&mut self, token: Token, result: Result<usize, i32>) {
+        let Some(mut connection) = self.clients.take(token) else { return };
+        let c = &mut *connection;
+        match result {
+            Ok(bytes) => {
+                self.stats.writes.add(1);
+                self.stats.bytes_out.add(bytes as u64);
+                c.bytes_out += bytes as u64;
+                c.output.sent(bytes);
+                if c.stall == Stall::Output && c.output.pending_bytes() < self.output_pending_max(c) / 2 {
+                    self.unstall(c);
+                }
+            }
+            Err(_) => {
+                c.output.failed();
+                self.close(c);
+            }
+        }
+        self.finish(connection);
+    }
+
+    fn output_pending_max(&self, c: &Connection) -> usize {
+        // The hard limit, where there is one, closes the connection and must be reachable.
+        let hard = self.output_limits(c).hard_bytes;
+        if hard == 0 {
+            OUTPUT_PENDING_MAX
+        } else {
+            usize::MAX
+        }
+    }
+
+    /// Ends the work on a taken connection: puts it back, queues its output, or frees it.
+    pub(super) fn finish(&mut self, mut connection: Box<Connection>) {
+        let c = &mut *connection;
+        if !c.pipeline.is_empty() {
+            c.pipeline.drain_into(&mut c.output.reply);
+            if c.stall == Stall::Pipeline && c.pipeline.len() < crate::client::PLACES_MAX / 2
+                || c.stall == Stall::Earlier && c.pipeline.is_empty()
+            {
+                self.unstall(c);
+            }
+        }
+        if !c.flags.has(Flag::Closing) {
+            if !c.output.reply.is_empty() {
+                self.check_output_limits(c);
+                if c.output.pending_bytes() > OUTPUT_PENDING_MAX
+                    && c.stall == Stall::None
+                    && c.output.pending_bytes() > self.output_pending_max(c)
+                {
+                    c.stall = Stall::Output;
+                }
+            }
+            if c.flags.has(Flag::PeerClosed) && c.pipeline.is_empty() && !c.flags.has(Flag::Runnable) {
+                self.close_after_output(c);
+            }
+            if c.flags.has(Flag::CloseAfterReply) && c.pipeline.is_empty() && c.output.is_drained() {
+                self.close(c);
+            }
+        }
+        self.queue_flush(c);
+        self.clients.put_back(connection);
+    }
+
+    /// Has the connection looked at in this turn's flush.
+    fn queue_flush(&mut self, c: &mut Connection) {
+        let wants = !c.output.is_in_flight() && !c.output.is_drained();
+        if (wants || c.flags.has(Flag::Closing)) && !c.flags.has(Flag::FlushQueued) {
+            c.flags.set(Flag::FlushQueued);
+            self.to_flush.push(c.token);
+        }
+    }
+
+    /// Queues one send for every connection that has output, and frees connections that have ended.
+    pub(super) fn flush_outputs(&mut self, ring: &mut SocketRing) {
+        let mut queue = std::mem::take(&mut self.to_flush);
+        for token in queue.drain(..) {
+            let Some(mut connection) = self.clients.take(token) else { continue };
+            let c = &mut *connection;
+            c.flags.clear(Flag::FlushQueued);
+            if c.flags.has(Flag::Closing) {
+                let busy = c.flags.has(Flag::Receiving) || c.output.is_in_flight();
+                self.clients.put_back(connection);
+                if !busy {
+                    self.free(token);
+                }
+                continue;
+            }
+            let (token, fd) = (c.token, c.fd);
+            if let Some(bytes) = c.output.begin_send() {
+                ring.send(token, fd, bytes);
+            }
+            self.clients.put_back(connection);
+        }
+        // Connections that closed meanwhile may have queued themselves again.
+        queue.append(&mut self.to_flush);
+        self.to_flush = queue;
+    }
+
+    /// Begins the end of a connection: nothing more is read or sent.
+    pub fn close(&mut self, c: &mut Connection) {
+        if c.flags.has(Flag::Closing) {
+            return;
+        }
+        c.flags.set(Flag::Closing);
+        c.input = Vec::new();
+        socket::shutdown(c.fd);
+        self.forget_client_state(c);
+        if !c.flags.has(Flag::FlushQueued) {
+            c.flags.set(Flag::FlushQueued);
+            self.to_flush.push(c.token);
+        }
+    }
+
+    fn free(&mut self, token: Token) {
+        if let Some(connection) = self.clients.remove(token) {
+            socket::close(connection.fd);
+            self.stats.clients.set(self.clients.len() as u64);
+            self.shared.connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    /// The connection may go on with its input.
+    pub(super) fn unstall(&mut self, c: &mut Connection) {
+        c.stall = Stall::None;
+        if !c.flags.has(Flag::Runnable) && !c.flags.has(Flag::Closing) {
+            c.flags.set(Flag::Runnable);
+            self.runnable.push(c.token);
+        }
+    }
+
+    /// Goes on with connections whose stall has ended. True when some have more than one turn's work.
+    pub(super) fn run_runnable(&mut self) -> bool {
+        let tokens = std::mem::take(&mut self.runnable);
+        for token in tokens {
+            let Some(mut connection) = self.clients.take(token) else { continue };
+            let c = &mut *connection;
+            c.flags.clear(Flag::Runnable);
+            self.process_input(c);
+            self.after_input(c);
+            self.finish(connection);
+        }
+        !self.runnable.is_empty()
+    }
+}

@@ -1,0 +1,230 @@
+//! One shard: a range of slots, the connections that it serves, and its end of the mesh.
+//!
+//! This is where the rooms meet: completions of the socket ring become input of connections (`io`), input becomes
+//! requests (`request`), requests run here or travel (`execute`, `outbox`), transactions take their steps
+//! (`transactions`), questions go to all shards and come back (`asks`). Each file has one of these concerns;
+//! this one has the parts and the order of a turn.
+
+mod accept;
+mod asks;
+pub mod clients;
+pub mod commands;
+mod execute;
+mod housekeeping;
+mod inbox;
+mod loans;
+mod io;
+pub mod message;
+mod outbox;
+mod request;
+mod settings;
+pub mod shared;
+mod slow;
+mod transactions;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use clients::Clients;
+use message::Message;
+use shared::Shared;
+
+use crate::command::Caller;
+use crate::config::Config;
+use crate::observe::stats::ShardStats;
+use crate::resp::Reply;
+use crate::runtime::clock;
+use crate::runtime::executor::{Service, Turn};
+use crate::runtime::mesh::Mesh;
+use crate::runtime::ring::{Completion, SocketRing, Token};
+use crate::store::{SlotRange, Store};
+use crate::txn::locks::{Locks, Number};
+use crate::txn::plan::Topology;
+
+pub use asks::Asks;
+pub use request::Flow;
+
+/// Messages taken from one other shard in one turn, so that its flood does not starve the connections.
+const MESSAGES_PER_TURN: usize = 64;
+
+pub struct Shard {
+    pub id: usize,
+    pub shared: Arc<Shared>,
+    pub config: Arc<Config>,
+    config_version: u64,
+    pub stats: Arc<ShardStats>,
+    pub topology: Topology,
+    pub store: Store,
+    pub clients: Clients,
+
+    mesh: Mesh<Message>,
+    outbox: outbox::Outbox,
+    /// Messages to itself: a transaction's coordinator is often also one of its shards.
+    loopback: VecDeque<Message>,
+
+    locks: Locks,
+    /// Who waits behind the intents, or holds them, on this shard.
+    lock_owners: HashMap<Number, transactions::Owner, foldhash::fast::RandomState>,
+    transactions: transactions::Transactions,
+    /// While a connection's command runs inside a transaction: which one, and its index there.
+    inside: Option<(crate::txn::message::TransactionId, usize)>,
+    asks: Asks,
+    workbench: loans::Workbench,
+
+    /// Connections with output to send / input to run.
+    to_flush: Vec<Token>,
+    runnable: Vec<Token>,
+    /// Operations for the ring, queued where no ring is at hand.
+    ring_jobs: Vec<io::RingJob>,
+    listeners: accept::Listeners,
+    /// A reply that has others in front of it is written here first.
+    spare_reply: Reply,
+
+    pub now_us: i64,
+    cron_runs: u64,
+    slow_log: slow::SlowLog,
+    housekeeping: housekeeping::Housekeeping,
+}
+
+impl Shard {
+    pub fn new(id: usize, shared: Arc<Shared>, mesh: Mesh<Message>) -> Self {
+        let config = shared.current_config();
+        let config_version = shared.config_version.load(Ordering::Acquire);
+        let stats = shared.stats[id].clone();
+        let topology = Topology { shards: shared.shards };
+        let mut store = Store::new(SlotRange::of_shard(id, shared.shards), config.general.databases as usize);
+        let now_us = clock::unix_us();
+        store.set_time(now_us / 1000);
+        let mut shard = Shard {
+            id,
+            config,
+            config_version,
+            stats,
+            topology,
+            store,
+            clients: Clients::default(),
+            outbox: outbox::Outbox::new(shared.shards),
+            shared,
+            mesh,
+            loopback: VecDeque::new(),
+            locks: Locks::default(),
+            lock_owners: HashMap::default(),
+            transactions: transactions::Transactions::default(),
+            inside: None,
+            asks: Asks::default(),
+            workbench: loans::Workbench::default(),
+            to_flush: Vec::new(),
+            runnable: Vec::new(),
+            ring_jobs: Vec::new(),
+            listeners: accept::Listeners::default(),
+            spare_reply: Reply::default(),
+            now_us,
+            cron_runs: 0,
+            slow_log: slow::SlowLog::default(),
+            housekeeping: housekeeping::Housekeeping::default(),
+        };
+        shard.apply_config();
+        shard
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.now_us / 1000
+    }
+
+    /// What commands may know about the client on whose behalf they run.
+    fn caller_of(&self, connection: &crate::client::Connection) -> Caller {
+        Caller {
+            client_id: connection.id,
+            no_touch: connection.flags.has(crate::client::Flag::NoTouch),
+            bulk_len_max: self.config.network.proto_max_bulk_len as usize,
+            ..Caller::default()
+        }
+    }
+
+    /// Takes over a changed configuration.
+    fn refresh_config(&mut self) {
+        let version = self.shared.config_version.load(Ordering::Acquire);
+        if version != self.config_version {
+            self.config_version = version;
+            self.config = self.shared.current_config();
+            self.apply_config();
+        }
+    }
+
+    fn receive_messages(&mut self) -> bool {
+        let mut more = false;
+        for source in 0..self.topology.shards {
+            let mut taken = 0;
+            while taken < MESSAGES_PER_TURN {
+                let Some(message) = self.mesh.receive(source) else { break };
+                self.handle_message(source, message);
+                taken += 1;
+            }
+            more |= taken == MESSAGES_PER_TURN;
+        }
+        more
+    }
+
+    fn drain_loopback(&mut self) {
+        while let Some(message) = self.loopback.pop_front() {
+            self.handle_message(self.id, message);
+        }
+    }
+}
+
+impl Service for Shard {
+    fn begin(&mut self) {
+        self.now_us = clock::unix_us();
+        self.store.set_time(self.now_us / 1000);
+        self.refresh_config();
+    }
+
+    fn completed(&mut self, ring: &mut SocketRing, completion: Completion) {
+        match completion {
+            Completion::Received { token, buffer, len, armed } => self.received(ring, token, buffer, len, armed),
+            Completion::Sent { token, result } => self.sent(token, result),
+            Completion::Starved { token } => self.starved(token),
+            Completion::ReceiveEnded { token, errno } => self.receive_ended(token, errno),
+            Completion::Accepted { listener, result, armed } => self.accepted(listener, result, armed),
+            Completion::Doorbell | Completion::Tick { .. } => {}
+        }
+    }
+
+    fn turn(&mut self, ring: &mut SocketRing) -> Turn {
+        self.stats.loop_turns.add(1);
+        let mut more = self.receive_messages();
+        self.drain_loopback();
+        self.resume_congested();
+        more |= self.run_runnable();
+        self.drain_loopback();
+        let congested = self.send_outbox(ring);
+        self.do_ring_jobs(ring);
+        self.flush_outputs(ring);
+        if self.housekeeping.stopping && self.is_drained() {
+            return Turn::Stop;
+        }
+        if more || congested || !self.runnable.is_empty() {
+            Turn::Ready
+        } else {
+            Turn::Idle
+        }
+    }
+
+    fn about_to_sleep(&mut self) -> bool {
+        self.mesh.about_to_sleep()
+    }
+
+    fn awake(&mut self) {
+        self.mesh.awake();
+    }
+
+    fn cron(&mut self, ring: &mut SocketRing) {
+        self.cron_runs += 1;
+        self.run_cron();
+        self.drain_loopback();
+        self.send_outbox(ring);
+        self.do_ring_jobs(ring);
+        self.flush_outputs(ring);
+    }
+}

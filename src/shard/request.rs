@@ -1,0 +1,371 @@
+//! A connection's requests, one after the other: parse, check, then queue (MULTI), run here, send to the shard
+//! that owns the keys, or begin a transaction.
+
+use std::sync::atomic::Ordering;
+
+use super::transactions::{Owner, Waiting};
+use super::Shard;
+use crate::client::{Connection, Flag, Queued, Stall};
+use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, KeyPositions};
+use crate::command::{Args, CommandError};
+use crate::resp::{Limits, Progress, Reply};
+use crate::store::slot_of;
+use crate::txn::locks::Scope;
+use crate::txn::message::{BatchedRequest, Origin, OwnedArgs, OwnedCommand, Slices};
+use crate::txn::plan::{self, Plan, Scopes};
+
+/// Requests of one connection in one go, before others get their turn.
+const REQUESTS_PER_TURN: usize = 2048;
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Yes,
+    /// It stays at the head of the input; the connection's stall says until when.
+    NotYet,
+}
+
+/// Whether a command of the connection has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    Done,
+    /// The reply comes through the connection's pipeline.
+    Later,
+    /// Not now: the stall that the command has set says until when.
+    NotYet,
+}
+
+impl Shard {
+    /// Runs the complete requests at the head of `input`; returns how many bytes they took.
+    pub(super) fn process(&mut self, c: &mut Connection, input: &[u8]) -> usize {
+        let mut parser = std::mem::take(&mut c.parser);
+        let mut at = 0;
+        let mut requests = 0;
+        while !c.is_held() {
+            if requests == REQUESTS_PER_TURN {
+                if !c.flags.has(Flag::Runnable) {
+                    c.flags.set(Flag::Runnable);
+                    self.runnable.push(c.token);
+                }
+                break;
+            }
+            let limits = Limits {
+                bulk_len_max: self.config.network.proto_max_bulk_len as usize,
+                authenticated: c.flags.has(Flag::Authenticated),
+            };
+            match parser.parse(&input[at..], &limits) {
+                Ok(Progress::Incomplete { total_hint }) => {
+                    c.flags.set(Flag::NeedsInput);
+                    // The next input makes a large request grow once, not piece by piece.
+                    c.input.reserve(total_hint.saturating_sub(input.len() - at).min(limits.bulk_len_max));
+                    break;
+                }
+                Ok(Progress::Complete { len }) => {
+                    let source = parser.unquoted().unwrap_or(&input[at..at + len]);
+                    let args: Slices =
+                        parser.args().iter().map(|arg| &source[arg.start..arg.start + arg.len]).collect();
+                    if !args.is_empty() {
+                        requests += 1;
+                        if self.dispatch(c, &args) == Taken::NotYet {
+                            break;
+                        }
+                    }
+                    at += len;
+                }
+                Err(error) => {
+                    self.write_reply(c, |_, _, reply| reply.error(&format!("ERR Protocol error: {error}")));
+                    self.stats.count_error("ERR");
+                    c.flags.set(Flag::CloseAfterReply);
+                    break;
+                }
+            }
+        }
+        c.parser = parser;
+        at
+    }
+
+    /// Writes a reply in its place: behind the replies that are still awaited, and not at all when the
+    /// client has switched replies off.
+    pub(super) fn write_reply(&mut self, c: &mut Connection, write: impl FnOnce(&mut Self, &mut Connection, &mut Reply)) {
+        let silent = c.flags.any(Flag::ReplyOff as u32 | Flag::ReplySkip as u32);
+        if c.pipeline.is_empty() && !silent {
+            // What takes its place meanwhile tells the protocol to those who ask the connection.
+            let stand_in = Reply::new(c.output.reply.protocol());
+            let mut reply = std::mem::replace(&mut c.output.reply, stand_in);
+            write(self, c, &mut reply);
+            c.output.reply = reply;
+            return;
+        }
+        let mut reply = std::mem::take(&mut self.spare_reply);
+        reply.set_protocol(c.output.reply.protocol());
+        write(self, c, &mut reply);
+        // The command may have switched replies off or on for itself (CLIENT REPLY).
+        c.output.reply.set_protocol(reply.protocol());
+        let silent = c.flags.any(Flag::ReplyOff as u32 | Flag::ReplySkip as u32);
+        if silent || reply.is_empty() {
+            reply.clear();
+            self.spare_reply = reply;
+        } else if c.pipeline.is_empty() {
+            c.output.reply.append(&mut reply);
+            self.spare_reply = reply;
+        } else {
+            c.pipeline.push(reply);
+        }
+    }
+
+    fn refuse(&mut self, c: &mut Connection, spec: Option<&CommandSpec>, error: &CommandError) {
+        if let Some(multi) = &mut c.multi {
+            multi.refused = true;
+        }
+        if let Some(spec) = spec {
+            self.stats.commands[spec.id as usize].rejected.add(1);
+        }
+        let text = error.to_string();
+        self.stats.count_error(&text);
+        self.write_reply(c, |_, _, reply| reply.error(&text));
+    }
+
+    /// Why the command may not run now, in the order in which Redis asks.
+    fn refusal(&mut self, c: &Connection, spec: &CommandSpec, args: Args) -> Option<CommandError> {
+        if spec.is(CommandFlag::Protected) && !self.may_use_protected(c, spec) {
+            let (what, directive) = ("DEBUG", "enable-debug-command");
+            return Some(CommandError::other(format!(
+                "ERR {what} command not allowed. If the {directive} option is set to \"local\", you can run it from a \
+                 local connection, otherwise you need to set this option in the configuration file, and then restart \
+                 the server."
+            )));
+        }
+        if !c.flags.has(Flag::Authenticated) && !spec.is(CommandFlag::NoAuth) {
+            return Some(CommandError::other("NOAUTH Authentication required."));
+        }
+        if c.multi.is_some() && spec.is(CommandFlag::NoMulti) {
+            return Some(CommandError::other("ERR Command not allowed inside a transaction"));
+        }
+        if self.config.memory.maxmemory > 0 && !self.make_room() {
+            let exec_denies = spec.name == "exec"
+                && c.multi.as_ref().is_some_and(|multi| multi.queue.iter().any(|q| q.spec.is(CommandFlag::DenyOom)));
+            if spec.is(CommandFlag::DenyOom) || exec_denies {
+                return Some(CommandError::OutOfMemory);
+            }
+        }
+        let _ = args;
+        None
+    }
+
+    fn is_paused(&self, spec: &CommandSpec, c: &Connection) -> bool {
+        let until = self.shared.pause.until_ms.load(Ordering::Relaxed);
+        if until == 0 || until <= self.now_ms() {
+            return false;
+        }
+        if self.shared.pause.all.load(Ordering::Relaxed) {
+            // CLIENT UNPAUSE must get through, and so must what belongs to a connection only.
+            return !spec.name.starts_with("client|");
+        }
+        let writes = |spec: &CommandSpec| spec.is(CommandFlag::Write) || spec.is(CommandFlag::MayReplicate);
+        writes(spec) || spec.name == "exec" && c.multi.as_ref().is_some_and(|m| m.queue.iter().any(|q| writes(q.spec)))
+    }
+
+    pub(super) fn dispatch(&mut self, c: &mut Connection, args: Args) -> Taken {
+        let spec = match self.shared.names.resolve(args) {
+            Ok(spec) => spec,
+            Err(error) => {
+                self.refuse(c, None, &error);
+                self.end_request(c);
+                return Taken::Yes;
+            }
+        };
+        c.last_command = Some(spec);
+        if let Some(error) = self.refusal(c, spec, args) {
+            self.refuse(c, Some(spec), &error);
+            self.end_request(c);
+            return Taken::Yes;
+        }
+        if self.is_paused(spec, c) {
+            c.stall = Stall::Paused;
+            self.housekeeping.paused.push(c.token);
+            return Taken::NotYet;
+        }
+        let taken = match &mut c.multi {
+            Some(multi) if !runs_inside_multi(spec) => {
+                let args = OwnedArgs::from_slices(args);
+                multi.bytes += args.bytes();
+                multi.queue.push(Queued { spec, args });
+                self.write_reply(c, |_, _, reply| reply.simple("QUEUED"));
+                Taken::Yes
+            }
+            _ => self.route(c, spec, args),
+        };
+        if taken == Taken::Yes {
+            self.end_request(c);
+        }
+        taken
+    }
+
+    /// CLIENT REPLY SKIP concerns exactly the next request.
+    fn end_request(&mut self, c: &mut Connection) {
+        if c.flags.any(Flag::ReplySkip as u32 | Flag::ReplySkipNext as u32) {
+            c.flags.assign(Flag::ReplySkip, c.flags.has(Flag::ReplySkipNext));
+            c.flags.clear(Flag::ReplySkipNext);
+        }
+    }
+
+    fn route(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
+        if matches!(spec.handler, Handler::Connection | Handler::Container) {
+            return self.run_connection_command(c, spec, args);
+        }
+        if let Some((index, access)) = spec.single_key() {
+            let key = args[index];
+            let slot = slot_of(key);
+            let owner = crate::store::shard_of_slot(slot, self.topology.shards);
+            if owner == self.id {
+                self.store.slot_hint(key, slot);
+                if self.locks.is_idle() {
+                    self.run_here(c, spec, args);
+                    return Taken::Yes;
+                }
+            }
+            return self.at(c, spec, args, owner, || {
+                let mut scopes = Scopes::default();
+                scopes.add_key(owner, key, access);
+                scopes
+            });
+        }
+        let mut keys = KeyPositions::new();
+        spec.key_positions(args, &mut keys);
+        match plan::plan(spec, args, &keys, self.topology) {
+            Plan::Anywhere => {
+                self.run_here(c, spec, args);
+                Taken::Yes
+            }
+            Plan::At(owner) => {
+                let topology = self.topology;
+                self.at(c, spec, args, owner, || {
+                    let mut scopes = Scopes::default();
+                    plan::scopes(args, &keys, topology, &mut scopes);
+                    scopes
+                })
+            }
+            Plan::Cursor { shard, .. } => self.at(c, spec, args, shard, || whole_read(shard)),
+            Plan::RandomShard => {
+                let shard = self.shard_by_weight(c.db);
+                self.at(c, spec, args, shard, || whole_read(shard))
+            }
+            Plan::EveryShard { .. } if self.topology.shards == 1 => {
+                self.run_here(c, spec, args);
+                Taken::Yes
+            }
+            Plan::Split(..) | Plan::Lend { .. } | Plan::EveryShard { .. } => {
+                if !self.may_begin_transaction(c) {
+                    return Taken::NotYet;
+                }
+                let command = OwnedCommand { spec, db: c.db, args: OwnedArgs::from_slices(args) };
+                self.begin_transaction(c, vec![command], false);
+                Taken::Yes
+            }
+        }
+    }
+
+    fn run_here(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) {
+        let caller = self.caller_of(c);
+        let db = c.db;
+        self.write_reply(c, |shard, _, reply| shard.run_command(spec, db, args, &caller, reply));
+    }
+
+    /// Runs a command whose keys are all on shard `owner`.
+    fn at(
+        &mut self,
+        c: &mut Connection,
+        spec: &'static CommandSpec,
+        args: Args,
+        owner: usize,
+        scopes: impl FnOnce() -> Scopes,
+    ) -> Taken {
+        if owner == self.id {
+            let conflict = if self.locks.is_idle() {
+                None
+            } else {
+                let scope = scopes().by_shard.into_iter().find(|(shard, _)| *shard == owner).map(|(_, scope)| scope);
+                scope.filter(|scope| self.locks.conflicts(scope))
+            };
+            let Some(scope) = conflict else {
+                self.run_here(c, spec, args);
+                return Taken::Yes;
+            };
+            if !self.may_reserve(c, owner) {
+                return Taken::NotYet;
+            }
+            let origin = self.reserve(c);
+            let waiting = Waiting::Command {
+                shard: self.id,
+                origin,
+                command: OwnedCommand { spec, db: c.db, args: OwnedArgs::from_slices(args) },
+                caller: self.caller_of(c),
+                protocol: c.output.reply.protocol(),
+            };
+            self.wait_behind(&scope, waiting);
+            return Taken::Yes;
+        }
+        if !self.may_reserve(c, owner) {
+            return Taken::NotYet;
+        }
+        let origin = self.reserve(c);
+        let request = BatchedRequest {
+            origin,
+            spec,
+            db: c.db,
+            caller: self.caller_of(c),
+            protocol: c.output.reply.protocol(),
+            argument_count: args.len(),
+        };
+        self.stats.remote_commands.add(1);
+        self.outbox.requests(owner).push(request, args);
+        self.outbox.bound(owner);
+        Taken::Yes
+    }
+
+    /// Whether one more request may wait for shard `owner`; otherwise the connection stalls.
+    pub(super) fn may_reserve(&mut self, c: &mut Connection, owner: usize) -> bool {
+        if c.pipeline.is_full() || self.outbox.is_congested(owner) {
+            c.stall = Stall::Pipeline;
+            if c.pipeline.is_empty() {
+                // No reply will come to wake it: the next turn looks again.
+                self.housekeeping.congested.push(c.token);
+            }
+            return false;
+        }
+        true
+    }
+
+    /// A transaction begins when earlier requests have been answered.
+    pub(super) fn may_begin_transaction(&mut self, c: &mut Connection) -> bool {
+        if c.pipeline.is_empty() {
+            return true;
+        }
+        c.stall = Stall::Earlier;
+        false
+    }
+
+    pub(super) fn reserve(&mut self, c: &mut Connection) -> Origin {
+        let silent = c.flags.any(Flag::ReplyOff as u32 | Flag::ReplySkip as u32);
+        Origin { client: c.token, place: c.pipeline.reserve(silent) }
+    }
+
+    /// Lets a command wait until the intents in front of it are gone.
+    pub(super) fn wait_behind(&mut self, scope: &Scope, waiting: Waiting) {
+        let number = self.shared.next_transaction();
+        let answer = self.locks.request(number, scope);
+        assert_eq!(answer, crate::txn::locks::Answer::Waiting, "a command waits for nothing");
+        self.lock_owners.insert(number, Owner::Waiting(Box::new(waiting)));
+    }
+}
+
+/// What is not queued in a MULTI, but run at once.
+fn runs_inside_multi(spec: &CommandSpec) -> bool {
+    matches!(spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+}
+
+fn whole_read(shard: usize) -> Scopes {
+    let mut scopes = Scopes::default();
+    scopes.by_shard.push((shard, Scope::Whole(crate::command::table::KeyAccess::Read)));
+    scopes
+}

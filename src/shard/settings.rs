@@ -1,0 +1,36 @@
+//! What a changed configuration means for one shard.
+
+use super::Shard;
+use crate::config::MaxmemoryPolicy as Configured;
+use crate::store::MaxmemoryPolicy;
+
+impl Shard {
+    /// Copies what the store needs to know out of the configuration in force.
+    pub(super) fn apply_config(&mut self) {
+        let memory = &self.config.memory;
+        let settings = &mut self.store.settings;
+        settings.maxmemory = memory.maxmemory;
+        settings.maxmemory_policy = policy(memory.maxmemory_policy);
+        settings.maxmemory_samples = memory.maxmemory_samples;
+        settings.lfu_log_factor = memory.lfu_log_factor;
+        settings.lfu_decay_time = memory.lfu_decay_time;
+        settings.active_expire_effort = memory.active_expire_effort;
+        settings.lazyfree_lazy_expire = memory.lazyfree_lazy_expire;
+        settings.lazyfree_lazy_eviction = memory.lazyfree_lazy_eviction;
+        settings.lazyfree_lazy_server_del = memory.lazyfree_lazy_server_del;
+        self.slow_log_changed();
+    }
+}
+
+fn policy(configured: Configured) -> MaxmemoryPolicy {
+    match configured {
+        Configured::VolatileLru => MaxmemoryPolicy::VolatileLru,
+        Configured::VolatileLfu => MaxmemoryPolicy::VolatileLfu,
+        Configured::VolatileRandom => MaxmemoryPolicy::VolatileRandom,
+        Configured::VolatileTtl => MaxmemoryPolicy::VolatileTtl,
+        Configured::AllkeysLru => MaxmemoryPolicy::AllKeysLru,
+        Configured::AllkeysLfu => MaxmemoryPolicy::AllKeysLfu,
+        Configured::AllkeysRandom => MaxmemoryPolicy::AllKeysRandom,
+        Configured::NoEviction => MaxmemoryPolicy::NoEviction,
+    }
+}

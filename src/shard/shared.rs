@@ -1,0 +1,81 @@
+//! What all shards of the process share. Nothing here is touched on the path of a request but counters that are
+//! read, and the version of the configuration.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::config::Config;
+use crate::observe::stats::ShardStats;
+
+/// CLIENT PAUSE, for all shards.
+#[derive(Debug, Default)]
+pub struct Pause {
+    /// Unix milliseconds; 0 when nothing is paused.
+    pub until_ms: AtomicI64,
+    /// Every command; otherwise only those that may write.
+    pub all: AtomicBool,
+}
+
+/// How the process is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Shutdown {
+    No = 0,
+    /// Output is flushed, then every shard stops.
+    Asked = 1,
+}
+
+/// What CONFIG needs besides the values.
+#[derive(Debug, Default)]
+pub struct Settings {
+    pub file: Option<PathBuf>,
+}
+
+pub struct Shared {
+    pub shards: usize,
+    pub stats: Vec<Arc<ShardStats>>,
+    /// The configuration in force; shards keep their own `Arc` and look again when the version changes.
+    pub config: Mutex<Arc<Config>>,
+    pub config_version: AtomicU64,
+    /// Held while CONFIG changes something, so that changes come one after the other.
+    pub settings: Mutex<Settings>,
+    /// Command names, as the configuration renames them; made once at boot and never freed.
+    pub names: &'static crate::command::table::Names,
+    pub transaction_number: AtomicU64,
+    pub client_id: AtomicU64,
+    pub connected: AtomicUsize,
+    pub pause: Pause,
+    pub shutdown: AtomicU64,
+    pub started_ms: i64,
+    pub run_id: String,
+    pub maxclients: AtomicUsize,
+    /// The port that the server really listens on.
+    pub port: AtomicU64,
+}
+
+impl Shared {
+    /// A number after all that were given out before.
+    pub fn next_transaction(&self) -> u64 {
+        self.transaction_number.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub fn next_client_id(&self) -> u64 {
+        self.client_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub fn current_config(&self) -> Arc<Config> {
+        // A panic while holding the lock would have ended the process (panic = abort in release).
+        self.config.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    pub fn publish_config(&self, config: Config) {
+        *self.config.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(config);
+        self.config_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Bytes in use by all shards' keyspaces and buffers, as of each one's last turn.
+    pub fn used_memory(&self) -> u64 {
+        crate::runtime::alloc::allocated_bytes() as u64
+    }
+}

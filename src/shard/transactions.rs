@@ -1,0 +1,635 @@
+//! Both sides of a transaction: the coordinator, which takes the steps, and the participants, which hold intents
+//! and run their parts. The protocol and why it is right are told in `txn/transactions.md`.
+
+use std::collections::HashMap;
+
+use super::message::Message;
+use super::{Flow, Shard};
+use crate::client::{Connection, Stall};
+use crate::command::table::{Flag, Handler, KeyAccess, KeyPositions};
+use crate::command::Caller;
+use crate::resp::{Protocol, Reply};
+use crate::runtime::ring::Token;
+use crate::txn::locks::{Answer, Number, Scope};
+use crate::txn::message::{
+    BatchedRequest, ExecBody, Loan, Origin, OwnedArgs, OwnedCommand, Run, TransactionId, Watch, Work, WorkResult,
+};
+use crate::txn::plan::{self, Join, Part, Plan, Scopes};
+use crate::txn::transaction::{join, Participant, Step, Transaction};
+
+/// Who is behind an entry of the lock queues that waits.
+pub(super) enum Owner {
+    /// A transaction; its coordinator is to be told.
+    Coordinator { shard: usize, transaction: TransactionId, watch: Option<Watch> },
+    Waiting(Box<Waiting>),
+}
+
+/// Something that runs on this shard alone, as soon as the intents in front of it are gone.
+pub(super) enum Waiting {
+    Command { shard: usize, origin: Origin, command: OwnedCommand, caller: Caller, protocol: Protocol },
+    Exec { shard: usize, origin: Origin, body: Box<ExecBody> },
+}
+
+#[derive(Default)]
+pub(super) struct Transactions {
+    running: HashMap<TransactionId, Box<Transaction>, foldhash::fast::RandomState>,
+    last: u64,
+}
+
+impl Transactions {
+    pub fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    fn next_id(&mut self) -> TransactionId {
+        self.last += 1;
+        Token { index: self.last as u32, generation: (self.last >> 32) as u32 }
+    }
+}
+
+// The coordinator.
+impl Shard {
+    /// The intents of `commands` on each shard.
+    pub(super) fn scopes_of(&self, commands: &[OwnedCommand]) -> Scopes {
+        let mut scopes = Scopes::default();
+        for command in commands {
+            let slices = command.args.slices();
+            if let Handler::EveryShard(..) = command.spec.handler {
+                let access = if command.spec.is(Flag::Write) { KeyAccess::Write } else { KeyAccess::Read };
+                scopes.add_whole(self.topology.shards, access);
+                continue;
+            }
+            let mut keys = KeyPositions::new();
+            command.spec.key_positions(&slices, &mut keys);
+            plan::scopes(&slices, &keys, self.topology, &mut scopes);
+        }
+        scopes
+    }
+
+    /// Starts a transaction for the connection, which stalls until its reply.
+    pub(super) fn begin_transaction(&mut self, c: &mut Connection, commands: Vec<OwnedCommand>, is_exec: bool) {
+        let mut scopes = self.scopes_of(&commands);
+        let watch = c.watching.as_deref().filter(|_| is_exec).map(|watching| Watch {
+            flag: watching.flag.clone(),
+            keys: watching.keys.clone(),
+        });
+        if let Some(watch) = &watch {
+            for (_, key) in &watch.keys {
+                scopes.add_key(self.topology.owner(key), key, KeyAccess::Read);
+            }
+        }
+        let origin = self.reserve(c);
+        c.stall = Stall::Reply;
+        let replies = vec![Vec::new(); commands.len()];
+        let transaction = Transaction {
+            origin,
+            caller: Caller { deny_blocking: is_exec, ..self.caller_of(c) },
+            protocol: c.output.reply.protocol(),
+            number: 0,
+            participants: scopes
+                .by_shard
+                .into_iter()
+                .map(|(shard, scope)| Participant { shard, scope, awaited: false, released: false })
+                .collect(),
+            watch,
+            commands,
+            next: 0,
+            replies,
+            step: Step::Locking,
+            outstanding: 0,
+            is_exec,
+        };
+        let id = self.transactions.next_id();
+        self.stats.transactions.add(1);
+        self.lock_all(id, Box::new(transaction));
+    }
+
+    fn lock_all(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
+        let number = self.shared.next_transaction();
+        transaction.number = number;
+        transaction.outstanding = transaction.participants.len();
+        for participant in &mut transaction.participants {
+            participant.awaited = true;
+            let message = Message::Lock {
+                coordinator: self.id,
+                transaction: id,
+                number,
+                scope: participant.scope.clone(),
+                watch: transaction.watch.as_ref().map(|watch| watch.of_shard(participant.shard, self.topology)),
+            };
+            self.send(participant.shard, message);
+        }
+        if transaction.outstanding == 0 {
+            // No key at all (MULTI with PING only).
+            self.advance(id, transaction);
+        } else {
+            self.transactions.running.insert(id, transaction);
+        }
+    }
+
+    pub(super) fn locked(&mut self, from: usize, id: TransactionId, number: Number, granted: bool) {
+        // An answer to a Lock that has been given back meanwhile is of an older number.
+        let current = self.transactions.running.get(&id).is_some_and(|t| t.number == number);
+        if !current {
+            return;
+        }
+        let Some(mut transaction) = self.transactions.running.remove(&id) else { return };
+        if !granted {
+            self.stats.transaction_retries.add(1);
+            self.release_all(&mut transaction);
+            self.lock_all(id, transaction);
+            return;
+        }
+        if let Some(participant) = transaction.participants.iter_mut().find(|p| p.shard == from) {
+            participant.awaited = false;
+        }
+        transaction.outstanding -= 1;
+        if transaction.outstanding > 0 {
+            self.transactions.running.insert(id, transaction);
+        } else if transaction.watch.as_ref().is_some_and(|watch| watch.flag.is_set()) {
+            self.release_all(&mut transaction);
+            let mut reply = Reply::new(transaction.protocol);
+            reply.null_array();
+            self.answer(transaction.origin, reply);
+        } else {
+            self.advance(id, transaction);
+        }
+    }
+
+    fn release_all(&mut self, transaction: &mut Transaction) {
+        for index in 0..transaction.participants.len() {
+            let participant = &mut transaction.participants[index];
+            if !std::mem::replace(&mut participant.released, true) {
+                let shard = participant.shard;
+                self.send(shard, Message::Release { number: transaction.number });
+            }
+        }
+        // A retry locks them anew.
+        for participant in &mut transaction.participants {
+            participant.released = false;
+        }
+    }
+
+    fn plan_of(&self, command: &OwnedCommand) -> Plan {
+        let slices = command.args.slices();
+        let mut keys = KeyPositions::new();
+        command.spec.key_positions(&slices, &mut keys);
+        plan::plan(command.spec, &slices, &keys, self.topology)
+    }
+
+    /// Takes the next steps, until one has to wait for answers or all commands have run.
+    fn advance(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
+        let t = &mut *transaction;
+        while t.outstanding == 0 && t.next < t.commands.len() {
+            let command = t.next;
+            if let Handler::Connection | Handler::Container = t.commands[command].spec.handler {
+                t.next += 1;
+                self.run_for_connection(id, t, command);
+                continue;
+            }
+            match self.plan_of(&t.commands[command]) {
+                Plan::Split(parts, joining) => {
+                    t.next += 1;
+                    self.run_parts(id, t, command, parts, joining);
+                }
+                Plan::EveryShard { join: joining, .. } => {
+                    t.next += 1;
+                    let args = t.commands[command].args.clone();
+                    let parts = (0..self.topology.shards)
+                        .map(|shard| Part { shard, args: args.clone(), key_indexes: Default::default() })
+                        .collect();
+                    self.run_parts(id, t, command, parts, joining);
+                }
+                Plan::Lend { home, foreign } => {
+                    t.next += 1;
+                    self.lend(id, t, command, home, foreign);
+                }
+                Plan::Anywhere | Plan::At(_) | Plan::Cursor { .. } | Plan::RandomShard => self.run_whole(id, t),
+            }
+        }
+        if t.outstanding > 0 {
+            self.transactions.running.insert(id, transaction);
+        } else {
+            self.finish_transaction(transaction);
+        }
+    }
+
+    /// Sends one step to one shard.
+    fn step(&mut self, id: TransactionId, t: &mut Transaction, shard: usize, work: Work, last: bool) {
+        let release = last
+            && t.participants.iter_mut().find(|p| p.shard == shard).is_some_and(|p| {
+                p.released = true;
+                true
+            });
+        t.outstanding += 1;
+        let run = Run {
+            coordinator: self.id,
+            transaction: id,
+            number: t.number,
+            caller: t.caller,
+            protocol: t.protocol,
+            work,
+            release,
+        };
+        self.send(shard, Message::Run(Box::new(run)));
+    }
+
+    /// Runs the commands from `t.next` on that are each on one shard, all at once: commands on different shards
+    /// have different keys, and those on one shard keep their order.
+    fn run_whole(&mut self, id: TransactionId, t: &mut Transaction) {
+        let mut by_shard: Vec<(usize, Vec<(usize, OwnedCommand)>)> = Vec::new();
+        while t.next < t.commands.len() {
+            let command = &t.commands[t.next];
+            if let Handler::Connection | Handler::Container = command.spec.handler {
+                break;
+            }
+            let shard = match self.plan_of(command) {
+                Plan::Anywhere => self.id,
+                Plan::At(shard) | Plan::Cursor { shard, .. } => shard,
+                Plan::RandomShard => self.shard_by_weight(command.db),
+                _ => break,
+            };
+            let entry = (t.next, command.clone());
+            match by_shard.iter_mut().find(|(s, _)| *s == shard) {
+                Some((_, list)) => list.push(entry),
+                None => by_shard.push((shard, vec![entry])),
+            }
+            t.next += 1;
+        }
+        t.step = Step::Commands;
+        let last = t.next == t.commands.len();
+        for (shard, commands) in by_shard {
+            self.step(id, t, shard, Work::Commands(commands), last);
+        }
+    }
+
+    fn run_parts(&mut self, id: TransactionId, t: &mut Transaction, command: usize, mut parts: Vec<Part>, joining: Join) {
+        let last = t.next == t.commands.len();
+        for part in &mut parts {
+            let owned = OwnedCommand { args: std::mem::take(&mut part.args), ..t.commands[command].without_args() };
+            self.step(id, t, part.shard, Work::Commands(vec![(command, owned)]), last);
+        }
+        t.step = Step::Parts { command, parts, join: joining, replies: Vec::new() };
+    }
+
+    fn lend(
+        &mut self,
+        id: TransactionId,
+        t: &mut Transaction,
+        command: usize,
+        home: usize,
+        foreign: Vec<(usize, crate::command::table::KeyPosition)>,
+    ) {
+        let mut by_shard: Vec<(usize, Vec<(usize, Vec<u8>)>)> = Vec::new();
+        {
+            let OwnedCommand { spec, db, args } = &t.commands[command];
+            let slices = args.slices();
+            for (shard, key) in foreign {
+                let wanted = (plan::database_of(spec, &slices, key.index, *db, self.store.databases()), slices[key.index].to_vec());
+                match by_shard.iter_mut().find(|(s, _)| *s == shard) {
+                    Some((_, list)) if list.contains(&wanted) => {}
+                    Some((_, list)) => list.push(wanted),
+                    None => by_shard.push((shard, vec![wanted])),
+                }
+            }
+        }
+        for (shard, keys) in by_shard {
+            self.step(id, t, shard, Work::Lend(keys), false);
+        }
+        t.step = Step::Lending { command, home, loans: Vec::new() };
+    }
+
+    pub(super) fn ran(&mut self, from: usize, id: TransactionId, result: WorkResult) {
+        let Some(mut transaction) = self.transactions.running.remove(&id) else { return };
+        let t = &mut *transaction;
+        t.outstanding -= 1;
+        match result {
+            WorkResult::Replies(list) => {
+                for (command, reply) in list {
+                    match &mut t.step {
+                        Step::Parts { replies, .. } => replies.push((from, reply)),
+                        _ => t.replies[command] = reply,
+                    }
+                }
+            }
+            WorkResult::Lent(list) => {
+                if let Step::Lending { loans, .. } = &mut t.step {
+                    loans.extend(list);
+                }
+            }
+            WorkResult::Changed(command, reply, changed) => {
+                t.replies[command] = reply;
+                self.give_back(id, t, changed);
+            }
+            WorkResult::TakenBack => {}
+        }
+        if t.outstanding == 0 {
+            match std::mem::replace(&mut t.step, Step::Commands) {
+                Step::Parts { command, parts, join: joining, replies } => {
+                    t.replies[command] = join(joining, &parts, replies);
+                }
+                Step::Lending { command, home, loans } => {
+                    let work = Work::RunWithLoans(command, t.commands[command].clone(), loans);
+                    self.step(id, t, home, work, false);
+                    t.step = Step::WithLoans;
+                }
+                _ => {}
+            }
+        }
+        self.advance(id, transaction);
+    }
+
+    /// Gives what a command changed of its loans back to their owners.
+    fn give_back(&mut self, id: TransactionId, t: &mut Transaction, changed: Vec<Loan>) {
+        let mut by_shard: Vec<(usize, Vec<Loan>)> = Vec::new();
+        for loan in changed {
+            let shard = self.topology.owner(&loan.key);
+            match by_shard.iter_mut().find(|(s, _)| *s == shard) {
+                Some((_, list)) => list.push(loan),
+                None => by_shard.push((shard, vec![loan])),
+            }
+        }
+        t.step = Step::TakingBack;
+        for (shard, loans) in by_shard {
+            self.step(id, t, shard, Work::TakeBack(loans), false);
+        }
+    }
+
+    fn finish_transaction(&mut self, mut transaction: Box<Transaction>) {
+        self.release_all_unreleased(&transaction);
+        let mut reply = Reply::new(transaction.protocol);
+        if transaction.is_exec {
+            reply.array(transaction.replies.len());
+        }
+        for encoded in transaction.replies.drain(..) {
+            reply.raw(&encoded);
+        }
+        self.answer(transaction.origin, reply);
+    }
+
+    fn release_all_unreleased(&mut self, transaction: &Transaction) {
+        for participant in transaction.participants.iter().filter(|p| !p.released) {
+            self.send(participant.shard, Message::Release { number: transaction.number });
+        }
+    }
+
+    /// A command of the connection inside a MULTI body. It may answer later, through `complete`.
+    fn run_for_connection(&mut self, id: TransactionId, t: &mut Transaction, command: usize) {
+        let Some(mut connection) = self.clients.take(t.origin.client) else { return };
+        let owned = &t.commands[command];
+        let mut reply = Reply::new(t.protocol);
+        self.inside = Some((id, command));
+        let flow = self.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply);
+        self.inside = None;
+        self.finish(connection);
+        if flow == Flow::Later {
+            t.step = Step::Commands;
+            t.outstanding += 1;
+        } else {
+            t.replies[command] = flat(&mut reply);
+        }
+    }
+
+    /// The place for a reply that comes later: in the connection's pipeline, or in the transaction in progress.
+    pub(super) fn reply_later(&mut self, c: &mut Connection) -> Later {
+        match self.inside {
+            Some((transaction, command)) => Later::InTransaction(transaction, command),
+            None => {
+                let origin = self.reserve(c);
+                c.stall = Stall::Reply;
+                Later::InPipeline(origin)
+            }
+        }
+    }
+
+    /// The reply that was promised by `reply_later`.
+    pub(super) fn complete(&mut self, later: Later, mut reply: Reply) {
+        match later {
+            Later::InPipeline(origin) => self.answer(origin, reply),
+            Later::InTransaction(id, command) => {
+                let result = WorkResult::Replies(vec![(command, flat(&mut reply))]);
+                self.ran(self.id, id, result);
+            }
+        }
+    }
+}
+
+/// Where a reply that comes later belongs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Later {
+    InPipeline(Origin),
+    InTransaction(TransactionId, usize),
+}
+
+/// The bytes of a reply, large values copied in.
+pub(super) fn flat(reply: &mut Reply) -> Vec<u8> {
+    let (plain, shared) = reply.take_parts();
+    if shared.is_empty() {
+        return plain;
+    }
+    let mut bytes = Vec::with_capacity(plain.len() + shared.iter().map(|(_, value)| value.len()).sum::<usize>());
+    let mut from = 0;
+    for (offset, value) in shared {
+        bytes.extend_from_slice(&plain[from..offset]);
+        bytes.extend_from_slice(&value);
+        from = offset;
+    }
+    bytes.extend_from_slice(&plain[from..]);
+    bytes
+}
+
+// A participant.
+impl Shard {
+    pub(super) fn lock(
+        &mut self,
+        coordinator: usize,
+        transaction: TransactionId,
+        number: Number,
+        scope: &Scope,
+        watch: Option<Watch>,
+    ) {
+        match self.request_lock(number, scope) {
+            Answer::Granted => self.tell_granted(coordinator, transaction, number, watch),
+            Answer::Waiting => {
+                let owner = Owner::Coordinator { shard: coordinator, transaction, watch };
+                self.lock_owners.insert(number, owner);
+            }
+            Answer::Refused => self.send(coordinator, Message::Locked { from: self.id, transaction, number, granted: false }),
+        }
+    }
+
+    #[cfg(not(feature = "unsafe-no-intents"))]
+    fn request_lock(&mut self, number: Number, scope: &Scope) -> Answer {
+        self.locks.request(number, scope)
+    }
+
+    /// For the test of the tests: the history checker must find what happens without intents.
+    #[cfg(feature = "unsafe-no-intents")]
+    fn request_lock(&mut self, _number: Number, _scope: &Scope) -> Answer {
+        Answer::Granted
+    }
+
+    fn tell_granted(&mut self, coordinator: usize, transaction: TransactionId, number: Number, watch: Option<Watch>) {
+        if let Some(watch) = watch {
+            self.check_watched_expiry(&watch);
+        }
+        self.send(coordinator, Message::Locked { from: self.id, transaction, number, granted: true });
+    }
+
+    /// A watched key that has expired since counts as changed, deleted or not.
+    fn check_watched_expiry(&mut self, watch: &Watch) {
+        for (db, key) in &watch.keys {
+            if self.store.watched_key_expired(*db, key, &watch.flag) {
+                watch.flag.set();
+            }
+        }
+    }
+
+    pub(super) fn run_step(&mut self, run: Run) {
+        let Run { coordinator, transaction, number, caller, protocol, work, release } = run;
+        let result = match work {
+            Work::Commands(commands) => {
+                let mut replies = Vec::with_capacity(commands.len());
+                for (index, command) in commands {
+                    let mut reply = Reply::new(protocol);
+                    self.run_command(command.spec, command.db, &command.args.slices(), &caller, &mut reply);
+                    replies.push((index, flat(&mut reply)));
+                }
+                WorkResult::Replies(replies)
+            }
+            Work::Lend(keys) => WorkResult::Lent(
+                keys.into_iter()
+                    .map(|(db, key)| {
+                        let value = self.store.clone_value(db, &key);
+                        Loan { db, key, value }
+                    })
+                    .collect(),
+            ),
+            Work::RunWithLoans(index, command, loans) => {
+                let mut reply = Reply::new(protocol);
+                let changed = self.run_with_loans(&command, loans, &caller, &mut reply);
+                WorkResult::Changed(index, flat(&mut reply), changed)
+            }
+            Work::TakeBack(loans) => {
+                for loan in loans {
+                    self.take_back(loan);
+                }
+                WorkResult::TakenBack
+            }
+        };
+        self.send(coordinator, Message::Ran { from: self.id, transaction, result });
+        if release {
+            self.release(number);
+        }
+    }
+
+    /// Removes a transaction's intents and lets those behind it go on.
+    pub(super) fn release(&mut self, number: Number) {
+        let mut granted = Vec::new();
+        self.lock_owners.remove(&number);
+        self.locks.release(number, &mut granted);
+        let mut next = 0;
+        while next < granted.len() {
+            let number = granted[next];
+            next += 1;
+            match self.lock_owners.remove(&number) {
+                Some(Owner::Coordinator { shard, transaction, watch }) => {
+                    self.tell_granted(shard, transaction, number, watch);
+                }
+                Some(Owner::Waiting(waiting)) => {
+                    self.run_waiting(*waiting);
+                    self.locks.release(number, &mut granted);
+                }
+                None => self.locks.release(number, &mut granted),
+            }
+        }
+    }
+
+    fn run_waiting(&mut self, waiting: Waiting) {
+        match waiting {
+            Waiting::Command { shard, origin, command, caller, protocol } => {
+                let mut reply = Reply::new(protocol);
+                self.run_command(command.spec, command.db, &command.args.slices(), &caller, &mut reply);
+                self.reply_to(shard, origin, &mut reply);
+            }
+            Waiting::Exec { shard, origin, body } => {
+                let mut reply = Reply::new(body.protocol);
+                self.run_exec(&body, &mut reply);
+                self.reply_to(shard, origin, &mut reply);
+            }
+        }
+    }
+
+    /// Another shard's request waits when a transaction has an intent on its keys.
+    pub(super) fn wait_if_conflicting(&mut self, from: usize, request: &BatchedRequest, args: &[&[u8]]) -> bool {
+        let command = OwnedCommand { spec: request.spec, db: request.db, args: OwnedArgs::from_slices(args) };
+        let Some(scope) = self.own_scope(std::slice::from_ref(&command)) else { return false };
+        if !self.locks.conflicts(&scope) {
+            return false;
+        }
+        let waiting = Waiting::Command {
+            shard: from,
+            origin: request.origin,
+            command,
+            caller: request.caller,
+            protocol: request.protocol,
+        };
+        self.wait_behind(&scope, waiting);
+        true
+    }
+
+    /// The intents that `commands` need on this shard; None when they have no key here.
+    pub(super) fn own_scope(&self, commands: &[OwnedCommand]) -> Option<Scope> {
+        let scopes = self.scopes_of(commands);
+        scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
+    }
+
+    /// A MULTI body of which every key is on this shard.
+    pub(super) fn exec_here(&mut self, from: usize, origin: Origin, body: Box<ExecBody>) {
+        let mut reply = Reply::new(body.protocol);
+        match self.exec_or_body(body, &mut reply) {
+            None => self.reply_to(from, origin, &mut reply),
+            Some((scope, body)) => self.wait_behind(&scope, Waiting::Exec { shard: from, origin, body }),
+        }
+    }
+
+    /// Runs the body, or hands it back with the intents that it has to wait for.
+    pub(super) fn exec_or_body(&mut self, body: Box<ExecBody>, reply: &mut Reply) -> Option<(Scope, Box<ExecBody>)> {
+        if !self.locks.is_idle() {
+            if let Some(scope) = self.exec_scope(&body) {
+                if self.locks.conflicts(&scope) {
+                    return Some((scope, body));
+                }
+            }
+        }
+        self.run_exec(&body, reply);
+        None
+    }
+
+    /// A body of one of this shard's own clients waits for the intents in front of it.
+    pub(super) fn exec_behind(&mut self, scope: &Scope, origin: Origin, body: Box<ExecBody>) {
+        self.wait_behind(scope, Waiting::Exec { shard: self.id, origin, body });
+    }
+
+    fn exec_scope(&self, body: &ExecBody) -> Option<Scope> {
+        let mut scopes = self.scopes_of(&body.commands);
+        for (_, key) in body.watch.iter().flat_map(|watch| &watch.keys) {
+            scopes.add_key(self.topology.owner(key), key, KeyAccess::Read);
+        }
+        scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
+    }
+
+    pub(super) fn run_exec(&mut self, body: &ExecBody, reply: &mut Reply) {
+        if let Some(watch) = &body.watch {
+            self.check_watched_expiry(watch);
+            if watch.flag.is_set() {
+                reply.null_array();
+                return;
+            }
+        }
+        reply.array(body.commands.len());
+        for command in &body.commands {
+            self.run_command(command.spec, command.db, &command.args.slices(), &body.caller, reply);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What travels between shards: requests and replies of a turn, and the steps of transactions.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::locks::Number;
+use super::plan::Topology;
+use crate::command::table::CommandSpec;
+use crate::command::Caller;
+use crate::resp::Protocol;
+use crate::runtime::ring::Token;
+use crate::store::{Detached, WatchFlag};
+
+pub type Slices<'a> = SmallVec<[&'a [u8]; 8]>;
+
+/// The arguments of one command, in one piece of memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnedArgs {
+    bytes: Vec<u8>,
+    ends: SmallVec<[usize; 4]>,
+}
+
+impl OwnedArgs {
+    pub fn from_slices(args: &[&[u8]]) -> Self {
+        let mut owned = OwnedArgs::default();
+        owned.bytes.reserve_exact(args.iter().map(|a| a.len()).sum());
+        for arg in args {
+            owned.push(arg);
+        }
+        owned
+    }
+
+    pub fn push(&mut self, arg: &[u8]) {
+        self.bytes.extend_from_slice(arg);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub fn slices(&self) -> Slices<'_> {
+        let mut start = 0;
+        self.ends
+            .iter()
+            .map(|end| {
+                let arg = &self.bytes[start..*end];
+                start = *end;
+                arg
+            })
+            .collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// A command that travels, or waits.
+#[derive(Clone, Debug)]
+pub struct OwnedCommand {
+    pub spec: &'static CommandSpec,
+    pub db: usize,
+    pub args: OwnedArgs,
+}
+
+impl OwnedCommand {
+    /// The same command in the same database, to be given other arguments.
+    pub fn without_args(&self) -> OwnedCommand {
+        OwnedCommand { spec: self.spec, db: self.db, args: OwnedArgs::default() }
+    }
+}
+
+/// A connection's request, to name its place in the pipeline when the reply comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub client: Token,
+    pub place: u32,
+}
+
+/// One request in a batch; its arguments lie in the batch.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchedRequest {
+    pub origin: Origin,
+    pub spec: &'static CommandSpec,
+    pub db: usize,
+    pub caller: Caller,
+    pub protocol: Protocol,
+    pub argument_count: usize,
+}
+
+/// The requests that one shard has for another after one turn.
+#[derive(Debug, Default)]
+pub struct RequestBatch {
+    pub requests: Vec<BatchedRequest>,
+    pub bytes: Vec<u8>,
+    /// Lengths of all arguments, in order.
+    pub lengths: Vec<usize>,
+}
+
+impl RequestBatch {
+    pub fn push(&mut self, request: BatchedRequest, args: &[&[u8]]) {
+        self.requests.push(request);
+        for arg in args {
+            self.bytes.extend_from_slice(arg);
+            self.lengths.push(arg.len());
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.requests.clear();
+        self.bytes.clear();
+        self.lengths.clear();
+    }
+}
+
+/// The replies of one turn: encoded one after the other.
+#[derive(Debug, Default)]
+pub struct ReplyBatch {
+    pub plain: Vec<u8>,
+    /// Large values, each in front of the plain byte at its offset.
+    pub shared: Vec<(usize, Bytes)>,
+    /// Whose reply ends where in `plain`, and how many of `shared` belong to it.
+    pub replies: Vec<(Origin, usize, usize)>,
+}
+
+impl ReplyBatch {
+    pub fn clear(&mut self) {
+        self.plain.clear();
+        self.shared.clear();
+        self.replies.clear();
+    }
+}
+
+/// The coordinator's name for a transaction.
+pub type TransactionId = Token;
+
+/// A MULTI body whose keys are all on the shard that gets it.
+#[derive(Debug)]
+pub struct ExecBody {
+    pub commands: Vec<OwnedCommand>,
+    pub watch: Option<Watch>,
+    pub caller: Caller,
+    pub protocol: Protocol,
+}
+
+/// Watched keys, and the flag that tells whether one of them has changed.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    pub flag: WatchFlag,
+    pub keys: Vec<(usize, Vec<u8>)>,
+}
+
+impl Watch {
+    /// With those of the keys that `shard` owns.
+    pub fn of_shard(&self, shard: usize, topology: Topology) -> Watch {
+        let keys = self.keys.iter().filter(|(_, key)| topology.owner(key) == shard).cloned().collect();
+        Watch { flag: self.flag.clone(), keys }
+    }
+}
+
+/// A value lent to another shard, or coming back; `None`: no such key.
+#[derive(Debug)]
+pub struct Loan {
+    pub db: usize,
+    pub key: Vec<u8>,
+    pub value: Option<Detached>,
+}
+
+/// A step of a transaction, on one shard.
+#[derive(Debug)]
+pub enum Work {
+    /// Commands with the index of each in the transaction.
+    Commands(Vec<(usize, OwnedCommand)>),
+    /// Copies of these keys' values.
+    Lend(Vec<(usize, Vec<u8>)>),
+    /// A command, with the foreign values that it needs.
+    RunWithLoans(usize, OwnedCommand, Vec<Loan>),
+    /// What the command changed of the lent keys.
+    TakeBack(Vec<Loan>),
+}
+
+#[derive(Debug)]
+pub enum WorkResult {
+    Replies(Vec<(usize, Vec<u8>)>),
+    Lent(Vec<Loan>),
+    /// The reply of a command that ran with loans, and those of them that it changed.
+    Changed(usize, Vec<u8>, Vec<Loan>),
+    TakenBack,
+}
+
+#[derive(Debug)]
+pub struct Run {
+    pub coordinator: usize,
+    pub transaction: TransactionId,
+    pub number: Number,
+    pub caller: Caller,
+    pub protocol: Protocol,
+    pub work: Work,
+    /// The last step on this shard: its intents end with it.
+    pub release: bool,
+}
