@@ -456,3 +456,120 @@ impl Big {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum(a: &str, b: &str) -> String {
+        let parse = |text: &str| {
+            LongDouble::parse(text.as_bytes()).unwrap_or_else(|| panic!("{text} is a number"))
+        };
+        parse(a).plus(parse(b)).to_text()
+    }
+
+    /// Each sum was computed with `strtold`, `+` and `printf("%.17Lf")` on x86-64.
+    #[test]
+    fn sums_print_the_digits_of_the_x87_unit() {
+        for (a, b, expected) in [
+            ("3.0", "1.1", "4.1"),
+            ("0.1", "0.2", "0.3"),
+            ("1", "-1.1", "-0.1"),
+            ("17179869184", "1.5", "17179869185.5"),
+            ("1e15", "0.1", "1000000000000000.0999755859375"),
+            (
+                "123456789012345678",
+                "0.123456789",
+                "123456789012345678.125",
+            ),
+            ("-2.5e3", "2500", "0"),
+            ("1e-17", "0", "0.00000000000000001"),
+            ("6e-18", "0", "0.00000000000000001"),
+            ("5e-18", "0", "0"),
+            ("4.9e-18", "0", "0"),
+            ("-1e-18", "0", "0"),
+            ("9223372036854775807", "1", "9223372036854775808"),
+            ("18446744073709551615", "1", "18446744073709551616"),
+            ("1e30", "1", "1000000000000000000024696061952"),
+            ("0x1.8p1", "0x.8", "3.5"),
+            (".5", "5.", "5.5"),
+            ("+1", "1E+2", "101"),
+        ] {
+            assert_eq!(sum(a, b), expected, "{a} + {b}");
+        }
+    }
+
+    #[test]
+    fn rounding_is_to_the_nearest_and_ties_go_to_even() {
+        // 2^64 + 1 lies halfway between two numbers, 2^64 + 3 too; one more digit decides.
+        assert_eq!(sum("18446744073709551617", "0"), "18446744073709551616");
+        assert_eq!(sum("18446744073709551619", "0"), "18446744073709551620");
+        assert_eq!(
+            sum("18446744073709551617.0000000000000000000000000001", "0"),
+            "18446744073709551618"
+        );
+        assert_eq!(sum("18446744073709551616", "1"), "18446744073709551616");
+        assert_eq!(
+            sum("18446744073709551616", "1.00000001"),
+            "18446744073709551618"
+        );
+        assert_eq!(sum("18446744073709551616", "-0.5"), "18446744073709551616");
+        assert_eq!(
+            sum("18446744073709551616", "-0.50000001"),
+            "18446744073709551615"
+        );
+    }
+
+    #[test]
+    fn the_ends_of_the_range_are_numbers_and_beyond_them_is_not() {
+        let finite =
+            |text: &str| LongDouble::parse(text.as_bytes()).is_some_and(LongDouble::is_finite);
+        for text in [
+            "1.18973149535723176502e4932",
+            "3.6451995318824746025e-4951",
+            "2e-4951",
+            "0x1p-16445",
+            "0e999999999999",
+        ] {
+            assert!(finite(text), "{text}");
+        }
+        for text in [
+            "1.18973149535723176509e4932",
+            "1e4933",
+            "1.8e-4951",
+            "0x1p-16446",
+            "1e-99999999999999999999",
+        ] {
+            assert_eq!(LongDouble::parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(sum("1e4932", "0").len(), 4933);
+        let largest = LongDouble::parse(b"1e4932").unwrap();
+        assert!(!largest.plus(largest).is_finite());
+    }
+
+    #[test]
+    fn infinities_parse_but_do_not_add_up() {
+        for text in ["inf", "-INF", "+infinity", "Infinity"] {
+            let infinite = LongDouble::parse(text.as_bytes()).unwrap();
+            assert!(!infinite.plus(LongDouble::ZERO).is_finite(), "{text}");
+        }
+        let (plus, minus) = (
+            LongDouble::parse(b"inf").unwrap(),
+            LongDouble::parse(b"-inf").unwrap(),
+        );
+        assert_eq!(plus.plus(minus), NotANumber);
+    }
+
+    #[test]
+    fn text_that_is_not_wholly_a_number_is_refused() {
+        for text in [
+            "", " 1", "1 ", "nan", "-nan", "1e", "1e+", "e5", ".", "-", "+-1", "1_0", "1,5", "0x",
+            "0x.", "0x1p", "in", "1\0", "infinit", "abc",
+        ] {
+            assert_eq!(LongDouble::parse(text.as_bytes()), None, "{text:?}");
+        }
+        let long = |len: usize| LongDouble::parse("0".repeat(len).as_bytes()).is_some();
+        assert!(long(TEXT_LEN_MAX - 1));
+        assert!(!long(TEXT_LEN_MAX));
+    }
+}

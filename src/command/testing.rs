@@ -23,6 +23,7 @@ impl Bench {
     pub fn new() -> Bench {
         let mut store = Store::new(SlotRange::ALL, DATABASES);
         store.set_time(START_MS);
+        store.log_enabled = true;
         let caller = Caller {
             bulk_len_max: 512 * 1024 * 1024,
             ..Caller::default()

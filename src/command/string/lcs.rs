@@ -74,7 +74,6 @@ pub fn lcs(ctx: &mut Context, args: Args) -> CommandResult {
 /// The string that `key` holds; empty when there is none. Copied, because two keys cannot be borrowed at once.
 fn read(ctx: &mut Context, key: &[u8]) -> Result<Vec<u8>, CommandError> {
     let Some(value) = ctx.store.read(ctx.db, key) else {
-        ctx.missed(key);
         return Ok(Vec::new());
     };
     let mut digits = itoa::Buffer::new();

@@ -14,10 +14,7 @@ pub fn mget(ctx: &mut Context, args: Args) -> CommandResult {
                     ctx.reply.null();
                 }
             }
-            None => {
-                ctx.missed(key);
-                ctx.reply.null();
-            }
+            None => ctx.reply.null(),
         }
     }
     Ok(())

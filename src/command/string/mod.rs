@@ -5,6 +5,8 @@ mod lcs;
 mod many;
 mod number;
 mod range;
+#[cfg(test)]
+mod tests;
 
 pub use lcs::lcs;
 pub use many::{mget, mset, msetnx};
@@ -25,10 +27,7 @@ pub fn get(ctx: &mut Context, args: Args) -> CommandResult {
 fn reply_with_value(ctx: &mut Context, key: &[u8]) -> CommandResult {
     match ctx.store.read(ctx.db, key) {
         Some(value) => value.write_string(ctx.reply)?,
-        None => {
-            ctx.missed(key);
-            ctx.reply.null();
-        }
+        None => ctx.reply.null(),
     }
     Ok(())
 }
@@ -157,7 +156,6 @@ pub fn getex(ctx: &mut Context, args: Args) -> CommandResult {
         .expiry
         .map(|expiry| (expiry.deadline(ctx.now_ms(), "getex"), expiry.base));
     let Some(value) = ctx.store.read(ctx.db, key) else {
-        ctx.missed(key);
         ctx.reply.null();
         return Ok(());
     };
@@ -192,7 +190,6 @@ pub fn getex(ctx: &mut Context, args: Args) -> CommandResult {
 
 /// Stores a value, whatever the key held.
 fn write(ctx: &mut Context, key: &[u8], value: &[u8], ttl: Ttl) {
-    ctx.creating(ctx.db, key);
     ctx.store.set_string(ctx.db, key, value, ttl);
     ctx.changed(key, EventClass::STRING, "set");
 }

@@ -31,7 +31,6 @@ pub fn decrby(ctx: &mut Context, args: Args) -> CommandResult {
 }
 
 fn add(ctx: &mut Context, key: &[u8], increment: i64) -> CommandResult {
-    ctx.creating(ctx.db, key);
     let sum = ctx.store.modify_int(ctx.db, key, |value| {
         value
             .unwrap_or(0)
@@ -57,7 +56,6 @@ pub fn incrbyfloat(ctx: &mut Context, args: Args) -> CommandResult {
         return Err(CommandError::NotNumberResult);
     }
     let text = sum.to_text();
-    ctx.creating(ctx.db, key);
     // As text even when it is whole: Redis leaves it to later writes to choose a better encoding.
     ctx.store.set_text(ctx.db, key, text.as_bytes(), Ttl::Keep);
     ctx.changed(key, EventClass::STRING, "incrbyfloat");
