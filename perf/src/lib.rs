@@ -5,4 +5,7 @@
 #![deny(unsafe_code)]
 
 pub mod floor;
+pub mod keys;
+pub mod replies;
 pub mod requests;
+pub mod workload;
