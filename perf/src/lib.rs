@@ -4,8 +4,16 @@
 //! at least. `scripts/compare` runs both against several servers in alternation.
 #![deny(unsafe_code)]
 
+mod closed_loop;
+mod connection;
 pub mod floor;
-pub mod keys;
-pub mod replies;
-pub mod requests;
-pub mod workload;
+mod keys;
+mod meter;
+mod open_loop;
+pub mod options;
+mod process;
+mod replies;
+pub mod report;
+mod requests;
+pub mod run;
+mod workload;
