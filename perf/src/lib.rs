@@ -8,7 +8,7 @@ mod closed_loop;
 mod connection;
 pub mod floor;
 mod keys;
-mod meter;
+pub mod meter;
 mod open_loop;
 pub mod options;
 mod process;

@@ -260,7 +260,12 @@ mod tests {
             &[Good, Wrong, Error, Wrong],
             false,
         );
-        at_every_cut("incr", b":1\r\n:-22\r\n+OK\r\n", &[Good, Good, Wrong], false);
+        at_every_cut(
+            "incr",
+            b":1\r\n:-22\r\n+OK\r\n",
+            &[Good, Good, Wrong],
+            false,
+        );
         at_every_cut("ping", b"+PONG\r\n+OK\r\n", &[Good, Wrong], false);
         at_every_cut(
             "mget",

@@ -181,11 +181,7 @@ pub fn write_percentiles(histogram: &Histogram<u64>, mut out: impl Write) -> io:
 
 /// Writes the latencies to `path`: percentiles as CSV when its name ends in .csv, else an HdrHistogram log of
 /// one interval, in nanoseconds.
-pub fn write_histogram(
-    histogram: &Histogram<u64>,
-    seconds: f64,
-    path: &Path,
-) -> io::Result<()> {
+pub fn write_histogram(histogram: &Histogram<u64>, seconds: f64, path: &Path) -> io::Result<()> {
     let mut out = io::BufWriter::new(std::fs::File::create(path)?);
     if path.extension().is_some_and(|extension| extension == "csv") {
         write_percentiles(histogram, &mut out)?;
@@ -232,7 +228,11 @@ mod tests {
         let rows: Vec<Vec<f64>> = text
             .lines()
             .skip(1)
-            .map(|line| line.split(',').map(|field| field.parse().unwrap()).collect())
+            .map(|line| {
+                line.split(',')
+                    .map(|field| field.parse().unwrap())
+                    .collect()
+            })
             .collect();
         assert!(rows.windows(2).all(|pair| pair[0][0] <= pair[1][0]
             && pair[0][1] <= pair[1][1]

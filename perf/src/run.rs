@@ -162,18 +162,17 @@ impl Shared {
 
 /// Carries the plan out.
 pub fn run(plan: &Plan) -> io::Result<Findings> {
-    let entries = (plan.connections * 4).next_power_of_two().clamp(256, 16_384) as u32;
+    let entries = (plan.connections * 4)
+        .next_power_of_two()
+        .clamp(256, 16_384) as u32;
     let mut ring = tokio_uring::uring_builder();
     // One thread issues and reaps: completions wait for its next system call and interrupt nothing.
     ring.setup_single_issuer()
         .setup_coop_taskrun()
         .setup_taskrun_flag()
         .setup_cqsize(entries * 2);
-    let runtime = tokio_uring::Runtime::new(
-        tokio_uring::builder()
-            .entries(entries)
-            .uring_builder(&ring),
-    )?;
+    let runtime =
+        tokio_uring::Runtime::new(tokio_uring::builder().entries(entries).uring_builder(&ring))?;
     runtime.block_on(drive(plan))
 }
 

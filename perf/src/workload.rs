@@ -129,9 +129,9 @@ impl Workload {
         let draw = self.keys.draw(self.seed, number);
         let command = match self.mix.weights.as_slice() {
             [(command, _)] => *command,
-            _ => self
-                .mix
-                .choose(scramble(self.seed ^ number.wrapping_mul(0xa076_1d64_78bd_642f))),
+            _ => self.mix.choose(scramble(
+                self.seed ^ number.wrapping_mul(0xa076_1d64_78bd_642f),
+            )),
         };
         Request {
             command,

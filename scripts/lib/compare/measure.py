@@ -17,6 +17,8 @@ VALUE_BYTES = 64
 # Requests per second that redis-benchmark about reaches, to choose how many requests last long enough.
 REDIS_BENCHMARK_RATE = {1: 100_000, 16: 800_000}
 COMMAND_TIMEOUT_S = 600
+QUIET_SAMPLE_S = 0.5
+QUIET_CORES = 0.1
 
 
 class Machine:
@@ -39,6 +41,16 @@ def busy_s():
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
     user, nice, system, _idle, _iowait, irq, softirq, steal = fields[:8]
     return (user + nice + system + irq + softirq + steal) / 100
+
+
+def wait_quiet(patience_s):
+    """Returns when the machine does next to nothing, or after `patience_s`."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        busy, began = busy_s(), time.monotonic()
+        time.sleep(QUIET_SAMPLE_S)
+        if (busy_s() - busy) / (time.monotonic() - began) < QUIET_CORES:
+            return
 
 
 def load(machine, running, arguments, pinned=True, percentiles=False):

@@ -5,7 +5,7 @@ from html import escape
 
 COLOURS = {"gyre": "#0b7285", "redis": "#c92a2a", "valkey": "#5f3dc4", "floor": "#868e96",
            "gyre-1-shard": "#0b7285", "gyre-2-shards": "#66d9e8"}
-FONT = 'font-family="sans-serif" font-size="12"'
+FONT = 'font-family="Helvetica, Arial, DejaVu Sans, sans-serif" font-size="12"'
 
 
 def colour(name):
