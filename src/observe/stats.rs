@@ -74,6 +74,8 @@ pub struct ShardStats {
     pub output_buffer_closes: Counter,
     pub used_memory: Counter,
     pub clients_memory: Counter,
+    /// Bytes of the largest client that may be evicted.
+    pub largest_client: Counter,
     pub expire_cycle_us: Counter,
     pub remote_commands: Counter,
     pub transactions: Counter,
@@ -115,6 +117,7 @@ impl ShardStats {
             output_buffer_closes: Counter::default(),
             used_memory: Counter::default(),
             clients_memory: Counter::default(),
+            largest_client: Counter::default(),
             expire_cycle_us: Counter::default(),
             remote_commands: Counter::default(),
             transactions: Counter::default(),

@@ -7,6 +7,7 @@
 
 mod accept;
 mod asks;
+mod client_memory;
 pub mod clients;
 pub mod commands;
 mod execute;
@@ -16,6 +17,8 @@ mod loans;
 mod io;
 pub mod message;
 mod outbox;
+pub mod pause;
+mod redact;
 mod request;
 mod settings;
 pub mod shared;
@@ -84,6 +87,8 @@ pub struct Shard {
     pub now_us: i64,
     cron_runs: u64,
     slow_log: slow::SlowLog,
+    monitors: commands::monitor::Monitors,
+    client_memory: client_memory::ClientMemory,
     housekeeping: housekeeping::Housekeeping,
 }
 
@@ -122,6 +127,8 @@ impl Shard {
             now_us,
             cron_runs: 0,
             slow_log: slow::SlowLog::default(),
+            monitors: commands::monitor::Monitors::default(),
+            client_memory: client_memory::ClientMemory::default(),
             housekeeping: housekeeping::Housekeeping::default(),
         };
         shard.apply_config();
@@ -177,6 +184,9 @@ impl Service for Shard {
     fn begin(&mut self) {
         self.now_us = clock::unix_us();
         self.store.set_time(self.now_us / 1000);
+        if self.store.expire_paused {
+            self.resume_paused();
+        }
         self.refresh_config();
     }
 
@@ -223,6 +233,9 @@ impl Service for Shard {
         self.cron_runs += 1;
         self.run_cron();
         self.drain_loopback();
+        if !self.runnable.is_empty() {
+            self.ring_jobs.push(io::RingJob::Tick);
+        }
         self.send_outbox(ring);
         self.do_ring_jobs(ring);
         self.flush_outputs(ring);

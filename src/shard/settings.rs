@@ -19,6 +19,7 @@ impl Shard {
         settings.lazyfree_lazy_eviction = memory.lazyfree_lazy_eviction;
         settings.lazyfree_lazy_server_del = memory.lazyfree_lazy_server_del;
         self.slow_log_changed();
+        self.client_memory_changed();
     }
 }
 

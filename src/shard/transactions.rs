@@ -381,6 +381,9 @@ impl Shard {
         self.inside = Some((id, command));
         let flow = self.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply);
         self.inside = None;
+        // HELLO changes it, for the replies behind it too.
+        t.protocol = reply.protocol();
+        connection.output.reply.set_protocol(t.protocol);
         self.finish(connection);
         if flow == Flow::Later {
             t.step = Step::Commands;
@@ -388,6 +391,11 @@ impl Shard {
         } else {
             t.replies[command] = flat(&mut reply);
         }
+    }
+
+    /// Whether the connection's command that runs now is part of a transaction, where nothing may block.
+    pub(super) fn is_inside_transaction(&self) -> bool {
+        self.inside.is_some()
     }
 
     /// The place for a reply that comes later: in the connection's pipeline, or in the transaction in progress.

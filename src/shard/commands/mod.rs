@@ -6,6 +6,7 @@
 
 mod client;
 mod connection;
+pub(super) mod monitor;
 mod multi;
 
 use std::sync::LazyLock;
@@ -22,7 +23,18 @@ pub type Handler = fn(&mut Shard, &mut Connection, &mut Reply, Args) -> Result<F
 
 /// All handlers by full command name; each family lists its own.
 fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
-    [connection::COMMANDS, multi::COMMANDS].into_iter().flatten()
+    [client::COMMANDS, connection::COMMANDS, monitor::COMMANDS, multi::COMMANDS].into_iter().flatten()
+}
+
+/// What HELP answers: how to call `container`, then `lines`.
+pub fn help(reply: &mut Reply, container: &str, lines: &[&str]) {
+    reply.array(lines.len() + 3);
+    reply.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    for line in lines {
+        reply.simple(line);
+    }
+    reply.simple("HELP");
+    reply.simple("    Print this help.");
 }
 
 /// By the command's id.
