@@ -11,8 +11,7 @@ use super::object::Object;
 use super::random::Rng;
 use super::watch::Replacement;
 use super::{
-    slot_of, EventClass, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, WatchFlag,
-    Watches,
+    slot_of, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, WatchFlag, Watches,
 };
 
 /// The keyspace of one shard.
@@ -230,7 +229,6 @@ impl Store {
             self.slots.len(),
             &mut self.keys,
         );
-        self.events.raise(home.db, EventClass::NEW, "new", key);
     }
 
     /// Takes an entry out of its table and frees it.
@@ -275,7 +273,6 @@ impl Store {
         let home = self.home(db, key);
         let Some(word) = self.find(home, key) else {
             self.stats.keyspace_misses += 1;
-            self.events.raise(db, EventClass::KEY_MISS, "keymiss", key);
             return None;
         };
         self.stats.keyspace_hits += 1;
