@@ -70,7 +70,7 @@ impl Walk {
             .state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        ((self.state >> 32) * self.size >> 32) + 1
+        (((self.state >> 32) * self.size) >> 32) + 1
     }
 }
 
