@@ -81,8 +81,11 @@ pub struct Settings {
     pub active_expire_effort: u32,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
-    /// For whoever logs expired keys: as UNLINK instead of DEL. Large values are freed in steps either way.
+    /// This one and the next two tell whoever logs such deletions to write UNLINK instead of DEL. Large values are freed
+    /// in steps either way.
     pub lazyfree_lazy_expire: bool,
+    pub lazyfree_lazy_eviction: bool,
+    pub lazyfree_lazy_server_del: bool,
 }
 
 impl Default for Settings {
@@ -96,6 +99,8 @@ impl Default for Settings {
             active_expire_effort: 1,
             active_expire: true,
             lazyfree_lazy_expire: false,
+            lazyfree_lazy_eviction: false,
+            lazyfree_lazy_server_del: false,
         }
     }
 }
