@@ -221,12 +221,13 @@ impl Service for Shard {
         self.mesh.awake();
     }
 
-    fn cron(&mut self, ring: &mut SocketRing) {
+    fn cron(&mut self, ring: &mut SocketRing) -> bool {
         self.cron_runs += 1;
         self.run_cron();
         self.drain_loopback();
-        self.send_outbox(ring);
+        let congested = self.send_outbox(ring);
         self.do_ring_jobs(ring);
         self.flush_outputs(ring);
+        congested || self.housekeeping.stopping || !self.runnable.is_empty() || !self.loopback.is_empty()
     }
 }
