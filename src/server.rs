@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -38,6 +38,7 @@ extern "C" fn on_signal(signal: libc::c_int) {
 
 /// Runs the server with the configuration that `sources` name, until it is told to end.
 pub fn run(sources: &Sources) -> Result<(), Failure> {
+    process::remember_start();
     let loaded = load(sources)?;
     let config = &loaded.config;
     let names = names(&loaded).map_err(|error| error.to_string())?;
@@ -163,7 +164,7 @@ fn share(loaded: Loaded, names: &'static Names, shards: usize, maxclients: u32) 
     Shared {
         shards,
         stats: (0..shards).map(|_| Arc::new(ShardStats::new(table::COUNT, databases))).collect(),
-        settings: Mutex::new(Settings { file: loaded.file, ..Settings::default() }),
+        settings: Mutex::new(Settings { file: loaded.file, replication_id: run_id(), ..Settings::default() }),
         port: AtomicU64::new(u64::from(config.network.port)),
         maxclients: AtomicUsize::new(maxclients as usize),
         config: Mutex::new(Arc::new(config)),
@@ -174,6 +175,7 @@ fn share(loaded: Loaded, names: &'static Names, shards: usize, maxclients: u32) 
         connected: AtomicUsize::new(0),
         pause: Pause::default(),
         shutdown: AtomicU64::new(Shutdown::No as u64),
+        sleep_until_us: AtomicI64::new(0),
         started_ms: clock::unix_ms(),
         run_id: run_id(),
     }

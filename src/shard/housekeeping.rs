@@ -39,6 +39,8 @@ pub struct Housekeeping {
     /// Connections given to each shard since the last cron.
     pub placed: Vec<u64>,
     pub stopping: bool,
+    /// DEBUG PAUSE-CRON.
+    pub is_off: bool,
     stop_at_ms: i64,
     next_client: usize,
     random: u64,
@@ -47,6 +49,10 @@ pub struct Housekeeping {
 impl Shard {
     pub(super) fn run_cron(&mut self) {
         self.housekeeping.placed.clear();
+        self.check_shutdown();
+        if self.housekeeping.is_off {
+            return;
+        }
         self.accept_again();
         self.resume_paused();
         self.end_waits();
@@ -55,6 +61,9 @@ impl Shard {
         let deferred = self.store.free_some(FREE_OBJECTS_PER_SLICE);
         self.check_clients();
         self.publish_gauges(deferred);
+    }
+
+    fn check_shutdown(&mut self) {
         if self.shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64 && !self.housekeeping.stopping {
             self.begin_stop();
         }

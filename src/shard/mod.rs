@@ -151,6 +151,17 @@ impl Shard {
             self.config_version = version;
             self.config = self.shared.current_config();
             self.apply_config();
+            self.sleep_with_others();
+        }
+    }
+
+    /// DEBUG SLEEP of any shard holds them all up.
+    fn sleep_with_others(&mut self) {
+        let left_us = self.shared.sleep_until_us.load(Ordering::Relaxed) - clock::unix_us();
+        if left_us > 0 {
+            std::thread::sleep(std::time::Duration::from_micros(left_us as u64));
+            self.now_us = clock::unix_us();
+            self.store.set_time(self.now_us / 1000);
         }
     }
 

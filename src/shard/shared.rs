@@ -33,6 +33,8 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     pub title: Option<Title>,
     pub oom_score: Option<OomScore>,
+    /// What replicas would know this data set by.
+    pub replication_id: String,
 }
 
 pub struct Shared {
@@ -50,6 +52,8 @@ pub struct Shared {
     pub connected: AtomicUsize,
     pub pause: Pause,
     pub shutdown: AtomicU64,
+    /// DEBUG SLEEP: until when (Unix microseconds) no shard does anything; looked at with a new version of the configuration.
+    pub sleep_until_us: AtomicI64,
     pub started_ms: i64,
     pub run_id: String,
     pub maxclients: AtomicUsize,

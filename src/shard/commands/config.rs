@@ -58,16 +58,16 @@ fn set(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
     let setter = Setter { local: is_local(c), loading: false };
     let args = OwnedArgs::from_slices(&args[2..]);
     let later = shard.reply_later(c);
-    let home = shard.id;
+    let (home, spec) = (shard.id, c.last_command);
     let change = move |shard: &mut Shard| match shard.change_config(&args.slices(), setter) {
         Err(error) => {
             let answer = move |shard: &mut Shard| {
-                shard.complete_with(later, "config|set", Err(CommandError::other(error.to_string())));
+                shard.complete_with(later, spec, Err(CommandError::other(error.to_string())));
             };
             shard.send(home, Message::Call(Box::new(answer)));
         }
         Ok(()) => shard.ask_all(Shard::refresh_config, move |shard, _| {
-            let answer = move |shard: &mut Shard| shard.complete_with(later, "config|set", Ok(()));
+            let answer = move |shard: &mut Shard| shard.complete_with(later, spec, Ok(()));
             shard.send(home, Message::Call(Box::new(answer)));
         }),
     };

@@ -7,6 +7,7 @@
 mod client;
 mod config;
 mod connection;
+mod debug;
 mod multi;
 pub(super) mod server;
 
@@ -25,7 +26,7 @@ pub type Handler = fn(&mut Shard, &mut Connection, &mut Reply, Args) -> Result<F
 
 /// All handlers by full command name; each family lists its own.
 fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
-    [connection::COMMANDS, multi::COMMANDS, config::COMMANDS, server::COMMANDS].into_iter().flatten()
+    [connection::COMMANDS, multi::COMMANDS, config::COMMANDS, server::COMMANDS, debug::COMMANDS].into_iter().flatten()
 }
 
 /// What HELP answers: how to call `container`, then `lines`.
@@ -72,7 +73,13 @@ impl Shard {
         let started = Stamp::now();
         let mark = reply.mark();
         let result = match HANDLERS[spec.id as usize] {
-            Some(handler) => handler(self, c, reply, args),
+            Some(handler) => {
+                // In an EXEC it is another command than the connection's last.
+                let last = c.last_command.replace(spec);
+                let result = handler(self, c, reply, args);
+                c.last_command = last;
+                result
+            }
             // The table's test makes sure that there is one for every command listed.
             None => Err(CommandError::other(format!("ERR command '{}' has no handler", spec.name))),
         };
@@ -102,12 +109,17 @@ impl Shard {
 
 impl Shard {
     /// Ends a command that has promised its reply with `reply_later`: +OK, or an error that is counted as its own.
-    pub(super) fn complete_with(&mut self, later: Later, name: &str, outcome: Result<(), CommandError>) {
+    pub(super) fn complete_with(
+        &mut self,
+        later: Later,
+        spec: Option<&'static CommandSpec>,
+        outcome: Result<(), CommandError>,
+    ) {
         let mut reply = Reply::default();
         match outcome {
             Ok(()) => reply.ok(),
             Err(error) => {
-                if let Some(spec) = table::original_names().lookup_full(name.as_bytes()) {
+                if let Some(spec) = spec {
                     stats_failed(self, spec);
                 }
                 let text = error.to_string();
