@@ -148,7 +148,7 @@ fn share(loaded: Loaded, names: &'static Names, shards: usize, maxclients: u32) 
     Shared {
         shards,
         stats: (0..shards).map(|_| Arc::new(ShardStats::new(table::COUNT, databases))).collect(),
-        settings: Mutex::new(Settings { file: loaded.file }),
+        settings: Mutex::new(Settings { file: loaded.file, ..Settings::default() }),
         port: AtomicU64::new(u64::from(config.network.port)),
         maxclients: AtomicUsize::new(maxclients as usize),
         config: Mutex::new(Arc::new(config)),

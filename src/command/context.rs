@@ -61,21 +61,6 @@ impl Context<'_> {
         self.store.events.raise(db, class, name, key);
     }
 
-    /// To be called before a command stores a value under `key`, once nothing can fail any more: raises the event `new` when
-    /// the key is not there yet. Costs a look-up only for those who asked for these events.
-    pub fn creating(&mut self, db: usize, key: &[u8]) {
-        if self.store.events.wants(EventClass::NEW) && !self.store.exists(db, key) {
-            self.store.events.raise(db, EventClass::NEW, "new", key);
-        }
-    }
-
-    /// To be called when a read finds no key, which somebody may want to hear of.
-    pub fn missed(&mut self, key: &[u8]) {
-        self.store
-            .events
-            .raise(self.db, EventClass::KEY_MISS, "keymiss", key);
-    }
-
     /// Counts a look-up made with `peek`, for commands that Redis counts among the reads although they leave the LRU
     /// clock alone (EXISTS, TYPE, TTL).
     pub fn count_read(&mut self, key: &[u8], found: bool) {
@@ -83,12 +68,15 @@ impl Context<'_> {
             self.store.stats.keyspace_hits += 1;
         } else {
             self.store.stats.keyspace_misses += 1;
-            self.missed(key);
+            self.store.events.raise(self.db, EventClass::KEY_MISS, "keymiss", key);
         }
     }
 
-    /// Replaces what is logged and replicated; may be called several times, which appends.
+    /// Replaces what is logged and replicated; may be called several times, which appends. Does nothing while nobody logs.
     pub fn log_instead(&mut self, args: Args) {
+        if !self.store.log_enabled {
+            return;
+        }
         let command = args.iter().map(|a| a.to_vec()).collect();
         match &mut self.effect {
             Effect::Instead(list) => list.push(command),

@@ -46,9 +46,7 @@ impl Conditions {
                 b"lt" => parsed.earlier = true,
                 _ => {
                     let option = String::from_utf8_lossy(option);
-                    return Err(CommandError::other(format!(
-                        "ERR Unsupported option {option}"
-                    )));
+                    return Err(CommandError::other(format!("ERR Unsupported option {option}")));
                 }
             }
         }
@@ -58,9 +56,7 @@ impl Conditions {
             ));
         }
         if parsed.later && parsed.earlier {
-            return Err(CommandError::other(
-                "ERR GT and LT options at the same time are not compatible",
-            ));
+            return Err(CommandError::other("ERR GT and LT options at the same time are not compatible"));
         }
         Ok(parsed)
     }
@@ -123,11 +119,7 @@ pub(super) fn is_past(ctx: &Context, at_ms: i64) -> bool {
 /// What a deadline in the past comes to.
 pub(super) fn delete_as_expired(ctx: &mut Context, key: &[u8]) {
     ctx.store.remove(ctx.db, key);
-    let verb: &[u8] = if ctx.store.settings.lazyfree_lazy_expire {
-        b"UNLINK"
-    } else {
-        b"DEL"
-    };
+    let verb: &[u8] = if ctx.store.settings.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
     ctx.log_instead(&[verb, key]);
     ctx.changed(key, EventClass::GENERIC, "del");
 }
@@ -189,4 +181,137 @@ pub(super) fn clear_deadline(ctx: &mut Context, key: &[u8]) -> bool {
         ctx.changed(key, EventClass::GENERIC, "persist");
     }
     had_one
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::{Bench, START_MS};
+
+    #[test]
+    fn the_four_forms_set_the_same_deadline_and_are_logged_as_one() {
+        let mut bench = Bench::new();
+        let at_s = START_MS / 1000 + 100;
+        for command in [
+            "EXPIRE k 100".to_owned(),
+            "PEXPIRE k 100000".to_owned(),
+            format!("EXPIREAT k {at_s}"),
+            format!("PEXPIREAT k {at_s}000"),
+        ] {
+            bench.run("SET k v");
+            assert_eq!(bench.run(&command), ":1\r\n");
+            assert_eq!(bench.logged(), [format!("PEXPIREAT k {at_s}000")]);
+            assert_eq!(bench.run("PTTL k"), ":100000\r\n");
+            assert_eq!(bench.run("EXPIRETIME k"), format!(":{at_s}\r\n"));
+            assert_eq!(bench.run("PEXPIRETIME k"), format!(":{at_s}000\r\n"));
+        }
+        bench.run("EXPIRE k 200 GT");
+        assert_eq!(bench.logged(), [format!("PEXPIREAT k {}000 GT", at_s + 100)]);
+    }
+
+    #[test]
+    fn conditions_hold_or_nothing_changes() {
+        let mut bench = Bench::new();
+        for (ttl, options, applies) in [
+            ("", "50 NX", true),
+            ("EX 100", "50 NX", false),
+            ("", "50 XX", false),
+            ("EX 100", "50 XX", true),
+            ("EX 100", "50 GT", false),
+            ("EX 100", "100 GT", false),
+            ("EX 100", "150 GT", true),
+            ("", "150 GT", false),
+            ("EX 100", "50 lt", true),
+            ("EX 100", "100 LT", false),
+            ("", "150 LT", true),
+            ("", "150 LT XX", false),
+            ("EX 100", "150 XX GT", true),
+            ("", "-1 NX", true),
+            ("EX 100", "-1 GT", false),
+        ] {
+            bench.run(&format!("SET k v {ttl}"));
+            let reply = bench.run(&format!("EXPIRE k {options}"));
+            assert_eq!(reply, format!(":{}\r\n", applies as u8), "{ttl}: {options}");
+            assert_eq!(bench.logged().len(), applies as usize, "{ttl}: {options}");
+        }
+        assert_eq!(bench.run("EXPIRE absent 10"), ":0\r\n");
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_deletes_unless_a_log_is_replayed() {
+        let mut bench = Bench::new();
+        bench.listen("AKE");
+        for command in ["EXPIRE k 0", "PEXPIRE k -1", "EXPIREAT k 1", "PEXPIREAT k -9223372036854775808"] {
+            bench.run("SET k v");
+            bench.events();
+            assert_eq!(bench.run(command), ":1\r\n");
+            assert_eq!(bench.logged(), ["DEL k"], "{command}");
+            assert_eq!(bench.events(), ["0:del k"], "{command}");
+            assert_eq!(bench.run("EXISTS k"), ":0\r\n");
+        }
+        bench.caller.replaying = true;
+        bench.store.expire_on_access = false;
+        bench.run("SET k v");
+        bench.run("PEXPIREAT k 1");
+        assert_eq!(bench.run("EXISTS k"), ":1\r\n");
+    }
+
+    #[test]
+    fn amounts_that_overflow_are_refused_by_name() {
+        let mut bench = Bench::new();
+        for (command, name) in [
+            ("EXPIRE k 9223372036854775807", "expire"),
+            ("EXPIRE k -9223372036854775808", "expire"),
+            ("EXPIRE k 9223372036854775", "expire"),
+            ("PEXPIRE k 9223372036854775807", "pexpire"),
+            ("EXPIREAT k 9223372036854776", "expireat"),
+        ] {
+            assert_eq!(
+                bench.run(command),
+                format!("-ERR invalid expire time in '{name}' command\r\n"),
+                "{command}"
+            );
+        }
+        assert_eq!(bench.run("PEXPIREAT k 9223372036854775807"), ":0\r\n");
+        assert_eq!(bench.run("EXPIRE k 1.5"), "-ERR value is not an integer or out of range\r\n");
+        assert_eq!(bench.run("EXPIRE k x AB"), "-ERR Unsupported option AB\r\n");
+        assert_eq!(
+            bench.run("EXPIRE k x NX LT"),
+            "-ERR NX and XX, GT or LT options at the same time are not compatible\r\n"
+        );
+        assert_eq!(
+            bench.run("EXPIRE k x GT LT"),
+            "-ERR GT and LT options at the same time are not compatible\r\n"
+        );
+    }
+
+    #[test]
+    fn times_are_told_to_the_nearest_second() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.run("TTL k"), ":-2\r\n");
+        bench.run("SET k v");
+        assert_eq!(bench.run("PTTL k"), ":-1\r\n");
+        bench.run("PEXPIRE k 1500");
+        assert_eq!(bench.run("TTL k"), ":2\r\n");
+        bench.run("PEXPIRE k 1499");
+        assert_eq!(bench.run("TTL k"), ":1\r\n");
+        bench.wait_ms(1499);
+        assert_eq!(bench.run("PTTL k"), ":0\r\n");
+        bench.wait_ms(1);
+        assert_eq!(bench.run("PTTL k"), ":-2\r\n");
+        bench.run("SET k v PXAT 9223372036854775807");
+        assert_eq!(bench.run("EXPIRETIME k"), ":9223372036854776\r\n");
+    }
+
+    #[test]
+    fn persist_says_whether_there_was_something_to_remove() {
+        let mut bench = Bench::new();
+        bench.listen("AKE");
+        bench.run("SET k v EX 100");
+        bench.events();
+        assert_eq!(bench.run("PERSIST k"), ":1\r\n");
+        assert_eq!(bench.events(), ["0:persist k"]);
+        assert_eq!(bench.run("PERSIST k"), ":0\r\n");
+        assert_eq!(bench.run("PERSIST absent"), ":0\r\n");
+        assert_eq!(bench.run("TTL k"), ":-1\r\n");
+    }
 }

@@ -41,10 +41,7 @@ pub fn exists(ctx: &mut Context, args: Args) -> CommandResult {
 /// TYPE key
 pub fn type_of(ctx: &mut Context, args: Args) -> CommandResult {
     let key = args[1];
-    let name = ctx
-        .store
-        .peek(ctx.db, key)
-        .map(|value| value.value_type().name());
+    let name = ctx.store.peek(ctx.db, key).map(|value| value.value_type().name());
     ctx.count_read(key, name.is_some());
     ctx.reply.simple(name.unwrap_or("none"));
     Ok(())
@@ -93,7 +90,6 @@ pub fn renamenx(ctx: &mut Context, args: Args) -> CommandResult {
 /// `from` exists, `to` does not.
 fn move_value(ctx: &mut Context, from: &[u8], to: &[u8]) {
     if let Some(value) = ctx.store.take(ctx.db, from) {
-        ctx.creating(ctx.db, to);
         ctx.store.put(ctx.db, to, value);
         ctx.changed(from, EventClass::GENERIC, "rename_from");
         ctx.also_changed(ctx.db, to, EventClass::GENERIC, "rename_to");
@@ -120,16 +116,12 @@ pub fn copy(ctx: &mut Context, args: Args) -> CommandResult {
         return Err(CommandError::SameObject);
     }
     let found = ctx.store.read(ctx.db, from).is_some();
-    if !found {
-        ctx.missed(from);
-    }
     if !found || (!replace && ctx.store.exists(to_db, to)) {
         ctx.reply.integer(0);
         return Ok(());
     }
     if let Some(value) = ctx.store.clone_value(ctx.db, from) {
         ctx.store.remove(to_db, to);
-        ctx.creating(to_db, to);
         ctx.store.put(to_db, to, value);
         ctx.changed_in(to_db, to, EventClass::GENERIC, "copy_to");
     }
@@ -149,7 +141,6 @@ pub fn move_to(ctx: &mut Context, args: Args) -> CommandResult {
         return Ok(());
     }
     if let Some(value) = ctx.store.take(ctx.db, key) {
-        ctx.creating(to_db, key);
         ctx.store.put(to_db, key, value);
         ctx.changed(key, EventClass::GENERIC, "move_from");
         ctx.also_changed(to_db, key, EventClass::GENERIC, "move_to");
@@ -160,16 +151,11 @@ pub fn move_to(ctx: &mut Context, args: Args) -> CommandResult {
 
 /// SWAPDB index1 index2
 pub fn swapdb(ctx: &mut Context, args: Args) -> CommandResult {
-    let first =
-        small_integer(args[1]).map_err(|_| CommandError::other("ERR invalid first DB index"))?;
-    let second =
-        small_integer(args[2]).map_err(|_| CommandError::other("ERR invalid second DB index"))?;
+    let first = small_integer(args[1]).map_err(|_| CommandError::other("ERR invalid first DB index"))?;
+    let second = small_integer(args[2]).map_err(|_| CommandError::other("ERR invalid second DB index"))?;
     let databases = ctx.store.databases();
     let existing = |index: i32| {
-        usize::try_from(index)
-            .ok()
-            .filter(|&index| index < databases)
-            .ok_or(CommandError::DbIndexOutOfRange)
+        usize::try_from(index).ok().filter(|&index| index < databases).ok_or(CommandError::DbIndexOutOfRange)
     };
     let (first, second) = (existing(first)?, existing(second)?);
     if first != second {
@@ -239,4 +225,177 @@ fn flush(ctx: &mut Context, args: Args, db: Option<usize>) -> CommandResult {
     ctx.log_instead(args);
     ctx.reply.ok();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::Bench;
+
+    #[test]
+    fn keys_are_deleted_counted_and_typed() {
+        let mut bench = Bench::new();
+        bench.run("MSET a 1 b 2 c 3");
+        assert_eq!(bench.run("EXISTS a a x b"), ":3\r\n");
+        assert_eq!(bench.run("TOUCH a x b"), ":2\r\n");
+        assert_eq!(bench.run("TYPE a"), "+string\r\n");
+        assert_eq!(bench.run("TYPE x"), "+none\r\n");
+        bench.listen("AKE");
+        assert_eq!(bench.run("DEL a a x"), ":1\r\n");
+        assert_eq!(bench.events(), ["0:del a"]);
+        assert_eq!(bench.run("UNLINK b c"), ":2\r\n");
+        assert_eq!(bench.run("DBSIZE"), ":0\r\n");
+        assert_eq!(bench.run("DEL a"), ":0\r\n");
+        assert!(bench.logged().is_empty());
+    }
+
+    #[test]
+    fn reads_that_do_not_touch_are_counted_as_hits_and_misses() {
+        let mut bench = Bench::new();
+        bench.run("SET k v");
+        for command in ["EXISTS k x", "TOUCH k x"] {
+            let (hits, misses) = (bench.store.stats.keyspace_hits, bench.store.stats.keyspace_misses);
+            bench.run(command);
+            assert_eq!(bench.store.stats.keyspace_hits, hits + 1, "{command}");
+            assert_eq!(bench.store.stats.keyspace_misses, misses + 1, "{command}");
+        }
+        bench.listen("KEAm");
+        for command in ["TYPE x", "TTL x", "EXISTS x", "TOUCH x"] {
+            bench.run(command);
+            assert_eq!(bench.events(), ["0:keymiss x"], "{command}");
+        }
+        bench.run("OBJECT ENCODING x");
+        assert!(bench.events().is_empty());
+    }
+
+    #[test]
+    fn renaming_takes_value_and_ttl_along() {
+        let mut bench = Bench::new();
+        bench.run("SET a v EX 100");
+        bench.run("SET b old");
+        bench.listen("AKEn");
+        let dirty = bench.store.dirty;
+        assert_eq!(bench.run("RENAME a b"), "+OK\r\n");
+        assert_eq!(bench.events(), ["0:new b", "0:rename_from a", "0:rename_to b"]);
+        assert_eq!(bench.store.dirty, dirty + 1);
+        assert_eq!(bench.run("GET b"), "$1\r\nv\r\n");
+        assert_eq!(bench.run("TTL b"), ":100\r\n");
+        assert_eq!(bench.run("RENAME a b"), "-ERR no such key\r\n");
+        assert_eq!(bench.run("RENAME a a"), "-ERR no such key\r\n");
+        assert_eq!(bench.run("RENAME b b"), "+OK\r\n");
+        assert!(bench.logged().is_empty());
+        bench.run("SET a w");
+        assert_eq!(bench.run("RENAMENX a b"), ":0\r\n");
+        assert_eq!(bench.run("RENAMENX a a"), ":0\r\n");
+        assert_eq!(bench.run("RENAMENX a c"), ":1\r\n");
+        assert_eq!(bench.run("MGET a c"), "*2\r\n$-1\r\n$1\r\nw\r\n");
+    }
+
+    #[test]
+    fn copies_live_on_their_own() {
+        let mut bench = Bench::new();
+        bench.run("SET a v EX 100");
+        bench.listen("AKE");
+        assert_eq!(bench.run("COPY a b"), ":1\r\n");
+        assert_eq!(bench.run("COPY a b"), ":0\r\n");
+        assert_eq!(bench.run("COPY a a DB 3 replace"), ":1\r\n");
+        assert_eq!(bench.events(), ["0:copy_to b", "3:copy_to a"]);
+        bench.run("APPEND b x");
+        assert_eq!(bench.run("MGET a b"), "*2\r\n$1\r\nv\r\n$2\r\nvx\r\n");
+        assert_eq!(bench.run("COPY b a REPLACE"), ":1\r\n");
+        assert_eq!(bench.run("TTL a"), ":100\r\n");
+        bench.db = 3;
+        assert_eq!(bench.run("GET a"), "$1\r\nv\r\n");
+        assert_eq!(bench.run("COPY x y"), ":0\r\n");
+        for (command, error) in [
+            ("COPY a a", "ERR source and destination objects are the same"),
+            ("COPY a a DB 3", "ERR source and destination objects are the same"),
+            ("COPY a b DB 16", "ERR DB index is out of range"),
+            ("COPY a b DB x", "ERR value is not an integer or out of range"),
+            ("COPY a b DB", "ERR syntax error"),
+            ("COPY a b NX", "ERR syntax error"),
+        ] {
+            assert_eq!(bench.run(command), format!("-{error}\r\n"), "{command}");
+        }
+    }
+
+    #[test]
+    fn moving_leaves_what_is_in_the_way() {
+        let mut bench = Bench::new();
+        bench.run("SET k v");
+        bench.listen("AKE");
+        assert_eq!(bench.run("MOVE k 1"), ":1\r\n");
+        assert_eq!(bench.events(), ["0:move_from k", "1:move_to k"]);
+        assert_eq!(bench.run("MOVE k 1"), ":0\r\n");
+        bench.run("SET k w");
+        assert_eq!(bench.run("MOVE k 1"), ":0\r\n");
+        assert_eq!(bench.run("MOVE k 0"), "-ERR source and destination objects are the same\r\n");
+        assert_eq!(bench.run("MOVE k 99"), "-ERR DB index is out of range\r\n");
+    }
+
+    #[test]
+    fn databases_swap_and_empty() {
+        let mut bench = Bench::new();
+        bench.run("SET k zero");
+        assert_eq!(bench.run("SWAPDB 0 1"), "+OK\r\n");
+        assert_eq!(bench.run("GET k"), "$-1\r\n");
+        bench.db = 1;
+        assert_eq!(bench.run("GET k"), "$4\r\nzero\r\n");
+        assert_eq!(bench.run("SWAPDB x 1"), "-ERR invalid first DB index\r\n");
+        assert_eq!(bench.run("SWAPDB 0 y"), "-ERR invalid second DB index\r\n");
+        assert_eq!(bench.run("SWAPDB 0 16"), "-ERR DB index is out of range\r\n");
+        bench.db = 0;
+        bench.run("SET k v");
+        let dirty = bench.store.dirty;
+        assert_eq!(bench.run("FLUSHDB"), "+OK\r\n");
+        assert_eq!(bench.store.dirty, dirty + 1);
+        assert_eq!(bench.run("DBSIZE"), ":0\r\n");
+        bench.db = 1;
+        assert_eq!(bench.run("DBSIZE"), ":1\r\n");
+        assert_eq!(bench.run("FLUSHALL async"), "+OK\r\n");
+        assert_eq!(bench.run("DBSIZE"), ":0\r\n");
+        assert_eq!(bench.run("FLUSHALL SYNC"), "+OK\r\n");
+        assert_eq!(bench.logged(), ["FLUSHALL SYNC"], "even when nothing was there");
+        assert_eq!(bench.run("FLUSHALL NOW"), "-ERR syntax error\r\n");
+        assert_eq!(bench.run("FLUSHDB SYNC ASYNC"), "-ERR syntax error\r\n");
+    }
+
+    #[test]
+    fn a_synchronous_flush_leaves_no_memory_behind() {
+        let mut bench = Bench::new();
+        let empty = bench.store.used_memory();
+        for i in 0..5000 {
+            bench.run(&format!("SET key:{i} {}", "v".repeat(100)));
+        }
+        bench.run("FLUSHALL");
+        assert!(!bench.store.free_some(1));
+        assert_eq!(bench.store.used_memory(), empty);
+    }
+
+    #[test]
+    fn keys_match_the_pattern_and_are_alive() {
+        let mut bench = Bench::new();
+        bench.run("MSET hello 1 hallo 2 other 3");
+        bench.run("SET hxllo 4 PX 10");
+        bench.wait_ms(11);
+        let sorted = |reply: String| {
+            let mut lines: Vec<String> = reply.lines().skip(2).step_by(2).map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        assert_eq!(sorted(bench.run("KEYS h*llo")), ["hallo", "hello"]);
+        assert_eq!(sorted(bench.run("KEYS *")), ["hallo", "hello", "other"]);
+        assert_eq!(bench.run("KEYS nothing"), "*0\r\n");
+    }
+
+    #[test]
+    fn a_random_key_is_one_that_is_alive() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.run("RANDOMKEY"), "$-1\r\n");
+        bench.run("SET short v PX 10");
+        bench.run("SET long v");
+        bench.wait_ms(11);
+        for _ in 0..20 {
+            assert_eq!(bench.run("RANDOMKEY"), "$4\r\nlong\r\n");
+        }
+    }
 }

@@ -16,7 +16,7 @@ pub mod scan;
 pub mod string;
 pub mod table;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use context::{Caller, Context, Effect};
 pub use error::CommandError;

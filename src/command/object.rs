@@ -34,9 +34,7 @@ pub fn help(ctx: &mut Context, _: Args) -> CommandResult {
 /// OBJECT ENCODING key
 pub fn encoding(ctx: &mut Context, args: Args) -> CommandResult {
     match describe(ctx, args[2]) {
-        Some(description) => ctx
-            .reply
-            .bulk(description.kind.encoding().name().as_bytes()),
+        Some(description) => ctx.reply.bulk(description.kind.encoding().name().as_bytes()),
         None => ctx.reply.null(),
     }
     Ok(())
@@ -98,10 +96,8 @@ fn describe(ctx: &mut Context, key: &[u8]) -> Option<Description> {
 pub fn memory_usage(ctx: &mut Context, args: Args) -> CommandResult {
     let mut rest = args[3..].iter();
     while let Some(option) = rest.next() {
-        let samples = rest
-            .next()
-            .filter(|_| option.eq_ignore_ascii_case(b"samples"))
-            .ok_or(CommandError::Syntax)?;
+        let samples =
+            rest.next().filter(|_| option.eq_ignore_ascii_case(b"samples")).ok_or(CommandError::Syntax)?;
         if integer(samples)? < 0 {
             return Err(CommandError::Syntax);
         }
@@ -111,4 +107,76 @@ pub fn memory_usage(ctx: &mut Context, args: Args) -> CommandResult {
         None => ctx.reply.null(),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::command::testing::Bench;
+    use crate::store::MaxmemoryPolicy;
+
+    #[test]
+    fn encodings_are_named_as_redis_names_them() {
+        let mut bench = Bench::new();
+        for (value, encoding) in [
+            ("12", "int"),
+            ("-9223372036854775808", "int"),
+            ("012", "embstr"),
+            ("", "embstr"),
+            (&"x".repeat(44), "embstr"),
+            (&"x".repeat(45), "raw"),
+            (&"x".repeat(100_000), "raw"),
+        ] {
+            bench.run_args(&[b"SET", b"k", value.as_bytes()]);
+            let expected = format!("${}\r\n{encoding}\r\n", encoding.len());
+            assert_eq!(bench.run("OBJECT ENCODING k"), expected, "{value}");
+        }
+        assert_eq!(bench.run("OBJECT ENCODING absent"), "$-1\r\n");
+        assert_eq!(bench.run("OBJECT HELP").lines().count(), 16);
+    }
+
+    #[test]
+    fn small_integers_look_shared_only_where_redis_shares_them() {
+        let mut bench = Bench::new();
+        bench.run("MSET small 9999 large 10000");
+        assert_eq!(bench.run("OBJECT REFCOUNT small"), ":2147483647\r\n");
+        assert_eq!(bench.run("OBJECT REFCOUNT large"), ":1\r\n");
+        bench.store.settings.maxmemory = 1 << 30;
+        bench.store.settings.maxmemory_policy = MaxmemoryPolicy::AllKeysLru;
+        assert_eq!(bench.run("OBJECT REFCOUNT small"), ":1\r\n");
+    }
+
+    #[test]
+    fn idle_time_and_frequency_need_the_right_policy() {
+        let mut bench = Bench::new();
+        bench.run("SET k v");
+        bench.wait_ms(5000);
+        assert_eq!(bench.run("OBJECT IDLETIME k"), ":5\r\n");
+        assert!(bench
+            .run("OBJECT FREQ k")
+            .starts_with("-ERR An LFU maxmemory policy is not selected, access"));
+        bench.run("GET k");
+        assert_eq!(bench.run("OBJECT IDLETIME k"), ":0\r\n");
+        bench.store.settings.maxmemory_policy = MaxmemoryPolicy::AllKeysLfu;
+        bench.run("SET fresh v");
+        assert_eq!(bench.run("OBJECT FREQ fresh"), ":5\r\n");
+        assert!(bench.run("OBJECT IDLETIME k").starts_with("-ERR An LFU maxmemory policy is selected, idle"));
+        assert_eq!(bench.run("OBJECT FREQ absent"), "$-1\r\n");
+    }
+
+    #[test]
+    fn memory_usage_grows_with_the_value() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.run("MEMORY USAGE absent"), "$-1\r\n");
+        let mut usage = |len: usize| {
+            bench.run(&format!("SET k {}", "v".repeat(len)));
+            let reply = bench.run("MEMORY USAGE k SAMPLES 0");
+            reply[1..].trim_end().parse::<usize>().expect("an integer reply")
+        };
+        let (small, large) = (usage(1), usage(100_000));
+        assert!((10..100).contains(&small), "{small}");
+        assert!((100_000..150_000).contains(&large), "{large}");
+        assert_eq!(bench.run("MEMORY USAGE k SAMPLES"), "-ERR syntax error\r\n");
+        assert_eq!(bench.run("MEMORY USAGE k SAMPLES -1"), "-ERR syntax error\r\n");
+        assert_eq!(bench.run("MEMORY USAGE k BAD 1"), "-ERR syntax error\r\n");
+    }
 }

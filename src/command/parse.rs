@@ -25,10 +25,7 @@ pub fn small_integer(text: &[u8]) -> Result<i32, CommandError> {
 /// The index of an existing database.
 pub fn database(text: &[u8], databases: usize) -> Result<usize, CommandError> {
     let index = small_integer(text)?;
-    usize::try_from(index)
-        .ok()
-        .filter(|&index| index < databases)
-        .ok_or(CommandError::DbIndexOutOfRange)
+    usize::try_from(index).ok().filter(|&index| index < databases).ok_or(CommandError::DbIndexOutOfRange)
 }
 
 /// A cursor of SCAN and its kin. Redis reads it with C's `strtoul`, hence: empty text is 0, a sign is allowed and a
@@ -49,16 +46,10 @@ pub fn cursor(text: &[u8]) -> Result<u64, CommandError> {
         if !digit.is_ascii_digit() {
             return Err(CommandError::InvalidCursor);
         }
-        let next = value
-            .checked_mul(10)
-            .and_then(|value| value.checked_add(u64::from(digit - b'0')));
+        let next = value.checked_mul(10).and_then(|value| value.checked_add(u64::from(digit - b'0')));
         value = next.ok_or(CommandError::InvalidCursor)?;
     }
-    Ok(if negative {
-        value.wrapping_neg()
-    } else {
-        value
-    })
+    Ok(if negative { value.wrapping_neg() } else { value })
 }
 
 /// The unit of a time in an argument.
@@ -137,10 +128,7 @@ fn expiry_kind(option: &[u8]) -> Option<(Unit, Base)> {
         (b"exat", Unit::Seconds, Base::Epoch),
         (b"pxat", Unit::Milliseconds, Base::Epoch),
     ];
-    kinds
-        .iter()
-        .find(|(name, ..)| option.eq_ignore_ascii_case(name))
-        .map(|&(_, unit, base)| (unit, base))
+    kinds.iter().find(|(name, ..)| option.eq_ignore_ascii_case(name)).map(|&(_, unit, base)| (unit, base))
 }
 
 /// Reads `option` as one of the four expiry options. They exclude each other, but one may be repeated: the last counts.
@@ -196,5 +184,139 @@ impl<'a> GetexOptions<'a> {
             }
         }
         Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set_options(text: &'static str) -> Result<SetOptions<'static>, CommandError> {
+        let words: Vec<&[u8]> = text.split_whitespace().map(str::as_bytes).collect();
+        SetOptions::parse(&words)
+    }
+
+    #[test]
+    fn only_the_canonical_spelling_is_an_integer() {
+        for (text, value) in
+            [("0", 0), ("-1", -1), ("9223372036854775807", i64::MAX), ("-9223372036854775808", i64::MIN)]
+        {
+            assert_eq!(integer(text.as_bytes()), Ok(value));
+        }
+        for text in [
+            "",
+            "-",
+            "-0",
+            "+1",
+            "01",
+            "-01",
+            " 1",
+            "1 ",
+            "1.0",
+            "1e3",
+            "0x1",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "99999999999999999999999",
+            "1\0",
+        ] {
+            assert_eq!(integer(text.as_bytes()), Err(CommandError::NotInteger), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_small_integer_out_of_range_is_told_from_no_integer() {
+        assert_eq!(small_integer(b"-2147483648"), Ok(i32::MIN));
+        assert_eq!(
+            small_integer(b"2147483648").unwrap_err().to_string(),
+            "ERR value is out of range, value must between -2147483648 and 2147483647"
+        );
+        assert_eq!(small_integer(b"one"), Err(CommandError::NotInteger));
+        assert_eq!(database(b"15", 16), Ok(15));
+        assert_eq!(database(b"16", 16), Err(CommandError::DbIndexOutOfRange));
+        assert_eq!(database(b"-1", 16), Err(CommandError::DbIndexOutOfRange));
+    }
+
+    #[test]
+    fn cursors_are_read_as_strtoul_reads_them() {
+        for (text, value) in [
+            (&b"0"[..], 0),
+            (b"", 0),
+            (b"007", 7),
+            (b"+7", 7),
+            (b"-1", u64::MAX),
+            (b"18446744073709551615", u64::MAX),
+            (b"5\0garbage", 5),
+        ] {
+            assert_eq!(cursor(text), Ok(value), "{text:?}");
+        }
+        for text in [&b"x"[..], b" 1", b"1 ", b"-", b"+", b"0x10", b"18446744073709551616"] {
+            assert_eq!(cursor(text), Err(CommandError::InvalidCursor), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn set_options_that_exclude_each_other_are_a_syntax_error() {
+        for text in [
+            "nx xx",
+            "xx nx",
+            "keepttl ex 1",
+            "ex 1 keepttl",
+            "ex 1 px 1",
+            "px 1 exat 1",
+            "pxat 1 ex 1",
+            "ex",
+            "nx px",
+            "persist",
+            "exx 1",
+        ] {
+            assert_eq!(set_options(text), Err(CommandError::Syntax), "{text}");
+        }
+    }
+
+    #[test]
+    fn set_options_may_be_repeated_and_the_last_time_counts() {
+        let options = set_options("NX nx GET get EX 1 eX 2").unwrap();
+        assert_eq!(options.condition, Some(Condition::KeyMissing));
+        assert!(options.get);
+        assert_eq!(options.expiry.unwrap().amount, b"2");
+        assert!(set_options("keepttl KEEPTTL").unwrap().keep_ttl);
+    }
+
+    #[test]
+    fn getex_takes_one_time_or_persist_and_nothing_of_sets() {
+        let parse = |words: &[&'static [u8]]| GetexOptions::parse(words);
+        assert!(parse(&[b"PERSIST"]).unwrap().persist);
+        assert_eq!(parse(&[b"exat", b"9"]).unwrap().expiry.unwrap().amount, b"9");
+        for words in [
+            &[&b"persist"[..], b"ex", b"1"][..],
+            &[b"ex", b"1", b"persist"],
+            &[b"nx"],
+            &[b"get"],
+            &[b"keepttl"],
+            &[b"ex"],
+        ] {
+            assert_eq!(parse(words), Err(CommandError::Syntax));
+        }
+    }
+
+    #[test]
+    fn deadlines_that_overflow_or_lie_before_1970_are_refused() {
+        let deadline =
+            |amount: &str, unit, base| Expiry { amount: amount.as_bytes(), unit, base }.deadline(1000, "set");
+        assert_eq!(deadline("5", Unit::Seconds, Base::Now), Ok(6000));
+        assert_eq!(deadline("5", Unit::Milliseconds, Base::Now), Ok(1005));
+        assert_eq!(deadline("5", Unit::Seconds, Base::Epoch), Ok(5000));
+        assert_eq!(deadline("9223372036854775807", Unit::Milliseconds, Base::Epoch), Ok(i64::MAX));
+        for (amount, unit, base) in [
+            ("0", Unit::Seconds, Base::Now),
+            ("-1", Unit::Milliseconds, Base::Epoch),
+            ("9223372036854775", Unit::Seconds, Base::Now),
+            ("9223372036854776", Unit::Seconds, Base::Epoch),
+            ("9223372036854774808", Unit::Milliseconds, Base::Now),
+        ] {
+            assert_eq!(deadline(amount, unit, base), Err(CommandError::InvalidExpire("set")), "{amount}");
+        }
+        assert_eq!(deadline("1.5", Unit::Seconds, Base::Now), Err(CommandError::NotInteger));
     }
 }

@@ -1,4 +1,5 @@
 //! What the server shows of itself: its log and its counters.
 
 pub mod log;
+pub mod lolwut;
 pub mod stats;

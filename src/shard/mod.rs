@@ -84,6 +84,7 @@ pub struct Shard {
     pub now_us: i64,
     cron_runs: u64,
     slow_log: slow::SlowLog,
+    waits: commands::server::Waits,
     housekeeping: housekeeping::Housekeeping,
 }
 
@@ -122,6 +123,7 @@ impl Shard {
             now_us,
             cron_runs: 0,
             slow_log: slow::SlowLog::default(),
+            waits: commands::server::Waits::default(),
             housekeeping: housekeeping::Housekeeping::default(),
         };
         shard.apply_config();

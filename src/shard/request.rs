@@ -3,19 +3,24 @@
 
 use std::sync::atomic::Ordering;
 
+use smallvec::SmallVec;
+
 use super::transactions::{Owner, Waiting};
 use super::Shard;
 use crate::client::{Connection, Flag, Queued, Stall};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, KeyPositions};
 use crate::command::{Args, CommandError};
-use crate::resp::{Limits, Progress, Reply};
-use crate::store::slot_of;
+use crate::resp::{Limits, Progress, ProtocolError, Reply, RequestParser};
+use crate::store::{slot_of, Ahead};
 use crate::txn::locks::Scope;
 use crate::txn::message::{BatchedRequest, Origin, OwnedArgs, OwnedCommand, Slices};
 use crate::txn::plan::{self, Plan, Scopes};
 
 /// Requests of one connection in one go, before others get their turn.
 const REQUESTS_PER_TURN: usize = 2048;
+
+/// Requests of a pipeline whose keys are fetched into the caches together.
+const LOOK_AHEAD: usize = 16;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +47,7 @@ impl Shard {
         let mut at = 0;
         let mut requests = 0;
         while !c.is_held() {
-            if requests == REQUESTS_PER_TURN {
+            if requests >= REQUESTS_PER_TURN {
                 if !c.flags.has(Flag::Runnable) {
                     c.flags.set(Flag::Runnable);
                     self.runnable.push(c.token);
@@ -50,29 +55,45 @@ impl Shard {
                 break;
             }
             let limits = Limits {
-                bulk_len_max: self.config.network.proto_max_bulk_len as usize,
+                bulk_len_max: self.config.network.proto_max_bulk_len,
                 authenticated: c.flags.has(Flag::Authenticated),
             };
-            match parser.parse(&input[at..], &limits) {
-                Ok(Progress::Incomplete { total_hint }) => {
+            let mut batch: SmallVec<[Prepared; LOOK_AHEAD]> = SmallVec::new();
+            // What the first AUTH changes is not known before it has run.
+            let depth = if limits.authenticated { LOOK_AHEAD } else { 1 };
+            let end = gather(&mut parser, input, at, &limits, depth, &mut batch);
+            if batch.len() > 1 {
+                self.fetch_keys(c.db, &mut batch);
+            }
+            requests += batch.len();
+            let all = batch.iter().all(|request| {
+                let run = !c.is_held() && self.dispatch(c, request) == Taken::Yes;
+                if run {
+                    at = request.end;
+                }
+                run
+            });
+            drop(batch);
+            if !all {
+                // The rest is parsed again when the connection goes on.
+                parser = RequestParser::new();
+                break;
+            }
+            at = end.at;
+            match end.stop {
+                None => {}
+                Some(Stop::Incomplete { total_hint }) => {
                     c.flags.set(Flag::NeedsInput);
                     // The next input makes a large request grow once, not piece by piece.
                     c.input.reserve(total_hint.saturating_sub(input.len() - at).min(limits.bulk_len_max));
                     break;
                 }
-                Ok(Progress::Complete { len }) => {
-                    let source = parser.unquoted().unwrap_or(&input[at..at + len]);
-                    let args: Slices =
-                        parser.args().iter().map(|arg| &source[arg.start..arg.start + arg.len]).collect();
-                    if !args.is_empty() {
-                        requests += 1;
-                        if self.dispatch(c, &args) == Taken::NotYet {
-                            break;
-                        }
-                    }
-                    at += len;
+                Some(Stop::Error(_)) if c.is_held() => {
+                    // Said when the connection goes on, in its place behind what is under way.
+                    parser = RequestParser::new();
+                    break;
                 }
-                Err(error) => {
+                Some(Stop::Error(error)) => {
                     self.write_reply(c, |_, _, reply| reply.error(&format!("ERR Protocol error: {error}")));
                     self.stats.count_error("ERR");
                     c.flags.set(Flag::CloseAfterReply);
@@ -82,6 +103,26 @@ impl Shard {
         }
         c.parser = parser;
         at
+    }
+
+    /// Fetches the keys of a batch into the caches, step by step for all of them.
+    fn fetch_keys(&self, db: usize, batch: &mut [Prepared]) {
+        for request in batch.iter_mut() {
+            let Ok(spec) = self.shared.names.resolve(&request.args) else { continue };
+            request.spec = Some(spec);
+            let Some((index, _)) = spec.single_key() else { continue };
+            let key = request.args[index];
+            let slot = slot_of(key);
+            if crate::store::shard_of_slot(slot, self.topology.shards) == self.id {
+                request.ahead = Some(self.store.look_ahead(db, key, slot));
+            }
+        }
+        for ahead in batch.iter().filter_map(|request| request.ahead) {
+            self.store.fetch_bucket(db, ahead);
+        }
+        for ahead in batch.iter().filter_map(|request| request.ahead) {
+            self.store.fetch_entry(db, ahead);
+        }
     }
 
     /// Writes a reply in its place: behind the replies that are still awaited, and not at all when the
@@ -165,8 +206,10 @@ impl Shard {
         writes(spec) || spec.name == "exec" && c.multi.as_ref().is_some_and(|m| m.queue.iter().any(|q| writes(q.spec)))
     }
 
-    pub(super) fn dispatch(&mut self, c: &mut Connection, args: Args) -> Taken {
-        let spec = match self.shared.names.resolve(args) {
+    fn dispatch(&mut self, c: &mut Connection, request: &Prepared) -> Taken {
+        let args = &request.args[..];
+        let resolved = request.spec.map_or_else(|| self.shared.names.resolve(args), Ok);
+        let spec = match resolved {
             Ok(spec) => spec,
             Err(error) => {
                 self.refuse(c, None, &error);
@@ -193,7 +236,7 @@ impl Shard {
                 self.write_reply(c, |_, _, reply| reply.simple("QUEUED"));
                 Taken::Yes
             }
-            _ => self.route(c, spec, args),
+            _ => self.route(c, spec, args, request.ahead),
         };
         if taken == Taken::Yes {
             self.end_request(c);
@@ -209,16 +252,33 @@ impl Shard {
         }
     }
 
-    fn route(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
+    fn route(
+        &mut self,
+        c: &mut Connection,
+        spec: &'static CommandSpec,
+        args: Args,
+        ahead: Option<Ahead>,
+    ) -> Taken {
         if matches!(spec.handler, Handler::Connection | Handler::Container) {
             return self.run_connection_command(c, spec, args);
         }
         if let Some((index, access)) = spec.single_key() {
             let key = args[index];
-            let slot = slot_of(key);
-            let owner = crate::store::shard_of_slot(slot, self.topology.shards);
+            let owner = match ahead {
+                Some(ahead) => {
+                    self.store.ahead_hint(key, ahead);
+                    self.id
+                }
+                None => {
+                    let slot = slot_of(key);
+                    let owner = crate::store::shard_of_slot(slot, self.topology.shards);
+                    if owner == self.id {
+                        self.store.slot_hint(key, slot);
+                    }
+                    owner
+                }
+            };
             if owner == self.id {
-                self.store.slot_hint(key, slot);
                 if self.locks.is_idle() {
                     self.run_here(c, spec, args);
                     return Taken::Yes;
@@ -357,6 +417,75 @@ impl Shard {
         assert_eq!(answer, crate::txn::locks::Answer::Waiting, "a command waits for nothing");
         self.lock_owners.insert(number, Owner::Waiting(Box::new(waiting)));
     }
+}
+
+/// A complete request, and what is known about it before it runs.
+struct Prepared<'a> {
+    args: Slices<'a>,
+    /// Where it ends in the input.
+    end: usize,
+    spec: Option<&'static CommandSpec>,
+    ahead: Option<Ahead>,
+}
+
+/// Why no further request follows.
+enum Stop {
+    Incomplete { total_hint: usize },
+    Error(ProtocolError),
+}
+
+struct End {
+    /// Everything in front of this has been parsed.
+    at: usize,
+    stop: Option<Stop>,
+}
+
+/// Parses up to `depth` requests from `at` on.
+fn gather<'a>(
+    parser: &'a mut RequestParser,
+    input: &'a [u8],
+    at: usize,
+    limits: &Limits,
+    depth: usize,
+    batch: &mut SmallVec<[Prepared<'a>; LOOK_AHEAD]>,
+) -> End {
+    let mut end = End { at, stop: None };
+    while batch.len() < depth {
+        match parser.parse(&input[end.at..], limits) {
+            Ok(Progress::Complete { len }) => {
+                if parser.unquoted().is_some() {
+                    break;
+                }
+                let source = &input[end.at..end.at + len];
+                end.at += len;
+                if !parser.args().is_empty() {
+                    let args = parser.args().iter().map(|arg| &source[arg.start..arg.start + arg.len]).collect();
+                    batch.push(Prepared { args, end: end.at, spec: None, ahead: None });
+                }
+            }
+            Ok(Progress::Incomplete { total_hint }) => {
+                end.stop = Some(Stop::Incomplete { total_hint });
+                return end;
+            }
+            Err(error) => {
+                end.stop = Some(Stop::Error(error));
+                return end;
+            }
+        }
+    }
+    // An inline request whose arguments the parser has unescaped into its own memory: the last of the batch.
+    let parser: &'a RequestParser = parser;
+    if let (true, Some(text)) = (batch.len() < depth, parser.unquoted()) {
+        end.at = parser_end(input, end.at);
+        let args = parser.args().iter().map(|arg| &text[arg.start..arg.start + arg.len]).collect();
+        batch.push(Prepared { args, end: end.at, spec: None, ahead: None });
+    }
+    end
+}
+
+/// The end of the line that begins at `at`.
+fn parser_end(input: &[u8], at: usize) -> usize {
+    memchr::memchr(b'\n', &input[at..]).map_or(input.len(), |line| at + line + 1)
 }
 
 /// What is not queued in a MULTI, but run at once.

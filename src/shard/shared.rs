@@ -3,10 +3,11 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::config::Config;
 use crate::observe::stats::ShardStats;
+use crate::process::{OomScore, Title};
 
 /// CLIENT PAUSE, for all shards.
 #[derive(Debug, Default)]
@@ -30,6 +31,8 @@ pub enum Shutdown {
 #[derive(Debug, Default)]
 pub struct Settings {
     pub file: Option<PathBuf>,
+    pub title: Option<Title>,
+    pub oom_score: Option<OomScore>,
 }
 
 pub struct Shared {
@@ -72,6 +75,11 @@ impl Shared {
     pub fn publish_config(&self, config: Config) {
         *self.config.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(config);
         self.config_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// What CONFIG needs besides the values, for one at a time.
+    pub fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Bytes in use by all shards' keyspaces and buffers, as of each one's last turn.

@@ -120,11 +120,16 @@ impl Shard {
             self.send(participant.shard, message);
         }
         if transaction.outstanding == 0 {
-            // No key at all (MULTI with PING only).
-            self.advance(id, transaction);
-        } else {
-            self.transactions.running.insert(id, transaction);
+            // No key at all (MULTI with PING only). The connection is still in the hands of who runs its requests, so the
+            // commands come after them.
+            let begin = move |shard: &mut Shard| {
+                if let Some(transaction) = shard.transactions.running.remove(&id) {
+                    shard.advance(id, transaction);
+                }
+            };
+            self.send(self.id, Message::Call(Box::new(begin)));
         }
+        self.transactions.running.insert(id, transaction);
     }
 
     pub(super) fn locked(&mut self, from: usize, id: TransactionId, number: Number, granted: bool) {
@@ -400,6 +405,11 @@ impl Shard {
                 Later::InPipeline(origin)
             }
         }
+    }
+
+    /// Whether the connection's command that runs now is part of a transaction, where nothing may block.
+    pub(super) fn is_inside_transaction(&self) -> bool {
+        self.inside.is_some()
     }
 
     /// The reply that was promised by `reply_later`.

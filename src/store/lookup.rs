@@ -11,8 +11,7 @@ use super::object::Object;
 use super::random::Rng;
 use super::watch::Replacement;
 use super::{
-    slot_of, EventClass, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, WatchFlag,
-    Watches,
+    slot_of, Ahead, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, WatchFlag, Watches,
 };
 
 /// The keyspace of one shard.
@@ -57,6 +56,8 @@ struct SlotHint {
     address: usize,
     len: usize,
     slot: u16,
+    /// The key's hash too, when it is known.
+    hash: Option<u64>,
 }
 
 /// Where a key belongs, there or not.
@@ -121,6 +122,19 @@ impl Store {
             address: key.as_ptr() as usize,
             len: key.len(),
             slot,
+            hash: None,
+        };
+    }
+
+    /// As `slot_hint`, with the hash that looking ahead has computed too.
+    #[inline]
+    pub fn ahead_hint(&mut self, key: &[u8], ahead: Ahead) {
+        debug_assert_eq!(ahead.slot, slot_of(key));
+        self.hint = SlotHint {
+            address: key.as_ptr() as usize,
+            len: key.len(),
+            slot: ahead.slot,
+            hash: Some(ahead.hash),
         };
     }
 
@@ -145,7 +159,10 @@ impl Store {
         Home {
             db,
             slot: slot.wrapping_sub(self.slots.start()) as usize,
-            hash: self.keys.hash_key(key),
+            hash: match self.hint.hash {
+                Some(hash) if hinted => hash,
+                _ => self.keys.hash_key(key),
+            },
         }
     }
 
@@ -230,7 +247,6 @@ impl Store {
             self.slots.len(),
             &mut self.keys,
         );
-        self.events.raise(home.db, EventClass::NEW, "new", key);
     }
 
     /// Takes an entry out of its table and frees it.
@@ -275,7 +291,6 @@ impl Store {
         let home = self.home(db, key);
         let Some(word) = self.find(home, key) else {
             self.stats.keyspace_misses += 1;
-            self.events.raise(db, EventClass::KEY_MISS, "keymiss", key);
             return None;
         };
         self.stats.keyspace_hits += 1;

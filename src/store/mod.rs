@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock, or knows that other shards exist. Time is given once per turn of
 //! the shard's loop (`set_time`), so that every command of a turn sees the same instant.
 
+mod ahead;
 mod census;
 mod clock;
 mod database;
@@ -26,6 +27,7 @@ mod value;
 mod watch;
 mod whole;
 
+pub use ahead::Ahead;
 pub use events::{EventClass, Events, KeyspaceEvent};
 pub use evict::Evicted;
 pub use expire::ExpireCycle;

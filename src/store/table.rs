@@ -141,6 +141,22 @@ impl Table {
         self.find(hash, is_it).map(|place| unsafe { &mut *place })
     }
 
+    /// Where a look-up of this hash begins; for prefetching.
+    #[inline]
+    pub(super) fn first_line(&self, hash: u64) -> Option<*mut u64> {
+        (self.buckets != 0).then(|| self.line(self.bucket_of(hash)).place(0))
+    }
+
+    /// A word that a look-up of this hash would read first; for prefetching.
+    #[inline]
+    pub(super) fn first_match(&self, hash: u64) -> Option<u64> {
+        if self.buckets == 0 {
+            return None;
+        }
+        let node = self.line(self.bucket_of(hash));
+        node.matches(tag_of(hash)).next().map(|index| node.word(index))
+    }
+
     #[inline]
     fn find(&self, hash: u64, mut is_it: impl FnMut(u64) -> bool) -> Option<*mut u64> {
         if self.buckets == 0 {

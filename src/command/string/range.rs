@@ -1,6 +1,7 @@
 //! Parts of a string: APPEND, STRLEN, SETRANGE, GETRANGE and its old name SUBSTR.
 
 use super::super::parse::integer;
+use super::super::Caller;
 use super::{Args, CommandError, CommandResult, Context};
 use crate::store::{EventClass, Ttl};
 
@@ -9,14 +10,13 @@ pub fn append(ctx: &mut Context, args: Args) -> CommandResult {
     let (key, value) = (args[1], args[2]);
     let Some(current) = ctx.store.peek(ctx.db, key) else {
         // A new key gets the encoding that SET would choose.
-        ctx.creating(ctx.db, key);
         ctx.store.set_string(ctx.db, key, value, Ttl::None);
         ctx.changed(key, EventClass::STRING, "append");
         ctx.reply.integer(value.len() as i64);
         return Ok(());
     };
     let len = current.string_len()?;
-    check_len(ctx, len, value.len())?;
+    check_len(ctx.caller, len, value.len())?;
     let len = ctx.store.modify_string(ctx.db, key, |string| {
         string.extend_from_slice(value);
         string.len()
@@ -31,10 +31,7 @@ pub fn strlen(ctx: &mut Context, args: Args) -> CommandResult {
     let key = args[1];
     let len = match ctx.store.read(ctx.db, key) {
         Some(value) => value.string_len()?,
-        None => {
-            ctx.missed(key);
-            0
-        }
+        None => 0,
     };
     ctx.reply.integer(len as i64);
     Ok(())
@@ -44,23 +41,19 @@ pub fn strlen(ctx: &mut Context, args: Args) -> CommandResult {
 pub fn setrange(ctx: &mut Context, args: Args) -> CommandResult {
     let (key, value) = (args[1], args[3]);
     let offset = integer(args[2])?;
-    let offset =
-        usize::try_from(offset).map_err(|_| CommandError::other("ERR offset is out of range"))?;
-    let len = match ctx.store.peek(ctx.db, key) {
-        Some(current) => current.string_len()?,
-        None => 0,
-    };
-    if value.is_empty() {
-        ctx.reply.integer(len as i64);
-        return Ok(());
-    }
-    check_len(ctx, offset, value.len())?;
-    ctx.creating(ctx.db, key);
+    let offset = usize::try_from(offset).map_err(|_| CommandError::other("ERR offset is out of range"))?;
+    let writes = !value.is_empty();
+    let fits = check_len(ctx.caller, offset, value.len());
     let len = ctx.store.modify_string(ctx.db, key, |string| {
-        string.write_at(offset, value);
+        if writes && fits.is_ok() {
+            string.write_at(offset, value);
+        }
         string.len()
     })?;
-    ctx.changed(key, EventClass::STRING, "setrange");
+    if writes {
+        fits?;
+        ctx.changed(key, EventClass::STRING, "setrange");
+    }
     ctx.reply.integer(len as i64);
     Ok(())
 }
@@ -70,7 +63,6 @@ pub fn getrange(ctx: &mut Context, args: Args) -> CommandResult {
     let key = args[1];
     let (start, end) = (integer(args[2])?, integer(args[3])?);
     let Some(value) = ctx.store.read(ctx.db, key) else {
-        ctx.missed(key);
         ctx.reply.bulk(b"");
         return Ok(());
     };
@@ -107,11 +99,9 @@ fn bounds(start: i64, end: i64, len: usize) -> std::ops::Range<usize> {
 }
 
 /// Refuses a string longer than a client could ever send; a log or a primary is obeyed.
-fn check_len(ctx: &Context, len: usize, more: usize) -> CommandResult {
-    let fits = len
-        .checked_add(more)
-        .is_some_and(|total| total <= ctx.caller.bulk_len_max);
-    if fits || ctx.caller.replaying {
+fn check_len(caller: &Caller, len: usize, more: usize) -> CommandResult {
+    let fits = len.checked_add(more).is_some_and(|total| total <= caller.bulk_len_max);
+    if fits || caller.replaying {
         Ok(())
     } else {
         Err(CommandError::StringTooLong)

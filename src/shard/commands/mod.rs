@@ -5,12 +5,15 @@
 //! here (`Handler::Connection`); the list below says which function each one is.
 
 mod client;
+mod config;
 mod connection;
 mod multi;
+pub(super) mod server;
 
 use std::sync::LazyLock;
 
 use super::request::Taken;
+use super::transactions::Later;
 use super::{Flow, Shard};
 use crate::client::Connection;
 use crate::command::table::{self, CommandSpec};
@@ -22,7 +25,18 @@ pub type Handler = fn(&mut Shard, &mut Connection, &mut Reply, Args) -> Result<F
 
 /// All handlers by full command name; each family lists its own.
 fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
-    [connection::COMMANDS, multi::COMMANDS].into_iter().flatten()
+    [connection::COMMANDS, multi::COMMANDS, config::COMMANDS, server::COMMANDS].into_iter().flatten()
+}
+
+/// What HELP answers: how to call `container`, then `lines`.
+pub fn help(reply: &mut Reply, container: &str, lines: &[&str]) {
+    reply.array(lines.len() + 3);
+    reply.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    for line in lines {
+        reply.simple(line);
+    }
+    reply.simple("HELP");
+    reply.simple("    Print this help.");
 }
 
 /// By the command's id.
@@ -83,6 +97,25 @@ impl Shard {
                 Flow::Done
             }
         }
+    }
+}
+
+impl Shard {
+    /// Ends a command that has promised its reply with `reply_later`: +OK, or an error that is counted as its own.
+    pub(super) fn complete_with(&mut self, later: Later, name: &str, outcome: Result<(), CommandError>) {
+        let mut reply = Reply::default();
+        match outcome {
+            Ok(()) => reply.ok(),
+            Err(error) => {
+                if let Some(spec) = table::original_names().lookup_full(name.as_bytes()) {
+                    stats_failed(self, spec);
+                }
+                let text = error.to_string();
+                self.stats.count_error(&text);
+                reply.error(&text);
+            }
+        }
+        self.complete(later, reply);
     }
 }
 
