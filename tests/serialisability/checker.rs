@@ -14,7 +14,9 @@ use std::fmt;
 use super::model::{Command, Key, Outcome, State};
 
 /// Configurations visited before the search gives up.
-const CONFIGURATIONS_MAX: usize = 3_000_000;
+const CONFIGURATIONS_MAX: usize = 1_000_000;
+/// The same for each of the many searches that make an anomaly short.
+const ESSENCE_CONFIGURATIONS_MAX: usize = 100_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -127,6 +129,7 @@ struct Search<'a> {
     /// Indexes in the order of their ends: the likely order of their effects.
     by_end: Vec<usize>,
     visited: HashSet<(u128, State)>,
+    configurations_max: usize,
 }
 
 impl Search<'_> {
@@ -149,7 +152,7 @@ impl Search<'_> {
                 None => break horizon_ns,
             }
         };
-        if self.visited.len() >= CONFIGURATIONS_MAX {
+        if self.visited.len() >= self.configurations_max {
             return Verdict::Undecided;
         }
         state = match self.visited.insert((placed, state.clone())) {
@@ -179,6 +182,10 @@ impl Search<'_> {
 
 impl History {
     pub fn check(&self) -> Verdict {
+        self.search(CONFIGURATIONS_MAX)
+    }
+
+    fn search(&self, configurations_max: usize) -> Verdict {
         let operations = &self.operations;
         assert!(operations.len() < 128, "a history of {} operations is too long for one search", operations.len());
         let mut preceding = vec![0u128; operations.len()];
@@ -197,7 +204,7 @@ impl History {
             operations.iter().enumerate().filter(|(_, o)| o.ended.is_some()).fold(0, |bits, (index, _)| bits | 1 << index);
         let mut by_end: Vec<usize> = (0..operations.len()).collect();
         by_end.sort_by_key(|index| operations[*index].ended_ns());
-        let mut search = Search { operations, preceding, mandatory, by_end, visited: HashSet::new() };
+        let mut search = Search { operations, preceding, mandatory, by_end, visited: HashSet::new(), configurations_max };
         search.place(0, self.before.clone())
     }
 
@@ -216,13 +223,14 @@ impl History {
     pub fn essence(&self) -> History {
         let mut ends: Vec<u64> = self.operations.iter().filter_map(|o| o.ended.as_ref().map(|(at, _)| *at)).collect();
         ends.sort_unstable();
-        let first = ends.into_iter().map(|end| self.until(end)).find(|part| part.check() == Verdict::Anomaly);
-        let mut shortest = first.unwrap_or_else(|| self.clone());
+        // What is an anomaly stays one, whatever follows: so the first end is found by halving.
+        let first = ends.partition_point(|end| self.until(*end).search(ESSENCE_CONFIGURATIONS_MAX) != Verdict::Anomaly);
+        let mut shortest = ends.get(first).map_or_else(|| self.clone(), |end| self.until(*end));
         let mut at = 0;
         while at < shortest.operations.len() {
             let mut less = shortest.clone();
             less.operations.remove(at);
-            if changes_nothing(&shortest.operations[at]) && less.check() == Verdict::Anomaly {
+            if changes_nothing(&shortest.operations[at]) && less.search(ESSENCE_CONFIGURATIONS_MAX) == Verdict::Anomaly {
                 shortest = less;
             } else {
                 at += 1;
