@@ -120,6 +120,8 @@ shard_stats! {
         blocked_clients,
         used_memory,
         clients_memory,
+        /// Bytes of the largest client that may be evicted.
+        largest_client,
         /// Changes since the last save.
         dirty,
         watching_clients,

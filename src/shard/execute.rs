@@ -22,6 +22,7 @@ impl Shard {
     ) {
         let mark = reply.mark();
         let dirty = self.store.dirty;
+        self.store.no_touch = caller.no_touch;
         let started = Stamp::now();
         let result = match spec.handler {
             Handler::Keys(run, _) => run(&mut context(&mut self.store, db, reply, caller), args),

@@ -7,6 +7,7 @@
 
 mod accept;
 mod asks;
+mod client_memory;
 pub mod clients;
 pub mod commands;
 mod execute;
@@ -16,6 +17,8 @@ mod loans;
 mod io;
 pub mod message;
 mod outbox;
+pub mod pause;
+mod redact;
 mod request;
 mod settings;
 pub mod shared;
@@ -85,6 +88,8 @@ pub struct Shard {
     cron_runs: u64,
     slow_log: slow::SlowLog,
     waits: commands::server::Waits,
+    monitors: commands::monitor::Monitors,
+    client_memory: client_memory::ClientMemory,
     housekeeping: housekeeping::Housekeeping,
 }
 
@@ -124,6 +129,8 @@ impl Shard {
             cron_runs: 0,
             slow_log: slow::SlowLog::default(),
             waits: commands::server::Waits::default(),
+            monitors: commands::monitor::Monitors::default(),
+            client_memory: client_memory::ClientMemory::default(),
             housekeeping: housekeeping::Housekeeping::default(),
         };
         shard.apply_config();
@@ -190,6 +197,9 @@ impl Service for Shard {
     fn begin(&mut self) {
         self.now_us = clock::unix_us();
         self.store.set_time(self.now_us / 1000);
+        if self.store.expire_paused {
+            self.resume_paused();
+        }
         self.refresh_config();
     }
 

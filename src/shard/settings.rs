@@ -23,6 +23,7 @@ impl Shard {
         self.store.events.set_classes(Events::parse(letters).unwrap_or_default());
         self.slow_log_changed();
         self.evict_some();
+        self.client_memory_changed();
     }
 }
 

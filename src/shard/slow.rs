@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 
+use super::redact::redacted;
 use super::Shard;
 use crate::command::table::{CommandSpec, Flag};
 use crate::command::Args;
@@ -37,12 +38,13 @@ impl Shard {
     #[inline]
     pub(super) fn note_slow(&mut self, spec: &CommandSpec, args: Args, client_id: u64, nanos: u64) {
         if nanos >= self.slow_log.threshold_nanos && !spec.is(Flag::SkipSlowlog) {
-            self.add_slow(args, client_id, nanos);
+            self.add_slow(spec, args, client_id, nanos);
         }
     }
 
     #[cold]
-    fn add_slow(&mut self, args: Args, client_id: u64, nanos: u64) {
+    fn add_slow(&mut self, spec: &CommandSpec, args: Args, client_id: u64, nanos: u64) {
+        let args = redacted(spec, args);
         let kept = if args.len() > ARGUMENTS_MAX { ARGUMENTS_MAX - 1 } else { args.len() };
         let mut list: Vec<Vec<u8>> = args[..kept]
             .iter()

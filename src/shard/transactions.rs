@@ -393,6 +393,9 @@ impl Shard {
         self.inside = Some((id, command));
         let flow = self.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply);
         self.inside = None;
+        // HELLO changes it, for the replies behind it too.
+        t.protocol = reply.protocol();
+        connection.output.reply.set_protocol(t.protocol);
         self.finish(connection);
         if flow == Flow::Later {
             t.step = Step::Commands;

@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod connection;
 mod debug;
+pub(super) mod monitor;
 mod multi;
 pub(super) mod server;
 
@@ -26,7 +27,17 @@ pub type Handler = fn(&mut Shard, &mut Connection, &mut Reply, Args) -> Result<F
 
 /// All handlers by full command name; each family lists its own.
 fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
-    [connection::COMMANDS, multi::COMMANDS, config::COMMANDS, server::COMMANDS, debug::COMMANDS].into_iter().flatten()
+    [
+        client::COMMANDS,
+        config::COMMANDS,
+        connection::COMMANDS,
+        debug::COMMANDS,
+        monitor::COMMANDS,
+        multi::COMMANDS,
+        server::COMMANDS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// What HELP answers: how to call `container`, then `lines`.
