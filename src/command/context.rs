@@ -68,9 +68,7 @@ impl Context<'_> {
             self.store.stats.keyspace_hits += 1;
         } else {
             self.store.stats.keyspace_misses += 1;
-            self.store
-                .events
-                .raise(self.db, EventClass::KEY_MISS, "keymiss", key);
+            self.store.events.raise(self.db, EventClass::KEY_MISS, "keymiss", key);
         }
     }
 

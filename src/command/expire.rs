@@ -46,9 +46,7 @@ impl Conditions {
                 b"lt" => parsed.earlier = true,
                 _ => {
                     let option = String::from_utf8_lossy(option);
-                    return Err(CommandError::other(format!(
-                        "ERR Unsupported option {option}"
-                    )));
+                    return Err(CommandError::other(format!("ERR Unsupported option {option}")));
                 }
             }
         }
@@ -58,9 +56,7 @@ impl Conditions {
             ));
         }
         if parsed.later && parsed.earlier {
-            return Err(CommandError::other(
-                "ERR GT and LT options at the same time are not compatible",
-            ));
+            return Err(CommandError::other("ERR GT and LT options at the same time are not compatible"));
         }
         Ok(parsed)
     }
@@ -123,11 +119,7 @@ pub(super) fn is_past(ctx: &Context, at_ms: i64) -> bool {
 /// What a deadline in the past comes to.
 pub(super) fn delete_as_expired(ctx: &mut Context, key: &[u8]) {
     ctx.store.remove(ctx.db, key);
-    let verb: &[u8] = if ctx.store.settings.lazyfree_lazy_expire {
-        b"UNLINK"
-    } else {
-        b"DEL"
-    };
+    let verb: &[u8] = if ctx.store.settings.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
     ctx.log_instead(&[verb, key]);
     ctx.changed(key, EventClass::GENERIC, "del");
 }
@@ -213,10 +205,7 @@ mod tests {
             assert_eq!(bench.run("PEXPIRETIME k"), format!(":{at_s}000\r\n"));
         }
         bench.run("EXPIRE k 200 GT");
-        assert_eq!(
-            bench.logged(),
-            [format!("PEXPIREAT k {}000 GT", at_s + 100)]
-        );
+        assert_eq!(bench.logged(), [format!("PEXPIREAT k {}000 GT", at_s + 100)]);
     }
 
     #[test]
@@ -251,12 +240,7 @@ mod tests {
     fn a_deadline_in_the_past_deletes_unless_a_log_is_replayed() {
         let mut bench = Bench::new();
         bench.listen("AKE");
-        for command in [
-            "EXPIRE k 0",
-            "PEXPIRE k -1",
-            "EXPIREAT k 1",
-            "PEXPIREAT k -9223372036854775808",
-        ] {
+        for command in ["EXPIRE k 0", "PEXPIRE k -1", "EXPIREAT k 1", "PEXPIREAT k -9223372036854775808"] {
             bench.run("SET k v");
             bench.events();
             assert_eq!(bench.run(command), ":1\r\n");
@@ -288,10 +272,7 @@ mod tests {
             );
         }
         assert_eq!(bench.run("PEXPIREAT k 9223372036854775807"), ":0\r\n");
-        assert_eq!(
-            bench.run("EXPIRE k 1.5"),
-            "-ERR value is not an integer or out of range\r\n"
-        );
+        assert_eq!(bench.run("EXPIRE k 1.5"), "-ERR value is not an integer or out of range\r\n");
         assert_eq!(bench.run("EXPIRE k x AB"), "-ERR Unsupported option AB\r\n");
         assert_eq!(
             bench.run("EXPIRE k x NX LT"),

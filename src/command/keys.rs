@@ -41,10 +41,7 @@ pub fn exists(ctx: &mut Context, args: Args) -> CommandResult {
 /// TYPE key
 pub fn type_of(ctx: &mut Context, args: Args) -> CommandResult {
     let key = args[1];
-    let name = ctx
-        .store
-        .peek(ctx.db, key)
-        .map(|value| value.value_type().name());
+    let name = ctx.store.peek(ctx.db, key).map(|value| value.value_type().name());
     ctx.count_read(key, name.is_some());
     ctx.reply.simple(name.unwrap_or("none"));
     Ok(())
@@ -154,16 +151,11 @@ pub fn move_to(ctx: &mut Context, args: Args) -> CommandResult {
 
 /// SWAPDB index1 index2
 pub fn swapdb(ctx: &mut Context, args: Args) -> CommandResult {
-    let first =
-        small_integer(args[1]).map_err(|_| CommandError::other("ERR invalid first DB index"))?;
-    let second =
-        small_integer(args[2]).map_err(|_| CommandError::other("ERR invalid second DB index"))?;
+    let first = small_integer(args[1]).map_err(|_| CommandError::other("ERR invalid first DB index"))?;
+    let second = small_integer(args[2]).map_err(|_| CommandError::other("ERR invalid second DB index"))?;
     let databases = ctx.store.databases();
     let existing = |index: i32| {
-        usize::try_from(index)
-            .ok()
-            .filter(|&index| index < databases)
-            .ok_or(CommandError::DbIndexOutOfRange)
+        usize::try_from(index).ok().filter(|&index| index < databases).ok_or(CommandError::DbIndexOutOfRange)
     };
     let (first, second) = (existing(first)?, existing(second)?);
     if first != second {
@@ -261,10 +253,7 @@ mod tests {
         let mut bench = Bench::new();
         bench.run("SET k v");
         for command in ["EXISTS k x", "TOUCH k x"] {
-            let (hits, misses) = (
-                bench.store.stats.keyspace_hits,
-                bench.store.stats.keyspace_misses,
-            );
+            let (hits, misses) = (bench.store.stats.keyspace_hits, bench.store.stats.keyspace_misses);
             bench.run(command);
             assert_eq!(bench.store.stats.keyspace_hits, hits + 1, "{command}");
             assert_eq!(bench.store.stats.keyspace_misses, misses + 1, "{command}");
@@ -286,10 +275,7 @@ mod tests {
         bench.listen("AKEn");
         let dirty = bench.store.dirty;
         assert_eq!(bench.run("RENAME a b"), "+OK\r\n");
-        assert_eq!(
-            bench.events(),
-            ["0:new b", "0:rename_from a", "0:rename_to b"]
-        );
+        assert_eq!(bench.events(), ["0:new b", "0:rename_from a", "0:rename_to b"]);
         assert_eq!(bench.store.dirty, dirty + 1);
         assert_eq!(bench.run("GET b"), "$1\r\nv\r\n");
         assert_eq!(bench.run("TTL b"), ":100\r\n");
@@ -321,19 +307,10 @@ mod tests {
         assert_eq!(bench.run("GET a"), "$1\r\nv\r\n");
         assert_eq!(bench.run("COPY x y"), ":0\r\n");
         for (command, error) in [
-            (
-                "COPY a a",
-                "ERR source and destination objects are the same",
-            ),
-            (
-                "COPY a a DB 3",
-                "ERR source and destination objects are the same",
-            ),
+            ("COPY a a", "ERR source and destination objects are the same"),
+            ("COPY a a DB 3", "ERR source and destination objects are the same"),
             ("COPY a b DB 16", "ERR DB index is out of range"),
-            (
-                "COPY a b DB x",
-                "ERR value is not an integer or out of range",
-            ),
+            ("COPY a b DB x", "ERR value is not an integer or out of range"),
             ("COPY a b DB", "ERR syntax error"),
             ("COPY a b NX", "ERR syntax error"),
         ] {
@@ -351,10 +328,7 @@ mod tests {
         assert_eq!(bench.run("MOVE k 1"), ":0\r\n");
         bench.run("SET k w");
         assert_eq!(bench.run("MOVE k 1"), ":0\r\n");
-        assert_eq!(
-            bench.run("MOVE k 0"),
-            "-ERR source and destination objects are the same\r\n"
-        );
+        assert_eq!(bench.run("MOVE k 0"), "-ERR source and destination objects are the same\r\n");
         assert_eq!(bench.run("MOVE k 99"), "-ERR DB index is out of range\r\n");
     }
 
@@ -368,10 +342,7 @@ mod tests {
         assert_eq!(bench.run("GET k"), "$4\r\nzero\r\n");
         assert_eq!(bench.run("SWAPDB x 1"), "-ERR invalid first DB index\r\n");
         assert_eq!(bench.run("SWAPDB 0 y"), "-ERR invalid second DB index\r\n");
-        assert_eq!(
-            bench.run("SWAPDB 0 16"),
-            "-ERR DB index is out of range\r\n"
-        );
+        assert_eq!(bench.run("SWAPDB 0 16"), "-ERR DB index is out of range\r\n");
         bench.db = 0;
         bench.run("SET k v");
         let dirty = bench.store.dirty;
@@ -383,11 +354,7 @@ mod tests {
         assert_eq!(bench.run("FLUSHALL async"), "+OK\r\n");
         assert_eq!(bench.run("DBSIZE"), ":0\r\n");
         assert_eq!(bench.run("FLUSHALL SYNC"), "+OK\r\n");
-        assert_eq!(
-            bench.logged(),
-            ["FLUSHALL SYNC"],
-            "even when nothing was there"
-        );
+        assert_eq!(bench.logged(), ["FLUSHALL SYNC"], "even when nothing was there");
         assert_eq!(bench.run("FLUSHALL NOW"), "-ERR syntax error\r\n");
         assert_eq!(bench.run("FLUSHDB SYNC ASYNC"), "-ERR syntax error\r\n");
     }
@@ -411,12 +378,7 @@ mod tests {
         bench.run("SET hxllo 4 PX 10");
         bench.wait_ms(11);
         let sorted = |reply: String| {
-            let mut lines: Vec<String> = reply
-                .lines()
-                .skip(2)
-                .step_by(2)
-                .map(str::to_owned)
-                .collect();
+            let mut lines: Vec<String> = reply.lines().skip(2).step_by(2).map(str::to_owned).collect();
             lines.sort();
             lines
         };

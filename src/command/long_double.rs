@@ -48,11 +48,7 @@ pub enum LongDouble {
 use LongDouble::{Finite, Infinite, NotANumber};
 
 impl LongDouble {
-    pub const ZERO: LongDouble = Finite {
-        negative: false,
-        mantissa: 0,
-        exponent: 0,
-    };
+    pub const ZERO: LongDouble = Finite { negative: false, mantissa: 0, exponent: 0 };
 
     /// Reads what Redis's `string2ld` accepts: the whole text is one number of `strtold`'s (decimal or hexadecimal, signs,
     /// "inf", "infinity"), with no space around it, neither too large nor too small to represent. None: not a valid float.
@@ -90,16 +86,8 @@ impl LongDouble {
             (Infinite { negative: a }, Infinite { negative: b }) if a != b => NotANumber,
             (infinite @ Infinite { .. }, _) | (_, infinite @ Infinite { .. }) => infinite,
             (
-                Finite {
-                    negative: a_negative,
-                    mantissa: a,
-                    exponent: a_exponent,
-                },
-                Finite {
-                    negative: b_negative,
-                    mantissa: b,
-                    exponent: b_exponent,
-                },
+                Finite { negative: a_negative, mantissa: a, exponent: a_exponent },
+                Finite { negative: b_negative, mantissa: b, exponent: b_exponent },
             ) => {
                 if a == 0 {
                     return other;
@@ -119,11 +107,7 @@ impl LongDouble {
                 let distance = a_exponent.abs_diff(b_exponent).min(127);
                 let lost = full_b & ((1u128 << distance) - 1) != 0;
                 let wide_b = (full_b >> distance) | u128::from(lost);
-                let sum = if a_negative == b_negative {
-                    wide_a + wide_b
-                } else {
-                    wide_a - wide_b
-                };
+                let sum = if a_negative == b_negative { wide_a + wide_b } else { wide_a - wide_b };
                 round(a_negative, sum, a_exponent - ROOM as i32, false)
             }
         }
@@ -134,11 +118,7 @@ impl LongDouble {
         let (negative, mantissa, exponent) = match self {
             Infinite { negative } => return if negative { "-inf" } else { "inf" }.to_owned(),
             NotANumber => return "nan".to_owned(),
-            Finite {
-                negative,
-                mantissa,
-                exponent,
-            } => (negative, mantissa, exponent),
+            Finite { negative, mantissa, exponent } => (negative, mantissa, exponent),
         };
         let mut text = if exponent >= 0 {
             let mut integer = Big::from(u128::from(mantissa));
@@ -162,11 +142,7 @@ impl LongDouble {
 /// The number nearest to `(mantissa + something below one, if sticky) * 2^exponent`.
 fn round(negative: bool, mantissa: u128, exponent: i32, sticky: bool) -> LongDouble {
     if mantissa == 0 {
-        return Finite {
-            negative,
-            mantissa: 0,
-            exponent: 0,
-        };
+        return Finite { negative, mantissa: 0, exponent: 0 };
     }
     let bits = 128 - mantissa.leading_zeros() as i32;
     // Where the lowest bit of the result will be: 64 below the top, but never below the denormals' place.
@@ -188,11 +164,7 @@ fn round(negative: bool, mantissa: u128, exponent: i32, sticky: bool) -> LongDou
     }
     let exponent = if rounded == 0 { 0 } else { target };
     // Fits: at most 64 bits by the choice of `target`.
-    Finite {
-        negative,
-        mantissa: rounded as u64,
-        exponent,
-    }
+    Finite { negative, mantissa: rounded as u64, exponent }
 }
 
 /// `(value + something below one, if sticky) / 2^shift`, to nearest, ties to even; `shift` is above zero.
@@ -216,9 +188,8 @@ fn parse_exponent(text: &[u8]) -> Option<i64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let magnitude = digits.iter().fold(0i64, |sum, &digit| {
-        (sum * 10 + i64::from(digit - b'0')).min(TEXT_EXPONENT_MAX)
-    });
+    let magnitude =
+        digits.iter().fold(0i64, |sum, &digit| (sum * 10 + i64::from(digit - b'0')).min(TEXT_EXPONENT_MAX));
     Some(if negative { -magnitude } else { magnitude })
 }
 
@@ -230,10 +201,7 @@ struct Parts<'a> {
 }
 
 fn split<'a>(text: &'a [u8], is_digit: fn(&u8) -> bool, exponent_letter: u8) -> Option<Parts<'a>> {
-    let (number, exponent) = match text
-        .iter()
-        .position(|byte| byte.eq_ignore_ascii_case(&exponent_letter))
-    {
+    let (number, exponent) = match text.iter().position(|byte| byte.eq_ignore_ascii_case(&exponent_letter)) {
         Some(at) => (&text[..at], parse_exponent(&text[at + 1..])?),
         None => (text, 0),
     };
@@ -254,10 +222,7 @@ fn parse_decimal(negative: bool, text: &[u8]) -> Option<(LongDouble, bool)> {
     let parts = split(text, u8::is_ascii_digit, b'e')?;
     let all = parts.integer.iter().chain(parts.decimals).copied();
     let digits: Vec<u8> = all.skip_while(|&digit| digit == b'0').collect();
-    let significant = digits
-        .iter()
-        .rposition(|&digit| digit != b'0')
-        .map_or(0, |last| last + 1);
+    let significant = digits.iter().rposition(|&digit| digit != b'0').map_or(0, |last| last + 1);
     if significant == 0 {
         return Some((round(negative, 0, 0, false), true));
     }
@@ -335,9 +300,7 @@ struct Big {
 
 impl From<u128> for Big {
     fn from(value: u128) -> Self {
-        let mut big = Big {
-            limbs: vec![value as u64, (value >> 64) as u64],
-        };
+        let mut big = Big { limbs: vec![value as u64, (value >> 64) as u64] };
         big.trim();
         big
     }
@@ -346,13 +309,9 @@ impl From<u128> for Big {
 impl Big {
     /// `digits` are ASCII.
     fn from_digits(digits: &[u8]) -> Big {
-        let mut big = Big {
-            limbs: Vec::with_capacity(digits.len() / GROUP_DIGITS + 1),
-        };
+        let mut big = Big { limbs: Vec::with_capacity(digits.len() / GROUP_DIGITS + 1) };
         for group in digits.chunks(GROUP_DIGITS) {
-            let value = group
-                .iter()
-                .fold(0u64, |sum, &digit| sum * 10 + u64::from(digit - b'0'));
+            let value = group.iter().fold(0u64, |sum, &digit| sum * 10 + u64::from(digit - b'0'));
             big.multiply_add(10u64.pow(group.len() as u32), value);
         }
         big
@@ -419,9 +378,7 @@ impl Big {
     }
 
     fn bits(&self) -> usize {
-        self.limbs.last().map_or(0, |top| {
-            self.limbs.len() * 64 - top.leading_zeros() as usize
-        })
+        self.limbs.last().map_or(0, |top| self.limbs.len() * 64 - top.leading_zeros() as usize)
     }
 
     fn is_zero(&self) -> bool {
@@ -462,9 +419,8 @@ mod tests {
     use super::*;
 
     fn sum(a: &str, b: &str) -> String {
-        let parse = |text: &str| {
-            LongDouble::parse(text.as_bytes()).unwrap_or_else(|| panic!("{text} is a number"))
-        };
+        let parse =
+            |text: &str| LongDouble::parse(text.as_bytes()).unwrap_or_else(|| panic!("{text} is a number"));
         parse(a).plus(parse(b)).to_text()
     }
 
@@ -477,11 +433,7 @@ mod tests {
             ("1", "-1.1", "-0.1"),
             ("17179869184", "1.5", "17179869185.5"),
             ("1e15", "0.1", "1000000000000000.0999755859375"),
-            (
-                "123456789012345678",
-                "0.123456789",
-                "123456789012345678.125",
-            ),
+            ("123456789012345678", "0.123456789", "123456789012345678.125"),
             ("-2.5e3", "2500", "0"),
             ("1e-17", "0", "0.00000000000000001"),
             ("6e-18", "0", "0.00000000000000001"),
@@ -504,26 +456,16 @@ mod tests {
         // 2^64 + 1 lies halfway between two numbers, 2^64 + 3 too; one more digit decides.
         assert_eq!(sum("18446744073709551617", "0"), "18446744073709551616");
         assert_eq!(sum("18446744073709551619", "0"), "18446744073709551620");
-        assert_eq!(
-            sum("18446744073709551617.0000000000000000000000000001", "0"),
-            "18446744073709551618"
-        );
+        assert_eq!(sum("18446744073709551617.0000000000000000000000000001", "0"), "18446744073709551618");
         assert_eq!(sum("18446744073709551616", "1"), "18446744073709551616");
-        assert_eq!(
-            sum("18446744073709551616", "1.00000001"),
-            "18446744073709551618"
-        );
+        assert_eq!(sum("18446744073709551616", "1.00000001"), "18446744073709551618");
         assert_eq!(sum("18446744073709551616", "-0.5"), "18446744073709551616");
-        assert_eq!(
-            sum("18446744073709551616", "-0.50000001"),
-            "18446744073709551615"
-        );
+        assert_eq!(sum("18446744073709551616", "-0.50000001"), "18446744073709551615");
     }
 
     #[test]
     fn the_ends_of_the_range_are_numbers_and_beyond_them_is_not() {
-        let finite =
-            |text: &str| LongDouble::parse(text.as_bytes()).is_some_and(LongDouble::is_finite);
+        let finite = |text: &str| LongDouble::parse(text.as_bytes()).is_some_and(LongDouble::is_finite);
         for text in [
             "1.18973149535723176502e4932",
             "3.6451995318824746025e-4951",
@@ -533,13 +475,9 @@ mod tests {
         ] {
             assert!(finite(text), "{text}");
         }
-        for text in [
-            "1.18973149535723176509e4932",
-            "1e4933",
-            "1.8e-4951",
-            "0x1p-16446",
-            "1e-99999999999999999999",
-        ] {
+        for text in
+            ["1.18973149535723176509e4932", "1e4933", "1.8e-4951", "0x1p-16446", "1e-99999999999999999999"]
+        {
             assert_eq!(LongDouble::parse(text.as_bytes()), None, "{text}");
         }
         assert_eq!(sum("1e4932", "0").len(), 4933);
@@ -553,18 +491,15 @@ mod tests {
             let infinite = LongDouble::parse(text.as_bytes()).unwrap();
             assert!(!infinite.plus(LongDouble::ZERO).is_finite(), "{text}");
         }
-        let (plus, minus) = (
-            LongDouble::parse(b"inf").unwrap(),
-            LongDouble::parse(b"-inf").unwrap(),
-        );
+        let (plus, minus) = (LongDouble::parse(b"inf").unwrap(), LongDouble::parse(b"-inf").unwrap());
         assert_eq!(plus.plus(minus), NotANumber);
     }
 
     #[test]
     fn text_that_is_not_wholly_a_number_is_refused() {
         for text in [
-            "", " 1", "1 ", "nan", "-nan", "1e", "1e+", "e5", ".", "-", "+-1", "1_0", "1,5", "0x",
-            "0x.", "0x1p", "in", "1\0", "infinit", "abc",
+            "", " 1", "1 ", "nan", "-nan", "1e", "1e+", "e5", ".", "-", "+-1", "1_0", "1,5", "0x", "0x.",
+            "0x1p", "in", "1\0", "infinit", "abc",
         ] {
             assert_eq!(LongDouble::parse(text.as_bytes()), None, "{text:?}");
         }

@@ -34,9 +34,7 @@ pub fn help(ctx: &mut Context, _: Args) -> CommandResult {
 /// OBJECT ENCODING key
 pub fn encoding(ctx: &mut Context, args: Args) -> CommandResult {
     match describe(ctx, args[2]) {
-        Some(description) => ctx
-            .reply
-            .bulk(description.kind.encoding().name().as_bytes()),
+        Some(description) => ctx.reply.bulk(description.kind.encoding().name().as_bytes()),
         None => ctx.reply.null(),
     }
     Ok(())
@@ -98,10 +96,8 @@ fn describe(ctx: &mut Context, key: &[u8]) -> Option<Description> {
 pub fn memory_usage(ctx: &mut Context, args: Args) -> CommandResult {
     let mut rest = args[3..].iter();
     while let Some(option) = rest.next() {
-        let samples = rest
-            .next()
-            .filter(|_| option.eq_ignore_ascii_case(b"samples"))
-            .ok_or(CommandError::Syntax)?;
+        let samples =
+            rest.next().filter(|_| option.eq_ignore_ascii_case(b"samples")).ok_or(CommandError::Syntax)?;
         if integer(samples)? < 0 {
             return Err(CommandError::Syntax);
         }
@@ -163,9 +159,7 @@ mod tests {
         bench.store.settings.maxmemory_policy = MaxmemoryPolicy::AllKeysLfu;
         bench.run("SET fresh v");
         assert_eq!(bench.run("OBJECT FREQ fresh"), ":5\r\n");
-        assert!(bench
-            .run("OBJECT IDLETIME k")
-            .starts_with("-ERR An LFU maxmemory policy is selected, idle"));
+        assert!(bench.run("OBJECT IDLETIME k").starts_with("-ERR An LFU maxmemory policy is selected, idle"));
         assert_eq!(bench.run("OBJECT FREQ absent"), "$-1\r\n");
     }
 
@@ -176,19 +170,13 @@ mod tests {
         let mut usage = |len: usize| {
             bench.run(&format!("SET k {}", "v".repeat(len)));
             let reply = bench.run("MEMORY USAGE k SAMPLES 0");
-            reply[1..]
-                .trim_end()
-                .parse::<usize>()
-                .expect("an integer reply")
+            reply[1..].trim_end().parse::<usize>().expect("an integer reply")
         };
         let (small, large) = (usage(1), usage(100_000));
         assert!((10..100).contains(&small), "{small}");
         assert!((100_000..150_000).contains(&large), "{large}");
         assert_eq!(bench.run("MEMORY USAGE k SAMPLES"), "-ERR syntax error\r\n");
-        assert_eq!(
-            bench.run("MEMORY USAGE k SAMPLES -1"),
-            "-ERR syntax error\r\n"
-        );
+        assert_eq!(bench.run("MEMORY USAGE k SAMPLES -1"), "-ERR syntax error\r\n");
         assert_eq!(bench.run("MEMORY USAGE k BAD 1"), "-ERR syntax error\r\n");
     }
 }

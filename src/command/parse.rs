@@ -25,10 +25,7 @@ pub fn small_integer(text: &[u8]) -> Result<i32, CommandError> {
 /// The index of an existing database.
 pub fn database(text: &[u8], databases: usize) -> Result<usize, CommandError> {
     let index = small_integer(text)?;
-    usize::try_from(index)
-        .ok()
-        .filter(|&index| index < databases)
-        .ok_or(CommandError::DbIndexOutOfRange)
+    usize::try_from(index).ok().filter(|&index| index < databases).ok_or(CommandError::DbIndexOutOfRange)
 }
 
 /// A cursor of SCAN and its kin. Redis reads it with C's `strtoul`, hence: empty text is 0, a sign is allowed and a
@@ -49,16 +46,10 @@ pub fn cursor(text: &[u8]) -> Result<u64, CommandError> {
         if !digit.is_ascii_digit() {
             return Err(CommandError::InvalidCursor);
         }
-        let next = value
-            .checked_mul(10)
-            .and_then(|value| value.checked_add(u64::from(digit - b'0')));
+        let next = value.checked_mul(10).and_then(|value| value.checked_add(u64::from(digit - b'0')));
         value = next.ok_or(CommandError::InvalidCursor)?;
     }
-    Ok(if negative {
-        value.wrapping_neg()
-    } else {
-        value
-    })
+    Ok(if negative { value.wrapping_neg() } else { value })
 }
 
 /// The unit of a time in an argument.
@@ -137,10 +128,7 @@ fn expiry_kind(option: &[u8]) -> Option<(Unit, Base)> {
         (b"exat", Unit::Seconds, Base::Epoch),
         (b"pxat", Unit::Milliseconds, Base::Epoch),
     ];
-    kinds
-        .iter()
-        .find(|(name, ..)| option.eq_ignore_ascii_case(name))
-        .map(|&(_, unit, base)| (unit, base))
+    kinds.iter().find(|(name, ..)| option.eq_ignore_ascii_case(name)).map(|&(_, unit, base)| (unit, base))
 }
 
 /// Reads `option` as one of the four expiry options. They exclude each other, but one may be repeated: the last counts.
@@ -210,12 +198,9 @@ mod tests {
 
     #[test]
     fn only_the_canonical_spelling_is_an_integer() {
-        for (text, value) in [
-            ("0", 0),
-            ("-1", -1),
-            ("9223372036854775807", i64::MAX),
-            ("-9223372036854775808", i64::MIN),
-        ] {
+        for (text, value) in
+            [("0", 0), ("-1", -1), ("9223372036854775807", i64::MAX), ("-9223372036854775808", i64::MIN)]
+        {
             assert_eq!(integer(text.as_bytes()), Ok(value));
         }
         for text in [
@@ -235,11 +220,7 @@ mod tests {
             "99999999999999999999999",
             "1\0",
         ] {
-            assert_eq!(
-                integer(text.as_bytes()),
-                Err(CommandError::NotInteger),
-                "{text:?}"
-            );
+            assert_eq!(integer(text.as_bytes()), Err(CommandError::NotInteger), "{text:?}");
         }
     }
 
@@ -269,15 +250,7 @@ mod tests {
         ] {
             assert_eq!(cursor(text), Ok(value), "{text:?}");
         }
-        for text in [
-            &b"x"[..],
-            b" 1",
-            b"1 ",
-            b"-",
-            b"+",
-            b"0x10",
-            b"18446744073709551616",
-        ] {
+        for text in [&b"x"[..], b" 1", b"1 ", b"-", b"+", b"0x10", b"18446744073709551616"] {
             assert_eq!(cursor(text), Err(CommandError::InvalidCursor), "{text:?}");
         }
     }
@@ -314,10 +287,7 @@ mod tests {
     fn getex_takes_one_time_or_persist_and_nothing_of_sets() {
         let parse = |words: &[&'static [u8]]| GetexOptions::parse(words);
         assert!(parse(&[b"PERSIST"]).unwrap().persist);
-        assert_eq!(
-            parse(&[b"exat", b"9"]).unwrap().expiry.unwrap().amount,
-            b"9"
-        );
+        assert_eq!(parse(&[b"exat", b"9"]).unwrap().expiry.unwrap().amount, b"9");
         for words in [
             &[&b"persist"[..], b"ex", b"1"][..],
             &[b"ex", b"1", b"persist"],
@@ -332,21 +302,12 @@ mod tests {
 
     #[test]
     fn deadlines_that_overflow_or_lie_before_1970_are_refused() {
-        let deadline = |amount: &str, unit, base| {
-            Expiry {
-                amount: amount.as_bytes(),
-                unit,
-                base,
-            }
-            .deadline(1000, "set")
-        };
+        let deadline =
+            |amount: &str, unit, base| Expiry { amount: amount.as_bytes(), unit, base }.deadline(1000, "set");
         assert_eq!(deadline("5", Unit::Seconds, Base::Now), Ok(6000));
         assert_eq!(deadline("5", Unit::Milliseconds, Base::Now), Ok(1005));
         assert_eq!(deadline("5", Unit::Seconds, Base::Epoch), Ok(5000));
-        assert_eq!(
-            deadline("9223372036854775807", Unit::Milliseconds, Base::Epoch),
-            Ok(i64::MAX)
-        );
+        assert_eq!(deadline("9223372036854775807", Unit::Milliseconds, Base::Epoch), Ok(i64::MAX));
         for (amount, unit, base) in [
             ("0", Unit::Seconds, Base::Now),
             ("-1", Unit::Milliseconds, Base::Epoch),
@@ -354,15 +315,8 @@ mod tests {
             ("9223372036854776", Unit::Seconds, Base::Epoch),
             ("9223372036854774808", Unit::Milliseconds, Base::Now),
         ] {
-            assert_eq!(
-                deadline(amount, unit, base),
-                Err(CommandError::InvalidExpire("set")),
-                "{amount}"
-            );
+            assert_eq!(deadline(amount, unit, base), Err(CommandError::InvalidExpire("set")), "{amount}");
         }
-        assert_eq!(
-            deadline("1.5", Unit::Seconds, Base::Now),
-            Err(CommandError::NotInteger)
-        );
+        assert_eq!(deadline("1.5", Unit::Seconds, Base::Now), Err(CommandError::NotInteger));
     }
 }

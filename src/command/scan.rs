@@ -31,11 +31,7 @@ struct Options<'a> {
 
 impl<'a> Options<'a> {
     fn parse(options: &[&'a [u8]]) -> Result<Options<'a>, CommandError> {
-        let mut parsed = Options {
-            count: COUNT_DEFAULT,
-            pattern: None,
-            value_type: None,
-        };
+        let mut parsed = Options { count: COUNT_DEFAULT, pattern: None, value_type: None };
         let mut rest = options.iter();
         while let Some(option) = rest.next() {
             let argument = *rest.next().ok_or(CommandError::Syntax)?;
@@ -47,9 +43,8 @@ impl<'a> Options<'a> {
             } else if option.eq_ignore_ascii_case(b"match") {
                 parsed.pattern = Some(argument).filter(|&pattern| pattern != b"*");
             } else if option.eq_ignore_ascii_case(b"type") {
-                let named = |value_type: &&ValueType| {
-                    argument.eq_ignore_ascii_case(value_type.name().as_bytes())
-                };
+                let named =
+                    |value_type: &&ValueType| argument.eq_ignore_ascii_case(value_type.name().as_bytes());
                 parsed.value_type = Some(TYPES.iter().find(named).copied());
             } else {
                 return Err(CommandError::Syntax);
@@ -68,17 +63,11 @@ pub fn scan(ctx: &mut Context, args: Args) -> CommandResult {
     let mut keys = Reply::new(ctx.reply.protocol());
     let (mut matching, mut returned) = (0, 0);
     let next = ctx.store.scan(ctx.db, start, count, &mut |key, value| {
-        if !options
-            .pattern
-            .is_none_or(|pattern| glob_match(pattern, key, false))
-        {
+        if !options.pattern.is_none_or(|pattern| glob_match(pattern, key, false)) {
             return;
         }
         matching += 1;
-        if options
-            .value_type
-            .is_none_or(|wanted| wanted == Some(value.value_type()))
-        {
+        if options.value_type.is_none_or(|wanted| wanted == Some(value.value_type())) {
             keys.bulk(key);
             returned += 1;
         }
@@ -106,13 +95,7 @@ mod tests {
             let reply = bench.run(&format!("SCAN {cursor} {options}"));
             let lines: Vec<&str> = reply.lines().collect();
             cursor = lines[2].to_owned();
-            keys.extend(
-                lines[4..]
-                    .iter()
-                    .skip(1)
-                    .step_by(2)
-                    .map(|key| key.to_string()),
-            );
+            keys.extend(lines[4..].iter().skip(1).step_by(2).map(|key| key.to_string()));
             calls += 1;
             assert!(calls < 10_000, "the scan does not end");
             if cursor == "0" {
@@ -134,10 +117,7 @@ mod tests {
         let mut bench = filled(1000);
         let (keys, calls) = scan_all(&mut bench, "");
         assert_eq!(keys.len(), 1000);
-        assert!(
-            (20..=110).contains(&calls),
-            "{calls} calls of about 10 keys"
-        );
+        assert!((20..=110).contains(&calls), "{calls} calls of about 10 keys");
         let (keys, calls) = scan_all(&mut bench, "COUNT 5000");
         assert_eq!((keys.len(), calls), (1000, 1));
     }
@@ -150,13 +130,7 @@ mod tests {
             let reply = bench.run(&format!("SCAN {cursor} COUNT 7"));
             let lines: Vec<&str> = reply.lines().collect();
             cursor = lines[2].to_owned();
-            found.extend(
-                lines[4..]
-                    .iter()
-                    .skip(1)
-                    .step_by(2)
-                    .map(|key| key.to_string()),
-            );
+            found.extend(lines[4..].iter().skip(1).step_by(2).map(|key| key.to_string()));
             if cursor == "0" {
                 break;
             }
@@ -195,19 +169,13 @@ mod tests {
             ("SCAN x", "ERR invalid cursor"),
             ("SCAN 18446744073709551616", "ERR invalid cursor"),
             ("SCAN 0 COUNT 0", "ERR syntax error"),
-            (
-                "SCAN 0 COUNT x",
-                "ERR value is not an integer or out of range",
-            ),
+            ("SCAN 0 COUNT x", "ERR value is not an integer or out of range"),
             ("SCAN 0 COUNT", "ERR syntax error"),
             ("SCAN 0 LIMIT 3", "ERR syntax error"),
         ] {
             assert_eq!(bench.run(command), format!("-{error}\r\n"), "{command}");
         }
         assert_eq!(bench.run("SCAN 0"), "*2\r\n$1\r\n0\r\n*0\r\n");
-        assert_eq!(
-            bench.run("SCAN 18446744073709551615"),
-            "*2\r\n$1\r\n0\r\n*0\r\n"
-        );
+        assert_eq!(bench.run("SCAN 18446744073709551615"), "*2\r\n$1\r\n0\r\n*0\r\n");
     }
 }

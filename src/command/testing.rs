@@ -24,25 +24,14 @@ impl Bench {
         let mut store = Store::new(SlotRange::ALL, DATABASES);
         store.set_time(START_MS);
         store.log_enabled = true;
-        let caller = Caller {
-            bulk_len_max: 512 * 1024 * 1024,
-            ..Caller::default()
-        };
-        Bench {
-            store,
-            db: 0,
-            caller,
-            protocol: Protocol::Resp2,
-            logged: Vec::new(),
-        }
+        let caller = Caller { bulk_len_max: 512 * 1024 * 1024, ..Caller::default() };
+        Bench { store, db: 0, caller, protocol: Protocol::Resp2, logged: Vec::new() }
     }
 
     /// Runs a command whose arguments hold no spaces; `''` is an empty one. Returns the reply's bytes.
     pub fn run(&mut self, command: &str) -> String {
-        let args: Vec<&[u8]> = command
-            .split_whitespace()
-            .map(|word| if word == "''" { b"" } else { word.as_bytes() })
-            .collect();
+        let args: Vec<&[u8]> =
+            command.split_whitespace().map(|word| if word == "''" { b"" } else { word.as_bytes() }).collect();
         self.run_args(&args)
     }
 
@@ -64,10 +53,9 @@ impl Bench {
             reply.error(&error.to_string());
         }
         self.logged = match effect {
-            Effect::Instead(commands) => commands
-                .iter()
-                .map(|command| text(command.iter().map(Vec::as_slice)))
-                .collect(),
+            Effect::Instead(commands) => {
+                commands.iter().map(|command| text(command.iter().map(Vec::as_slice))).collect()
+            }
             Effect::Verbatim if self.store.dirty > dirty => vec![text(args.iter().copied())],
             Effect::Verbatim => Vec::new(),
         };
@@ -82,8 +70,7 @@ impl Bench {
 
     /// Wants keyspace events of these classes, and forgets those raised so far.
     pub fn listen(&mut self, classes: &str) {
-        let classes =
-            Events::parse(classes.as_bytes()).expect("classes as in notify-keyspace-events");
+        let classes = Events::parse(classes.as_bytes()).expect("classes as in notify-keyspace-events");
         self.store.events.set_classes(classes);
         self.store.events.take();
     }
@@ -93,14 +80,7 @@ impl Bench {
         let events = self.store.events.take();
         events
             .iter()
-            .map(|event| {
-                format!(
-                    "{}:{} {}",
-                    event.db,
-                    event.name,
-                    String::from_utf8_lossy(&event.key)
-                )
-            })
+            .map(|event| format!("{}:{} {}", event.db, event.name, String::from_utf8_lossy(&event.key)))
             .collect()
     }
 
@@ -112,9 +92,7 @@ impl Bench {
 }
 
 fn text<'a>(args: impl Iterator<Item = &'a [u8]>) -> String {
-    args.map(|arg| String::from_utf8_lossy(arg))
-        .collect::<Vec<_>>()
-        .join(" ")
+    args.map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" ")
 }
 
 fn handler(args: &[&[u8]]) -> KeysHandler {

@@ -57,6 +57,7 @@ pub use shard_count::{ShardCount, SHARDS_MAX};
 pub use special::{ActiveDefrag, NotifyEvents, ShutdownFlags, WorkingDir};
 pub use title::process_title;
 pub use tls::{Tls, TlsAuthClients};
+pub use values::memory_size;
 pub use words::{quoted, split_words};
 
 /// Every directive's value, grouped by concern. Cheap to read; cloned for a change.

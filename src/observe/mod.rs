@@ -1,4 +1,6 @@
 //! What the server shows of itself: its log and its counters.
 
+pub mod digest;
 pub mod log;
+pub mod lolwut;
 pub mod stats;

@@ -45,6 +45,9 @@ impl Shard {
         }
         if self.store.dirty != dirty {
             self.stats.dirty.add(self.store.dirty - dirty);
+            if let Some(gauge) = self.stats.databases.get(db) {
+                gauge.keys.set(self.store.len(db) as u64);
+            }
         }
         if !self.store.events.is_empty() {
             self.store.events.take();

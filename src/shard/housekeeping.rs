@@ -3,6 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
+
 use super::shared::Shutdown;
 use super::Shard;
 use crate::observe::log::Level;
@@ -17,6 +18,8 @@ use crate::runtime::ring::Token;
 const EXPIRE_SHARE_PERCENT: u64 = 25;
 /// The longest single slice of expiry: what a request may have to wait for it.
 const EXPIRE_SLICE_US: u64 = 1000;
+/// The longest single slice of eviction that no request asks for.
+const EVICT_SLICE_US: u64 = 2000;
 /// Objects freed per cron besides those that later turns free.
 const FREE_OBJECTS_PER_SLICE: usize = 1000;
 /// Connections looked at in one cron run.
@@ -36,6 +39,8 @@ pub struct Housekeeping {
     /// Connections given to each shard since the last cron.
     pub placed: Vec<u64>,
     pub stopping: bool,
+    /// DEBUG PAUSE-CRON.
+    pub is_off: bool,
     stop_at_ms: i64,
     next_client: usize,
     random: u64,
@@ -44,12 +49,21 @@ pub struct Housekeeping {
 impl Shard {
     pub(super) fn run_cron(&mut self) {
         self.housekeeping.placed.clear();
+        self.check_shutdown();
+        if self.housekeeping.is_off {
+            return;
+        }
         self.accept_again();
         self.resume_paused();
+        self.end_waits();
         self.expire_some();
+        self.evict_some();
         let deferred = self.store.free_some(FREE_OBJECTS_PER_SLICE);
         self.check_clients();
         self.publish_gauges(deferred);
+    }
+
+    fn check_shutdown(&mut self) {
         if self.shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64 && !self.housekeeping.stopping {
             self.begin_stop();
         }
@@ -186,6 +200,21 @@ impl Shard {
             self.store.free_some(FREE_OBJECTS_PER_SLICE);
         }
         true
+    }
+
+    /// Evicts for a while, after `maxmemory` was lowered and between requests.
+    pub(super) fn evict_some(&mut self) {
+        let limit = self.config.memory.maxmemory;
+        if limit == 0 || self.shared.used_memory() <= limit {
+            return;
+        }
+        let started = clock::Stamp::now();
+        while self.shared.used_memory() > limit
+            && clock::Stamp::now().nanos_since(started) < EVICT_SLICE_US * 1000
+            && self.store.evict_one().is_some()
+        {
+            self.store.free_some(FREE_OBJECTS_PER_SLICE);
+        }
     }
 
     /// A shard, chosen at random, weighed by its number of keys in `db`.

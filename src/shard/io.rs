@@ -24,8 +24,6 @@ pub(super) enum RingJob {
     CancelReceive(Token),
     Accept(u32, RawFd),
     CancelAccept(u32),
-    /// Has the loop take a turn soon, parked or not.
-    Tick,
 }
 
 impl Shard {
@@ -36,8 +34,6 @@ impl Shard {
                 RingJob::CancelReceive(token) => ring.cancel_receive(token),
                 RingJob::Accept(listener, fd) => ring.accept(listener, fd),
                 RingJob::CancelAccept(listener) => ring.cancel_accept(listener),
-                RingJob::Tick if ring.tick_is_armed() => {}
-                RingJob::Tick => ring.start_tick(),
             }
         }
     }

@@ -87,6 +87,7 @@ pub struct Shard {
     pub now_us: i64,
     cron_runs: u64,
     slow_log: slow::SlowLog,
+    waits: commands::server::Waits,
     monitors: commands::monitor::Monitors,
     client_memory: client_memory::ClientMemory,
     housekeeping: housekeeping::Housekeeping,
@@ -127,6 +128,7 @@ impl Shard {
             now_us,
             cron_runs: 0,
             slow_log: slow::SlowLog::default(),
+            waits: commands::server::Waits::default(),
             monitors: commands::monitor::Monitors::default(),
             client_memory: client_memory::ClientMemory::default(),
             housekeeping: housekeeping::Housekeeping::default(),
@@ -156,6 +158,17 @@ impl Shard {
             self.config_version = version;
             self.config = self.shared.current_config();
             self.apply_config();
+            self.sleep_with_others();
+        }
+    }
+
+    /// DEBUG SLEEP of any shard holds them all up.
+    fn sleep_with_others(&mut self) {
+        let left_us = self.shared.sleep_until_us.load(Ordering::Relaxed) - clock::unix_us();
+        if left_us > 0 {
+            std::thread::sleep(std::time::Duration::from_micros(left_us as u64));
+            self.now_us = clock::unix_us();
+            self.store.set_time(self.now_us / 1000);
         }
     }
 
@@ -229,15 +242,13 @@ impl Service for Shard {
         self.mesh.awake();
     }
 
-    fn cron(&mut self, ring: &mut SocketRing) {
+    fn cron(&mut self, ring: &mut SocketRing) -> bool {
         self.cron_runs += 1;
         self.run_cron();
         self.drain_loopback();
-        if !self.runnable.is_empty() {
-            self.ring_jobs.push(io::RingJob::Tick);
-        }
-        self.send_outbox(ring);
+        let congested = self.send_outbox(ring);
         self.do_ring_jobs(ring);
         self.flush_outputs(ring);
+        congested || self.housekeeping.stopping || !self.runnable.is_empty() || !self.loopback.is_empty()
     }
 }

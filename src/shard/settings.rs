@@ -2,7 +2,7 @@
 
 use super::Shard;
 use crate::config::MaxmemoryPolicy as Configured;
-use crate::store::MaxmemoryPolicy;
+use crate::store::{Events, MaxmemoryPolicy};
 
 impl Shard {
     /// Copies what the store needs to know out of the configuration in force.
@@ -18,7 +18,11 @@ impl Shard {
         settings.lazyfree_lazy_expire = memory.lazyfree_lazy_expire;
         settings.lazyfree_lazy_eviction = memory.lazyfree_lazy_eviction;
         settings.lazyfree_lazy_server_del = memory.lazyfree_lazy_server_del;
+        let classes = crate::config::get(&self.config, &[b"notify-keyspace-events"]);
+        let letters = classes.first().map(|(_, letters)| letters.as_slice()).unwrap_or_default();
+        self.store.events.set_classes(Events::parse(letters).unwrap_or_default());
         self.slow_log_changed();
+        self.evict_some();
         self.client_memory_changed();
     }
 }

@@ -2,12 +2,13 @@
 //! read, and the version of the configuration.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use super::pause::Pause;
 use crate::config::Config;
 use crate::observe::stats::ShardStats;
+use crate::process::{OomScore, Title};
 
 /// How the process is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub enum Shutdown {
 #[derive(Debug, Default)]
 pub struct Settings {
     pub file: Option<PathBuf>,
+    pub title: Option<Title>,
+    pub oom_score: Option<OomScore>,
+    /// What replicas would know this data set by.
+    pub replication_id: String,
 }
 
 pub struct Shared {
@@ -39,6 +44,8 @@ pub struct Shared {
     pub connected: AtomicUsize,
     pub pause: Pause,
     pub shutdown: AtomicU64,
+    /// DEBUG SLEEP: until when (Unix microseconds) no shard does anything; looked at with a new version of the configuration.
+    pub sleep_until_us: AtomicI64,
     pub started_ms: i64,
     pub run_id: String,
     pub maxclients: AtomicUsize,
@@ -64,6 +71,11 @@ impl Shared {
     pub fn publish_config(&self, config: Config) {
         *self.config.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(config);
         self.config_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// What CONFIG needs besides the values, for one at a time.
+    pub fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Bytes in use by all shards' keyspaces and buffers, as of each one's last turn.

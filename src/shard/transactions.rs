@@ -120,11 +120,16 @@ impl Shard {
             self.send(participant.shard, message);
         }
         if transaction.outstanding == 0 {
-            // No key at all (MULTI with PING only).
-            self.advance(id, transaction);
-        } else {
-            self.transactions.running.insert(id, transaction);
+            // No key at all (MULTI with PING only). The connection is still in the hands of who runs its requests, so the
+            // commands come after them.
+            let begin = move |shard: &mut Shard| {
+                if let Some(transaction) = shard.transactions.running.remove(&id) {
+                    shard.advance(id, transaction);
+                }
+            };
+            self.send(self.id, Message::Call(Box::new(begin)));
         }
+        self.transactions.running.insert(id, transaction);
     }
 
     pub(super) fn locked(&mut self, from: usize, id: TransactionId, number: Number, granted: bool) {
@@ -146,7 +151,14 @@ impl Shard {
         transaction.outstanding -= 1;
         if transaction.outstanding > 0 {
             self.transactions.running.insert(id, transaction);
-        } else if transaction.watch.as_ref().is_some_and(|watch| watch.flag.is_set()) {
+            return;
+        }
+        let mut changed = false;
+        if let Some(Watch { flag, keys }) = transaction.watch.take() {
+            changed = flag.is_set();
+            self.unwatch_keys(flag, keys);
+        }
+        if changed {
             self.release_all(&mut transaction);
             let mut reply = Reply::new(transaction.protocol);
             reply.null_array();
@@ -393,11 +405,6 @@ impl Shard {
         }
     }
 
-    /// Whether the connection's command that runs now is part of a transaction, where nothing may block.
-    pub(super) fn is_inside_transaction(&self) -> bool {
-        self.inside.is_some()
-    }
-
     /// The place for a reply that comes later: in the connection's pipeline, or in the transaction in progress.
     pub(super) fn reply_later(&mut self, c: &mut Connection) -> Later {
         match self.inside {
@@ -408,6 +415,11 @@ impl Shard {
                 Later::InPipeline(origin)
             }
         }
+    }
+
+    /// Whether the connection's command that runs now is part of a transaction, where nothing may block.
+    pub(super) fn is_inside_transaction(&self) -> bool {
+        self.inside.is_some()
     }
 
     /// The reply that was promised by `reply_later`.
@@ -630,6 +642,9 @@ impl Shard {
     pub(super) fn run_exec(&mut self, body: &ExecBody, reply: &mut Reply) {
         if let Some(watch) = &body.watch {
             self.check_watched_expiry(watch);
+            for (db, key) in &watch.keys {
+                self.store.unwatch(*db, key, &watch.flag);
+            }
             if watch.flag.is_set() {
                 reply.null_array();
                 return;

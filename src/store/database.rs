@@ -118,6 +118,7 @@ impl Database {
     ) {
         if self.tables.is_empty() {
             self.tables = empty_tables(slots);
+            keys.allocated(size_of_val(&*self.tables));
             self.keys = Census::new(slots);
             self.volatile = Census::new(slots);
         }

@@ -67,7 +67,9 @@ impl LazyFree {
                     mut next,
                 } => {
                     let finished = self.free_tables(&mut tables, &mut next, &mut left, keys);
-                    if !finished {
+                    if finished {
+                        keys.freed(size_of_val(&*tables));
+                    } else {
                         self.queue.push_front(Garbage::Tables { tables, next });
                     }
                 }

@@ -11,8 +11,7 @@ use super::object::Object;
 use super::random::Rng;
 use super::watch::Replacement;
 use super::{
-    slot_of, Ahead, EventClass, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, WatchFlag,
-    Watches,
+    slot_of, Ahead, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, WatchFlag, Watches,
 };
 
 /// The keyspace of one shard.
@@ -248,7 +247,6 @@ impl Store {
             self.slots.len(),
             &mut self.keys,
         );
-        self.events.raise(home.db, EventClass::NEW, "new", key);
     }
 
     /// Takes an entry out of its table and frees it.
@@ -293,7 +291,6 @@ impl Store {
         let home = self.home(db, key);
         let Some(word) = self.find(home, key) else {
             self.stats.keyspace_misses += 1;
-            self.events.raise(db, EventClass::KEY_MISS, "keymiss", key);
             return None;
         };
         self.stats.keyspace_hits += 1;

@@ -81,6 +81,8 @@ pub struct Settings {
     pub active_expire_effort: u32,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
+    /// This one and the next two tell whoever logs such deletions to write UNLINK instead of DEL. Large values are freed
+    /// in steps either way.
     pub lazyfree_lazy_expire: bool,
     pub lazyfree_lazy_eviction: bool,
     pub lazyfree_lazy_server_del: bool,

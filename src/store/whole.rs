@@ -71,6 +71,7 @@ impl Store {
         let mut slot = (cursor as usize & ((1 << SLOT_BITS) - 1)).saturating_sub(first);
         let mut within = cursor >> SLOT_BITS;
         let (mut visited, mut buckets) = (0, 0);
+        let count = count.max(1);
         let mut expired = Words::new();
         let next = loop {
             if within == 0 {

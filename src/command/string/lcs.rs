@@ -48,9 +48,7 @@ pub fn lcs(ctx: &mut Context, args: Args) -> CommandResult {
     let (a, b) = (a?, b?);
     let options = Options::parse(&args[3..])?;
     if options.len && options.ranges {
-        return Err(CommandError::other(
-            "ERR If you want both the length and indexes, please just use IDX.",
-        ));
+        return Err(CommandError::other("ERR If you want both the length and indexes, please just use IDX."));
     }
     if a.len() > STRING_LEN_MAX || b.len() > STRING_LEN_MAX {
         return Err(CommandError::other("ERR String too long for LCS"));
@@ -65,8 +63,7 @@ pub fn lcs(ctx: &mut Context, args: Args) -> CommandResult {
         reply_with_ranges(ctx, &options, &table, &a, &b);
     } else {
         let subsequence: Vec<u8> = table.matches(&a, &b).map(|(i, _)| a[i]).collect();
-        ctx.reply
-            .bulk(&subsequence.into_iter().rev().collect::<Vec<u8>>());
+        ctx.reply.bulk(&subsequence.into_iter().rev().collect::<Vec<u8>>());
     }
     Ok(())
 }
@@ -79,9 +76,7 @@ fn read(ctx: &mut Context, key: &[u8]) -> Result<Vec<u8>, CommandError> {
     let mut digits = itoa::Buffer::new();
     match value.string(&mut digits) {
         Ok(string) => Ok(string.to_vec()),
-        Err(_) => Err(CommandError::other(
-            "ERR The specified keys must contain string values",
-        )),
+        Err(_) => Err(CommandError::other("ERR The specified keys must contain string values")),
     }
 }
 
@@ -118,11 +113,7 @@ fn common_len(a: &[u8], b: &[u8]) -> u32 {
 fn fill_row(byte: u8, b: &[u8], above: &[u32], row: &mut [u32]) {
     let mut left = 0;
     for (j, &other) in b.iter().enumerate() {
-        left = if byte == other {
-            above[j] + 1
-        } else {
-            left.max(above[j + 1])
-        };
+        left = if byte == other { above[j] + 1 } else { left.max(above[j + 1]) };
         row[j + 1] = left;
     }
 }
@@ -137,9 +128,7 @@ impl Table {
         let width = b.len() + 1;
         let len = width * (a.len() + 1);
         let mut cells = Vec::new();
-        cells
-            .try_reserve_exact(len)
-            .map_err(|_| allocation_failed())?;
+        cells.try_reserve_exact(len).map_err(|_| allocation_failed())?;
         cells.resize(len, 0);
         for (i, &byte) in a.iter().enumerate() {
             let (above, row) = cells[i * width..(i + 2) * width].split_at_mut(width);
@@ -158,11 +147,7 @@ impl Table {
 
     /// The positions in both strings of each byte of the subsequence, last one first. Among several longest
     /// subsequences it is Redis's: bytes of `b` are given up before bytes of `a`.
-    fn matches<'t>(
-        &'t self,
-        a: &'t [u8],
-        b: &'t [u8],
-    ) -> impl Iterator<Item = (usize, usize)> + 't {
+    fn matches<'t>(&'t self, a: &'t [u8], b: &'t [u8]) -> impl Iterator<Item = (usize, usize)> + 't {
         let (mut i, mut j) = (a.len(), b.len());
         std::iter::from_fn(move || {
             while i > 0 && j > 0 {
@@ -213,11 +198,7 @@ fn reply_with_ranges(ctx: &mut Context, options: &Options, table: &Table, a: &[u
     let mut current: Option<Run> = None;
     for (i, j) in table.matches(a, b) {
         current = match current {
-            Some(run) if run.a == i + 1 && run.b == j + 1 => Some(Run {
-                a: i,
-                b: j,
-                len: run.len + 1,
-            }),
+            Some(run) if run.a == i + 1 && run.b == j + 1 => Some(Run { a: i, b: j, len: run.len + 1 }),
             Some(run) => {
                 emit(run);
                 Some(Run { a: i, b: j, len: 1 })

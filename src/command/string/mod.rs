@@ -41,10 +41,7 @@ pub fn set(ctx: &mut Context, args: Args) -> CommandResult {
         return Ok(());
     }
     let options = SetOptions::parse(&args[3..])?;
-    let deadline = options
-        .expiry
-        .map(|expiry| expiry.deadline(ctx.now_ms(), "set"))
-        .transpose()?;
+    let deadline = options.expiry.map(|expiry| expiry.deadline(ctx.now_ms(), "set")).transpose()?;
     if options.get {
         reply_with_value(ctx, key)?;
     }
@@ -57,14 +54,7 @@ pub fn set(ctx: &mut Context, args: Args) -> CommandResult {
         }
     }
     match (deadline, options.expiry) {
-        (
-            Some(at_ms),
-            Some(Expiry {
-                unit: Unit::Milliseconds,
-                base: Base::Epoch,
-                ..
-            }),
-        ) => {
+        (Some(at_ms), Some(Expiry { unit: Unit::Milliseconds, base: Base::Epoch, .. })) => {
             write_until(ctx, key, value, at_ms);
         }
         (Some(at_ms), _) => {
@@ -72,16 +62,7 @@ pub fn set(ctx: &mut Context, args: Args) -> CommandResult {
             log_with_deadline(ctx, key, value, at_ms);
         }
         (None, _) => {
-            write(
-                ctx,
-                key,
-                value,
-                if options.keep_ttl {
-                    Ttl::Keep
-                } else {
-                    Ttl::None
-                },
-            );
+            write(ctx, key, value, if options.keep_ttl { Ttl::Keep } else { Ttl::None });
             if options.get {
                 log_without_get(ctx, args);
             }
@@ -116,12 +97,7 @@ pub fn psetex(ctx: &mut Context, args: Args) -> CommandResult {
 
 fn set_for(ctx: &mut Context, args: Args, unit: Unit, command: &'static str) -> CommandResult {
     let (key, amount, value) = (args[1], args[2], args[3]);
-    let at_ms = Expiry {
-        amount,
-        unit,
-        base: Base::Now,
-    }
-    .deadline(ctx.now_ms(), command)?;
+    let at_ms = Expiry { amount, unit, base: Base::Now }.deadline(ctx.now_ms(), command)?;
     write_until(ctx, key, value, at_ms);
     log_with_deadline(ctx, key, value, at_ms);
     ctx.reply.ok();
@@ -152,9 +128,7 @@ pub fn getdel(ctx: &mut Context, args: Args) -> CommandResult {
 pub fn getex(ctx: &mut Context, args: Args) -> CommandResult {
     let key = args[1];
     let options = GetexOptions::parse(&args[2..])?;
-    let deadline = options
-        .expiry
-        .map(|expiry| (expiry.deadline(ctx.now_ms(), "getex"), expiry.base));
+    let deadline = options.expiry.map(|expiry| (expiry.deadline(ctx.now_ms(), "getex"), expiry.base));
     let Some(value) = ctx.store.read(ctx.db, key) else {
         ctx.reply.null();
         return Ok(());
@@ -172,11 +146,7 @@ pub fn getex(ctx: &mut Context, args: Args) -> CommandResult {
         Some((at_ms, Base::Epoch)) if is_past(ctx, at_ms) => delete_as_expired(ctx, key),
         Some((at_ms, _)) => {
             ctx.store.set_expire(ctx.db, key, Some(at_ms));
-            ctx.log_instead(&[
-                b"PEXPIREAT",
-                key,
-                itoa::Buffer::new().format(at_ms).as_bytes(),
-            ]);
+            ctx.log_instead(&[b"PEXPIREAT", key, itoa::Buffer::new().format(at_ms).as_bytes()]);
             ctx.changed(key, EventClass::GENERIC, "expire");
         }
         None => {
@@ -197,27 +167,17 @@ fn write(ctx: &mut Context, key: &[u8], value: &[u8], ttl: Ttl) {
 /// As `write`, with a time to live: Redis sets that in a second step, and tells about it.
 fn write_until(ctx: &mut Context, key: &[u8], value: &[u8], at_ms: i64) {
     write(ctx, key, value, Ttl::At(at_ms));
-    ctx.store
-        .events
-        .raise(ctx.db, EventClass::GENERIC, "expire", key);
+    ctx.store.events.raise(ctx.db, EventClass::GENERIC, "expire", key);
 }
 
 /// A relative time to live would mean something else when the log is read.
 fn log_with_deadline(ctx: &mut Context, key: &[u8], value: &[u8], at_ms: i64) {
-    ctx.log_instead(&[
-        b"SET",
-        key,
-        value,
-        b"PXAT",
-        itoa::Buffer::new().format(at_ms).as_bytes(),
-    ]);
+    ctx.log_instead(&[b"SET", key, value, b"PXAT", itoa::Buffer::new().format(at_ms).as_bytes()]);
 }
 
 /// SET as it came, but for GET: nobody reads that reply.
 fn log_without_get(ctx: &mut Context, args: Args) {
-    let options = args[3..]
-        .iter()
-        .filter(|option| !option.eq_ignore_ascii_case(b"get"));
+    let options = args[3..].iter().filter(|option| !option.eq_ignore_ascii_case(b"get"));
     let command: Vec<&[u8]> = args[..3].iter().chain(options).copied().collect();
     ctx.log_instead(&command);
 }

@@ -24,18 +24,13 @@ pub fn incrby(ctx: &mut Context, args: Args) -> CommandResult {
 /// DECRBY key decrement
 pub fn decrby(ctx: &mut Context, args: Args) -> CommandResult {
     let decrement = integer(args[2])?;
-    let increment = decrement
-        .checked_neg()
-        .ok_or(CommandError::other("ERR decrement would overflow"))?;
+    let increment = decrement.checked_neg().ok_or(CommandError::other("ERR decrement would overflow"))?;
     add(ctx, args[1], increment)
 }
 
 fn add(ctx: &mut Context, key: &[u8], increment: i64) -> CommandResult {
     let sum = ctx.store.modify_int(ctx.db, key, |value| {
-        value
-            .unwrap_or(0)
-            .checked_add(increment)
-            .ok_or(CommandError::Overflow)
+        value.unwrap_or(0).checked_add(increment).ok_or(CommandError::Overflow)
     })?;
     ctx.changed(key, EventClass::STRING, "incrby");
     ctx.reply.integer(sum);
@@ -46,8 +41,9 @@ fn add(ctx: &mut Context, key: &[u8], increment: i64) -> CommandResult {
 pub fn incrbyfloat(ctx: &mut Context, args: Args) -> CommandResult {
     let key = args[1];
     let value = match ctx.store.peek(ctx.db, key) {
-        Some(value) => LongDouble::parse(value.string(&mut itoa::Buffer::new())?)
-            .ok_or(CommandError::NotFloat)?,
+        Some(value) => {
+            LongDouble::parse(value.string(&mut itoa::Buffer::new())?).ok_or(CommandError::NotFloat)?
+        }
         None => LongDouble::ZERO,
     };
     let increment = LongDouble::parse(args[2]).ok_or(CommandError::NotFloat)?;

@@ -41,8 +41,7 @@ pub fn strlen(ctx: &mut Context, args: Args) -> CommandResult {
 pub fn setrange(ctx: &mut Context, args: Args) -> CommandResult {
     let (key, value) = (args[1], args[3]);
     let offset = integer(args[2])?;
-    let offset =
-        usize::try_from(offset).map_err(|_| CommandError::other("ERR offset is out of range"))?;
+    let offset = usize::try_from(offset).map_err(|_| CommandError::other("ERR offset is out of range"))?;
     let writes = !value.is_empty();
     let fits = check_len(ctx.caller, offset, value.len());
     let len = ctx.store.modify_string(ctx.db, key, |string| {
@@ -101,9 +100,7 @@ fn bounds(start: i64, end: i64, len: usize) -> std::ops::Range<usize> {
 
 /// Refuses a string longer than a client could ever send; a log or a primary is obeyed.
 fn check_len(caller: &Caller, len: usize, more: usize) -> CommandResult {
-    let fits = len
-        .checked_add(more)
-        .is_some_and(|total| total <= caller.bulk_len_max);
+    let fits = len.checked_add(more).is_some_and(|total| total <= caller.bulk_len_max);
     if fits || caller.replaying {
         Ok(())
     } else {

@@ -12,10 +12,7 @@ fn a_value_reads_back_as_it_was_written() {
     let long = "x".repeat(100_000);
     for value in ["1", "-5", "01", "hello", "", long.as_str()] {
         assert_eq!(bench.run_args(&[b"SET", b"k", value.as_bytes()]), OK);
-        assert_eq!(
-            bench.run("GET k"),
-            format!("${}\r\n{value}\r\n", value.len())
-        );
+        assert_eq!(bench.run("GET k"), format!("${}\r\n{value}\r\n", value.len()));
         assert_eq!(bench.run("STRLEN k"), format!(":{}\r\n", value.len()));
     }
     assert_eq!(bench.run("GET absent"), NULL);
@@ -63,12 +60,7 @@ fn set_drops_the_ttl_unless_told_to_keep_it() {
 fn times_to_live_are_logged_as_deadlines() {
     let mut bench = Bench::new();
     let at = START_MS + 10_000;
-    for command in [
-        "SET k v EX 10",
-        "SET k v XX GET PX 10000",
-        "SETEX k 10 v",
-        "PSETEX k 10000 v",
-    ] {
+    for command in ["SET k v EX 10", "SET k v XX GET PX 10000", "SETEX k 10 v", "PSETEX k 10000 v"] {
         bench.run(command);
         assert_eq!(bench.logged(), [format!("SET k v PXAT {at}")], "{command}");
     }
@@ -120,27 +112,12 @@ fn a_wrong_time_is_reported_after_a_missing_key_by_getex_but_before_it_by_set() 
     let mut bench = Bench::new();
     assert_eq!(bench.run("GETEX k EX -1"), NULL);
     assert_eq!(bench.run("GETEX k EX x BAD"), "-ERR syntax error\r\n");
-    assert_eq!(
-        bench.run("SET k v XX EX 0"),
-        "-ERR invalid expire time in 'set' command\r\n"
-    );
-    assert_eq!(
-        bench.run("SETEX k 0 v"),
-        "-ERR invalid expire time in 'setex' command\r\n"
-    );
-    assert_eq!(
-        bench.run("PSETEX k -1 v"),
-        "-ERR invalid expire time in 'psetex' command\r\n"
-    );
+    assert_eq!(bench.run("SET k v XX EX 0"), "-ERR invalid expire time in 'set' command\r\n");
+    assert_eq!(bench.run("SETEX k 0 v"), "-ERR invalid expire time in 'setex' command\r\n");
+    assert_eq!(bench.run("PSETEX k -1 v"), "-ERR invalid expire time in 'psetex' command\r\n");
     bench.run("SET k v");
-    assert_eq!(
-        bench.run("GETEX k EX 0"),
-        "-ERR invalid expire time in 'getex' command\r\n"
-    );
-    assert_eq!(
-        bench.run("GETEX k EX x"),
-        "-ERR value is not an integer or out of range\r\n"
-    );
+    assert_eq!(bench.run("GETEX k EX 0"), "-ERR invalid expire time in 'getex' command\r\n");
+    assert_eq!(bench.run("GETEX k EX x"), "-ERR value is not an integer or out of range\r\n");
 }
 
 #[test]
@@ -151,27 +128,14 @@ fn integers_count_to_their_ends_and_not_beyond() {
     assert_eq!(bench.run("DECRBY k 11"), ":-10\r\n");
     bench.run("SET k 9223372036854775806");
     assert_eq!(bench.run("INCR k"), ":9223372036854775807\r\n");
-    assert_eq!(
-        bench.run("INCR k"),
-        "-ERR increment or decrement would overflow\r\n"
-    );
+    assert_eq!(bench.run("INCR k"), "-ERR increment or decrement would overflow\r\n");
     assert!(bench.logged().is_empty());
-    assert_eq!(
-        bench.run("DECRBY k -9223372036854775808"),
-        "-ERR decrement would overflow\r\n"
-    );
+    assert_eq!(bench.run("DECRBY k -9223372036854775808"), "-ERR decrement would overflow\r\n");
     bench.run("SET k -9223372036854775808");
-    assert_eq!(
-        bench.run("DECR k"),
-        "-ERR increment or decrement would overflow\r\n"
-    );
+    assert_eq!(bench.run("DECR k"), "-ERR increment or decrement would overflow\r\n");
     for value in [" 11", "11 ", "1.5", "9223372036854775808", "text"] {
         bench.run_args(&[b"SET", b"k", value.as_bytes()]);
-        assert_eq!(
-            bench.run("INCR k"),
-            "-ERR value is not an integer or out of range\r\n",
-            "{value}"
-        );
+        assert_eq!(bench.run("INCR k"), "-ERR value is not an integer or out of range\r\n", "{value}");
     }
 }
 
@@ -182,19 +146,10 @@ fn floats_grow_by_floats_only() {
     assert_eq!(bench.run("INCRBYFLOAT k -5.5"), "$1\r\n5\r\n");
     assert_eq!(bench.run("OBJECT ENCODING k"), "$6\r\nembstr\r\n");
     assert_eq!(bench.run("INCRBYFLOAT k 5.0e3"), "$4\r\n5005\r\n");
-    assert_eq!(
-        bench.run("INCRBYFLOAT k inf"),
-        "-ERR increment would produce NaN or Infinity\r\n"
-    );
-    assert_eq!(
-        bench.run("INCRBYFLOAT k nan"),
-        "-ERR value is not a valid float\r\n"
-    );
+    assert_eq!(bench.run("INCRBYFLOAT k inf"), "-ERR increment would produce NaN or Infinity\r\n");
+    assert_eq!(bench.run("INCRBYFLOAT k nan"), "-ERR value is not a valid float\r\n");
     bench.run("SET k text");
-    assert_eq!(
-        bench.run("INCRBYFLOAT k 1"),
-        "-ERR value is not a valid float\r\n"
-    );
+    assert_eq!(bench.run("INCRBYFLOAT k 1"), "-ERR value is not a valid float\r\n");
 }
 
 #[test]
@@ -223,10 +178,7 @@ fn setrange_fills_with_zeros_and_writes_nothing_for_nothing() {
     assert_eq!(bench.run("GET k"), "$4\r\n\0\0ab\r\n");
     assert_eq!(bench.run("SETRANGE k 100 ''"), ":4\r\n");
     assert!(bench.logged().is_empty());
-    assert_eq!(
-        bench.run("SETRANGE k -1 x"),
-        "-ERR offset is out of range\r\n"
-    );
+    assert_eq!(bench.run("SETRANGE k -1 x"), "-ERR offset is out of range\r\n");
 }
 
 #[test]
@@ -261,11 +213,7 @@ fn ranges_count_from_both_ends() {
         ("-9223372036854775808 9223372036854775807", "0123456"),
     ] {
         let expected = format!("${}\r\n{expected}\r\n", expected.len());
-        assert_eq!(
-            bench.run(&format!("GETRANGE k {range}")),
-            expected,
-            "{range}"
-        );
+        assert_eq!(bench.run(&format!("GETRANGE k {range}")), expected, "{range}");
         assert_eq!(bench.run(&format!("SUBSTR k {range}")), expected, "{range}");
     }
     assert_eq!(bench.run("GETRANGE absent 0 -1"), "$0\r\n\r\n");
@@ -278,22 +226,13 @@ fn several_keys_are_written_all_or_in_order() {
     let mut bench = Bench::new();
     assert_eq!(bench.run("MSET a 1 b 2 a 3"), OK);
     assert_eq!(bench.store.dirty, 3);
-    assert_eq!(
-        bench.run("MGET a b c"),
-        "*3\r\n$1\r\n3\r\n$1\r\n2\r\n$-1\r\n"
-    );
+    assert_eq!(bench.run("MGET a b c"), "*3\r\n$1\r\n3\r\n$1\r\n2\r\n$-1\r\n");
     assert_eq!(bench.run("MSETNX c 1 a 9"), ":0\r\n");
     assert_eq!(bench.run("EXISTS c"), ":0\r\n");
     assert_eq!(bench.run("MSETNX c 1 c 2"), ":1\r\n");
     assert_eq!(bench.run("GET c"), "$1\r\n2\r\n");
-    assert_eq!(
-        bench.run("MSET a 1 b"),
-        "-ERR wrong number of arguments for 'mset' command\r\n"
-    );
-    assert_eq!(
-        bench.run("MSETNX a 1 b"),
-        "-ERR wrong number of arguments for 'msetnx' command\r\n"
-    );
+    assert_eq!(bench.run("MSET a 1 b"), "-ERR wrong number of arguments for 'mset' command\r\n");
+    assert_eq!(bench.run("MSETNX a 1 b"), "-ERR wrong number of arguments for 'msetnx' command\r\n");
 }
 
 #[test]
@@ -316,10 +255,7 @@ fn listeners_hear_what_redis_would_tell() {
         ("GET k", &["0:keymiss k"]),
         ("MGET k", &["0:keymiss k"]),
         ("SET k 1 XX GET", &["0:keymiss k"]),
-        (
-            "MSET k 1 l 2",
-            &["0:new k", "0:set k", "0:new l", "0:set l"],
-        ),
+        ("MSET k 1 l 2", &["0:new k", "0:set k", "0:new l", "0:set l"]),
     ] {
         bench.run(command);
         assert_eq!(bench.events(), events, "{command}");
@@ -354,8 +290,7 @@ fn lcs_refuses_what_it_cannot_hold_in_memory() {
     bench.caller.bulk_len_max = 11 * 11 * 4;
     assert_eq!(bench.run("LCS a b LEN"), ":10\r\n");
     bench.caller.bulk_len_max -= 1;
-    let refused =
-        "-ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len\r\n";
+    let refused = "-ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len\r\n";
     assert_eq!(bench.run("LCS a b"), refused);
     assert_eq!(bench.run("LCS a b LEN"), refused);
     assert_eq!(
@@ -369,18 +304,13 @@ fn lcs_refuses_what_it_cannot_hold_in_memory() {
 fn the_two_row_length_agrees_with_the_whole_table() {
     let mut bench = Bench::new();
     let text = |seed: u64, len: u64| -> Vec<u8> {
-        (0..len)
-            .map(|i| b'a' + ((i * seed + i * i / 7) % 5) as u8)
-            .collect()
+        (0..len).map(|i| b'a' + ((i * seed + i * i / 7) % 5) as u8).collect()
     };
     for seed in 1..40 {
         let (a, b) = (text(seed, 5 + seed), text(seed + 3, 40 - seed));
         bench.run_args(&[b"MSET", b"a", &a, b"b", &b]);
         let whole = bench.run("LCS a b");
         let len = bench.run("LCS a b LEN");
-        assert_eq!(
-            whole.lines().next().map(|line| &line[1..]),
-            Some(&len[1..len.len() - 2])
-        );
+        assert_eq!(whole.lines().next().map(|line| &line[1..]), Some(&len[1..len.len() - 2]));
     }
 }

@@ -5,13 +5,17 @@
 //! here (`Handler::Connection`); the list below says which function each one is.
 
 mod client;
+mod config;
 mod connection;
+mod debug;
 pub(super) mod monitor;
 mod multi;
+pub(super) mod server;
 
 use std::sync::LazyLock;
 
 use super::request::Taken;
+use super::transactions::Later;
 use super::{Flow, Shard};
 use crate::client::Connection;
 use crate::command::table::{self, CommandSpec};
@@ -23,7 +27,17 @@ pub type Handler = fn(&mut Shard, &mut Connection, &mut Reply, Args) -> Result<F
 
 /// All handlers by full command name; each family lists its own.
 fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
-    [client::COMMANDS, connection::COMMANDS, monitor::COMMANDS, multi::COMMANDS].into_iter().flatten()
+    [
+        client::COMMANDS,
+        config::COMMANDS,
+        connection::COMMANDS,
+        debug::COMMANDS,
+        monitor::COMMANDS,
+        multi::COMMANDS,
+        server::COMMANDS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// What HELP answers: how to call `container`, then `lines`.
@@ -70,7 +84,13 @@ impl Shard {
         let started = Stamp::now();
         let mark = reply.mark();
         let result = match HANDLERS[spec.id as usize] {
-            Some(handler) => handler(self, c, reply, args),
+            Some(handler) => {
+                // In an EXEC it is another command than the connection's last.
+                let last = c.last_command.replace(spec);
+                let result = handler(self, c, reply, args);
+                c.last_command = last;
+                result
+            }
             // The table's test makes sure that there is one for every command listed.
             None => Err(CommandError::other(format!("ERR command '{}' has no handler", spec.name))),
         };
@@ -95,6 +115,30 @@ impl Shard {
                 Flow::Done
             }
         }
+    }
+}
+
+impl Shard {
+    /// Ends a command that has promised its reply with `reply_later`: +OK, or an error that is counted as its own.
+    pub(super) fn complete_with(
+        &mut self,
+        later: Later,
+        spec: Option<&'static CommandSpec>,
+        outcome: Result<(), CommandError>,
+    ) {
+        let mut reply = Reply::default();
+        match outcome {
+            Ok(()) => reply.ok(),
+            Err(error) => {
+                if let Some(spec) = spec {
+                    stats_failed(self, spec);
+                }
+                let text = error.to_string();
+                self.stats.count_error(&text);
+                reply.error(&text);
+            }
+        }
+        self.complete(later, reply);
     }
 }
 

@@ -96,8 +96,8 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
         }
         Reach::Transaction => shard.begin_transaction(c, commands, true),
     }
-    // The owners drop the watches after the messages above: the queues keep their order.
-    shard.unwatch_all(c);
+    // Who runs it drops the watches, after the look at their flag: until then a change must still set it.
+    c.watching = None;
     Ok(Flow::Later)
 }
 
@@ -149,6 +149,11 @@ impl Shard {
     pub(in crate::shard) fn unwatch_all(&mut self, c: &mut Connection) {
         let Some(watching) = c.watching.take() else { return };
         let Watching { flag, keys } = *watching;
+        self.unwatch_keys(flag, keys);
+    }
+
+    /// Has the owners drop watches.
+    pub(in crate::shard) fn unwatch_keys(&mut self, flag: WatchFlag, keys: Vec<(usize, Vec<u8>)>) {
         let mut by_owner: HashMap<usize, Vec<(usize, Vec<u8>)>> = HashMap::new();
         for (db, key) in keys {
             by_owner.entry(self.topology.owner(&key)).or_default().push((db, key));
@@ -160,7 +165,6 @@ impl Shard {
                     shard.store.unwatch(*db, key, &flag);
                 }
             };
-            // Behind an EXEC that is on its way to the owner, which still asks for the flag; here too, when it waits.
             self.send(owner, Message::Call(Box::new(call)));
         }
     }

@@ -1,0 +1,209 @@
+//! CONFIG GET SET REWRITE RESETSTAT HELP.
+//!
+//! Shard 0 makes every change: it owns the listeners, so rebinding is an ordinary step there, and changes come one
+//! after the other without a lock that a shard would have to wait for. The client has its answer when every shard
+//! has taken the new settings over.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use super::{help, Handler};
+use crate::client::Connection;
+use crate::command::{Args, CommandError};
+use crate::config::{self, ApplyError, Config, Rewrite, SetError, Setter};
+use crate::observe::log::{self as server_log, Level};
+use crate::process::{self, OomRole};
+use crate::resp::Reply;
+use crate::runtime::probe;
+use crate::shard::accept::is_local;
+use crate::shard::message::Message;
+use crate::shard::{Flow, Shard};
+use crate::txn::message::OwnedArgs;
+
+pub const COMMANDS: &[(&str, Handler)] = &[
+    ("config|get", get),
+    ("config|set", set),
+    ("config|rewrite", rewrite),
+    ("config|resetstat", reset_statistics),
+    ("config|help", print_help),
+];
+
+/// The shard that owns the listeners and changes the configuration.
+const SETTLER: usize = 0;
+
+const HELP: &[&str] = &[
+    "GET <pattern> [<pattern> ...]",
+    "    Show the parameters that match a glob-style pattern, with their values.",
+    "SET <parameter> <value> [<parameter> <value> ...]",
+    "    Change parameters, all of them or none.",
+    "RESETSTAT",
+    "    Set the statistics that INFO shows back to zero.",
+    "REWRITE",
+    "    Write the settings in force back to the configuration file.",
+];
+
+type Outcome = Result<Flow, CommandError>;
+
+fn get(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
+    let found = config::get(&shard.shared.current_config(), &args[2..]);
+    reply.map(found.len());
+    for (name, value) in found {
+        reply.bulk(&name);
+        reply.bulk(&value);
+    }
+    Ok(Flow::Done)
+}
+
+fn set(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
+    let setter = Setter { local: is_local(c), loading: false };
+    let args = OwnedArgs::from_slices(&args[2..]);
+    let later = shard.reply_later(c);
+    let (home, spec) = (shard.id, c.last_command);
+    let change = move |shard: &mut Shard| match shard.change_config(&args.slices(), setter) {
+        Err(error) => {
+            let answer = move |shard: &mut Shard| {
+                shard.complete_with(later, spec, Err(CommandError::other(error.to_string())));
+            };
+            shard.send(home, Message::Call(Box::new(answer)));
+        }
+        Ok(()) => shard.ask_all(Shard::refresh_config, move |shard, _| {
+            let answer = move |shard: &mut Shard| shard.complete_with(later, spec, Ok(()));
+            shard.send(home, Message::Call(Box::new(answer)));
+        }),
+    };
+    shard.send(SETTLER, Message::Call(Box::new(change)));
+    Ok(Flow::Later)
+}
+
+/// CONFIG REWRITE
+fn rewrite(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    shard.rewrite_config(false)?;
+    reply.ok();
+    Ok(Flow::Done)
+}
+
+fn reset_statistics(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
+    shard.ask_all_for(c, Shard::reset_statistics, |_, _: Vec<()>, reply| reply.ok());
+    Ok(Flow::Later)
+}
+
+fn print_help(_: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    help(reply, "CONFIG", HELP);
+    Ok(Flow::Done)
+}
+
+impl Shard {
+    /// Changes the configuration in force; on the settling shard.
+    fn change_config(&mut self, args: &[&[u8]], setter: Setter) -> Result<(), SetError> {
+        let current = self.shared.current_config();
+        match config::change(&current, args, setter, |old, new, changed| self.act_on(old, new, changed)) {
+            Ok(change) => {
+                self.shared.publish_config(change.config);
+                Ok(())
+            }
+            Err(error) => {
+                if let SetError::NotApplied { undo: Some(reason), .. } = &error {
+                    crate::log!(Level::Warning, "Failed restoring failed CONFIG SET command. Error: {reason}");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Does what a changed configuration asks for beyond being read.
+    fn act_on(&mut self, old: &Config, new: &Config, changed: &[&'static str]) -> Result<(), ApplyError> {
+        let mut listening_done = false;
+        for directive in changed {
+            match *directive {
+                "bind" | "port" if !listening_done => {
+                    listening_done = true;
+                    self.rebind_for(directive, new)?;
+                }
+                "maxclients" => self.change_maxclients(old, new)?,
+                "loglevel" => server_log::set_level(new.observing.loglevel),
+                "dir" => process::enter_dir(new)
+                    .map_err(|error| ApplyError::of("dir", crate::runtime::sys::error_text(&error)))?,
+                "maxmemory" => warn_if_over(new.memory.maxmemory, self.shared.used_memory()),
+                "oom-score-adj" | "oom-score-adj-values" => self.change_oom_score(directive, new)?,
+                _ => {}
+            }
+        }
+        if changed.iter().any(|name| matches!(*name, "bind" | "port" | "proc-title-template")) {
+            if let Some(title) = &mut self.shared.settings().title {
+                title.show(new);
+            }
+        }
+        Ok(())
+    }
+
+    fn rebind_for(&mut self, directive: &'static str, new: &Config) -> Result<(), ApplyError> {
+        let Err(error) = self.rebind(&new.network.bind.0, new.network.port) else {
+            self.shared.port.store(u64::from(new.network.port), Ordering::Relaxed);
+            return Ok(());
+        };
+        crate::log!(Level::Warning, "Warning: {error}");
+        let reason = match directive {
+            "port" => "Unable to listen on this port. Check server logs.",
+            _ => "Failed to bind to specified addresses.",
+        };
+        Err(ApplyError::of(directive, reason))
+    }
+
+    fn change_maxclients(&mut self, old: &Config, new: &Config) -> Result<(), ApplyError> {
+        let wanted = new.network.maxclients;
+        if wanted > old.network.maxclients {
+            let (fit, _) = probe::raise_open_files(wanted, self.topology.shards);
+            if fit < wanted {
+                return Err(ApplyError::of(
+                    "maxclients",
+                    format!("The operating system is not able to handle the specified number of clients, try with {fit}"),
+                ));
+            }
+        }
+        self.shared.maxclients.store(wanted as usize, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn change_oom_score(&mut self, directive: &'static str, new: &Config) -> Result<(), ApplyError> {
+        let mut settings = self.shared.settings();
+        let Some(score) = &mut settings.oom_score else { return Ok(()) };
+        score.set(new, OomRole::Master).map_err(|error| {
+            crate::log!(Level::Warning, "Unable to write oom_score_adj: {}", crate::runtime::sys::error_text(&error));
+            ApplyError::of(directive, "Failed to apply new oom_score_adj configuration, check server logs.")
+        })
+    }
+
+    /// Writes the configuration file; `everything` also writes what is at its default.
+    pub(super) fn rewrite_config(&mut self, everything: bool) -> Result<(), CommandError> {
+        let config = self.shared.current_config();
+        // One writer at a time: the lock is held for as long as the file takes, as Redis stops for it too.
+        let settings = self.shared.settings();
+        let file: Option<&PathBuf> = settings.file.as_ref();
+        match config::rewrite(file.map(PathBuf::as_path), &config, Rewrite { everything, ..Rewrite::default() }) {
+            Ok(()) => {
+                crate::log!(Level::Notice, "CONFIG REWRITE executed with success.");
+                Ok(())
+            }
+            Err(error) => {
+                crate::log!(Level::Warning, "CONFIG REWRITE failed: {error}");
+                Err(CommandError::other(error.to_string()))
+            }
+        }
+    }
+
+    fn reset_statistics(&mut self) {
+        self.stats.reset();
+        self.store.stats = Default::default();
+    }
+}
+
+fn warn_if_over(limit: u64, used: u64) {
+    if limit > 0 && limit < used {
+        crate::log!(
+            Level::Warning,
+            "WARNING: the new maxmemory value set via CONFIG SET ({limit}) is smaller than the current memory usage \
+             ({used}). This will result in key eviction and/or the inability to accept new write commands depending on \
+             the maxmemory-policy."
+        );
+    }
+}
