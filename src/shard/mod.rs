@@ -33,6 +33,7 @@ use shared::Shared;
 use crate::command::Caller;
 use crate::config::Config;
 use crate::observe::stats::ShardStats;
+use crate::observe::turns::TurnMeter;
 use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::runtime::executor::{Service, Turn};
@@ -85,6 +86,7 @@ pub struct Shard {
     cron_runs: u64,
     slow_log: slow::SlowLog,
     waits: commands::server::Waits,
+    turn_meter: TurnMeter,
     housekeeping: housekeeping::Housekeeping,
 }
 
@@ -124,6 +126,7 @@ impl Shard {
             cron_runs: 0,
             slow_log: slow::SlowLog::default(),
             waits: commands::server::Waits::default(),
+            turn_meter: TurnMeter::default(),
             housekeeping: housekeeping::Housekeeping::default(),
         };
         shard.apply_config();
@@ -138,6 +141,8 @@ impl Shard {
     fn caller_of(&self, connection: &crate::client::Connection) -> Caller {
         Caller {
             client_id: connection.id,
+            home: self.id as u32,
+            connection: slow::pack(connection.token),
             no_touch: connection.flags.has(crate::client::Flag::NoTouch),
             bulk_len_max: self.config.network.proto_max_bulk_len as usize,
             ..Caller::default()
@@ -172,6 +177,7 @@ impl Shard {
             while taken < MESSAGES_PER_TURN {
                 let Some(message) = self.mesh.receive(source) else { break };
                 self.handle_message(source, message);
+                self.turn_meter.note_traffic();
                 taken += 1;
             }
             more |= taken == MESSAGES_PER_TURN;
@@ -188,12 +194,16 @@ impl Shard {
 
 impl Service for Shard {
     fn begin(&mut self) {
+        self.turn_meter.begin();
         self.now_us = clock::unix_us();
         self.store.set_time(self.now_us / 1000);
         self.refresh_config();
     }
 
     fn completed(&mut self, ring: &mut SocketRing, completion: Completion) {
+        if !matches!(completion, Completion::Tick { .. } | Completion::Sent { .. } | Completion::Doorbell) {
+            self.turn_meter.note_traffic();
+        }
         match completion {
             Completion::Received { token, buffer, len, armed } => self.received(ring, token, buffer, len, armed),
             Completion::Sent { token, result } => self.sent(token, result),
@@ -205,7 +215,6 @@ impl Service for Shard {
     }
 
     fn turn(&mut self, ring: &mut SocketRing) -> Turn {
-        self.stats.loop_turns.add(1);
         let mut more = self.receive_messages();
         self.drain_loopback();
         self.resume_congested();
@@ -214,6 +223,7 @@ impl Service for Shard {
         let congested = self.send_outbox(ring);
         self.do_ring_jobs(ring);
         self.flush_outputs(ring);
+        self.turn_meter.end(&self.stats);
         if self.housekeeping.stopping && self.is_drained() {
             return Turn::Stop;
         }
@@ -234,7 +244,9 @@ impl Service for Shard {
 
     fn cron(&mut self, ring: &mut SocketRing) {
         self.cron_runs += 1;
+        self.turn_meter.note_traffic();
         self.run_cron();
+        self.turn_meter.end_cron(&self.stats);
         self.drain_loopback();
         self.send_outbox(ring);
         self.do_ring_jobs(ring);
