@@ -113,6 +113,8 @@ pub struct Connection {
     pub input: Vec<u8>,
     /// Bytes of the input that is being run.
     pub running_bytes: usize,
+    /// Memory of the parser, which is elsewhere while it runs.
+    pub running_parser_bytes: usize,
     /// How many bytes, as far as is known, the incomplete request at the end of the input will have; 0 when not known.
     pub awaited_bytes: usize,
     /// The most input that was there since the cron last looked at the buffer's size.
@@ -152,6 +154,7 @@ impl Connection {
             parser: RequestParser::new(),
             input: Vec::new(),
             running_bytes: 0,
+            running_parser_bytes: 0,
             awaited_bytes: 0,
             input_peak_bytes: 0,
             output: Output::default(),
@@ -180,12 +183,13 @@ impl Connection {
         self.stall != Stall::None || self.flags.any(Flag::CloseAfterReply as u32 | Flag::Closing as u32)
     }
 
-    /// Bytes of memory that the connection uses, for CLIENT LIST's tot-mem and client eviction.
+    /// Bytes of memory that the connection uses, for CLIENT LIST's tot-mem and client eviction. Small output buffers do not
+    /// count: they come and go with each reply, and who is evicted must not depend on that.
     pub fn memory_bytes(&self) -> usize {
         std::mem::size_of::<Self>()
             + self.input.capacity()
             + self.parser.memory_bytes()
-            + self.output.memory_bytes()
+            + self.output.memory_bytes().saturating_sub(UNCOUNTED_OUTPUT_BYTES)
             + self.multi.as_ref().map_or(0, |multi| multi.memory_bytes())
             + self.watching.as_ref().map_or(0, |watching| watching.memory_bytes())
             + self.name.len()
@@ -218,6 +222,8 @@ impl Connection {
     }
 }
 
+/// Output of a connection that does not count as memory; Redis has a fixed buffer of this size.
+const UNCOUNTED_OUTPUT_BYTES: usize = 16 * 1024;
 /// Free room in an input buffer that is never worth a shrink.
 const INPUT_SLACK_BYTES: usize = 4 * 1024;
 /// A buffer up to this size is left alone while its connection is busy.

@@ -43,6 +43,7 @@ impl Shard {
     pub(super) fn process(&mut self, c: &mut Connection, input: &[u8]) -> usize {
         let mut parser = std::mem::take(&mut c.parser);
         c.running_bytes = input.len();
+        c.running_parser_bytes = parser.memory_bytes();
         c.awaited_bytes = 0;
         c.input_peak_bytes = c.input_peak_bytes.max(input.len());
         let mut at = 0;
@@ -103,6 +104,7 @@ impl Shard {
         }
         c.parser = parser;
         c.running_bytes = 0;
+        c.running_parser_bytes = 0;
         at
     }
 
