@@ -5,8 +5,10 @@ use std::os::fd::RawFd;
 use super::{Multi, Output, Pipeline, Watching};
 use crate::command::table::CommandSpec;
 use crate::resp::RequestParser;
+use crate::runtime::clock::Stamp;
 use crate::runtime::ring::Token;
 use crate::runtime::socket::Address;
+use crate::txn::message::OwnedArgs;
 
 /// Yes-or-no facts about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +92,14 @@ pub enum Stall {
     Output,
 }
 
+/// A command whose call is counted, and timed, when its answer is there.
+#[derive(Debug)]
+pub struct PendingCall {
+    pub spec: &'static CommandSpec,
+    pub started: Stamp,
+    pub args: OwnedArgs,
+}
+
 #[derive(Debug)]
 pub struct Connection {
     pub id: u64,
@@ -118,6 +128,8 @@ pub struct Connection {
     pub created_ms: i64,
     pub last_active_ms: i64,
     pub last_command: Option<&'static CommandSpec>,
+    /// A command that has yet to be answered by other shards.
+    pub pending_call: Option<Box<PendingCall>>,
     /// When the soft limit of the output was first exceeded; 0 when it is not.
     pub over_soft_limit_since_ms: i64,
     pub bytes_in: u64,
@@ -152,6 +164,7 @@ impl Connection {
             created_ms: now_ms,
             last_active_ms: now_ms,
             last_command: None,
+            pending_call: None,
             over_soft_limit_since_ms: 0,
             bytes_in: 0,
             bytes_out: 0,

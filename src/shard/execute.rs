@@ -32,12 +32,9 @@ impl Shard {
             Handler::Connection | Handler::Container => Ok(()),
         };
         let nanos = Stamp::now().nanos_since(started);
-        let stats = &self.stats.commands[spec.id as usize];
-        stats.calls.add(1);
-        stats.nanos.add(nanos);
-        self.stats.commands_processed.add(1);
+        self.stats.called(spec.id, nanos);
         if let Err(error) = result {
-            stats.failed.add(1);
+            self.stats.commands[spec.id as usize].failed.add(1);
             let text = error.to_string();
             self.stats.count_error(&text);
             reply.truncate(mark);
@@ -52,7 +49,7 @@ impl Shard {
         if !self.store.events.is_empty() {
             self.store.events.take();
         }
-        self.note_slow(spec, args, caller.client_id, nanos);
+        self.note_slow(spec, args, caller, nanos);
     }
 
     /// SCAN: the client's cursor names the shard too; the command itself knows only this shard's part of it.

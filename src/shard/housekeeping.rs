@@ -9,6 +9,7 @@ use super::Shard;
 use crate::observe::log::Level;
 use crate::client::{Connection, Flag, Stall};
 use crate::config::OutputBufferLimit;
+use crate::observe::stats::{Counter, ShardStats};
 use crate::runtime::clock;
 use crate::runtime::executor::CRON_MS;
 use crate::runtime::ring::Token;
@@ -61,6 +62,9 @@ impl Shard {
         let deferred = self.store.free_some(FREE_OBJECTS_PER_SLICE);
         self.check_clients();
         self.publish_gauges(deferred);
+        if self.id == 0 {
+            self.sample_rates();
+        }
     }
 
     fn check_shutdown(&mut self) {
@@ -77,7 +81,9 @@ impl Shard {
         let budget = (CRON_MS * 1000 * (EXPIRE_SHARE_PERCENT + 2 * effort) / 100).min(EXPIRE_SLICE_US * (1 + effort));
         let started = clock::Stamp::now();
         self.store.expire_cycle(budget, &|| clock::Stamp::now().nanos_since(started) / 1000);
-        self.stats.expire_cycle_us.add(clock::Stamp::now().nanos_since(started) / 1000);
+        let nanos = clock::Stamp::now().nanos_since(started);
+        self.stats.expire_cycle_us.add(nanos / 1000);
+        self.note_spike("expire-cycle", nanos);
         self.store.events.take();
     }
 
@@ -169,7 +175,28 @@ impl Shard {
         }
     }
 
-    fn publish_gauges(&mut self, lazyfree_deferred: bool) {
+    /// Has every thread see this shard's figures as they are now.
+    pub(super) fn publish_now(&mut self) {
+        let memory: usize = self.clients.iter().map(Connection::memory_bytes).sum();
+        self.stats.clients_memory.set(memory as u64);
+        self.publish_gauges(self.stats.lazyfree_pending.get() > 0);
+    }
+
+    /// Samples what INFO calls instantaneous, for all shards.
+    fn sample_rates(&self) {
+        let sum = |counter: fn(&ShardStats) -> &Counter| self.shared.stats.iter().map(|s| counter(s).get()).sum::<u64>();
+        let now_ms = self.now_ms() as u64;
+        let turns = sum(|s| &s.loop_turns);
+        let mut rates = self.shared.observed.rates();
+        rates.commands.sample(sum(|s| &s.commands_processed), now_ms, 1000);
+        rates.bytes_in.sample(sum(|s| &s.bytes_in), now_ms, 1000);
+        rates.bytes_out.sample(sum(|s| &s.bytes_out), now_ms, 1000);
+        rates.loop_turns.sample(turns, now_ms, 1000);
+        rates.turn_us.sample(sum(|s| &s.loop_nanos) / 1000, turns, 1);
+        self.shared.observed.peak_memory(self.shared.used_memory());
+    }
+
+    pub(super) fn publish_gauges(&mut self, lazyfree_deferred: bool) {
         for (index, gauge) in self.stats.databases.iter().enumerate() {
             gauge.keys.set(self.store.len(index) as u64);
             gauge.volatile_keys.set(self.store.volatile_len(index) as u64);
@@ -183,6 +210,9 @@ impl Shard {
         self.stats.expired_time_cap_reached.set(stats.expired_time_cap_reached_count);
         self.stats.expired_stale_permille.set((stats.expired_stale_perc * 10.0) as u64);
         self.stats.used_memory.set(self.store.used_memory() as u64);
+        self.stats.lazyfreed.set(stats.lazyfreed_objects);
+        self.stats.blocked_clients.set(self.waits.len() as u64);
+        self.stats.clients.set(self.clients.len() as u64);
         self.stats.lazyfree_pending.set(u64::from(lazyfree_deferred));
     }
 
@@ -215,6 +245,7 @@ impl Shard {
         {
             self.store.free_some(FREE_OBJECTS_PER_SLICE);
         }
+        self.note_spike("eviction-cycle", clock::Stamp::now().nanos_since(started));
     }
 
     /// A shard, chosen at random, weighed by its number of keys in `db`.

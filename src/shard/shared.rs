@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 pub use super::pause::Pause;
 use crate::config::Config;
 use crate::observe::stats::ShardStats;
+use crate::observe::Observed;
 use crate::process::{OomScore, Title};
 
 /// How the process is to end.
@@ -25,6 +26,9 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     pub title: Option<Title>,
     pub oom_score: Option<OomScore>,
+    /// The program's path, and who watches over it, for INFO.
+    pub executable: String,
+    pub supervisor: &'static str,
     /// What replicas would know this data set by.
     pub replication_id: String,
 }
@@ -46,6 +50,7 @@ pub struct Shared {
     pub shutdown: AtomicU64,
     /// DEBUG SLEEP: until when (Unix microseconds) no shard does anything; looked at with a new version of the configuration.
     pub sleep_until_us: AtomicI64,
+    pub observed: Observed,
     pub started_ms: i64,
     pub run_id: String,
     pub maxclients: AtomicUsize,
