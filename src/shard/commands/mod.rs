@@ -5,6 +5,7 @@
 //! here (`Handler::Connection`); the list below says which function each one is.
 
 mod client;
+mod command;
 mod config;
 mod connection;
 mod debug;
@@ -26,7 +27,7 @@ pub type Handler = fn(&mut Shard, &mut Connection, &mut Reply, Args) -> Result<F
 
 /// All handlers by full command name; each family lists its own.
 fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
-    [connection::COMMANDS, multi::COMMANDS, config::COMMANDS, server::COMMANDS, debug::COMMANDS].into_iter().flatten()
+    [connection::COMMANDS, command::COMMANDS, multi::COMMANDS, config::COMMANDS, server::COMMANDS, debug::COMMANDS].into_iter().flatten()
 }
 
 /// What HELP answers: how to call `container`, then `lines`.
