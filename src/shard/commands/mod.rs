@@ -5,6 +5,7 @@
 //! here (`Handler::Connection`); the list below says which function each one is.
 
 mod client;
+mod command;
 mod config;
 mod connection;
 mod debug;
@@ -35,6 +36,7 @@ pub type Handler = fn(&mut Shard, &mut Connection, &mut Reply, Args) -> Result<F
 fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
     [
         client::COMMANDS,
+        command::COMMANDS,
         config::COMMANDS,
         connection::COMMANDS,
         debug::COMMANDS,
