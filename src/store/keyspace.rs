@@ -30,6 +30,12 @@ pub struct Description {
 }
 
 impl Store {
+    /// Where the key's entry lies in memory; stays the same while its value changes in place. For DEBUG OBJECT.
+    pub fn address(&mut self, db: usize, key: &[u8]) -> Option<usize> {
+        let home = self.home(db, key);
+        self.find(home, key).map(|word| entry_of(word).key().as_ptr() as usize)
+    }
+
     /// Type and encoding, exactly. Looks up as `peek`.
     pub fn kind(&mut self, db: usize, key: &[u8]) -> Option<Kind> {
         let home = self.home(db, key);

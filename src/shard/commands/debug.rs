@@ -259,15 +259,11 @@ fn object(shard: &mut Shard, db: usize, key: &[u8], reply: &mut Reply) -> Result
     let (Some(description), Some(value)) = (shard.store.describe(db, key), shard.store.peek(db, key)) else {
         return Err(CommandError::NoSuchKey);
     };
-    let address = match &value {
-        Value::Bytes(bytes) => bytes.as_ptr(),
-        Value::Shared(bytes) => bytes.as_ptr(),
-        Value::Int(_) => key.as_ptr(),
-    };
     let serialized = serialized_length(&value);
+    let address = shard.store.address(db, key).unwrap_or_default();
     let used_s = shard.now_ms() / 1000 - description.idle_s as i64;
     reply.simple(&format!(
-        "Value at:{address:p} refcount:{} encoding:{} serializedlength:{serialized} lru:{} lru_seconds_idle:{}",
+        "Value at:{address:#x} refcount:{} encoding:{} serializedlength:{serialized} lru:{} lru_seconds_idle:{}",
         description.refcount,
         description.kind.encoding().name(),
         used_s & LRU_CLOCK_MASK,
