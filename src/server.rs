@@ -1,6 +1,6 @@
 //! Boot order: configuration, checks of the machine, shards, listeners, signals, and the way down.
 
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -91,6 +91,7 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     ignore_and_catch_signals();
     let shared = Arc::new(share(loaded, names, shards, maxclients));
     let threads = start_shards(&shared, listeners)?;
+    show_logo(&shared.current_config());
     log!(Level::Notice, "Server initialized");
     log!(Level::Notice, "Ready to accept connections tcp");
     let failed = watch(&shared, threads);
@@ -106,6 +107,20 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
             Ok(())
         }
         Some(failure) => Err(failure),
+    }
+}
+
+/// With `always-show-logo`, or on a terminal: the name, and what an operator asks first.
+fn show_logo(config: &Config) {
+    let terminal = io::stdout().is_terminal() && config.observing.logfile.as_os_str().is_empty();
+    if config.general.always_show_logo || terminal {
+        server_log::write_raw(&format!(
+            "\n   ( )   Gyre {} (Redis {} compatible), 64 bit\n  (   )  Running in standalone mode\n   ( )   Port: {}\n    v    PID: {}\n\n",
+            env!("CARGO_PKG_VERSION"),
+            crate::REDIS_VERSION,
+            config.network.port,
+            std::process::id()
+        ));
     }
 }
 

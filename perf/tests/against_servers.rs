@@ -154,3 +154,30 @@ fn a_server_that_hangs_up_is_reported_and_waited_for_no_longer() {
     assert!(found.replies <= 50, "{}", found.replies);
     assert!(found.meter.failures.unanswered > 0);
 }
+
+#[test]
+fn a_request_is_timed_from_its_place_in_the_schedule_however_late_it_is_sent() {
+    const PING: usize = "*1\r\n$4\r\nPING\r\n".len();
+    let port = server(|mut stream| {
+        let (mut buffer, mut received, mut answered) = (vec![0; 64 * 1024], 0, 0);
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            if received == 0 {
+                thread::sleep(PAUSE);
+            }
+            received += count;
+            let answers = b"+PONG\r\n".repeat(received / PING - answered);
+            answered = received / PING;
+            if stream.write_all(&answers).is_err() {
+                return;
+            }
+        }
+    });
+    // Pipelines are due at 0, 100 and 200 ms. The second would have more in flight than a connection may, so
+    // it and the third are sent after the pause, as late as that is.
+    let found = load(&format!(
+        "run -p {port} -c 1 -P 40000 --mix ping --rate 400000 --arrivals steady -n 120000 --warmup 0"
+    ));
+    assert!(found.meter.failures.none(), "{:?}", found.meter.failures);
+    let late = found.meter.overall().count_between(190_000_000, u64::MAX);
+    assert_eq!(late, 120_000);
+}

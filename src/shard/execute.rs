@@ -22,6 +22,7 @@ impl Shard {
     ) {
         let mark = reply.mark();
         let dirty = self.store.dirty;
+        self.store.no_touch = caller.no_touch;
         let started = Stamp::now();
         let result = match spec.handler {
             Handler::Keys(run, _) => run(&mut context(&mut self.store, db, reply, caller), args),
@@ -41,6 +42,9 @@ impl Shard {
         }
         if self.store.dirty != dirty {
             self.stats.dirty.add(self.store.dirty - dirty);
+            if let Some(gauge) = self.stats.databases.get(db) {
+                gauge.keys.set(self.store.len(db) as u64);
+            }
         }
         if !self.store.events.is_empty() {
             self.store.events.take();

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::io::RingJob;
+
 use super::shared::Shutdown;
 use super::Shard;
 use crate::observe::log::Level;
@@ -71,14 +71,10 @@ impl Shard {
         if self.shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64 && !self.housekeeping.stopping {
             self.begin_stop();
         }
-        if self.housekeeping.stopping {
-            // A parked shard whose clients are gone would never look whether it may end.
-            self.ring_jobs.push(RingJob::Tick);
-        }
     }
 
     fn expire_some(&mut self) {
-        if !self.store.settings.active_expire || self.is_paused_for_writes() {
+        if !self.store.settings.active_expire || self.store.expire_paused {
             return;
         }
         let effort = u64::from(self.store.settings.active_expire_effort.clamp(1, 10)) - 1;
@@ -91,26 +87,12 @@ impl Shard {
         self.store.events.take();
     }
 
-    fn is_paused_for_writes(&self) -> bool {
-        self.shared.pause.until_ms.load(Ordering::Relaxed) > self.now_ms()
-    }
-
-    pub(super) fn resume_paused(&mut self) {
-        if self.housekeeping.paused.is_empty() {
-            return;
-        }
-        if self.shared.pause.until_ms.load(Ordering::Relaxed) <= self.now_ms() {
-            let paused = std::mem::take(&mut self.housekeeping.paused);
-            self.resume(paused, Stall::Paused);
-        }
-    }
-
     pub(super) fn resume_congested(&mut self) {
         let congested = std::mem::take(&mut self.housekeeping.congested);
         self.resume(congested, Stall::Pipeline);
     }
 
-    fn resume(&mut self, tokens: Vec<Token>, from: Stall) {
+    pub(super) fn resume(&mut self, tokens: Vec<Token>, from: Stall) {
         for token in tokens {
             if let Some(mut connection) = self.clients.take(token) {
                 if connection.stall == from {
@@ -125,7 +107,7 @@ impl Shard {
     fn check_clients(&mut self) {
         let tokens = self.clients.tokens();
         if tokens.is_empty() {
-            self.stats.clients_memory.set(0);
+            self.account_all_clients();
             return;
         }
         let now_ms = self.now_ms();
@@ -136,26 +118,31 @@ impl Shard {
             let Some(mut connection) = self.clients.take(token) else { continue };
             let c = &mut *connection;
             let idle_ms = now_ms - c.last_active_ms;
-            if timeout_ms > 0 && idle_ms > timeout_ms && c.stall == Stall::None && !c.flags.has(Flag::Monitor) {
+            let waits_for_peer = matches!(c.stall, Stall::None | Stall::Output);
+            if timeout_ms > 0 && idle_ms > timeout_ms && waits_for_peer && !c.flags.has(Flag::Monitor) {
                 crate::log!(Level::Verbose, "Closing idle client");
                 self.close(c);
-            } else if idle_ms > IDLE_SHRINK_MS {
-                c.output.shrink();
-                if c.input.is_empty() {
-                    c.input = Vec::new();
+            } else {
+                let idle = idle_ms > IDLE_SHRINK_MS;
+                c.shrink_input(idle);
+                if idle {
+                    c.output.shrink();
+                    c.output.reset_peak();
                 }
             }
             self.check_output_limits(c);
             self.finish(connection);
         }
         self.housekeeping.next_client = (self.housekeeping.next_client + count) % tokens.len();
-        let memory: usize = self.clients.iter().map(Connection::memory_bytes).sum();
-        self.stats.clients_memory.set(memory as u64);
+        self.account_all_clients();
     }
 
     pub(super) fn output_limits(&self, c: &Connection) -> OutputBufferLimit {
         let limits = &self.config.network.client_output_buffer_limit;
-        if c.flags.has(Flag::Monitor) {
+        let unlimited = limits.normal == OutputBufferLimit::default();
+        if c.flags.has(Flag::Monitor) && unlimited {
+            // A monitor is a normal client, as in Redis. But what it is sent it did not ask for, so it has a limit in
+            // any case.
             limits.replica
         } else {
             limits.normal
@@ -232,6 +219,9 @@ impl Shard {
     /// Evicts until the process is under `maxmemory`. False when it stays over it.
     pub(super) fn make_room(&mut self) -> bool {
         let limit = self.config.memory.maxmemory;
+        if self.store.expire_paused {
+            return true;
+        }
         // Each pass frees one key; a key is at least some dozen bytes, so the number of passes is bounded by the excess.
         while limit > 0 && self.shared.used_memory() > limit {
             if self.store.evict_one().is_none() {

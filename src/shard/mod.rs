@@ -7,6 +7,7 @@
 
 mod accept;
 mod asks;
+mod client_memory;
 pub mod clients;
 pub mod commands;
 mod execute;
@@ -16,6 +17,8 @@ mod loans;
 mod io;
 pub mod message;
 mod outbox;
+pub mod pause;
+mod redact;
 mod request;
 mod settings;
 pub mod shared;
@@ -86,6 +89,8 @@ pub struct Shard {
     cron_runs: u64,
     slow_log: slow::SlowLog,
     waits: commands::server::Waits,
+    monitors: commands::monitor::Monitors,
+    client_memory: client_memory::ClientMemory,
     turn_meter: TurnMeter,
     housekeeping: housekeeping::Housekeeping,
 }
@@ -126,6 +131,8 @@ impl Shard {
             cron_runs: 0,
             slow_log: slow::SlowLog::default(),
             waits: commands::server::Waits::default(),
+            monitors: commands::monitor::Monitors::default(),
+            client_memory: client_memory::ClientMemory::default(),
             turn_meter: TurnMeter::default(),
             housekeeping: housekeeping::Housekeeping::default(),
         };
@@ -197,6 +204,9 @@ impl Service for Shard {
         self.turn_meter.begin();
         self.now_us = clock::unix_us();
         self.store.set_time(self.now_us / 1000);
+        if self.store.expire_paused {
+            self.resume_paused();
+        }
         self.refresh_config();
     }
 
@@ -242,14 +252,15 @@ impl Service for Shard {
         self.mesh.awake();
     }
 
-    fn cron(&mut self, ring: &mut SocketRing) {
+    fn cron(&mut self, ring: &mut SocketRing) -> bool {
         self.cron_runs += 1;
         self.turn_meter.note_traffic();
         self.run_cron();
         self.turn_meter.end_cron(&self.stats);
         self.drain_loopback();
-        self.send_outbox(ring);
+        let congested = self.send_outbox(ring);
         self.do_ring_jobs(ring);
         self.flush_outputs(ring);
+        congested || self.housekeeping.stopping || !self.runnable.is_empty() || !self.loopback.is_empty()
     }
 }

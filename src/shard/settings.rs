@@ -26,6 +26,7 @@ impl Shard {
         self.stats.tracks_latency.store(self.config.observing.latency_tracking, Ordering::Relaxed);
         self.slow_log_changed();
         self.evict_some();
+        self.client_memory_changed();
     }
 }
 

@@ -2,22 +2,14 @@
 //! read, and the version of the configuration.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+pub use super::pause::Pause;
 use crate::config::Config;
 use crate::observe::stats::ShardStats;
 use crate::observe::Observed;
 use crate::process::{OomScore, Title};
-
-/// CLIENT PAUSE, for all shards.
-#[derive(Debug, Default)]
-pub struct Pause {
-    /// Unix milliseconds; 0 when nothing is paused.
-    pub until_ms: AtomicI64,
-    /// Every command; otherwise only those that may write.
-    pub all: AtomicBool,
-}
 
 /// How the process is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

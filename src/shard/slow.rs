@@ -7,10 +7,10 @@
 use std::collections::VecDeque;
 
 use super::message::Message;
+use super::redact::redacted;
 use super::Shard;
 use crate::command::table::{CommandSpec, Flag};
 use crate::command::{Args, Caller};
-use crate::config;
 use crate::runtime::clock;
 use crate::runtime::ring::Token;
 use crate::runtime::socket::Address;
@@ -18,7 +18,6 @@ use crate::runtime::socket::Address;
 /// Arguments kept of one command, and bytes of one argument, as in Redis.
 const ARGUMENTS_MAX: usize = 32;
 const ARGUMENT_BYTES_MAX: usize = 128;
-const REDACTED: &[u8] = b"(redacted)";
 
 #[derive(Clone, Debug)]
 pub struct SlowEntry {
@@ -126,9 +125,9 @@ impl Shard {
 
 fn kept_arguments(spec: &CommandSpec, args: Args) -> Vec<Vec<u8>> {
     let kept = if args.len() > ARGUMENTS_MAX { ARGUMENTS_MAX - 1 } else { args.len() };
-    let mut list: Vec<Vec<u8>> = (0..kept)
-        .map(|index| match args[index] {
-            _ if is_secret(spec, args, index) => REDACTED.to_vec(),
+    let mut list: Vec<Vec<u8>> = redacted(spec, args)[..kept]
+        .iter()
+        .map(|arg| match *arg {
             arg if arg.len() <= ARGUMENT_BYTES_MAX => arg.to_vec(),
             arg => {
                 let more = format!("... ({} more bytes)", arg.len() - ARGUMENT_BYTES_MAX);
@@ -140,21 +139,6 @@ fn kept_arguments(spec: &CommandSpec, args: Args) -> Vec<Vec<u8>> {
         list.push(format!("... ({} more arguments)", args.len() - kept).into_bytes());
     }
     list
-}
-
-/// Whether an argument is a password or may be one.
-fn is_secret(spec: &CommandSpec, args: Args, index: usize) -> bool {
-    let follows = |distance: usize, word: &[u8]| {
-        index.checked_sub(distance).is_some_and(|at| args[at].eq_ignore_ascii_case(word))
-    };
-    match spec.name {
-        "auth" => index > 0,
-        "hello" => index > 2 && (follows(1, b"auth") || follows(2, b"auth")),
-        "config|set" => index > 2 && index % 2 == 1 && config::is_sensitive(args[index - 1]),
-        "acl|setuser" => index > 1,
-        "migrate" => index > 5 && (follows(1, b"auth") || follows(1, b"auth2") || follows(2, b"auth2")),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

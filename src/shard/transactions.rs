@@ -151,7 +151,14 @@ impl Shard {
         transaction.outstanding -= 1;
         if transaction.outstanding > 0 {
             self.transactions.running.insert(id, transaction);
-        } else if transaction.watch.as_ref().is_some_and(|watch| watch.flag.is_set()) {
+            return;
+        }
+        let mut changed = false;
+        if let Some(Watch { flag, keys }) = transaction.watch.take() {
+            changed = flag.is_set();
+            self.unwatch_keys(flag, keys);
+        }
+        if changed {
             self.release_all(&mut transaction);
             let mut reply = Reply::new(transaction.protocol);
             reply.null_array();
@@ -386,6 +393,9 @@ impl Shard {
         self.inside = Some((id, command));
         let flow = self.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply);
         self.inside = None;
+        // HELLO changes it, for the replies behind it too.
+        t.protocol = reply.protocol();
+        connection.output.reply.set_protocol(t.protocol);
         self.finish(connection);
         if flow == Flow::Later {
             t.step = Step::Commands;
@@ -638,6 +648,9 @@ impl Shard {
     pub(super) fn run_exec(&mut self, body: &ExecBody, reply: &mut Reply) {
         if let Some(watch) = &body.watch {
             self.check_watched_expiry(watch);
+            for (db, key) in &watch.keys {
+                self.store.unwatch(*db, key, &watch.flag);
+            }
             if watch.flag.is_set() {
                 reply.null_array();
                 return;

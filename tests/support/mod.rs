@@ -4,7 +4,8 @@
 //! port, and ends it when dropped. `Client` is a blocking client that speaks RESP2 and RESP3 and can also send and
 //! read raw bytes. It is our own, because a client library would repair what these tests look for.
 
-#![allow(dead_code)]
+// Each test uses its own part of this.
+#![allow(dead_code, unused_imports)]
 
 mod client;
 mod random;

@@ -5,12 +5,14 @@
 //! here (`Handler::Connection`); the list below says which function each one is.
 
 mod client;
+mod command;
 mod config;
 mod connection;
 mod debug;
 mod info;
 mod latency;
 mod memory;
+pub(super) mod monitor;
 mod multi;
 pub(super) mod server;
 mod slowlog;
@@ -32,18 +34,22 @@ pub type Handler = fn(&mut Shard, &mut Connection, &mut Reply, Args) -> Result<F
 
 /// All handlers by full command name; each family lists its own.
 fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
-    let families = [
-        connection::COMMANDS,
-        multi::COMMANDS,
+    [
+        client::COMMANDS,
+        command::COMMANDS,
         config::COMMANDS,
+        connection::COMMANDS,
         debug::COMMANDS,
         info::COMMANDS,
         latency::COMMANDS,
         memory::COMMANDS,
+        monitor::COMMANDS,
+        multi::COMMANDS,
         server::COMMANDS,
         slowlog::COMMANDS,
-    ];
-    families.into_iter().flatten()
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// What HELP answers: how to call `container`, then `lines`.

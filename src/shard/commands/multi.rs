@@ -64,6 +64,11 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
         return Ok(Flow::NotYet);
     }
     let commands = shard.bodies(c, *multi);
+    if shard.is_monitored() && !c.watching.as_ref().is_some_and(|watching| watching.flag.is_set()) {
+        for command in &commands {
+            shard.show_to_monitors(c, command.db, command.spec, &command.args.slices());
+        }
+    }
     match reach {
         Reach::OneShard(owner) => {
             let body = Box::new(ExecBody {
@@ -91,8 +96,8 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
         }
         Reach::Transaction => shard.begin_transaction(c, commands, true),
     }
-    // The owners drop the watches after the messages above: the queues keep their order.
-    shard.unwatch_all(c);
+    // Who runs it drops the watches, after the look at their flag: until then a change must still set it.
+    c.watching = None;
     Ok(Flow::Later)
 }
 
@@ -144,6 +149,11 @@ impl Shard {
     pub(in crate::shard) fn unwatch_all(&mut self, c: &mut Connection) {
         let Some(watching) = c.watching.take() else { return };
         let Watching { flag, keys } = *watching;
+        self.unwatch_keys(flag, keys);
+    }
+
+    /// Has the owners drop watches.
+    pub(in crate::shard) fn unwatch_keys(&mut self, flag: WatchFlag, keys: Vec<(usize, Vec<u8>)>) {
         let mut by_owner: HashMap<usize, Vec<(usize, Vec<u8>)>> = HashMap::new();
         for (db, key) in keys {
             by_owner.entry(self.topology.owner(&key)).or_default().push((db, key));
@@ -155,7 +165,6 @@ impl Shard {
                     shard.store.unwatch(*db, key, &flag);
                 }
             };
-            // Behind an EXEC that is on its way to the owner, which still asks for the flag; here too, when it waits.
             self.send(owner, Message::Call(Box::new(call)));
         }
     }
@@ -164,6 +173,7 @@ impl Shard {
     pub(in crate::shard) fn forget_client_state(&mut self, c: &mut Connection) {
         c.multi = None;
         self.unwatch_all(c);
+        self.forget_monitor(c);
     }
 
     /// The queued commands, each with the database that SELECTs among them give it.
