@@ -113,7 +113,7 @@ impl Shard {
     pub(super) fn accepted(&mut self, number: u32, result: Result<RawFd, i32>, armed: bool) {
         let unix = self.listeners.open.iter().any(|(n, listener)| *n == number && listener.unix);
         match result {
-            Ok(fd) => self.place(Adopted { fd, unix }),
+            Ok(fd) => self.place(fd, unix),
             Err(libc::ECANCELED | libc::EINVAL | libc::ECONNABORTED) => {}
             Err(errno) => crate::log!(Level::Warning, "{}", format!(
                 "Accepting client connection: {}",
@@ -143,13 +143,13 @@ impl Shard {
     }
 
     /// Chooses the shard for a new connection: the one that serves the fewest.
-    fn place(&mut self, adopted: Adopted) {
+    fn place(&mut self, fd: RawFd, unix: bool) {
         let connected = self.shared.connected.fetch_add(1, Ordering::Relaxed);
         if connected >= self.shared.maxclients.load(Ordering::Relaxed) {
             self.shared.connected.fetch_sub(1, Ordering::Relaxed);
             self.stats.connections_rejected.add(1);
-            socket::send_now(adopted.fd, b"-ERR max number of clients reached\r\n");
-            socket::close(adopted.fd);
+            socket::send_now(fd, b"-ERR max number of clients reached\r\n");
+            socket::close(fd);
             return;
         }
         let load = &mut self.housekeeping.placed;
@@ -161,12 +161,11 @@ impl Shard {
             .min_by_key(|shard| self.shared.stats[*shard].clients.get() + load[*shard])
             .unwrap_or(self.id);
         load[target] += 1;
-        self.send(target, Message::Adopt(adopted));
+        self.send(target, Message::Adopt(Adopted { fd, id: self.shared.next_client_id(), unix }));
     }
 
     /// Serves a new connection.
-    pub(super) fn adopt(&mut self, Adopted { fd, unix }: Adopted) {
-        let id = self.shared.next_client_id();
+    pub(super) fn adopt(&mut self, Adopted { fd, id, unix }: Adopted) {
         let now_ms = self.now_ms();
         let token = self.clients.insert(|token| Connection::new(id, token, fd, now_ms));
         let Some(mut connection) = self.clients.take(token) else { return };

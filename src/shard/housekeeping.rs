@@ -177,8 +177,7 @@ impl Shard {
 
     /// Has every thread see this shard's figures as they are now.
     pub(super) fn publish_now(&mut self) {
-        let memory: usize = self.clients.iter().map(Connection::memory_bytes).sum();
-        self.stats.clients_memory.set(memory as u64);
+        self.account_all_clients();
         self.publish_gauges(self.stats.lazyfree_pending.get() > 0);
     }
 
@@ -211,8 +210,8 @@ impl Shard {
         self.stats.expired_stale_permille.set((stats.expired_stale_perc * 10.0) as u64);
         self.stats.used_memory.set(self.store.used_memory() as u64);
         self.stats.lazyfreed.set(stats.lazyfreed_objects);
-        self.stats.blocked_clients.set(self.waits.len() as u64);
-        self.stats.clients.set(self.clients.len() as u64);
+        self.count_blocked();
+        self.stats.clients.set(self.clients.open() as u64);
         self.stats.lazyfree_pending.set(u64::from(lazyfree_deferred));
     }
 

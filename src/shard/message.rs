@@ -26,5 +26,7 @@ pub enum Message {
 #[derive(Clone, Copy, Debug)]
 pub struct Adopted {
     pub fd: i32,
+    /// Given out where connections are accepted, so that they are numbered in that order.
+    pub id: u64,
     pub unix: bool,
 }

@@ -138,7 +138,7 @@ impl Shard {
         self.address_text(&c.local)
     }
 
-    fn address_text(&self, address: &Address) -> String {
+    pub(in crate::shard) fn address_text(&self, address: &Address) -> String {
         match address {
             Address::Ip(ip, port) => std::net::SocketAddr::new(ip.to_canonical(), *port).to_string(),
             Address::Unix => format!("{}:0", self.unix_socket_name()),
