@@ -13,6 +13,7 @@ use crate::config::{self, Config, ConfigError, Loaded, ShardCount};
 use crate::log;
 use crate::observe::log::{self as server_log, Level};
 use crate::observe::stats::ShardStats;
+use crate::observe::Observed;
 use crate::process::{self, PidFile};
 use crate::runtime::listen::{self, Listener};
 use crate::runtime::mesh::Mesh;
@@ -176,6 +177,7 @@ fn share(loaded: Loaded, names: &'static Names, shards: usize, maxclients: u32) 
         pause: Pause::default(),
         shutdown: AtomicU64::new(Shutdown::No as u64),
         sleep_until_us: AtomicI64::new(0),
+        observed: Observed::default(),
         started_ms: clock::unix_ms(),
         run_id: run_id(),
     }

@@ -417,6 +417,11 @@ impl Reply {
         self.buf.capacity()
     }
 
+    /// Bytes of the values that the reply refers to.
+    pub fn shared_bytes(&self) -> usize {
+        self.shared_len
+    }
+
     /// The bytes of a shared value that is part of a reply already, without a header.
     pub fn raw_shared(&mut self, value: Bytes) {
         self.shared_len += value.len();

@@ -173,7 +173,7 @@ impl Shard {
         let c = &mut *connection;
         c.flags.assign(Flag::UnixSocket, unix);
         self.stats.connections_received.add(1);
-        self.stats.clients.set(self.clients.len() as u64);
+        self.stats.clients.set(self.clients.open() as u64);
         if !unix {
             c.peer = socket::peer(fd);
             c.local = socket::local(fd);

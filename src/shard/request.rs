@@ -1,8 +1,6 @@
 //! A connection's requests, one after the other: parse, check, then queue (MULTI), run here, send to the shard
 //! that owns the keys, or begin a transaction.
 
-use std::sync::atomic::Ordering;
-
 use smallvec::SmallVec;
 
 use super::transactions::{Owner, Waiting};
@@ -44,6 +42,8 @@ impl Shard {
     /// Runs the complete requests at the head of `input`; returns how many bytes they took.
     pub(super) fn process(&mut self, c: &mut Connection, input: &[u8]) -> usize {
         let mut parser = std::mem::take(&mut c.parser);
+        c.running_bytes = input.len();
+        c.input_peak_bytes = c.input_peak_bytes.max(input.len());
         let mut at = 0;
         let mut requests = 0;
         while !c.is_held() {
@@ -56,7 +56,7 @@ impl Shard {
             }
             let limits = Limits {
                 bulk_len_max: self.config.network.proto_max_bulk_len,
-                authenticated: c.flags.has(Flag::Authenticated),
+                authenticated: self.is_admitted(c),
             };
             let mut batch: SmallVec<[Prepared; LOOK_AHEAD]> = SmallVec::new();
             // What the first AUTH changes is not known before it has run.
@@ -102,6 +102,7 @@ impl Shard {
             }
         }
         c.parser = parser;
+        c.running_bytes = 0;
         at
     }
 
@@ -176,7 +177,7 @@ impl Shard {
                  the server."
             )));
         }
-        if !c.flags.has(Flag::Authenticated) && !spec.is(CommandFlag::NoAuth) {
+        if !self.is_admitted(c) && !spec.is(CommandFlag::NoAuth) {
             return Some(CommandError::other("NOAUTH Authentication required."));
         }
         if c.multi.is_some() && spec.is(CommandFlag::NoMulti) {
@@ -190,20 +191,13 @@ impl Shard {
             }
         }
         let _ = args;
+        if c.flags.has(Flag::Monitor) {
+            let queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
+            if touches_keys(spec) || queue.into_iter().any(|queued| touches_keys(queued.spec)) {
+                return Some(CommandError::other("ERR Replica can't interact with the keyspace"));
+            }
+        }
         None
-    }
-
-    fn is_paused(&self, spec: &CommandSpec, c: &Connection) -> bool {
-        let until = self.shared.pause.until_ms.load(Ordering::Relaxed);
-        if until == 0 || until <= self.now_ms() {
-            return false;
-        }
-        if self.shared.pause.all.load(Ordering::Relaxed) {
-            // CLIENT UNPAUSE must get through, and so must what belongs to a connection only.
-            return !spec.name.starts_with("client|");
-        }
-        let writes = |spec: &CommandSpec| spec.is(CommandFlag::Write) || spec.is(CommandFlag::MayReplicate);
-        writes(spec) || spec.name == "exec" && c.multi.as_ref().is_some_and(|m| m.queue.iter().any(|q| writes(q.spec)))
     }
 
     fn dispatch(&mut self, c: &mut Connection, request: &Prepared) -> Taken {
@@ -212,6 +206,9 @@ impl Shard {
         let spec = match resolved {
             Ok(spec) => spec,
             Err(error) => {
+                if self.is_cross_protocol(c, args) {
+                    return Taken::Yes;
+                }
                 self.refuse(c, None, &error);
                 self.end_request(c);
                 return Taken::Yes;
@@ -224,8 +221,7 @@ impl Shard {
             return Taken::Yes;
         }
         if self.is_paused(spec, c) {
-            c.stall = Stall::Paused;
-            self.housekeeping.paused.push(c.token);
+            self.hold_for_pause(c);
             return Taken::NotYet;
         }
         let taken = match &mut c.multi {
@@ -236,7 +232,13 @@ impl Shard {
                 self.write_reply(c, |_, _, reply| reply.simple("QUEUED"));
                 Taken::Yes
             }
-            _ => self.route(c, spec, args, request.ahead),
+            _ => {
+                let taken = self.route(c, spec, args, request.ahead);
+                if taken == Taken::Yes {
+                    self.show_to_monitors(c, c.db, spec, args);
+                }
+                taken
+            }
         };
         if taken == Taken::Yes {
             self.end_request(c);
@@ -486,6 +488,10 @@ fn gather<'a>(
 /// The end of the line that begins at `at`.
 fn parser_end(input: &[u8], at: usize) -> usize {
     memchr::memchr(b'\n', &input[at..]).map_or(input.len(), |line| at + line + 1)
+}
+
+fn touches_keys(spec: &CommandSpec) -> bool {
+    spec.is(CommandFlag::ReadOnly) || spec.is(CommandFlag::Write) || spec.is(CommandFlag::MayReplicate)
 }
 
 /// What is not queued in a MULTI, but run at once.

@@ -393,6 +393,9 @@ impl Shard {
         self.inside = Some((id, command));
         let flow = self.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply);
         self.inside = None;
+        // HELLO changes it, for the replies behind it too.
+        t.protocol = reply.protocol();
+        connection.output.reply.set_protocol(t.protocol);
         self.finish(connection);
         if flow == Flow::Later {
             t.step = Step::Commands;
@@ -422,8 +425,14 @@ impl Shard {
     /// The reply that was promised by `reply_later`.
     pub(super) fn complete(&mut self, later: Later, mut reply: Reply) {
         match later {
-            Later::InPipeline(origin) => self.answer(origin, reply),
+            Later::InPipeline(origin) => {
+                self.settle_call(origin.client);
+                self.answer(origin, reply);
+            }
             Later::InTransaction(id, command) => {
+                if let Some(client) = self.transactions.running.get(&id).map(|t| t.origin.client) {
+                    self.settle_call(client);
+                }
                 let result = WorkResult::Replies(vec![(command, flat(&mut reply))]);
                 self.ran(self.id, id, result);
             }
