@@ -193,7 +193,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .since("2.8.12")
         .complexity("O(1)")
         .summary("Tells whether the server is a master or a replica, and of whom."),
-    server("wait", 3)
+    command(Group::Generic, "wait", 3)
         .acl(&[Category::Connection])
         .tips(&["request_policy:all_shards", "response_policy:agg_min"])
         .since("3.0.0")
