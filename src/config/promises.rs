@@ -7,7 +7,11 @@ use super::Loaded;
 pub fn broken_promise(loaded: &Loaded) -> Option<String> {
     let config = &loaded.config;
     let promises = [
-        (config.tls.tls_port != 0, "tls-port", "it has no TLS; put a TLS proxy in front, or remove the directive"),
+        (
+            config.tls.tls_port != 0,
+            "tls-port",
+            "it has no TLS; put a TLS proxy in front, or remove the directive",
+        ),
         (
             !config.security.aclfile.as_os_str().is_empty() || !loaded.users.is_empty(),
             "user / aclfile",
@@ -41,7 +45,7 @@ pub fn persistence_warning(loaded: &Loaded) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{load, argv};
+    use crate::config::{argv, load};
 
     fn loaded(options: &str) -> Loaded {
         let args: Vec<Vec<u8>> = options.split(' ').map(|arg| arg.as_bytes().to_vec()).collect();

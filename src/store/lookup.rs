@@ -118,12 +118,7 @@ impl Store {
     #[inline]
     pub fn slot_hint(&mut self, key: &[u8], slot: u16) {
         debug_assert_eq!(slot, slot_of(key));
-        self.hint = SlotHint {
-            address: key.as_ptr() as usize,
-            len: key.len(),
-            slot,
-            hash: None,
-        };
+        self.hint = SlotHint { address: key.as_ptr() as usize, len: key.len(), slot, hash: None };
     }
 
     /// As `slot_hint`, with the hash that looking ahead has computed too.
@@ -172,10 +167,7 @@ impl Store {
     }
 
     fn is_past(&self, word: u64) -> bool {
-        self.expire_on_access
-            && entry_of(word)
-                .expire_at()
-                .is_some_and(|at| self.now_ms > at)
+        self.expire_on_access && entry_of(word).expire_at().is_some_and(|at| self.now_ms > at)
     }
 
     /// The word of a key that is alive. One that has expired is deleted on sight.
@@ -225,9 +217,7 @@ impl Store {
     /// Whether the key is there and has not expired, changing nothing.
     fn is_live(&self, db: usize, key: &[u8]) -> bool {
         let home = self.home(db, key);
-        self.databases[db]
-            .find(home.slot, home.hash, key)
-            .is_some_and(|word| !self.has_expired(word))
+        self.databases[db].find(home.slot, home.hash, key).is_some_and(|word| !self.has_expired(word))
     }
 
     /// Adds an entry for a key that is not there.
@@ -240,13 +230,7 @@ impl Store {
         clock: Clock,
     ) {
         let word = entry::create(key, content, expire_at, clock, &mut self.keys);
-        self.databases[home.db].insert(
-            home.slot,
-            home.hash,
-            word,
-            self.slots.len(),
-            &mut self.keys,
-        );
+        self.databases[home.db].insert(home.slot, home.hash, word, self.slots.len(), &mut self.keys);
     }
 
     /// Takes an entry out of its table and frees it.
@@ -256,8 +240,7 @@ impl Store {
     }
 
     pub(super) fn unlink(&mut self, home: Home, word: u64) {
-        let removed =
-            self.databases[home.db].remove(home.slot, home.hash, |w| w == word, &mut self.keys);
+        let removed = self.databases[home.db].remove(home.slot, home.hash, |w| w == word, &mut self.keys);
         debug_assert_eq!(removed, Some(word));
     }
 
@@ -277,11 +260,7 @@ impl Store {
     pub(super) fn touch_clock(&mut self, word: u64) {
         if !self.no_touch {
             let entry = entry_of(word);
-            entry.set_clock(
-                entry
-                    .clock()
-                    .used(&self.settings, self.now_ms, &mut self.rng),
-            );
+            entry.set_clock(entry.clock().used(&self.settings, self.now_ms, &mut self.rng));
         }
     }
 
