@@ -139,7 +139,7 @@ fn server(facts: &Facts, text: &mut String) {
         "uptime_in_days": facts.uptime_s() / DAY_S,
         "hz": config.general.hz,
         "configured_hz": config.general.hz,
-        "lru_clock": facts.now_us / 1_000_000 & LRU_CLOCK_MASK,
+        "lru_clock": (facts.now_us / 1_000_000) & LRU_CLOCK_MASK,
         "executable": settings.executable,
         "config_file": settings.file.as_deref().map(|file| file.display().to_string()).unwrap_or_default(),
         "io_threads_active": 0,

@@ -195,7 +195,7 @@ impl Shard {
             c.local = socket::local(fd);
             socket::set_no_delay(fd);
             if self.config.network.tcp_keepalive > 0 {
-                socket::set_keep_alive(fd, self.config.network.tcp_keepalive as u32);
+                socket::set_keep_alive(fd, self.config.network.tcp_keepalive);
             }
         } else {
             c.peer = Address::Unix;

@@ -86,7 +86,7 @@ impl Shard {
     /// Limits of the input buffer, and back-pressure.
     fn after_input(&mut self, c: &mut Connection) {
         self.stats.input_buffer_max.set(self.stats.input_buffer_max.get().max(c.input.len() as u64));
-        if c.input.len() > self.config.network.client_query_buffer_limit as usize
+        if c.input.len() > self.config.network.client_query_buffer_limit
             && !c.flags.has(Flag::Closing)
         {
             crate::log!(
@@ -119,7 +119,8 @@ impl Shard {
 
     pub(super) fn resume_receiving(&mut self, c: &mut Connection) {
         let stopped = Flag::Receiving as u32 | Flag::Closing as u32 | Flag::PeerClosed as u32;
-        if !c.flags.any(stopped) && !(c.is_held() && c.input.len() > HELD_INPUT_MAX) {
+        let full = c.is_held() && c.input.len() > HELD_INPUT_MAX;
+        if !c.flags.any(stopped) && !full {
             c.flags.set(Flag::Receiving);
             self.ring_jobs.push(RingJob::Receive(c.token, c.fd));
         }

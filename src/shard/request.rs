@@ -286,11 +286,9 @@ impl Shard {
                     owner
                 }
             };
-            if owner == self.id {
-                if self.locks.is_idle() {
-                    self.run_here(c, spec, args);
-                    return Taken::Yes;
-                }
+            if owner == self.id && self.locks.is_idle() {
+                self.run_here(c, spec, args);
+                return Taken::Yes;
             }
             return self.at(c, spec, args, owner, || {
                 let mut scopes = Scopes::default();

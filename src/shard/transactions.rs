@@ -35,6 +35,9 @@ pub(super) enum Waiting {
     Exec { shard: usize, origin: Origin, body: Box<ExecBody> },
 }
 
+/// A database and a key in it.
+type KeyOfDatabase = (usize, Vec<u8>);
+
 #[derive(Default)]
 pub(super) struct Transactions {
     running: HashMap<TransactionId, Box<Transaction>, foldhash::fast::RandomState>,
@@ -312,7 +315,7 @@ impl Shard {
         home: usize,
         foreign: Vec<(usize, crate::command::table::KeyPosition)>,
     ) {
-        let mut by_shard: Vec<(usize, Vec<(usize, Vec<u8>)>)> = Vec::new();
+        let mut by_shard: Vec<(usize, Vec<KeyOfDatabase>)> = Vec::new();
         {
             let OwnedCommand { spec, db, args } = &t.commands[command];
             let slices = args.slices();

@@ -111,7 +111,7 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             let known = |option: &&[u8]| {
                 [&b"merge"[..], b"noflush", b"nosave"].iter().any(|known| option.eq_ignore_ascii_case(known))
             };
-            if !options.iter().all(|option| known(option)) {
+            if !options.iter().all(known) {
                 return Err(CommandError::other(
                     "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
                 ));
