@@ -11,7 +11,8 @@ use super::object::Object;
 use super::random::Rng;
 use super::watch::Replacement;
 use super::{
-    slot_of, Ahead, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, WatchFlag, Watches,
+    slot_of, Ahead, EventClass, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, WatchFlag,
+    Watches,
 };
 
 /// The keyspace of one shard.
@@ -220,7 +221,7 @@ impl Store {
         self.databases[db].find(home.slot, home.hash, key).is_some_and(|word| !self.has_expired(word))
     }
 
-    /// Adds an entry for a key that is not there.
+    /// Adds an entry for a key that is not there, and raises its "new" event.
     pub(super) fn insert(
         &mut self,
         home: Home,
@@ -231,6 +232,7 @@ impl Store {
     ) {
         let word = entry::create(key, content, expire_at, clock, &mut self.keys);
         self.databases[home.db].insert(home.slot, home.hash, word, self.slots.len(), &mut self.keys);
+        self.events.raise(home.db, EventClass::NEW, "new", key);
     }
 
     /// Takes an entry out of its table and frees it.
@@ -264,12 +266,13 @@ impl Store {
         }
     }
 
-    /// A value to read. Counts a hit or a miss, and touches the key's clock unless `no_touch`.
+    /// A value to read. Counts a hit or a miss (which raises "keymiss"), and touches the key's clock unless `no_touch`.
     #[inline]
     pub fn read(&mut self, db: usize, key: &[u8]) -> Option<Value<'_>> {
         let home = self.home(db, key);
         let Some(word) = self.find(home, key) else {
             self.stats.keyspace_misses += 1;
+            self.events.raise(db, EventClass::KEY_MISS, "keymiss", key);
             return None;
         };
         self.stats.keyspace_hits += 1;
