@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use super::io::RingJob;
 use super::message::{Adopted, Message};
 use super::Shard;
-use crate::observe::log::Level;
 use crate::client::{Connection, Flag};
 use crate::config::ProtectedAction;
+use crate::observe::log::Level;
 use crate::runtime::listen::{self, ListenError, Listener};
 use crate::runtime::socket::{self, Address};
 
@@ -43,8 +43,13 @@ impl Shard {
         let wanted = |name: &str| {
             addresses.iter().any(|address| format!("{}:{port}", address.trim_start_matches('-')) == name)
         };
-        let kept: Vec<String> =
-            self.listeners.open.iter().filter(|(_, l)| !l.unix && wanted(&l.name)).map(|(_, l)| l.name.clone()).collect();
+        let kept: Vec<String> = self
+            .listeners
+            .open
+            .iter()
+            .filter(|(_, l)| !l.unix && wanted(&l.name))
+            .map(|(_, l)| l.name.clone())
+            .collect();
         let missing: Vec<String> = addresses
             .iter()
             .filter(|address| !kept.contains(&format!("{}:{port}", address.trim_start_matches('-'))))
@@ -69,7 +74,13 @@ impl Shard {
         self.listeners.open.iter().any(|(_, l)| !l.unix && l.name.ends_with(&suffix))
     }
 
-    fn rebind_overlapping(&mut self, addresses: &[String], port: u16, backlog: i32, mark: u32) -> Result<(), ListenError> {
+    fn rebind_overlapping(
+        &mut self,
+        addresses: &[String],
+        port: u16,
+        backlog: i32,
+        mark: u32,
+    ) -> Result<(), ListenError> {
         let old: Vec<String> = self
             .listeners
             .open
@@ -90,7 +101,9 @@ impl Shard {
             Err(error) => {
                 match listen::tcp(&old, port, backlog, mark) {
                     Ok(back) => self.listen(back),
-                    Err(lost) => crate::log!(Level::Warning, "{}", format!("The old addresses are gone too: {lost}")),
+                    Err(lost) => {
+                        crate::log!(Level::Warning, "{}", format!("The old addresses are gone too: {lost}"))
+                    }
                 }
                 Err(error)
             }
@@ -115,10 +128,14 @@ impl Shard {
         match result {
             Ok(fd) => self.place(fd, unix),
             Err(libc::ECANCELED | libc::EINVAL | libc::ECONNABORTED) => {}
-            Err(errno) => crate::log!(Level::Warning, "{}", format!(
-                "Accepting client connection: {}",
-                listen::os_text(&std::io::Error::from_raw_os_error(errno))
-            )),
+            Err(errno) => crate::log!(
+                Level::Warning,
+                "{}",
+                format!(
+                    "Accepting client connection: {}",
+                    listen::os_text(&std::io::Error::from_raw_os_error(errno))
+                )
+            ),
         }
         if armed {
             return;
@@ -178,7 +195,7 @@ impl Shard {
             c.local = socket::local(fd);
             socket::set_no_delay(fd);
             if self.config.network.tcp_keepalive > 0 {
-                socket::set_keep_alive(fd, self.config.network.tcp_keepalive as u32);
+                socket::set_keep_alive(fd, self.config.network.tcp_keepalive);
             }
         } else {
             c.peer = Address::Unix;
@@ -204,7 +221,11 @@ impl Shard {
     }
 
     /// DEBUG and its like are for those whom the configuration allows.
-    pub(super) fn may_use_protected(&self, c: &Connection, spec: &crate::command::table::CommandSpec) -> bool {
+    pub(super) fn may_use_protected(
+        &self,
+        c: &Connection,
+        spec: &crate::command::table::CommandSpec,
+    ) -> bool {
         let action = if spec.name.starts_with("module") {
             self.config.security.enable_module_command
         } else {

@@ -41,7 +41,12 @@ pub struct SlowLog {
 
 impl Default for SlowLog {
     fn default() -> Self {
-        SlowLog { entries: VecDeque::new(), least_nanos: u64::MAX, log_nanos: u64::MAX, spike_nanos: u64::MAX }
+        SlowLog {
+            entries: VecDeque::new(),
+            least_nanos: u64::MAX,
+            log_nanos: u64::MAX,
+            spike_nanos: u64::MAX,
+        }
     }
 }
 

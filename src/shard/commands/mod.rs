@@ -5,6 +5,7 @@
 //! here (`Handler::Connection`); the list below says which function each one is.
 
 mod client;
+mod command;
 mod config;
 mod connection;
 mod debug;
@@ -33,20 +34,22 @@ pub type Handler = fn(&mut Shard, &mut Connection, &mut Reply, Args) -> Result<F
 
 /// All handlers by full command name; each family lists its own.
 fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
-    let families = [
+    [
         client::COMMANDS,
-        connection::COMMANDS,
-        multi::COMMANDS,
+        command::COMMANDS,
         config::COMMANDS,
+        connection::COMMANDS,
         debug::COMMANDS,
         info::COMMANDS,
         latency::COMMANDS,
         memory::COMMANDS,
         monitor::COMMANDS,
+        multi::COMMANDS,
         server::COMMANDS,
         slowlog::COMMANDS,
-    ];
-    families.into_iter().flatten()
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// What HELP answers: how to call `container`, then `lines`.
@@ -72,7 +75,12 @@ static HANDLERS: LazyLock<Vec<Option<Handler>>> = LazyLock::new(|| {
 });
 
 impl Shard {
-    pub(super) fn run_connection_command(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
+    pub(super) fn run_connection_command(
+        &mut self,
+        c: &mut Connection,
+        spec: &'static CommandSpec,
+        args: Args,
+    ) -> Taken {
         let mut taken = Taken::Yes;
         self.write_reply(c, |shard, c, reply| {
             if shard.call_connection_command(c, spec, args, reply) == Flow::NotYet {
@@ -109,7 +117,8 @@ impl Shard {
         let nanos = Stamp::now().nanos_since(started);
         if matches!(result, Ok(Flow::Later)) && spec.name != "exec" {
             // Counted when it has its answer. What EXEC ran counts by itself.
-            c.pending_call = Some(Box::new(PendingCall { spec, started, args: OwnedArgs::from_slices(args) }));
+            c.pending_call =
+                Some(Box::new(PendingCall { spec, started, args: OwnedArgs::from_slices(args) }));
             return Flow::Later;
         }
         self.stats.called(spec.id, nanos);

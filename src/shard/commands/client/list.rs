@@ -26,9 +26,12 @@ impl Chosen {
     fn parse(options: Args) -> Result<Self, CommandError> {
         match options {
             [] => Ok(Chosen::All),
-            [option, name] if option.eq_ignore_ascii_case(b"type") => Ok(Chosen::OfType(ClientType::by_name(name)?)),
+            [option, name] if option.eq_ignore_ascii_case(b"type") => {
+                Ok(Chosen::OfType(ClientType::by_name(name)?))
+            }
             [option, ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
-                let id = |text: &&[u8]| parse_integer(text).ok_or(CommandError::other("ERR Invalid client ID"));
+                let id =
+                    |text: &&[u8]| parse_integer(text).ok_or(CommandError::other("ERR Invalid client ID"));
                 Ok(Chosen::ById(ids.iter().map(id).collect::<Result<_, _>>()?))
             }
             _ => Err(CommandError::Syntax),
@@ -119,10 +122,12 @@ impl Shard {
         let multi = c.multi.as_ref();
         let mut line = String::with_capacity(400);
         // Writing to a String cannot fail.
-        let _ = write!(line, "id={} addr={} laddr={} fd={}", c.id, self.peer_text(c), self.local_text(c), c.fd);
+        let _ =
+            write!(line, "id={} addr={} laddr={} fd={}", c.id, self.peer_text(c), self.local_text(c), c.fd);
         let _ = write!(line, " name={} age={}", text(&c.name), seconds_since(c.created_ms));
         let _ = write!(line, " idle={} flags={} db={}", seconds_since(c.last_active_ms), flags(c), c.db);
-        let _ = write!(line, " sub=0 psub=0 ssub=0 multi={}", multi.map_or(-1, |multi| multi.queue.len() as i64));
+        let _ =
+            write!(line, " sub=0 psub=0 ssub=0 multi={}", multi.map_or(-1, |multi| multi.queue.len() as i64));
         // As in Redis, what is understood of an incomplete request is no longer input.
         let (understood, parsed_argument_bytes) = c.parser.understood_bytes();
         let input = (c.input.len() + c.running_bytes).saturating_sub(understood);
