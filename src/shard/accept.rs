@@ -117,7 +117,7 @@ impl Shard {
             Err(libc::ECANCELED | libc::EINVAL | libc::ECONNABORTED) => {}
             Err(errno) => crate::log!(Level::Warning, "{}", format!(
                 "Accepting client connection: {}",
-                listen::os_text(&std::io::Error::from_raw_os_error(errno))
+                crate::runtime::sys::error_text(&std::io::Error::from_raw_os_error(errno))
             )),
         }
         if armed {
