@@ -34,6 +34,9 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     process::remember_start();
     let loaded = load(sources)?;
     let config = &loaded.config;
+    if let Some(reason) = config::broken_promise(&loaded) {
+        return Err(reason);
+    }
     let names = names(&loaded).map_err(|error| error.to_string())?;
     process::enter_dir(config)
         .map_err(|e| format!("Can't chdir to '{}': {}", config.general.dir.0.display(), error_text(&e)))?;
@@ -70,6 +73,9 @@ fn greet(sources: &Sources, loaded: &Loaded) {
         log!(Level::Notice, "Configuration loaded");
     }
     for warning in &loaded.warnings {
+        log!(Level::Warning, "{warning}");
+    }
+    if let Some(warning) = config::persistence_warning(loaded) {
         log!(Level::Warning, "{warning}");
     }
 }

@@ -234,7 +234,9 @@ fn describe_key_spec(reply: &mut Reply, spec: &KeySpec) {
     map.text_if_any("notes", spec.notes);
     key_flags(map.key("flags"), spec.flags);
     match spec.begin {
-        BeginSearch::Index(index) => step(map.key("begin_search"), "index", |step| step.integer("index", index)),
+        BeginSearch::Index(index) => {
+            step(map.key("begin_search"), "index", |step| step.integer("index", index))
+        }
         BeginSearch::Keyword { keyword, start_from } => step(map.key("begin_search"), "keyword", |step| {
             step.text("keyword", keyword);
             step.integer("startfrom", start_from);
@@ -350,3 +352,6 @@ fn document_args(reply: &mut Reply, args: &[Arg]) {
     }
 }
 
+#[cfg(test)]
+#[path = "command_cmd_tests.rs"]
+mod tests;

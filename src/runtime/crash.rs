@@ -106,7 +106,7 @@ fn print_stack() {
             found.dli_fbase
         };
         let offset = (*frame as usize).wrapping_sub(base as usize);
-        log!(Level::Warning, "{number:2}: {frame:p} (offset {offset:#x} of the file at {base:p})");
+        log!(Level::Warning, "{number:2}: {:p} (offset {offset:#x} of the file at {base:p})", *frame);
     }
 }
 
