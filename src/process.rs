@@ -49,7 +49,8 @@ static START: OnceLock<Start> = OnceLock::new();
 
 /// Keeps directory and arguments for `start_anew`; to be called before either changes.
 pub fn remember_start() {
-    START.get_or_init(|| Start { directory: env::current_dir().ok(), args: env::args_os().skip(1).collect() });
+    START
+        .get_or_init(|| Start { directory: env::current_dir().ok(), args: env::args_os().skip(1).collect() });
 }
 
 /// Replaces the process by a new one of the same program, arguments and directory. Returns only when it fails.

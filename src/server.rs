@@ -42,8 +42,12 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     process::remember_start();
     let loaded = load(sources)?;
     let config = &loaded.config;
+    if let Some(reason) = config::broken_promise(&loaded) {
+        return Err(reason);
+    }
     let names = names(&loaded).map_err(|error| error.to_string())?;
-    process::enter_dir(config).map_err(|e| format!("Can't chdir to '{}': {e}", config.general.dir.0.display()))?;
+    process::enter_dir(config)
+        .map_err(|e| format!("Can't chdir to '{}': {e}", config.general.dir.0.display()))?;
     let daemon = config.general.daemonize;
     if daemon {
         process::daemonize().map_err(|e| format!("Can't become a daemon: {e}"))?;
@@ -67,6 +71,9 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
         log!(Level::Notice, "Configuration loaded");
     }
     for warning in &loaded.warnings {
+        log!(Level::Warning, "{warning}");
+    }
+    if let Some(warning) = config::persistence_warning(&loaded) {
         log!(Level::Warning, "{warning}");
     }
 
@@ -148,8 +155,9 @@ fn open_listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
         })?;
     if let Some(path) = &network.unixsocket {
         let path: &Path = path;
-        let listener = listen::unix(path, network.unixsocketperm, backlog)
-            .map_err(|e| format!("Failed opening Unix socket: bind: {}: {}", path.display(), listen::os_text(&e)))?;
+        let listener = listen::unix(path, network.unixsocketperm, backlog).map_err(|e| {
+            format!("Failed opening Unix socket: bind: {}: {}", path.display(), listen::os_text(&e))
+        })?;
         listeners.push(listener);
     }
     if listeners.is_empty() {
@@ -196,7 +204,10 @@ pub fn run_id() -> String {
     id
 }
 
-fn start_shards(shared: &Arc<Shared>, listeners: Vec<Listener>) -> Result<Vec<JoinHandle<io::Result<()>>>, Failure> {
+fn start_shards(
+    shared: &Arc<Shared>,
+    listeners: Vec<Listener>,
+) -> Result<Vec<JoinHandle<io::Result<()>>>, Failure> {
     let cores = cpus::allowed();
     let mut listeners = Some(listeners);
     let mut threads = Vec::new();

@@ -79,7 +79,10 @@ impl Output {
 
     /// The send in flight ended after `bytes` of what `begin_send` gave.
     pub fn sent(&mut self, bytes: usize) {
-        assert!(self.in_flight && self.sent + bytes <= self.total, "a send of {bytes} bytes that was not begun");
+        assert!(
+            self.in_flight && self.sent + bytes <= self.total,
+            "a send of {bytes} bytes that was not begun"
+        );
         self.in_flight = false;
         self.sent += bytes;
         if self.sent == self.total {

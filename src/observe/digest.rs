@@ -100,7 +100,10 @@ mod tests {
         // DEBUG DIGEST-VALUE of redis-server 7.0.15.
         let of = |bytes| Digest::of_value(&Value::Bytes(bytes), false).to_string();
         assert_eq!(of(b"bar"), "68467c70ae30376e7ce005bcc8827f5ba7fd67dc");
-        assert_eq!(Digest::of_value(&Value::Int(12), true).to_string(), "83df3a94c43338a2db2a05ddb5dbb794b842c619");
+        assert_eq!(
+            Digest::of_value(&Value::Int(12), true).to_string(),
+            "83df3a94c43338a2db2a05ddb5dbb794b842c619"
+        );
     }
 
     #[test]
@@ -110,8 +113,14 @@ mod tests {
         let (mut ab, mut ba) = (a, b);
         ab.join(b);
         ba.join(a);
-        assert_eq!(Digest::of_databases([Some(ab)].into_iter()), Digest::of_databases([Some(ba)].into_iter()));
-        assert_ne!(Digest::of_databases([Some(ab)].into_iter()), Digest::of_databases([None, Some(ab)].into_iter()));
+        assert_eq!(
+            Digest::of_databases([Some(ab)].into_iter()),
+            Digest::of_databases([Some(ba)].into_iter())
+        );
+        assert_ne!(
+            Digest::of_databases([Some(ab)].into_iter()),
+            Digest::of_databases([None, Some(ab)].into_iter())
+        );
         assert_eq!(Digest::of_databases([None].into_iter()).to_string(), "0".repeat(40));
     }
 }

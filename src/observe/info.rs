@@ -139,7 +139,7 @@ fn server(facts: &Facts, text: &mut String) {
         "uptime_in_days": facts.uptime_s() / DAY_S,
         "hz": config.general.hz,
         "configured_hz": config.general.hz,
-        "lru_clock": facts.now_us / 1_000_000 & LRU_CLOCK_MASK,
+        "lru_clock": (facts.now_us / 1_000_000) & LRU_CLOCK_MASK,
         "executable": settings.executable,
         "config_file": settings.file.as_deref().map(|file| file.display().to_string()).unwrap_or_default(),
         "io_threads_active": 0,
@@ -180,7 +180,8 @@ fn memory(facts: &Facts, text: &mut String) {
     let memory = Memory::now(facts.shared);
     let system = sys::memory_bytes();
     let limits = &facts.config.memory;
-    let (allocator, resident, all) = (memory.allocator_fragmentation(), memory.allocator_resident(), memory.fragmentation());
+    let (allocator, resident, all) =
+        (memory.allocator_fragmentation(), memory.allocator_resident(), memory.fragmentation());
     fields! { text,
         "used_memory": memory.used,
         "used_memory_human": human(memory.used),
@@ -369,9 +370,16 @@ fn replication(facts: &Facts, text: &mut String) {
 
 fn cpu(_: &Facts, text: &mut String) {
     let seconds = |us: i64| format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
-    for (of, suffix) in [(CpuOf::Process, ""), (CpuOf::Children, "_children"), (CpuOf::Thread, "_main_thread")] {
+    for (of, suffix) in
+        [(CpuOf::Process, ""), (CpuOf::Children, "_children"), (CpuOf::Thread, "_main_thread")]
+    {
         let (system, user) = sys::cpu_times_us(of);
-        let _ = write!(text, "used_cpu_sys{suffix}:{}\r\nused_cpu_user{suffix}:{}\r\n", seconds(system), seconds(user));
+        let _ = write!(
+            text,
+            "used_cpu_sys{suffix}:{}\r\nused_cpu_user{suffix}:{}\r\n",
+            seconds(system),
+            seconds(user)
+        );
     }
 }
 
@@ -446,8 +454,9 @@ fn keyspace(facts: &Facts, text: &mut String) {
             continue;
         }
         // A mean of means, each weighed by the keys that it stands for.
-        let weighed: u128 =
-            parts().map(|part| u128::from(part.avg_ttl_ms.get()) * u128::from(part.volatile_keys.get())).sum();
+        let weighed: u128 = parts()
+            .map(|part| u128::from(part.avg_ttl_ms.get()) * u128::from(part.volatile_keys.get()))
+            .sum();
         let avg_ttl = weighed.checked_div(u128::from(volatile)).unwrap_or(0);
         let _ = write!(text, "db{db}:keys={keys},expires={volatile},avg_ttl={avg_ttl}\r\n");
     }

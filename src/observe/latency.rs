@@ -84,8 +84,10 @@ impl Event {
         let longest = ages.iter().map(String::len).max().unwrap_or(0);
         text.push('\n');
         for place in 0..longest {
-            let line: String =
-                ages.iter().map(|age| age.as_bytes().get(place).map_or(' ', |byte| char::from(*byte))).collect();
+            let line: String = ages
+                .iter()
+                .map(|age| age.as_bytes().get(place).map_or(' ', |byte| char::from(*byte)))
+                .collect();
             let _ = writeln!(text, "{}", line.trim_end());
         }
         text
@@ -113,7 +115,10 @@ impl Events {
     }
 
     pub fn get(&self, name: &[u8]) -> Option<(&'static str, &Event)> {
-        self.0.iter().find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name)).map(|(name, event)| (*name, event))
+        self.0
+            .iter()
+            .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
+            .map(|(name, event)| (*name, event))
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&'static str, &Event)> {
@@ -190,12 +195,18 @@ mod tests {
         events.add("command", 10, 500);
         events.add("command", 10, 400);
         let (name, event) = events.get(b"COMMAND").unwrap();
-        assert_eq!((name, event.spikes().collect::<Vec<_>>()), ("command", vec![Spike { at_s: 10, latency_ms: 500 }]));
+        assert_eq!(
+            (name, event.spikes().collect::<Vec<_>>()),
+            ("command", vec![Spike { at_s: 10, latency_ms: 500 }])
+        );
         for at_s in 11..11 + SPIKES_MAX as i64 {
             events.add("command", at_s, 100);
         }
         let (_, event) = events.get(b"command").unwrap();
-        assert_eq!((event.spikes().len(), event.latest().unwrap().latency_ms, event.max_ms()), (SPIKES_MAX, 100, 500));
+        assert_eq!(
+            (event.spikes().len(), event.latest().unwrap().latency_ms, event.max_ms()),
+            (SPIKES_MAX, 100, 500)
+        );
     }
 
     #[test]
@@ -225,6 +236,8 @@ mod tests {
         assert!(events.report(0).contains("off"));
         assert!(events.report(100).contains("No event"));
         events.add("fast-command", 5, 120);
-        assert!(events.report(100).contains("fast-command: 1 spikes in 1 seconds, mean 120 ms, worst 120 ms"));
+        assert!(events
+            .report(100)
+            .contains("fast-command: 1 spikes in 1 seconds, mean 120 ms, worst 120 ms"));
     }
 }

@@ -26,7 +26,9 @@ impl Memory {
     /// As of now; the shards have published their gauges.
     pub fn now(shared: &Shared) -> Memory {
         let used = shared.used_memory();
-        let sum = |figure: fn(&crate::observe::stats::ShardStats) -> u64| shared.stats.iter().map(|stats| figure(stats)).sum();
+        let sum = |figure: fn(&crate::observe::stats::ShardStats) -> u64| {
+            shared.stats.iter().map(|stats| figure(stats)).sum()
+        };
         let resident = sys::resident_bytes();
         let (_, _, committed) = alloc::process_info();
         Memory {
@@ -94,7 +96,8 @@ impl Memory {
                 human(self.used)
             ));
         }
-        if self.fragmentation().ratio > FRAGMENTATION_RATIO && self.resident.saturating_sub(self.used) > SMALL {
+        if self.fragmentation().ratio > FRAGMENTATION_RATIO && self.resident.saturating_sub(self.used) > SMALL
+        {
             findings.push(format!(
                 "The process holds {} for {} in use (ratio {:.2}): memory is fragmented, or was given back only lately.",
                 human(self.resident),
@@ -110,7 +113,10 @@ impl Memory {
             ));
         }
         if maxmemory > 0 && self.used > maxmemory {
-            findings.push(format!("maxmemory ({}) is exceeded: keys are evicted or writes refused.", human(maxmemory)));
+            findings.push(format!(
+                "maxmemory ({}) is exceeded: keys are evicted or writes refused.",
+                human(maxmemory)
+            ));
         }
         if findings.is_empty() {
             return "No problem with memory was found.\n".to_owned();

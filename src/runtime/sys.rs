@@ -151,7 +151,8 @@ pub fn cpu_times_us(of: CpuOf) -> (i64, i64) {
 /// Name, release and machine of the system, as `uname -srm` prints them.
 pub fn system_name() -> String {
     let read = |file: &str| {
-        std::fs::read_to_string(format!("/proc/sys/kernel/{file}")).map_or_else(|_| "?".into(), |s| s.trim().to_owned())
+        std::fs::read_to_string(format!("/proc/sys/kernel/{file}"))
+            .map_or_else(|_| "?".into(), |s| s.trim().to_owned())
     };
     format!("{} {} {}", read("ostype"), read("osrelease"), std::env::consts::ARCH)
 }

@@ -50,7 +50,8 @@ impl Shard {
             missing: shards,
             done: Box::new(move |shard, answers| {
                 // Every answer is a T: it comes from `question`.
-                let answers = answers.into_iter().filter_map(|answer| answer.downcast().ok()).map(|t| *t).collect();
+                let answers =
+                    answers.into_iter().filter_map(|answer| answer.downcast().ok()).map(|t| *t).collect();
                 done(shard, answers);
             }),
         };

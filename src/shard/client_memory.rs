@@ -34,7 +34,8 @@ fn is_evictable(c: &Connection) -> bool {
 impl Shard {
     /// Takes over a changed limit.
     pub(super) fn client_memory_changed(&mut self) {
-        self.client_memory.limit_bytes = self.config.network.maxmemory_clients.bytes(self.config.memory.maxmemory);
+        self.client_memory.limit_bytes =
+            self.config.network.maxmemory_clients.bytes(self.config.memory.maxmemory);
         self.account_all_clients();
         self.evict_clients();
     }
@@ -97,7 +98,9 @@ impl Shard {
     /// The largest client that another shard may evict, and the shard.
     fn largest_elsewhere(&self) -> Option<(usize, u64)> {
         let others = (0..self.topology.shards).filter(|shard| *shard != self.id);
-        others.map(|shard| (shard, self.shared.stats[shard].largest_client.get())).max_by_key(|(_, bytes)| *bytes)
+        others
+            .map(|shard| (shard, self.shared.stats[shard].largest_client.get()))
+            .max_by_key(|(_, bytes)| *bytes)
     }
 
     /// Evicts this shard's largest clients until all shards are below the limit or others have larger ones.

@@ -3,9 +3,9 @@
 use super::Shard;
 use crate::command::table::{CommandSpec, Gather, Handler};
 use crate::command::{Args, Caller, CommandResult, Context, Effect};
-use crate::store::Store;
 use crate::resp::Reply;
 use crate::runtime::clock::Stamp;
+use crate::store::Store;
 use crate::txn::message::{Origin, ReplyBatch, RequestBatch, Slices};
 use crate::txn::plan::outer_cursor;
 
@@ -63,7 +63,10 @@ impl Shard {
     ) -> CommandResult {
         let Handler::EveryShard(run, _) = spec.handler else { return Ok(()) };
         let shards = self.topology.shards as u64;
-        let outer = args.get(1).and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.parse::<u64>().ok());
+        let outer = args
+            .get(1)
+            .and_then(|text| std::str::from_utf8(text).ok())
+            .and_then(|text| text.parse::<u64>().ok());
         let (Some(outer), true) = (outer, shards > 1) else {
             return run(&mut context(&mut self.store, db, reply, caller), args);
         };

@@ -3,12 +3,11 @@
 
 use std::sync::atomic::Ordering;
 
-
 use super::shared::Shutdown;
 use super::Shard;
-use crate::observe::log::Level;
 use crate::client::{Connection, Flag, Stall};
 use crate::config::OutputBufferLimit;
+use crate::observe::log::Level;
 use crate::observe::stats::{Counter, ShardStats};
 use crate::runtime::clock;
 use crate::runtime::executor::CRON_MS;
@@ -68,7 +67,9 @@ impl Shard {
     }
 
     fn check_shutdown(&mut self) {
-        if self.shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64 && !self.housekeeping.stopping {
+        if self.shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64
+            && !self.housekeeping.stopping
+        {
             self.begin_stop();
         }
     }
@@ -78,7 +79,8 @@ impl Shard {
             return;
         }
         let effort = u64::from(self.store.settings.active_expire_effort.clamp(1, 10)) - 1;
-        let budget = (CRON_MS * 1000 * (EXPIRE_SHARE_PERCENT + 2 * effort) / 100).min(EXPIRE_SLICE_US * (1 + effort));
+        let budget =
+            (CRON_MS * 1000 * (EXPIRE_SHARE_PERCENT + 2 * effort) / 100).min(EXPIRE_SLICE_US * (1 + effort));
         let started = clock::Stamp::now();
         self.store.expire_cycle(budget, &|| clock::Stamp::now().nanos_since(started) / 1000);
         let nanos = clock::Stamp::now().nanos_since(started);
@@ -166,10 +168,14 @@ impl Shard {
             c.over_soft_limit_since_ms = 0;
         }
         if (hard || soft) && !c.flags.has(Flag::Closing) {
-            crate::log!(Level::Warning, "{}", format!(
-                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
-                self.describe_client(c)
-            ));
+            crate::log!(
+                Level::Warning,
+                "{}",
+                format!(
+                    "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                    self.describe_client(c)
+                )
+            );
             self.stats.output_buffer_closes.add(1);
             self.close(c);
         }
@@ -177,14 +183,15 @@ impl Shard {
 
     /// Has every thread see this shard's figures as they are now.
     pub(super) fn publish_now(&mut self) {
-        let memory: usize = self.clients.iter().map(Connection::memory_bytes).sum();
-        self.stats.clients_memory.set(memory as u64);
+        self.account_all_clients();
         self.publish_gauges(self.stats.lazyfree_pending.get() > 0);
     }
 
     /// Samples what INFO calls instantaneous, for all shards.
     fn sample_rates(&self) {
-        let sum = |counter: fn(&ShardStats) -> &Counter| self.shared.stats.iter().map(|s| counter(s).get()).sum::<u64>();
+        let sum = |counter: fn(&ShardStats) -> &Counter| {
+            self.shared.stats.iter().map(|s| counter(s).get()).sum::<u64>()
+        };
         let now_ms = self.now_ms() as u64;
         let turns = sum(|s| &s.loop_turns);
         let mut rates = self.shared.observed.rates();
@@ -211,8 +218,8 @@ impl Shard {
         self.stats.expired_stale_permille.set((stats.expired_stale_perc * 10.0) as u64);
         self.stats.used_memory.set(self.store.used_memory() as u64);
         self.stats.lazyfreed.set(stats.lazyfreed_objects);
-        self.stats.blocked_clients.set(self.waits.len() as u64);
-        self.stats.clients.set(self.clients.len() as u64);
+        self.count_blocked();
+        self.stats.clients.set(self.clients.open() as u64);
         self.stats.lazyfree_pending.set(u64::from(lazyfree_deferred));
     }
 

@@ -7,8 +7,8 @@
 use std::os::fd::RawFd;
 
 use super::Shard;
-use crate::observe::log::Level;
 use crate::client::{Connection, Flag, Stall};
+use crate::observe::log::Level;
 use crate::runtime::ring::{SocketRing, Token};
 use crate::runtime::socket;
 
@@ -38,7 +38,14 @@ impl Shard {
         }
     }
 
-    pub(super) fn received(&mut self, ring: &mut SocketRing, token: Token, buffer: u16, len: usize, armed: bool) {
+    pub(super) fn received(
+        &mut self,
+        ring: &mut SocketRing,
+        token: Token,
+        buffer: u16,
+        len: usize,
+        armed: bool,
+    ) {
         self.stats.reads.add(1);
         self.stats.bytes_in.add(len as u64);
         let Some(mut connection) = self.clients.take(token) else {
@@ -79,12 +86,18 @@ impl Shard {
     /// Limits of the input buffer, and back-pressure.
     fn after_input(&mut self, c: &mut Connection) {
         self.stats.input_buffer_max.set(self.stats.input_buffer_max.get().max(c.input.len() as u64));
-        if c.input.len() > self.config.network.client_query_buffer_limit as usize && !c.flags.has(Flag::Closing) {
-            crate::log!(Level::Warning, "{}", format!(
-                "Closing client that reached max query buffer length: {} (qbuf initial bytes: {})",
-                self.describe_client(c),
-                String::from_utf8_lossy(&crate::config::quoted(&c.input[..c.input.len().min(64)]))
-            ));
+        if c.input.len() > self.config.network.client_query_buffer_limit
+            && !c.flags.has(Flag::Closing)
+        {
+            crate::log!(
+                Level::Warning,
+                "{}",
+                format!(
+                    "Closing client that reached max query buffer length: {} (qbuf initial bytes: {})",
+                    self.describe_client(c),
+                    String::from_utf8_lossy(&crate::config::quoted(&c.input[..c.input.len().min(64)]))
+                )
+            );
             self.stats.query_buffer_closes.add(1);
             self.close(c);
             return;
@@ -106,7 +119,8 @@ impl Shard {
 
     pub(super) fn resume_receiving(&mut self, c: &mut Connection) {
         let stopped = Flag::Receiving as u32 | Flag::Closing as u32 | Flag::PeerClosed as u32;
-        if !c.flags.any(stopped) && !(c.is_held() && c.input.len() > HELD_INPUT_MAX) {
+        let full = c.is_held() && c.input.len() > HELD_INPUT_MAX;
+        if !c.flags.any(stopped) && !full {
             c.flags.set(Flag::Receiving);
             self.ring_jobs.push(RingJob::Receive(c.token, c.fd));
         }

@@ -13,8 +13,8 @@ pub mod commands;
 mod execute;
 mod housekeeping;
 mod inbox;
-mod loans;
 mod io;
+mod loans;
 pub mod message;
 mod outbox;
 pub mod pause;
@@ -215,7 +215,9 @@ impl Service for Shard {
             self.turn_meter.note_traffic();
         }
         match completion {
-            Completion::Received { token, buffer, len, armed } => self.received(ring, token, buffer, len, armed),
+            Completion::Received { token, buffer, len, armed } => {
+                self.received(ring, token, buffer, len, armed)
+            }
             Completion::Sent { token, result } => self.sent(token, result),
             Completion::Starved { token } => self.starved(token),
             Completion::ReceiveEnded { token, errno } => self.receive_ended(token, errno),

@@ -25,7 +25,10 @@ struct Target {
 
 pub struct Outbox {
     targets: Vec<Target>,
+    // In boxes, because that is how they travel.
+    #[allow(clippy::vec_box)]
     spare_requests: Vec<Box<RequestBatch>>,
+    #[allow(clippy::vec_box)]
     spare_replies: Vec<Box<ReplyBatch>>,
 }
 

@@ -69,17 +69,18 @@ impl Shard {
     pub(super) fn hold_for_pause(&mut self, c: &mut Connection) {
         c.stall = Stall::Paused;
         self.housekeeping.paused.push(c.token);
-        self.count_paused();
+        self.count_blocked();
     }
 
     /// A connection ends while it waits.
     pub(super) fn forget_paused(&mut self, token: Token) {
         self.housekeeping.paused.retain(|paused| *paused != token);
-        self.count_paused();
+        self.count_blocked();
     }
 
-    fn count_paused(&self) {
-        self.stats.blocked_clients.set(self.housekeeping.paused.len() as u64);
+    /// Those that wait for the end of a pause, and in blocking commands.
+    pub(super) fn count_blocked(&self) {
+        self.stats.blocked_clients.set((self.housekeeping.paused.len() + self.waits.len()) as u64);
     }
 
     /// A pause begins, or changes: what this shard does by itself stops too.
@@ -96,7 +97,7 @@ impl Shard {
         self.store.expire_paused = false;
         if !self.housekeeping.paused.is_empty() {
             let paused = std::mem::take(&mut self.housekeeping.paused);
-            self.count_paused();
+            self.count_blocked();
             self.resume(paused, Stall::Paused);
         }
     }

@@ -60,7 +60,10 @@ mod tests {
     fn passwords_are_not_shown() {
         assert_eq!(shown("AUTH secret"), "AUTH (redacted)");
         assert_eq!(shown("auth me secret"), "auth (redacted) (redacted)");
-        assert_eq!(shown("hello 3 AUTH me secret SETNAME auth"), "hello 3 AUTH (redacted) (redacted) SETNAME auth");
+        assert_eq!(
+            shown("hello 3 AUTH me secret SETNAME auth"),
+            "hello 3 AUTH (redacted) (redacted) SETNAME auth"
+        );
         assert_eq!(
             shown("config set maxmemory 1 RequirePass secret"),
             "config set maxmemory 1 RequirePass (redacted)"

@@ -128,7 +128,11 @@ impl Shard {
 
     /// Writes a reply in its place: behind the replies that are still awaited, and not at all when the
     /// client has switched replies off.
-    pub(super) fn write_reply(&mut self, c: &mut Connection, write: impl FnOnce(&mut Self, &mut Connection, &mut Reply)) {
+    pub(super) fn write_reply(
+        &mut self,
+        c: &mut Connection,
+        write: impl FnOnce(&mut Self, &mut Connection, &mut Reply),
+    ) {
         let silent = c.flags.any(Flag::ReplyOff as u32 | Flag::ReplySkip as u32);
         if c.pipeline.is_empty() && !silent {
             // What takes its place meanwhile tells the protocol to those who ask the connection.
@@ -185,7 +189,9 @@ impl Shard {
         }
         if self.config.memory.maxmemory > 0 && !self.make_room() {
             let exec_denies = spec.name == "exec"
-                && c.multi.as_ref().is_some_and(|multi| multi.queue.iter().any(|q| q.spec.is(CommandFlag::DenyOom)));
+                && c.multi
+                    .as_ref()
+                    .is_some_and(|multi| multi.queue.iter().any(|q| q.spec.is(CommandFlag::DenyOom)));
             if spec.is(CommandFlag::DenyOom) || exec_denies {
                 return Some(CommandError::OutOfMemory);
             }
@@ -280,11 +286,9 @@ impl Shard {
                     owner
                 }
             };
-            if owner == self.id {
-                if self.locks.is_idle() {
-                    self.run_here(c, spec, args);
-                    return Taken::Yes;
-                }
+            if owner == self.id && self.locks.is_idle() {
+                self.run_here(c, spec, args);
+                return Taken::Yes;
             }
             return self.at(c, spec, args, owner, || {
                 let mut scopes = Scopes::default();
@@ -346,7 +350,8 @@ impl Shard {
             let conflict = if self.locks.is_idle() {
                 None
             } else {
-                let scope = scopes().by_shard.into_iter().find(|(shard, _)| *shard == owner).map(|(_, scope)| scope);
+                let scope =
+                    scopes().by_shard.into_iter().find(|(shard, _)| *shard == owner).map(|(_, scope)| scope);
                 scope.filter(|scope| self.locks.conflicts(scope))
             };
             let Some(scope) = conflict else {
@@ -461,7 +466,8 @@ fn gather<'a>(
                 let source = &input[end.at..end.at + len];
                 end.at += len;
                 if !parser.args().is_empty() {
-                    let args = parser.args().iter().map(|arg| &source[arg.start..arg.start + arg.len]).collect();
+                    let args =
+                        parser.args().iter().map(|arg| &source[arg.start..arg.start + arg.len]).collect();
                     batch.push(Prepared { args, end: end.at, spec: None, ahead: None });
                 }
             }

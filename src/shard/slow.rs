@@ -13,7 +13,6 @@ use crate::command::table::{CommandSpec, Flag};
 use crate::command::{Args, Caller};
 use crate::runtime::clock;
 use crate::runtime::ring::Token;
-use crate::runtime::socket::Address;
 
 /// Arguments kept of one command, and bytes of one argument, as in Redis.
 const ARGUMENTS_MAX: usize = 32;
@@ -42,7 +41,12 @@ pub struct SlowLog {
 
 impl Default for SlowLog {
     fn default() -> Self {
-        SlowLog { entries: VecDeque::new(), least_nanos: u64::MAX, log_nanos: u64::MAX, spike_nanos: u64::MAX }
+        SlowLog {
+            entries: VecDeque::new(),
+            least_nanos: u64::MAX,
+            log_nanos: u64::MAX,
+            spike_nanos: u64::MAX,
+        }
     }
 }
 
@@ -96,14 +100,7 @@ impl Shard {
             if let Some(connection) = shard.clients.get(token) {
                 let peer = connection.peer.clone();
                 entry.client_name = connection.name.to_vec();
-                entry.client_address = match peer {
-                    Address::Ip(ip, port) => std::net::SocketAddr::new(ip.to_canonical(), port).to_string(),
-                    Address::Unix => {
-                        let path = shard.config.network.unixsocket.as_ref();
-                        format!("{}:0", path.map_or_else(String::new, |path| path.display().to_string()))
-                    }
-                    Address::Unknown => "?:0".to_owned(),
-                };
+                entry.client_address = shard.address_text(&peer);
             }
             let log = &mut shard.slow_log.entries;
             // Entries of other shards may come late.
@@ -124,10 +121,11 @@ impl Shard {
 }
 
 fn kept_arguments(spec: &CommandSpec, args: Args) -> Vec<Vec<u8>> {
+    let args = redacted(spec, args);
     let kept = if args.len() > ARGUMENTS_MAX { ARGUMENTS_MAX - 1 } else { args.len() };
-    let mut list: Vec<Vec<u8>> = redacted(spec, args)[..kept]
+    let mut list: Vec<Vec<u8>> = args[..kept]
         .iter()
-        .map(|arg| match *arg {
+        .map(|arg| match arg {
             arg if arg.len() <= ARGUMENT_BYTES_MAX => arg.to_vec(),
             arg => {
                 let more = format!("... ({} more bytes)", arg.len() - ARGUMENT_BYTES_MAX);

@@ -105,7 +105,8 @@ fn run(shards: usize, time: Duration, random: &mut Random) -> Option<String> {
                     end.wait();
                     std::panic::resume_unwind(failure);
                 }
-                *record.lock().expect("no holder panics") = (std::mem::take(&mut worker.operations), worker.was_cut);
+                *record.lock().expect("no holder panics") =
+                    (std::mem::take(&mut worker.operations), worker.was_cut);
                 end.wait();
                 if over.load(Ordering::Acquire) {
                     return;
@@ -141,7 +142,8 @@ fn run(shards: usize, time: Duration, random: &mut Random) -> Option<String> {
         summary.rounds += 1;
         summary.operations += operations.len();
         summary.cut += operations.iter().filter(|o| o.ended.is_none()).count();
-        summary.aborted += operations.iter().filter(|o| matches!(o.ended, Some((_, Answer::Aborted)))).count();
+        summary.aborted +=
+            operations.iter().filter(|o| matches!(o.ended, Some((_, Answer::Aborted)))).count();
         let history = History { before, operations };
         match history.check() {
             Verdict::Serialisable => {}

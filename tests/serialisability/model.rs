@@ -132,7 +132,9 @@ impl State {
             Command::MsetNx(pairs) => {
                 self.put_if(pairs.iter().all(|(key, _)| self.values[*key].is_none()), pairs)
             }
-            Command::Del(keys) => Outcome::Integer(keys.iter().filter(|key| self.remove(**key).is_some()).count() as i64),
+            Command::Del(keys) => {
+                Outcome::Integer(keys.iter().filter(|key| self.remove(**key).is_some()).count() as i64)
+            }
             Command::Exists(keys) => {
                 Outcome::Integer(keys.iter().filter(|key| self.values[**key].is_some()).count() as i64)
             }

@@ -46,8 +46,7 @@ fn select(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) 
 
 /// A database's number; the errors are SELECT's.
 pub fn parse_db(shard: &Shard, text: &[u8]) -> Result<usize, CommandError> {
-    let number = crate::store::parse_integer(text)
-        .ok_or(CommandError::NotInteger)?;
+    let number = crate::store::parse_integer(text).ok_or(CommandError::NotInteger)?;
     match usize::try_from(number) {
         Ok(db) if db < shard.store.databases() => Ok(db),
         _ => Err(CommandError::DbIndexOutOfRange),

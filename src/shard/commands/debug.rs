@@ -111,8 +111,10 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             let known = |option: &&[u8]| {
                 [&b"merge"[..], b"noflush", b"nosave"].iter().any(|known| option.eq_ignore_ascii_case(known))
             };
-            if !options.iter().all(|option| known(option)) {
-                return Err(CommandError::other("ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."));
+            if !options.iter().all(known) {
+                return Err(CommandError::other(
+                    "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                ));
             }
             reply.ok();
         }
@@ -121,7 +123,9 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             parse_integer(number).ok_or(CommandError::NotInteger)?;
             reply.ok();
         }
-        (b"set-skip-checksum-validation" | b"aof-flush-sleep" | b"set-disable-deny-scripts", [_]) => reply.ok(),
+        (b"set-skip-checksum-validation" | b"aof-flush-sleep" | b"set-disable-deny-scripts", [_]) => {
+            reply.ok()
+        }
         (b"replicate", [_, ..]) => reply.ok(),
         (b"quicklist-packed-threshold", [size]) => {
             let size = memory_size(size).filter(|size| (1..QUICKLIST_THRESHOLD_MAX).contains(size));
@@ -137,7 +141,9 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         (b"quicklist", [key] | [key, _]) => return with_key(shard, c, key, quicklist),
         (b"htstats-key", [key, ..]) => return with_key(shard, c, key, table_of_value),
         (b"htstats", [db, ..]) => return table_figures(shard, c, db),
-        (b"populate", [count, options @ ..]) if options.len() <= 2 => return populate(shard, c, count, options),
+        (b"populate", [count, options @ ..]) if options.len() <= 2 => {
+            return populate(shard, c, count, options)
+        }
         (b"digest", []) => return digest(shard, c),
         (b"digest-value", keys) => return digest_values(shard, c, keys),
         (b"protocol", [kind]) => protocol(reply, kind)?,
@@ -147,7 +153,11 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         }
         (b"set-active-expire", [on]) => {
             let on = is_on(on);
-            shard.ask_all_for(c, move |shard| shard.store.settings.active_expire = on, |_, _: Vec<()>, r| r.ok());
+            shard.ask_all_for(
+                c,
+                move |shard| shard.store.settings.active_expire = on,
+                |_, _: Vec<()>, r| r.ok(),
+            );
             return Ok(Flow::Later);
         }
         (b"pause-cron", [on]) => {
@@ -156,7 +166,8 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             return Ok(Flow::Later);
         }
         (b"error", [text]) => {
-            let line: Vec<u8> = text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect();
+            let line: Vec<u8> =
+                text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect();
             reply.raw(&[b"-", line.as_slice(), b"\r\n"].concat());
         }
         (b"structsize", []) => reply.bulk(struct_sizes().as_bytes()),
@@ -180,7 +191,9 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         }
         (b"client-eviction", []) => return client_eviction(shard, c),
         (b"clusterlink", [kill, _, _]) if kill.eq_ignore_ascii_case(b"kill") => {
-            return Err(CommandError::other("ERR Debug option only available for cluster mode enabled setup!"));
+            return Err(CommandError::other(
+                "ERR Debug option only available for cluster mode enabled setup!",
+            ));
         }
         _ => return Err(unknown(args[1])),
     }
@@ -259,15 +272,11 @@ fn object(shard: &mut Shard, db: usize, key: &[u8], reply: &mut Reply) -> Result
     let (Some(description), Some(value)) = (shard.store.describe(db, key), shard.store.peek(db, key)) else {
         return Err(CommandError::NoSuchKey);
     };
-    let address = match &value {
-        Value::Bytes(bytes) => bytes.as_ptr(),
-        Value::Shared(bytes) => bytes.as_ptr(),
-        Value::Int(_) => key.as_ptr(),
-    };
     let serialized = serialized_length(&value);
+    let address = shard.store.address(db, key).unwrap_or_default();
     let used_s = shard.now_ms() / 1000 - description.idle_s as i64;
     reply.simple(&format!(
-        "Value at:{address:p} refcount:{} encoding:{} serializedlength:{serialized} lru:{} lru_seconds_idle:{}",
+        "Value at:{address:#x} refcount:{} encoding:{} serializedlength:{serialized} lru:{} lru_seconds_idle:{}",
         description.refcount,
         description.kind.encoding().name(),
         used_s & LRU_CLOCK_MASK,
@@ -362,7 +371,10 @@ fn table_figures(shard: &mut Shard, c: &mut Connection, db: &[u8]) -> Outcome {
                 let _ = writeln!(text, "{title}");
                 for (id, (keys, volatile, slots)) in answers.iter().enumerate() {
                     let elements = if expires { volatile } else { keys };
-                    let _ = writeln!(text, "Shard {id}, a table for each of {slots} slots:\n number of elements: {elements}");
+                    let _ = writeln!(
+                        text,
+                        "Shard {id}, a table for each of {slots} slots:\n number of elements: {elements}"
+                    );
                 }
             }
             reply.verbatim("txt", &text);
@@ -414,7 +426,11 @@ fn digest(shard: &mut Shard, c: &mut Connection) -> Outcome {
             .map(|db| {
                 let mut part = None;
                 shard.store.for_each_key(db, &mut |key, value, expire_at| {
-                    part.get_or_insert_with(Digest::default).join(Digest::of_entry(key, &value, expire_at.is_some()));
+                    part.get_or_insert_with(Digest::default).join(Digest::of_entry(
+                        key,
+                        &value,
+                        expire_at.is_some(),
+                    ));
                     true
                 });
                 part

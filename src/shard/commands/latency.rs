@@ -45,7 +45,10 @@ fn doctor(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> 
 fn graph(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
     let events = shard.shared.observed.latency();
     let (name, event) = events.get(args[2]).ok_or_else(|| {
-        CommandError::other(format!("ERR No samples available for event '{}'", String::from_utf8_lossy(args[2])))
+        CommandError::other(format!(
+            "ERR No samples available for event '{}'",
+            String::from_utf8_lossy(args[2])
+        ))
     })?;
     reply.verbatim("txt", event.graph(name, clock::unix_us() / 1_000_000).as_bytes());
     Ok(Flow::Done)

@@ -53,7 +53,8 @@ fn write_stats(shard: &Shard, reply: &mut Reply) {
         })
         .filter(|(_, keys, _)| *keys > 0)
         .collect();
-    let (allocator, resident, all) = (memory.allocator_fragmentation(), memory.allocator_resident(), memory.fragmentation());
+    let (allocator, resident, all) =
+        (memory.allocator_fragmentation(), memory.allocator_resident(), memory.fragmentation());
 
     enum Figure {
         Count(u64),
@@ -116,10 +117,14 @@ fn write_stats(shard: &Shard, reply: &mut Reply) {
 }
 
 fn doctor(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
-    shard.ask_all_for(c, |shard| shard.publish_now(), |shard, _: Vec<()>, reply| {
-        let report = Memory::now(&shard.shared).report(shard.config.memory.maxmemory);
-        reply.verbatim("txt", report.as_bytes());
-    });
+    shard.ask_all_for(
+        c,
+        |shard| shard.publish_now(),
+        |shard, _: Vec<()>, reply| {
+            let report = Memory::now(&shard.shared).report(shard.config.memory.maxmemory);
+            reply.verbatim("txt", report.as_bytes());
+        },
+    );
     Ok(Flow::Later)
 }
 

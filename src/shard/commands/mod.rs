@@ -75,7 +75,12 @@ static HANDLERS: LazyLock<Vec<Option<Handler>>> = LazyLock::new(|| {
 });
 
 impl Shard {
-    pub(super) fn run_connection_command(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
+    pub(super) fn run_connection_command(
+        &mut self,
+        c: &mut Connection,
+        spec: &'static CommandSpec,
+        args: Args,
+    ) -> Taken {
         let mut taken = Taken::Yes;
         self.write_reply(c, |shard, c, reply| {
             if shard.call_connection_command(c, spec, args, reply) == Flow::NotYet {
@@ -112,7 +117,8 @@ impl Shard {
         let nanos = Stamp::now().nanos_since(started);
         if matches!(result, Ok(Flow::Later)) && spec.name != "exec" {
             // Counted when it has its answer. What EXEC ran counts by itself.
-            c.pending_call = Some(Box::new(PendingCall { spec, started, args: OwnedArgs::from_slices(args) }));
+            c.pending_call =
+                Some(Box::new(PendingCall { spec, started, args: OwnedArgs::from_slices(args) }));
             return Flow::Later;
         }
         self.stats.called(spec.id, nanos);

@@ -90,7 +90,13 @@ impl Shard {
 
     /// Writes down a command that a connection of this shard has run.
     #[inline]
-    pub(in crate::shard) fn show_to_monitors(&mut self, c: &Connection, db: usize, spec: &CommandSpec, args: Args) {
+    pub(in crate::shard) fn show_to_monitors(
+        &mut self,
+        c: &Connection,
+        db: usize,
+        spec: &CommandSpec,
+        args: Args,
+    ) {
         if self.is_monitored() {
             self.write_line(c, db, spec, args);
         }
@@ -110,7 +116,9 @@ impl Shard {
             _ => self.peer_text(c),
         };
         let lines = &mut self.monitors.lines;
-        lines.extend(format!("+{}.{:06} [{db} {address}]", now_us / 1_000_000, now_us % 1_000_000).into_bytes());
+        lines.extend(
+            format!("+{}.{:06} [{db} {address}]", now_us / 1_000_000, now_us % 1_000_000).into_bytes(),
+        );
         for arg in redacted(spec, args) {
             lines.push(b' ');
             lines.extend(quoted(arg));
@@ -133,7 +141,10 @@ impl Shard {
                 self.feed_monitors(&lines);
             } else {
                 let lines = lines.clone();
-                self.send(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.feed_monitors(&lines))));
+                self.send(
+                    shard,
+                    Message::Call(Box::new(move |shard: &mut Shard| shard.feed_monitors(&lines))),
+                );
             }
         }
     }

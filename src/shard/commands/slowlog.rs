@@ -39,8 +39,9 @@ fn get(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
         return Err(CommandError::Syntax);
     }
     let wanted = wanted.min(shard.config.observing.slowlog_max_len as usize);
-    let latest =
-        move |shard: &mut Shard| -> Vec<SlowEntry> { shard.slow_log.entries.iter().take(wanted).cloned().collect() };
+    let latest = move |shard: &mut Shard| -> Vec<SlowEntry> {
+        shard.slow_log.entries.iter().take(wanted).cloned().collect()
+    };
     shard.ask_all_for(c, latest, move |_, answers, reply| {
         let mut entries: Vec<SlowEntry> = answers.into_iter().flatten().collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.id));

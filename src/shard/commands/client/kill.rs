@@ -27,7 +27,8 @@ impl Filter {
             match option.to_ascii_lowercase().as_slice() {
                 b"id" => {
                     let id = parse_integer(value).filter(|id| *id > 0);
-                    filter.id = Some(id.ok_or(CommandError::other("ERR client-id should be greater than 0"))?);
+                    filter.id =
+                        Some(id.ok_or(CommandError::other("ERR client-id should be greater than 0"))?);
                 }
                 b"type" => filter.client_type = Some(ClientType::by_name(value)?),
                 b"addr" => filter.address = Some(value.to_vec()),

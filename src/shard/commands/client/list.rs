@@ -26,9 +26,12 @@ impl Chosen {
     fn parse(options: Args) -> Result<Self, CommandError> {
         match options {
             [] => Ok(Chosen::All),
-            [option, name] if option.eq_ignore_ascii_case(b"type") => Ok(Chosen::OfType(ClientType::by_name(name)?)),
+            [option, name] if option.eq_ignore_ascii_case(b"type") => {
+                Ok(Chosen::OfType(ClientType::by_name(name)?))
+            }
             [option, ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
-                let id = |text: &&[u8]| parse_integer(text).ok_or(CommandError::other("ERR Invalid client ID"));
+                let id =
+                    |text: &&[u8]| parse_integer(text).ok_or(CommandError::other("ERR Invalid client ID"));
                 Ok(Chosen::ById(ids.iter().map(id).collect::<Result<_, _>>()?))
             }
             _ => Err(CommandError::Syntax),
@@ -111,10 +114,12 @@ impl Shard {
         let multi = c.multi.as_ref();
         let mut line = String::with_capacity(400);
         // Writing to a String cannot fail.
-        let _ = write!(line, "id={} addr={} laddr={} fd={}", c.id, self.peer_text(c), self.local_text(c), c.fd);
+        let _ =
+            write!(line, "id={} addr={} laddr={} fd={}", c.id, self.peer_text(c), self.local_text(c), c.fd);
         let _ = write!(line, " name={} age={}", text(&c.name), seconds_since(c.created_ms));
         let _ = write!(line, " idle={} flags={} db={}", seconds_since(c.last_active_ms), flags(c), c.db);
-        let _ = write!(line, " sub=0 psub=0 ssub=0 multi={}", multi.map_or(-1, |multi| multi.queue.len() as i64));
+        let _ =
+            write!(line, " sub=0 psub=0 ssub=0 multi={}", multi.map_or(-1, |multi| multi.queue.len() as i64));
         let (input, room) = (c.input.len() + c.running_bytes, c.input.capacity() - c.input.len());
         let _ = write!(line, " qbuf={input} qbuf-free={room} argv-mem={argument_bytes}");
         let _ = write!(line, " multi-mem={}", multi.map_or(0, |multi| multi.bytes));
@@ -138,7 +143,7 @@ impl Shard {
         self.address_text(&c.local)
     }
 
-    fn address_text(&self, address: &Address) -> String {
+    pub(in crate::shard) fn address_text(&self, address: &Address) -> String {
         match address {
             Address::Ip(ip, port) => std::net::SocketAddr::new(ip.to_canonical(), *port).to_string(),
             Address::Unix => format!("{}:0", self.unix_socket_name()),

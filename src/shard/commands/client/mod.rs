@@ -49,7 +49,10 @@ impl ClientType {
             b"master" => Ok(ClientType::Master),
             b"slave" | b"replica" => Ok(ClientType::Replica),
             b"pubsub" => Ok(ClientType::Pubsub),
-            _ => Err(CommandError::other(format!("ERR Unknown client type '{}'", String::from_utf8_lossy(name)))),
+            _ => Err(CommandError::other(format!(
+                "ERR Unknown client type '{}'",
+                String::from_utf8_lossy(name)
+            ))),
         }
     }
 

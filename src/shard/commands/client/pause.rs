@@ -25,7 +25,8 @@ pub(super) fn pause(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: 
 
 /// When a pause of so many milliseconds from now ends.
 fn deadline(text: &[u8], now_ms: i64) -> Result<i64, CommandError> {
-    let ms = parse_integer(text).ok_or(CommandError::other("ERR timeout is not an integer or out of range"))?;
+    let ms =
+        parse_integer(text).ok_or(CommandError::other("ERR timeout is not an integer or out of range"))?;
     match ms {
         ..0 => Err(CommandError::other("ERR timeout is negative")),
         0 => Ok(0),
@@ -43,8 +44,11 @@ pub(super) fn unpause(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: A
 pub(super) fn unblock(_: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
     match args {
         [_, _, _] => {}
-        [_, _, _, reason] if reason.eq_ignore_ascii_case(b"timeout") || reason.eq_ignore_ascii_case(b"error") => {}
-        [_, _, _, _] => return Err(CommandError::other("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+        [_, _, _, reason]
+            if reason.eq_ignore_ascii_case(b"timeout") || reason.eq_ignore_ascii_case(b"error") => {}
+        [_, _, _, _] => {
+            return Err(CommandError::other("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"))
+        }
         _ => return Err(too_many(args)),
     }
     parse::integer(args[2])?;
