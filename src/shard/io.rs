@@ -86,9 +86,7 @@ impl Shard {
     /// Limits of the input buffer, and back-pressure.
     fn after_input(&mut self, c: &mut Connection) {
         self.stats.input_buffer_max.set(self.stats.input_buffer_max.get().max(c.input.len() as u64));
-        if c.input.len() > self.config.network.client_query_buffer_limit
-            && !c.flags.has(Flag::Closing)
-        {
+        if c.input.len() > self.config.network.client_query_buffer_limit && !c.flags.has(Flag::Closing) {
             crate::log!(
                 Level::Warning,
                 "{}",
