@@ -2,8 +2,8 @@
 
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{mpsc, Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,29 +13,21 @@ use crate::config::{self, Config, ConfigError, Loaded, ShardCount};
 use crate::log;
 use crate::observe::log::{self as server_log, Level};
 use crate::observe::stats::ShardStats;
-use crate::observe::Observed;
-use crate::process::{self, PidFile};
+use crate::observe::{logo, Observed};
+use crate::process::{self, OomRole, OomScore, PidFile, Supervisor, Title};
 use crate::runtime::listen::{self, Listener};
 use crate::runtime::mesh::Mesh;
-use crate::runtime::{clock, cpus, executor, probe};
+use crate::runtime::signals::{self, EndSignal};
+use crate::runtime::sys::error_text;
+use crate::runtime::{clock, cpus, crash, executor, machine, probe};
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
 use crate::shard::Shard;
 
 /// How often the boot thread looks for signals and for the end of the shards.
-const WATCH_MS: u64 = 100;
+const WATCH_MS: u64 = 50;
 
 /// Why the server did not start, or stopped; for the log and the terminal.
 pub type Failure = String;
-
-/// Set by the signal handler: the signal's number.
-static SIGNAL: AtomicI32 = AtomicI32::new(0);
-static SIGNALLED_TWICE: AtomicBool = AtomicBool::new(false);
-
-extern "C" fn on_signal(signal: libc::c_int) {
-    if SIGNAL.swap(signal, Ordering::Relaxed) != 0 {
-        SIGNALLED_TWICE.store(true, Ordering::Relaxed);
-    }
-}
 
 /// Runs the server with the configuration that `sources` name, until it is told to end.
 pub fn run(sources: &Sources) -> Result<(), Failure> {
@@ -47,12 +39,22 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     }
     let names = names(&loaded).map_err(|error| error.to_string())?;
     process::enter_dir(config)
-        .map_err(|e| format!("Can't chdir to '{}': {e}", config.general.dir.0.display()))?;
-    let daemon = config.general.daemonize;
+        .map_err(|e| format!("Can't chdir to '{}': {}", config.general.dir.0.display(), error_text(&e)))?;
+    let supervisor = Supervisor::find(config.general.supervised);
+    let daemon = config.general.daemonize && supervisor == Supervisor::None;
     if daemon {
-        process::daemonize().map_err(|e| format!("Can't become a daemon: {e}"))?;
+        process::daemonize().map_err(|e| format!("Can't become a daemon: {}", error_text(&e)))?;
     }
     server_log::set_up(&config.observing, &config.general.dir.0);
+    crash::enable_reports(config.observing.crash_log_enabled);
+    crash::install();
+    greet(sources, &loaded);
+    // From here on the log is where the operator looks.
+    serve(loaded, names, supervisor, daemon).inspect_err(|failure| log!(Level::Warning, "{failure}"))
+}
+
+/// The first lines of the log.
+fn greet(sources: &Sources, loaded: &Loaded) {
     log!(Level::Notice, "oO0OoO0OoO0Oo Gyre is starting oO0OoO0OoO0Oo");
     log!(
         Level::Notice,
@@ -73,36 +75,46 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         log!(Level::Warning, "{warning}");
     }
-    if let Some(warning) = config::persistence_warning(&loaded) {
+    if let Some(warning) = config::persistence_warning(loaded) {
         log!(Level::Warning, "{warning}");
     }
+}
 
+fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: bool) -> Result<(), Failure> {
+    let config = &loaded.config;
     let shards = match config.engine.shards {
         ShardCount::Auto => cpus::automatic_shards(),
         ShardCount::Count(count) => usize::from(count),
     };
     probe::io_uring(shards).map_err(|missing| missing.to_string())?;
-    let (maxclients, files) = probe::raise_open_files(config.network.maxclients, shards);
-    if maxclients < config.network.maxclients {
-        log!(
-            Level::Warning,
-            "The limit of open files is {files}: maxclients is reduced from {} to {maxclients}. Raise it with 'ulimit -n' or \
-             LimitNOFILE= to serve more",
-            config.network.maxclients
-        );
-    }
+    let maxclients = limit_clients(config, shards);
     clock::calibrate();
+    machine::check(config);
 
     let listeners = open_listeners(config)?;
+    let ready: Vec<&str> = listeners.iter().map(|listener| if listener.unix { "unix" } else { "tcp" }).collect();
+    let has = |kind: &str| ready.contains(&kind);
+    let (tcp, unix) = (has("tcp"), has("unix"));
     let pid_file = PidFile::create(config, daemon);
-    ignore_and_catch_signals();
-    let shared = Arc::new(share(loaded, names, shards, maxclients));
+    signals::catch();
+    let settings = settings(&loaded, supervisor);
+    show_logo(config);
+    let shared = Arc::new(share(loaded, settings, names, shards, maxclients));
     let threads = start_shards(&shared, listeners)?;
-    show_logo(&shared.current_config());
+    shared.observed.startup_memory.store(shared.used_memory(), Ordering::Relaxed);
     log!(Level::Notice, "Server initialized");
-    log!(Level::Notice, "Ready to accept connections tcp");
-    let failed = watch(&shared, threads);
+    for (kind, is_open) in [("tcp", tcp), ("unix", unix)] {
+        if is_open {
+            log!(Level::Notice, "Ready to accept connections {kind}");
+        }
+    }
+    supervisor.notify("STATUS=Ready to accept connections\n");
+    supervisor.notify("READY=1\n");
+
+    let failed = watch(&shared, threads, supervisor);
     if let Some(path) = &shared.current_config().network.unixsocket {
+        log!(Level::Notice, "Removing the unix socket file.");
+        // Somebody may have been faster.
         let _ = std::fs::remove_file(path);
     }
     if let Some(file) = pid_file {
@@ -110,24 +122,61 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     }
     match failed {
         None => {
-            log!(Level::Warning, "Gyre is now ready to exit, bye bye...");
+            log!(Level::Warning, "Redis is now ready to exit, bye bye...");
             Ok(())
         }
         Some(failure) => Err(failure),
     }
 }
 
-/// With `always-show-logo`, or on a terminal: the name, and what an operator asks first.
+/// Raises the limit of open files for `maxclients`; returns how many clients there may be.
+fn limit_clients(config: &Config, shards: usize) -> u32 {
+    let wanted = config.network.maxclients;
+    let (fit, files) = probe::raise_open_files(wanted, shards);
+    if fit < wanted {
+        log!(
+            Level::Warning,
+            "The limit of open files is {files}: maxclients is reduced from {wanted} to {fit}. Raise it with 'ulimit -n' or \
+             LimitNOFILE= to serve more"
+        );
+    }
+    fit
+}
+
+/// What changes of the configuration and INFO need to know about this process. Before threads start.
+fn settings(loaded: &Loaded, supervisor: Supervisor) -> Settings {
+    let config = &loaded.config;
+    let name = std::env::args().next().unwrap_or_else(|| "gyre-server".to_owned());
+    let executable = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
+    let mut oom_score = OomScore::read().ok();
+    if let Some(Err(error)) = oom_score.as_mut().map(|score| score.set(config, OomRole::Master)) {
+        log!(Level::Warning, "Unable to write oom_score_adj: {}", error_text(&error));
+    }
+    // It overwrites the arguments, so it comes after they were read.
+    let mut title = Title::claim(config, &name, loaded.file.as_deref());
+    if let Some(title) = &mut title {
+        title.show(config);
+    }
+    Settings {
+        file: loaded.file.clone(),
+        title,
+        oom_score,
+        executable,
+        supervisor: supervisor.word(),
+        replication_id: run_id(),
+    }
+}
+
+/// With `always-show-logo`, or on a terminal that gets the log; otherwise one line.
 fn show_logo(config: &Config) {
-    let terminal = io::stdout().is_terminal() && config.observing.logfile.as_os_str().is_empty();
-    if config.general.always_show_logo || terminal {
-        server_log::write_raw(&format!(
-            "\n   ( )   Gyre {} (Redis {} compatible), 64 bit\n  (   )  Running in standalone mode\n   ( )   Port: {}\n    v    PID: {}\n\n",
-            env!("CARGO_PKG_VERSION"),
-            crate::REDIS_VERSION,
-            config.network.port,
-            std::process::id()
-        ));
+    let (mode, port) = ("standalone", config.network.port);
+    let observing = &config.observing;
+    let to_terminal =
+        io::stdout().is_terminal() && observing.logfile.as_os_str().is_empty() && !observing.syslog_enabled;
+    if config.general.always_show_logo || to_terminal {
+        server_log::write_raw(&logo::logo(mode, port));
+    } else {
+        log!(Level::Notice, "Running mode={mode}, port={port}.");
     }
 }
 
@@ -155,9 +204,8 @@ fn open_listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
         })?;
     if let Some(path) = &network.unixsocket {
         let path: &Path = path;
-        let listener = listen::unix(path, network.unixsocketperm, backlog).map_err(|e| {
-            format!("Failed opening Unix socket: bind: {}: {}", path.display(), listen::os_text(&e))
-        })?;
+        let listener = listen::unix(path, network.unixsocketperm, backlog)
+            .map_err(|e| format!("Failed opening Unix socket: bind: {}: {}", path.display(), error_text(&e)))?;
         listeners.push(listener);
     }
     if listeners.is_empty() {
@@ -166,14 +214,14 @@ fn open_listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
     Ok(listeners)
 }
 
-fn share(loaded: Loaded, names: &'static Names, shards: usize, maxclients: u32) -> Shared {
+fn share(loaded: Loaded, settings: Settings, names: &'static Names, shards: usize, maxclients: u32) -> Shared {
     let mut config = loaded.config;
     config.network.maxclients = maxclients;
     let databases = config.general.databases as usize;
     Shared {
         shards,
         stats: (0..shards).map(|_| Arc::new(ShardStats::new(table::COUNT, databases))).collect(),
-        settings: Mutex::new(Settings { file: loaded.file, replication_id: run_id(), ..Settings::default() }),
+        settings: Mutex::new(settings),
         port: AtomicU64::new(u64::from(config.network.port)),
         maxclients: AtomicUsize::new(maxclients as usize),
         config: Mutex::new(Arc::new(config)),
@@ -204,53 +252,62 @@ pub fn run_id() -> String {
     id
 }
 
-fn start_shards(
-    shared: &Arc<Shared>,
-    listeners: Vec<Listener>,
-) -> Result<Vec<JoinHandle<io::Result<()>>>, Failure> {
+/// Starts the shards and waits until each one runs.
+fn start_shards(shared: &Arc<Shared>, listeners: Vec<Listener>) -> Result<Vec<JoinHandle<io::Result<()>>>, Failure> {
     let cores = cpus::allowed();
     let mut listeners = Some(listeners);
     let mut threads = Vec::new();
+    let (running, is_running) = mpsc::channel();
     for (id, mesh) in Mesh::connect(shared.shards).into_iter().enumerate() {
-        let shared = shared.clone();
+        let (shared, running) = (shared.clone(), running.clone());
         let listeners = if id == 0 { listeners.take() } else { None };
         let make = move |ring: &crate::runtime::ring::SocketRing| {
             mesh.set_ring(ring.fd());
             let mut shard = Shard::new(id, shared, mesh);
             shard.listen(listeners.unwrap_or_default());
+            // Nobody listens any more when another shard has failed to start.
+            let _ = running.send(());
             Ok(shard)
         };
         let thread = executor::spawn(&format!("shard-{id}"), cores[id % cores.len()], make)
-            .map_err(|e| format!("Shard {id} cannot start: {e}"))?;
+            .map_err(|e| format!("Shard {id} cannot start: {}", error_text(&e)))?;
         threads.push(thread);
     }
-    Ok(threads)
-}
-
-fn ignore_and_catch_signals() {
-    // SAFETY: the handler only stores to atomics, which is safe in a signal; ignoring SIGPIPE and SIGHUP has no
-    // preconditions.
-    unsafe {
-        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
-        libc::signal(libc::SIGHUP, libc::SIG_IGN);
-        let handler = on_signal as *const () as libc::sighandler_t;
-        libc::signal(libc::SIGTERM, handler);
-        libc::signal(libc::SIGINT, handler);
+    // A shard that fails hangs up instead, and its thread tells why.
+    drop(running);
+    let started = (0..threads.len()).take_while(|_| is_running.recv().is_ok()).count();
+    if started == threads.len() {
+        return Ok(threads);
     }
+    // The thread that hung up is about to end.
+    std::thread::sleep(Duration::from_millis(WATCH_MS));
+    let failed = threads.into_iter().find(JoinHandle::is_finished).map(JoinHandle::join);
+    Err(match failed {
+        Some(Ok(Err(error))) => format!("A shard cannot start: {}", error_text(&error)),
+        _ => "A shard cannot start.".to_owned(),
+    })
 }
 
 /// Waits for signals and for the shards to end. Returns why, when one ended by a failure.
-fn watch(shared: &Shared, mut threads: Vec<JoinHandle<io::Result<()>>>) -> Option<Failure> {
+fn watch(
+    shared: &Shared,
+    mut threads: Vec<JoinHandle<io::Result<()>>>,
+    supervisor: Supervisor,
+) -> Option<Failure> {
     let mut failure = None;
+    let mut is_stopping = false;
     while !threads.is_empty() {
         std::thread::sleep(Duration::from_millis(WATCH_MS));
-        let signal = SIGNAL.load(Ordering::Relaxed);
-        if signal != 0 && shared.shutdown.load(Ordering::Acquire) == Shutdown::No as u64 {
-            let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
-            log!(Level::Warning, "Received {name} scheduling shutdown...");
+        let signal = signals::caught();
+        if let Some(signal) = signal.filter(|_| shared.shutdown.load(Ordering::Acquire) == Shutdown::No as u64) {
+            log!(Level::Warning, "Received {} scheduling shutdown...", signal.name());
+            log!(Level::Warning, "User requested shutdown...");
             shared.shutdown.store(Shutdown::Asked as u64, Ordering::Release);
         }
-        if SIGNALLED_TWICE.load(Ordering::Relaxed) && signal == libc::SIGINT {
+        if shared.shutdown.load(Ordering::Acquire) != Shutdown::No as u64 && !std::mem::replace(&mut is_stopping, true) {
+            supervisor.notify("STOPPING=1\n");
+        }
+        if signals::caught_again() && signal == Some(EndSignal::Interrupt) {
             log!(Level::Warning, "You insist... exiting now.");
             std::process::exit(1);
         }

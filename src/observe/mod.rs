@@ -5,6 +5,7 @@ pub mod histogram;
 pub mod info;
 pub mod latency;
 pub mod log;
+pub mod logo;
 pub mod lolwut;
 pub mod memory;
 pub mod rates;

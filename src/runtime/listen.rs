@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::sys::error_text;
+
 #[derive(Debug)]
 pub struct Listener {
     fd: OwnedFd,
@@ -29,18 +31,7 @@ pub struct ListenError {
 
 impl std::fmt::Display for ListenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Could not create server TCP listening socket {}: {}", self.address, os_text(&self.error))
-    }
-}
-
-/// The system's words for an error, without Rust's "(os error N)".
-pub fn os_text(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(code) => {
-            // SAFETY: strerror returns a valid C string for every code; it is copied at once.
-            unsafe { std::ffi::CStr::from_ptr(libc::strerror(code)).to_string_lossy().into_owned() }
-        }
-        None => error.to_string(),
+        write!(f, "Could not create server TCP listening socket {}: bind: {}", self.address, error_text(&self.error))
     }
 }
 

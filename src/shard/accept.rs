@@ -133,7 +133,7 @@ impl Shard {
                 "{}",
                 format!(
                     "Accepting client connection: {}",
-                    listen::os_text(&std::io::Error::from_raw_os_error(errno))
+                    crate::runtime::sys::error_text(&std::io::Error::from_raw_os_error(errno))
                 )
             ),
         }

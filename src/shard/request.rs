@@ -215,7 +215,8 @@ impl Shard {
                 if self.is_cross_protocol(c, args) {
                     return Taken::Yes;
                 }
-                self.refuse(c, None, &error);
+                // A wrong number of arguments is held against the command.
+                self.refuse(c, self.shared.names.find(args), &error);
                 self.end_request(c);
                 return Taken::Yes;
             }

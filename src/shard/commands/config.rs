@@ -14,7 +14,7 @@ use crate::config::{self, ApplyError, Config, Rewrite, SetError, Setter};
 use crate::observe::log::{self as server_log, Level};
 use crate::process::{self, OomRole};
 use crate::resp::Reply;
-use crate::runtime::probe;
+use crate::runtime::{crash, probe};
 use crate::shard::accept::is_local;
 use crate::shard::message::Message;
 use crate::shard::{Flow, Shard};
@@ -123,6 +123,7 @@ impl Shard {
                     self.rebind_for(directive, new)?;
                 }
                 "maxclients" => self.change_maxclients(old, new)?,
+                "crash-log-enabled" => crash::enable_reports(new.observing.crash_log_enabled),
                 "loglevel" => server_log::set_level(new.observing.loglevel),
                 "dir" => process::enter_dir(new)
                     .map_err(|error| ApplyError::of("dir", crate::runtime::sys::error_text(&error)))?,
