@@ -108,6 +108,7 @@ impl Shard {
                 if idle {
                     c.output.shrink();
                     c.output.reset_peak();
+                    c.parser.release_memory();
                 }
             }
             self.check_output_limits(c);

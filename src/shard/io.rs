@@ -61,9 +61,11 @@ impl Shard {
         if c.input.is_empty() && !c.is_held() {
             let used = self.process(c, bytes);
             if used < len && !c.flags.has(Flag::CloseAfterReply) {
+                c.make_room_for_input(len - used);
                 c.input.extend_from_slice(&bytes[used..]);
             }
         } else if !c.flags.any(Flag::CloseAfterReply as u32 | Flag::Closing as u32) {
+            c.make_room_for_input(bytes.len());
             c.input.extend_from_slice(bytes);
             self.process_input(c);
         }
