@@ -6,10 +6,7 @@ use bytes::Bytes;
 use criterion::{criterion_group, criterion_main, Criterion, Throughput};
 use gyre::resp::{format_double, Limits, Progress, Protocol, Reply, RequestParser};
 
-const LIMITS: Limits = Limits {
-    bulk_len_max: 512 * 1024 * 1024,
-    authenticated: true,
-};
+const LIMITS: Limits = Limits { bulk_len_max: 512 * 1024 * 1024, authenticated: true };
 /// What one read from a socket brings at most.
 const PIECE_LEN: usize = 16 * 1024;
 
@@ -35,10 +32,7 @@ fn parse_in_pieces(parser: &mut RequestParser, input: &[u8]) {
     let mut end = 0;
     loop {
         end = input.len().min(end + PIECE_LEN);
-        if let Progress::Complete { .. } = parser
-            .parse(black_box(&input[..end]), &LIMITS)
-            .expect("valid")
-        {
+        if let Progress::Complete { .. } = parser.parse(black_box(&input[..end]), &LIMITS).expect("valid") {
             break;
         }
     }
@@ -58,23 +52,16 @@ fn parser(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("parse");
     let mut parser = RequestParser::new();
     for (name, input) in whole {
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| parse_all(&mut parser, &input))
-        });
+        group.bench_function(name, |bencher| bencher.iter(|| parse_all(&mut parser, &input)));
     }
     group.sample_size(10);
     for (name, input) in [
         ("pieces-1m-args", request(&many)),
         ("pieces-100k-args", request(&many[..100_000])),
-        (
-            "pieces-64-mb-value",
-            request(&[b"SET", key, &vec![0; 64 << 20]]),
-        ),
+        ("pieces-64-mb-value", request(&[b"SET", key, &vec![0; 64 << 20]])),
     ] {
         group.throughput(Throughput::Bytes(input.len() as u64));
-        group.bench_function(name, |bencher| {
-            bencher.iter(|| parse_in_pieces(&mut parser, &input))
-        });
+        group.bench_function(name, |bencher| bencher.iter(|| parse_in_pieces(&mut parser, &input)));
     }
     group.finish();
 }
@@ -96,16 +83,10 @@ fn writer(criterion: &mut Criterion) {
     bench("ok", &|reply| reply.ok());
     bench("null", &|reply| reply.null());
     bench("integer-7", &|reply| reply.integer(black_box(7)));
-    bench("integer-1234567", &|reply| {
-        reply.integer(black_box(1_234_567))
-    });
+    bench("integer-1234567", &|reply| reply.integer(black_box(1_234_567)));
     bench("bulk-64", &|reply| reply.bulk(black_box(&small)));
-    bench("shared-bulk-1m", &|reply| {
-        reply.shared_bulk(black_box(&large))
-    });
-    bench("double", &|reply| {
-        reply.double(black_box(3.141592653589793))
-    });
+    bench("shared-bulk-1m", &|reply| reply.shared_bulk(black_box(&large)));
+    bench("double", &|reply| reply.double(black_box(3.141592653589793)));
     bench("array-100-bulk-64", &|reply| {
         reply.array(100);
         (0..100).for_each(|_| reply.bulk(black_box(&small)));
@@ -120,9 +101,7 @@ fn writer(criterion: &mut Criterion) {
         (0..1000).for_each(|_| reply.bulk(black_box(&small)));
         reply.finish(place, 1000);
     });
-    group.bench_function("format-double", |bencher| {
-        bencher.iter(|| format_double(black_box(0.1)))
-    });
+    group.bench_function("format-double", |bencher| bencher.iter(|| format_double(black_box(0.1))));
     group.finish();
 }
 

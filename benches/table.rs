@@ -45,8 +45,7 @@ const SIZES: [u64; 3] = [1_000, 100_000, 10_000_000];
 struct Numbers;
 
 fn mix(word: u64) -> u64 {
-    let folded =
-        (word as u128 + 0x9e37_79b9).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    let folded = (word as u128 + 0x9e37_79b9).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     (folded >> 64) as u64 ^ folded as u64
 }
 
@@ -66,10 +65,8 @@ struct Walk {
 
 impl Walk {
     fn next(&mut self) -> u64 {
-        self.state = self
-            .state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.state =
+            self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (((self.state >> 32) * self.size) >> 32) + 1
     }
 }
@@ -163,33 +160,22 @@ fn store(criterion: &mut Criterion) {
 
 fn resident_bytes() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux has /proc/self/statm");
-    let pages: usize = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|n| n.parse().ok())
-        .expect("its second field is a number");
+    let pages: usize =
+        statm.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("its second field is a number");
     pages * 4096
 }
 
 fn memory(keys: Option<u64>) {
-    let sizes = keys.map_or_else(
-        || vec![1_000, 10_000, 100_000, 1_000_000, 2_000_000, 5_000_000],
-        |n| vec![n],
-    );
-    println!(
-        "{:>10} {:>10} {:>10} {:>10}",
-        "keys", "resident", "counted", "table"
-    );
+    let sizes =
+        keys.map_or_else(|| vec![1_000, 10_000, 100_000, 1_000_000, 2_000_000, 5_000_000], |n| vec![n]);
+    println!("{:>10} {:>10} {:>10} {:>10}", "keys", "resident", "counted", "table");
     for size in sizes {
         let before = resident_bytes();
         let store = filled(size);
         let resident = (resident_bytes().saturating_sub(before)) as f64 / size as f64;
         let counted = store.used_memory() as f64 / size as f64;
         // An entry of this shape is a block of 80 bytes.
-        println!(
-            "{size:>10} {resident:>10.1} {counted:>10.1} {:>10.1}",
-            counted - 80.0
-        );
+        println!("{size:>10} {resident:>10.1} {counted:>10.1} {:>10.1}", counted - 80.0);
     }
 }
 

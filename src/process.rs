@@ -6,11 +6,15 @@ use crate::log;
 use crate::observe::log::Level;
 use crate::runtime::sys::{self, error_text, Side, TitleArea};
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
 /// Where the pid file of a daemon goes when the configuration does not say.
 const DEFAULT_PID_FILE: &str = "/var/run/redis.pid";
@@ -33,6 +37,39 @@ pub fn daemonize() -> io::Result<()> {
     sys::new_session()?;
     let null = OpenOptions::new().read(true).write(true).open("/dev/null")?;
     sys::replace_standard_streams(&null)
+}
+
+/// How the process was started.
+struct Start {
+    directory: Option<PathBuf>,
+    args: Vec<OsString>,
+}
+
+static START: OnceLock<Start> = OnceLock::new();
+
+/// Keeps directory and arguments for `start_anew`; to be called before either changes.
+pub fn remember_start() {
+    START
+        .get_or_init(|| Start { directory: env::current_dir().ok(), args: env::args_os().skip(1).collect() });
+}
+
+/// Replaces the process by a new one of the same program, arguments and directory. Returns only when it fails.
+pub fn start_anew() -> io::Error {
+    let program = match env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return error,
+    };
+    let mut command = Command::new(program);
+    if let Some(start) = START.get() {
+        command.args(&start.args);
+        if let Some(directory) = &start.directory {
+            command.current_dir(directory);
+        }
+    }
+    if let Err(error) = sys::close_files_on_exec() {
+        return error;
+    }
+    command.exec()
 }
 
 /// The file that holds the process id, removed by `remove` at the end.

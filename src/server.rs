@@ -1,8 +1,8 @@
 //! Boot order: configuration, checks of the machine, shards, listeners, signals, and the way down.
 
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use crate::config::{self, Config, ConfigError, Loaded, ShardCount};
 use crate::log;
 use crate::observe::log::{self as server_log, Level};
 use crate::observe::stats::ShardStats;
+use crate::observe::Observed;
 use crate::process::{self, PidFile};
 use crate::runtime::listen::{self, Listener};
 use crate::runtime::mesh::Mesh;
@@ -38,10 +39,15 @@ extern "C" fn on_signal(signal: libc::c_int) {
 
 /// Runs the server with the configuration that `sources` name, until it is told to end.
 pub fn run(sources: &Sources) -> Result<(), Failure> {
+    process::remember_start();
     let loaded = load(sources)?;
     let config = &loaded.config;
+    if let Some(reason) = config::broken_promise(&loaded) {
+        return Err(reason);
+    }
     let names = names(&loaded).map_err(|error| error.to_string())?;
-    process::enter_dir(config).map_err(|e| format!("Can't chdir to '{}': {e}", config.general.dir.0.display()))?;
+    process::enter_dir(config)
+        .map_err(|e| format!("Can't chdir to '{}': {e}", config.general.dir.0.display()))?;
     let daemon = config.general.daemonize;
     if daemon {
         process::daemonize().map_err(|e| format!("Can't become a daemon: {e}"))?;
@@ -67,6 +73,9 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     for warning in &loaded.warnings {
         log!(Level::Warning, "{warning}");
     }
+    if let Some(warning) = config::persistence_warning(&loaded) {
+        log!(Level::Warning, "{warning}");
+    }
 
     let shards = match config.engine.shards {
         ShardCount::Auto => cpus::automatic_shards(),
@@ -89,6 +98,7 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     ignore_and_catch_signals();
     let shared = Arc::new(share(loaded, names, shards, maxclients));
     let threads = start_shards(&shared, listeners)?;
+    show_logo(&shared.current_config());
     log!(Level::Notice, "Server initialized");
     log!(Level::Notice, "Ready to accept connections tcp");
     let failed = watch(&shared, threads);
@@ -104,6 +114,20 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
             Ok(())
         }
         Some(failure) => Err(failure),
+    }
+}
+
+/// With `always-show-logo`, or on a terminal: the name, and what an operator asks first.
+fn show_logo(config: &Config) {
+    let terminal = io::stdout().is_terminal() && config.observing.logfile.as_os_str().is_empty();
+    if config.general.always_show_logo || terminal {
+        server_log::write_raw(&format!(
+            "\n   ( )   Gyre {} (Redis {} compatible), 64 bit\n  (   )  Running in standalone mode\n   ( )   Port: {}\n    v    PID: {}\n\n",
+            env!("CARGO_PKG_VERSION"),
+            crate::REDIS_VERSION,
+            config.network.port,
+            std::process::id()
+        ));
     }
 }
 
@@ -131,8 +155,9 @@ fn open_listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
         })?;
     if let Some(path) = &network.unixsocket {
         let path: &Path = path;
-        let listener = listen::unix(path, network.unixsocketperm, backlog)
-            .map_err(|e| format!("Failed opening Unix socket: bind: {}: {}", path.display(), listen::os_text(&e)))?;
+        let listener = listen::unix(path, network.unixsocketperm, backlog).map_err(|e| {
+            format!("Failed opening Unix socket: bind: {}: {}", path.display(), listen::os_text(&e))
+        })?;
         listeners.push(listener);
     }
     if listeners.is_empty() {
@@ -148,7 +173,7 @@ fn share(loaded: Loaded, names: &'static Names, shards: usize, maxclients: u32) 
     Shared {
         shards,
         stats: (0..shards).map(|_| Arc::new(ShardStats::new(table::COUNT, databases))).collect(),
-        settings: Mutex::new(Settings { file: loaded.file, ..Settings::default() }),
+        settings: Mutex::new(Settings { file: loaded.file, replication_id: run_id(), ..Settings::default() }),
         port: AtomicU64::new(u64::from(config.network.port)),
         maxclients: AtomicUsize::new(maxclients as usize),
         config: Mutex::new(Arc::new(config)),
@@ -159,6 +184,8 @@ fn share(loaded: Loaded, names: &'static Names, shards: usize, maxclients: u32) 
         connected: AtomicUsize::new(0),
         pause: Pause::default(),
         shutdown: AtomicU64::new(Shutdown::No as u64),
+        sleep_until_us: AtomicI64::new(0),
+        observed: Observed::default(),
         started_ms: clock::unix_ms(),
         run_id: run_id(),
     }
@@ -177,7 +204,10 @@ pub fn run_id() -> String {
     id
 }
 
-fn start_shards(shared: &Arc<Shared>, listeners: Vec<Listener>) -> Result<Vec<JoinHandle<io::Result<()>>>, Failure> {
+fn start_shards(
+    shared: &Arc<Shared>,
+    listeners: Vec<Listener>,
+) -> Result<Vec<JoinHandle<io::Result<()>>>, Failure> {
     let cores = cpus::allowed();
     let mut listeners = Some(listeners);
     let mut threads = Vec::new();

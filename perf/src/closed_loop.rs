@@ -33,9 +33,7 @@ async fn converse(shared: &Shared, socket: &Socket, check_values: bool) -> Resul
             if received.is_empty() {
                 return Err("the server closed the connection".into());
             }
-            shared
-                .receive(&received, &mut reader, &mut pending)
-                .map_err(|error| error.0)?;
+            shared.receive(&received, &mut reader, &mut pending).map_err(|error| error.0)?;
             input = received;
         }
         let (result, sent) = write.finish().await;

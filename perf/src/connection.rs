@@ -57,9 +57,9 @@ impl Socket {
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(TcpStream::from_std(stream)))
             }
-            Address::Unix(path) => Ok(Self::Unix(UnixStream::from_std(
-                std::os::unix::net::UnixStream::connect(path)?,
-            ))),
+            Address::Unix(path) => {
+                Ok(Self::Unix(UnixStream::from_std(std::os::unix::net::UnixStream::connect(path)?)))
+            }
         }
     }
 

@@ -228,10 +228,7 @@ impl Floor {
         if self.connections.len() <= index {
             self.connections.resize_with(index + 1, Connection::default);
         }
-        self.connections[index] = Connection {
-            socket: Some(socket),
-            ..Connection::default()
-        };
+        self.connections[index] = Connection { socket: Some(socket), ..Connection::default() };
         self.arm_receive(descriptor)
     }
 
@@ -240,14 +237,10 @@ impl Floor {
         connection.receive_armed = cqueue::more(completion.flags());
         let out_of_buffers = completion.result() == -libc::ENOBUFS;
         if let Some(id) = cqueue::buffer_select(completion.flags()) {
-            let input = self
-                .buffers
-                .received(id, completion.result().max(0) as usize);
+            let input = self.buffers.received(id, completion.result().max(0) as usize);
             let replies = &self.replies;
             let queued = &mut connection.queued;
-            let parsed = connection
-                .scanner
-                .feed(input, |shape| replies.append(shape, queued));
+            let parsed = connection.scanner.feed(input, |shape| replies.append(shape, queued));
             connection.closing |= parsed.is_err();
             self.buffers.give_back(id);
         }
@@ -308,17 +301,14 @@ impl Floor {
     }
 
     fn arm_accept(&mut self) -> io::Result<()> {
-        let entry = opcode::AcceptMulti::new(Fd(self.listener.as_raw_fd()))
-            .build()
-            .user_data(tag(ACCEPT, 0));
+        let entry = opcode::AcceptMulti::new(Fd(self.listener.as_raw_fd())).build().user_data(tag(ACCEPT, 0));
         self.push(&entry)
     }
 
     fn arm_receive(&mut self, descriptor: i32) -> io::Result<()> {
         self.connections[descriptor as usize].receive_armed = true;
-        let entry = opcode::RecvMulti::new(Fd(descriptor), BUFFER_GROUP)
-            .build()
-            .user_data(tag(RECEIVE, descriptor));
+        let entry =
+            opcode::RecvMulti::new(Fd(descriptor), BUFFER_GROUP).build().user_data(tag(RECEIVE, descriptor));
         self.push(&entry)
     }
 

@@ -29,9 +29,7 @@ impl std::str::FromStr for Distribution {
             ("sequential", _) => Ok(Self::Sequential),
             ("zipf", exponent) => match exponent.parse::<f64>() {
                 Ok(exponent) if exponent > 0.0 && exponent.is_finite() => Ok(Self::Zipf(exponent)),
-                _ => Err(format!(
-                    "'{exponent}' is not an exponent; zipf:0.99 is usual"
-                )),
+                _ => Err(format!("'{exponent}' is not an exponent; zipf:0.99 is usual")),
             },
             _ => Err("expected uniform, sequential, zipf or zipf:EXPONENT".into()),
         }
@@ -66,11 +64,7 @@ impl Keys {
             }
             _ => None,
         };
-        Ok(Self {
-            distribution,
-            space,
-            zipf,
-        })
+        Ok(Self { distribution, space, zipf })
     }
 
     /// The draw of request number `number` out of a run with this seed. A request that names several keys
@@ -94,8 +88,7 @@ impl Keys {
                 draw.wrapping_add(u64::from(nth)) % self.space
             }
             None => {
-                let bits =
-                    scramble(draw.wrapping_add(u64::from(nth).wrapping_mul(0xd1b5_4a32_d192_ed03)));
+                let bits = scramble(draw.wrapping_add(u64::from(nth).wrapping_mul(0xd1b5_4a32_d192_ed03)));
                 ((u128::from(bits) * u128::from(self.space)) >> 64) as u64
             }
         }
@@ -120,10 +113,7 @@ impl KeyNames {
                 prefix.len() + digits
             ));
         }
-        Ok(Self {
-            prefix: prefix.into(),
-            length,
-        })
+        Ok(Self { prefix: prefix.into(), length })
     }
 
     /// Bytes in every name.
@@ -136,10 +126,7 @@ impl KeyNames {
         let mut digits = itoa::Buffer::new();
         let digits = digits.format(index).as_bytes();
         out.extend_from_slice(&self.prefix);
-        out.resize(
-            out.len() + self.length - self.prefix.len() - digits.len(),
-            b'0',
-        );
+        out.resize(out.len() + self.length - self.prefix.len() - digits.len(), b'0');
         out.extend_from_slice(digits);
     }
 }
@@ -158,9 +145,8 @@ const POOL_OFFSETS: usize = 16 * 1024;
 impl Values {
     /// Lengths are uniform over `min..=max` bytes.
     pub fn new(min: usize, max: usize) -> Self {
-        let pool = (0..(POOL_OFFSETS + max) as u64)
-            .map(|place| b'!' + (scramble(place) % 94) as u8)
-            .collect();
+        let pool =
+            (0..(POOL_OFFSETS + max) as u64).map(|place| b'!' + (scramble(place) % 94) as u8).collect();
         Self { pool, min, max }
     }
 
@@ -189,10 +175,7 @@ mod tests {
     #[test]
     fn uniform_keys_are_equally_frequent() {
         let counts = counts(Distribution::Uniform, 100, 1_000_000);
-        let chi_squared: f64 = counts
-            .iter()
-            .map(|&n| (n as f64 - 10_000.0).powi(2) / 10_000.0)
-            .sum();
+        let chi_squared: f64 = counts.iter().map(|&n| (n as f64 - 10_000.0).powi(2) / 10_000.0).sum();
         // 99 degrees of freedom: above 160 has a chance of one in ten thousand, and the seed is fixed.
         assert!(chi_squared < 160.0, "{chi_squared}");
     }
@@ -204,19 +187,14 @@ mod tests {
         for rank in [1_u32, 2, 10, 100] {
             let expected = 1e6 * f64::from(rank).powf(-0.99) / harmonic;
             let found = counts[rank as usize - 1] as f64;
-            assert!(
-                (found / expected - 1.0).abs() < 0.05,
-                "rank {rank}: {found}, expected {expected}"
-            );
+            assert!((found / expected - 1.0).abs() < 0.05, "rank {rank}: {found}, expected {expected}");
         }
         assert!(counts[999] > 0, "the last key is never drawn");
     }
 
     #[test]
     fn sequential_keys_cover_the_space_exactly() {
-        assert!(counts(Distribution::Sequential, 1000, 3000)
-            .iter()
-            .all(|&n| n == 3));
+        assert!(counts(Distribution::Sequential, 1000, 3000).iter().all(|&n| n == 3));
     }
 
     #[test]
@@ -241,8 +219,7 @@ mod tests {
     #[test]
     fn a_value_is_a_function_of_its_key_and_lengths_reach_both_bounds() {
         let values = Values::new(10, 12);
-        let lengths: std::collections::BTreeSet<_> =
-            (0..1000).map(|key| values.of(key).len()).collect();
+        let lengths: std::collections::BTreeSet<_> = (0..1000).map(|key| values.of(key).len()).collect();
         assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [10, 11, 12]);
         assert_eq!(values.of(5), values.of(5));
         assert_ne!(values.of(5), values.of(6));

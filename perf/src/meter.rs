@@ -110,11 +110,7 @@ mod tests {
     use super::*;
 
     fn request(command: Command, intended_ns: u64) -> Request {
-        Request {
-            command,
-            draw: 0,
-            intended_ns,
-        }
+        Request { command, draw: 0, intended_ns }
     }
 
     #[test]
@@ -142,13 +138,6 @@ mod tests {
         assert!(meter.failures.none());
         meter.record(request(Command::Get, 0), Outcome::Error, 1);
         meter.record(request(Command::Get, 0), Outcome::Wrong, 1);
-        assert_eq!(
-            (
-                meter.misses,
-                meter.failures.error_replies,
-                meter.failures.wrong_replies
-            ),
-            (1, 1, 1)
-        );
+        assert_eq!((meter.misses, meter.failures.error_replies, meter.failures.wrong_replies), (1, 1, 1));
     }
 }

@@ -36,12 +36,7 @@ struct Lane {
 }
 
 /// Starts the pacer and two tasks per connection.
-pub(crate) fn start(
-    shared: &Rc<Shared>,
-    sockets: &[Rc<Socket>],
-    check_values: bool,
-    arrivals: Arrivals,
-) {
+pub(crate) fn start(shared: &Rc<Shared>, sockets: &[Rc<Socket>], check_values: bool, arrivals: Arrivals) {
     let lanes: Vec<_> = sockets
         .iter()
         .map(|socket| {
@@ -85,11 +80,7 @@ async fn pace(shared: &Shared, lanes: &[Rc<Lane>], arrivals: Arrivals) {
                 break;
             };
             turn = (turn + 1) % lanes.len();
-            if !shared.issue(
-                schedule.next_ns(),
-                &mut lane.out.borrow_mut(),
-                &mut lane.pending.borrow_mut(),
-            ) {
+            if !shared.issue(schedule.next_ns(), &mut lane.out.borrow_mut(), &mut lane.pending.borrow_mut()) {
                 return;
             }
             lane.ready.notify_one();
@@ -131,9 +122,7 @@ async fn read(shared: &Shared, lane: &Lane, check_values: bool) -> Result<(), St
         if received.is_empty() {
             return Err("the server closed the connection".into());
         }
-        shared
-            .receive(&received, &mut reader, &mut lane.pending.borrow_mut())
-            .map_err(|error| error.0)?;
+        shared.receive(&received, &mut reader, &mut lane.pending.borrow_mut()).map_err(|error| error.0)?;
         input = received;
     }
 }
@@ -177,10 +166,7 @@ mod tests {
     use super::*;
 
     fn times(poisson: bool, count: usize) -> Vec<u64> {
-        let arrivals = Arrivals {
-            rate: 100_000.0,
-            poisson,
-        };
+        let arrivals = Arrivals { rate: 100_000.0, poisson };
         let mut schedule = Schedule::new(arrivals, 4, 1_000);
         (0..count)
             .map(|_| {
@@ -201,8 +187,7 @@ mod tests {
         let times = times(true, 100_001);
         let gaps: Vec<f64> = times.windows(2).map(|w| (w[1] - w[0]) as f64).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
-        let deviation =
-            (gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64).sqrt();
+        let deviation = (gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64).sqrt();
         assert!((mean / 40_000.0 - 1.0).abs() < 0.02, "{mean}");
         // An exponential distribution deviates by its mean.
         assert!((deviation / mean - 1.0).abs() < 0.02, "{deviation}");

@@ -176,35 +176,24 @@ impl RunOptions {
     /// The plan, or what is wrong with the options.
     pub fn plan(&self) -> Result<Plan, String> {
         let arrivals = match self.rate {
-            Some(rate) if rate.is_finite() && rate > 0.0 => Some(Arrivals {
-                rate,
-                poisson: self.arrivals == Spacing::Poisson,
-            }),
+            Some(rate) if rate.is_finite() && rate > 0.0 => {
+                Some(Arrivals { rate, poisson: self.arrivals == Spacing::Poisson })
+            }
             Some(_) => return Err("--rate must be above zero".into()),
             None => None,
         };
         const KEYS_PER_COMMAND_MAX: usize = 100_000;
-        bounded(
-            "--keys-per-command",
-            self.keys_per_command as usize,
-            KEYS_PER_COMMAND_MAX,
-        )?;
+        bounded("--keys-per-command", self.keys_per_command as usize, KEYS_PER_COMMAND_MAX)?;
         Ok(Plan {
             address: self.common.address(),
             connections: bounded("--connections", self.connections, CONNECTIONS_MAX)?,
             pipeline: bounded("--pipeline", self.pipeline, OUTSTANDING_MAX)?,
             arrivals,
             warm_up: self.warmup,
-            until: self
-                .requests
-                .map_or(Until::After(self.duration), Until::Requests),
+            until: self.requests.map_or(Until::After(self.duration), Until::Requests),
             check_values: self.check_values,
             server_pid: self.common.server_pid,
-            workload: self.common.workload(
-                self.mix.clone(),
-                self.distribution,
-                self.keys_per_command,
-            )?,
+            workload: self.common.workload(self.mix.clone(), self.distribution, self.keys_per_command)?,
         })
     }
 }
@@ -221,9 +210,7 @@ impl FillOptions {
             until: Until::Requests(self.common.keys),
             check_values: false,
             server_pid: self.common.server_pid,
-            workload: self
-                .common
-                .workload(Mix::only(Command::Set), Distribution::Sequential, 1)?,
+            workload: self.common.workload(Mix::only(Command::Set), Distribution::Sequential, 1)?,
         })
     }
 }
@@ -234,10 +221,7 @@ mod tests {
 
     fn plan(arguments: &str) -> Result<Plan, String> {
         let arguments = std::iter::once("gyre-load").chain(arguments.split_whitespace());
-        match Options::try_parse_from(arguments)
-            .map_err(|error| error.to_string())?
-            .mode
-        {
+        match Options::try_parse_from(arguments).map_err(|error| error.to_string())?.mode {
             Mode::Run(options) => options.plan(),
             Mode::Fill(options) => options.plan(),
         }

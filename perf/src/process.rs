@@ -34,11 +34,7 @@ pub fn cpu_time(pid: u32) -> io::Result<CpuTime> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (user, system) = parse_stat(&stat)
         .ok_or_else(|| io::Error::other(format!("/proc/{pid}/stat has an unknown shape")))?;
-    Ok(CpuTime {
-        total: threads_cpu(pid).unwrap_or(user + system),
-        user,
-        system,
-    })
+    Ok(CpuTime { total: threads_cpu(pid).unwrap_or(user + system), user, system })
 }
 
 fn parse_stat(stat: &str) -> Option<(Duration, Duration)> {
@@ -65,14 +61,11 @@ fn threads_cpu(pid: u32) -> Option<Duration> {
 /// Resident set of process `pid`, in bytes.
 pub fn resident_bytes(pid: u32) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    parse_resident(&status)
-        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no VmRSS")))
+    parse_resident(&status).ok_or_else(|| io::Error::other(format!("/proc/{pid}/status has no VmRSS")))
 }
 
 fn parse_resident(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kilobytes * 1024)
 }
@@ -91,10 +84,7 @@ mod tests {
 
     #[test]
     fn resident_memory_is_in_bytes() {
-        assert_eq!(
-            parse_resident("VmHWM:\t  9 kB\nVmRSS:\t   12 kB\n"),
-            Some(12 * 1024)
-        );
+        assert_eq!(parse_resident("VmHWM:\t  9 kB\nVmRSS:\t   12 kB\n"), Some(12 * 1024));
         assert_eq!(parse_resident("Name:\tkthreadd\n"), None);
     }
 

@@ -46,10 +46,7 @@ pub struct ReplyReader {
 impl ReplyReader {
     /// With `check_values`, values must be those the workload's SET stores under the key.
     pub fn new(check_values: bool) -> Self {
-        Self {
-            check_values,
-            ..Self::default()
-        }
+        Self { check_values, ..Self::default() }
     }
 
     /// Reads all of `input`; every complete reply takes the oldest request from `pending` and goes to `done`.
@@ -99,12 +96,7 @@ impl ReplyReader {
     }
 
     /// Takes a line without its LF; true when it completes a reply.
-    fn line(
-        &mut self,
-        line: &[u8],
-        request: &Request,
-        workload: &Workload,
-    ) -> Result<bool, Unreadable> {
+    fn line(&mut self, line: &[u8], request: &Request, workload: &Workload) -> Result<bool, Unreadable> {
         let Some((&mark, text)) = line.strip_suffix(b"\r").and_then(<[u8]>::split_first) else {
             return Err(unreadable(line));
         };
@@ -138,11 +130,8 @@ impl ReplyReader {
                 if !inside && request.command != Command::Get {
                     self.wrong(line, request);
                 }
-                let nth = if inside {
-                    workload.keys_per_command.saturating_sub(self.elements_left)
-                } else {
-                    0
-                };
+                let nth =
+                    if inside { workload.keys_per_command.saturating_sub(self.elements_left) } else { 0 };
                 self.elements_left = self.elements_left.saturating_sub(1);
                 if length < 0 {
                     self.outcome.get_or_insert(Outcome::Miss);
@@ -150,9 +139,7 @@ impl ReplyReader {
                 }
                 self.body_length = length as usize;
                 self.body_left = self.body_length + 2;
-                self.body_key = self
-                    .check_values
-                    .then(|| workload.keys.pick(request.draw, nth));
+                self.body_key = self.check_values.then(|| workload.keys.pick(request.draw, nth));
                 if let Some(key) = self.body_key {
                     if workload.values.of(key).len() != self.body_length {
                         self.wrong(line, request);
@@ -163,13 +150,10 @@ impl ReplyReader {
             }
             b'*' if !inside => {
                 let elements = number(text).ok_or_else(|| unreadable(line))?;
-                if request.command != Command::Mget
-                    || elements != i64::from(workload.keys_per_command)
-                {
+                if request.command != Command::Mget || elements != i64::from(workload.keys_per_command) {
                     self.wrong(line, request);
                 }
-                self.elements_left =
-                    u32::try_from(elements.max(0)).map_err(|_| unreadable(line))?;
+                self.elements_left = u32::try_from(elements.max(0)).map_err(|_| unreadable(line))?;
                 Ok(self.elements_left == 0)
             }
             _ => Err(unreadable(line)),
@@ -189,13 +173,7 @@ impl ReplyReader {
 
     fn wrong(&mut self, line: &[u8], request: &Request) {
         self.outcome = Some(Outcome::Wrong);
-        self.note(|| {
-            format!(
-                "{} was answered with {}",
-                request.command.name(),
-                line.escape_ascii()
-            )
-        });
+        self.note(|| format!("{} was answered with {}", request.command.name(), line.escape_ascii()));
     }
 
     fn note(&mut self, text: impl FnOnce() -> String) {
@@ -254,18 +232,8 @@ mod tests {
             &[Good, Miss, Good, Error, Good],
             false,
         );
-        at_every_cut(
-            "set",
-            b"+OK\r\n+OKAY\r\n-OOM\r\n:1\r\n",
-            &[Good, Wrong, Error, Wrong],
-            false,
-        );
-        at_every_cut(
-            "incr",
-            b":1\r\n:-22\r\n+OK\r\n",
-            &[Good, Good, Wrong],
-            false,
-        );
+        at_every_cut("set", b"+OK\r\n+OKAY\r\n-OOM\r\n:1\r\n", &[Good, Wrong, Error, Wrong], false);
+        at_every_cut("incr", b":1\r\n:-22\r\n+OK\r\n", &[Good, Good, Wrong], false);
         at_every_cut("ping", b"+PONG\r\n+OK\r\n", &[Good, Wrong], false);
         at_every_cut(
             "mget",
@@ -310,11 +278,7 @@ mod tests {
     fn a_stream_that_is_not_resp_loses_the_connection() {
         let workload = small("get");
         for bad in [&b"hello\r\n"[..], b"$x\r\n", b"\r\n", b"+OK\n"] {
-            assert!(
-                outcomes(&workload, 1, bad, 1, false).is_err(),
-                "{}",
-                bad.escape_ascii()
-            );
+            assert!(outcomes(&workload, 1, bad, 1, false).is_err(), "{}", bad.escape_ascii());
         }
         assert!(outcomes(&workload, 1, b"$0\r\n\r\n$0\r\n\r\n", 100, false).is_err());
     }

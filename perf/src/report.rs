@@ -10,13 +10,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-const QUANTILES: [(&str, f64); 5] = [
-    ("p50", 0.5),
-    ("p90", 0.9),
-    ("p99", 0.99),
-    ("p99_9", 0.999),
-    ("p99_99", 0.9999),
-];
+const QUANTILES: [(&str, f64); 5] =
+    [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99_9", 0.999), ("p99_99", 0.9999)];
 
 fn us(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e3
@@ -83,11 +78,7 @@ pub fn table(findings: &Findings, filled: bool) -> String {
     // Writing to a string cannot fail, so the results of `writeln!` below carry nothing.
     let replies = findings.replies;
     let rate = replies as f64 / findings.seconds;
-    let _ = writeln!(
-        text,
-        "{rate:>12.0} requests/s ({replies} in {:.2} s)",
-        findings.seconds
-    );
+    let _ = writeln!(text, "{rate:>12.0} requests/s ({replies} in {:.2} s)", findings.seconds);
     if let Some(server) = &findings.server {
         let _ = writeln!(
             text,
@@ -97,20 +88,11 @@ pub fn table(findings: &Findings, filled: bool) -> String {
             per(server.cpu.system, replies),
             100.0 * server.cpu.total.as_secs_f64() / findings.seconds,
         );
-        let _ = writeln!(
-            text,
-            "{:>12.1} MiB of server RSS",
-            server.resident_after_bytes as f64 / 1_048_576.0
-        );
+        let _ =
+            writeln!(text, "{:>12.1} MiB of server RSS", server.resident_after_bytes as f64 / 1_048_576.0);
         if filled {
-            let grown = server
-                .resident_after_bytes
-                .saturating_sub(server.resident_before_bytes);
-            let _ = writeln!(
-                text,
-                "{:>12.1} bytes of RSS per key",
-                grown as f64 / replies.max(1) as f64
-            );
+            let grown = server.resident_after_bytes.saturating_sub(server.resident_before_bytes);
+            let _ = writeln!(text, "{:>12.1} bytes of RSS per key", grown as f64 / replies.max(1) as f64);
         }
     }
     let _ = writeln!(
@@ -131,12 +113,7 @@ pub fn table(findings: &Findings, filled: bool) -> String {
         .map(|(command, histogram)| (command.name(), histogram))
         .chain([("all", &overall)]);
     for (name, histogram) in rows {
-        let _ = write!(
-            text,
-            "{name:>8} {:>11} {:>9.1}",
-            histogram.len(),
-            histogram.mean() / 1e3
-        );
+        let _ = write!(text, "{name:>8} {:>11} {:>9.1}", histogram.len(), histogram.mean() / 1e3);
         for (_, quantile) in QUANTILES {
             let _ = write!(text, " {:>9.1}", us(histogram.value_at_quantile(quantile)));
         }
@@ -192,13 +169,8 @@ pub fn write_histogram(histogram: &Histogram<u64>, seconds: f64, path: &Path) ->
             .with_start_time(SystemTime::now())
             .with_max_value_divisor(1e6)
             .begin_log_with(&mut out, &mut serializer)?;
-        log.write_histogram(
-            histogram,
-            Duration::ZERO,
-            Duration::from_secs_f64(seconds),
-            None,
-        )
-        .map_err(|error| io::Error::other(format!("{error:?}")))?;
+        log.write_histogram(histogram, Duration::ZERO, Duration::from_secs_f64(seconds), None)
+            .map_err(|error| io::Error::other(format!("{error:?}")))?;
     }
     out.flush()
 }
@@ -228,15 +200,11 @@ mod tests {
         let rows: Vec<Vec<f64>> = text
             .lines()
             .skip(1)
-            .map(|line| {
-                line.split(',')
-                    .map(|field| field.parse().unwrap())
-                    .collect()
-            })
+            .map(|line| line.split(',').map(|field| field.parse().unwrap()).collect())
             .collect();
-        assert!(rows.windows(2).all(|pair| pair[0][0] <= pair[1][0]
-            && pair[0][1] <= pair[1][1]
-            && pair[0][2] <= pair[1][2]));
+        assert!(rows
+            .windows(2)
+            .all(|pair| pair[0][0] <= pair[1][0] && pair[0][1] <= pair[1][1] && pair[0][2] <= pair[1][2]));
         let median = rows.iter().find(|row| row[1] >= 50.0).unwrap();
         assert!((median[0] - 500.0).abs() < 1.0, "{median:?}");
         let last = rows.last().unwrap();
@@ -261,11 +229,7 @@ mod tests {
     fn figures_per_request_are_over_the_replies_of_the_window() {
         let mut meter = Meter::default();
         meter.open_window(0);
-        let request = Request {
-            command: Command::Get,
-            draw: 0,
-            intended_ns: 0,
-        };
+        let request = Request { command: Command::Get, draw: 0, intended_ns: 0 };
         meter.record(request, Outcome::Good, 5_000);
         let findings = Findings {
             meter,

@@ -42,23 +42,13 @@ pub struct RequestScanner {
 
 impl Default for RequestScanner {
     fn default() -> Self {
-        Self {
-            expect: Expect::Array,
-            arguments: 0,
-            arguments_left: 0,
-            name: [0; 2],
-            name_length: 0,
-        }
+        Self { expect: Expect::Array, arguments: 0, arguments_left: 0, name: [0; 2], name_length: 0 }
     }
 }
 
 impl RequestScanner {
     /// Reads `input`, all of it, and calls `found` at the end of each request.
-    pub fn feed(
-        &mut self,
-        mut input: &[u8],
-        mut found: impl FnMut(RequestShape),
-    ) -> Result<(), NotResp> {
+    pub fn feed(&mut self, mut input: &[u8], mut found: impl FnMut(RequestShape)) -> Result<(), NotResp> {
         while let Some((&byte, rest)) = input.split_first() {
             match self.expect {
                 Expect::Array if byte == b'*' => self.expect = Expect::Count(0),
@@ -89,10 +79,7 @@ impl RequestScanner {
                         self.expect = Expect::Dollar;
                         if self.arguments_left == 0 {
                             self.expect = Expect::Array;
-                            found(RequestShape {
-                                arguments: self.arguments,
-                                name: self.name,
-                            });
+                            found(RequestShape { arguments: self.arguments, name: self.name });
                         }
                     }
                     continue;
@@ -127,10 +114,7 @@ mod tests {
         b"*1\r\n$4\r\nping\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$9\r\n*1\r\n$4\r\n*\r\n*2\r\n$3\r\nGET\r\n$0\r\n\r\n";
 
     fn shape(arguments: u32, name: &[u8; 2]) -> RequestShape {
-        RequestShape {
-            arguments,
-            name: *name,
-        }
+        RequestShape { arguments, name: *name }
     }
 
     #[test]
@@ -148,17 +132,8 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_not_resp_is_refused() {
-        for bad in [
-            &b"PING\r\n"[..],
-            b"*0\r\n",
-            b"*1\r\n+PING\r\n",
-            b"*99999999999\r\n",
-        ] {
-            assert_eq!(
-                RequestScanner::default().feed(bad, |_| ()),
-                Err(NotResp),
-                "{bad:?}"
-            );
+        for bad in [&b"PING\r\n"[..], b"*0\r\n", b"*1\r\n+PING\r\n", b"*99999999999\r\n"] {
+            assert_eq!(RequestScanner::default().feed(bad, |_| ()), Err(NotResp), "{bad:?}");
         }
     }
 }

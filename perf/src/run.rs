@@ -98,12 +98,7 @@ impl Shared {
 
     /// Appends the next requests, at most a pipeline's worth, to `out` and `pending`; false when the run
     /// wants no more.
-    pub fn issue(
-        &self,
-        intended_ns: u64,
-        out: &mut Vec<u8>,
-        pending: &mut VecDeque<Request>,
-    ) -> bool {
+    pub fn issue(&self, intended_ns: u64, out: &mut Vec<u8>, pending: &mut VecDeque<Request>) -> bool {
         let mut count = self.pipeline as u64;
         match self.phase.get() {
             Phase::Warming => {}
@@ -137,8 +132,7 @@ impl Shared {
         let read = reader.feed(input, pending, &self.workload, |request, outcome| {
             meter.record(request, outcome, now_ns);
         });
-        self.in_flight
-            .set(self.in_flight.get() - (meter.replies - before));
+        self.in_flight.set(self.in_flight.get() - (meter.replies - before));
         if let Some(error) = &reader.first_error {
             meter.failures.first.get_or_insert_with(|| error.clone());
         }
@@ -162,17 +156,11 @@ impl Shared {
 
 /// Carries the plan out.
 pub fn run(plan: &Plan) -> io::Result<Findings> {
-    let entries = (plan.connections * 4)
-        .next_power_of_two()
-        .clamp(256, 16_384) as u32;
+    let entries = (plan.connections * 4).next_power_of_two().clamp(256, 16_384) as u32;
     let mut ring = tokio_uring::uring_builder();
     // One thread issues and reaps: completions wait for its next system call and interrupt nothing.
-    ring.setup_single_issuer()
-        .setup_coop_taskrun()
-        .setup_taskrun_flag()
-        .setup_cqsize(entries * 2);
-    let runtime =
-        tokio_uring::Runtime::new(tokio_uring::builder().entries(entries).uring_builder(&ring))?;
+    ring.setup_single_issuer().setup_coop_taskrun().setup_taskrun_flag().setup_cqsize(entries * 2);
+    let runtime = tokio_uring::Runtime::new(tokio_uring::builder().entries(entries).uring_builder(&ring))?;
     runtime.block_on(drive(plan))
 }
 
@@ -218,10 +206,7 @@ async fn drive(plan: &Plan) -> io::Result<Findings> {
             false
         }
         Until::Requests(_) => {
-            until_idle(&shared, || {
-                shared.budget.get() == 0 && shared.in_flight.get() == 0
-            })
-            .await
+            until_idle(&shared, || shared.budget.get() == 0 && shared.in_flight.get() == 0).await
         }
     };
     let seconds = measured_from.elapsed().as_secs_f64();
@@ -288,19 +273,12 @@ impl Snapshot {
             Some(pid) => Some((process::cpu_time(pid)?, process::resident_bytes(pid)?)),
             None => None,
         };
-        Ok(Self {
-            server,
-            client: process::cpu_time(std::process::id())?,
-        })
+        Ok(Self { server, client: process::cpu_time(std::process::id())? })
     }
 
     fn server_since(&self, start: &Self) -> Option<ServerCost> {
         let (cpu_before, resident_before_bytes) = start.server?;
         let (cpu, resident_after_bytes) = self.server?;
-        Some(ServerCost {
-            cpu: cpu.since(&cpu_before),
-            resident_before_bytes,
-            resident_after_bytes,
-        })
+        Some(ServerCost { cpu: cpu.since(&cpu_before), resident_before_bytes, resident_after_bytes })
     }
 }

@@ -15,14 +15,7 @@ pub enum Command {
 
 impl Command {
     /// All of them, in the order of their numbers (`as usize`).
-    pub const ALL: [Command; 6] = [
-        Self::Get,
-        Self::Set,
-        Self::Incr,
-        Self::Ping,
-        Self::Mset,
-        Self::Mget,
-    ];
+    pub const ALL: [Command; 6] = [Self::Get, Self::Set, Self::Incr, Self::Ping, Self::Mset, Self::Mget];
 
     /// Its name on the wire.
     pub fn name(self) -> &'static str {
@@ -50,10 +43,7 @@ const WEIGHT_MAX: u32 = 1_000_000;
 impl Mix {
     /// One command only.
     pub fn only(command: Command) -> Self {
-        Self {
-            weights: vec![(command, 1)],
-            total: 1,
-        }
+        Self { weights: vec![(command, 1)], total: 1 }
     }
 
     fn choose(&self, bits: u64) -> Command {
@@ -78,9 +68,7 @@ impl std::str::FromStr for Mix {
             let command = Command::ALL
                 .into_iter()
                 .find(|command| command.name().eq_ignore_ascii_case(name))
-                .ok_or_else(|| {
-                    format!("unknown command '{name}': get, set, incr, ping, mset or mget")
-                })?;
+                .ok_or_else(|| format!("unknown command '{name}': get, set, incr, ping, mset or mget"))?;
             let weight = weight
                 .parse()
                 .ok()
@@ -91,10 +79,7 @@ impl std::str::FromStr for Mix {
             }
             weights.push((command, weight));
         }
-        Ok(Self {
-            total: weights.iter().map(|(_, weight)| weight).sum(),
-            weights,
-        })
+        Ok(Self { total: weights.iter().map(|(_, weight)| weight).sum(), weights })
     }
 }
 
@@ -129,15 +114,9 @@ impl Workload {
         let draw = self.keys.draw(self.seed, number);
         let command = match self.mix.weights.as_slice() {
             [(command, _)] => *command,
-            _ => self.mix.choose(scramble(
-                self.seed ^ number.wrapping_mul(0xa076_1d64_78bd_642f),
-            )),
+            _ => self.mix.choose(scramble(self.seed ^ number.wrapping_mul(0xa076_1d64_78bd_642f))),
         };
-        Request {
-            command,
-            draw,
-            intended_ns,
-        }
+        Request { command, draw, intended_ns }
     }
 
     /// How many keys the command names.
@@ -238,13 +217,8 @@ pub(crate) mod tests {
             let mut out = Vec::new();
             workload.append(&workload.request(4, 0), &mut out);
             let mut found = Vec::new();
-            RequestScanner::default()
-                .feed(&out, |shape| found.push(shape))
-                .unwrap();
-            let expected = RequestShape {
-                arguments,
-                name: *name,
-            };
+            RequestScanner::default().feed(&out, |shape| found.push(shape)).unwrap();
+            let expected = RequestShape { arguments, name: *name };
             assert_eq!(found, [expected], "{mix}");
         }
     }
@@ -263,9 +237,7 @@ pub(crate) mod tests {
     #[test]
     fn a_mix_keeps_its_proportions() {
         let workload = small("get:9,set:1");
-        let sets = (0..100_000)
-            .filter(|&number| workload.request(number, 0).command == Command::Set)
-            .count();
+        let sets = (0..100_000).filter(|&number| workload.request(number, 0).command == Command::Set).count();
         assert!((9_500..10_500).contains(&sets), "{sets}");
     }
 

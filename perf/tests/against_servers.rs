@@ -49,21 +49,11 @@ fn answer(stream: &mut TcpStream, count: usize) {
 #[test]
 fn every_request_of_every_command_is_answered() {
     let port = floor();
-    for (mix, pipeline) in [
-        ("get:9,set:1", 1),
-        ("get", 16),
-        ("set", 1000),
-        ("incr,ping", 3),
-        ("mset,mget", 2),
-    ] {
-        let found = load(&format!(
-            "run -p {port} -c 7 -P {pipeline} --mix {mix} -n 20011 --warmup 0"
-        ));
-        assert!(
-            found.meter.failures.none(),
-            "{mix}: {:?}",
-            found.meter.failures
-        );
+    for (mix, pipeline) in
+        [("get:9,set:1", 1), ("get", 16), ("set", 1000), ("incr,ping", 3), ("mset,mget", 2)]
+    {
+        let found = load(&format!("run -p {port} -c 7 -P {pipeline} --mix {mix} -n 20011 --warmup 0"));
+        assert!(found.meter.failures.none(), "{mix}: {:?}", found.meter.failures);
         assert_eq!(found.replies, 20_011, "{mix}");
         assert_eq!(found.meter.overall().len(), 20_011, "{mix}");
     }
@@ -72,9 +62,7 @@ fn every_request_of_every_command_is_answered() {
 #[test]
 fn pipelines_larger_than_any_socket_buffer_get_through() {
     let port = floor();
-    let found = load(&format!(
-        "run -p {port} -c 2 -P 200 --mix set --value-size 100000 -n 800 --warmup 0"
-    ));
+    let found = load(&format!("run -p {port} -c 2 -P 200 --mix set --value-size 100000 -n 800 --warmup 0"));
     assert!(found.meter.failures.none(), "{:?}", found.meter.failures);
     assert_eq!(found.replies, 800);
 }
@@ -84,10 +72,8 @@ fn an_open_loop_follows_its_schedule_and_a_unix_socket_works() {
     let path = std::env::temp_dir().join(format!("gyre-perf-{}.sock", std::process::id()));
     let listener = UnixListener::bind(&path).unwrap();
     thread::spawn(move || Floor::new(listener, 64).and_then(Floor::run));
-    let found = load(&format!(
-        "run --unix {} -c 5 --rate 5000 --arrivals steady -n 1000 --warmup 0",
-        path.display()
-    ));
+    let found =
+        load(&format!("run --unix {} -c 5 --rate 5000 --arrivals steady -n 1000 --warmup 0", path.display()));
     std::fs::remove_file(&path).unwrap();
     assert!(found.meter.failures.none(), "{:?}", found.meter.failures);
     assert_eq!(found.replies, 1000);
@@ -98,9 +84,7 @@ fn an_open_loop_follows_its_schedule_and_a_unix_socket_works() {
 #[test]
 fn values_that_no_set_stored_are_found() {
     let port = floor();
-    let found = load(&format!(
-        "run -p {port} -n 1000 --warmup 0 --check-values --value-size 64"
-    ));
+    let found = load(&format!("run -p {port} -n 1000 --warmup 0 --check-values --value-size 64"));
     assert_eq!(found.meter.failures.wrong_replies, 1000);
 }
 
@@ -118,9 +102,7 @@ fn pausing_server() -> u16 {
 #[test]
 fn an_open_loop_charges_a_pause_to_every_request_it_kept_waiting() {
     let port = pausing_server();
-    let found = load(&format!(
-        "run -p {port} -c 1 --rate 1000 --arrivals steady -n 1000 --warmup 0"
-    ));
+    let found = load(&format!("run -p {port} -c 1 --rate 1000 --arrivals steady -n 1000 --warmup 0"));
     let latencies = found.meter.overall();
     let late = latencies.count_between(100_000_000, u64::MAX);
     // Requests were due all through the pause: those of its first 300 ms waited over 100 ms each.
@@ -131,10 +113,7 @@ fn an_open_loop_charges_a_pause_to_every_request_it_kept_waiting() {
 fn a_closed_loop_sees_a_pause_once() {
     let port = pausing_server();
     let found = load(&format!("run -p {port} -c 1 -n 1000 --warmup 0"));
-    let late = found
-        .meter
-        .overall()
-        .count_between(PAUSE.as_nanos() as u64 * 9 / 10, u64::MAX);
+    let late = found.meter.overall().count_between(PAUSE.as_nanos() as u64 * 9 / 10, u64::MAX);
     assert_eq!(late, 1);
 }
 
@@ -146,11 +125,36 @@ fn a_server_that_hangs_up_is_reported_and_waited_for_no_longer() {
     assert_eq!((found.replies, found.meter.failures.unanswered), (50, 1));
 
     let port = server(|mut stream| answer(&mut stream, 50));
-    let found = load(&format!(
-        "run -p {port} -c 1 -n 1000 --warmup 0 --rate 100000"
-    ));
+    let found = load(&format!("run -p {port} -c 1 -n 1000 --warmup 0 --rate 100000"));
     assert_eq!(found.meter.failures.lost_connections, 1);
     // Requests the server had not read reset the connection, which may take answers with them.
     assert!(found.replies <= 50, "{}", found.replies);
     assert!(found.meter.failures.unanswered > 0);
+}
+
+#[test]
+fn a_request_is_timed_from_its_place_in_the_schedule_however_late_it_is_sent() {
+    const PING: usize = "*1\r\n$4\r\nPING\r\n".len();
+    let port = server(|mut stream| {
+        let (mut buffer, mut received, mut answered) = (vec![0; 64 * 1024], 0, 0);
+        while let Ok(count @ 1..) = stream.read(&mut buffer) {
+            if received == 0 {
+                thread::sleep(PAUSE);
+            }
+            received += count;
+            let answers = b"+PONG\r\n".repeat(received / PING - answered);
+            answered = received / PING;
+            if stream.write_all(&answers).is_err() {
+                return;
+            }
+        }
+    });
+    // Pipelines are due at 0, 100 and 200 ms. The second would have more in flight than a connection may, so
+    // it and the third are sent after the pause, as late as that is.
+    let found = load(&format!(
+        "run -p {port} -c 1 -P 40000 --mix ping --rate 400000 --arrivals steady -n 120000 --warmup 0"
+    ));
+    assert!(found.meter.failures.none(), "{:?}", found.meter.failures);
+    let late = found.meter.overall().count_between(190_000_000, u64::MAX);
+    assert_eq!(late, 120_000);
 }

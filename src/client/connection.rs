@@ -5,8 +5,10 @@ use std::os::fd::RawFd;
 use super::{Multi, Output, Pipeline, Watching};
 use crate::command::table::CommandSpec;
 use crate::resp::RequestParser;
+use crate::runtime::clock::Stamp;
 use crate::runtime::ring::Token;
 use crate::runtime::socket::Address;
+use crate::txn::message::OwnedArgs;
 
 /// Yes-or-no facts about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +92,14 @@ pub enum Stall {
     Output,
 }
 
+/// A command whose call is counted, and timed, when its answer is there.
+#[derive(Debug)]
+pub struct PendingCall {
+    pub spec: &'static CommandSpec,
+    pub started: Stamp,
+    pub args: OwnedArgs,
+}
+
 #[derive(Debug)]
 pub struct Connection {
     pub id: u64,
@@ -101,6 +111,10 @@ pub struct Connection {
     pub parser: RequestParser,
     /// Input that is not in a provided buffer: an incomplete request, and what waits while stalled.
     pub input: Vec<u8>,
+    /// Bytes of the input that is being run.
+    pub running_bytes: usize,
+    /// The most input that was there since the cron last looked at the buffer's size.
+    pub input_peak_bytes: usize,
     pub output: Output,
     pub pipeline: Pipeline,
     pub multi: Option<Box<Multi>>,
@@ -114,10 +128,14 @@ pub struct Connection {
     pub created_ms: i64,
     pub last_active_ms: i64,
     pub last_command: Option<&'static CommandSpec>,
+    /// A command that has yet to be answered by other shards.
+    pub pending_call: Option<Box<PendingCall>>,
     /// When the soft limit of the output was first exceeded; 0 when it is not.
     pub over_soft_limit_since_ms: i64,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// What the shard's account of its clients' memory holds for this one.
+    pub accounted_bytes: usize,
 }
 
 impl Connection {
@@ -131,6 +149,8 @@ impl Connection {
             db: 0,
             parser: RequestParser::new(),
             input: Vec::new(),
+            running_bytes: 0,
+            input_peak_bytes: 0,
             output: Output::default(),
             pipeline: Pipeline::default(),
             multi: None,
@@ -144,9 +164,11 @@ impl Connection {
             created_ms: now_ms,
             last_active_ms: now_ms,
             last_command: None,
+            pending_call: None,
             over_soft_limit_since_ms: 0,
             bytes_in: 0,
             bytes_out: 0,
+            accounted_bytes: 0,
         }
     }
 
@@ -159,9 +181,66 @@ impl Connection {
     pub fn memory_bytes(&self) -> usize {
         std::mem::size_of::<Self>()
             + self.input.capacity()
-            + self.output.allocated_bytes()
-            + self.output.pending_bytes()
-            + self.multi.as_ref().map_or(0, |multi| multi.bytes)
+            + self.parser.memory_bytes()
+            + self.output.memory_bytes()
+            + self.multi.as_ref().map_or(0, |multi| multi.memory_bytes())
+            + self.watching.as_ref().map_or(0, |watching| watching.memory_bytes())
             + self.name.len()
+            + self.library_name.len()
+            + self.library_version.len()
+    }
+
+    /// Gives back input buffer that is not needed: nearly all of it when the connection is `idle`, otherwise what is
+    /// far beyond the most that was used since the last look.
+    pub fn shrink_input(&mut self, idle: bool) {
+        let (len, capacity) = (self.input.len(), self.input.capacity());
+        if capacity - len > INPUT_SLACK_BYTES {
+            if idle {
+                self.input.shrink_to_fit();
+            } else if capacity > SHRUNK_INPUT_BYTES_MIN && capacity / 2 > self.input_peak_bytes {
+                self.input.shrink_to(self.input_peak_bytes.max(KEPT_INPUT_BYTES));
+            }
+        }
+        self.input_peak_bytes = len;
+    }
+}
+
+/// Free room in an input buffer that is never worth a shrink.
+const INPUT_SLACK_BYTES: usize = 4 * 1024;
+/// A buffer up to this size is left alone while its connection is busy.
+const SHRUNK_INPUT_BYTES_MIN: usize = 32 * 1024;
+/// What a busy connection keeps in any case.
+const KEPT_INPUT_BYTES: usize = 16 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection() -> Connection {
+        Connection::new(1, Token { index: 0, generation: 0 }, -1, 0)
+    }
+
+    #[test]
+    fn the_room_of_a_large_request_is_kept_while_such_requests_come_and_given_back_in_steps() {
+        let mut c = connection();
+        c.input.reserve_exact(400_000);
+        c.input_peak_bytes = 400_000;
+        c.shrink_input(false);
+        assert_eq!(c.input.capacity(), 400_000);
+        c.input_peak_bytes = 100;
+        c.shrink_input(false);
+        assert_eq!(c.input.capacity(), KEPT_INPUT_BYTES);
+        c.shrink_input(true);
+        assert_eq!(c.input.capacity(), 0);
+    }
+
+    #[test]
+    fn an_idle_connection_keeps_no_room_beyond_its_incomplete_request() {
+        let mut c = connection();
+        c.input.reserve_exact(1_000_000);
+        c.input.extend_from_slice(b"*3");
+        c.shrink_input(true);
+        assert!(c.input.capacity() < 1000);
+        assert_eq!(c.input, b"*3");
     }
 }

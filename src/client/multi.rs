@@ -20,9 +20,23 @@ pub struct Multi {
     pub bytes: usize,
 }
 
+impl Multi {
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes + self.queue.capacity() * std::mem::size_of::<Queued>()
+    }
+}
+
 /// The keys that a client watches, and the flag that their owners set when one changes.
 #[derive(Debug)]
 pub struct Watching {
     pub flag: WatchFlag,
     pub keys: Vec<(usize, Vec<u8>)>,
+}
+
+impl Watching {
+    /// A key costs its entry here and about as much again with its owner; the keys' own bytes are not summed up, which
+    /// would take time with each change.
+    pub fn memory_bytes(&self) -> usize {
+        2 * self.keys.len() * std::mem::size_of::<(usize, Vec<u8>)>()
+    }
 }

@@ -19,6 +19,7 @@ pub struct Output {
     sent: usize,
     total: usize,
     in_flight: bool,
+    peak: usize,
 }
 
 impl Output {
@@ -70,6 +71,7 @@ impl Output {
             self.reply.swap_parts(&mut self.plain, &mut self.shared);
             self.sent = 0;
             self.total = self.plain.len() + self.shared.iter().map(|(_, value)| value.len()).sum::<usize>();
+            self.peak = self.peak.max(self.total);
         }
         self.in_flight = true;
         Some(self.next_piece())
@@ -77,7 +79,10 @@ impl Output {
 
     /// The send in flight ended after `bytes` of what `begin_send` gave.
     pub fn sent(&mut self, bytes: usize) {
-        assert!(self.in_flight && self.sent + bytes <= self.total, "a send of {bytes} bytes that was not begun");
+        assert!(
+            self.in_flight && self.sent + bytes <= self.total,
+            "a send of {bytes} bytes that was not begun"
+        );
         self.in_flight = false;
         self.sent += bytes;
         if self.sent == self.total {
@@ -109,7 +114,28 @@ impl Output {
         }
     }
 
-    pub fn allocated_bytes(&self) -> usize {
+    /// The size of the buffers.
+    pub fn buffer_bytes(&self) -> usize {
         self.plain.capacity() + self.reply.capacity()
+    }
+
+    /// Shared values that wait to be sent.
+    pub fn waiting_values(&self) -> usize {
+        self.shared.len()
+    }
+
+    /// The buffers, and the values that are kept for as long as they are not sent.
+    pub fn memory_bytes(&self) -> usize {
+        let values: usize = self.shared.iter().map(|(_, value)| value.len()).sum();
+        self.buffer_bytes() + self.reply.shared_bytes() + values
+    }
+
+    /// The most bytes of one send since the last `reset_peak`.
+    pub fn peak_bytes(&self) -> usize {
+        self.peak
+    }
+
+    pub fn reset_peak(&mut self) {
+        self.peak = self.pending_bytes();
     }
 }

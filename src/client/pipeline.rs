@@ -57,7 +57,11 @@ impl Pipeline {
         match self.places.get_mut(index) {
             Some(place @ Place::Waiting) => *place = Place::Filled(reply),
             Some(place @ Place::WaitingToDrop) => *place = Place::Filled(Reply::default()),
-            _ => panic!("reply {number} has no open place (first {}, {} places)", self.first, self.places.len()),
+            _ => panic!(
+                "reply {number} has no open place (first {}, {} places)",
+                self.first,
+                self.places.len()
+            ),
         }
     }
 

@@ -8,6 +8,9 @@ use crate::store::{EventClass, Store};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Caller {
     pub client_id: u64,
+    /// The shard that serves the client, and its name for the connection: for what the client's own shard must be told.
+    pub home: u32,
+    pub connection: u64,
     /// Inside MULTI/EXEC or a script: a blocking command must not block.
     pub deny_blocking: bool,
     /// `CLIENT NO-TOUCH ON`: reads leave the LRU/LFU clock alone.

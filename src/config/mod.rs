@@ -19,6 +19,7 @@ mod memory;
 mod network;
 mod observing;
 mod persistence;
+mod promises;
 mod replication;
 mod rewrite;
 mod security;
@@ -50,6 +51,7 @@ pub use memory::{MaxmemoryPolicy, Memory};
 pub use network::Network;
 pub use observing::{LogLevel, Observing, SyslogFacility};
 pub use persistence::{AppendFsync, Persistence, SanitizeDumpPayload};
+pub use promises::{broken_promise, persistence_warning};
 pub use replication::{PropagationErrorBehavior, ReplDisklessLoad, Replication};
 pub use rewrite::{rewrite, Rewrite, RewriteError};
 pub use security::{AclPubsubDefault, ProtectedAction, Security};
@@ -57,6 +59,7 @@ pub use shard_count::{ShardCount, SHARDS_MAX};
 pub use special::{ActiveDefrag, NotifyEvents, ShutdownFlags, WorkingDir};
 pub use title::process_title;
 pub use tls::{Tls, TlsAuthClients};
+pub use values::memory_size;
 pub use words::{quoted, split_words};
 
 /// Every directive's value, grouped by concern. Cheap to read; cloned for a change.

@@ -30,7 +30,7 @@ pub(super) fn integer(text: &[u8]) -> Option<i128> {
 
 /// An amount of memory, bytes: digits and an optional unit, `1k` = 1000, `1kb` = 1024. Digits may be missing, and are
 /// then 0, as in Redis.
-pub(super) fn memory_size(text: &[u8]) -> Option<u64> {
+pub fn memory_size(text: &[u8]) -> Option<u64> {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
     let scale: u64 = match unit.to_ascii_lowercase().as_slice() {

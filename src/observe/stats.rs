@@ -4,8 +4,10 @@
 //! plain number costs.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use super::histogram::Histogram;
 
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -35,6 +37,15 @@ pub struct CommandStats {
     pub nanos: Counter,
     pub rejected: Counter,
     pub failed: Counter,
+    /// Made on the first call: most commands are never called.
+    latency: OnceLock<Histogram>,
+}
+
+impl CommandStats {
+    /// None when no call's time was recorded.
+    pub fn latency(&self) -> Option<&Histogram> {
+        self.latency.get()
+    }
 }
 
 /// What INFO keyspace tells of one database of one shard.
@@ -59,7 +70,9 @@ macro_rules! shard_stats {
             pub commands: Vec<CommandStats>,
             pub databases: Vec<DatabaseStats>,
             /// By error code (`ERR`, `WRONGTYPE`), with the text's first word.
-            pub errors: Mutex<BTreeMap<String, u64>>,
+            errors: Mutex<BTreeMap<String, u64>>,
+            /// `latency-tracking`.
+            pub tracks_latency: AtomicBool,
             $($(#[$counter_doc])* pub $counter: Counter,)*
             $($(#[$gauge_doc])* pub $gauge: Counter,)*
         }
@@ -70,6 +83,7 @@ macro_rules! shard_stats {
                     commands: (0..commands).map(|_| CommandStats::default()).collect(),
                     databases: (0..databases).map(|_| DatabaseStats::default()).collect(),
                     errors: Mutex::default(),
+                    tracks_latency: AtomicBool::new(true),
                     $($counter: Counter::default(),)*
                     $($gauge: Counter::default(),)*
                 }
@@ -80,6 +94,9 @@ macro_rules! shard_stats {
                 for command in &self.commands {
                     for counter in [&command.calls, &command.nanos, &command.rejected, &command.failed] {
                         counter.set(0);
+                    }
+                    if let Some(latency) = command.latency() {
+                        latency.reset();
                     }
                 }
                 self.errors().clear();
@@ -99,6 +116,7 @@ shard_stats! {
         reads,
         writes,
         error_replies,
+        refused_logins,
         keyspace_hits,
         keyspace_misses,
         expired_keys,
@@ -110,7 +128,12 @@ shard_stats! {
         remote_commands,
         transactions,
         transaction_retries,
+        /// Turns of the loop in which something had arrived, and what they took.
         loop_turns,
+        loop_nanos,
+        loop_nanos_max,
+        cron_nanos,
+        commands_per_turn_max,
         expired_stale_permille,
         expired_time_cap_reached,
         lazyfreed,
@@ -118,8 +141,11 @@ shard_stats! {
     gauges {
         clients,
         blocked_clients,
+        clients_in_timeout,
         used_memory,
         clients_memory,
+        /// Bytes of the largest client that may be evicted.
+        largest_client,
         /// Changes since the last save.
         dirty,
         watching_clients,
@@ -130,6 +156,18 @@ shard_stats! {
 }
 
 impl ShardStats {
+    /// Counts a call of the command with this id.
+    #[inline]
+    pub fn called(&self, id: u16, nanos: u64) {
+        let command = &self.commands[id as usize];
+        command.calls.add(1);
+        command.nanos.add(nanos);
+        self.commands_processed.add(1);
+        if self.tracks_latency.load(Ordering::Relaxed) {
+            command.latency.get_or_init(Histogram::default).record(nanos);
+        }
+    }
+
     fn errors(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
         // A panic elsewhere while holding the lock leaves counts that are still counts.
         self.errors.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -145,6 +183,11 @@ impl ShardStats {
         } else if errors.len() < ERROR_CODES_MAX {
             errors.insert(code.to_owned(), 1);
         }
+    }
+
+    /// The counts of error replies by code.
+    pub fn error_counts(&self) -> BTreeMap<String, u64> {
+        self.errors().clone()
     }
 
     pub fn keys(&self) -> u64 {

@@ -62,20 +62,13 @@ impl std::fmt::Debug for DoubleText {
 /// `inf`, `-inf`, `nan`, `0`, `-0`, whole numbers below 2^62 with all their digits, anything else in as few
 /// digits as Grisu2 finds: `0.1`, `3.14e-7`, `1e+300`.
 pub fn format_double(value: f64) -> DoubleText {
-    let mut text = DoubleText {
-        bytes: [0; TEXT_LEN_MAX],
-        len: 0,
-    };
+    let mut text = DoubleText { bytes: [0; TEXT_LEN_MAX], len: 0 };
     if value.is_nan() {
         text.push(b"nan");
     } else if value.is_infinite() {
         text.push(if value < 0.0 { b"-inf" } else { b"inf" });
     } else if value == 0.0 {
-        text.push(if value.is_sign_negative() {
-            b"-0"
-        } else {
-            b"0"
-        });
+        text.push(if value.is_sign_negative() { b"-0" } else { b"0" });
     } else if value.abs() <= INTEGER_MAX && value.trunc() == value {
         text.push(itoa::Buffer::new().format(value as i64).as_bytes());
     } else {
@@ -99,43 +92,25 @@ impl Binary {
     fn of(value: f64) -> Self {
         let fraction = value.to_bits() & (HIDDEN_BIT - 1);
         match (value.to_bits() >> FRACTION_BITS) as i32 {
-            0 => Binary {
-                significand: fraction,
-                exponent: 1 - EXPONENT_BIAS,
-            },
-            exponent => Binary {
-                significand: fraction | HIDDEN_BIT,
-                exponent: exponent - EXPONENT_BIAS,
-            },
+            0 => Binary { significand: fraction, exponent: 1 - EXPONENT_BIAS },
+            exponent => Binary { significand: fraction | HIDDEN_BIT, exponent: exponent - EXPONENT_BIAS },
         }
     }
 
     /// The same number with the highest bit of the significand set.
     fn normalized(self) -> Self {
         let shift = self.significand.leading_zeros();
-        Binary {
-            significand: self.significand << shift,
-            exponent: self.exponent - shift as i32,
-        }
+        Binary { significand: self.significand << shift, exponent: self.exponent - shift as i32 }
     }
 
     /// The numbers halfway to the next double below and above, the upper one normalized and the lower one with
     /// the same exponent. Below a power of two doubles lie twice as dense.
     fn boundaries(self) -> (Self, Self) {
-        let upper = Binary {
-            significand: (self.significand << 1) + 1,
-            exponent: self.exponent - 1,
-        }
-        .normalized();
+        let upper =
+            Binary { significand: (self.significand << 1) + 1, exponent: self.exponent - 1 }.normalized();
         let shift = if self.significand == HIDDEN_BIT { 2 } else { 1 };
         let lower = ((self.significand << shift) - 1) << (self.exponent - shift - upper.exponent);
-        (
-            Binary {
-                significand: lower,
-                exponent: upper.exponent,
-            },
-            upper,
-        )
+        (Binary { significand: lower, exponent: upper.exponent }, upper)
     }
 
     /// The product, rounded to 64 bits.
@@ -153,14 +128,10 @@ impl Binary {
 fn scaling_power(exponent: i32) -> (Binary, i32) {
     const LOG10_OF_2: f64 = 0.301_029_995_663_981_14;
     let estimate = (-f64::from(exponent + SIGNIFICANDS.len() as i32) * LOG10_OF_2) as i32;
-    let mut index =
-        ((estimate - FIRST_EXPONENT) / STEP).clamp(0, SIGNIFICANDS.len() as i32 - 1) as usize;
+    let mut index = ((estimate - FIRST_EXPONENT) / STEP).clamp(0, SIGNIFICANDS.len() as i32 - 1) as usize;
     // The estimate is at most one entry off.
     loop {
-        let power = Binary {
-            significand: SIGNIFICANDS[index],
-            exponent: binary_exponent(index),
-        };
+        let power = Binary { significand: SIGNIFICANDS[index], exponent: binary_exponent(index) };
         match exponent + power.exponent + 64 {
             ..-60 if index + 1 < SIGNIFICANDS.len() => index += 1,
             -31.. if index > 0 => index -= 1,
@@ -188,16 +159,8 @@ impl Decimal {
         // The products may be off by one: stay inside for sure.
         upper.significand -= 1;
         lower.significand += 1;
-        let mut decimal = Decimal {
-            digits: [0; DIGITS_MAX],
-            len: 0,
-            exponent: -power_exponent,
-        };
-        decimal.generate(
-            upper,
-            upper.significand - exact.significand,
-            upper.significand - lower.significand,
-        );
+        let mut decimal = Decimal { digits: [0; DIGITS_MAX], len: 0, exponent: -power_exponent };
+        decimal.generate(upper, upper.significand - exact.significand, upper.significand - lower.significand);
         decimal
     }
 
@@ -228,12 +191,7 @@ impl Decimal {
             self.push(fraction >> shift);
             fraction &= fraction_mask;
             if fraction < width || self.len == DIGITS_MAX {
-                return self.round(
-                    width,
-                    fraction,
-                    fraction_mask + 1,
-                    distance.wrapping_mul(unit),
-                );
+                return self.round(width, fraction, fraction_mask + 1, distance.wrapping_mul(unit));
             }
         }
     }
@@ -286,11 +244,7 @@ impl Decimal {
                 text.push(&digits[1..]);
             }
             text.push(if magnitude < 0 { b"e-" } else { b"e+" });
-            text.push(
-                itoa::Buffer::new()
-                    .format(magnitude.unsigned_abs())
-                    .as_bytes(),
-            );
+            text.push(itoa::Buffer::new().format(magnitude.unsigned_abs()).as_bytes());
         }
     }
 }
@@ -359,10 +313,7 @@ mod tests {
             for fraction in [0, 1, HIDDEN_BIT / 3, HIDDEN_BIT - 1] {
                 for sign in [0, 1 << 63] {
                     let value = f64::from_bits(sign | exponent << FRACTION_BITS | fraction);
-                    assert_eq!(
-                        format_double(value).parse::<f64>().unwrap().to_bits(),
-                        value.to_bits()
-                    );
+                    assert_eq!(format_double(value).parse::<f64>().unwrap().to_bits(), value.to_bits());
                 }
             }
         }

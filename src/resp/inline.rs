@@ -29,10 +29,7 @@ pub(super) fn split(
         }
         let start = unquoted.len();
         at += unquote_word(&line[at..], unquoted)?;
-        args.push(ArgRange {
-            start,
-            len: unquoted.len() - start,
-        });
+        args.push(ArgRange { start, len: unquoted.len() - start });
     }
 }
 
@@ -44,10 +41,7 @@ fn split_plain(line: &[u8], args: &mut Vec<ArgRange>) {
             return;
         }
         let rest = &line[at..];
-        let len = rest
-            .iter()
-            .position(|&byte| ends_word(byte))
-            .unwrap_or(rest.len());
+        let len = rest.iter().position(|&byte| ends_word(byte)).unwrap_or(rest.len());
         args.push(ArgRange { start: at, len });
         at += len;
     }
@@ -64,10 +58,7 @@ fn ends_word(byte: u8) -> bool {
 }
 
 fn blanks(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .position(|&byte| !is_blank(byte))
-        .unwrap_or(bytes.len())
+    bytes.iter().position(|&byte| !is_blank(byte)).unwrap_or(bytes.len())
 }
 
 /// Appends one word to `out`; returns how many bytes of `rest` it took.
@@ -153,11 +144,7 @@ mod tests {
         let (mut args, mut unquoted) = (Vec::new(), Vec::new());
         let quoted = split(line, &mut args, &mut unquoted).ok()?;
         let source = if quoted { &unquoted[..] } else { line };
-        Some(
-            args.iter()
-                .map(|arg| source[arg.start..arg.start + arg.len].to_vec())
-                .collect(),
-        )
+        Some(args.iter().map(|arg| source[arg.start..arg.start + arg.len].to_vec()).collect())
     }
 
     fn expect(line: &[u8], expected: &[&[u8]]) {
@@ -200,15 +187,9 @@ mod tests {
 
     #[test]
     fn an_unclosed_quote_is_an_error() {
-        for line in [
-            &br#"""#[..],
-            b"'",
-            br#"SET "abc"#,
-            br"SET 'abc\'",
-            br#"SET "abc\""#,
-            br#""\"#,
-            br#""\x4"#,
-        ] {
+        for line in
+            [&br#"""#[..], b"'", br#"SET "abc"#, br"SET 'abc\'", br#"SET "abc\""#, br#""\"#, br#""\x4"#]
+        {
             assert_eq!(words(line), None, "{}", line.escape_ascii());
         }
     }

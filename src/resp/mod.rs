@@ -8,6 +8,4 @@ mod request;
 
 pub use double::{format_double, DoubleText};
 pub use reply::{DeferredLen, Protocol, Reply, SHARED_BYTES_MIN};
-pub use request::{
-    ArgRange, Limits, Progress, ProtocolError, RequestParser, ARGS_MAX, LINE_LEN_MAX,
-};
+pub use request::{ArgRange, Limits, Progress, ProtocolError, RequestParser, ARGS_MAX, LINE_LEN_MAX};

@@ -58,10 +58,7 @@ pub struct DeferredLen {
 
 impl Reply {
     pub fn new(protocol: Protocol) -> Self {
-        Reply {
-            protocol,
-            ..Reply::default()
-        }
+        Reply { protocol, ..Reply::default() }
     }
 
     pub fn protocol(&self) -> Protocol {
@@ -106,16 +103,10 @@ impl Reply {
     /// As `error`, for a text that quotes what a client sent.
     pub fn error_bytes(&mut self, text: &[u8]) {
         let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
-        let len = text
-            .iter()
-            .rposition(|byte| !is_break(byte))
-            .map_or(0, |last| last + 1);
+        let len = text.iter().rposition(|byte| !is_break(byte)).map_or(0, |last| last + 1);
         let start = self.buf.len() + 1;
         self.line(b'-', &text[..len]);
-        for byte in self.buf[start..start + len]
-            .iter_mut()
-            .filter(|byte| is_break(byte))
-        {
+        for byte in self.buf[start..start + len].iter_mut().filter(|byte| is_break(byte)) {
             *byte = b' ';
         }
     }
@@ -145,8 +136,7 @@ impl Reply {
 
     #[inline]
     pub fn bulk(&mut self, value: &[u8]) {
-        self.buf
-            .reserve(value.len() + HEADER_LEN_MAX + LINE_END.len());
+        self.buf.reserve(value.len() + HEADER_LEN_MAX + LINE_END.len());
         self.header(b'$', value.len());
         self.buf.extend_from_slice(value);
         self.buf.extend_from_slice(LINE_END);
@@ -171,20 +161,12 @@ impl Reply {
     /// RESP2 `$-1`, RESP3 `_`.
     #[inline]
     pub fn null(&mut self) {
-        self.buf.extend_from_slice(if self.is_resp3() {
-            b"_\r\n"
-        } else {
-            b"$-1\r\n"
-        });
+        self.buf.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"$-1\r\n" });
     }
 
     /// RESP2 `*-1`, RESP3 `_`.
     pub fn null_array(&mut self) {
-        self.buf.extend_from_slice(if self.is_resp3() {
-            b"_\r\n"
-        } else {
-            b"*-1\r\n"
-        });
+        self.buf.extend_from_slice(if self.is_resp3() { b"_\r\n" } else { b"*-1\r\n" });
     }
 
     #[inline]
@@ -243,8 +225,7 @@ impl Reply {
     /// RESP3 `#t`/`#f`, RESP2 `:1`/`:0`.
     pub fn boolean(&mut self, value: bool) {
         if self.is_resp3() {
-            self.buf
-                .extend_from_slice(if value { b"#t\r\n" } else { b"#f\r\n" });
+            self.buf.extend_from_slice(if value { b"#t\r\n" } else { b"#f\r\n" });
         } else {
             self.header(b':', usize::from(value));
         }
@@ -279,12 +260,7 @@ impl Reply {
         } else {
             let base = self.buf.len();
             self.buf.extend_from_slice(&other.buf);
-            self.shared.extend(
-                other
-                    .shared
-                    .drain(..)
-                    .map(|(offset, value)| (base + offset, value)),
-            );
+            self.shared.extend(other.shared.drain(..).map(|(offset, value)| (base + offset, value)));
             self.shared_len += other.shared_len;
         }
         other.clear();
@@ -307,12 +283,7 @@ impl Reply {
     }
 
     fn defer(&mut self, prefix: u8, factor: usize) -> DeferredLen {
-        let place = DeferredLen {
-            offset: self.buf.len(),
-            prefix,
-            factor,
-            depth: self.open_places,
-        };
+        let place = DeferredLen { offset: self.buf.len(), prefix, factor, depth: self.open_places };
         self.open_places += 1;
         place
     }
@@ -320,18 +291,10 @@ impl Reply {
     /// Fills in the place: elements for an array or set, pairs for a map. Deferred places nest. Marks taken
     /// behind the place are no longer good.
     pub fn finish(&mut self, place: DeferredLen, len: usize) {
-        debug_assert!(
-            place.depth < self.open_places,
-            "a place was finished after the one around it"
-        );
-        debug_assert!(
-            place.offset <= self.buf.len(),
-            "a place was finished that had been truncated away"
-        );
+        debug_assert!(place.depth < self.open_places, "a place was finished after the one around it");
+        debug_assert!(place.offset <= self.buf.len(), "a place was finished that had been truncated away");
         self.open_places = place.depth;
-        let first_behind = self
-            .shared
-            .partition_point(|(offset, _)| *offset < place.offset);
+        let first_behind = self.shared.partition_point(|(offset, _)| *offset < place.offset);
         let written = self.buf.len();
         self.header(place.prefix, len * place.factor);
         let header_len = self.buf.len() - written;
@@ -365,10 +328,7 @@ impl Reply {
     /// Whether what was written since `mark` begins with an error.
     pub fn is_error_since(&self, mark: usize) -> bool {
         // A segment here is the header of an aggregate.
-        let at_segment = self
-            .shared
-            .binary_search_by_key(&mark, |(offset, _)| *offset)
-            .is_ok();
+        let at_segment = self.shared.binary_search_by_key(&mark, |(offset, _)| *offset).is_ok();
         !at_segment && self.buf.get(mark) == Some(&b'-')
     }
 
@@ -397,10 +357,7 @@ impl Reply {
     pub fn take_parts(&mut self) -> (Vec<u8>, Vec<(usize, Bytes)>) {
         self.shared_len = 0;
         self.open_places = 0;
-        (
-            std::mem::take(&mut self.buf),
-            std::mem::take(&mut self.shared),
-        )
+        (std::mem::take(&mut self.buf), std::mem::take(&mut self.shared))
     }
 
     /// Hands the parts over as `take_parts` does, in exchange for two empty buffers to write the next replies into.
@@ -415,6 +372,11 @@ impl Reply {
     /// Bytes of memory that the buffer holds.
     pub fn capacity(&self) -> usize {
         self.buf.capacity()
+    }
+
+    /// Bytes of the values that the reply refers to.
+    pub fn shared_bytes(&self) -> usize {
+        self.shared_len
     }
 
     /// The bytes of a shared value that is part of a reply already, without a header.
@@ -467,16 +429,9 @@ impl Reply {
     fn header(&mut self, prefix: u8, number: usize) {
         let digit = |value: usize| b'0' + value as u8;
         if number < 10 {
-            self.buf
-                .extend_from_slice(&[prefix, digit(number), b'\r', b'\n']);
+            self.buf.extend_from_slice(&[prefix, digit(number), b'\r', b'\n']);
         } else if number < 100 {
-            self.buf.extend_from_slice(&[
-                prefix,
-                digit(number / 10),
-                digit(number % 10),
-                b'\r',
-                b'\n',
-            ]);
+            self.buf.extend_from_slice(&[prefix, digit(number / 10), digit(number % 10), b'\r', b'\n']);
         } else {
             self.line(prefix, itoa::Buffer::new().format(number).as_bytes());
         }

@@ -60,42 +60,21 @@ fn every_kind_is_written_in_the_protocol_of_the_client() {
     expect(|r| r.big_number("123"), "$3\r\n123\r\n", "(123\r\n");
     expect(|r| r.boolean(true), ":1\r\n", "#t\r\n");
     expect(|r| r.boolean(false), ":0\r\n", "#f\r\n");
-    expect(
-        |r| r.verbatim("txt", b"hi\n"),
-        "$3\r\nhi\n\r\n",
-        "=7\r\ntxt:hi\n\r\n",
-    );
-    expect(
-        |r| assert_eq!(r.attribute(1), r.protocol() == Protocol::Resp3),
-        "",
-        "|1\r\n",
-    );
+    expect(|r| r.verbatim("txt", b"hi\n"), "$3\r\nhi\n\r\n", "=7\r\ntxt:hi\n\r\n");
+    expect(|r| assert_eq!(r.attribute(1), r.protocol() == Protocol::Resp3), "", "|1\r\n");
 }
 
 #[test]
 fn integers_are_written_whatever_their_length() {
     for exponent in 0..19 {
-        for value in [
-            10i64.pow(exponent) - 1,
-            10i64.pow(exponent),
-            5 * 10i64.pow(exponent.min(18)) / 3,
-        ] {
+        for value in [10i64.pow(exponent) - 1, 10i64.pow(exponent), 5 * 10i64.pow(exponent.min(18)) / 3] {
             for value in [value, -value] {
-                assert_eq!(
-                    written(Protocol::Resp2, |r| r.integer(value)),
-                    format!(":{value}\r\n")
-                );
+                assert_eq!(written(Protocol::Resp2, |r| r.integer(value)), format!(":{value}\r\n"));
             }
         }
     }
-    assert_eq!(
-        written(Protocol::Resp2, |r| r.integer(i64::MIN)),
-        format!(":{}\r\n", i64::MIN)
-    );
-    assert_eq!(
-        written(Protocol::Resp2, |r| r.integer(i64::MAX)),
-        format!(":{}\r\n", i64::MAX)
-    );
+    assert_eq!(written(Protocol::Resp2, |r| r.integer(i64::MIN)), format!(":{}\r\n", i64::MIN));
+    assert_eq!(written(Protocol::Resp2, |r| r.integer(i64::MAX)), format!(":{}\r\n", i64::MAX));
 }
 
 #[test]
@@ -144,9 +123,7 @@ fn large_values_are_shared_and_keep_their_place() {
     }
     assert_eq!(joined(&reply), joined(&copied));
     let (plain, shared) = reply.take_parts();
-    assert!(shared
-        .iter()
-        .all(|(_, value)| value.as_ptr() == large.as_ptr()));
+    assert!(shared.iter().all(|(_, value)| value.as_ptr() == large.as_ptr()));
     assert_eq!(rejoined((plain, shared)), joined(&copied));
 }
 
@@ -290,9 +267,7 @@ fn any_node() -> impl Strategy<Value = Node> {
         prop::collection::vec(any::<u8>(), 0..40).prop_map(Node::Bulk),
         (SHARED_BYTES_MIN - 2..SHARED_BYTES_MIN + 2).prop_map(|len| Node::Bulk(vec![b'v'; len])),
         Just(Node::Null),
-        any::<f64>()
-            .prop_filter("compared by value", |value| !value.is_nan())
-            .prop_map(Node::Double),
+        any::<f64>().prop_filter("compared by value", |value| !value.is_nan()).prop_map(Node::Double),
         any::<bool>().prop_map(Node::Boolean),
         "-?[1-9][0-9]{0,30}".prop_map(Node::BigNumber),
         prop::collection::vec(any::<u8>(), 0..9).prop_map(Node::Verbatim),
@@ -311,9 +286,8 @@ fn any_node() -> impl Strategy<Value = Node> {
 impl Node {
     /// Writes it; aggregates that can be deferred are, every second one when `defer` says so.
     fn write(&self, reply: &mut Reply, defer: bool) {
-        let write_all = |reply: &mut Reply, nodes: &[Node]| {
-            nodes.iter().for_each(|node| node.write(reply, !defer))
-        };
+        let write_all =
+            |reply: &mut Reply, nodes: &[Node]| nodes.iter().for_each(|node| node.write(reply, !defer));
         match self {
             Node::Simple(text) => reply.simple(text),
             Node::Error(text) => reply.error(text),
@@ -374,10 +348,7 @@ impl Node {
             Node::Verbatim(text) => Node::Bulk(text.clone()),
             Node::Array(nodes) | Node::Set(nodes) | Node::Push(nodes) => all(nodes),
             Node::Map(pairs) => Node::Array(
-                pairs
-                    .iter()
-                    .flat_map(|(key, value)| [key.in_resp2(), value.in_resp2()])
-                    .collect(),
+                pairs.iter().flat_map(|(key, value)| [key.in_resp2(), value.in_resp2()]).collect(),
             ),
             leaf => leaf.clone(),
         }
@@ -405,12 +376,7 @@ fn decode(input: &mut &[u8]) -> Node {
         b'(' => Node::BigNumber(text),
         b'$' if text == "-1" => Node::Null,
         b'$' => Node::Bulk(value(text.parse().unwrap())),
-        b'=' => Node::Verbatim(
-            value(text.parse().unwrap())
-                .strip_prefix(b"txt:")
-                .unwrap()
-                .to_vec(),
-        ),
+        b'=' => Node::Verbatim(value(text.parse().unwrap()).strip_prefix(b"txt:").unwrap().to_vec()),
         kind => {
             let len: usize = text.parse().unwrap();
             if kind == b'%' {

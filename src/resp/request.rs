@@ -208,18 +208,13 @@ impl RequestParser {
     #[inline]
     fn begin(&mut self, first: u8) {
         self.forget_request();
-        self.stage = if first == b'*' {
-            Stage::Count
-        } else {
-            Stage::Inline
-        };
+        self.stage = if first == b'*' { Stage::Count } else { Stage::Inline };
         self.next = 0;
         self.searched = 0;
     }
 
     fn parse_inline(&mut self, input: &[u8]) -> Result<Progress, ProtocolError> {
-        let Some(newline) = self.find_line_end(input, b'\n', ProtocolError::TooBigInlineRequest)?
-        else {
+        let Some(newline) = self.find_line_end(input, b'\n', ProtocolError::TooBigInlineRequest)? else {
             return Ok(Progress::Incomplete { total_hint: 0 });
         };
         let line = &input[..newline];
@@ -292,10 +287,7 @@ impl RequestParser {
                 self.stage = Stage::Value;
                 return Ok(Progress::Incomplete { total_hint: end });
             }
-            self.args.push(ArgRange {
-                start: self.next,
-                len: self.value_len,
-            });
+            self.args.push(ArgRange { start: self.next, len: self.value_len });
             self.next = end;
             self.remaining -= 1;
             if self.remaining == 0 {
@@ -308,13 +300,10 @@ impl RequestParser {
     /// The line `*count` where it is not of the usual kind. Moves `next` behind it.
     #[cold]
     fn read_count_line(&mut self, input: &[u8]) -> Result<Option<i64>, ProtocolError> {
-        let Some(end) =
-            self.find_protocol_line_end(input, ProtocolError::TooBigMbulkCountString)?
-        else {
+        let Some(end) = self.find_protocol_line_end(input, ProtocolError::TooBigMbulkCountString)? else {
             return Ok(None);
         };
-        let count =
-            decimal(&input[self.next + 1..end]).ok_or(ProtocolError::InvalidMultibulkLength)?;
+        let count = decimal(&input[self.next + 1..end]).ok_or(ProtocolError::InvalidMultibulkLength)?;
         self.next = end + 2;
         Ok(Some(count))
     }
@@ -322,8 +311,7 @@ impl RequestParser {
     /// The line `$length` where it is not of the usual kind. Moves `next` behind it.
     #[cold]
     fn read_length_line(&mut self, input: &[u8]) -> Result<Option<usize>, ProtocolError> {
-        let Some(end) = self.find_protocol_line_end(input, ProtocolError::TooBigBulkCountString)?
-        else {
+        let Some(end) = self.find_protocol_line_end(input, ProtocolError::TooBigBulkCountString)? else {
             return Ok(None);
         };
         if input[self.next] != b'$' {

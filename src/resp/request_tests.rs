@@ -2,14 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits {
-    bulk_len_max: 512 * 1024 * 1024,
-    authenticated: true,
-};
-const UNAUTHENTICATED: Limits = Limits {
-    authenticated: false,
-    ..LIMITS
-};
+const LIMITS: Limits = Limits { bulk_len_max: 512 * 1024 * 1024, authenticated: true };
+const UNAUTHENTICATED: Limits = Limits { authenticated: false, ..LIMITS };
 
 type Request = Vec<Vec<u8>>;
 
@@ -26,11 +20,7 @@ struct Outcome {
 /// does, in a buffer that moves each time.
 fn feed(stream: &[u8], piece_lens: &[usize], limits: &Limits) -> Outcome {
     let mut parser = RequestParser::new();
-    let mut outcome = Outcome {
-        requests: Vec::new(),
-        error: None,
-        unconsumed: 0,
-    };
+    let mut outcome = Outcome { requests: Vec::new(), error: None, unconsumed: 0 };
     let mut pending: Vec<u8> = Vec::new();
     let mut rest = stream;
     let mut piece_lens = piece_lens.iter().cycle();
@@ -43,11 +33,7 @@ fn feed(stream: &[u8], piece_lens: &[usize], limits: &Limits) -> Outcome {
             match parser.parse(&pending[start..], limits) {
                 Ok(Progress::Complete { len }) => {
                     let source = parser.unquoted().unwrap_or(&pending[start..start + len]);
-                    let args = parser
-                        .args()
-                        .iter()
-                        .map(|arg| arg.of(source).to_vec())
-                        .collect();
+                    let args = parser.args().iter().map(|arg| arg.of(source).to_vec()).collect();
                     outcome.requests.push(args);
                     start += len;
                 }
@@ -56,11 +42,7 @@ fn feed(stream: &[u8], piece_lens: &[usize], limits: &Limits) -> Outcome {
                     break;
                 }
                 Err(error) => {
-                    return Outcome {
-                        error: Some(error),
-                        unconsumed: 0,
-                        ..outcome
-                    };
+                    return Outcome { error: Some(error), unconsumed: 0, ..outcome };
                 }
             }
         }
@@ -76,12 +58,7 @@ fn whole(stream: &[u8], limits: &Limits) -> Outcome {
 
 fn requests(stream: &[u8]) -> Vec<Request> {
     let outcome = whole(stream, &LIMITS);
-    assert_eq!(
-        (outcome.error, outcome.unconsumed),
-        (None, 0),
-        "{}",
-        stream.escape_ascii()
-    );
+    assert_eq!((outcome.error, outcome.unconsumed), (None, 0), "{}", stream.escape_ascii());
     outcome.requests
 }
 
@@ -89,32 +66,17 @@ fn requests(stream: &[u8]) -> Vec<Request> {
 fn error_of(stream: &[u8], limits: &Limits) -> Option<String> {
     let outcome = whole(stream, limits);
     let piece_lens: &[usize] = if stream.len() < 1000 { &[1] } else { &[997, 1] };
-    assert_eq!(
-        outcome,
-        feed(stream, piece_lens, limits),
-        "{}",
-        stream.escape_ascii()
-    );
+    assert_eq!(outcome, feed(stream, piece_lens, limits), "{}", stream.escape_ascii());
     outcome.error.map(|error| error.to_string())
 }
 
 fn expect_error(stream: &[u8], text: &str) {
-    assert_eq!(
-        error_of(stream, &LIMITS).as_deref(),
-        Some(text),
-        "{}",
-        stream.escape_ascii()
-    );
+    assert_eq!(error_of(stream, &LIMITS).as_deref(), Some(text), "{}", stream.escape_ascii());
 }
 
 fn expect_waiting(stream: &[u8]) {
     let outcome = whole(stream, &LIMITS);
-    assert_eq!(
-        (outcome.error, outcome.unconsumed),
-        (None, stream.len()),
-        "{}",
-        stream.escape_ascii()
-    );
+    assert_eq!((outcome.error, outcome.unconsumed), (None, stream.len()), "{}", stream.escape_ascii());
 }
 
 fn encode(args: &[Vec<u8>]) -> Vec<u8> {
@@ -131,17 +93,8 @@ fn encode(args: &[Vec<u8>]) -> Vec<u8> {
 fn arguments_are_found_in_place() {
     let input = b"*2\r\n$3\r\nGET\r\n$5\r\na\r\nbc\r\nnext";
     let mut parser = RequestParser::new();
-    assert_eq!(
-        parser.parse(input, &LIMITS),
-        Ok(Progress::Complete { len: 24 })
-    );
-    assert_eq!(
-        parser.args(),
-        [
-            ArgRange { start: 8, len: 3 },
-            ArgRange { start: 17, len: 5 }
-        ]
-    );
+    assert_eq!(parser.parse(input, &LIMITS), Ok(Progress::Complete { len: 24 }));
+    assert_eq!(parser.args(), [ArgRange { start: 8, len: 3 }, ArgRange { start: 17, len: 5 }]);
     assert_eq!(parser.args()[1].of(input), b"a\r\nbc");
     assert_eq!(parser.unquoted(), None);
 }
@@ -149,13 +102,7 @@ fn arguments_are_found_in_place() {
 #[test]
 fn requests_of_both_kinds_may_follow_each_other() {
     let stream = b"*1\r\n$4\r\nPING\r\nPING\r\nGET 'a b'\n*1\r\n$0\r\n\r\nQUIT\n";
-    let expected: [&[&[u8]]; 5] = [
-        &[b"PING"],
-        &[b"PING"],
-        &[b"GET", b"a b"],
-        &[b""],
-        &[b"QUIT"],
-    ];
+    let expected: [&[&[u8]]; 5] = [&[b"PING"], &[b"PING"], &[b"GET", b"a b"], &[b""], &[b"QUIT"]];
     assert_eq!(
         requests(stream),
         expected.map(|args| args.iter().map(|arg| arg.to_vec()).collect::<Request>())
@@ -164,21 +111,10 @@ fn requests_of_both_kinds_may_follow_each_other() {
 
 #[test]
 fn empty_requests_have_no_arguments() {
-    for stream in [
-        &b"*0\r\n"[..],
-        b"*-1\r\n",
-        b"*-9223372036854775808\r\n",
-        b"\r\n",
-        b"\n",
-        b"  \t \r\n",
-        b"\r\r\n",
-    ] {
-        assert_eq!(
-            requests(stream),
-            [Request::new()],
-            "{}",
-            stream.escape_ascii()
-        );
+    for stream in
+        [&b"*0\r\n"[..], b"*-1\r\n", b"*-9223372036854775808\r\n", b"\r\n", b"\n", b"  \t \r\n", b"\r\r\n"]
+    {
+        assert_eq!(requests(stream), [Request::new()], "{}", stream.escape_ascii());
     }
 }
 
@@ -186,20 +122,11 @@ fn empty_requests_have_no_arguments() {
 fn arguments_of_an_earlier_request_do_not_linger() {
     let mut parser = RequestParser::new();
     for stream in [&b"GET 'a' \"b\"\n"[..], b"*0\r\n"] {
-        assert_eq!(
-            parser.parse(stream, &LIMITS),
-            Ok(Progress::Complete { len: stream.len() })
-        );
+        assert_eq!(parser.parse(stream, &LIMITS), Ok(Progress::Complete { len: stream.len() }));
     }
     assert_eq!((parser.args(), parser.unquoted()), (&[][..], None));
-    assert_eq!(
-        parser.parse(b"x \"y\" 'z\n", &LIMITS),
-        Err(ProtocolError::UnbalancedQuotes)
-    );
-    assert_eq!(
-        parser.parse(b"\"q\"\n", &LIMITS),
-        Ok(Progress::Complete { len: 4 })
-    );
+    assert_eq!(parser.parse(b"x \"y\" 'z\n", &LIMITS), Err(ProtocolError::UnbalancedQuotes));
+    assert_eq!(parser.parse(b"\"q\"\n", &LIMITS), Ok(Progress::Complete { len: 4 }));
     assert_eq!(parser.unquoted(), Some(&b"q"[..]));
 }
 
@@ -210,65 +137,27 @@ fn line_ends_are_as_lenient_as_those_of_redis() {
 
 #[test]
 fn bad_counts_are_refused() {
-    for count in [
-        "",
-        "x",
-        "1x",
-        "+1",
-        "01",
-        "-0",
-        "-",
-        "--1",
-        " 1",
-        "1 ",
-        "2147483648",
-        "9223372036854775808",
-    ] {
-        expect_error(
-            format!("*{count}\r\n").as_bytes(),
-            "invalid multibulk length",
-        );
+    for count in
+        ["", "x", "1x", "+1", "01", "-0", "-", "--1", " 1", "1 ", "2147483648", "9223372036854775808"]
+    {
+        expect_error(format!("*{count}\r\n").as_bytes(), "invalid multibulk length");
     }
-    expect_error(
-        format!("*{}\r\n", "1".repeat(100)).as_bytes(),
-        "invalid multibulk length",
-    );
+    expect_error(format!("*{}\r\n", "1".repeat(100)).as_bytes(), "invalid multibulk length");
     expect_waiting(b"*2147483647\r\n");
 }
 
 #[test]
 fn bad_lengths_are_refused() {
-    for len in [
-        "",
-        "x",
-        "1x",
-        "+1",
-        "01",
-        "-0",
-        "-1",
-        "--1",
-        "536870913",
-        "9999999999",
-        "9223372036854775808",
-    ] {
-        expect_error(
-            format!("*1\r\n${len}\r\n").as_bytes(),
-            "invalid bulk length",
-        );
+    for len in
+        ["", "x", "1x", "+1", "01", "-0", "-1", "--1", "536870913", "9999999999", "9223372036854775808"]
+    {
+        expect_error(format!("*1\r\n${len}\r\n").as_bytes(), "invalid bulk length");
     }
     expect_waiting(b"*1\r\n$536870912\r\n");
-    let limits = Limits {
-        bulk_len_max: usize::MAX,
-        ..LIMITS
-    };
+    let limits = Limits { bulk_len_max: usize::MAX, ..LIMITS };
     let mut parser = RequestParser::new();
     let progress = parser.parse(b"*1\r\n$9223372036854775807\r\n", &limits);
-    assert_eq!(
-        progress,
-        Ok(Progress::Incomplete {
-            total_hint: 26 + i64::MAX as usize + 2
-        })
-    );
+    assert_eq!(progress, Ok(Progress::Incomplete { total_hint: 26 + i64::MAX as usize + 2 }));
 }
 
 #[test]
@@ -292,22 +181,10 @@ fn unbalanced_quotes_are_refused() {
 fn before_authentication_requests_must_be_small() {
     let error = |stream: &[u8]| error_of(stream, &UNAUTHENTICATED);
     assert_eq!(error(b"*10\r\n$16384\r\n"), None);
-    assert_eq!(
-        error(b"*11\r\n").as_deref(),
-        Some("unauthenticated multibulk length")
-    );
-    assert_eq!(
-        error(b"*1\r\n$16385\r\n").as_deref(),
-        Some("unauthenticated bulk length")
-    );
-    assert_eq!(
-        error(b"*2147483648\r\n").as_deref(),
-        Some("invalid multibulk length")
-    );
-    assert_eq!(
-        error(b"*1\r\n$536870913\r\n").as_deref(),
-        Some("invalid bulk length")
-    );
+    assert_eq!(error(b"*11\r\n").as_deref(), Some("unauthenticated multibulk length"));
+    assert_eq!(error(b"*1\r\n$16385\r\n").as_deref(), Some("unauthenticated bulk length"));
+    assert_eq!(error(b"*2147483648\r\n").as_deref(), Some("invalid multibulk length"));
+    assert_eq!(error(b"*1\r\n$536870913\r\n").as_deref(), Some("invalid bulk length"));
 }
 
 #[test]
@@ -320,17 +197,13 @@ fn a_line_may_have_64_kib_and_no_more() {
     ];
     for (before, end, too_big) in cases {
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let filled =
-            |len: usize| format!("{before}{}", "a".repeat(len - (before.len() - line_start)));
+        let filled = |len: usize| format!("{before}{}", "a".repeat(len - (before.len() - line_start)));
         let longest = filled(LINE_LEN_MAX);
         expect_waiting(longest.as_bytes());
         let ended = error_of(format!("{longest}{end}").as_bytes(), &LIMITS);
         assert_ne!(ended.as_deref(), Some(too_big));
         expect_error(filled(LINE_LEN_MAX + 1).as_bytes(), too_big);
-        expect_error(
-            format!("{}{end}", filled(LINE_LEN_MAX + 1)).as_bytes(),
-            too_big,
-        );
+        expect_error(format!("{}{end}", filled(LINE_LEN_MAX + 1)).as_bytes(), too_big);
     }
 }
 
@@ -345,10 +218,7 @@ fn a_nul_hides_the_line_end_behind_it() {
     ] {
         let stream = format!("{start}{}", "A\r\n".repeat(1000));
         expect_waiting(stream.as_bytes());
-        expect_error(
-            format!("{start}{}", "A\r\n".repeat(30_000)).as_bytes(),
-            too_big,
-        );
+        expect_error(format!("{start}{}", "A\r\n".repeat(30_000)).as_bytes(), too_big);
     }
 }
 
@@ -357,24 +227,17 @@ fn the_hint_covers_the_value_that_is_arriving() {
     let mut parser = RequestParser::new();
     let mut parse = |input: &[u8]| parser.parse(input, &LIMITS);
     assert_eq!(parse(b"*2\r\n"), Ok(Progress::Incomplete { total_hint: 0 }));
-    assert_eq!(
-        parse(b"*2\r\n$3\r\nSET\r\n$100"),
-        Ok(Progress::Incomplete { total_hint: 0 })
-    );
+    assert_eq!(parse(b"*2\r\n$3\r\nSET\r\n$100"), Ok(Progress::Incomplete { total_hint: 0 }));
     assert_eq!(
         parse(b"*2\r\n$3\r\nSET\r\n$1000\r\nab"),
-        Ok(Progress::Incomplete {
-            total_hint: 20 + 1000 + 2
-        })
+        Ok(Progress::Incomplete { total_hint: 20 + 1000 + 2 })
     );
 }
 
 /// What makes the time linear: nothing before `next` is read again, and no byte of a line is searched twice.
 #[test]
 fn a_request_in_many_pieces_is_not_read_again() {
-    let args: Vec<Vec<u8>> = (0..100_000)
-        .map(|number: u32| number.to_string().into_bytes())
-        .collect();
+    let args: Vec<Vec<u8>> = (0..100_000).map(|number: u32| number.to_string().into_bytes()).collect();
     let stream = encode(&args);
     let mut parser = RequestParser::new();
     let mut received = Vec::new();
@@ -383,29 +246,19 @@ fn a_request_in_many_pieces_is_not_read_again() {
         if let Progress::Complete { len } = parser.parse(&received, &LIMITS).unwrap() {
             assert_eq!(len, stream.len());
         }
-        assert!(
-            received.len() - parser.next <= 16,
-            "only the last, cut, argument is left"
-        );
+        assert!(received.len() - parser.next <= 16, "only the last, cut, argument is left");
         received[..parser.next].fill(b'?');
     }
     assert!(!parser.is_mid_request());
     assert_eq!(parser.args().len(), args.len());
-    assert!(parser
-        .args()
-        .iter()
-        .zip(&args)
-        .all(|(range, arg)| range.of(&stream) == arg));
+    assert!(parser.args().iter().zip(&args).all(|(range, arg)| range.of(&stream) == arg));
 
     for start in ["*", "*1\r\n$", "x"] {
         let mut parser = RequestParser::new();
         let mut received = start.as_bytes().to_vec();
         for _ in 0..100 {
             received.extend_from_slice(b"1111111111");
-            assert_eq!(
-                parser.parse(&received, &LIMITS),
-                Ok(Progress::Incomplete { total_hint: 0 })
-            );
+            assert_eq!(parser.parse(&received, &LIMITS), Ok(Progress::Incomplete { total_hint: 0 }));
             assert_eq!(parser.searched, received.len());
         }
     }
@@ -417,10 +270,7 @@ fn memory_is_kept_between_small_requests_and_given_back_after_giant_ones() {
     let giant = encode(&vec![b"x".to_vec(); 100_000]);
     let mut parser = RequestParser::new();
     let parse = |parser: &mut RequestParser, input: &[u8]| {
-        assert_eq!(
-            parser.parse(input, &LIMITS),
-            Ok(Progress::Complete { len: input.len() })
-        );
+        assert_eq!(parser.parse(input, &LIMITS), Ok(Progress::Complete { len: input.len() }));
         parser.memory_bytes()
     };
     let after_small = parse(&mut parser, &small);
@@ -430,10 +280,7 @@ fn memory_is_kept_between_small_requests_and_given_back_after_giant_ones() {
     parse(&mut parser, &giant);
     parser.release_memory();
     assert_eq!(parser.memory_bytes(), 0);
-    parse(
-        &mut parser,
-        format!("\"{}\"\n", "y".repeat(60_000)).as_bytes(),
-    );
+    parse(&mut parser, format!("\"{}\"\n", "y".repeat(60_000)).as_bytes());
     assert!(parser.memory_bytes() >= 60_000);
     parser.release_memory();
     assert!(parser.memory_bytes() < 1000 && parser.unquoted().is_none());

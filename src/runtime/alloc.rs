@@ -90,7 +90,16 @@ pub fn process_info() -> (usize, usize, usize) {
     let [elapsed, user, system, peak_commit, faults] = &mut unused;
     // SAFETY: eight pointers to live integers, as the function asks.
     unsafe {
-        mi::mi_process_info(elapsed, user, system, &mut resident, &mut peak, &mut committed, peak_commit, faults);
+        mi::mi_process_info(
+            elapsed,
+            user,
+            system,
+            &mut resident,
+            &mut peak,
+            &mut committed,
+            peak_commit,
+            faults,
+        );
     }
     (resident, peak, committed)
 }

@@ -44,8 +44,8 @@ pub trait Service {
     /// Says to the other shards that they have to knock. False when there is work after all.
     fn about_to_sleep(&mut self) -> bool;
     fn awake(&mut self);
-    /// Every `CRON_MS`, busy or parked.
-    fn cron(&mut self, ring: &mut SocketRing);
+    /// Every `CRON_MS`, busy or parked. True when a turn is to follow, whether anything arrives or not.
+    fn cron(&mut self, ring: &mut SocketRing) -> bool;
 }
 
 fn eventfd() -> io::Result<RawFd> {
@@ -55,6 +55,13 @@ fn eventfd() -> io::Result<RawFd> {
         return Err(io::Error::last_os_error());
     }
     Ok(fd)
+}
+
+/// Wakes the loop if it is parked; otherwise its next park ends at once.
+fn ring_bell(bell: RawFd) {
+    let one = 1u64;
+    // SAFETY: eight readable bytes, as an eventfd wants them. It cannot fail in a way that matters: a full counter wakes too.
+    unsafe { libc::write(bell, std::ptr::from_ref(&one).cast(), 8) };
 }
 
 struct Shard<S> {
@@ -118,9 +125,12 @@ async fn run<S: Service + 'static>(service: S, ring: SocketRing) -> io::Result<(
                 return;
             }
             shard.service.begin();
-            shard.service.cron(&mut shard.ring);
+            let wants_turn = shard.service.cron(&mut shard.ring);
             // While parked nobody else would submit what the cron queued.
             let _ = shard.ring.submit_and_wait(0);
+            if wants_turn {
+                ring_bell(bell);
+            }
         }
     })
     .detach();

@@ -65,7 +65,13 @@ fn set_flag(fd: &OwnedFd, level: i32, option: i32) -> io::Result<()> {
     let on = 1i32;
     // SAFETY: the value is an int that lives through the call, of the size given.
     check(unsafe {
-        libc::setsockopt(fd.as_raw_fd(), level, option, std::ptr::from_ref(&on).cast(), std::mem::size_of::<i32>() as u32)
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            option,
+            std::ptr::from_ref(&on).cast(),
+            std::mem::size_of::<i32>() as u32,
+        )
     })
 }
 
@@ -75,7 +81,13 @@ fn bind_tcp(address: SocketAddr, backlog: i32, mark: u32) -> io::Result<OwnedFd>
     if mark != 0 {
         // SAFETY: as in set_flag.
         check(unsafe {
-            libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MARK, std::ptr::from_ref(&mark).cast(), 4)
+            libc::setsockopt(
+                fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MARK,
+                std::ptr::from_ref(&mark).cast(),
+                4,
+            )
         })?;
     }
     match address {

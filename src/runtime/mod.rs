@@ -5,6 +5,7 @@ pub mod alloc;
 mod buffers;
 pub mod clock;
 pub mod cpus;
+pub mod crash;
 pub mod executor;
 pub mod listen;
 pub mod mesh;

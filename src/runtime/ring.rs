@@ -49,18 +49,37 @@ enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub enum Completion {
     /// A new connection on listener `listener`. `armed` is false when the listener accepts no more.
-    Accepted { listener: u32, result: Result<RawFd, i32>, armed: bool },
+    Accepted {
+        listener: u32,
+        result: Result<RawFd, i32>,
+        armed: bool,
+    },
     /// `len` bytes in provided buffer `buffer`, which must be given back.
-    Received { token: Token, buffer: u16, len: usize, armed: bool },
+    Received {
+        token: Token,
+        buffer: u16,
+        len: usize,
+        armed: bool,
+    },
     /// No buffer was free; receiving has stopped and must be armed again.
-    Starved { token: Token },
+    Starved {
+        token: Token,
+    },
     /// The peer closed (`None`), or receiving failed or was cancelled (an errno); it is not armed any more.
-    ReceiveEnded { token: Token, errno: Option<i32> },
+    ReceiveEnded {
+        token: Token,
+        errno: Option<i32>,
+    },
     /// The send ended: bytes sent or an errno.
-    Sent { token: Token, result: Result<usize, i32> },
+    Sent {
+        token: Token,
+        result: Result<usize, i32>,
+    },
     /// Another shard put something into the mesh.
     Doorbell,
-    Tick { armed: bool },
+    Tick {
+        armed: bool,
+    },
 }
 
 pub struct SocketRing {
@@ -201,7 +220,14 @@ impl SocketRing {
         self.buffers.publish();
         match self.ring.submit_and_wait(wanted) {
             Ok(_) => Ok(()),
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ETIME)) => Ok(()),
+            Err(e)
+                if matches!(
+                    e.raw_os_error(),
+                    Some(libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ETIME)
+                ) =>
+            {
+                Ok(())
+            }
             Err(e) => Err(e),
         }
     }

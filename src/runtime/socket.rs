@@ -6,7 +6,13 @@ use std::os::fd::RawFd;
 fn set(fd: RawFd, level: i32, option: i32, value: i32) -> bool {
     // SAFETY: the value is an int that lives through the call, of the size given.
     unsafe {
-        libc::setsockopt(fd, level, option, std::ptr::from_ref(&value).cast(), std::mem::size_of::<i32>() as u32) == 0
+        libc::setsockopt(
+            fd,
+            level,
+            option,
+            std::ptr::from_ref(&value).cast(),
+            std::mem::size_of::<i32>() as u32,
+        ) == 0
     }
 }
 
@@ -63,7 +69,10 @@ fn address(fd: RawFd, get: GetName) -> Address {
         libc::AF_INET => {
             // SAFETY: the family says that the storage holds a sockaddr_in, and it is aligned for every family.
             let v4 = unsafe { &*std::ptr::from_ref(&storage).cast::<libc::sockaddr_in>() };
-            Address::Ip(IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr))), u16::from_be(v4.sin_port))
+            Address::Ip(
+                IpAddr::V4(Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr))),
+                u16::from_be(v4.sin_port),
+            )
         }
         libc::AF_INET6 => {
             // SAFETY: as above, for sockaddr_in6.

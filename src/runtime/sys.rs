@@ -100,6 +100,63 @@ pub fn fork_single_threaded() -> io::Result<Side> {
     }
 }
 
+/// Has every file but the standard streams closed when another program takes the process over.
+pub fn close_files_on_exec() -> io::Result<()> {
+    // SAFETY: marks descriptors only; none is closed while this program runs.
+    match unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as libc::c_int) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// Memory of this machine, bytes; 0 when the system does not say.
+pub fn memory_bytes() -> u64 {
+    // SAFETY: both calls take a number and return one.
+    let (pages, size) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    u64::try_from(pages).unwrap_or(0) * u64::try_from(size).unwrap_or(0)
+}
+
+/// Memory of this process that is in RAM, bytes; 0 when the system does not say.
+pub fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+    // SAFETY: takes a number and returns one.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    pages * u64::try_from(size).unwrap_or(0)
+}
+
+/// Whose use of the processor is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuOf {
+    Process,
+    Children,
+    Thread,
+}
+
+/// Processor time used in the system and in the program, microseconds.
+pub fn cpu_times_us(of: CpuOf) -> (i64, i64) {
+    let who = match of {
+        CpuOf::Process => libc::RUSAGE_SELF,
+        CpuOf::Children => libc::RUSAGE_CHILDREN,
+        CpuOf::Thread => libc::RUSAGE_THREAD,
+    };
+    // SAFETY: `rusage` is plain data for which all zeroes is a valid value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: writes one rusage; an error leaves the zeroes.
+    unsafe { libc::getrusage(who, &mut usage) };
+    let us = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
+    (us(usage.ru_stime), us(usage.ru_utime))
+}
+
+/// Name, release and machine of the system, as `uname -srm` prints them.
+pub fn system_name() -> String {
+    let read = |file: &str| {
+        std::fs::read_to_string(format!("/proc/sys/kernel/{file}"))
+            .map_or_else(|_| "?".into(), |s| s.trim().to_owned())
+    };
+    format!("{} {} {}", read("ostype"), read("osrelease"), std::env::consts::ARCH)
+}
+
 /// Starts a new session, away from the terminal.
 pub fn new_session() -> io::Result<()> {
     // SAFETY: takes no argument, changes nothing in memory.

@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use super::io::RingJob;
 use super::message::{Adopted, Message};
 use super::Shard;
-use crate::observe::log::Level;
 use crate::client::{Connection, Flag};
 use crate::config::ProtectedAction;
+use crate::observe::log::Level;
 use crate::runtime::listen::{self, ListenError, Listener};
 use crate::runtime::socket::{self, Address};
 
@@ -43,8 +43,13 @@ impl Shard {
         let wanted = |name: &str| {
             addresses.iter().any(|address| format!("{}:{port}", address.trim_start_matches('-')) == name)
         };
-        let kept: Vec<String> =
-            self.listeners.open.iter().filter(|(_, l)| !l.unix && wanted(&l.name)).map(|(_, l)| l.name.clone()).collect();
+        let kept: Vec<String> = self
+            .listeners
+            .open
+            .iter()
+            .filter(|(_, l)| !l.unix && wanted(&l.name))
+            .map(|(_, l)| l.name.clone())
+            .collect();
         let missing: Vec<String> = addresses
             .iter()
             .filter(|address| !kept.contains(&format!("{}:{port}", address.trim_start_matches('-'))))
@@ -69,7 +74,13 @@ impl Shard {
         self.listeners.open.iter().any(|(_, l)| !l.unix && l.name.ends_with(&suffix))
     }
 
-    fn rebind_overlapping(&mut self, addresses: &[String], port: u16, backlog: i32, mark: u32) -> Result<(), ListenError> {
+    fn rebind_overlapping(
+        &mut self,
+        addresses: &[String],
+        port: u16,
+        backlog: i32,
+        mark: u32,
+    ) -> Result<(), ListenError> {
         let old: Vec<String> = self
             .listeners
             .open
@@ -90,7 +101,9 @@ impl Shard {
             Err(error) => {
                 match listen::tcp(&old, port, backlog, mark) {
                     Ok(back) => self.listen(back),
-                    Err(lost) => crate::log!(Level::Warning, "{}", format!("The old addresses are gone too: {lost}")),
+                    Err(lost) => {
+                        crate::log!(Level::Warning, "{}", format!("The old addresses are gone too: {lost}"))
+                    }
                 }
                 Err(error)
             }
@@ -113,12 +126,16 @@ impl Shard {
     pub(super) fn accepted(&mut self, number: u32, result: Result<RawFd, i32>, armed: bool) {
         let unix = self.listeners.open.iter().any(|(n, listener)| *n == number && listener.unix);
         match result {
-            Ok(fd) => self.place(Adopted { fd, unix }),
+            Ok(fd) => self.place(fd, unix),
             Err(libc::ECANCELED | libc::EINVAL | libc::ECONNABORTED) => {}
-            Err(errno) => crate::log!(Level::Warning, "{}", format!(
-                "Accepting client connection: {}",
-                listen::os_text(&std::io::Error::from_raw_os_error(errno))
-            )),
+            Err(errno) => crate::log!(
+                Level::Warning,
+                "{}",
+                format!(
+                    "Accepting client connection: {}",
+                    listen::os_text(&std::io::Error::from_raw_os_error(errno))
+                )
+            ),
         }
         if armed {
             return;
@@ -143,13 +160,13 @@ impl Shard {
     }
 
     /// Chooses the shard for a new connection: the one that serves the fewest.
-    fn place(&mut self, adopted: Adopted) {
+    fn place(&mut self, fd: RawFd, unix: bool) {
         let connected = self.shared.connected.fetch_add(1, Ordering::Relaxed);
         if connected >= self.shared.maxclients.load(Ordering::Relaxed) {
             self.shared.connected.fetch_sub(1, Ordering::Relaxed);
             self.stats.connections_rejected.add(1);
-            socket::send_now(adopted.fd, b"-ERR max number of clients reached\r\n");
-            socket::close(adopted.fd);
+            socket::send_now(fd, b"-ERR max number of clients reached\r\n");
+            socket::close(fd);
             return;
         }
         let load = &mut self.housekeeping.placed;
@@ -161,25 +178,24 @@ impl Shard {
             .min_by_key(|shard| self.shared.stats[*shard].clients.get() + load[*shard])
             .unwrap_or(self.id);
         load[target] += 1;
-        self.send(target, Message::Adopt(adopted));
+        self.send(target, Message::Adopt(Adopted { fd, id: self.shared.next_client_id(), unix }));
     }
 
     /// Serves a new connection.
-    pub(super) fn adopt(&mut self, Adopted { fd, unix }: Adopted) {
-        let id = self.shared.next_client_id();
+    pub(super) fn adopt(&mut self, Adopted { fd, id, unix }: Adopted) {
         let now_ms = self.now_ms();
         let token = self.clients.insert(|token| Connection::new(id, token, fd, now_ms));
         let Some(mut connection) = self.clients.take(token) else { return };
         let c = &mut *connection;
         c.flags.assign(Flag::UnixSocket, unix);
         self.stats.connections_received.add(1);
-        self.stats.clients.set(self.clients.len() as u64);
+        self.stats.clients.set(self.clients.open() as u64);
         if !unix {
             c.peer = socket::peer(fd);
             c.local = socket::local(fd);
             socket::set_no_delay(fd);
             if self.config.network.tcp_keepalive > 0 {
-                socket::set_keep_alive(fd, self.config.network.tcp_keepalive as u32);
+                socket::set_keep_alive(fd, self.config.network.tcp_keepalive);
             }
         } else {
             c.peer = Address::Unix;
@@ -205,7 +221,11 @@ impl Shard {
     }
 
     /// DEBUG and its like are for those whom the configuration allows.
-    pub(super) fn may_use_protected(&self, c: &Connection, spec: &crate::command::table::CommandSpec) -> bool {
+    pub(super) fn may_use_protected(
+        &self,
+        c: &Connection,
+        spec: &crate::command::table::CommandSpec,
+    ) -> bool {
         let action = if spec.name.starts_with("module") {
             self.config.security.enable_module_command
         } else {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use super::message::Message;
 use super::Shard;
 use crate::client::Connection;
+use crate::command::CommandError;
 use crate::resp::Reply;
 use crate::runtime::ring::Token;
 
@@ -49,7 +50,8 @@ impl Shard {
             missing: shards,
             done: Box::new(move |shard, answers| {
                 // Every answer is a T: it comes from `question`.
-                let answers = answers.into_iter().filter_map(|answer| answer.downcast().ok()).map(|t| *t).collect();
+                let answers =
+                    answers.into_iter().filter_map(|answer| answer.downcast().ok()).map(|t| *t).collect();
                 done(shard, answers);
             }),
         };
@@ -80,6 +82,28 @@ impl Shard {
             reply(shard, answers, &mut written);
             shard.complete(later, written);
         });
+    }
+
+    /// Runs `work` on one shard, on behalf of a connection: it stalls, and gets the reply that `work` writes, or its error.
+    pub fn ask_one_for(
+        &mut self,
+        c: &mut Connection,
+        target: usize,
+        work: impl FnOnce(&mut Shard, &mut Reply) -> Result<(), CommandError> + Send + 'static,
+    ) {
+        let later = self.reply_later(c);
+        let (home, protocol) = (self.id, c.output.reply.protocol());
+        let spec = c.last_command;
+        let call = move |shard: &mut Shard| {
+            let mut reply = Reply::new(protocol);
+            let outcome = work(shard, &mut reply);
+            let answer = move |shard: &mut Shard| match outcome {
+                Ok(()) => shard.complete(later, reply),
+                Err(error) => shard.complete_with(later, spec, Err(error)),
+            };
+            shard.send(home, Message::Call(Box::new(answer)));
+        };
+        self.send(target, Message::Call(Box::new(call)));
     }
 
     pub(super) fn answered(&mut self, id: Token, from: usize, value: Box<dyn Any + Send>) {

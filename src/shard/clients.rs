@@ -17,6 +17,8 @@ struct Slot {
 pub struct Clients {
     slots: Vec<Slot>,
     free: Vec<u32>,
+    /// Those that are being torn down.
+    pub closing: usize,
 }
 
 impl Clients {
@@ -72,12 +74,21 @@ impl Clients {
         self.slots.len() - self.free.len()
     }
 
+    /// Those that are not being torn down.
+    pub fn open(&self) -> usize {
+        self.len() - self.closing
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Connection> {
         self.slots.iter().filter_map(|slot| slot.connection.as_deref())
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Connection> {
+        self.slots.iter_mut().filter_map(|slot| slot.connection.as_deref_mut())
     }
 
     pub fn tokens(&self) -> Vec<Token> {

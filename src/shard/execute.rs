@@ -3,9 +3,9 @@
 use super::Shard;
 use crate::command::table::{CommandSpec, Gather, Handler};
 use crate::command::{Args, Caller, CommandResult, Context, Effect};
-use crate::store::Store;
 use crate::resp::Reply;
 use crate::runtime::clock::Stamp;
+use crate::store::Store;
 use crate::txn::message::{Origin, ReplyBatch, RequestBatch, Slices};
 use crate::txn::plan::outer_cursor;
 
@@ -22,6 +22,7 @@ impl Shard {
     ) {
         let mark = reply.mark();
         let dirty = self.store.dirty;
+        self.store.no_touch = caller.no_touch;
         let started = Stamp::now();
         let result = match spec.handler {
             Handler::Keys(run, _) => run(&mut context(&mut self.store, db, reply, caller), args),
@@ -31,12 +32,9 @@ impl Shard {
             Handler::Connection | Handler::Container => Ok(()),
         };
         let nanos = Stamp::now().nanos_since(started);
-        let stats = &self.stats.commands[spec.id as usize];
-        stats.calls.add(1);
-        stats.nanos.add(nanos);
-        self.stats.commands_processed.add(1);
+        self.stats.called(spec.id, nanos);
         if let Err(error) = result {
-            stats.failed.add(1);
+            self.stats.commands[spec.id as usize].failed.add(1);
             let text = error.to_string();
             self.stats.count_error(&text);
             reply.truncate(mark);
@@ -44,11 +42,14 @@ impl Shard {
         }
         if self.store.dirty != dirty {
             self.stats.dirty.add(self.store.dirty - dirty);
+            if let Some(gauge) = self.stats.databases.get(db) {
+                gauge.keys.set(self.store.len(db) as u64);
+            }
         }
         if !self.store.events.is_empty() {
             self.store.events.take();
         }
-        self.note_slow(spec, args, caller.client_id, nanos);
+        self.note_slow(spec, args, caller, nanos);
     }
 
     /// SCAN: the client's cursor names the shard too; the command itself knows only this shard's part of it.
@@ -62,7 +63,10 @@ impl Shard {
     ) -> CommandResult {
         let Handler::EveryShard(run, _) = spec.handler else { return Ok(()) };
         let shards = self.topology.shards as u64;
-        let outer = args.get(1).and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.parse::<u64>().ok());
+        let outer = args
+            .get(1)
+            .and_then(|text| std::str::from_utf8(text).ok())
+            .and_then(|text| text.parse::<u64>().ok());
         let (Some(outer), true) = (outer, shards > 1) else {
             return run(&mut context(&mut self.store, db, reply, caller), args);
         };

@@ -3,12 +3,12 @@
 
 use std::sync::atomic::Ordering;
 
-use super::io::RingJob;
 use super::shared::Shutdown;
 use super::Shard;
-use crate::observe::log::Level;
 use crate::client::{Connection, Flag, Stall};
 use crate::config::OutputBufferLimit;
+use crate::observe::log::Level;
+use crate::observe::stats::{Counter, ShardStats};
 use crate::runtime::clock;
 use crate::runtime::executor::CRON_MS;
 use crate::runtime::ring::Token;
@@ -39,6 +39,8 @@ pub struct Housekeeping {
     /// Connections given to each shard since the last cron.
     pub placed: Vec<u64>,
     pub stopping: bool,
+    /// DEBUG PAUSE-CRON.
+    pub is_off: bool,
     stop_at_ms: i64,
     next_client: usize,
     random: u64,
@@ -47,6 +49,10 @@ pub struct Housekeeping {
 impl Shard {
     pub(super) fn run_cron(&mut self) {
         self.housekeeping.placed.clear();
+        self.check_shutdown();
+        if self.housekeeping.is_off {
+            return;
+        }
         self.accept_again();
         self.resume_paused();
         self.end_waits();
@@ -55,39 +61,32 @@ impl Shard {
         let deferred = self.store.free_some(FREE_OBJECTS_PER_SLICE);
         self.check_clients();
         self.publish_gauges(deferred);
-        if self.shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64 && !self.housekeeping.stopping {
-            self.begin_stop();
+        if self.id == 0 {
+            self.sample_rates();
         }
-        if self.housekeeping.stopping {
-            // A parked shard whose clients are gone would never look whether it may end.
-            self.ring_jobs.push(RingJob::Tick);
+    }
+
+    fn check_shutdown(&mut self) {
+        if self.shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64
+            && !self.housekeeping.stopping
+        {
+            self.begin_stop();
         }
     }
 
     fn expire_some(&mut self) {
-        if !self.store.settings.active_expire || self.is_paused_for_writes() {
+        if !self.store.settings.active_expire || self.store.expire_paused {
             return;
         }
         let effort = u64::from(self.store.settings.active_expire_effort.clamp(1, 10)) - 1;
-        let budget = (CRON_MS * 1000 * (EXPIRE_SHARE_PERCENT + 2 * effort) / 100).min(EXPIRE_SLICE_US * (1 + effort));
+        let budget =
+            (CRON_MS * 1000 * (EXPIRE_SHARE_PERCENT + 2 * effort) / 100).min(EXPIRE_SLICE_US * (1 + effort));
         let started = clock::Stamp::now();
         self.store.expire_cycle(budget, &|| clock::Stamp::now().nanos_since(started) / 1000);
-        self.stats.expire_cycle_us.add(clock::Stamp::now().nanos_since(started) / 1000);
+        let nanos = clock::Stamp::now().nanos_since(started);
+        self.stats.expire_cycle_us.add(nanos / 1000);
+        self.note_spike("expire-cycle", nanos);
         self.store.events.take();
-    }
-
-    fn is_paused_for_writes(&self) -> bool {
-        self.shared.pause.until_ms.load(Ordering::Relaxed) > self.now_ms()
-    }
-
-    pub(super) fn resume_paused(&mut self) {
-        if self.housekeeping.paused.is_empty() {
-            return;
-        }
-        if self.shared.pause.until_ms.load(Ordering::Relaxed) <= self.now_ms() {
-            let paused = std::mem::take(&mut self.housekeeping.paused);
-            self.resume(paused, Stall::Paused);
-        }
     }
 
     pub(super) fn resume_congested(&mut self) {
@@ -95,7 +94,7 @@ impl Shard {
         self.resume(congested, Stall::Pipeline);
     }
 
-    fn resume(&mut self, tokens: Vec<Token>, from: Stall) {
+    pub(super) fn resume(&mut self, tokens: Vec<Token>, from: Stall) {
         for token in tokens {
             if let Some(mut connection) = self.clients.take(token) {
                 if connection.stall == from {
@@ -110,7 +109,7 @@ impl Shard {
     fn check_clients(&mut self) {
         let tokens = self.clients.tokens();
         if tokens.is_empty() {
-            self.stats.clients_memory.set(0);
+            self.account_all_clients();
             return;
         }
         let now_ms = self.now_ms();
@@ -121,26 +120,31 @@ impl Shard {
             let Some(mut connection) = self.clients.take(token) else { continue };
             let c = &mut *connection;
             let idle_ms = now_ms - c.last_active_ms;
-            if timeout_ms > 0 && idle_ms > timeout_ms && c.stall == Stall::None && !c.flags.has(Flag::Monitor) {
+            let waits_for_peer = matches!(c.stall, Stall::None | Stall::Output);
+            if timeout_ms > 0 && idle_ms > timeout_ms && waits_for_peer && !c.flags.has(Flag::Monitor) {
                 crate::log!(Level::Verbose, "Closing idle client");
                 self.close(c);
-            } else if idle_ms > IDLE_SHRINK_MS {
-                c.output.shrink();
-                if c.input.is_empty() {
-                    c.input = Vec::new();
+            } else {
+                let idle = idle_ms > IDLE_SHRINK_MS;
+                c.shrink_input(idle);
+                if idle {
+                    c.output.shrink();
+                    c.output.reset_peak();
                 }
             }
             self.check_output_limits(c);
             self.finish(connection);
         }
         self.housekeeping.next_client = (self.housekeeping.next_client + count) % tokens.len();
-        let memory: usize = self.clients.iter().map(Connection::memory_bytes).sum();
-        self.stats.clients_memory.set(memory as u64);
+        self.account_all_clients();
     }
 
     pub(super) fn output_limits(&self, c: &Connection) -> OutputBufferLimit {
         let limits = &self.config.network.client_output_buffer_limit;
-        if c.flags.has(Flag::Monitor) {
+        let unlimited = limits.normal == OutputBufferLimit::default();
+        if c.flags.has(Flag::Monitor) && unlimited {
+            // A monitor is a normal client, as in Redis. But what it is sent it did not ask for, so it has a limit in
+            // any case.
             limits.replica
         } else {
             limits.normal
@@ -164,16 +168,42 @@ impl Shard {
             c.over_soft_limit_since_ms = 0;
         }
         if (hard || soft) && !c.flags.has(Flag::Closing) {
-            crate::log!(Level::Warning, "{}", format!(
-                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
-                self.describe_client(c)
-            ));
+            crate::log!(
+                Level::Warning,
+                "{}",
+                format!(
+                    "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                    self.describe_client(c)
+                )
+            );
             self.stats.output_buffer_closes.add(1);
             self.close(c);
         }
     }
 
-    fn publish_gauges(&mut self, lazyfree_deferred: bool) {
+    /// Has every thread see this shard's figures as they are now.
+    pub(super) fn publish_now(&mut self) {
+        self.account_all_clients();
+        self.publish_gauges(self.stats.lazyfree_pending.get() > 0);
+    }
+
+    /// Samples what INFO calls instantaneous, for all shards.
+    fn sample_rates(&self) {
+        let sum = |counter: fn(&ShardStats) -> &Counter| {
+            self.shared.stats.iter().map(|s| counter(s).get()).sum::<u64>()
+        };
+        let now_ms = self.now_ms() as u64;
+        let turns = sum(|s| &s.loop_turns);
+        let mut rates = self.shared.observed.rates();
+        rates.commands.sample(sum(|s| &s.commands_processed), now_ms, 1000);
+        rates.bytes_in.sample(sum(|s| &s.bytes_in), now_ms, 1000);
+        rates.bytes_out.sample(sum(|s| &s.bytes_out), now_ms, 1000);
+        rates.loop_turns.sample(turns, now_ms, 1000);
+        rates.turn_us.sample(sum(|s| &s.loop_nanos) / 1000, turns, 1);
+        self.shared.observed.peak_memory(self.shared.used_memory());
+    }
+
+    pub(super) fn publish_gauges(&mut self, lazyfree_deferred: bool) {
         for (index, gauge) in self.stats.databases.iter().enumerate() {
             gauge.keys.set(self.store.len(index) as u64);
             gauge.volatile_keys.set(self.store.volatile_len(index) as u64);
@@ -187,12 +217,18 @@ impl Shard {
         self.stats.expired_time_cap_reached.set(stats.expired_time_cap_reached_count);
         self.stats.expired_stale_permille.set((stats.expired_stale_perc * 10.0) as u64);
         self.stats.used_memory.set(self.store.used_memory() as u64);
+        self.stats.lazyfreed.set(stats.lazyfreed_objects);
+        self.count_blocked();
+        self.stats.clients.set(self.clients.open() as u64);
         self.stats.lazyfree_pending.set(u64::from(lazyfree_deferred));
     }
 
     /// Evicts until the process is under `maxmemory`. False when it stays over it.
     pub(super) fn make_room(&mut self) -> bool {
         let limit = self.config.memory.maxmemory;
+        if self.store.expire_paused {
+            return true;
+        }
         // Each pass frees one key; a key is at least some dozen bytes, so the number of passes is bounded by the excess.
         while limit > 0 && self.shared.used_memory() > limit {
             if self.store.evict_one().is_none() {
@@ -216,6 +252,7 @@ impl Shard {
         {
             self.store.free_some(FREE_OBJECTS_PER_SLICE);
         }
+        self.note_spike("eviction-cycle", clock::Stamp::now().nanos_since(started));
     }
 
     /// A shard, chosen at random, weighed by its number of keys in `db`.

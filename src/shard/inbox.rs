@@ -12,7 +12,9 @@ impl Shard {
             Message::Lock { coordinator, transaction, number, scope, watch } => {
                 self.lock(coordinator, transaction, number, &scope, watch);
             }
-            Message::Locked { from, transaction, number, granted } => self.locked(from, transaction, number, granted),
+            Message::Locked { from, transaction, number, granted } => {
+                self.locked(from, transaction, number, granted)
+            }
             Message::Run(run) => self.run_step(*run),
             Message::Ran { from, transaction, result } => self.ran(from, transaction, result),
             Message::Release { number } => self.release(number),

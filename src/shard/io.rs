@@ -7,8 +7,8 @@
 use std::os::fd::RawFd;
 
 use super::Shard;
-use crate::observe::log::Level;
 use crate::client::{Connection, Flag, Stall};
+use crate::observe::log::Level;
 use crate::runtime::ring::{SocketRing, Token};
 use crate::runtime::socket;
 
@@ -16,8 +16,6 @@ use crate::runtime::socket;
 const HELD_INPUT_MAX: usize = 256 * 1024;
 /// Unsent output of a connection beyond which its further requests wait, when its class has no hard limit.
 const OUTPUT_PENDING_MAX: usize = 1 << 30;
-/// An input buffer larger than this is given back once it is empty.
-const KEPT_INPUT_BYTES_MAX: usize = 32 * 1024;
 
 /// An operation to queue in the ring at the end of the turn.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +24,6 @@ pub(super) enum RingJob {
     CancelReceive(Token),
     Accept(u32, RawFd),
     CancelAccept(u32),
-    /// Has the loop take a turn soon, parked or not.
-    Tick,
 }
 
 impl Shard {
@@ -38,13 +34,18 @@ impl Shard {
                 RingJob::CancelReceive(token) => ring.cancel_receive(token),
                 RingJob::Accept(listener, fd) => ring.accept(listener, fd),
                 RingJob::CancelAccept(listener) => ring.cancel_accept(listener),
-                RingJob::Tick if ring.tick_is_armed() => {}
-                RingJob::Tick => ring.start_tick(),
             }
         }
     }
 
-    pub(super) fn received(&mut self, ring: &mut SocketRing, token: Token, buffer: u16, len: usize, armed: bool) {
+    pub(super) fn received(
+        &mut self,
+        ring: &mut SocketRing,
+        token: Token,
+        buffer: u16,
+        len: usize,
+        armed: bool,
+    ) {
         self.stats.reads.add(1);
         self.stats.bytes_in.add(len as u64);
         let Some(mut connection) = self.clients.take(token) else {
@@ -78,9 +79,6 @@ impl Shard {
         }
         let mut input = std::mem::take(&mut c.input);
         let used = self.process(c, &input);
-        if used == input.len() && input.capacity() > KEPT_INPUT_BYTES_MAX {
-            return;
-        }
         input.drain(..used);
         c.input = input;
     }
@@ -88,12 +86,16 @@ impl Shard {
     /// Limits of the input buffer, and back-pressure.
     fn after_input(&mut self, c: &mut Connection) {
         self.stats.input_buffer_max.set(self.stats.input_buffer_max.get().max(c.input.len() as u64));
-        if c.input.len() > self.config.network.client_query_buffer_limit as usize && !c.flags.has(Flag::Closing) {
-            crate::log!(Level::Warning, "{}", format!(
-                "Closing client that reached max query buffer length: {} (qbuf initial bytes: {:?})",
-                self.describe_client(c),
-                String::from_utf8_lossy(&c.input[..c.input.len().min(64)])
-            ));
+        if c.input.len() > self.config.network.client_query_buffer_limit && !c.flags.has(Flag::Closing) {
+            crate::log!(
+                Level::Warning,
+                "{}",
+                format!(
+                    "Closing client that reached max query buffer length: {} (qbuf initial bytes: {})",
+                    self.describe_client(c),
+                    String::from_utf8_lossy(&crate::config::quoted(&c.input[..c.input.len().min(64)]))
+                )
+            );
             self.stats.query_buffer_closes.add(1);
             self.close(c);
             return;
@@ -115,7 +117,8 @@ impl Shard {
 
     pub(super) fn resume_receiving(&mut self, c: &mut Connection) {
         let stopped = Flag::Receiving as u32 | Flag::Closing as u32 | Flag::PeerClosed as u32;
-        if !c.flags.any(stopped) && !(c.is_held() && c.input.len() > HELD_INPUT_MAX) {
+        let full = c.is_held() && c.input.len() > HELD_INPUT_MAX;
+        if !c.flags.any(stopped) && !full {
             c.flags.set(Flag::Receiving);
             self.ring_jobs.push(RingJob::Receive(c.token, c.fd));
         }
@@ -168,6 +171,9 @@ impl Shard {
                 self.stats.bytes_out.add(bytes as u64);
                 c.bytes_out += bytes as u64;
                 c.output.sent(bytes);
+                if !c.flags.has(Flag::Monitor) {
+                    c.last_active_ms = self.now_ms();
+                }
                 if c.stall == Stall::Output && c.output.pending_bytes() < self.output_pending_max(c) / 2 {
                     self.unstall(c);
                 }
@@ -219,6 +225,7 @@ impl Shard {
             }
         }
         self.queue_flush(c);
+        self.account_client(c);
         self.clients.put_back(connection);
     }
 
@@ -266,6 +273,12 @@ impl Shard {
         c.input = Vec::new();
         socket::shutdown(c.fd);
         self.forget_client_state(c);
+        self.forget_client_memory(c);
+        if c.stall == Stall::Paused {
+            self.forget_paused(c.token);
+        }
+        self.clients.closing += 1;
+        self.stats.clients.set(self.clients.open() as u64);
         if !c.flags.has(Flag::FlushQueued) {
             c.flags.set(Flag::FlushQueued);
             self.to_flush.push(c.token);
@@ -275,7 +288,7 @@ impl Shard {
     fn free(&mut self, token: Token) {
         if let Some(connection) = self.clients.remove(token) {
             socket::close(connection.fd);
-            self.stats.clients.set(self.clients.len() as u64);
+            self.clients.closing -= 1;
             self.shared.connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         }
     }

@@ -34,18 +34,17 @@ impl Shard {
         for position in &keys {
             let key = slices[position.index];
             let db = database_of(command.spec, &slices, position.index, command.db, self.store.databases());
-            if self.topology.owner(key) == self.id && !loans.iter().any(|loan| loan.db == db && loan.key == key) {
+            if self.topology.owner(key) == self.id
+                && !loans.iter().any(|loan| loan.db == db && loan.key == key)
+            {
                 let value = self.store.clone_value(db, key);
                 loans.push(Loan { db, key: key.to_vec(), value });
             }
         }
 
         let databases = self.store.databases();
-        let mut bench = self
-            .workbench
-            .store
-            .take()
-            .unwrap_or_else(|| Store::new(SlotRange::of_shard(0, 1), databases));
+        let mut bench =
+            self.workbench.store.take().unwrap_or_else(|| Store::new(SlotRange::of_shard(0, 1), databases));
         bench.set_time(self.store.now_ms());
         bench.settings = self.store.settings.clone();
         bench.events.set_classes(self.store.events.classes());

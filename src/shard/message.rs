@@ -2,29 +2,58 @@
 
 use crate::runtime::ring::Token;
 use crate::txn::locks::{Number, Scope};
-use crate::txn::message::{ExecBody, Origin, ReplyBatch, RequestBatch, Run, TransactionId, Watch, WorkResult};
+use crate::txn::message::{
+    ExecBody, Origin, ReplyBatch, RequestBatch, Run, TransactionId, Watch, WorkResult,
+};
 
 pub enum Message {
     Requests(Box<RequestBatch>),
     Replies(Box<ReplyBatch>),
     /// EXEC of a body that one other shard runs whole.
-    Exec { coordinator: usize, origin: Origin, body: Box<ExecBody> },
-    Lock { coordinator: usize, transaction: TransactionId, number: Number, scope: Scope, watch: Option<Watch> },
-    Locked { from: usize, transaction: TransactionId, number: Number, granted: bool },
+    Exec {
+        coordinator: usize,
+        origin: Origin,
+        body: Box<ExecBody>,
+    },
+    Lock {
+        coordinator: usize,
+        transaction: TransactionId,
+        number: Number,
+        scope: Scope,
+        watch: Option<Watch>,
+    },
+    Locked {
+        from: usize,
+        transaction: TransactionId,
+        number: Number,
+        granted: bool,
+    },
     Run(Box<Run>),
-    Ran { from: usize, transaction: TransactionId, result: WorkResult },
-    Release { number: Number },
+    Ran {
+        from: usize,
+        transaction: TransactionId,
+        result: WorkResult,
+    },
+    Release {
+        number: Number,
+    },
     /// A new connection for the target shard.
     Adopt(Adopted),
     /// Anything rare: runs on the target shard.
     Call(Box<dyn FnOnce(&mut super::Shard) + Send>),
     /// The answer to question `ask` of the receiver.
-    Answer { ask: Token, from: usize, value: Box<dyn std::any::Any + Send> },
+    Answer {
+        ask: Token,
+        from: usize,
+        value: Box<dyn std::any::Any + Send>,
+    },
 }
 
 /// An accepted socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Adopted {
     pub fd: i32,
+    /// Given out where connections are accepted, so that they are numbered in that order.
+    pub id: u64,
     pub unix: bool,
 }

@@ -7,15 +7,18 @@
 
 mod accept;
 mod asks;
+mod client_memory;
 pub mod clients;
 pub mod commands;
 mod execute;
 mod housekeeping;
 mod inbox;
-mod loans;
 mod io;
+mod loans;
 pub mod message;
 mod outbox;
+pub mod pause;
+mod redact;
 mod request;
 mod settings;
 pub mod shared;
@@ -33,6 +36,7 @@ use shared::Shared;
 use crate::command::Caller;
 use crate::config::Config;
 use crate::observe::stats::ShardStats;
+use crate::observe::turns::TurnMeter;
 use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::runtime::executor::{Service, Turn};
@@ -85,6 +89,9 @@ pub struct Shard {
     cron_runs: u64,
     slow_log: slow::SlowLog,
     waits: commands::server::Waits,
+    monitors: commands::monitor::Monitors,
+    client_memory: client_memory::ClientMemory,
+    turn_meter: TurnMeter,
     housekeeping: housekeeping::Housekeeping,
 }
 
@@ -124,6 +131,9 @@ impl Shard {
             cron_runs: 0,
             slow_log: slow::SlowLog::default(),
             waits: commands::server::Waits::default(),
+            monitors: commands::monitor::Monitors::default(),
+            client_memory: client_memory::ClientMemory::default(),
+            turn_meter: TurnMeter::default(),
             housekeeping: housekeeping::Housekeeping::default(),
         };
         shard.apply_config();
@@ -138,6 +148,8 @@ impl Shard {
     fn caller_of(&self, connection: &crate::client::Connection) -> Caller {
         Caller {
             client_id: connection.id,
+            home: self.id as u32,
+            connection: slow::pack(connection.token),
             no_touch: connection.flags.has(crate::client::Flag::NoTouch),
             bulk_len_max: self.config.network.proto_max_bulk_len as usize,
             ..Caller::default()
@@ -151,6 +163,17 @@ impl Shard {
             self.config_version = version;
             self.config = self.shared.current_config();
             self.apply_config();
+            self.sleep_with_others();
+        }
+    }
+
+    /// DEBUG SLEEP of any shard holds them all up.
+    fn sleep_with_others(&mut self) {
+        let left_us = self.shared.sleep_until_us.load(Ordering::Relaxed) - clock::unix_us();
+        if left_us > 0 {
+            std::thread::sleep(std::time::Duration::from_micros(left_us as u64));
+            self.now_us = clock::unix_us();
+            self.store.set_time(self.now_us / 1000);
         }
     }
 
@@ -161,6 +184,7 @@ impl Shard {
             while taken < MESSAGES_PER_TURN {
                 let Some(message) = self.mesh.receive(source) else { break };
                 self.handle_message(source, message);
+                self.turn_meter.note_traffic();
                 taken += 1;
             }
             more |= taken == MESSAGES_PER_TURN;
@@ -177,14 +201,23 @@ impl Shard {
 
 impl Service for Shard {
     fn begin(&mut self) {
+        self.turn_meter.begin();
         self.now_us = clock::unix_us();
         self.store.set_time(self.now_us / 1000);
+        if self.store.expire_paused {
+            self.resume_paused();
+        }
         self.refresh_config();
     }
 
     fn completed(&mut self, ring: &mut SocketRing, completion: Completion) {
+        if !matches!(completion, Completion::Tick { .. } | Completion::Sent { .. } | Completion::Doorbell) {
+            self.turn_meter.note_traffic();
+        }
         match completion {
-            Completion::Received { token, buffer, len, armed } => self.received(ring, token, buffer, len, armed),
+            Completion::Received { token, buffer, len, armed } => {
+                self.received(ring, token, buffer, len, armed)
+            }
             Completion::Sent { token, result } => self.sent(token, result),
             Completion::Starved { token } => self.starved(token),
             Completion::ReceiveEnded { token, errno } => self.receive_ended(token, errno),
@@ -194,7 +227,6 @@ impl Service for Shard {
     }
 
     fn turn(&mut self, ring: &mut SocketRing) -> Turn {
-        self.stats.loop_turns.add(1);
         let mut more = self.receive_messages();
         self.drain_loopback();
         self.resume_congested();
@@ -203,6 +235,7 @@ impl Service for Shard {
         let congested = self.send_outbox(ring);
         self.do_ring_jobs(ring);
         self.flush_outputs(ring);
+        self.turn_meter.end(&self.stats);
         if self.housekeeping.stopping && self.is_drained() {
             return Turn::Stop;
         }
@@ -221,12 +254,15 @@ impl Service for Shard {
         self.mesh.awake();
     }
 
-    fn cron(&mut self, ring: &mut SocketRing) {
+    fn cron(&mut self, ring: &mut SocketRing) -> bool {
         self.cron_runs += 1;
+        self.turn_meter.note_traffic();
         self.run_cron();
+        self.turn_meter.end_cron(&self.stats);
         self.drain_loopback();
-        self.send_outbox(ring);
+        let congested = self.send_outbox(ring);
         self.do_ring_jobs(ring);
         self.flush_outputs(ring);
+        congested || self.housekeeping.stopping || !self.runnable.is_empty() || !self.loopback.is_empty()
     }
 }

@@ -25,7 +25,10 @@ struct Target {
 
 pub struct Outbox {
     targets: Vec<Target>,
+    // In boxes, because that is how they travel.
+    #[allow(clippy::vec_box)]
     spare_requests: Vec<Box<RequestBatch>>,
+    #[allow(clippy::vec_box)]
     spare_replies: Vec<Box<ReplyBatch>>,
 }
 
@@ -107,6 +110,11 @@ impl Shard {
         let t = &mut self.outbox.targets[target];
         t.close();
         t.waiting.push_back(message);
+    }
+
+    /// Runs `call` later in this turn, when no connection is being worked on.
+    pub(super) fn call_self(&mut self, call: impl FnOnce(&mut Shard) + Send + 'static) {
+        self.loopback.push_back(Message::Call(Box::new(call)));
     }
 
     /// Hands over what the turn produced, and wakes who sleeps. True when a queue was full.

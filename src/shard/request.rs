@@ -1,8 +1,6 @@
 //! A connection's requests, one after the other: parse, check, then queue (MULTI), run here, send to the shard
 //! that owns the keys, or begin a transaction.
 
-use std::sync::atomic::Ordering;
-
 use smallvec::SmallVec;
 
 use super::transactions::{Owner, Waiting};
@@ -44,6 +42,8 @@ impl Shard {
     /// Runs the complete requests at the head of `input`; returns how many bytes they took.
     pub(super) fn process(&mut self, c: &mut Connection, input: &[u8]) -> usize {
         let mut parser = std::mem::take(&mut c.parser);
+        c.running_bytes = input.len();
+        c.input_peak_bytes = c.input_peak_bytes.max(input.len());
         let mut at = 0;
         let mut requests = 0;
         while !c.is_held() {
@@ -56,7 +56,7 @@ impl Shard {
             }
             let limits = Limits {
                 bulk_len_max: self.config.network.proto_max_bulk_len,
-                authenticated: c.flags.has(Flag::Authenticated),
+                authenticated: self.is_admitted(c),
             };
             let mut batch: SmallVec<[Prepared; LOOK_AHEAD]> = SmallVec::new();
             // What the first AUTH changes is not known before it has run.
@@ -102,6 +102,7 @@ impl Shard {
             }
         }
         c.parser = parser;
+        c.running_bytes = 0;
         at
     }
 
@@ -127,7 +128,11 @@ impl Shard {
 
     /// Writes a reply in its place: behind the replies that are still awaited, and not at all when the
     /// client has switched replies off.
-    pub(super) fn write_reply(&mut self, c: &mut Connection, write: impl FnOnce(&mut Self, &mut Connection, &mut Reply)) {
+    pub(super) fn write_reply(
+        &mut self,
+        c: &mut Connection,
+        write: impl FnOnce(&mut Self, &mut Connection, &mut Reply),
+    ) {
         let silent = c.flags.any(Flag::ReplyOff as u32 | Flag::ReplySkip as u32);
         if c.pipeline.is_empty() && !silent {
             // What takes its place meanwhile tells the protocol to those who ask the connection.
@@ -176,7 +181,7 @@ impl Shard {
                  the server."
             )));
         }
-        if !c.flags.has(Flag::Authenticated) && !spec.is(CommandFlag::NoAuth) {
+        if !self.is_admitted(c) && !spec.is(CommandFlag::NoAuth) {
             return Some(CommandError::other("NOAUTH Authentication required."));
         }
         if c.multi.is_some() && spec.is(CommandFlag::NoMulti) {
@@ -184,26 +189,21 @@ impl Shard {
         }
         if self.config.memory.maxmemory > 0 && !self.make_room() {
             let exec_denies = spec.name == "exec"
-                && c.multi.as_ref().is_some_and(|multi| multi.queue.iter().any(|q| q.spec.is(CommandFlag::DenyOom)));
+                && c.multi
+                    .as_ref()
+                    .is_some_and(|multi| multi.queue.iter().any(|q| q.spec.is(CommandFlag::DenyOom)));
             if spec.is(CommandFlag::DenyOom) || exec_denies {
                 return Some(CommandError::OutOfMemory);
             }
         }
         let _ = args;
+        if c.flags.has(Flag::Monitor) {
+            let queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
+            if touches_keys(spec) || queue.into_iter().any(|queued| touches_keys(queued.spec)) {
+                return Some(CommandError::other("ERR Replica can't interact with the keyspace"));
+            }
+        }
         None
-    }
-
-    fn is_paused(&self, spec: &CommandSpec, c: &Connection) -> bool {
-        let until = self.shared.pause.until_ms.load(Ordering::Relaxed);
-        if until == 0 || until <= self.now_ms() {
-            return false;
-        }
-        if self.shared.pause.all.load(Ordering::Relaxed) {
-            // CLIENT UNPAUSE must get through, and so must what belongs to a connection only.
-            return !spec.name.starts_with("client|");
-        }
-        let writes = |spec: &CommandSpec| spec.is(CommandFlag::Write) || spec.is(CommandFlag::MayReplicate);
-        writes(spec) || spec.name == "exec" && c.multi.as_ref().is_some_and(|m| m.queue.iter().any(|q| writes(q.spec)))
     }
 
     fn dispatch(&mut self, c: &mut Connection, request: &Prepared) -> Taken {
@@ -212,6 +212,9 @@ impl Shard {
         let spec = match resolved {
             Ok(spec) => spec,
             Err(error) => {
+                if self.is_cross_protocol(c, args) {
+                    return Taken::Yes;
+                }
                 self.refuse(c, None, &error);
                 self.end_request(c);
                 return Taken::Yes;
@@ -224,8 +227,7 @@ impl Shard {
             return Taken::Yes;
         }
         if self.is_paused(spec, c) {
-            c.stall = Stall::Paused;
-            self.housekeeping.paused.push(c.token);
+            self.hold_for_pause(c);
             return Taken::NotYet;
         }
         let taken = match &mut c.multi {
@@ -236,7 +238,13 @@ impl Shard {
                 self.write_reply(c, |_, _, reply| reply.simple("QUEUED"));
                 Taken::Yes
             }
-            _ => self.route(c, spec, args, request.ahead),
+            _ => {
+                let taken = self.route(c, spec, args, request.ahead);
+                if taken == Taken::Yes {
+                    self.show_to_monitors(c, c.db, spec, args);
+                }
+                taken
+            }
         };
         if taken == Taken::Yes {
             self.end_request(c);
@@ -278,11 +286,9 @@ impl Shard {
                     owner
                 }
             };
-            if owner == self.id {
-                if self.locks.is_idle() {
-                    self.run_here(c, spec, args);
-                    return Taken::Yes;
-                }
+            if owner == self.id && self.locks.is_idle() {
+                self.run_here(c, spec, args);
+                return Taken::Yes;
             }
             return self.at(c, spec, args, owner, || {
                 let mut scopes = Scopes::default();
@@ -344,7 +350,8 @@ impl Shard {
             let conflict = if self.locks.is_idle() {
                 None
             } else {
-                let scope = scopes().by_shard.into_iter().find(|(shard, _)| *shard == owner).map(|(_, scope)| scope);
+                let scope =
+                    scopes().by_shard.into_iter().find(|(shard, _)| *shard == owner).map(|(_, scope)| scope);
                 scope.filter(|scope| self.locks.conflicts(scope))
             };
             let Some(scope) = conflict else {
@@ -459,7 +466,8 @@ fn gather<'a>(
                 let source = &input[end.at..end.at + len];
                 end.at += len;
                 if !parser.args().is_empty() {
-                    let args = parser.args().iter().map(|arg| &source[arg.start..arg.start + arg.len]).collect();
+                    let args =
+                        parser.args().iter().map(|arg| &source[arg.start..arg.start + arg.len]).collect();
                     batch.push(Prepared { args, end: end.at, spec: None, ahead: None });
                 }
             }
@@ -486,6 +494,10 @@ fn gather<'a>(
 /// The end of the line that begins at `at`.
 fn parser_end(input: &[u8], at: usize) -> usize {
     memchr::memchr(b'\n', &input[at..]).map_or(input.len(), |line| at + line + 1)
+}
+
+fn touches_keys(spec: &CommandSpec) -> bool {
+    spec.is(CommandFlag::ReadOnly) || spec.is(CommandFlag::Write) || spec.is(CommandFlag::MayReplicate)
 }
 
 /// What is not queued in a MULTI, but run at once.

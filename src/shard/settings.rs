@@ -1,5 +1,7 @@
 //! What a changed configuration means for one shard.
 
+use std::sync::atomic::Ordering;
+
 use super::Shard;
 use crate::config::MaxmemoryPolicy as Configured;
 use crate::store::{Events, MaxmemoryPolicy};
@@ -21,8 +23,10 @@ impl Shard {
         let classes = crate::config::get(&self.config, &[b"notify-keyspace-events"]);
         let letters = classes.first().map(|(_, letters)| letters.as_slice()).unwrap_or_default();
         self.store.events.set_classes(Events::parse(letters).unwrap_or_default());
+        self.stats.tracks_latency.store(self.config.observing.latency_tracking, Ordering::Relaxed);
         self.slow_log_changed();
         self.evict_some();
+        self.client_memory_changed();
     }
 }
 

@@ -2,21 +2,14 @@
 //! read, and the version of the configuration.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+pub use super::pause::Pause;
 use crate::config::Config;
 use crate::observe::stats::ShardStats;
+use crate::observe::Observed;
 use crate::process::{OomScore, Title};
-
-/// CLIENT PAUSE, for all shards.
-#[derive(Debug, Default)]
-pub struct Pause {
-    /// Unix milliseconds; 0 when nothing is paused.
-    pub until_ms: AtomicI64,
-    /// Every command; otherwise only those that may write.
-    pub all: AtomicBool,
-}
 
 /// How the process is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +26,11 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     pub title: Option<Title>,
     pub oom_score: Option<OomScore>,
+    /// The program's path, and who watches over it, for INFO.
+    pub executable: String,
+    pub supervisor: &'static str,
+    /// What replicas would know this data set by.
+    pub replication_id: String,
 }
 
 pub struct Shared {
@@ -50,6 +48,9 @@ pub struct Shared {
     pub connected: AtomicUsize,
     pub pause: Pause,
     pub shutdown: AtomicU64,
+    /// DEBUG SLEEP: until when (Unix microseconds) no shard does anything; looked at with a new version of the configuration.
+    pub sleep_until_us: AtomicI64,
+    pub observed: Observed,
     pub started_ms: i64,
     pub run_id: String,
     pub maxclients: AtomicUsize,

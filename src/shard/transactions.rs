@@ -12,7 +12,8 @@ use crate::resp::{Protocol, Reply};
 use crate::runtime::ring::Token;
 use crate::txn::locks::{Answer, Number, Scope};
 use crate::txn::message::{
-    BatchedRequest, ExecBody, Loan, Origin, OwnedArgs, OwnedCommand, Run, TransactionId, Watch, Work, WorkResult,
+    BatchedRequest, ExecBody, Loan, Origin, OwnedArgs, OwnedCommand, Run, TransactionId, Watch, Work,
+    WorkResult,
 };
 use crate::txn::plan::{self, Join, Part, Plan, Scopes};
 use crate::txn::transaction::{join, Participant, Step, Transaction};
@@ -20,7 +21,11 @@ use crate::txn::transaction::{join, Participant, Step, Transaction};
 /// Who is behind an entry of the lock queues that waits.
 pub(super) enum Owner {
     /// A transaction; its coordinator is to be told.
-    Coordinator { shard: usize, transaction: TransactionId, watch: Option<Watch> },
+    Coordinator {
+        shard: usize,
+        transaction: TransactionId,
+        watch: Option<Watch>,
+    },
     Waiting(Box<Waiting>),
 }
 
@@ -30,6 +35,9 @@ pub(super) enum Waiting {
     Exec { shard: usize, origin: Origin, body: Box<ExecBody> },
 }
 
+/// A database and a key in it.
+type KeyOfDatabase = (usize, Vec<u8>);
+
 #[derive(Default)]
 pub(super) struct Transactions {
     running: HashMap<TransactionId, Box<Transaction>, foldhash::fast::RandomState>,
@@ -37,10 +45,6 @@ pub(super) struct Transactions {
 }
 
 impl Transactions {
-    pub fn len(&self) -> usize {
-        self.running.len()
-    }
-
     fn next_id(&mut self) -> TransactionId {
         self.last += 1;
         Token { index: self.last as u32, generation: (self.last >> 32) as u32 }
@@ -67,12 +71,18 @@ impl Shard {
     }
 
     /// Starts a transaction for the connection, which stalls until its reply.
-    pub(super) fn begin_transaction(&mut self, c: &mut Connection, commands: Vec<OwnedCommand>, is_exec: bool) {
+    pub(super) fn begin_transaction(
+        &mut self,
+        c: &mut Connection,
+        commands: Vec<OwnedCommand>,
+        is_exec: bool,
+    ) {
         let mut scopes = self.scopes_of(&commands);
-        let watch = c.watching.as_deref().filter(|_| is_exec).map(|watching| Watch {
-            flag: watching.flag.clone(),
-            keys: watching.keys.clone(),
-        });
+        let watch = c
+            .watching
+            .as_deref()
+            .filter(|_| is_exec)
+            .map(|watching| Watch { flag: watching.flag.clone(), keys: watching.keys.clone() });
         if let Some(watch) = &watch {
             for (_, key) in &watch.keys {
                 scopes.add_key(self.topology.owner(key), key, KeyAccess::Read);
@@ -115,7 +125,10 @@ impl Shard {
                 transaction: id,
                 number,
                 scope: participant.scope.clone(),
-                watch: transaction.watch.as_ref().map(|watch| watch.of_shard(participant.shard, self.topology)),
+                watch: transaction
+                    .watch
+                    .as_ref()
+                    .map(|watch| watch.of_shard(participant.shard, self.topology)),
             };
             self.send(participant.shard, message);
         }
@@ -216,7 +229,9 @@ impl Shard {
                     t.next += 1;
                     self.lend(id, t, command, home, foreign);
                 }
-                Plan::Anywhere | Plan::At(_) | Plan::Cursor { .. } | Plan::RandomShard => self.run_whole(id, t),
+                Plan::Anywhere | Plan::At(_) | Plan::Cursor { .. } | Plan::RandomShard => {
+                    self.run_whole(id, t)
+                }
             }
         }
         if t.outstanding > 0 {
@@ -275,10 +290,18 @@ impl Shard {
         }
     }
 
-    fn run_parts(&mut self, id: TransactionId, t: &mut Transaction, command: usize, mut parts: Vec<Part>, joining: Join) {
+    fn run_parts(
+        &mut self,
+        id: TransactionId,
+        t: &mut Transaction,
+        command: usize,
+        mut parts: Vec<Part>,
+        joining: Join,
+    ) {
         let last = t.next == t.commands.len();
         for part in &mut parts {
-            let owned = OwnedCommand { args: std::mem::take(&mut part.args), ..t.commands[command].without_args() };
+            let owned =
+                OwnedCommand { args: std::mem::take(&mut part.args), ..t.commands[command].without_args() };
             self.step(id, t, part.shard, Work::Commands(vec![(command, owned)]), last);
         }
         t.step = Step::Parts { command, parts, join: joining, replies: Vec::new() };
@@ -292,12 +315,15 @@ impl Shard {
         home: usize,
         foreign: Vec<(usize, crate::command::table::KeyPosition)>,
     ) {
-        let mut by_shard: Vec<(usize, Vec<(usize, Vec<u8>)>)> = Vec::new();
+        let mut by_shard: Vec<(usize, Vec<KeyOfDatabase>)> = Vec::new();
         {
             let OwnedCommand { spec, db, args } = &t.commands[command];
             let slices = args.slices();
             for (shard, key) in foreign {
-                let wanted = (plan::database_of(spec, &slices, key.index, *db, self.store.databases()), slices[key.index].to_vec());
+                let wanted = (
+                    plan::database_of(spec, &slices, key.index, *db, self.store.databases()),
+                    slices[key.index].to_vec(),
+                );
                 match by_shard.iter_mut().find(|(s, _)| *s == shard) {
                     Some((_, list)) if list.contains(&wanted) => {}
                     Some((_, list)) => list.push(wanted),
@@ -391,8 +417,12 @@ impl Shard {
         let owned = &t.commands[command];
         let mut reply = Reply::new(t.protocol);
         self.inside = Some((id, command));
-        let flow = self.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply);
+        let flow =
+            self.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply);
         self.inside = None;
+        // HELLO changes it, for the replies behind it too.
+        t.protocol = reply.protocol();
+        connection.output.reply.set_protocol(t.protocol);
         self.finish(connection);
         if flow == Flow::Later {
             t.step = Step::Commands;
@@ -422,8 +452,14 @@ impl Shard {
     /// The reply that was promised by `reply_later`.
     pub(super) fn complete(&mut self, later: Later, mut reply: Reply) {
         match later {
-            Later::InPipeline(origin) => self.answer(origin, reply),
+            Later::InPipeline(origin) => {
+                self.settle_call(origin.client);
+                self.answer(origin, reply);
+            }
             Later::InTransaction(id, command) => {
+                if let Some(client) = self.transactions.running.get(&id).map(|t| t.origin.client) {
+                    self.settle_call(client);
+                }
                 let result = WorkResult::Replies(vec![(command, flat(&mut reply))]);
                 self.ran(self.id, id, result);
             }
@@ -444,7 +480,8 @@ pub(super) fn flat(reply: &mut Reply) -> Vec<u8> {
     if shared.is_empty() {
         return plain;
     }
-    let mut bytes = Vec::with_capacity(plain.len() + shared.iter().map(|(_, value)| value.len()).sum::<usize>());
+    let mut bytes =
+        Vec::with_capacity(plain.len() + shared.iter().map(|(_, value)| value.len()).sum::<usize>());
     let mut from = 0;
     for (offset, value) in shared {
         bytes.extend_from_slice(&plain[from..offset]);
@@ -471,7 +508,9 @@ impl Shard {
                 let owner = Owner::Coordinator { shard: coordinator, transaction, watch };
                 self.lock_owners.insert(number, owner);
             }
-            Answer::Refused => self.send(coordinator, Message::Locked { from: self.id, transaction, number, granted: false }),
+            Answer::Refused => {
+                self.send(coordinator, Message::Locked { from: self.id, transaction, number, granted: false })
+            }
         }
     }
 
@@ -486,7 +525,13 @@ impl Shard {
         Answer::Granted
     }
 
-    fn tell_granted(&mut self, coordinator: usize, transaction: TransactionId, number: Number, watch: Option<Watch>) {
+    fn tell_granted(
+        &mut self,
+        coordinator: usize,
+        transaction: TransactionId,
+        number: Number,
+        watch: Option<Watch>,
+    ) {
         if let Some(watch) = watch {
             self.check_watched_expiry(&watch);
         }
@@ -578,7 +623,12 @@ impl Shard {
     }
 
     /// Another shard's request waits when a transaction has an intent on its keys.
-    pub(super) fn wait_if_conflicting(&mut self, from: usize, request: &BatchedRequest, args: &[&[u8]]) -> bool {
+    pub(super) fn wait_if_conflicting(
+        &mut self,
+        from: usize,
+        request: &BatchedRequest,
+        args: &[&[u8]],
+    ) -> bool {
         let command = OwnedCommand { spec: request.spec, db: request.db, args: OwnedArgs::from_slices(args) };
         let Some(scope) = self.own_scope(std::slice::from_ref(&command)) else { return false };
         if !self.locks.conflicts(&scope) {
@@ -611,7 +661,11 @@ impl Shard {
     }
 
     /// Runs the body, or hands it back with the intents that it has to wait for.
-    pub(super) fn exec_or_body(&mut self, body: Box<ExecBody>, reply: &mut Reply) -> Option<(Scope, Box<ExecBody>)> {
+    pub(super) fn exec_or_body(
+        &mut self,
+        body: Box<ExecBody>,
+        reply: &mut Reply,
+    ) -> Option<(Scope, Box<ExecBody>)> {
         if !self.locks.is_idle() {
             if let Some(scope) = self.exec_scope(&body) {
                 if self.locks.conflicts(&scope) {

@@ -41,7 +41,8 @@ impl Store {
     #[inline]
     pub fn fetch_bucket(&self, db: usize, ahead: Ahead) {
         let home = self.home_ahead(db, ahead);
-        if let Some(line) = self.databases[db].table(home.slot).and_then(|table| table.first_line(home.hash)) {
+        if let Some(line) = self.databases[db].table(home.slot).and_then(|table| table.first_line(home.hash))
+        {
             fetch(line);
         }
     }
@@ -50,7 +51,8 @@ impl Store {
     #[inline]
     pub fn fetch_entry(&self, db: usize, ahead: Ahead) {
         let home = self.home_ahead(db, ahead);
-        if let Some(word) = self.databases[db].table(home.slot).and_then(|table| table.first_match(home.hash)) {
+        if let Some(word) = self.databases[db].table(home.slot).and_then(|table| table.first_match(home.hash))
+        {
             entry::prefetch(word);
         }
     }

@@ -17,11 +17,7 @@ pub(super) struct Census {
 
 impl Census {
     pub(super) fn new(slots: usize) -> Census {
-        Census {
-            slots: vec![0; slots].into(),
-            blocks: vec![0; slots.div_ceil(BLOCK_SLOTS)].into(),
-            total: 0,
-        }
+        Census { slots: vec![0; slots].into(), blocks: vec![0; slots.div_ceil(BLOCK_SLOTS)].into(), total: 0 }
     }
 
     pub(super) fn total(&self) -> u64 {
@@ -75,8 +71,7 @@ impl Census {
             (from.min(to)..to).find(|&slot| self.slots[slot] > 0)
         };
         in_range(slot, block_end).or_else(|| {
-            let block = (block_end / BLOCK_SLOTS..self.blocks.len())
-                .find(|&block| self.blocks[block] > 0)?;
+            let block = (block_end / BLOCK_SLOTS..self.blocks.len()).find(|&block| self.blocks[block] > 0)?;
             in_range(block * BLOCK_SLOTS, (block + 1) * BLOCK_SLOTS)
         })
     }

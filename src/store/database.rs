@@ -95,27 +95,16 @@ impl Database {
     /// The word of the key, expired or not.
     #[inline]
     pub(super) fn find(&self, slot: usize, hash: u64, key: &[u8]) -> Option<u64> {
-        self.tables
-            .get(slot)?
-            .get(hash, |word| entry_of(word).key() == key)
+        self.tables.get(slot)?.get(hash, |word| entry_of(word).key() == key)
     }
 
     #[inline]
     pub(super) fn find_mut(&mut self, slot: usize, hash: u64, key: &[u8]) -> Option<&mut u64> {
-        self.tables
-            .get_mut(slot)?
-            .get_mut(hash, |word| entry_of(word).key() == key)
+        self.tables.get_mut(slot)?.get_mut(hash, |word| entry_of(word).key() == key)
     }
 
     /// Adds an entry, of a key that is not there. `slots` is how many the shard owns.
-    pub(super) fn insert(
-        &mut self,
-        slot: usize,
-        hash: u64,
-        word: u64,
-        slots: usize,
-        keys: &mut Keys,
-    ) {
+    pub(super) fn insert(&mut self, slot: usize, hash: u64, word: u64, slots: usize, keys: &mut Keys) {
         if self.tables.is_empty() {
             self.tables = empty_tables(slots);
             keys.allocated(size_of_val(&*self.tables));

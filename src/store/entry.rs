@@ -129,10 +129,7 @@ impl<'a> Entry<'a> {
     /// The invariant of `Entry`.
     #[inline]
     pub(super) unsafe fn from_word(word: u64) -> Entry<'a> {
-        Entry {
-            word,
-            life: PhantomData,
-        }
+        Entry { word, life: PhantomData }
     }
 
     #[inline]
@@ -162,13 +159,7 @@ impl<'a> Entry<'a> {
         if has_expiry(self.word) {
             at += EXPIRY_BYTES;
         }
-        Parts {
-            expiry,
-            key: at,
-            key_len,
-            value: at + key_len,
-            value_len,
-        }
+        Parts { expiry, key: at, key_len, value: at + key_len, value_len }
     }
 
     /// # Safety
@@ -231,9 +222,7 @@ impl<'a> Entry<'a> {
     pub(super) fn value(self) -> Value<'a> {
         match self.body(&self.parts()) {
             Body::Embedded(bytes) => Value::Bytes(bytes),
-            Body::Pointed(bytes) if self.kind() == Kind::Int => {
-                Value::Int(i64::from_le_bytes(bytes))
-            }
+            Body::Pointed(bytes) if self.kind() == Kind::Int => Value::Int(i64::from_le_bytes(bytes)),
             // SAFETY: a kind neither embedded nor an integer is boxed: the bytes are the address of an object that
             // this entry owns, borrowed as the entry is.
             Body::Pointed(bytes) => unsafe { (*object_address(bytes)).value() },
@@ -253,9 +242,7 @@ impl<'a> Entry<'a> {
     pub(super) fn object(self) -> Option<&'a Object> {
         match self.body(&self.parts()) {
             // SAFETY: as `value`.
-            Body::Pointed(bytes) if self.kind().is_boxed() => {
-                Some(unsafe { &*object_address(bytes) })
-            }
+            Body::Pointed(bytes) if self.kind().is_boxed() => Some(unsafe { &*object_address(bytes) }),
             _ => None,
         }
     }
@@ -308,10 +295,7 @@ fn settle<'a>(content: Content<'a>, owner: &mut impl Owner) -> (Kind, Body<'a>) 
         }
         Content::Boxed(object) => {
             owner.allocated(object.memory());
-            (
-                object.kind(),
-                Body::Pointed((Box::into_raw(object) as u64).to_le_bytes()),
-            )
+            (object.kind(), Body::Pointed((Box::into_raw(object) as u64).to_le_bytes()))
         }
     }
 }
@@ -324,15 +308,10 @@ fn assemble(
     clock: Clock,
     owner: &mut impl Owner,
 ) -> u64 {
-    let value_length = if kind.is_embedded() {
-        length_size(body.len())
-    } else {
-        0
-    };
+    let value_length = if kind.is_embedded() { length_size(body.len()) } else { 0 };
     let expiry = if expire_at.is_some() { EXPIRY_BYTES } else { 0 };
-    let block = block_size(
-        CLOCK_BYTES + length_size(key.len()) + value_length + expiry + key.len() + body.len(),
-    );
+    let block =
+        block_size(CLOCK_BYTES + length_size(key.len()) + value_length + expiry + key.len() + body.len());
     let layout = layout(block);
     owner.allocated(block);
     // SAFETY: the block is at least 8 bytes.
@@ -340,14 +319,8 @@ fn assemble(
     if address.is_null() {
         handle_alloc_error(layout);
     }
-    assert_eq!(
-        address as u64 & !ADDRESS_MASK,
-        0,
-        "user addresses of this platform fit in 48 bits"
-    );
-    let word = address as u64
-        | (kind as u64) << KIND_SHIFT
-        | if expire_at.is_some() { EXPIRES } else { 0 };
+    assert_eq!(address as u64 & !ADDRESS_MASK, 0, "user addresses of this platform fit in 48 bits");
+    let word = address as u64 | (kind as u64) << KIND_SHIFT | if expire_at.is_some() { EXPIRES } else { 0 };
     let [a, b, c, _] = clock.0.to_le_bytes();
     // SAFETY: the block has room for all that is written, as computed above; it is new, so nothing overlaps it.
     unsafe {
@@ -361,9 +334,7 @@ fn assemble(
             *address.add(at).cast::<[u8; EXPIRY_BYTES]>() = expire_at.to_le_bytes();
             at += EXPIRY_BYTES;
         }
-        address
-            .add(at)
-            .copy_from_nonoverlapping(key.as_ptr(), key.len());
+        address.add(at).copy_from_nonoverlapping(key.as_ptr(), key.len());
         write_body(address.add(at + key.len()), body);
     }
     word
@@ -438,10 +409,7 @@ pub(super) unsafe fn replace(
     if same_shape {
         let address = entry.address();
         if kind.is_embedded() {
-            write_length(
-                address.add(parts.expiry - length_size(body.len())),
-                body.len(),
-            );
+            write_length(address.add(parts.expiry - length_size(body.len())), body.len());
         }
         if let Some(expire_at) = expire_at {
             *address.add(parts.expiry).cast::<[u8; EXPIRY_BYTES]>() = expire_at.to_le_bytes();
@@ -466,21 +434,12 @@ pub(super) unsafe fn set_expiry(word: &mut u64, expire_at: Option<i64>, owner: &
     let parts = entry.parts();
     match expire_at {
         Some(at) if has_expiry(*word) => {
-            *entry
-                .address()
-                .add(parts.expiry)
-                .cast::<[u8; EXPIRY_BYTES]>() = at.to_le_bytes();
+            *entry.address().add(parts.expiry).cast::<[u8; EXPIRY_BYTES]>() = at.to_le_bytes();
         }
         None if !has_expiry(*word) => {}
         _ => {
-            let new = assemble(
-                entry.key(),
-                entry.kind(),
-                entry.body(&parts),
-                expire_at,
-                entry.clock(),
-                owner,
-            );
+            let new =
+                assemble(entry.key(), entry.kind(), entry.body(&parts), expire_at, entry.clock(), owner);
             release(*word, owner);
             *word = new;
         }
@@ -566,17 +525,9 @@ mod tests {
             for value_len in [0, 1, 44, 63, 127, 128, 129, 2_048] {
                 for expire_at in [None, Some(-1), Some(i64::MAX), Some(1_700_000_000_000)] {
                     let content = Content::Embedded(&long[..value_len], Kind::Raw);
-                    let word = create(
-                        &long[..key_len],
-                        content,
-                        expire_at,
-                        Clock(0x123456),
-                        &mut account,
-                    );
+                    let word = create(&long[..key_len], content, expire_at, Clock(0x123456), &mut account);
                     assert_eq!(entry(word).key(), &long[..key_len]);
-                    assert!(
-                        matches!(entry(word).value(), Value::Bytes(b) if b == &long[..value_len])
-                    );
+                    assert!(matches!(entry(word).value(), Value::Bytes(b) if b == &long[..value_len]));
                     assert_eq!(entry(word).expire_at(), expire_at);
                     assert_eq!(entry(word).clock(), Clock(0x123456));
                     // SAFETY: the entry is live and not used again.
@@ -590,42 +541,17 @@ mod tests {
     #[test]
     fn replacing_by_a_value_of_the_same_block_stays_in_place() {
         let mut account = Account(0);
-        let mut word = create(
-            b"key",
-            Content::Embedded(&[1; 41], Kind::Embstr),
-            None,
-            Clock(1),
-            &mut account,
-        );
+        let mut word =
+            create(b"key", Content::Embedded(&[1; 41], Kind::Embstr), None, Clock(1), &mut account);
         let before = word & ADDRESS_MASK;
         // SAFETY: here and below the entry is live and reached by nobody else.
-        unsafe {
-            replace(
-                &mut word,
-                Content::Embedded(&[2; 50], Kind::Raw),
-                None,
-                Clock(2),
-                &mut account,
-            )
-        };
+        unsafe { replace(&mut word, Content::Embedded(&[2; 50], Kind::Raw), None, Clock(2), &mut account) };
         assert_eq!((word & ADDRESS_MASK, kind_of(word)), (before, Kind::Raw));
         assert!(matches!(entry(word).value(), Value::Bytes(b) if b == [2; 50]));
-        unsafe {
-            replace(
-                &mut word,
-                Content::Int(-5),
-                Some(77),
-                Clock(3),
-                &mut account,
-            )
-        };
+        unsafe { replace(&mut word, Content::Int(-5), Some(77), Clock(3), &mut account) };
         assert!(matches!(entry(word).value(), Value::Int(-5)));
         assert_eq!(
-            (
-                entry(word).key(),
-                entry(word).expire_at(),
-                entry(word).clock()
-            ),
+            (entry(word).key(), entry(word).expire_at(), entry(word).clock()),
             (&b"key"[..], Some(77), Clock(3))
         );
         unsafe { set_expiry(&mut word, None, &mut account) };
@@ -641,20 +567,12 @@ mod tests {
     fn objects_are_owned_by_their_entry_until_it_gives_them_back() {
         let mut account = Account(0);
         let object = Box::new(Object::Fixture(vec![vec![1; 10]; 3]));
-        let mut word = create(
-            b"key",
-            Content::Boxed(object),
-            Some(5),
-            Clock(1),
-            &mut account,
-        );
+        let mut word = create(b"key", Content::Boxed(object), Some(5), Clock(1), &mut account);
         let before = account.0;
         // SAFETY: as above.
         unsafe {
             with_object(&mut word, &mut account, |object| {
-                let Object::Fixture(items) = object else {
-                    unreachable!()
-                };
+                let Object::Fixture(items) = object else { unreachable!() };
                 items.push(vec![1; 10]);
             })
         };

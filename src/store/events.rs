@@ -98,15 +98,13 @@ pub struct Events {
 impl Events {
     /// Reads `notify-keyspace-events`; `None` when a letter means nothing.
     pub fn parse(letters: &[u8]) -> Option<EventClass> {
-        letters
-            .iter()
-            .try_fold(EventClass::NONE, |classes, &letter| {
-                if letter == b'A' {
-                    return Some(classes | EventClass::ALL);
-                }
-                let (_, class) = LETTERS.iter().find(|(l, _)| *l == letter)?;
-                Some(classes | *class)
-            })
+        letters.iter().try_fold(EventClass::NONE, |classes, &letter| {
+            if letter == b'A' {
+                return Some(classes | EventClass::ALL);
+            }
+            let (_, class) = LETTERS.iter().find(|(l, _)| *l == letter)?;
+            Some(classes | *class)
+        })
     }
 
     /// The letters of `classes`, as CONFIG GET shows them. As in Redis 7.2, `A` hides `n`.
@@ -137,22 +135,14 @@ impl Events {
     /// Whether events of this class go anywhere.
     #[inline]
     pub fn wants(&self, class: EventClass) -> bool {
-        self.wanted.intersects(class)
-            && self
-                .wanted
-                .intersects(EventClass::KEYSPACE | EventClass::KEYEVENT)
+        self.wanted.intersects(class) && self.wanted.intersects(EventClass::KEYSPACE | EventClass::KEYEVENT)
     }
 
     /// Queues an event if its class is wanted.
     #[inline]
     pub fn raise(&mut self, db: usize, class: EventClass, name: &'static str, key: &[u8]) {
         if self.wants(class) {
-            self.queue.push(KeyspaceEvent {
-                db,
-                class,
-                name,
-                key: key.to_vec(),
-            });
+            self.queue.push(KeyspaceEvent { db, class, name, key: key.to_vec() });
         }
     }
 

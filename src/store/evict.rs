@@ -56,14 +56,7 @@ impl EvictionPool {
             self.candidates.remove(0);
         }
         let at = self.candidates.partition_point(|c| c.score < score);
-        self.candidates.insert(
-            at,
-            Candidate {
-                score,
-                db,
-                key: key.to_vec(),
-            },
-        );
+        self.candidates.insert(at, Candidate { score, db, key: key.to_vec() });
     }
 }
 
@@ -73,16 +66,13 @@ impl Store {
         let policy = self.settings.maxmemory_policy;
         let (home, word) = match policy {
             MaxmemoryPolicy::NoEviction => return None,
-            MaxmemoryPolicy::AllKeysRandom | MaxmemoryPolicy::VolatileRandom => {
-                self.random_victim(policy)?
-            }
+            MaxmemoryPolicy::AllKeysRandom | MaxmemoryPolicy::VolatileRandom => self.random_victim(policy)?,
             _ => self.best_victim(policy)?,
         };
         self.unlink(home, word);
         let key = entry_of(word).key().to_vec();
         self.stats.evicted_keys += 1;
-        self.events
-            .raise(home.db, EventClass::EVICTED, "evicted", &key);
+        self.events.raise(home.db, EventClass::EVICTED, "evicted", &key);
         if !self.watches.is_empty() {
             self.watches.touch(home.db, &key, false);
         }
@@ -127,17 +117,9 @@ impl Store {
                 let slot = (slot_of(&best.key) - self.slots().start()) as usize;
                 let hash = self.keys.hash_key(&best.key);
                 let word = self.databases[best.db].find(slot, hash, &best.key);
-                let evictable =
-                    |&word: &u64| !policy.is_volatile() || super::entry::has_expiry(word);
+                let evictable = |&word: &u64| !policy.is_volatile() || super::entry::has_expiry(word);
                 if let Some(word) = word.filter(evictable) {
-                    return Some((
-                        Home {
-                            db: best.db,
-                            slot,
-                            hash,
-                        },
-                        word,
-                    ));
+                    return Some((Home { db: best.db, slot, hash }, word));
                 }
             }
         }
@@ -159,9 +141,7 @@ impl Store {
                     let at_ms = entry.expire_at().unwrap_or(i64::MAX);
                     u64::MAX - (at_ms as u64 ^ 1 << 63)
                 }
-                _ if policy.is_lfu() => {
-                    (u8::MAX - entry.clock().counter(&self.settings, self.now_ms)) as u64
-                }
+                _ if policy.is_lfu() => (u8::MAX - entry.clock().counter(&self.settings, self.now_ms)) as u64,
                 _ => entry.clock().idle_s(self.now_ms) as u64,
             };
             self.pool.offer(score, db, entry.key());

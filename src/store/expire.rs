@@ -73,11 +73,7 @@ impl Store {
                 self.databases[db].avg_ttl_ms = 0;
             }
         }
-        let stale_perc = if sampled > 0 {
-            expired as f64 * 100.0 / sampled as f64
-        } else {
-            0.0
-        };
+        let stale_perc = if sampled > 0 { expired as f64 * 100.0 / sampled as f64 } else { 0.0 };
         self.stats.expired_stale_perc =
             stale_perc * STALE_WEIGHT + self.stats.expired_stale_perc * (1.0 - STALE_WEIGHT);
     }
@@ -118,9 +114,7 @@ impl Store {
                     let hash = self.keys.hash_key(entry_of(word).key());
                     self.delete_expired(Home { db, slot, hash }, word);
                 } else if let Some(at_ms) = entry_of(word).expire_at() {
-                    turn.ttl_sum_ms = turn
-                        .ttl_sum_ms
-                        .saturating_add(at_ms.saturating_sub(self.now_ms));
+                    turn.ttl_sum_ms = turn.ttl_sum_ms.saturating_add(at_ms.saturating_sub(self.now_ms));
                 }
             }
         }
@@ -132,11 +126,8 @@ impl Store {
         if live > 0 {
             let mean = turn.ttl_sum_ms / live;
             let average = &mut self.databases[db].avg_ttl_ms;
-            *average = if *average == 0 {
-                mean
-            } else {
-                *average / TTL_PARTS * (TTL_PARTS - 1) + mean / TTL_PARTS
-            };
+            *average =
+                if *average == 0 { mean } else { *average / TTL_PARTS * (TTL_PARTS - 1) + mean / TTL_PARTS };
         }
     }
 
@@ -146,8 +137,7 @@ impl Store {
         self.unlink(home, word);
         let key = entry_of(word).key();
         self.stats.expired_keys += 1;
-        self.events
-            .raise(home.db, EventClass::EXPIRED, "expired", key);
+        self.events.raise(home.db, EventClass::EXPIRED, "expired", key);
         if !self.watches.is_empty() {
             self.watches.touch(home.db, key, false);
         }

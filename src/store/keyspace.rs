@@ -30,6 +30,12 @@ pub struct Description {
 }
 
 impl Store {
+    /// Where the key's entry lies in memory; stays the same while its value changes in place. For DEBUG OBJECT.
+    pub fn address(&mut self, db: usize, key: &[u8]) -> Option<usize> {
+        let home = self.home(db, key);
+        self.find(home, key).map(|word| entry_of(word).key().as_ptr() as usize)
+    }
+
     /// Type and encoding, exactly. Looks up as `peek`.
     pub fn kind(&mut self, db: usize, key: &[u8]) -> Option<Kind> {
         let home = self.home(db, key);
@@ -56,44 +62,23 @@ impl Store {
         let embedded = embedded_payload(entry.value(), kind);
         // SAFETY: the word is in no table any more and not used again; the payload is a copy.
         let object = unsafe { entry::destroy(word, &mut self.keys) };
-        let payload = object
-            .map(Payload::Object)
-            .or(embedded)
-            .expect("a value is embedded or boxed");
-        Some(Detached {
-            payload,
-            kind,
-            expire_at,
-            clock,
-        })
+        let payload = object.map(Payload::Object).or(embedded).expect("a value is embedded or boxed");
+        Some(Detached { payload, kind, expire_at, clock })
     }
 
     /// Stores a value under a key, with the value's own expiry, replacing what was there.
     pub fn put(&mut self, db: usize, key: &[u8], value: Detached) {
         let home = self.home(db, key);
-        let Detached {
-            payload,
-            kind,
-            expire_at,
-            clock,
-        } = value;
-        let clock = if clock == Clock::UNSET {
-            self.fresh_clock()
-        } else {
-            clock
-        };
+        let Detached { payload, kind, expire_at, clock } = value;
+        let clock = if clock == Clock::UNSET { self.fresh_clock() } else { clock };
         let content = match &payload {
             Payload::Int(value) => Content::Int(*value),
-            Payload::String(bytes) if bytes.len() <= EMBEDDED_LEN_MAX => {
-                Content::Embedded(bytes, kind)
+            Payload::String(bytes) if bytes.len() <= EMBEDDED_LEN_MAX => Content::Embedded(bytes, kind),
+            Payload::String(bytes) => {
+                Content::Boxed(Box::new(Object::String(Outline::new(bytes::Bytes::copy_from_slice(bytes)))))
             }
-            Payload::String(bytes) => Content::Boxed(Box::new(Object::String(Outline::new(
-                bytes::Bytes::copy_from_slice(bytes),
-            )))),
             Payload::Object(_) => {
-                let Payload::Object(object) = payload else {
-                    unreachable!("matched above")
-                };
+                let Payload::Object(object) = payload else { unreachable!("matched above") };
                 return self.put_content(home, key, Content::Boxed(object), expire_at, clock);
             }
         };
@@ -123,12 +108,7 @@ impl Store {
             Some(object) => Payload::Object(Box::new(object.duplicate())),
             None => embedded_payload(entry.value(), kind).expect("a value is embedded or boxed"),
         };
-        Some(Detached {
-            payload,
-            kind,
-            expire_at: entry.expire_at(),
-            clock: entry.clock(),
-        })
+        Some(Detached { payload, kind, expire_at: entry.expire_at(), clock: entry.clock() })
     }
 
     /// When the key expires, Unix milliseconds: `None` when there is no key, `Some(None)` when it has no TTL.
@@ -157,11 +137,7 @@ impl Store {
             return false;
         };
         let entry = entry_of(word);
-        entry.set_clock(
-            entry
-                .clock()
-                .used(&self.settings, self.now_ms, &mut self.rng),
-        );
+        entry.set_clock(entry.clock().used(&self.settings, self.now_ms, &mut self.rng));
         true
     }
 
@@ -180,9 +156,7 @@ impl Store {
             idle_s: entry.clock().idle_s(self.now_ms) as u64,
             frequency: entry.clock().counter(settings, self.now_ms),
             refcount: if shared { SHARED_REFCOUNT } else { 1 },
-            memory_bytes: entry.memory()
-                + entry.object().map_or(0, Object::memory)
-                + TABLE_BYTES_PER_KEY,
+            memory_bytes: entry.memory() + entry.object().map_or(0, Object::memory) + TABLE_BYTES_PER_KEY,
         })
     }
 
@@ -224,19 +198,11 @@ impl Store {
             (Some(word), _) => self.touch_clock(word),
             (None, Some(create)) => {
                 self.remove_paused(home, key);
-                self.insert(
-                    home,
-                    key,
-                    Content::Boxed(Box::new(create())),
-                    None,
-                    self.fresh_clock(),
-                );
+                self.insert(home, key, Content::Boxed(Box::new(create())), None, self.fresh_clock());
             }
             (None, None) => return Ok(None),
         }
-        let (result, IsEmpty(empty)) = self
-            .change_object(home, key, f)
-            .expect("it is there, and is boxed");
+        let (result, IsEmpty(empty)) = self.change_object(home, key, f).expect("it is there, and is boxed");
         if empty {
             if let Some(word) = self.databases[home.db].find(home.slot, home.hash, key) {
                 self.delete(home, word);

@@ -15,7 +15,10 @@ const TABLES_PER_STEP: usize = 32;
 
 enum Garbage {
     /// From number `next` on.
-    Tables { tables: Box<[Table]>, next: usize },
+    Tables {
+        tables: Box<[Table]>,
+        next: usize,
+    },
     Object {
         object: Box<Object>,
         memory_bytes: usize,
@@ -47,10 +50,7 @@ impl LazyFree {
         if object.pieces() > FREE_AT_ONCE_MAX {
             let memory_bytes = object.memory();
             keys.allocated(memory_bytes);
-            self.queue.push_back(Garbage::Object {
-                object,
-                memory_bytes,
-            });
+            self.queue.push_back(Garbage::Object { object, memory_bytes });
         }
     }
 
@@ -62,10 +62,7 @@ impl LazyFree {
                 return;
             };
             match garbage {
-                Garbage::Tables {
-                    mut tables,
-                    mut next,
-                } => {
+                Garbage::Tables { mut tables, mut next } => {
                     let finished = self.free_tables(&mut tables, &mut next, &mut left, keys);
                     if finished {
                         keys.freed(size_of_val(&*tables));
@@ -73,10 +70,7 @@ impl LazyFree {
                         self.queue.push_front(Garbage::Tables { tables, next });
                     }
                 }
-                Garbage::Object {
-                    mut object,
-                    memory_bytes,
-                } => match object.free_some(left) {
+                Garbage::Object { mut object, memory_bytes } => match object.free_some(left) {
                     0 => {
                         drop(object);
                         keys.freed(memory_bytes);
@@ -87,10 +81,7 @@ impl LazyFree {
                         left = left.saturating_sub(pieces);
                         let rest = object.memory().min(memory_bytes);
                         keys.freed(memory_bytes - rest);
-                        self.queue.push_front(Garbage::Object {
-                            object,
-                            memory_bytes: rest,
-                        });
+                        self.queue.push_front(Garbage::Object { object, memory_bytes: rest });
                     }
                 },
             }

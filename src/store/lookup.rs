@@ -11,7 +11,8 @@ use super::object::Object;
 use super::random::Rng;
 use super::watch::Replacement;
 use super::{
-    slot_of, Ahead, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, WatchFlag, Watches,
+    slot_of, Ahead, EventClass, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, WatchFlag,
+    Watches,
 };
 
 /// The keyspace of one shard.
@@ -118,12 +119,7 @@ impl Store {
     #[inline]
     pub fn slot_hint(&mut self, key: &[u8], slot: u16) {
         debug_assert_eq!(slot, slot_of(key));
-        self.hint = SlotHint {
-            address: key.as_ptr() as usize,
-            len: key.len(),
-            slot,
-            hash: None,
-        };
+        self.hint = SlotHint { address: key.as_ptr() as usize, len: key.len(), slot, hash: None };
     }
 
     /// As `slot_hint`, with the hash that looking ahead has computed too.
@@ -172,10 +168,7 @@ impl Store {
     }
 
     fn is_past(&self, word: u64) -> bool {
-        self.expire_on_access
-            && entry_of(word)
-                .expire_at()
-                .is_some_and(|at| self.now_ms > at)
+        self.expire_on_access && entry_of(word).expire_at().is_some_and(|at| self.now_ms > at)
     }
 
     /// The word of a key that is alive. One that has expired is deleted on sight.
@@ -225,12 +218,10 @@ impl Store {
     /// Whether the key is there and has not expired, changing nothing.
     fn is_live(&self, db: usize, key: &[u8]) -> bool {
         let home = self.home(db, key);
-        self.databases[db]
-            .find(home.slot, home.hash, key)
-            .is_some_and(|word| !self.has_expired(word))
+        self.databases[db].find(home.slot, home.hash, key).is_some_and(|word| !self.has_expired(word))
     }
 
-    /// Adds an entry for a key that is not there.
+    /// Adds an entry for a key that is not there, and raises its "new" event.
     pub(super) fn insert(
         &mut self,
         home: Home,
@@ -240,13 +231,8 @@ impl Store {
         clock: Clock,
     ) {
         let word = entry::create(key, content, expire_at, clock, &mut self.keys);
-        self.databases[home.db].insert(
-            home.slot,
-            home.hash,
-            word,
-            self.slots.len(),
-            &mut self.keys,
-        );
+        self.databases[home.db].insert(home.slot, home.hash, word, self.slots.len(), &mut self.keys);
+        self.events.raise(home.db, EventClass::NEW, "new", key);
     }
 
     /// Takes an entry out of its table and frees it.
@@ -256,8 +242,7 @@ impl Store {
     }
 
     pub(super) fn unlink(&mut self, home: Home, word: u64) {
-        let removed =
-            self.databases[home.db].remove(home.slot, home.hash, |w| w == word, &mut self.keys);
+        let removed = self.databases[home.db].remove(home.slot, home.hash, |w| w == word, &mut self.keys);
         debug_assert_eq!(removed, Some(word));
     }
 
@@ -277,20 +262,17 @@ impl Store {
     pub(super) fn touch_clock(&mut self, word: u64) {
         if !self.no_touch {
             let entry = entry_of(word);
-            entry.set_clock(
-                entry
-                    .clock()
-                    .used(&self.settings, self.now_ms, &mut self.rng),
-            );
+            entry.set_clock(entry.clock().used(&self.settings, self.now_ms, &mut self.rng));
         }
     }
 
-    /// A value to read. Counts a hit or a miss, and touches the key's clock unless `no_touch`.
+    /// A value to read. Counts a hit or a miss (which raises "keymiss"), and touches the key's clock unless `no_touch`.
     #[inline]
     pub fn read(&mut self, db: usize, key: &[u8]) -> Option<Value<'_>> {
         let home = self.home(db, key);
         let Some(word) = self.find(home, key) else {
             self.stats.keyspace_misses += 1;
+            self.events.raise(db, EventClass::KEY_MISS, "keymiss", key);
             return None;
         };
         self.stats.keyspace_hits += 1;

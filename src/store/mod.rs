@@ -36,8 +36,6 @@ pub use lookup::Store;
 pub use object::{Object, Outline};
 pub use settings::{MaxmemoryPolicy, Settings, StoreStats};
 pub use slot::{shard_of_slot, slot_of, SlotRange, SLOTS};
-pub use value::{
-    parse_integer, Detached, Encoding, Kind, StringBuf, Ttl, Value, ValueType, WrongType,
-};
+pub use value::{parse_integer, Detached, Encoding, Kind, StringBuf, Ttl, Value, ValueType, WrongType};
 pub use watch::{WatchFlag, Watches};
 pub use whole::Visit;

@@ -32,24 +32,16 @@ pub struct Outline {
 
 impl Outline {
     pub(super) fn new(bytes: Bytes) -> Outline {
-        Outline {
-            capacity: bytes.len(),
-            bytes,
-        }
+        Outline { capacity: bytes.len(), bytes }
     }
 
     pub(super) fn from_mut(bytes: BytesMut) -> Outline {
-        Outline {
-            capacity: bytes.capacity(),
-            bytes: bytes.freeze(),
-        }
+        Outline { capacity: bytes.capacity(), bytes: bytes.freeze() }
     }
 
     /// The bytes to be changed. When a reply still holds them they are copied, so that it sends what it was given.
     pub(super) fn into_mut(self) -> BytesMut {
-        self.bytes
-            .try_into_mut()
-            .unwrap_or_else(|shared| BytesMut::from(&shared[..]))
+        self.bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
     }
 }
 
@@ -91,9 +83,7 @@ impl Object {
     /// A copy that shares no memory with this one.
     pub fn duplicate(&self) -> Object {
         match self {
-            Object::String(outline) => {
-                Object::String(Outline::new(Bytes::copy_from_slice(&outline.bytes)))
-            }
+            Object::String(outline) => Object::String(Outline::new(Bytes::copy_from_slice(&outline.bytes))),
             #[cfg(test)]
             Object::Fixture(items) => Object::Fixture(items.clone()),
         }

@@ -42,17 +42,11 @@ impl MaxmemoryPolicy {
 
     #[inline]
     pub const fn is_lfu(self) -> bool {
-        matches!(
-            self,
-            MaxmemoryPolicy::AllKeysLfu | MaxmemoryPolicy::VolatileLfu
-        )
+        matches!(self, MaxmemoryPolicy::AllKeysLfu | MaxmemoryPolicy::VolatileLfu)
     }
 
     pub const fn is_lru(self) -> bool {
-        matches!(
-            self,
-            MaxmemoryPolicy::AllKeysLru | MaxmemoryPolicy::VolatileLru
-        )
+        matches!(self, MaxmemoryPolicy::AllKeysLru | MaxmemoryPolicy::VolatileLru)
     }
 
     /// Only keys with an expiry may be evicted.

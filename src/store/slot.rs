@@ -22,11 +22,7 @@ const fn build_tables() -> [[u16; 256]; 8] {
         let mut crc = (byte as u16) << 8;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 0x8000 != 0 {
-                (crc << 1) ^ POLYNOMIAL
-            } else {
-                crc << 1
-            };
+            crc = if crc & 0x8000 != 0 { (crc << 1) ^ POLYNOMIAL } else { crc << 1 };
             bit += 1;
         }
         tables[0][byte] = crc;
@@ -103,30 +99,18 @@ pub struct SlotRange {
 
 impl SlotRange {
     /// Every slot.
-    pub const ALL: SlotRange = SlotRange {
-        start: 0,
-        end: SLOTS as u16,
-    };
+    pub const ALL: SlotRange = SlotRange { start: 0, end: SLOTS as u16 };
 
     /// The slots `start..end`; `end` is at most [`SLOTS`].
     pub fn new(start: u16, end: u16) -> SlotRange {
-        assert!(
-            start < end && end as usize <= SLOTS,
-            "slot range {start}..{end} is empty or beyond {SLOTS}"
-        );
+        assert!(start < end && end as usize <= SLOTS, "slot range {start}..{end} is empty or beyond {SLOTS}");
         SlotRange { start, end }
     }
 
     /// The slots that shard number `shard` of `shards` owns. Ranges differ in size by one slot at most.
     pub fn of_shard(shard: usize, shards: usize) -> SlotRange {
-        assert!(
-            shard < shards && shards <= SLOTS,
-            "shard {shard} of {shards}"
-        );
-        SlotRange {
-            start: (shard * SLOTS / shards) as u16,
-            end: ((shard + 1) * SLOTS / shards) as u16,
-        }
+        assert!(shard < shards && shards <= SLOTS, "shard {shard} of {shards}");
+        SlotRange { start: (shard * SLOTS / shards) as u16, end: ((shard + 1) * SLOTS / shards) as u16 }
     }
 
     pub fn start(self) -> u16 {
@@ -177,11 +161,7 @@ mod tests {
             for &byte in &bytes[..len] {
                 crc ^= (byte as u16) << 8;
                 for _ in 0..8 {
-                    crc = if crc & 0x8000 != 0 {
-                        (crc << 1) ^ POLYNOMIAL
-                    } else {
-                        crc << 1
-                    };
+                    crc = if crc & 0x8000 != 0 { (crc << 1) ^ POLYNOMIAL } else { crc << 1 };
                 }
             }
             assert_eq!(crc16(&bytes[..len]), crc, "length {len}");

@@ -29,9 +29,7 @@ fn raw_content(value: &[u8]) -> Content<'_> {
     if value.len() <= EMBEDDED_LEN_MAX {
         Content::Embedded(value, Kind::Raw)
     } else {
-        Content::Boxed(Box::new(Object::String(Outline::new(
-            Bytes::copy_from_slice(value),
-        ))))
+        Content::Boxed(Box::new(Object::String(Outline::new(Bytes::copy_from_slice(value)))))
     }
 }
 
@@ -56,12 +54,7 @@ impl Store {
         if value.len() <= EMBEDDED_LEN_MAX {
             self.set_string(db, key, &value, ttl);
         } else {
-            self.set(
-                db,
-                key,
-                Content::Boxed(Box::new(Object::String(Outline::new(value)))),
-                ttl,
-            );
+            self.set(db, key, Content::Boxed(Box::new(Object::String(Outline::new(value)))), ttl);
         }
     }
 
@@ -135,9 +128,7 @@ impl Store {
         scratch.clear();
         if let Some(word) = found {
             match entry_of(word).value() {
-                Value::Int(value) => {
-                    scratch.extend_from_slice(itoa::Buffer::new().format(value).as_bytes())
-                }
+                Value::Int(value) => scratch.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
                 Value::Bytes(bytes) => scratch.extend_from_slice(bytes),
                 Value::Shared(_) => {}
             }
@@ -148,12 +139,7 @@ impl Store {
         let bytes = buf.into_inner();
         if changed && bytes.len() > EMBEDDED_LEN_MAX {
             let outline = Outline::from_mut(bytes);
-            self.set_at(
-                home,
-                key,
-                Content::Boxed(Box::new(Object::String(outline))),
-                Ttl::Keep,
-            );
+            self.set_at(home, key, Content::Boxed(Box::new(Object::String(outline))), Ttl::Keep);
         } else {
             if changed {
                 self.set_at(home, key, Content::Embedded(&bytes, Kind::Raw), Ttl::Keep);
@@ -166,17 +152,10 @@ impl Store {
     }
 
     /// `modify_string` on a large string, in its own buffer.
-    fn modify_outline<R>(
-        &mut self,
-        home: Home,
-        key: &[u8],
-        f: impl FnOnce(&mut StringBuf) -> R,
-    ) -> R {
+    fn modify_outline<R>(&mut self, home: Home, key: &[u8], f: impl FnOnce(&mut StringBuf) -> R) -> R {
         let mut short = None;
         let result = self.change_object(home, key, |object| {
-            let outline = object
-                .outline_mut()
-                .expect("the kind says that it is a large string");
+            let outline = object.outline_mut().expect("the kind says that it is a large string");
             let mut buf = StringBuf::new(std::mem::take(outline).into_mut());
             let result = f(&mut buf);
             let bytes = buf.into_inner();
@@ -213,9 +192,7 @@ impl Store {
         self.touch_clock(word);
         let entry = entry_of(word);
         if entry::kind_of(word) == Kind::Int {
-            let Value::Int(old) = entry.value() else {
-                unreachable!("an int is a Value::Int")
-            };
+            let Value::Int(old) = entry.value() else { unreachable!("an int is a Value::Int") };
             let new = f(Some(old))?;
             entry.set_int(new);
             return Ok(new);

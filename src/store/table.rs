@@ -69,12 +69,7 @@ pub struct Table {
 
 impl Default for Table {
     fn default() -> Table {
-        Table {
-            directory: [null_mut(); INLINE_SEGMENTS],
-            len: 0,
-            buckets: 0,
-            outer_capacity: 0,
-        }
+        Table { directory: [null_mut(); INLINE_SEGMENTS], len: 0, buckets: 0, outer_capacity: 0 }
     }
 }
 
@@ -180,8 +175,7 @@ impl Table {
         if self.len > LOAD_MAX * self.buckets as u64 {
             self.grow(owner);
         }
-        self.line(self.bucket_of(hash))
-            .push(word, tag_of(hash), owner);
+        self.line(self.bucket_of(hash)).push(word, tag_of(hash), owner);
     }
 
     /// Takes out the word of this hash that `is_it` accepts.
@@ -252,10 +246,7 @@ impl Table {
         }
         let bucket = cursor & mask;
         self.visit_bucket(bucket as u32, &mut visit);
-        (cursor | !mask)
-            .reverse_bits()
-            .wrapping_add(1)
-            .reverse_bits()
+        (cursor | !mask).reverse_bits().wrapping_add(1).reverse_bits()
     }
 
     fn visit_bucket(&self, bucket: u32, visit: &mut impl FnMut(u64)) {
@@ -285,9 +276,7 @@ impl Table {
                 return self.nth_of_bucket(bucket, rng.below(words));
             }
         }
-        self.iter_from(rng.below(self.buckets as u64) as u32)
-            .next()
-            .or_else(|| self.iter().next())
+        self.iter_from(rng.below(self.buckets as u64) as u32).next().or_else(|| self.iter().next())
     }
 
     fn nth_of_bucket(&self, bucket: u32, nth: u64) -> Option<u64> {
@@ -308,29 +297,13 @@ impl Table {
 
     /// Begins at a random bucket and goes round once.
     pub(super) fn iter_round(&self, rng: &mut Rng) -> impl Iterator<Item = u64> + '_ {
-        let start = if self.buckets == 0 {
-            0
-        } else {
-            rng.below(self.buckets as u64) as u32
-        };
-        let first = Iter {
-            end: self.buckets,
-            ..self.iter_from(start)
-        };
-        first.chain(Iter {
-            end: start,
-            ..self.iter_from(0)
-        })
+        let start = if self.buckets == 0 { 0 } else { rng.below(self.buckets as u64) as u32 };
+        let first = Iter { end: self.buckets, ..self.iter_from(start) };
+        first.chain(Iter { end: start, ..self.iter_from(0) })
     }
 
     fn iter_from(&self, bucket: u32) -> Iter<'_> {
-        Iter {
-            table: self,
-            bucket,
-            end: self.buckets,
-            node: None,
-            words: Bits::NONE,
-        }
+        Iter { table: self, bucket, end: self.buckets, node: None, words: Bits::NONE }
     }
 
     #[inline]
@@ -377,11 +350,7 @@ impl Table {
     fn resize_outer(&mut self, capacity: usize, used: usize, owner: &mut impl Owner) {
         let old = self.directory;
         let old_capacity = self.outer_capacity as usize;
-        let from = if old_capacity == 0 {
-            old.as_ptr()
-        } else {
-            old[0].cast::<*mut u64>().cast_const()
-        };
+        let from = if old_capacity == 0 { old.as_ptr() } else { old[0].cast::<*mut u64>().cast_const() };
         let mut inline = [null_mut(); INLINE_SEGMENTS];
         // SAFETY: `from` and `to` are both at least `used` long, and differ: `inline` and fresh memory are new.
         unsafe {
@@ -411,11 +380,7 @@ impl Table {
         }
         self.buckets += 1;
         // SAFETY: the segment reaches beyond `offset` now; the line there is not in use yet.
-        unsafe {
-            self.segment(segment)
-                .add(offset * LINE_U64S)
-                .write_bytes(0, LINE_U64S)
-        };
+        unsafe { self.segment(segment).add(offset * LINE_U64S).write_bytes(0, LINE_U64S) };
     }
 
     /// Frees the last line, which is empty.
@@ -462,10 +427,7 @@ impl Table {
 
     /// One bucket more: the next in turn is split between itself and a new last one.
     fn grow(&mut self, owner: &mut impl Owner) {
-        assert!(
-            self.buckets < u32::MAX,
-            "a table is bounded at 2^32 - 1 buckets"
-        );
+        assert!(self.buckets < u32::MAX, "a table is bounded at 2^32 - 1 buckets");
         let new = self.buckets;
         self.push_line(owner);
         if new == 0 {
@@ -482,11 +444,7 @@ impl Table {
             node = current.next();
         }
         from.drain(owner, |word, tag, owner| {
-            let target = if owner.hash(word) & bit != 0 {
-                to
-            } else {
-                from
-            };
+            let target = if owner.hash(word) & bit != 0 { to } else { from };
             target.push(word, tag, owner);
         });
     }
@@ -501,8 +459,7 @@ impl Table {
         let last = self.buckets - 1;
         if last > 0 {
             let into = self.line(last & !(1 << last.ilog2()));
-            self.line(last)
-                .drain(owner, |word, tag, owner| into.push(word, tag, owner));
+            self.line(last).drain(owner, |word, tag, owner| into.push(word, tag, owner));
         } else if self.len > 0 {
             return;
         }

@@ -31,9 +31,7 @@ fn key(number: usize) -> Vec<u8> {
 fn fixture(store: &mut Store, db: usize, key: &[u8], items: usize) {
     store
         .modify_object(db, key, Some(|| Object::Fixture(Vec::new())), |object| {
-            let Object::Fixture(list) = object else {
-                unreachable!()
-            };
+            let Object::Fixture(list) = object else { unreachable!() };
             list.resize(items, vec![0; 10]);
             ((), IsEmpty(items == 0))
         })
@@ -59,24 +57,13 @@ mod strings {
         ] {
             store.set_string(0, b"k", value, Ttl::None);
             assert_eq!(
-                (
-                    encoding(&mut store, b"k"),
-                    get(&mut store, 0, b"k").unwrap()
-                ),
+                (encoding(&mut store, b"k"), get(&mut store, 0, b"k").unwrap()),
                 (expected, value.to_vec())
             );
         }
         store.set_string(0, b"k", b"ab", Ttl::None);
-        store
-            .modify_string(0, b"k", |buf| buf.extend_from_slice(b"c"))
-            .unwrap();
-        assert_eq!(
-            (
-                encoding(&mut store, b"k"),
-                get(&mut store, 0, b"k").unwrap()
-            ),
-            ("raw", b"abc".to_vec())
-        );
+        store.modify_string(0, b"k", |buf| buf.extend_from_slice(b"c")).unwrap();
+        assert_eq!((encoding(&mut store, b"k"), get(&mut store, 0, b"k").unwrap()), ("raw", b"abc".to_vec()));
         store.set_text(0, b"k", b"5", Ttl::None);
         assert_eq!(encoding(&mut store, b"k"), "embstr");
         assert_eq!(store.modify_int(0, b"k", |old| Ok(old.unwrap() + 1)), Ok(6));
@@ -89,14 +76,9 @@ mod strings {
         store.modify_string(0, b"absent", |buf| buf.len()).unwrap();
         assert!(!store.exists(0, b"absent"));
         store.set_string(0, b"k", b"7", Ttl::None);
-        assert_eq!(
-            store.modify_string(0, b"k", |buf| buf.to_vec()),
-            Ok(b"7".to_vec())
-        );
+        assert_eq!(store.modify_string(0, b"k", |buf| buf.to_vec()), Ok(b"7".to_vec()));
         assert_eq!(encoding(&mut store, b"k"), "int");
-        store
-            .modify_string(0, b"new", |buf| buf.write_at(3, b"x"))
-            .unwrap();
+        store.modify_string(0, b"new", |buf| buf.write_at(3, b"x")).unwrap();
         assert_eq!(get(&mut store, 0, b"new").unwrap(), b"\0\0\0x");
     }
 
@@ -104,13 +86,9 @@ mod strings {
     fn appending_copies_a_large_value_only_while_a_reply_holds_it() {
         let mut store = store();
         store.set_string(0, b"k", &[b'a'; 100_000], Ttl::None);
-        let Some(Value::Shared(held)) = store.read(0, b"k") else {
-            panic!("a large string is shared")
-        };
+        let Some(Value::Shared(held)) = store.read(0, b"k") else { panic!("a large string is shared") };
         let held: Bytes = held.clone();
-        store
-            .modify_string(0, b"k", |buf| buf.extend_from_slice(b"tail"))
-            .unwrap();
+        store.modify_string(0, b"k", |buf| buf.extend_from_slice(b"tail")).unwrap();
         assert_eq!(held, vec![b'a'; 100_000]);
         assert_eq!(get(&mut store, 0, b"k").unwrap().len(), 100_004);
         let address = |store: &mut Store| match store.peek(0, b"k") {
@@ -121,15 +99,10 @@ mod strings {
         let mut moves = 0;
         for _ in 0..1_000 {
             let at = address(&mut store);
-            store
-                .modify_string(0, b"k", |buf| buf.extend_from_slice(&[b'b'; 100]))
-                .unwrap();
+            store.modify_string(0, b"k", |buf| buf.extend_from_slice(&[b'b'; 100])).unwrap();
             moves += (at != address(&mut store)) as u32;
         }
-        assert!(
-            moves <= 3,
-            "{moves} moves in 1,000 appends, first at {before:?}"
-        );
+        assert!(moves <= 3, "{moves} moves in 1,000 appends, first at {before:?}");
         store.modify_string(0, b"k", |buf| buf.truncate(3)).unwrap();
         assert!(matches!(store.peek(0, b"k"), Some(Value::Bytes(b"aaa"))));
         assert_eq!(encoding(&mut store, b"k"), "raw");
@@ -138,25 +111,13 @@ mod strings {
     #[test]
     fn increments_refuse_what_is_no_integer() {
         let mut store = store();
-        assert_eq!(
-            store.modify_int(0, b"k", |old| Ok(old.map_or(1, |v| v + 1))),
-            Ok(1)
-        );
+        assert_eq!(store.modify_int(0, b"k", |old| Ok(old.map_or(1, |v| v + 1))), Ok(1));
         let failed = store.modify_int(0, b"k", |_| Err(CommandError::Overflow));
-        assert_eq!(
-            (failed, get(&mut store, 0, b"k").unwrap()),
-            (Err(CommandError::Overflow), b"1".to_vec())
-        );
+        assert_eq!((failed, get(&mut store, 0, b"k").unwrap()), (Err(CommandError::Overflow), b"1".to_vec()));
         store.set_string(0, b"s", b"1.5", Ttl::None);
-        assert_eq!(
-            store.modify_int(0, b"s", |_| Ok(0)),
-            Err(CommandError::NotInteger)
-        );
+        assert_eq!(store.modify_int(0, b"s", |_| Ok(0)), Err(CommandError::NotInteger));
         fixture(&mut store, 0, b"list", 1);
-        assert_eq!(
-            store.modify_int(0, b"list", |_| Ok(0)),
-            Err(CommandError::WrongType)
-        );
+        assert_eq!(store.modify_int(0, b"list", |_| Ok(0)), Err(CommandError::WrongType));
         assert_eq!(store.modify_string(0, b"list", |_| ()), Err(WrongType));
         assert_eq!(
             store.modify_int(0, b"none", |_| Err(CommandError::Overflow)),
@@ -175,13 +136,7 @@ mod strings {
         store.clear_slot_hint();
         assert_eq!(get(&mut store, 0, b"a").unwrap(), b"1");
         assert_eq!(get(&mut store, 0, b"b").unwrap(), b"2");
-        assert_eq!(
-            (
-                store.count_in_slot(slot_of(b"a")),
-                store.count_in_slot(slot_of(b"b"))
-            ),
-            (1, 1)
-        );
+        assert_eq!((store.count_in_slot(slot_of(b"a")), store.count_in_slot(slot_of(b"b"))), (1, 1));
     }
 
     #[derive(Clone, Debug)]
@@ -201,11 +156,7 @@ mod strings {
     }
 
     fn ttl() -> impl Strategy<Value = Ttl> {
-        prop_oneof![
-            Just(Ttl::Keep),
-            Just(Ttl::None),
-            (0..2_000i64).prop_map(Ttl::At)
-        ]
+        prop_oneof![Just(Ttl::Keep), Just(Ttl::None), (0..2_000i64).prop_map(Ttl::At)]
     }
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -360,28 +311,15 @@ mod expiry {
         let flag = WatchFlag::new();
         store.watch(2, b"k", &flag);
         store.set_time(now + 10);
-        assert!(
-            store.exists(2, b"k"),
-            "alive in the very millisecond of its expiry"
-        );
+        assert!(store.exists(2, b"k"), "alive in the very millisecond of its expiry");
         store.set_time(now + 11);
         assert!(store.watched_key_expired(2, b"k", &flag) && !flag.is_set());
         assert!(store.read(2, b"k").is_none());
-        assert_eq!(
-            (
-                store.len(2),
-                store.volatile_len(2),
-                store.stats.expired_keys
-            ),
-            (0, 0, 1)
-        );
+        assert_eq!((store.len(2), store.volatile_len(2), store.stats.expired_keys), (0, 0, 1));
         assert_eq!(store.expired_effects, [(2, b"k".to_vec())]);
         assert!(flag.is_set());
         let events = store.events.take();
-        assert_eq!(
-            (events.len(), events[0].name, events[0].db),
-            (1, "expired", 2)
-        );
+        assert_eq!((events.len(), events[0].name, events[0].db), (1, "expired", 2));
     }
 
     #[test]
@@ -435,10 +373,7 @@ mod expiry {
         }
         assert_eq!(store.stats.expired_keys, 1_000);
         assert_eq!(
-            (
-                store.len(0) + store.len(1),
-                store.volatile_len(0) + store.volatile_len(1)
-            ),
+            (store.len(0) + store.len(1), store.volatile_len(0) + store.volatile_len(1)),
             (2_000, 1_000)
         );
         let average = store.avg_ttl_ms(0);
@@ -479,11 +414,7 @@ mod eviction {
             store.settings.maxmemory_samples = 10;
             let now = store.now_ms();
             for i in 0..100 {
-                let ttl = if i < 50 {
-                    Ttl::At(now + 1_000_000 + i as i64)
-                } else {
-                    Ttl::None
-                };
+                let ttl = if i < 50 { Ttl::At(now + 1_000_000 + i as i64) } else { Ttl::None };
                 store.set_string(i % 3, &key(i), b"v", ttl);
             }
             let mut evicted = Vec::new();
@@ -521,10 +452,7 @@ mod eviction {
         for _ in 0..400 {
             store.evict_one().unwrap();
         }
-        (1..1_000)
-            .step_by(2)
-            .filter(|&i| !store.exists(0, &key(i)))
-            .count()
+        (1..1_000).step_by(2).filter(|&i| !store.exists(0, &key(i))).count()
     }
 
     #[test]
@@ -606,22 +534,13 @@ mod whole {
 
     #[test]
     fn scans_visit_every_key_once_at_rest_on_any_shard() {
-        for range in [
-            SlotRange::ALL,
-            SlotRange::of_shard(1, 3),
-            SlotRange::of_shard(2, 3),
-        ] {
+        for range in [SlotRange::ALL, SlotRange::of_shard(1, 3), SlotRange::of_shard(2, 3)] {
             let mut store = Store::new(range, 1);
             assert_eq!(store.scan(0, 0, 10, &mut |_, _| ()), 0);
-            let keys: HashSet<Vec<u8>> = (0..5_000)
-                .map(key)
-                .filter(|k| range.contains(slot_of(k)))
-                .collect();
+            let keys: HashSet<Vec<u8>> = (0..5_000).map(key).filter(|k| range.contains(slot_of(k))).collect();
             // And many in one slot.
-            let tag = (0..)
-                .map(|i| format!("{{{i}}}"))
-                .find(|t| range.contains(slot_of(t.as_bytes())))
-                .unwrap();
+            let tag =
+                (0..).map(|i| format!("{{{i}}}")).find(|t| range.contains(slot_of(t.as_bytes()))).unwrap();
             let tagged = (0..2_000).map(|i| format!("{tag}{i}").into_bytes());
             let keys: HashSet<Vec<u8>> = keys.into_iter().chain(tagged).collect();
             for key in &keys {
@@ -659,9 +578,7 @@ mod whole {
             store.set_string(0, format!("{{tag}}{i}").as_bytes(), b"v", Ttl::None);
             store.set_string(0, &key(i), b"v", Ttl::None);
         }
-        let tagged = (0..10_000)
-            .filter(|_| store.random_key(0).unwrap().starts_with(b"{tag}"))
-            .count();
+        let tagged = (0..10_000).filter(|_| store.random_key(0).unwrap().starts_with(b"{tag}")).count();
         assert!((4_500..5_500).contains(&tagged), "{tagged} of 10,000");
     }
 
@@ -674,10 +591,7 @@ mod whole {
         fixture(&mut store, 0, b"large", 10_000);
         let before = store.used_memory();
         assert_eq!(store.clear(Some(0)), 501);
-        assert_eq!(
-            (store.len(0), store.len(1), store.used_memory()),
-            (0, 500, before)
-        );
+        assert_eq!((store.len(0), store.len(1), store.used_memory()), (0, 500, before));
         assert!(!store.exists(0, &key(0)));
         let mut steps = 1;
         while store.free_some(100) {
@@ -722,18 +636,12 @@ mod whole {
         assert!(flags.iter().all(|flag| !flag.is_set()));
         store.swap(0, 1);
         assert!(store.exists(0, b"there") && store.exists(1, b"here"));
-        assert_eq!(
-            flags.iter().map(WatchFlag::is_set).collect::<Vec<_>>(),
-            [true, true, false]
-        );
+        assert_eq!(flags.iter().map(WatchFlag::is_set).collect::<Vec<_>>(), [true, true, false]);
         for flag in &flags {
             flag.clear();
         }
         store.clear(None);
-        assert_eq!(
-            flags.iter().map(WatchFlag::is_set).collect::<Vec<_>>(),
-            [false, true, false]
-        );
+        assert_eq!(flags.iter().map(WatchFlag::is_set).collect::<Vec<_>>(), [false, true, false]);
         store.unwatch(0, b"here", &flags[0]);
         store.unwatch(0, b"there", &flags[1]);
         store.unwatch(0, b"nowhere", &flags[2]);
@@ -748,10 +656,7 @@ mod whole {
         store.read(0, b"absent");
         store.peek(0, b"absent");
         store.exists(0, b"k");
-        assert_eq!(
-            (store.stats.keyspace_hits, store.stats.keyspace_misses),
-            (1, 1)
-        );
+        assert_eq!((store.stats.keyspace_hits, store.stats.keyspace_misses), (1, 1));
     }
 
     #[test]
@@ -763,22 +668,11 @@ mod whole {
             store.set_string(0, format!("{{b}}{i}").as_bytes(), b"v", Ttl::None);
         }
         assert_eq!(
-            (
-                store.count_in_slot(slot),
-                store.count_in_slot(slot + 1),
-                store.count_in_slot(16_000)
-            ),
+            (store.count_in_slot(slot), store.count_in_slot(slot + 1), store.count_in_slot(16_000)),
             (20, 0, 0)
         );
         assert_eq!(store.keys_in_slot(slot, 7).len(), 7);
         assert_eq!(store.keys_in_slot(16_000, 7).len(), 0);
-        assert_eq!(
-            store
-                .keys_in_slot(slot, 100)
-                .into_iter()
-                .collect::<HashSet<_>>()
-                .len(),
-            20
-        );
+        assert_eq!(store.keys_in_slot(slot, 100).into_iter().collect::<HashSet<_>>().len(), 20);
     }
 }

@@ -130,10 +130,9 @@ impl Kind {
             Kind::Int => Encoding::Int,
             Kind::Embstr => Encoding::Embstr,
             Kind::Raw | Kind::RawShared => Encoding::Raw,
-            Kind::ListListpack
-            | Kind::SetListpack
-            | Kind::HashListpack
-            | Kind::SortedSetListpack => Encoding::Listpack,
+            Kind::ListListpack | Kind::SetListpack | Kind::HashListpack | Kind::SortedSetListpack => {
+                Encoding::Listpack
+            }
             Kind::ListQuicklist => Encoding::Quicklist,
             Kind::SetIntset => Encoding::Intset,
             Kind::SetHashtable | Kind::HashHashtable => Encoding::Hashtable,
@@ -272,10 +271,7 @@ pub struct StringBuf {
 
 impl StringBuf {
     pub(super) fn new(bytes: BytesMut) -> StringBuf {
-        StringBuf {
-            bytes,
-            changed: false,
-        }
+        StringBuf { bytes, changed: false }
     }
 
     pub(super) fn is_changed(&self) -> bool {
@@ -364,17 +360,10 @@ impl Detached {
     pub fn from_string(bytes: &[u8], expire_at: Option<i64>) -> Detached {
         let (payload, kind) = match parse_integer(bytes) {
             Some(value) => (Payload::Int(value), Kind::Int),
-            None if bytes.len() <= EMBSTR_LEN_MAX => {
-                (Payload::String(bytes.to_vec()), Kind::Embstr)
-            }
+            None if bytes.len() <= EMBSTR_LEN_MAX => (Payload::String(bytes.to_vec()), Kind::Embstr),
             None => (Payload::String(bytes.to_vec()), Kind::Raw),
         };
-        Detached {
-            payload,
-            kind,
-            expire_at,
-            clock: Clock::UNSET,
-        }
+        Detached { payload, kind, expire_at, clock: Clock::UNSET }
     }
 
     pub fn kind(&self) -> Kind {
@@ -410,12 +399,7 @@ impl Detached {
             Payload::String(bytes) => Payload::String(bytes.clone()),
             Payload::Object(object) => Payload::Object(Box::new(object.duplicate())),
         };
-        Detached {
-            payload,
-            kind: self.kind,
-            expire_at: self.expire_at,
-            clock: self.clock,
-        }
+        Detached { payload, kind: self.kind, expire_at: self.expire_at, clock: self.clock }
     }
 }
 

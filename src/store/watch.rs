@@ -87,10 +87,7 @@ impl Watches {
         if registrations.iter().any(|r| r.flag.is_same(flag)) {
             return;
         }
-        registrations.push(Registration {
-            flag: flag.clone(),
-            expired,
-        });
+        registrations.push(Registration { flag: flag.clone(), expired });
         self.len += 1;
     }
 
@@ -118,11 +115,7 @@ impl Watches {
 
     /// The key changed; `exists` tells whether it is there after the change.
     pub(super) fn touch(&mut self, db: usize, key: &[u8], exists: bool) {
-        let Some(registrations) = self
-            .databases
-            .get_mut(db)
-            .and_then(|keys| keys.get_mut(key))
-        else {
+        let Some(registrations) = self.databases.get_mut(db).and_then(|keys| keys.get_mut(key)) else {
             return;
         };
         for registration in registrations {
@@ -140,11 +133,7 @@ impl Watches {
             return;
         };
         for (key, registrations) in keys {
-            let Replacement {
-                existed,
-                exists,
-                is_expired,
-            } = look(key);
+            let Replacement { existed, exists, is_expired } = look(key);
             if !existed && !exists {
                 continue;
             }

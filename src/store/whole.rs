@@ -60,13 +60,7 @@ impl Store {
     ///
     /// The low 14 bits of a cursor are the slot that comes next, so a cursor tells its shard; 0 begins at this
     /// shard's first slot, and so does that slot's number.
-    pub fn scan(
-        &mut self,
-        db: usize,
-        cursor: u64,
-        count: usize,
-        visit: &mut dyn FnMut(&[u8], Value),
-    ) -> u64 {
+    pub fn scan(&mut self, db: usize, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], Value)) -> u64 {
         let first = self.slots().start() as usize;
         let mut slot = (cursor as usize & ((1 << SLOT_BITS) - 1)).saturating_sub(first);
         let mut within = cursor >> SLOT_BITS;
@@ -156,22 +150,14 @@ impl Store {
 
     /// Up to `count` keys of database 0 in a slot (CLUSTER GETKEYSINSLOT).
     pub fn keys_in_slot(&self, slot: u16, count: usize) -> Vec<Vec<u8>> {
-        let table = self
-            .index_of_slot(slot)
-            .and_then(|index| self.databases[0].table(index));
+        let table = self.index_of_slot(slot).and_then(|index| self.databases[0].table(index));
         table.map_or_else(Vec::new, |table| {
-            table
-                .iter()
-                .take(count)
-                .map(|word| entry_of(word).key().to_vec())
-                .collect()
+            table.iter().take(count).map(|word| entry_of(word).key().to_vec()).collect()
         })
     }
 
     fn index_of_slot(&self, slot: u16) -> Option<usize> {
-        self.slots()
-            .contains(slot)
-            .then(|| (slot - self.slots().start()) as usize)
+        self.slots().contains(slot).then(|| (slot - self.slots().start()) as usize)
     }
 
     /// Frees about `objects` keys or elements of what was flushed, overwritten or deleted; true when more is left.
@@ -184,10 +170,6 @@ impl Store {
     /// Where the key of a word in a table belongs.
     pub(super) fn home_of(&self, db: usize, word: u64) -> Home {
         let slot = super::slot_of(entry_of(word).key()) - self.slots().start();
-        Home {
-            db,
-            slot: slot as usize,
-            hash: self.keys.hash(word),
-        }
+        Home { db, slot: slot as usize, hash: self.keys.hash(word) }
     }
 }

@@ -244,7 +244,11 @@ mod tests {
         assert_eq!(locks.request(1, &keys(&[(7, Read)])), Answer::Granted);
         assert_eq!(locks.request(2, &keys(&[(7, Read), (8, Write)])), Answer::Granted);
         assert_eq!(locks.request(3, &keys(&[(7, Write)])), Answer::Waiting);
-        assert_eq!(locks.request(4, &keys(&[(7, Read)])), Answer::Waiting, "a reader does not overtake a waiting writer");
+        assert_eq!(
+            locks.request(4, &keys(&[(7, Read)])),
+            Answer::Waiting,
+            "a reader does not overtake a waiting writer"
+        );
         assert!(release(&mut locks, 1).is_empty());
         assert_eq!(release(&mut locks, 2), [3]);
         assert_eq!(release(&mut locks, 3), [4]);

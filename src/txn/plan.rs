@@ -4,7 +4,9 @@ use smallvec::SmallVec;
 
 use super::locks::{fingerprint, Intent, Scope};
 use super::message::OwnedArgs;
-use crate::command::table::{CommandSpec, Flag, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Spread};
+use crate::command::table::{
+    CommandSpec, Flag, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Spread,
+};
 use crate::command::Args;
 use crate::store::{shard_of_slot, slot_of};
 

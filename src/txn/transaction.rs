@@ -25,9 +25,18 @@ pub enum Step {
     /// Whole commands; each reply has its own place.
     Commands,
     /// The parts of command `command`.
-    Parts { command: usize, parts: Vec<Part>, join: Join, replies: Vec<(usize, Vec<u8>)> },
+    Parts {
+        command: usize,
+        parts: Vec<Part>,
+        join: Join,
+        replies: Vec<(usize, Vec<u8>)>,
+    },
     /// Loans for command `command` are on their way to the coordinator.
-    Lending { command: usize, home: usize, loans: Vec<Loan> },
+    Lending {
+        command: usize,
+        home: usize,
+        loans: Vec<Loan>,
+    },
     /// The home shard runs with its loans.
     WithLoans,
     /// Owners take back what changed.
@@ -147,8 +156,22 @@ mod tests {
 
     #[test]
     fn the_first_reply_ends_where_it_ends() {
-        for reply in ["+OK\r\n", ":12\r\n", "$3\r\na\r\n\r\n", "$-1\r\n", "*0\r\n", "*-1\r\n", "_\r\n", "*2\r\n*1\r\n:1\r\n$0\r\n\r\n",
-            "%1\r\n+a\r\n:1\r\n", "|1\r\n+a\r\n:1\r\n:5\r\n", ",1.5\r\n", "#t\r\n", "=7\r\ntxt:a\r\n\r\n", "~1\r\n(12\r\n"] {
+        for reply in [
+            "+OK\r\n",
+            ":12\r\n",
+            "$3\r\na\r\n\r\n",
+            "$-1\r\n",
+            "*0\r\n",
+            "*-1\r\n",
+            "_\r\n",
+            "*2\r\n*1\r\n:1\r\n$0\r\n\r\n",
+            "%1\r\n+a\r\n:1\r\n",
+            "|1\r\n+a\r\n:1\r\n:5\r\n",
+            ",1.5\r\n",
+            "#t\r\n",
+            "=7\r\ntxt:a\r\n\r\n",
+            "~1\r\n(12\r\n",
+        ] {
             let both = format!("{reply}+NEXT\r\n");
             assert_eq!(first_reply(both.as_bytes()), reply.as_bytes());
         }
@@ -158,7 +181,11 @@ mod tests {
 
     #[test]
     fn elements_come_back_in_the_order_of_the_keys() {
-        let part = |shard, indexes: &[usize]| Part { shard, args: OwnedArgs::default(), key_indexes: indexes.into() };
+        let part = |shard, indexes: &[usize]| Part {
+            shard,
+            args: OwnedArgs::default(),
+            key_indexes: indexes.into(),
+        };
         let parts = [part(1, &[1, 2]), part(0, &[0])];
         let replies = vec![(0, b"*1\r\n$1\r\na\r\n".to_vec()), (1, b"*2\r\n$-1\r\n$1\r\nc\r\n".to_vec())];
         assert_eq!(join(Join::Interleave(3), &parts, replies), b"*3\r\n$1\r\na\r\n$-1\r\n$1\r\nc\r\n");

@@ -14,6 +14,7 @@ use std::fmt;
 
 use super::model::{Command, Key, Outcome, State, WATCHES_MAX};
 
+const READS_MAY_SWAP: bool = true;
 /// Configurations visited before the search gives up.
 const CONFIGURATIONS_MAX: usize = 1_000_000;
 /// The same for each of the many searches that make an anomaly short.
@@ -163,7 +164,9 @@ impl Operation {
                     own.insert(*after);
                 }
                 (Command::IncrBy(..), None) => evidence.unknown = true,
-                (_, Some(Outcome::Value(value))) => evidence.read.extend(value.filter(|value| !own.contains(value))),
+                (_, Some(Outcome::Value(value))) => {
+                    evidence.read.extend(value.filter(|value| !own.contains(value)))
+                }
                 (_, Some(Outcome::Values(values))) => {
                     evidence.read.extend(values.iter().flatten().filter(|value| !own.contains(value)));
                 }
@@ -297,21 +300,30 @@ impl History {
 
     fn search(&self, configurations_max: usize) -> Verdict {
         let operations = &self.operations;
-        assert!(operations.len() < 128, "a history of {} operations is too long for one search", operations.len());
+        assert!(
+            operations.len() < 128,
+            "a history of {} operations is too long for one search",
+            operations.len()
+        );
         let mut preceding = vec![0u128; operations.len()];
         for (later, operation) in operations.iter().enumerate() {
             for (earlier, other) in operations.iter().enumerate() {
-                let same_pipeline = other.connection == operation.connection && other.began_ns == operation.began_ns;
+                let same_pipeline =
+                    other.connection == operation.connection && other.began_ns == operation.began_ns;
                 if same_pipeline
                     && other.place_in_pipeline < operation.place_in_pipeline
                     && other.keys() & operation.keys() != 0
+                    && !(READS_MAY_SWAP && other.changed_nothing() && operation.changed_nothing())
                 {
                     preceding[later] |= 1 << earlier;
                 }
             }
         }
-        let mandatory =
-            operations.iter().enumerate().filter(|(_, o)| o.ended.is_some()).fold(0, |bits, (index, _)| bits | 1 << index);
+        let mandatory = operations
+            .iter()
+            .enumerate()
+            .filter(|(_, o)| o.ended.is_some())
+            .fold(0, |bits, (index, _)| bits | 1 << index);
         let mut by_end: Vec<usize> = (0..operations.len()).collect();
         by_end.sort_by_key(|index| operations[*index].ended_ns());
         let mut watching: Vec<u32> = operations
@@ -355,16 +367,20 @@ impl History {
 
     /// The shortest beginning that is an anomaly, without the reads that do not matter for it.
     pub fn essence(&self) -> History {
-        let mut ends: Vec<u64> = self.operations.iter().filter_map(|o| o.ended.as_ref().map(|(at, _)| *at)).collect();
+        let mut ends: Vec<u64> =
+            self.operations.iter().filter_map(|o| o.ended.as_ref().map(|(at, _)| *at)).collect();
         ends.sort_unstable();
         // What is an anomaly stays one, whatever follows: so the first end is found by halving.
-        let first = ends.partition_point(|end| self.until(*end).search(ESSENCE_CONFIGURATIONS_MAX) != Verdict::Anomaly);
+        let first = ends
+            .partition_point(|end| self.until(*end).search(ESSENCE_CONFIGURATIONS_MAX) != Verdict::Anomaly);
         let mut shortest = ends.get(first).map_or_else(|| self.clone(), |end| self.until(*end));
         let mut at = 0;
         while at < shortest.operations.len() {
             let mut less = shortest.clone();
             less.operations.remove(at);
-            if shortest.operations[at].changed_nothing() && less.search(ESSENCE_CONFIGURATIONS_MAX) == Verdict::Anomaly {
+            if shortest.operations[at].changed_nothing()
+                && less.search(ESSENCE_CONFIGURATIONS_MAX) == Verdict::Anomaly
+            {
                 shortest = less;
             } else {
                 at += 1;
@@ -477,15 +493,24 @@ mod tests {
         let before = [Some(1)];
         assert_eq!(verdict(&before, watched(6, 5, ran())), Verdict::Anomaly, "the change was lost");
         assert_eq!(verdict(&before, watched(6, 5, Answer::Aborted)), Verdict::Serialisable);
-        assert_eq!(verdict(&before, watched(15, 5, ran())), Verdict::Serialisable, "the change came after EXEC");
+        assert_eq!(
+            verdict(&before, watched(15, 5, ran())),
+            Verdict::Serialisable,
+            "the change came after EXEC"
+        );
         assert_eq!(verdict(&before, watched(15, 5, Answer::Aborted)), Verdict::Serialisable);
-        assert_eq!(verdict(&before, watched(31, 30, Answer::Aborted)), Verdict::Anomaly, "nothing had changed");
+        assert_eq!(
+            verdict(&before, watched(31, 30, Answer::Aborted)),
+            Verdict::Anomaly,
+            "nothing had changed"
+        );
         assert_eq!(verdict(&before, watched(31, 30, ran())), Verdict::Serialisable);
     }
 
     #[test]
     fn exec_is_one_step() {
-        let exec = |outcomes| done(1, 0, 50, Action::Exec(vec![Get(0), Set(1, 8), Get(0)]), Answer::Exec(outcomes));
+        let exec =
+            |outcomes| done(1, 0, 50, Action::Exec(vec![Get(0), Set(1, 8), Get(0)]), Answer::Exec(outcomes));
         let other = one(2, 0, 50, Set(0, 4), Outcome::Ok);
         let twice = |a, b| vec![Outcome::Value(Some(a)), Outcome::Ok, Outcome::Value(Some(b))];
         assert_eq!(verdict(&[Some(1)], vec![exec(twice(1, 1)), other.clone()]), Verdict::Serialisable);
@@ -499,15 +524,29 @@ mod tests {
         let saw = |at, list: &[i64]| one(2, at, at + 1, Mget(vec![0, 1]), values(list));
         let before = [Some(1), Some(1)];
         assert_eq!(verdict(&before, vec![maybe.clone(), saw(500, &[1, 1])]), Verdict::Serialisable);
-        assert_eq!(verdict(&before, vec![maybe.clone(), saw(100, &[1, 1]), saw(500, &[7, 7])]), Verdict::Serialisable);
+        assert_eq!(
+            verdict(&before, vec![maybe.clone(), saw(100, &[1, 1]), saw(500, &[7, 7])]),
+            Verdict::Serialisable
+        );
         assert_eq!(verdict(&before, vec![maybe.clone(), saw(500, &[7, 1])]), Verdict::Anomaly, "half of it");
-        assert_eq!(verdict(&before, vec![maybe.clone(), saw(0, &[7, 7])]), Verdict::Anomaly, "before it began");
-        assert_eq!(verdict(&before, vec![maybe, saw(100, &[7, 7]), saw(500, &[1, 1])]), Verdict::Anomaly, "undone");
+        assert_eq!(
+            verdict(&before, vec![maybe.clone(), saw(0, &[7, 7])]),
+            Verdict::Anomaly,
+            "before it began"
+        );
+        assert_eq!(
+            verdict(&before, vec![maybe, saw(100, &[7, 7]), saw(500, &[1, 1])]),
+            Verdict::Anomaly,
+            "undone"
+        );
     }
 
     #[test]
     fn a_pipeline_keeps_its_order_on_one_key() {
-        let at = |place, command, outcome| Operation { place_in_pipeline: place, ..one(1, 0, 10, command, outcome) };
+        let at = |place, command, outcome| Operation {
+            place_in_pipeline: place,
+            ..one(1, 0, 10, command, outcome)
+        };
         let set = |place| at(place, Set(0, 3), Outcome::Ok);
         let get = |place, value| at(place, Get(0), Outcome::Value(value));
         assert_eq!(verdict(&[], vec![set(0), get(1, Some(3))]), Verdict::Serialisable);

@@ -50,7 +50,12 @@ fn read_all(plan: &Plan, client: &mut Client) -> (State, Operation) {
             for name in &plan.names {
                 let mut c = Client::connect(&plan.address);
                 c.set_timeout(Duration::from_secs(1));
-                eprintln!("{name}: PING {:?} GET {:?} SET {:?}", c.try_call(&["PING"]), c.try_call(&["GET", name.as_str()]), c.try_call(&["SET", name.as_str(), "1"]));
+                eprintln!(
+                    "{name}: PING {:?} GET {:?} SET {:?}",
+                    c.try_call(&["PING"]),
+                    c.try_call(&["GET", name.as_str()]),
+                    c.try_call(&["SET", name.as_str(), "1"])
+                );
             }
             eprintln!("again {:?}", client.try_receive());
             let mut c = Client::connect(&plan.address);
@@ -120,7 +125,8 @@ fn run(shards: usize, time: Duration, random: &mut Random) -> Option<String> {
                     end.wait();
                     std::panic::resume_unwind(failure);
                 }
-                *record.lock().expect("no holder panics") = (std::mem::take(&mut worker.operations), worker.was_cut);
+                *record.lock().expect("no holder panics") =
+                    (std::mem::take(&mut worker.operations), worker.was_cut);
                 end.wait();
                 if over.load(Ordering::Acquire) {
                     return;
@@ -156,12 +162,15 @@ fn run(shards: usize, time: Duration, random: &mut Random) -> Option<String> {
         summary.rounds += 1;
         summary.operations += operations.len();
         summary.cut += operations.iter().filter(|o| o.ended.is_none()).count();
-        summary.aborted += operations.iter().filter(|o| matches!(o.ended, Some((_, Answer::Aborted)))).count();
+        summary.aborted +=
+            operations.iter().filter(|o| matches!(o.ended, Some((_, Answer::Aborted)))).count();
         let history = History { before, operations };
         let checking = Instant::now();
         let verdict = history.check();
         summary.checking += checking.elapsed();
-        if std::env::var_os("SLOW").is_some() && verdict == Verdict::Anomaly { eprintln!("{:?} {:?}\n{}", checking.elapsed(), verdict, history.essence()); }
+        if std::env::var_os("SLOW").is_some() && verdict == Verdict::Anomaly {
+            eprintln!("{:?} {:?}\n{}", checking.elapsed(), verdict, history.essence());
+        }
         match verdict {
             Verdict::Serialisable => {}
             Verdict::Undecided => summary.undecided += 1,

@@ -133,7 +133,9 @@ impl State {
             Command::MsetNx(pairs) => {
                 self.put_if(pairs.iter().all(|(key, _)| self.values[*key].is_none()), pairs)
             }
-            Command::Del(keys) => Outcome::Integer(keys.iter().filter(|key| self.remove(**key).is_some()).count() as i64),
+            Command::Del(keys) => {
+                Outcome::Integer(keys.iter().filter(|key| self.remove(**key).is_some()).count() as i64)
+            }
             Command::Exists(keys) => {
                 Outcome::Integer(keys.iter().filter(|key| self.values[**key].is_some()).count() as i64)
             }
@@ -208,7 +210,11 @@ impl Command {
             Command::Rename(..) | Command::RenameNx(..) => {
                 matches!(outcome, Outcome::NoSuchKey | Outcome::Integer(0))
             }
-            Command::Set(..) | Command::GetSet(..) | Command::IncrBy(..) | Command::Mset(_) | Command::FlushAll => false,
+            Command::Set(..)
+            | Command::GetSet(..)
+            | Command::IncrBy(..)
+            | Command::Mset(_)
+            | Command::FlushAll => false,
         }
     }
 

@@ -47,7 +47,9 @@ impl Plan {
     /// The command's words.
     fn request(&self, command: &Command) -> Vec<String> {
         let name = |key: &Key| self.names[*key].clone();
-        let list = |word: &str, keys: &[Key]| std::iter::once(word.to_owned()).chain(keys.iter().map(name)).collect();
+        let list = |word: &str, keys: &[Key]| {
+            std::iter::once(word.to_owned()).chain(keys.iter().map(name)).collect()
+        };
         let pairs = |word: &str, pairs: &[(Key, i64)]| {
             let words = pairs.iter().flat_map(|(key, value)| [name(key), value.to_string()]);
             std::iter::once(word.to_owned()).chain(words).collect()
@@ -91,7 +93,9 @@ impl Plan {
             other => panic!("{command:?} answered {other:?}"),
         };
         match (command, reply) {
-            (Command::Get(_) | Command::GetSet(..) | Command::GetDel(_), reply) => Outcome::Value(value(reply)),
+            (Command::Get(_) | Command::GetSet(..) | Command::GetDel(_), reply) => {
+                Outcome::Value(value(reply))
+            }
             (Command::Mget(_), reply) => Outcome::Values(reply.elements().iter().map(value).collect()),
             (Command::Keys, Value::Array(found)) => {
                 let index: HashMap<&str, Key> = self.names.iter().map(String::as_str).zip(0..).collect();
@@ -101,7 +105,9 @@ impl Plan {
             }
             (_, Value::Integer(number)) => Outcome::Integer(*number),
             (_, Value::Simple(text)) if text == "OK" => Outcome::Ok,
-            (Command::Rename(..) | Command::RenameNx(..), Value::Error(text)) if text == "ERR no such key" => {
+            (Command::Rename(..) | Command::RenameNx(..), Value::Error(text))
+                if text == "ERR no such key" =>
+            {
                 Outcome::NoSuchKey
             }
             (command, reply) => panic!("{command:?} answered {reply:?}"),
@@ -209,12 +215,24 @@ impl Worker {
             let reply = self.client.receive();
             let ended = Some((self.plan.now_ns(), Answer::One(self.plan.outcome(&command, &reply))));
             let action = Action::One(command);
-            self.operations.push(Operation { connection: self.connection, action, began_ns, ended, place_in_pipeline });
+            self.operations.push(Operation {
+                connection: self.connection,
+                action,
+                began_ns,
+                ended,
+                place_in_pipeline,
+            });
         }
     }
 
     fn record(&mut self, action: Action, began_ns: u64, ended: Option<(u64, Answer)>) {
-        self.operations.push(Operation { connection: self.connection, action, began_ns, ended, place_in_pipeline: 0 });
+        self.operations.push(Operation {
+            connection: self.connection,
+            action,
+            began_ns,
+            ended,
+            place_in_pipeline: 0,
+        });
     }
 
     fn call(&mut self, command: Command) {
@@ -244,7 +262,8 @@ impl Worker {
             Value::NullArray => Answer::Aborted,
             Value::Array(replies) => {
                 assert_eq!(replies.len(), commands.len());
-                let outcomes = commands.iter().zip(&replies).map(|(command, reply)| self.plan.outcome(command, reply));
+                let outcomes =
+                    commands.iter().zip(&replies).map(|(command, reply)| self.plan.outcome(command, reply));
                 Answer::Exec(outcomes.collect())
             }
             other => panic!("EXEC answered {other:?}"),
@@ -261,8 +280,9 @@ impl Worker {
     /// WATCH, read, then EXEC that writes what was read and more.
     fn read_modify_write(&mut self) {
         let keys = if self.random.one_in(2) { vec![self.key()] } else { self.keys() };
-        let words: Vec<String> =
-            std::iter::once("WATCH".to_owned()).chain(keys.iter().map(|key| self.plan.names[*key].clone())).collect();
+        let words: Vec<String> = std::iter::once("WATCH".to_owned())
+            .chain(keys.iter().map(|key| self.plan.names[*key].clone()))
+            .collect();
         let began_ns = self.plan.now_ns();
         assert!(self.client.call(&words).is_ok());
         let ended = Some((self.plan.now_ns(), Answer::Watching));
@@ -280,7 +300,11 @@ impl Worker {
         let mut commands: Vec<Command> = keys.iter().map(|key| Command::Set(*key, 0)).collect();
         for command in &mut commands {
             if let Command::Set(key, _) = command {
-                *command = if self.random.one_in(2) { Command::IncrBy(*key, 1) } else { Command::Set(*key, self.value()) };
+                *command = if self.random.one_in(2) {
+                    Command::IncrBy(*key, 1)
+                } else {
+                    Command::Set(*key, self.value())
+                };
             }
         }
         if self.random.one_in(3) {

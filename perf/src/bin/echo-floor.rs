@@ -24,9 +24,7 @@ struct Options {
 fn main() -> ExitCode {
     let options = Options::parse();
     let floor = match &options.unix {
-        Some(path) => {
-            UnixListener::bind(path).and_then(|socket| Floor::new(socket, options.value_size))
-        }
+        Some(path) => UnixListener::bind(path).and_then(|socket| Floor::new(socket, options.value_size)),
         None => TcpListener::bind(("127.0.0.1", options.port))
             .and_then(|socket| Floor::new(socket, options.value_size)),
     };

@@ -93,10 +93,7 @@ pub const fn key(name: &'static str) -> Arg {
 }
 
 pub const fn key_of_spec(name: &'static str, key_spec: u8) -> Arg {
-    Arg {
-        key_spec: Some(key_spec),
-        ..arg(name, ArgKind::Key)
-    }
+    Arg { key_spec: Some(key_spec), ..arg(name, ArgKind::Key) }
 }
 
 pub const fn token(name: &'static str, token: &'static str) -> Arg {
@@ -104,74 +101,46 @@ pub const fn token(name: &'static str, token: &'static str) -> Arg {
 }
 
 pub const fn one_of(name: &'static str, parts: &'static [Arg]) -> Arg {
-    Arg {
-        parts,
-        ..arg(name, ArgKind::OneOf)
-    }
+    Arg { parts, ..arg(name, ArgKind::OneOf) }
 }
 
 pub const fn block(name: &'static str, parts: &'static [Arg]) -> Arg {
-    Arg {
-        parts,
-        ..arg(name, ArgKind::Block)
-    }
+    Arg { parts, ..arg(name, ArgKind::Block) }
 }
 
 impl Arg {
     #[must_use]
     pub const fn token(self, token: &'static str) -> Self {
-        Arg {
-            token: Some(token),
-            ..self
-        }
+        Arg { token: Some(token), ..self }
     }
 
     #[must_use]
     pub const fn display(self, text: &'static str) -> Self {
-        Arg {
-            display: Some(text),
-            ..self
-        }
+        Arg { display: Some(text), ..self }
     }
 
     #[must_use]
     pub const fn since(self, version: &'static str) -> Self {
-        Arg {
-            since: Some(version),
-            ..self
-        }
+        Arg { since: Some(version), ..self }
     }
 
     #[must_use]
     pub const fn deprecated_since(self, version: &'static str) -> Self {
-        Arg {
-            deprecated_since: Some(version),
-            ..self
-        }
+        Arg { deprecated_since: Some(version), ..self }
     }
 
     #[must_use]
     pub const fn optional(self) -> Self {
-        Arg {
-            optional: true,
-            ..self
-        }
+        Arg { optional: true, ..self }
     }
 
     #[must_use]
     pub const fn multiple(self) -> Self {
-        Arg {
-            multiple: true,
-            ..self
-        }
+        Arg { multiple: true, ..self }
     }
 
     #[must_use]
     pub const fn multiple_token(self) -> Self {
-        Arg {
-            multiple: true,
-            multiple_token: true,
-            ..self
-        }
+        Arg { multiple: true, multiple_token: true, ..self }
     }
 }

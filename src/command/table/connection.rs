@@ -102,6 +102,11 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(1)")
         .summary("Tells the server the name or version of the client library.")
         .args(&[one_of("attr", &[string("libname").token("LIB-NAME"), string("libver").token("LIB-VER")])]),
+    connection("client|getredir", 2)
+        .flags(&[NoScript, Loading, Stale, Sentinel])
+        .since("6.0.0")
+        .complexity("O(1)")
+        .summary("Returns the connection that invalidations for this one are redirected to."),
     connection("client|no-evict", 3)
         .flags(&[Admin, NoScript, Loading, Stale, Sentinel])
         .since("7.0.0")

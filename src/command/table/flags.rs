@@ -148,10 +148,7 @@ flag_set! {
 impl Category {
     /// `name` without the `@`, in any case.
     pub fn by_name(name: &[u8]) -> Option<Category> {
-        Category::ALL
-            .iter()
-            .copied()
-            .find(|category| category.name().as_bytes().eq_ignore_ascii_case(name))
+        Category::ALL.iter().copied().find(|category| category.name().as_bytes().eq_ignore_ascii_case(name))
     }
 }
 
@@ -222,9 +219,7 @@ mod tests {
     #[test]
     fn a_set_holds_what_was_put_in_and_lists_it_in_printing_order() {
         let set = CommandFlags::of(&[Flag::Fast, Flag::Write]);
-        assert!(
-            set.contains(Flag::Write) && set.contains(Flag::Fast) && !set.contains(Flag::ReadOnly)
-        );
+        assert!(set.contains(Flag::Write) && set.contains(Flag::Fast) && !set.contains(Flag::ReadOnly));
         assert_eq!(set.iter().collect::<Vec<_>>(), [Flag::Write, Flag::Fast]);
         assert_eq!(CommandFlags::EMPTY.iter().count(), 0);
     }
@@ -233,31 +228,20 @@ mod tests {
     fn categories_follow_from_flags_as_in_redis() {
         let of = |flags: &[Flag]| Categories::EMPTY.with_implied_by(CommandFlags::of(flags));
         assert_eq!(of(&[]), Categories::of(&[Category::Slow]));
-        assert_eq!(
-            of(&[Flag::ReadOnly, Flag::Fast]),
-            Categories::of(&[Category::Read, Category::Fast])
-        );
+        assert_eq!(of(&[Flag::ReadOnly, Flag::Fast]), Categories::of(&[Category::Read, Category::Fast]));
         assert_eq!(
             of(&[Flag::Admin, Flag::Write]),
-            Categories::of(&[
-                Category::Write,
-                Category::Admin,
-                Category::Dangerous,
-                Category::Slow
-            ])
+            Categories::of(&[Category::Write, Category::Admin, Category::Dangerous, Category::Slow])
         );
-        let scripting = Categories::of(&[Category::Scripting])
-            .with_implied_by(CommandFlags::of(&[Flag::ReadOnly]));
+        let scripting =
+            Categories::of(&[Category::Scripting]).with_implied_by(CommandFlags::of(&[Flag::ReadOnly]));
         assert!(!scripting.contains(Category::Read));
     }
 
     #[test]
     fn categories_are_found_by_name_in_any_case() {
         for category in Category::ALL {
-            assert_eq!(
-                Category::by_name(category.name().to_uppercase().as_bytes()),
-                Some(*category)
-            );
+            assert_eq!(Category::by_name(category.name().to_uppercase().as_bytes()), Some(*category));
         }
         assert_eq!(Category::by_name(b"@read"), None);
     }

@@ -4,10 +4,10 @@ use super::arg::{integer, key, key_of_spec, one_of, pattern, string, token, unix
 use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
 use super::spec::{command, container, CommandSpec, Group};
-use crate::command::{expire, keys, object, scan};
 use super::Gather::{Concat, Cursor, RandomShard};
 use super::Handler::{EveryShard, Keys};
 use super::Spread::{Lend, SplitSum};
+use crate::command::{expire, keys, object, scan};
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
 const LOOK: KeySpec = KeySpec::at(1, &[Ro]);
@@ -69,10 +69,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     generic("rename", 3)
         .run(Keys(keys::rename, Lend))
         .flags(&[Write])
-        .keys(&[
-            KeySpec::at(1, &[Rw, Access, Delete]),
-            KeySpec::at(2, &[Ow, Update]),
-        ])
+        .keys(&[KeySpec::at(1, &[Rw, Access, Delete]), KeySpec::at(2, &[Ow, Update])])
         .since("1.0.0")
         .complexity("O(1)")
         .summary("Gives a key another name, in place of any key of that name.")
@@ -80,10 +77,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     generic("renamenx", 3)
         .run(Keys(keys::renamenx, Lend))
         .flags(&[Write, Fast])
-        .keys(&[
-            KeySpec::at(1, &[Rw, Access, Delete]),
-            KeySpec::at(2, &[Ow, Insert]),
-        ])
+        .keys(&[KeySpec::at(1, &[Rw, Access, Delete]), KeySpec::at(2, &[Ow, Insert])])
         .since("1.0.0")
         .history(&[("3.2.0", "Both names may be the same.")])
         .complexity("O(1)")
@@ -122,11 +116,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     generic("scan", -2)
         .run(EveryShard(scan::scan, Cursor))
         .flags(&[ReadOnly, TouchesArbitraryKeys])
-        .tips(&[
-            "nondeterministic_output",
-            "request_policy:special",
-            "response_policy:special",
-        ])
+        .tips(&["nondeterministic_output", "request_policy:special", "response_policy:special"])
         .since("2.8.0")
         .history(&[("6.0.0", "`TYPE`.")])
         .complexity("O(1) for a call, O(N) for a whole walk over N keys.")
@@ -140,11 +130,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     generic("randomkey", 1)
         .run(EveryShard(keys::randomkey, RandomShard))
         .flags(&[ReadOnly, TouchesArbitraryKeys])
-        .tips(&[
-            "request_policy:all_shards",
-            "response_policy:special",
-            "nondeterministic_output",
-        ])
+        .tips(&["request_policy:all_shards", "response_policy:special", "nondeterministic_output"])
         .since("1.0.0")
         .complexity("O(1)")
         .summary("Returns the name of a key picked at random."),
@@ -161,12 +147,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             integer("seconds"),
             one_of(
                 "condition",
-                &[
-                    token("nx", "NX"),
-                    token("xx", "XX"),
-                    token("gt", "GT"),
-                    token("lt", "LT"),
-                ],
+                &[token("nx", "NX"), token("xx", "XX"), token("gt", "GT"), token("lt", "LT")],
             )
             .since("7.0.0")
             .optional(),
@@ -184,12 +165,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             integer("milliseconds"),
             one_of(
                 "condition",
-                &[
-                    token("nx", "NX"),
-                    token("xx", "XX"),
-                    token("gt", "GT"),
-                    token("lt", "LT"),
-                ],
+                &[token("nx", "NX"), token("xx", "XX"), token("gt", "GT"), token("lt", "LT")],
             )
             .since("7.0.0")
             .optional(),
@@ -207,12 +183,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             unix_time("unix-time-seconds"),
             one_of(
                 "condition",
-                &[
-                    token("nx", "NX"),
-                    token("xx", "XX"),
-                    token("gt", "GT"),
-                    token("lt", "LT"),
-                ],
+                &[token("nx", "NX"), token("xx", "XX"), token("gt", "GT"), token("lt", "LT")],
             )
             .since("7.0.0")
             .optional(),
@@ -230,12 +201,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             unix_time("unix-time-milliseconds"),
             one_of(
                 "condition",
-                &[
-                    token("nx", "NX"),
-                    token("xx", "XX"),
-                    token("gt", "GT"),
-                    token("lt", "LT"),
-                ],
+                &[token("nx", "NX"), token("xx", "XX"), token("gt", "GT"), token("lt", "LT")],
             )
             .since("7.0.0")
             .optional(),
@@ -284,9 +250,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(1)")
         .summary("Removes a key's time to live.")
         .args(&[key("key")]),
-    container(Group::Generic, "object")
-        .since("2.2.3")
-        .summary("Looks at how values are stored."),
+    container(Group::Generic, "object").since("2.2.3").summary("Looks at how values are stored."),
     generic("object|encoding", 3)
         .run(Keys(object::encoding, Lend))
         .flags(&[ReadOnly])

@@ -56,31 +56,18 @@ impl KeySpec {
 
     /// One key, after `keyword`; `range` and `key_num` make it more.
     pub const fn after(keyword: &'static str, start_from: i32, flags: &[KeyFlag]) -> Self {
-        Self::new(
-            BeginSearch::Keyword {
-                keyword,
-                start_from,
-            },
-            flags,
-        )
+        Self::new(BeginSearch::Keyword { keyword, start_from }, flags)
     }
 
     /// Keys whose places cannot be told by data.
     pub const fn unknown(flags: &[KeyFlag]) -> Self {
-        KeySpec {
-            find: FindKeys::Unknown,
-            ..Self::new(BeginSearch::Unknown, flags)
-        }
+        KeySpec { find: FindKeys::Unknown, ..Self::new(BeginSearch::Unknown, flags) }
     }
 
     const fn new(begin: BeginSearch, flags: &[KeyFlag]) -> Self {
         KeySpec {
             begin,
-            find: FindKeys::Range {
-                last: 0,
-                step: 1,
-                limit: 0,
-            },
+            find: FindKeys::Range { last: 0, step: 1, limit: 0 },
             flags: KeyFlags::of(flags),
             notes: None,
         }
@@ -89,31 +76,18 @@ impl KeySpec {
     #[must_use]
     pub const fn range(self, last: i32, step: i32, limit: i32) -> Self {
         assert!(step > 0 && limit >= 0 && (limit == 0 || last == -1));
-        KeySpec {
-            find: FindKeys::Range { last, step, limit },
-            ..self
-        }
+        KeySpec { find: FindKeys::Range { last, step, limit }, ..self }
     }
 
     #[must_use]
     pub const fn key_num(self, count_at: i32, first: i32, step: i32) -> Self {
         assert!(count_at >= 0 && first > count_at && step > 0);
-        KeySpec {
-            find: FindKeys::KeyNum {
-                count_at,
-                first,
-                step,
-            },
-            ..self
-        }
+        KeySpec { find: FindKeys::KeyNum { count_at, first, step }, ..self }
     }
 
     #[must_use]
     pub const fn notes(self, notes: &'static str) -> Self {
-        KeySpec {
-            notes: Some(notes),
-            ..self
-        }
+        KeySpec { notes: Some(notes), ..self }
     }
 
     /// Adds the keys that this spec finds. `Ok(())` with nothing added when its keyword is absent.
@@ -122,33 +96,20 @@ impl KeySpec {
         let len = args.len() as i64;
         let begin = match self.begin {
             BeginSearch::Index(index) => i64::from(index),
-            BeginSearch::Keyword {
-                keyword,
-                start_from,
-            } => match find_keyword(args, keyword, start_from) {
+            BeginSearch::Keyword { keyword, start_from } => match find_keyword(args, keyword, start_from) {
                 Some(at) => at as i64 + 1,
                 None => return Ok(()),
             },
             BeginSearch::Unknown => return Err(Malformed),
         };
         let (first, last, step) = match self.find {
-            FindKeys::Range { last, step, .. } if last >= 0 => {
-                (begin, begin + i64::from(last), step)
-            }
-            FindKeys::Range {
-                last,
-                step,
-                limit: 0,
-            } => (begin, len + i64::from(last), step),
+            FindKeys::Range { last, step, .. } if last >= 0 => (begin, begin + i64::from(last), step),
+            FindKeys::Range { last, step, limit: 0 } => (begin, len + i64::from(last), step),
             FindKeys::Range { last, step, limit } => {
                 let share = (len - begin) / i64::from(limit);
                 (begin, begin + share + i64::from(last), step)
             }
-            FindKeys::KeyNum {
-                count_at,
-                first,
-                step,
-            } => {
+            FindKeys::KeyNum { count_at, first, step } => {
                 let count = usize::try_from(begin + i64::from(count_at))
                     .ok()
                     .and_then(|at| args.get(at))
@@ -162,15 +123,11 @@ impl KeySpec {
         if first < 0 || first >= len || last < first || last >= len {
             return Err(Malformed);
         }
-        found.extend(
-            (first..=last)
-                .step_by(step as usize)
-                .map(|index| KeyPosition {
-                    index: index as usize,
-                    access: access(self.flags),
-                    flags: self.flags,
-                }),
-        );
+        found.extend((first..=last).step_by(step as usize).map(|index| KeyPosition {
+            index: index as usize,
+            access: access(self.flags),
+            flags: self.flags,
+        }));
         if self.flags.contains(KeyFlag::Incomplete) {
             return Err(Malformed);
         }
@@ -186,11 +143,7 @@ pub struct Malformed;
 pub type FindKeysFn = fn(Args, &mut KeyPositions);
 
 /// Replaces `found` with the keys of all `specs`. On error it is empty.
-pub fn find_by_specs(
-    specs: &[KeySpec],
-    args: Args,
-    found: &mut KeyPositions,
-) -> Result<(), Malformed> {
+pub fn find_by_specs(specs: &[KeySpec], args: Args, found: &mut KeyPositions) -> Result<(), Malformed> {
     found.clear();
     for spec in specs {
         if spec.flags.contains(KeyFlag::NotKey) {
@@ -230,15 +183,10 @@ const COUNT_DIGITS_MAX: usize = 10;
 fn parse_count(text: &[u8]) -> Option<i64> {
     let canonical = match text {
         [b'0'] => true,
-        [b'1'..=b'9', rest @ ..] => {
-            text.len() <= COUNT_DIGITS_MAX && rest.iter().all(u8::is_ascii_digit)
-        }
+        [b'1'..=b'9', rest @ ..] => text.len() <= COUNT_DIGITS_MAX && rest.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    canonical.then(|| {
-        text.iter()
-            .fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'))
-    })
+    canonical.then(|| text.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')))
 }
 
 /// The triple that clients from before key specs read in COMMAND INFO: first key, last key (negative: from the end), step.
@@ -250,19 +198,13 @@ pub struct LegacyRange {
 }
 
 impl LegacyRange {
-    pub const NONE: LegacyRange = LegacyRange {
-        first: 0,
-        last: 0,
-        step: 0,
-    };
+    pub const NONE: LegacyRange = LegacyRange { first: 0, last: 0, step: 0 };
 
     /// The triple, and whether it leaves keys out (the flag `movablekeys`): keys found by keyword or count, ranges with a
     /// step when there is more than one, ranges with a gap between them, incomplete specs.
     pub const fn of(specs: &[KeySpec]) -> (LegacyRange, bool) {
         if let [only] = specs {
-            if let (BeginSearch::Index(first), FindKeys::Range { last, step, .. }) =
-                (only.begin, only.find)
-            {
+            if let (BeginSearch::Index(first), FindKeys::Range { last, step, .. }) = (only.begin, only.find) {
                 let last = if last >= 0 { first + last } else { last };
                 let movable = only.flags.contains(KeyFlag::Incomplete);
                 return (LegacyRange { first, last, step }, movable);
@@ -312,41 +254,17 @@ mod tests {
     #[test]
     fn ranges_count_from_the_first_key_or_from_the_end() {
         assert_eq!(find(KeySpec::at(1, RO), &["get", "k"]), Ok(vec![1]));
-        assert_eq!(
-            find(
-                KeySpec::at(1, RO).range(-1, 2, 0),
-                &["mset", "a", "1", "b", "2"]
-            ),
-            Ok(vec![1, 3])
-        );
-        assert_eq!(
-            find(
-                KeySpec::at(1, RO).range(-2, 1, 0),
-                &["blpop", "a", "b", "0"]
-            ),
-            Ok(vec![1, 2])
-        );
-        assert_eq!(
-            find(KeySpec::at(1, RO).range(1, 1, 0), &["lcs", "a", "b", "LEN"]),
-            Ok(vec![1, 2])
-        );
+        assert_eq!(find(KeySpec::at(1, RO).range(-1, 2, 0), &["mset", "a", "1", "b", "2"]), Ok(vec![1, 3]));
+        assert_eq!(find(KeySpec::at(1, RO).range(-2, 1, 0), &["blpop", "a", "b", "0"]), Ok(vec![1, 2]));
+        assert_eq!(find(KeySpec::at(1, RO).range(1, 1, 0), &["lcs", "a", "b", "LEN"]), Ok(vec![1, 2]));
         assert_eq!(find(KeySpec::at(1, RO), &["get"]), Err(Malformed));
-        assert_eq!(
-            find(KeySpec::at(1, RO).range(-2, 1, 0), &["blpop", "0"]),
-            Err(Malformed)
-        );
+        assert_eq!(find(KeySpec::at(1, RO).range(-2, 1, 0), &["blpop", "0"]), Err(Malformed));
     }
 
     #[test]
     fn a_limit_takes_the_first_share_of_what_follows_the_keyword() {
         let streams = KeySpec::after("STREAMS", 1, RO).range(-1, 1, 2);
-        assert_eq!(
-            find(
-                streams,
-                &["xread", "COUNT", "2", "streams", "a", "b", "0", "0"]
-            ),
-            Ok(vec![4, 5])
-        );
+        assert_eq!(find(streams, &["xread", "COUNT", "2", "streams", "a", "b", "0", "0"]), Ok(vec![4, 5]));
         assert_eq!(find(streams, &["xread", "COUNT", "2"]), Ok(vec![]));
         assert_eq!(find(streams, &["xread", "streams", "a"]), Err(Malformed));
     }
@@ -354,25 +272,9 @@ mod tests {
     #[test]
     fn a_count_says_how_many_keys_follow() {
         let eval = KeySpec::at(2, RO).key_num(0, 1, 1);
-        assert_eq!(
-            find(eval, &["eval", "s", "2", "a", "b", "c"]),
-            Ok(vec![3, 4])
-        );
-        for bad in [
-            "0",
-            "4",
-            "-1",
-            "x",
-            "",
-            "01",
-            "99999999999999999999",
-            "4294967297",
-        ] {
-            assert_eq!(
-                find(eval, &["eval", "s", bad, "a", "b", "c"]),
-                Err(Malformed),
-                "{bad}"
-            );
+        assert_eq!(find(eval, &["eval", "s", "2", "a", "b", "c"]), Ok(vec![3, 4]));
+        for bad in ["0", "4", "-1", "x", "", "01", "99999999999999999999", "4294967297"] {
+            assert_eq!(find(eval, &["eval", "s", bad, "a", "b", "c"]), Err(Malformed), "{bad}");
         }
         assert_eq!(find(eval, &["eval", "s"]), Err(Malformed));
     }
@@ -391,26 +293,14 @@ mod tests {
     fn the_legacy_triple_joins_adjacent_ranges_and_reports_what_it_misses() {
         let range = |first, last, step| LegacyRange { first, last, step };
         assert_eq!(LegacyRange::of(&[]), (LegacyRange::NONE, false));
-        assert_eq!(
-            LegacyRange::of(&[KeySpec::at(1, RO)]),
-            (range(1, 1, 1), false)
-        );
-        assert_eq!(
-            LegacyRange::of(&[KeySpec::at(1, RO).range(-1, 2, 0)]),
-            (range(1, -1, 2), false)
-        );
-        assert_eq!(
-            LegacyRange::of(&[KeySpec::at(1, RO), KeySpec::at(2, RO)]),
-            (range(1, 2, 1), false)
-        );
+        assert_eq!(LegacyRange::of(&[KeySpec::at(1, RO)]), (range(1, 1, 1), false));
+        assert_eq!(LegacyRange::of(&[KeySpec::at(1, RO).range(-1, 2, 0)]), (range(1, -1, 2), false));
+        assert_eq!(LegacyRange::of(&[KeySpec::at(1, RO), KeySpec::at(2, RO)]), (range(1, 2, 1), false));
         assert_eq!(
             LegacyRange::of(&[KeySpec::at(1, RO), KeySpec::at(2, RO).key_num(0, 1, 1)]),
             (range(1, 1, 1), true)
         );
-        assert_eq!(
-            LegacyRange::of(&[KeySpec::after("STREAMS", 1, RO)]),
-            (LegacyRange::NONE, true)
-        );
+        assert_eq!(LegacyRange::of(&[KeySpec::after("STREAMS", 1, RO)]), (LegacyRange::NONE, true));
         assert_eq!(
             LegacyRange::of(&[KeySpec::at(2, RO), KeySpec::at(3, RO).range(-1, 1, 0)]),
             (range(2, -1, 1), false)
@@ -420,23 +310,12 @@ mod tests {
     fn any_spec() -> impl Strategy<Value = KeySpec> {
         let begin = prop_oneof![
             (0..6).prop_map(BeginSearch::Index),
-            (-4..4).prop_map(|start_from| BeginSearch::Keyword {
-                keyword: "KEYS",
-                start_from
-            }),
+            (-4..4).prop_map(|start_from| BeginSearch::Keyword { keyword: "KEYS", start_from }),
             Just(BeginSearch::Unknown),
         ];
         let find = prop_oneof![
-            (-3..4, 1..3).prop_map(|(last, step)| FindKeys::Range {
-                last,
-                step,
-                limit: 0
-            }),
-            (1..4, 1..3).prop_map(|(limit, step)| FindKeys::Range {
-                last: -1,
-                step,
-                limit
-            }),
+            (-3..4, 1..3).prop_map(|(last, step)| FindKeys::Range { last, step, limit: 0 }),
+            (1..4, 1..3).prop_map(|(limit, step)| FindKeys::Range { last: -1, step, limit }),
             (0..3, 1..3, 1..3).prop_map(|(count_at, gap, step)| FindKeys::KeyNum {
                 count_at,
                 first: count_at + gap,
@@ -444,12 +323,7 @@ mod tests {
             }),
             Just(FindKeys::Unknown),
         ];
-        (begin, find).prop_map(|(begin, find)| KeySpec {
-            begin,
-            find,
-            flags: KeyFlags::of(RO),
-            notes: None,
-        })
+        (begin, find).prop_map(|(begin, find)| KeySpec { begin, find, flags: KeyFlags::of(RO), notes: None })
     }
 
     proptest! {

@@ -114,9 +114,8 @@ impl CommandSpec {
 
     /// The subcommand of this own name (`id` of CLIENT), in any case.
     pub fn subcommand(&self, name: &[u8]) -> Option<&'static CommandSpec> {
-        let is_named = |spec: &&CommandSpec| {
-            spec.name.as_bytes()[self.name.len() + 1..].eq_ignore_ascii_case(name)
-        };
+        let is_named =
+            |spec: &&CommandSpec| spec.name.as_bytes()[self.name.len() + 1..].eq_ignore_ascii_case(name);
         self.subcommands().iter().find(is_named)
     }
 }
@@ -178,4 +177,99 @@ pub struct KeyPosition {
 pub enum KeyAccess {
     Read,
     Write,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::arg::{Arg, ArgKind};
+    use super::keys::{BeginSearch, FindKeys};
+    use super::*;
+
+    /// A request with as few arguments as there can be with a key for every spec, and where keys have to be in it. Every
+    /// argument is `1`, which will do as a key, as a number of keys and as anything else.
+    fn shortest_request(spec: &CommandSpec) -> (Vec<&'static [u8]>, Vec<usize>) {
+        let mut args: Vec<&[u8]> = vec![b"1"; spec.arity.unsigned_abs() as usize];
+        let mut keys = Vec::new();
+        for key_spec in spec.key_specs.iter().filter(|spec| !spec.flags.contains(KeyFlag::NotKey)) {
+            let first = match key_spec.find {
+                FindKeys::Range { .. } => 0,
+                FindKeys::KeyNum { first, .. } => first as usize,
+                FindKeys::Unknown => continue,
+            };
+            match key_spec.begin {
+                BeginSearch::Index(begin) => {
+                    keys.push(begin as usize + first);
+                    args.resize(args.len().max(begin as usize + first + 1), b"1");
+                }
+                // An option; but where it is all there is, it is mandatory.
+                BeginSearch::Keyword { keyword, start_from } if spec.key_specs.len() == 1 => {
+                    assert!(start_from > 0 && first == 0, "{}", spec.name);
+                    args.push(keyword.as_bytes());
+                    keys.push(args.len());
+                    args.extend([&b"1"[..], b"1"]);
+                }
+                BeginSearch::Keyword { .. } | BeginSearch::Unknown => {}
+            }
+        }
+        (args, keys)
+    }
+
+    #[test]
+    fn every_command_with_keys_finds_them_in_its_shortest_request() {
+        for spec in all() {
+            let (args, keys) = shortest_request(spec);
+            let mut found = KeyPositions::new();
+            spec.key_positions(&args, &mut found);
+            assert_eq!(!found.is_empty(), spec.has_keys(), "{}", spec.name);
+            for index in keys {
+                let position = found.iter().find(|position| position.index == index);
+                assert!(position.is_some(), "{} finds no key at {index}, only {found:?}", spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_single_key_is_the_one_that_is_found() {
+        for spec in all() {
+            let Some((index, _)) = spec.single_key() else { continue };
+            let (args, _) = shortest_request(spec);
+            let mut found = KeyPositions::new();
+            spec.key_positions(&args, &mut found);
+            assert_eq!(found.iter().map(|key| key.index).collect::<Vec<_>>(), [index], "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn every_entry_stands_at_its_id_and_every_subcommand_after_its_container() {
+        for (id, spec) in all().enumerate() {
+            assert_eq!(spec.id as usize, id);
+            if let Some((container, _)) = spec.name.split_once('|') {
+                let container = lookup(container.as_bytes()).expect("the container of a subcommand");
+                assert!(
+                    container.subcommands().iter().any(|subcommand| subcommand.id == spec.id),
+                    "{}",
+                    spec.name
+                );
+            }
+            assert!(!matches!(spec.handler, Handler::Container) || spec.subcommands > 0, "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn every_entry_is_documented_and_its_key_arguments_name_key_specs() {
+        fn check(spec: &CommandSpec, args: &[Arg]) {
+            for arg in args {
+                let known = arg.key_spec.is_none_or(|index| usize::from(index) < spec.key_specs.len());
+                assert!(known, "{}: {} has a key spec that is not there", spec.name, arg.name);
+                let has_parts = matches!(arg.kind, ArgKind::OneOf | ArgKind::Block);
+                assert_eq!(has_parts, !arg.parts.is_empty(), "{}: {}", spec.name, arg.name);
+                assert!(arg.kind != ArgKind::PureToken || arg.token.is_some(), "{}: {}", spec.name, arg.name);
+                check(spec, arg.parts);
+            }
+        }
+        for spec in all() {
+            assert!(!spec.docs.summary.is_empty() && !spec.docs.since.is_empty(), "{}", spec.name);
+            check(spec, spec.docs.args);
+        }
+    }
 }

@@ -11,11 +11,7 @@ const MODIFY: KeyFlags = KeyFlags::of(&[KeyFlag::Rw, KeyFlag::Access, KeyFlag::U
 const TAKE_AWAY: KeyFlags = KeyFlags::of(&[KeyFlag::Rw, KeyFlag::Access, KeyFlag::Delete]);
 
 fn key(index: usize, flags: KeyFlags) -> KeyPosition {
-    KeyPosition {
-        index,
-        access: access(flags),
-        flags,
-    }
+    KeyPosition { index, access: access(flags), flags }
 }
 
 fn is(arg: &[u8], word: &str) -> bool {
@@ -110,38 +106,23 @@ mod tests {
     #[test]
     fn bitfield_writes_unless_all_operations_are_gets() {
         assert_eq!(find(bitfield, "bitfield k get u8 0 GET u8 8"), [(1, READ)]);
-        assert_eq!(
-            find(bitfield, "bitfield k get u8 0 incrby u8 0 1"),
-            [(1, MODIFY)]
-        );
+        assert_eq!(find(bitfield, "bitfield k get u8 0 incrby u8 0 1"), [(1, MODIFY)]);
         assert_eq!(find(bitfield, "bitfield k get u8"), [(1, MODIFY)]);
     }
 
     #[test]
     fn sort_overwrites_the_last_store_key() {
         assert_eq!(find(sort, "sort k"), [(1, READ)]);
-        assert_eq!(
-            find(sort, "sort k by store get store limit 0 store"),
-            [(1, READ)]
-        );
-        assert_eq!(
-            find(sort, "sort k store a desc STORE b"),
-            [(1, READ), (7 - 1, OVERWRITE)]
-        );
+        assert_eq!(find(sort, "sort k by store get store limit 0 store"), [(1, READ)]);
+        assert_eq!(find(sort, "sort k store a desc STORE b"), [(1, READ), (7 - 1, OVERWRITE)]);
         assert_eq!(find(sort, "sort k store"), [(1, READ)]);
     }
 
     #[test]
     fn migrate_takes_the_key_at_3_or_those_after_keys() {
         assert_eq!(find(migrate, "migrate h 1 k 0 9 COPY"), [(3, TAKE_AWAY)]);
-        assert_eq!(
-            find(migrate, "migrate h 1  0 9 KEYS a b"),
-            [(7, TAKE_AWAY), (8, TAKE_AWAY)]
-        );
-        assert_eq!(
-            find(migrate, "migrate h 1  0 9 AUTH keys KEYS a"),
-            [(9, TAKE_AWAY)]
-        );
+        assert_eq!(find(migrate, "migrate h 1  0 9 KEYS a b"), [(7, TAKE_AWAY), (8, TAKE_AWAY)]);
+        assert_eq!(find(migrate, "migrate h 1  0 9 AUTH keys KEYS a"), [(9, TAKE_AWAY)]);
         assert_eq!(find(migrate, "migrate h 1 k 0 9 KEYS a"), []);
     }
 }

@@ -50,27 +50,15 @@ struct NameKey {
 impl NameKey {
     #[inline]
     fn of(name: &[u8]) -> NameKey {
-        let (head, tail) = if let (Some(head), Some(tail)) =
-            (name.first_chunk::<8>(), name.last_chunk::<8>())
+        let (head, tail) = if let (Some(head), Some(tail)) = (name.first_chunk::<8>(), name.last_chunk::<8>())
         {
             (u64::from_le_bytes(*head), u64::from_le_bytes(*tail))
         } else if let (Some(head), Some(tail)) = (name.first_chunk::<4>(), name.last_chunk::<4>()) {
-            (
-                u64::from(u32::from_le_bytes(*head)),
-                u64::from(u32::from_le_bytes(*tail)),
-            )
+            (u64::from(u32::from_le_bytes(*head)), u64::from(u32::from_le_bytes(*tail)))
         } else {
-            (
-                name.iter()
-                    .fold(0, |word, byte| word << 8 | u64::from(*byte)),
-                0,
-            )
+            (name.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0)
         };
-        NameKey {
-            head: fold_case(head),
-            tail: fold_case(tail),
-            len: name.len(),
-        }
+        NameKey { head: fold_case(head), tail: fold_case(tail), len: name.len() }
     }
 
     #[inline]
@@ -123,15 +111,10 @@ impl Default for Names {
 impl Names {
     /// Every command under its own name.
     pub fn new() -> Names {
-        let spelled = COMMANDS
-            .iter()
-            .map(|spec| (!spec.is_subcommand()).then(|| spec.name.as_bytes().into()));
-        let mut names = Names {
-            slots: Box::default(),
-            hash_shift: 0,
-            name_len_max: 0,
-            spelled: spelled.collect(),
-        };
+        let spelled =
+            COMMANDS.iter().map(|spec| (!spec.is_subcommand()).then(|| spec.name.as_bytes().into()));
+        let mut names =
+            Names { slots: Box::default(), hash_shift: 0, name_len_max: 0, spelled: spelled.collect() };
         names.index();
         names
     }
@@ -149,14 +132,7 @@ impl Names {
 
     fn index(&mut self) {
         let slots_len = (COUNT * SLOTS_PER_COMMAND).next_power_of_two();
-        let free = Slot {
-            key: NameKey {
-                head: 0,
-                tail: 0,
-                len: 0,
-            },
-            id: FREE,
-        };
+        let free = Slot { key: NameKey { head: 0, tail: 0, len: 0 }, id: FREE };
         self.slots = vec![free; slots_len].into();
         self.hash_shift = u64::BITS - slots_len.trailing_zeros();
         self.name_len_max = 0;
@@ -193,9 +169,7 @@ impl Names {
     }
 
     fn is_called(&self, id: u16, name: &[u8]) -> bool {
-        self.spelled[id as usize]
-            .as_ref()
-            .is_some_and(|spelled| spelled.eq_ignore_ascii_case(name))
+        self.spelled[id as usize].as_ref().is_some_and(|spelled| spelled.eq_ignore_ascii_case(name))
     }
 
     /// The command or subcommand that a request runs. A container by itself is found as such.
@@ -226,9 +200,7 @@ impl Names {
 
     /// The top-level commands that are not disabled.
     pub fn commands(&self) -> impl Iterator<Item = &'static CommandSpec> + '_ {
-        COMMANDS
-            .iter()
-            .filter(|spec| self.spelled[spec.id as usize].is_some())
+        COMMANDS.iter().filter(|spec| self.spelled[spec.id as usize].is_some())
     }
 
     #[cold]
@@ -239,12 +211,9 @@ impl Names {
             let subcommand = quoted(subcommand, QUOTED_LEN_MAX);
             [b"ERR unknown subcommand '", subcommand, b"'. Try ", &container, b" HELP."].concat()
         } else {
-            let mut text = [
-                b"ERR unknown command '",
-                quoted(name, QUOTED_LEN_MAX),
-                b"', with args beginning with: ",
-            ]
-            .concat();
+            let mut text =
+                [b"ERR unknown command '", quoted(name, QUOTED_LEN_MAX), b"', with args beginning with: "]
+                    .concat();
             let args_start = text.len();
             for arg in args.iter().skip(1) {
                 // The quotes and blanks count too, once they are there.
@@ -277,10 +246,7 @@ mod tests {
 
     fn resolve(request: &str) -> Result<&'static str, String> {
         let args: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
-        Names::new()
-            .resolve(&args)
-            .map(|spec| spec.name)
-            .map_err(|error| error.to_string())
+        Names::new().resolve(&args).map(|spec| spec.name).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -291,50 +257,38 @@ mod tests {
             let mixed: Vec<u8> = lower
                 .iter()
                 .enumerate()
-                .map(|(i, byte)| {
-                    if i % 2 == 0 {
-                        byte.to_ascii_uppercase()
-                    } else {
-                        *byte
-                    }
-                })
+                .map(|(i, byte)| if i % 2 == 0 { byte.to_ascii_uppercase() } else { *byte })
                 .collect();
             for name in [lower, &mixed, &lower.to_ascii_uppercase()] {
-                assert_eq!(
-                    names.lookup_full(name).map(|found| found.id),
-                    Some(spec.id),
-                    "{}",
-                    spec.name
-                );
+                assert_eq!(names.lookup_full(name).map(|found| found.id), Some(spec.id), "{}", spec.name);
             }
-            for name in [
-                [lower, b"x"].concat(),
-                [b" ", lower].concat(),
-                [lower, b"\0"].concat(),
-            ] {
+            for name in [[lower, b"x"].concat(), [b" ", lower].concat(), [lower, b"\0"].concat()] {
                 assert!(names.lookup_full(&name).is_none());
             }
             let bit_5_flipped: Vec<u8> = lower.iter().map(|byte| byte ^ 0x20).collect();
             let all_letters = lower.iter().all(u8::is_ascii_alphabetic);
-            assert_eq!(
-                names.lookup_full(&bit_5_flipped).is_some(),
-                all_letters,
-                "{}",
-                spec.name
-            );
+            assert_eq!(names.lookup_full(&bit_5_flipped).is_some(), all_letters, "{}", spec.name);
         }
     }
 
+    /// How far commands lie behind the slot that their hash names. Linear probing at the table's largest load, a quarter, makes
+    /// it a sixth of a slot on average with a perfect hash; how far the unluckiest lies is chance, which only the bound
+    /// on clusters is about.
     #[test]
     fn probes_are_few() {
         let names = Names::new();
-        let longest = names.commands().map(|spec| {
-            let key = NameKey::of(spec.name.as_bytes());
-            let start = key.hash(names.hash_shift);
-            let at = (start..).find(|at| names.slots[at % names.slots.len()].id == spec.id);
-            at.unwrap() - start
-        });
-        assert!(longest.max().unwrap() <= 3);
+        let mask = names.slots.len() - 1;
+        let distances: Vec<usize> = names
+            .commands()
+            .map(|spec| {
+                let start = NameKey::of(spec.name.as_bytes()).hash(names.hash_shift);
+                let is_there = |distance: &usize| names.slots[(start + distance) & mask].id == spec.id;
+                (0..=mask).find(is_there).expect("every command is in a slot")
+            })
+            .collect();
+        let total: usize = distances.iter().sum();
+        assert!(total * 4 <= distances.len(), "{total} for {} commands", distances.len());
+        assert!(distances.iter().all(|distance| *distance <= 8), "{distances:?}");
     }
 
     proptest! {
@@ -363,10 +317,7 @@ mod tests {
             resolve("foo a b"),
             Err("ERR unknown command 'foo', with args beginning with: 'a' 'b' ".into())
         );
-        assert_eq!(
-            resolve("foo"),
-            Err("ERR unknown command 'foo', with args beginning with: ".into())
-        );
+        assert_eq!(resolve("foo"), Err("ERR unknown command 'foo', with args beginning with: ".into()));
         let long = "y".repeat(300);
         assert_eq!(
             resolve(&format!("{long} {} {long} z", "x".repeat(100))),
@@ -386,22 +337,13 @@ mod tests {
     #[test]
     fn subcommands_resolve_within_their_container() {
         assert_eq!(resolve("CLIENT Id"), Ok("client|id"));
-        assert_eq!(
-            resolve("client"),
-            Err("ERR wrong number of arguments for 'client' command".into())
-        );
-        assert_eq!(
-            resolve("Client nope x"),
-            Err("ERR unknown subcommand 'nope'. Try CLIENT HELP.".into())
-        );
+        assert_eq!(resolve("client"), Err("ERR wrong number of arguments for 'client' command".into()));
+        assert_eq!(resolve("Client nope x"), Err("ERR unknown subcommand 'nope'. Try CLIENT HELP.".into()));
         assert_eq!(
             resolve("client id x"),
             Err("ERR wrong number of arguments for 'client|id' command".into())
         );
-        assert_eq!(
-            resolve("get"),
-            Err("ERR wrong number of arguments for 'get' command".into())
-        );
+        assert_eq!(resolve("get"), Err("ERR wrong number of arguments for 'get' command".into()));
         assert!(resolve("client|id").is_err());
     }
 
@@ -410,10 +352,7 @@ mod tests {
         let mut names = Names::new();
         names.rename(b"GET", b"fetch-me-the-value-of-this").unwrap();
         names.rename(b"config", b"").unwrap();
-        assert_eq!(
-            names.lookup(b"Fetch-me-the-value-OF-this").unwrap().name,
-            "get"
-        );
+        assert_eq!(names.lookup(b"Fetch-me-the-value-OF-this").unwrap().name, "get");
         assert!(names.lookup(b"fetch-me-XXX-value-of-this").is_none());
         assert!(
             names.lookup(b"get").is_none()
@@ -424,10 +363,7 @@ mod tests {
         assert!(names.commands().all(|spec| spec.name != "config"));
         assert_eq!(names.rename(b"get", b"x"), Err(RenameError::NoSuchCommand));
         assert_eq!(names.rename(b"set", b"DEL"), Err(RenameError::NameTaken));
-        assert_eq!(
-            names.rename(b"client|id", b"x"),
-            Err(RenameError::NoSuchCommand)
-        );
+        assert_eq!(names.rename(b"client|id", b"x"), Err(RenameError::NoSuchCommand));
         names.rename(b"set", b"SET").unwrap();
         assert_eq!(names.lookup(b"set").unwrap().name, "set");
     }

@@ -3,9 +3,9 @@
 use super::arg::{block, integer, one_of, pattern, string, token};
 use super::flags::{Category, Flag::*};
 use super::spec::{command, container, CommandSpec, Group};
-use crate::command::keys;
 use super::Gather::{First, Sum};
 use super::Handler::EveryShard;
+use crate::command::keys;
 
 const fn server(name: &'static str, arity: i16) -> CommandSpec {
     command(Group::Server, name, arity)
@@ -15,11 +15,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     server("info", -1)
         .acl(&[Category::Dangerous])
         .flags(&[Loading, Stale, Sentinel])
-        .tips(&[
-            "nondeterministic_output",
-            "request_policy:all_shards",
-            "response_policy:special",
-        ])
+        .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])
         .since("1.0.0")
         .history(&[("7.0.0", "More than one section.")])
         .complexity("O(1)")
@@ -51,10 +47,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Deletes all keys of the database.")
         .args(&[one_of(
             "flush-type",
-            &[
-                token("async", "ASYNC").since("4.0.0"),
-                token("sync", "SYNC").since("6.2.0"),
-            ],
+            &[token("async", "ASYNC").since("4.0.0"), token("sync", "SYNC").since("6.2.0")],
         )
         .optional()]),
     server("flushall", -1)
@@ -69,10 +62,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Deletes all keys of all databases.")
         .args(&[one_of(
             "flush-type",
-            &[
-                token("async", "ASYNC").since("4.0.0"),
-                token("sync", "SYNC").since("6.2.0"),
-            ],
+            &[token("async", "ASYNC").since("4.0.0"), token("sync", "SYNC").since("6.2.0")],
         )
         .optional()]),
     server("swapdb", 3)
@@ -84,9 +74,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(N), N clients that watch or wait for keys of the two databases.")
         .summary("Exchanges the contents of two databases.")
         .args(&[integer("index1"), integer("index2")]),
-    container(Group::Server, "config")
-        .since("2.0.0")
-        .summary("Reads and changes the configuration."),
+    container(Group::Server, "config").since("2.0.0").summary("Reads and changes the configuration."),
     server("config|get", -3)
         .flags(&[Admin, NoScript, Loading, Stale])
         .since("2.0.0")
@@ -193,7 +181,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .since("2.8.12")
         .complexity("O(1)")
         .summary("Tells whether the server is a master or a replica, and of whom."),
-    server("wait", 3)
+    command(Group::Generic, "wait", 3)
         .acl(&[Category::Connection])
         .tips(&["request_policy:all_shards", "response_policy:agg_min"])
         .since("3.0.0")
@@ -205,19 +193,13 @@ pub const COMMANDS: &[CommandSpec] = &[
         .since("1.0.0")
         .summary("Streams every command that the server runs to this connection."),
     server("shutdown", -1)
-        .flags(&[
-            Admin, NoScript, Loading, Stale, NoMulti, AllowBusy, Sentinel,
-        ])
+        .flags(&[Admin, NoScript, Loading, Stale, NoMulti, AllowBusy, Sentinel])
         .since("1.0.0")
         .history(&[("7.0.0", "`NOW`, `FORCE`, `ABORT`.")])
         .complexity("O(N) with saving, N keys in all databases; O(1) without.")
         .summary("Stops the server, saving first if it is set up to.")
         .args(&[
-            one_of(
-                "save-selector",
-                &[token("nosave", "NOSAVE"), token("save", "SAVE")],
-            )
-            .optional(),
+            one_of("save-selector", &[token("nosave", "NOSAVE"), token("save", "SAVE")]).optional(),
             token("now", "NOW").since("7.0.0").optional(),
             token("force", "FORCE").since("7.0.0").optional(),
             token("abort", "ABORT").since("7.0.0").optional(),

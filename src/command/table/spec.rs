@@ -132,9 +132,7 @@ pub const fn command(group: Group, name: &'static str, arity: i16) -> CommandSpe
 
 /// A command that only leads to its subcommands, which have to be the entries after it.
 pub const fn container(group: Group, name: &'static str) -> CommandSpec {
-    command(group, name, -2)
-        .run(Handler::Container)
-        .complexity("That of the subcommand.")
+    command(group, name, -2).run(Handler::Container).complexity("That of the subcommand.")
 }
 
 /// Writing an entry.
@@ -263,42 +261,26 @@ impl CommandSpec {
 
     /// Whether any arguments could name keys.
     pub fn has_keys(&self) -> bool {
-        self.find_keys.is_some()
-            || self
-                .key_specs
-                .iter()
-                .any(|spec| !spec.flags.contains(KeyFlag::NotKey))
+        self.find_keys.is_some() || self.key_specs.iter().any(|spec| !spec.flags.contains(KeyFlag::NotKey))
     }
 
     /// The command's key and how it is used at most, when there is exactly one and its place is fixed. A request that
     /// passed `check_arity` has it.
     #[inline]
     pub fn single_key(&self) -> Option<(usize, KeyAccess)> {
-        (self.single_key != 0).then(|| {
-            (
-                self.single_key as usize,
-                keys::access(self.key_specs[0].flags),
-            )
-        })
+        (self.single_key != 0).then(|| (self.single_key as usize, keys::access(self.key_specs[0].flags)))
     }
 
     /// Replaces `found` with the keys among `args`, the command's name included. None when the arguments do not make
     /// sense: the command itself then says what is wrong.
     pub fn key_positions(&self, args: Args, found: &mut KeyPositions) {
         found.clear();
-        let variable = self
-            .key_specs
-            .iter()
-            .any(|spec| spec.flags.contains(KeyFlag::VariableFlags));
+        let variable = self.key_specs.iter().any(|spec| spec.flags.contains(KeyFlag::VariableFlags));
         if !variable {
             if let Some((index, access)) = self.single_key() {
                 if index < args.len() {
                     let flags = self.key_specs[0].flags;
-                    found.push(KeyPosition {
-                        index,
-                        access,
-                        flags,
-                    });
+                    found.push(KeyPosition { index, access, flags });
                 }
                 return;
             }

@@ -5,9 +5,9 @@ use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
 use super::movable;
 use super::spec::{command, CommandSpec, Group};
-use crate::command::string;
 use super::Handler::Keys;
 use super::Spread::{Lend, SplitArray, SplitOk};
+use crate::command::string;
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
 const MODIFY: KeySpec = KeySpec::at(1, &[Rw, Access, Update]);
@@ -40,15 +40,11 @@ pub const COMMANDS: &[CommandSpec] = &[
             ("7.0.0", "`NX` together with `GET`."),
         ])
         .complexity("O(1)")
-        .summary(
-            "Gives a key a string value, whatever it held before, and optionally a time to live.",
-        )
+        .summary("Gives a key a string value, whatever it held before, and optionally a time to live.")
         .args(&[
             key("key"),
             string("value"),
-            one_of("condition", &[token("nx", "NX"), token("xx", "XX")])
-                .since("2.6.12")
-                .optional(),
+            one_of("condition", &[token("nx", "NX"), token("xx", "XX")]).since("2.6.12").optional(),
             token("get", "GET").since("6.2.0").optional(),
             one_of(
                 "expiration",
@@ -56,9 +52,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                     integer("seconds").token("EX").since("2.6.12"),
                     integer("milliseconds").token("PX").since("2.6.12"),
                     unix_time("unix-time-seconds").token("EXAT").since("6.2.0"),
-                    unix_time("unix-time-milliseconds")
-                        .token("PXAT")
-                        .since("6.2.0"),
+                    unix_time("unix-time-milliseconds").token("PXAT").since("6.2.0"),
                     token("keepttl", "KEEPTTL").since("6.0.0"),
                 ],
             )
@@ -224,10 +218,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .run(Keys(string::mset, SplitOk { step: 2 }))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Ow, Update]).range(-1, 2, 0)])
-        .tips(&[
-            "request_policy:multi_shard",
-            "response_policy:all_succeeded",
-        ])
+        .tips(&["request_policy:multi_shard", "response_policy:all_succeeded"])
         .since("1.0.1")
         .complexity("O(N), N keys.")
         .summary("Sets several keys at once.")

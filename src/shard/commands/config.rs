@@ -58,16 +58,16 @@ fn set(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
     let setter = Setter { local: is_local(c), loading: false };
     let args = OwnedArgs::from_slices(&args[2..]);
     let later = shard.reply_later(c);
-    let home = shard.id;
+    let (home, spec) = (shard.id, c.last_command);
     let change = move |shard: &mut Shard| match shard.change_config(&args.slices(), setter) {
         Err(error) => {
             let answer = move |shard: &mut Shard| {
-                shard.complete_with(later, "config|set", Err(CommandError::other(error.to_string())));
+                shard.complete_with(later, spec, Err(CommandError::other(error.to_string())));
             };
             shard.send(home, Message::Call(Box::new(answer)));
         }
         Ok(()) => shard.ask_all(Shard::refresh_config, move |shard, _| {
-            let answer = move |shard: &mut Shard| shard.complete_with(later, "config|set", Ok(()));
+            let answer = move |shard: &mut Shard| shard.complete_with(later, spec, Ok(()));
             shard.send(home, Message::Call(Box::new(answer)));
         }),
     };
@@ -103,7 +103,10 @@ impl Shard {
             }
             Err(error) => {
                 if let SetError::NotApplied { undo: Some(reason), .. } = &error {
-                    crate::log!(Level::Warning, "Failed restoring failed CONFIG SET command. Error: {reason}");
+                    crate::log!(
+                        Level::Warning,
+                        "Failed restoring failed CONFIG SET command. Error: {reason}"
+                    );
                 }
                 Err(error)
             }
@@ -168,7 +171,11 @@ impl Shard {
         let mut settings = self.shared.settings();
         let Some(score) = &mut settings.oom_score else { return Ok(()) };
         score.set(new, OomRole::Master).map_err(|error| {
-            crate::log!(Level::Warning, "Unable to write oom_score_adj: {}", crate::runtime::sys::error_text(&error));
+            crate::log!(
+                Level::Warning,
+                "Unable to write oom_score_adj: {}",
+                crate::runtime::sys::error_text(&error)
+            );
             ApplyError::of(directive, "Failed to apply new oom_score_adj configuration, check server logs.")
         })
     }
@@ -179,7 +186,11 @@ impl Shard {
         // One writer at a time: the lock is held for as long as the file takes, as Redis stops for it too.
         let settings = self.shared.settings();
         let file: Option<&PathBuf> = settings.file.as_ref();
-        match config::rewrite(file.map(PathBuf::as_path), &config, Rewrite { everything, ..Rewrite::default() }) {
+        match config::rewrite(
+            file.map(PathBuf::as_path),
+            &config,
+            Rewrite { everything, ..Rewrite::default() },
+        ) {
             Ok(()) => {
                 crate::log!(Level::Notice, "CONFIG REWRITE executed with success.");
                 Ok(())

@@ -1,8 +1,11 @@
 //! PING ECHO SELECT AUTH HELLO QUIT RESET.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use super::Handler;
 use crate::client::{Connection, Flag};
 use crate::command::{Args, CommandError};
+use crate::observe::log::Level;
 use crate::resp::{Protocol, Reply};
 use crate::shard::{Flow, Shard};
 
@@ -15,6 +18,9 @@ pub const COMMANDS: &[(&str, Handler)] = &[
     ("quit", quit),
     ("reset", reset),
 ];
+
+/// Seconds between two log lines about HTTP requests.
+const CROSS_PROTOCOL_LOG_S: i64 = 60;
 
 type Outcome = Result<Flow, CommandError>;
 
@@ -40,8 +46,7 @@ fn select(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) 
 
 /// A database's number; the errors are SELECT's.
 pub fn parse_db(shard: &Shard, text: &[u8]) -> Result<usize, CommandError> {
-    let number = crate::store::parse_integer(text)
-        .ok_or(CommandError::NotInteger)?;
+    let number = crate::store::parse_integer(text).ok_or(CommandError::NotInteger)?;
     match usize::try_from(number) {
         Ok(db) if db < shard.store.databases() => Ok(db),
         _ => Err(CommandError::DbIndexOutOfRange),
@@ -64,6 +69,35 @@ fn authenticate(shard: &Shard, c: &mut Connection, user: &[u8], password: &[u8])
         return Ok(());
     }
     Err(CommandError::other("WRONGPASS invalid username-password pair or user is disabled."))
+}
+
+impl Shard {
+    /// Whether the connection may run commands: it is logged in, or nobody needs to.
+    #[inline]
+    pub(in crate::shard) fn is_admitted(&self, c: &Connection) -> bool {
+        c.flags.has(Flag::Authenticated) || self.config.security.requirepass.is_none()
+    }
+
+    /// Closes a connection that speaks HTTP: a web page may have been made to send commands in the body of a request, which
+    /// must not be run.
+    pub(in crate::shard) fn is_cross_protocol(&mut self, c: &mut Connection, args: Args) -> bool {
+        static LOGGED_S: AtomicI64 = AtomicI64::new(0);
+        if !args[0].eq_ignore_ascii_case(b"host:") && !args[0].eq_ignore_ascii_case(b"post") {
+            return false;
+        }
+        let now_s = self.now_ms() / 1000;
+        if now_s - LOGGED_S.load(Ordering::Relaxed) > CROSS_PROTOCOL_LOG_S {
+            LOGGED_S.store(now_s, Ordering::Relaxed);
+            crate::log!(
+                Level::Warning,
+                "Possible SECURITY ATTACK detected: a client sends HTTP requests, maybe to smuggle commands in through a \
+                 browser (Cross Protocol Scripting). Connection from {} aborted.",
+                self.peer_text(c)
+            );
+        }
+        self.close(c);
+        true
+    }
 }
 
 fn auth(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
@@ -166,7 +200,7 @@ fn reset(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> O
     shard.forget_client_state(c);
     c.db = 0;
     c.name = Box::default();
-    for flag in [Flag::ReplyOff, Flag::ReplySkip, Flag::ReplySkipNext, Flag::NoEvict, Flag::NoTouch, Flag::Monitor] {
+    for flag in [Flag::ReplyOff, Flag::ReplySkip, Flag::ReplySkipNext, Flag::NoEvict, Flag::NoTouch] {
         c.flags.clear(flag);
     }
     c.flags.assign(Flag::Authenticated, shard.config.security.requirepass.is_none());

@@ -5,27 +5,51 @@
 //! here (`Handler::Connection`); the list below says which function each one is.
 
 mod client;
+mod command;
 mod config;
 mod connection;
+mod debug;
+mod info;
+mod latency;
+mod memory;
+pub(super) mod monitor;
 mod multi;
 pub(super) mod server;
+mod slowlog;
 
 use std::sync::LazyLock;
 
 use super::request::Taken;
 use super::transactions::Later;
 use super::{Flow, Shard};
-use crate::client::Connection;
+use crate::client::{Connection, PendingCall};
 use crate::command::table::{self, CommandSpec};
 use crate::command::{Args, CommandError};
 use crate::resp::Reply;
 use crate::runtime::clock::Stamp;
+use crate::runtime::ring::Token;
+use crate::txn::message::OwnedArgs;
 
 pub type Handler = fn(&mut Shard, &mut Connection, &mut Reply, Args) -> Result<Flow, CommandError>;
 
 /// All handlers by full command name; each family lists its own.
 fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
-    [connection::COMMANDS, multi::COMMANDS, config::COMMANDS, server::COMMANDS].into_iter().flatten()
+    [
+        client::COMMANDS,
+        command::COMMANDS,
+        config::COMMANDS,
+        connection::COMMANDS,
+        debug::COMMANDS,
+        info::COMMANDS,
+        latency::COMMANDS,
+        memory::COMMANDS,
+        monitor::COMMANDS,
+        multi::COMMANDS,
+        server::COMMANDS,
+        slowlog::COMMANDS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// What HELP answers: how to call `container`, then `lines`.
@@ -51,7 +75,12 @@ static HANDLERS: LazyLock<Vec<Option<Handler>>> = LazyLock::new(|| {
 });
 
 impl Shard {
-    pub(super) fn run_connection_command(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
+    pub(super) fn run_connection_command(
+        &mut self,
+        c: &mut Connection,
+        spec: &'static CommandSpec,
+        args: Args,
+    ) -> Taken {
         let mut taken = Taken::Yes;
         self.write_reply(c, |shard, c, reply| {
             if shard.call_connection_command(c, spec, args, reply) == Flow::NotYet {
@@ -72,7 +101,13 @@ impl Shard {
         let started = Stamp::now();
         let mark = reply.mark();
         let result = match HANDLERS[spec.id as usize] {
-            Some(handler) => handler(self, c, reply, args),
+            Some(handler) => {
+                // In an EXEC it is another command than the connection's last.
+                let last = c.last_command.replace(spec);
+                let result = handler(self, c, reply, args);
+                c.last_command = last;
+                result
+            }
             // The table's test makes sure that there is one for every command listed.
             None => Err(CommandError::other(format!("ERR command '{}' has no handler", spec.name))),
         };
@@ -80,12 +115,15 @@ impl Shard {
             return Flow::NotYet;
         }
         let nanos = Stamp::now().nanos_since(started);
-        let stats = &self.stats.commands[spec.id as usize];
-        // EXEC is counted as Redis does: with what it ran.
-        stats.calls.add(1);
-        stats.nanos.add(nanos);
-        self.stats.commands_processed.add(1);
-        self.note_slow(spec, args, c.id, nanos);
+        if matches!(result, Ok(Flow::Later)) && spec.name != "exec" {
+            // Counted when it has its answer. What EXEC ran counts by itself.
+            c.pending_call =
+                Some(Box::new(PendingCall { spec, started, args: OwnedArgs::from_slices(args) }));
+            return Flow::Later;
+        }
+        self.stats.called(spec.id, nanos);
+        let caller = self.caller_of(c);
+        self.note_slow(spec, args, &caller, nanos);
         match result {
             Ok(flow) => flow,
             Err(error) => {
@@ -101,13 +139,30 @@ impl Shard {
 }
 
 impl Shard {
+    /// Counts the connection's command that has got its answer.
+    pub(super) fn settle_call(&mut self, client: Token) {
+        let Some(mut connection) = self.clients.take(client) else { return };
+        if let Some(call) = connection.pending_call.take() {
+            let nanos = Stamp::now().nanos_since(call.started);
+            self.stats.called(call.spec.id, nanos);
+            let caller = self.caller_of(&connection);
+            self.note_slow(call.spec, &call.args.slices(), &caller, nanos);
+        }
+        self.clients.put_back(connection);
+    }
+
     /// Ends a command that has promised its reply with `reply_later`: +OK, or an error that is counted as its own.
-    pub(super) fn complete_with(&mut self, later: Later, name: &str, outcome: Result<(), CommandError>) {
+    pub(super) fn complete_with(
+        &mut self,
+        later: Later,
+        spec: Option<&'static CommandSpec>,
+        outcome: Result<(), CommandError>,
+    ) {
         let mut reply = Reply::default();
         match outcome {
             Ok(()) => reply.ok(),
             Err(error) => {
-                if let Some(spec) = table::original_names().lookup_full(name.as_bytes()) {
+                if let Some(spec) = spec {
                     stats_failed(self, spec);
                 }
                 let text = error.to_string();

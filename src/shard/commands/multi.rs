@@ -64,6 +64,11 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
         return Ok(Flow::NotYet);
     }
     let commands = shard.bodies(c, *multi);
+    if shard.is_monitored() && !c.watching.as_ref().is_some_and(|watching| watching.flag.is_set()) {
+        for command in &commands {
+            shard.show_to_monitors(c, command.db, command.spec, &command.args.slices());
+        }
+    }
     match reach {
         Reach::OneShard(owner) => {
             let body = Box::new(ExecBody {
@@ -168,6 +173,7 @@ impl Shard {
     pub(in crate::shard) fn forget_client_state(&mut self, c: &mut Connection) {
         c.multi = None;
         self.unwatch_all(c);
+        self.forget_monitor(c);
     }
 
     /// The queued commands, each with the database that SELECTs among them give it.

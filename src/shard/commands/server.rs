@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{Handler};
+use super::Handler;
 use crate::client::{Connection, Flag};
 use crate::command::{Args, CommandError};
 use crate::observe::log::Level;
@@ -38,8 +38,8 @@ fn role(_: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcom
 /// WAIT numreplicas timeout. No replica will ever confirm here, so a client that wants one waits for its timeout.
 fn wait(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
     let wanted = parse_integer(args[1]).ok_or(CommandError::NotInteger)?;
-    let timeout_ms =
-        parse_integer(args[2]).ok_or_else(|| CommandError::other("ERR timeout is not an integer or out of range"))?;
+    let timeout_ms = parse_integer(args[2])
+        .ok_or_else(|| CommandError::other("ERR timeout is not an integer or out of range"))?;
     if timeout_ms < 0 {
         return Err(CommandError::other("ERR timeout is negative"));
     }
@@ -87,7 +87,9 @@ impl Shard {
 
     fn is_awaited(&mut self, later: Later) -> bool {
         match later {
-            Later::InPipeline(origin) => self.clients.get(origin.client).is_some_and(|c| !c.flags.has(Flag::Closing)),
+            Later::InPipeline(origin) => {
+                self.clients.get(origin.client).is_some_and(|c| !c.flags.has(Flag::Closing))
+            }
             Later::InTransaction(..) => true,
         }
     }
@@ -133,7 +135,8 @@ fn lolwut(_: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> O
     }
     let mut sizes = [lolwut::COLUMNS, lolwut::ROWS];
     for (size, text) in sizes.iter_mut().zip(rest) {
-        *size = parse_integer(text).ok_or(CommandError::NotInteger)?.clamp(1, lolwut::SIDE_MAX as i64) as usize;
+        *size =
+            parse_integer(text).ok_or(CommandError::NotInteger)?.clamp(1, lolwut::SIDE_MAX as i64) as usize;
     }
     let turn = (clock::unix_us() % lolwut::TURNS as i64) as usize;
     let art = lolwut::draw(sizes[0], sizes[1], turn);

@@ -47,10 +47,7 @@ impl Node {
     /// `words` points to a line, as the invariant of `Node` wants it.
     #[inline]
     pub(super) unsafe fn line(words: *mut u64) -> Node {
-        Node {
-            words,
-            capacity: LINE_WORDS,
-        }
+        Node { words, capacity: LINE_WORDS }
     }
 
     fn allocate(capacity: usize, owner: &mut impl Owner) -> Node {
@@ -129,8 +126,7 @@ impl Node {
     #[inline]
     pub(super) fn matches(self, tag: u8) -> Bits {
         let control = self.control();
-        let differing =
-            (control ^ (tag as u64 * EACH_TAG)) & (LOW_BITS_OF_TAGS | HIGH_BITS_OF_TAGS);
+        let differing = (control ^ (tag as u64 * EACH_TAG)) & (LOW_BITS_OF_TAGS | HIGH_BITS_OF_TAGS);
         // The high bit of each byte of `sum` is set when any lower bit of that byte differs; no carry leaves a byte.
         let sum = (differing & LOW_BITS_OF_TAGS) + LOW_BITS_OF_TAGS;
         let equal = !(sum | differing) & HIGH_BITS_OF_TAGS;
@@ -144,23 +140,12 @@ impl Node {
             return None;
         }
         let address = self.word(LINE_WORDS - 1);
-        let capacity = if address & HALF_MARK != 0 {
-            HALF_WORDS
-        } else {
-            LINE_WORDS
-        };
-        Some(Node {
-            words: (address & !HALF_MARK) as *mut u64,
-            capacity,
-        })
+        let capacity = if address & HALF_MARK != 0 { HALF_WORDS } else { LINE_WORDS };
+        Some(Node { words: (address & !HALF_MARK) as *mut u64, capacity })
     }
 
     fn link(self, next: Node) {
-        let mark = if next.capacity == HALF_WORDS {
-            HALF_MARK
-        } else {
-            0
-        };
+        let mark = if next.capacity == HALF_WORDS { HALF_MARK } else { 0 };
         self.set_word(LINE_WORDS - 1, next.words as u64 | mark);
         let unused = self.control() & !(1 << (OCCUPIED_SHIFT as usize + LINE_WORDS - 1));
         self.set_control(unused | CHAINED);
@@ -169,9 +154,7 @@ impl Node {
     fn put(self, index: usize, word: u64, tag: u8) {
         self.set_word(index, word);
         let other_tags = self.control() & !(0xff << (index * 8));
-        self.set_control(
-            other_tags | (tag as u64) << (index * 8) | 1 << (OCCUPIED_SHIFT as usize + index),
-        );
+        self.set_control(other_tags | (tag as u64) << (index * 8) | 1 << (OCCUPIED_SHIFT as usize + index));
     }
 
     fn clear(self, index: usize) {
@@ -179,11 +162,7 @@ impl Node {
     }
 
     fn vacancy(self) -> Option<usize> {
-        let entries = if self.control() & CHAINED != 0 {
-            self.capacity - 1
-        } else {
-            self.capacity
-        };
+        let entries = if self.control() & CHAINED != 0 { self.capacity - 1 } else { self.capacity };
         let free = !(self.control() >> OCCUPIED_SHIFT) & ((1 << entries) - 1);
         (free != 0).then(|| free.trailing_zeros() as usize)
     }
@@ -249,10 +228,7 @@ impl Node {
             last.clear(index);
         } else {
             // A last node that is chained to holds at least two words.
-            let from = last
-                .occupied()
-                .next()
-                .expect("an overflow node is never empty");
+            let from = last.occupied().next().expect("an overflow node is never empty");
             node.put(index, last.word(from), last.tag(from));
             last.clear(from);
         }

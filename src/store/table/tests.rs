@@ -13,18 +13,14 @@ struct Numbers {
 
 impl Numbers {
     fn new() -> Numbers {
-        Numbers {
-            clash: false,
-            bytes: 0,
-        }
+        Numbers { clash: false, bytes: 0 }
     }
 }
 
 impl Owner for Numbers {
     fn hash(&self, word: u64) -> u64 {
         let word = if self.clash { word % 3 } else { word };
-        let folded =
-            (word as u128 + 0x1234_5678).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let folded = (word as u128 + 0x1234_5678).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         (folded >> 64) as u64 ^ folded as u64
     }
     fn allocated(&mut self, bytes: usize) {
@@ -44,9 +40,7 @@ fn insert(table: &mut Table, owner: &mut Numbers, word: u64) {
 }
 
 fn remove(table: &mut Table, owner: &mut Numbers, word: u64) -> bool {
-    table
-        .remove(owner.hash(word), |w| w == word, owner)
-        .is_some()
+    table.remove(owner.hash(word), |w| w == word, owner).is_some()
 }
 
 fn scan_all(table: &Table) -> HashMap<u64, usize> {
@@ -80,23 +74,13 @@ fn a_table_is_one_cache_line() {
 
 #[test]
 fn segments_follow_each_other_without_gaps() {
-    let mut expected = Address {
-        segment: 0,
-        offset: 0,
-    };
+    let mut expected = Address { segment: 0, offset: 0 };
     for bucket in 0..10_000 {
         let found = address(bucket);
         if found.offset == 0 && bucket > 0 {
-            expected = Address {
-                segment: expected.segment + 1,
-                offset: 0,
-            };
+            expected = Address { segment: expected.segment + 1, offset: 0 };
         }
-        assert_eq!(
-            (found.segment, found.offset),
-            (expected.segment, expected.offset),
-            "{bucket}"
-        );
+        assert_eq!((found.segment, found.offset), (expected.segment, expected.offset), "{bucket}");
         expected.offset += 1;
     }
 }
@@ -125,10 +109,7 @@ fn everything_inserted_is_found_at_every_size_and_nothing_else() {
 
 #[test]
 fn equal_hashes_make_long_buckets_and_lose_nothing() {
-    let mut owner = Numbers {
-        clash: true,
-        bytes: 0,
-    };
+    let mut owner = Numbers { clash: true, bytes: 0 };
     let mut table = filled(500, &mut owner);
     assert!((1..=500).all(|w| contains(&table, &owner, w)));
     for word in (1..=500).step_by(2) {
@@ -150,10 +131,7 @@ fn memory_per_word_stays_near_twelve_bytes() {
             sizes += 1.0;
         }
         let mean = bytes / sizes;
-        println!(
-            "{words} words: {mean:.2} bytes each, {} buckets",
-            table.buckets
-        );
+        println!("{words} words: {mean:.2} bytes each, {} buckets", table.buckets);
         assert!(mean < 14.0, "{words} words: {mean} bytes each");
         emptied(table, &mut owner);
     }
@@ -166,11 +144,7 @@ fn a_table_that_shrank_gives_its_memory_back() {
     for word in 1_001..=100_000 {
         remove(&mut table, &mut owner, word);
     }
-    assert!(
-        owner.bytes < 1_000 * 25,
-        "{} bytes for 1,000 words",
-        owner.bytes
-    );
+    assert!(owner.bytes < 1_000 * 25, "{} bytes for 1,000 words", owner.bytes);
     emptied(table, &mut owner);
 }
 
@@ -196,10 +170,7 @@ fn random_words_are_nearly_uniform() {
         drawn[table.random(&mut rng).unwrap() as usize] += 1;
     }
     // 200 expected each, standard deviation 14.
-    let (least, most) = (
-        drawn[1..].iter().min().unwrap(),
-        drawn[1..].iter().max().unwrap(),
-    );
+    let (least, most) = (drawn[1..].iter().min().unwrap(), drawn[1..].iter().max().unwrap());
     assert!(*least > 100 && *most < 320, "{least}..{most}");
     emptied(table, &mut owner);
 }
@@ -211,10 +182,7 @@ fn going_round_from_anywhere_visits_everything_once() {
     let mut rng = Rng::from_entropy();
     for _ in 0..20 {
         let words: Vec<u64> = table.iter_round(&mut rng).collect();
-        assert_eq!(
-            (words.len(), words.iter().collect::<HashSet<_>>().len()),
-            (777, 777)
-        );
+        assert_eq!((words.len(), words.iter().collect::<HashSet<_>>().len()), (777, 777));
     }
     emptied(table, &mut owner);
 }

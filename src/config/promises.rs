@@ -1,0 +1,68 @@
+//! Directives that promise what this version does not do. One that would leave data or access unprotected in silence
+//! stops the start; the absence of persistence is said in the log.
+
+use super::Loaded;
+
+/// Why the server must not start with this configuration.
+pub fn broken_promise(loaded: &Loaded) -> Option<String> {
+    let config = &loaded.config;
+    let promises = [
+        (
+            config.tls.tls_port != 0,
+            "tls-port",
+            "it has no TLS; put a TLS proxy in front, or remove the directive",
+        ),
+        (
+            !config.security.aclfile.as_os_str().is_empty() || !loaded.users.is_empty(),
+            "user / aclfile",
+            "it knows the default user only; protect it with 'requirepass'",
+        ),
+        (
+            config.replication.replicaof.is_some(),
+            "replicaof",
+            "it does not replicate; remove the directive to run it as a master",
+        ),
+        (
+            config.cluster.cluster_enabled,
+            "cluster-enabled",
+            "it is no cluster node; one server uses all cores by 'shards'",
+        ),
+    ];
+    promises.iter().find(|(asked, ..)| *asked).map(|(_, directive, reason)| {
+        format!("This version of Gyre cannot honour '{directive}' of the configuration: {reason}.")
+    })
+}
+
+/// What an operator must know who expects data to survive a restart.
+pub fn persistence_warning(loaded: &Loaded) -> Option<&'static str> {
+    let persistence = &loaded.config.persistence;
+    (persistence.appendonly || !persistence.save.0.is_empty()).then_some(
+        "Warning: this version of Gyre keeps data in memory only. 'appendonly' and 'save' are accepted but write nothing: what it \
+         holds is gone when it stops.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{argv, load};
+
+    fn loaded(options: &str) -> Loaded {
+        let args: Vec<Vec<u8>> = options.split(' ').map(|arg| arg.as_bytes().to_vec()).collect();
+        let argv::Invocation::Serve(sources) = argv::parse(&args) else { panic!("no server") };
+        load(&sources, &mut std::io::empty(), false).unwrap()
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_stops_the_start() {
+        assert!(broken_promise(&loaded("--tls-port 7000")).unwrap().contains("tls-port"));
+        assert!(broken_promise(&loaded("--replicaof 127.0.0.1 7000")).unwrap().contains("replicaof"));
+        assert!(broken_promise(&loaded("--port 7000")).is_none());
+    }
+
+    #[test]
+    fn asking_for_persistence_warns() {
+        assert!(persistence_warning(&loaded("--appendonly yes")).is_some());
+        assert!(persistence_warning(&loaded("--save 60 1")).is_some());
+    }
+}

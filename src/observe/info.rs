@@ -1,0 +1,492 @@
+//! INFO: the sections and fields of Redis 7.2 in their order, `gyre_version`, and a section about the shards.
+//!
+//! Figures are sums over the shards' counters, which any thread may read; the caller has let the shards publish
+//! their gauges just before. Fields about what this server does not have are there, with the value for "none", so
+//! that tools find them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+
+use super::histogram::Distribution;
+use super::memory::{human, Memory};
+use super::stats::{Counter, ShardStats};
+use crate::command::table::{self, CommandSpec};
+use crate::config::{percentile_text, Config};
+use crate::runtime::sys::{self, CpuOf};
+use crate::shard::shared::Shared;
+
+/// LRU clocks count seconds in so many bits.
+const LRU_CLOCK_MASK: i64 = (1 << 24) - 1;
+const DAY_S: i64 = 24 * 3600;
+/// Code points that would break a line of INFO or a field are shown as this one.
+const UNSAFE: &[char] = &['#', ':', '\n', '\r'];
+
+struct Section {
+    /// As clients ask for it.
+    names: &'static [&'static str],
+    title: &'static str,
+    /// When it is shown without being asked for by name.
+    shown: Shown,
+    write: fn(&Facts, &mut String),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Shown {
+    /// Always, without arguments too.
+    Default,
+    /// In `all`.
+    All,
+    /// In `everything`.
+    Everything,
+    ByName,
+}
+
+const SECTIONS: &[Section] = &[
+    Section { names: &["server"], title: "Server", shown: Shown::Default, write: server },
+    Section { names: &["clients"], title: "Clients", shown: Shown::Default, write: clients },
+    Section { names: &["memory"], title: "Memory", shown: Shown::Default, write: memory },
+    Section { names: &["persistence"], title: "Persistence", shown: Shown::Default, write: persistence },
+    Section { names: &["stats"], title: "Stats", shown: Shown::Default, write: stats },
+    Section { names: &["replication"], title: "Replication", shown: Shown::Default, write: replication },
+    Section { names: &["cpu"], title: "CPU", shown: Shown::Default, write: cpu },
+    Section { names: &["modules", "module_list"], title: "Modules", shown: Shown::Default, write: |_, _| {} },
+    Section { names: &["commandstats"], title: "Commandstats", shown: Shown::All, write: command_stats },
+    Section { names: &["errorstats"], title: "Errorstats", shown: Shown::Default, write: error_stats },
+    Section { names: &["latencystats"], title: "Latencystats", shown: Shown::All, write: latency_stats },
+    Section { names: &["cluster"], title: "Cluster", shown: Shown::Default, write: cluster },
+    Section { names: &["keyspace"], title: "Keyspace", shown: Shown::Default, write: keyspace },
+    Section { names: &["shards"], title: "Shards", shown: Shown::Everything, write: shards },
+    Section { names: &["debug"], title: "Debug", shown: Shown::ByName, write: debug },
+];
+
+/// What the sections are written from.
+struct Facts<'a> {
+    shared: &'a Shared,
+    config: &'a Config,
+    now_us: i64,
+}
+
+impl Facts<'_> {
+    fn sum(&self, counter: fn(&ShardStats) -> &Counter) -> u64 {
+        self.shared.stats.iter().map(|stats| counter(stats).get()).sum()
+    }
+
+    fn max(&self, counter: fn(&ShardStats) -> &Counter) -> u64 {
+        self.shared.stats.iter().map(|stats| counter(stats).get()).max().unwrap_or(0)
+    }
+
+    fn uptime_s(&self) -> i64 {
+        (self.now_us / 1000 - self.shared.started_ms) / 1000
+    }
+}
+
+/// The sections that `wanted` names, in any case; the default ones when it names none.
+pub fn text(shared: &Shared, config: &Config, now_us: i64, wanted: &[&[u8]]) -> String {
+    let facts = Facts { shared, config, now_us };
+    let asked = |name: &str| wanted.iter().any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
+    let level = if asked("everything") {
+        Some(Shown::Everything)
+    } else if asked("all") {
+        Some(Shown::All)
+    } else if wanted.is_empty() || asked("default") {
+        Some(Shown::Default)
+    } else {
+        None
+    };
+    let mut text = String::new();
+    for section in SECTIONS {
+        if level.is_some_and(|level| section.shown <= level) || section.names.iter().any(|name| asked(name)) {
+            if !text.is_empty() {
+                text.push_str("\r\n");
+            }
+            let _ = write!(text, "# {}\r\n", section.title);
+            (section.write)(&facts, &mut text);
+        }
+    }
+    text
+}
+
+/// Writes `name:value` lines.
+macro_rules! fields {
+    ($text:expr, $($name:literal: $value:expr,)*) => {
+        $( let _ = write!($text, concat!($name, ":{}\r\n"), $value); )*
+    };
+}
+
+fn server(facts: &Facts, text: &mut String) {
+    let config = facts.config;
+    let settings = facts.shared.settings();
+    fields! { text,
+        "redis_version": crate::REDIS_VERSION,
+        "redis_git_sha1": "00000000",
+        "redis_git_dirty": 0,
+        "redis_build_id": format_args!("gyre-{}", env!("CARGO_PKG_VERSION")),
+        "gyre_version": env!("CARGO_PKG_VERSION"),
+        "redis_mode": "standalone",
+        "os": sys::system_name(),
+        "arch_bits": usize::BITS,
+        "monotonic_clock": "X86 TSC or POSIX clock_gettime",
+        "multiplexing_api": "io_uring",
+        "atomicvar_api": "c11-builtin",
+        "gcc_version": "0.0.0",
+        "process_id": std::process::id(),
+        "process_supervised": settings.supervisor,
+        "run_id": facts.shared.run_id,
+        "tcp_port": facts.shared.port.load(Ordering::Relaxed),
+        "server_time_usec": facts.now_us,
+        "uptime_in_seconds": facts.uptime_s(),
+        "uptime_in_days": facts.uptime_s() / DAY_S,
+        "hz": config.general.hz,
+        "configured_hz": config.general.hz,
+        "lru_clock": (facts.now_us / 1_000_000) & LRU_CLOCK_MASK,
+        "executable": settings.executable,
+        "config_file": settings.file.as_deref().map(|file| file.display().to_string()).unwrap_or_default(),
+        "io_threads_active": 0,
+    }
+    listeners(config, text);
+}
+
+/// `listener0:name=tcp,bind=127.0.0.1,bind=-::1,port=6379`
+fn listeners(config: &Config, text: &mut String) {
+    let network = &config.network;
+    let mut number = 0;
+    if network.port != 0 {
+        let binds: String = network.bind.0.iter().map(|address| format!("bind={address},")).collect();
+        let _ = write!(text, "listener{number}:name=tcp,{binds}port={}\r\n", network.port);
+        number += 1;
+    }
+    if let Some(path) = &network.unixsocket {
+        let _ = write!(text, "listener{number}:name=unix,bind={}\r\n", path.display());
+    }
+}
+
+fn clients(facts: &Facts, text: &mut String) {
+    fields! { text,
+        "connected_clients": facts.sum(|s| &s.clients),
+        "cluster_connections": 0,
+        "maxclients": facts.config.network.maxclients,
+        "client_recent_max_input_buffer": facts.max(|s| &s.input_buffer_max),
+        "client_recent_max_output_buffer": facts.max(|s| &s.output_buffer_max),
+        "blocked_clients": facts.sum(|s| &s.blocked_clients),
+        "tracking_clients": 0,
+        "clients_in_timeout_table": facts.sum(|s| &s.clients_in_timeout),
+        "total_blocking_keys": 0,
+        "total_blocking_keys_on_nokey": 0,
+    }
+}
+
+fn memory(facts: &Facts, text: &mut String) {
+    let memory = Memory::now(facts.shared);
+    let system = sys::memory_bytes();
+    let limits = &facts.config.memory;
+    let (allocator, resident, all) =
+        (memory.allocator_fragmentation(), memory.allocator_resident(), memory.fragmentation());
+    fields! { text,
+        "used_memory": memory.used,
+        "used_memory_human": human(memory.used),
+        "used_memory_rss": memory.resident,
+        "used_memory_rss_human": human(memory.resident),
+        "used_memory_peak": memory.peak,
+        "used_memory_peak_human": human(memory.peak),
+        "used_memory_peak_perc": format_args!("{:.2}%", memory.peak_percent()),
+        "used_memory_overhead": memory.overhead(),
+        "used_memory_startup": memory.startup,
+        "used_memory_dataset": memory.dataset,
+        "used_memory_dataset_perc": format_args!("{:.2}%", memory.dataset_percent()),
+        "allocator_allocated": memory.used,
+        "allocator_active": memory.active,
+        "allocator_resident": memory.resident,
+        "total_system_memory": system,
+        "total_system_memory_human": human(system),
+        "used_memory_lua": 0,
+        "used_memory_vm_eval": 0,
+        "used_memory_lua_human": human(0),
+        "used_memory_scripts_eval": 0,
+        "number_of_cached_scripts": 0,
+        "number_of_functions": 0,
+        "number_of_libraries": 0,
+        "used_memory_vm_functions": 0,
+        "used_memory_vm_total": 0,
+        "used_memory_vm_total_human": human(0),
+        "used_memory_functions": 0,
+        "used_memory_scripts": 0,
+        "used_memory_scripts_human": human(0),
+        "maxmemory": limits.maxmemory,
+        "maxmemory_human": human(limits.maxmemory),
+        "maxmemory_policy": limits.maxmemory_policy.word(),
+        "allocator_frag_ratio": format_args!("{:.2}", allocator.ratio),
+        "allocator_frag_bytes": allocator.bytes,
+        "allocator_rss_ratio": format_args!("{:.2}", resident.ratio),
+        "allocator_rss_bytes": resident.bytes,
+        "rss_overhead_ratio": "1.00",
+        "rss_overhead_bytes": 0,
+        "mem_fragmentation_ratio": format_args!("{:.2}", all.ratio),
+        "mem_fragmentation_bytes": all.bytes,
+        "mem_not_counted_for_evict": 0,
+        "mem_replication_backlog": 0,
+        "mem_total_replication_buffers": 0,
+        "mem_clients_slaves": 0,
+        "mem_clients_normal": memory.clients,
+        "mem_cluster_links": 0,
+        "mem_aof_buffer": 0,
+        "mem_allocator": ALLOCATOR,
+        "active_defrag_running": 0,
+        "lazyfree_pending_objects": facts.sum(|s| &s.lazyfree_pending),
+        "lazyfreed_objects": facts.sum(|s| &s.lazyfreed),
+    }
+}
+
+/// As INFO names it.
+pub const ALLOCATOR: &str = "mimalloc";
+
+fn persistence(facts: &Facts, text: &mut String) {
+    fields! { text,
+        "loading": 0,
+        "async_loading": 0,
+        "current_cow_peak": 0,
+        "current_cow_size": 0,
+        "current_cow_size_age": 0,
+        "current_fork_perc": "0.00",
+        "current_save_keys_processed": 0,
+        "current_save_keys_total": 0,
+        "rdb_changes_since_last_save": facts.sum(|s| &s.dirty),
+        "rdb_bgsave_in_progress": 0,
+        "rdb_last_save_time": facts.shared.started_ms / 1000,
+        "rdb_last_bgsave_status": "ok",
+        "rdb_last_bgsave_time_sec": -1,
+        "rdb_current_bgsave_time_sec": -1,
+        "rdb_saves": 0,
+        "rdb_last_cow_size": 0,
+        "rdb_last_load_keys_expired": 0,
+        "rdb_last_load_keys_loaded": 0,
+        "aof_enabled": 0,
+        "aof_rewrite_in_progress": 0,
+        "aof_rewrite_scheduled": 0,
+        "aof_last_rewrite_time_sec": -1,
+        "aof_current_rewrite_time_sec": -1,
+        "aof_last_bgrewrite_status": "ok",
+        "aof_rewrites": 0,
+        "aof_rewrites_consecutive_failures": 0,
+        "aof_last_write_status": "ok",
+        "aof_last_cow_size": 0,
+        "module_fork_in_progress": 0,
+        "module_fork_last_cow_size": 0,
+    }
+}
+
+fn stats(facts: &Facts, text: &mut String) {
+    let rates = facts.shared.observed.rates();
+    let kib = |bytes: u64| bytes as f64 / 1024.0;
+    let command_nanos: u64 =
+        facts.shared.stats.iter().flat_map(|stats| &stats.commands).map(|command| command.nanos.get()).sum();
+    let shards = facts.shared.stats.len().max(1) as u64;
+    fields! { text,
+        "total_connections_received": facts.sum(|s| &s.connections_received),
+        "total_commands_processed": facts.sum(|s| &s.commands_processed),
+        "instantaneous_ops_per_sec": rates.commands.mean(),
+        "total_net_input_bytes": facts.sum(|s| &s.bytes_in),
+        "total_net_output_bytes": facts.sum(|s| &s.bytes_out),
+        "total_net_repl_input_bytes": 0,
+        "total_net_repl_output_bytes": 0,
+        "instantaneous_input_kbps": format_args!("{:.2}", kib(rates.bytes_in.mean())),
+        "instantaneous_output_kbps": format_args!("{:.2}", kib(rates.bytes_out.mean())),
+        "instantaneous_input_repl_kbps": "0.00",
+        "instantaneous_output_repl_kbps": "0.00",
+        "rejected_connections": facts.sum(|s| &s.connections_rejected),
+        "sync_full": 0,
+        "sync_partial_ok": 0,
+        "sync_partial_err": 0,
+        "expired_keys": facts.sum(|s| &s.expired_keys),
+        // A share of each shard's keys, and the shards hold about the same number.
+        "expired_stale_perc": format_args!("{:.2}", facts.sum(|s| &s.expired_stale_permille) as f64 / 10.0 / shards as f64),
+        "expired_time_cap_reached_count": facts.sum(|s| &s.expired_time_cap_reached),
+        "expire_cycle_cpu_milliseconds": facts.sum(|s| &s.expire_cycle_us) / 1000,
+        "evicted_keys": facts.sum(|s| &s.evicted_keys),
+        "evicted_clients": facts.sum(|s| &s.evicted_clients),
+        "total_eviction_exceeded_time": 0,
+        "current_eviction_exceeded_time": 0,
+        "keyspace_hits": facts.sum(|s| &s.keyspace_hits),
+        "keyspace_misses": facts.sum(|s| &s.keyspace_misses),
+        "pubsub_channels": 0,
+        "pubsub_patterns": 0,
+        "pubsubshard_channels": 0,
+        "latest_fork_usec": 0,
+        "total_forks": 0,
+        "migrate_cached_sockets": 0,
+        "slave_expires_tracked_keys": 0,
+        "active_defrag_hits": 0,
+        "active_defrag_misses": 0,
+        "active_defrag_key_hits": 0,
+        "active_defrag_key_misses": 0,
+        "total_active_defrag_time": 0,
+        "current_active_defrag_time": 0,
+        "tracking_total_keys": 0,
+        "tracking_total_items": 0,
+        "tracking_total_prefixes": 0,
+        "unexpected_error_replies": 0,
+        "total_error_replies": facts.sum(|s| &s.error_replies),
+        "dump_payload_sanitizations": 0,
+        "total_reads_processed": facts.sum(|s| &s.reads),
+        "total_writes_processed": facts.sum(|s| &s.writes),
+        "io_threaded_reads_processed": 0,
+        "io_threaded_writes_processed": 0,
+        "reply_buffer_shrinks": 0,
+        "reply_buffer_expands": 0,
+        "eventloop_cycles": facts.sum(|s| &s.loop_turns),
+        "eventloop_duration_sum": facts.sum(|s| &s.loop_nanos) / 1000,
+        "eventloop_duration_cmd_sum": command_nanos / 1000,
+        // Of one shard's loop.
+        "instantaneous_eventloop_cycles_per_sec": rates.loop_turns.mean() / shards,
+        "instantaneous_eventloop_duration_usec": rates.turn_us.mean(),
+        "acl_access_denied_auth": facts.sum(|s| &s.refused_logins),
+        "acl_access_denied_cmd": 0,
+        "acl_access_denied_key": 0,
+        "acl_access_denied_channel": 0,
+    }
+}
+
+fn replication(facts: &Facts, text: &mut String) {
+    let replication = &facts.config.replication;
+    fields! { text,
+        "role": "master",
+        "connected_slaves": 0,
+    }
+    if replication.min_replicas_to_write > 0 && replication.min_replicas_max_lag > 0 {
+        fields! { text, "min_slaves_good_slaves": 0, }
+    }
+    fields! { text,
+        "master_failover_state": "no-failover",
+        "master_replid": facts.shared.settings().replication_id,
+        "master_replid2": "0".repeat(40),
+        "master_repl_offset": 0,
+        "second_repl_offset": -1,
+        "repl_backlog_active": 0,
+        "repl_backlog_size": replication.repl_backlog_size,
+        "repl_backlog_first_byte_offset": 0,
+        "repl_backlog_histlen": 0,
+    }
+}
+
+fn cpu(_: &Facts, text: &mut String) {
+    let seconds = |us: i64| format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
+    for (of, suffix) in
+        [(CpuOf::Process, ""), (CpuOf::Children, "_children"), (CpuOf::Thread, "_main_thread")]
+    {
+        let (system, user) = sys::cpu_times_us(of);
+        let _ = write!(
+            text,
+            "used_cpu_sys{suffix}:{}\r\nused_cpu_user{suffix}:{}\r\n",
+            seconds(system),
+            seconds(user)
+        );
+    }
+}
+
+fn command_stats(facts: &Facts, text: &mut String) {
+    for spec in table::all() {
+        let sum = |counter: fn(&super::stats::CommandStats) -> &Counter| -> u64 {
+            facts.shared.stats.iter().map(|stats| counter(&stats.commands[spec.id as usize]).get()).sum()
+        };
+        let (calls, rejected, failed) = (sum(|c| &c.calls), sum(|c| &c.rejected), sum(|c| &c.failed));
+        if calls + rejected + failed == 0 {
+            continue;
+        }
+        let us = sum(|c| &c.nanos) / 1000;
+        let us_per_call = if calls == 0 { 0.0 } else { us as f64 / calls as f64 };
+        let _ = write!(
+            text,
+            "cmdstat_{}:calls={calls},usec={us},usec_per_call={us_per_call:.2},rejected_calls={rejected},failed_calls={failed}\r\n",
+            spec.name
+        );
+    }
+}
+
+fn error_stats(facts: &Facts, text: &mut String) {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for (code, count) in facts.shared.stats.iter().flat_map(|stats| stats.error_counts()) {
+        *counts.entry(code).or_default() += count;
+    }
+    for (code, count) in counts {
+        let _ = write!(text, "errorstat_{}:count={count}\r\n", code.replace(UNSAFE, "_"));
+    }
+}
+
+fn latency_stats(facts: &Facts, text: &mut String) {
+    let observing = &facts.config.observing;
+    if !observing.latency_tracking {
+        return;
+    }
+    for spec in table::all() {
+        let Some(distribution) = distribution_of(facts.shared, spec) else { continue };
+        let percentiles: Vec<String> = observing
+            .latency_tracking_info_percentiles
+            .0
+            .iter()
+            .map(|percentile| {
+                let us = distribution.percentile(*percentile) as f64 / 1000.0;
+                format!("p{}={us:.3}", percentile_text(*percentile))
+            })
+            .collect();
+        let _ = write!(text, "latency_percentiles_usec_{}:{}\r\n", spec.name, percentiles.join(","));
+    }
+}
+
+/// How long the calls of a command took, over all shards; None when none was timed.
+pub fn distribution_of(shared: &Shared, spec: &CommandSpec) -> Option<Distribution> {
+    let of_shards = shared.stats.iter().filter_map(|stats| stats.commands[spec.id as usize].latency());
+    let mut of_shards = of_shards.peekable();
+    of_shards.peek()?;
+    Some(Distribution::of(of_shards)).filter(|distribution| distribution.total() > 0)
+}
+
+fn cluster(facts: &Facts, text: &mut String) {
+    fields! { text, "cluster_enabled": u8::from(facts.config.cluster.cluster_enabled), }
+}
+
+fn keyspace(facts: &Facts, text: &mut String) {
+    let databases = facts.shared.stats.first().map_or(0, |stats| stats.databases.len());
+    for db in 0..databases {
+        let parts = || facts.shared.stats.iter().map(|stats| &stats.databases[db]);
+        let keys: u64 = parts().map(|part| part.keys.get()).sum();
+        let volatile: u64 = parts().map(|part| part.volatile_keys.get()).sum();
+        if keys == 0 && volatile == 0 {
+            continue;
+        }
+        // A mean of means, each weighed by the keys that it stands for.
+        let weighed: u128 = parts()
+            .map(|part| u128::from(part.avg_ttl_ms.get()) * u128::from(part.volatile_keys.get()))
+            .sum();
+        let avg_ttl = weighed.checked_div(u128::from(volatile)).unwrap_or(0);
+        let _ = write!(text, "db{db}:keys={keys},expires={volatile},avg_ttl={avg_ttl}\r\n");
+    }
+}
+
+fn shards(facts: &Facts, text: &mut String) {
+    fields! { text, "shards": facts.shared.stats.len(), }
+    for (id, stats) in facts.shared.stats.iter().enumerate() {
+        let _ = write!(
+            text,
+            "shard{id}:keys={},clients={},commands={},used_memory={},remote_commands={},transactions={},\
+             transaction_retries={},loop_turns={},loop_usec={}\r\n",
+            stats.keys(),
+            stats.clients.get(),
+            stats.commands_processed.get(),
+            stats.used_memory.get(),
+            stats.remote_commands.get(),
+            stats.transactions.get(),
+            stats.transaction_retries.get(),
+            stats.loop_turns.get(),
+            stats.loop_nanos.get() / 1000,
+        );
+    }
+}
+
+fn debug(facts: &Facts, text: &mut String) {
+    fields! { text,
+        "eventloop_duration_aof_sum": 0,
+        "eventloop_duration_cron_sum": facts.sum(|s| &s.cron_nanos) / 1000,
+        "eventloop_duration_max": facts.max(|s| &s.loop_nanos_max) / 1000,
+        "eventloop_cmd_per_cycle_max": facts.max(|s| &s.commands_per_turn_max),
+    }
+}

@@ -1,0 +1,159 @@
+//! `maxmemory-clients`: what all clients together may use, and who goes when they use more.
+//!
+//! Each shard keeps an account of its own clients and publishes two numbers: their sum, and the size of the largest that
+//! may be evicted. With a limit set the account is renewed whenever a connection has been worked on, otherwise by the
+//! cron alone. A shard that finds the sum of all shards at the limit evicts its own largest clients, as long as no
+//! other shard has one of a larger size class; if one has, it is told to look. Sizes are compared by their power of
+//! two, so that shards with alike clients need not take turns.
+
+use super::Shard;
+use crate::client::{Connection, Flag};
+use crate::observe::log::Level;
+use crate::runtime::ring::Token;
+
+#[derive(Debug, Default)]
+pub(super) struct ClientMemory {
+    /// Of all shards; None when there is none.
+    limit_bytes: Option<u64>,
+    total_bytes: u64,
+    /// This turn looks for clients to evict.
+    checking: bool,
+    /// Nobody is left to evict; looked at again by the next cron.
+    exhausted: bool,
+}
+
+/// Clients of one class are taken for equally large.
+fn size_class(bytes: u64) -> u32 {
+    u64::BITS - bytes.leading_zeros()
+}
+
+fn is_evictable(c: &Connection) -> bool {
+    !c.flags.any(Flag::NoEvict as u32 | Flag::Closing as u32)
+}
+
+impl Shard {
+    /// Takes over a changed limit.
+    pub(super) fn client_memory_changed(&mut self) {
+        self.client_memory.limit_bytes =
+            self.config.network.maxmemory_clients.bytes(self.config.memory.maxmemory);
+        self.account_all_clients();
+        self.evict_clients();
+    }
+
+    /// Renews the account of every client of this shard.
+    pub(super) fn account_all_clients(&mut self) {
+        let (mut total, mut largest) = (0, 0);
+        for c in self.clients.iter_mut().filter(|c| !c.flags.has(Flag::Closing)) {
+            c.accounted_bytes = c.memory_bytes();
+            total += c.accounted_bytes as u64;
+            if is_evictable(c) {
+                largest = largest.max(c.accounted_bytes as u64);
+            }
+        }
+        self.client_memory.total_bytes = total;
+        self.client_memory.exhausted = false;
+        self.stats.clients_memory.set(total);
+        self.stats.largest_client.set(largest);
+    }
+
+    /// Renews the account of a connection that has been worked on.
+    #[inline]
+    pub(super) fn account_client(&mut self, c: &mut Connection) {
+        if let Some(limit) = self.client_memory.limit_bytes {
+            if !c.flags.has(Flag::Closing) {
+                self.account_limited(c, limit);
+            }
+        }
+    }
+
+    fn account_limited(&mut self, c: &mut Connection, limit: u64) {
+        let bytes = c.memory_bytes();
+        let memory = &mut self.client_memory;
+        memory.total_bytes = memory.total_bytes - c.accounted_bytes as u64 + bytes as u64;
+        c.accounted_bytes = bytes;
+        self.stats.clients_memory.set(memory.total_bytes);
+        if is_evictable(c) {
+            memory.exhausted = false;
+            if bytes as u64 > self.stats.largest_client.get() {
+                self.stats.largest_client.set(bytes as u64);
+            }
+        }
+        if !memory.checking && !memory.exhausted && self.memory_of_all_clients() >= limit {
+            // The connection at hand is not in its slot now.
+            self.client_memory.checking = true;
+            self.call_self(Shard::evict_clients);
+        }
+    }
+
+    /// The connection ends.
+    pub(super) fn forget_client_memory(&mut self, c: &mut Connection) {
+        self.client_memory.total_bytes -= std::mem::take(&mut c.accounted_bytes) as u64;
+        self.stats.clients_memory.set(self.client_memory.total_bytes);
+    }
+
+    fn memory_of_all_clients(&self) -> u64 {
+        self.shared.stats.iter().map(|stats| stats.clients_memory.get()).sum()
+    }
+
+    /// The largest client that another shard may evict, and the shard.
+    fn largest_elsewhere(&self) -> Option<(usize, u64)> {
+        let others = (0..self.topology.shards).filter(|shard| *shard != self.id);
+        others
+            .map(|shard| (shard, self.shared.stats[shard].largest_client.get()))
+            .max_by_key(|(_, bytes)| *bytes)
+    }
+
+    /// Evicts this shard's largest clients until all shards are below the limit or others have larger ones.
+    pub(super) fn evict_clients(&mut self) {
+        self.client_memory.checking = false;
+        let Some(limit) = self.client_memory.limit_bytes else { return };
+        if self.memory_of_all_clients() < limit {
+            return;
+        }
+        let mut candidates: Vec<(u64, Token)> = self
+            .clients
+            .iter()
+            .filter(|c| is_evictable(c))
+            .map(|c| (c.memory_bytes() as u64, c.token))
+            .collect();
+        candidates.sort_unstable_by_key(|(bytes, _)| *bytes);
+        loop {
+            let largest = candidates.last().map_or(0, |(bytes, _)| *bytes);
+            self.stats.largest_client.set(largest);
+            if self.memory_of_all_clients() < limit {
+                return;
+            }
+            match self.largest_elsewhere() {
+                Some((shard, bytes)) if size_class(bytes) > size_class(largest) => {
+                    let call = |shard: &mut Shard| shard.evict_clients();
+                    self.send(shard, super::message::Message::Call(Box::new(call)));
+                    return;
+                }
+                _ => {}
+            }
+            let Some((_, token)) = candidates.pop() else {
+                self.client_memory.exhausted = true;
+                crate::log!(Level::Warning, "Over client maxmemory after evicting all evictable clients");
+                return;
+            };
+            if let Some(mut connection) = self.clients.take(token) {
+                crate::log!(Level::Notice, "Evicting client: {}", self.describe_client(&connection));
+                self.stats.evicted_clients.add(1);
+                self.close(&mut connection);
+                self.finish(connection);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_within_a_power_of_two_are_alike() {
+        assert_eq!(size_class(1 << 20), size_class((1 << 21) - 1));
+        assert!(size_class(1 << 21) > size_class(1 << 20));
+        assert!(size_class(1) > size_class(0));
+    }
+}

@@ -1,0 +1,188 @@
+//! CLIENT LIST and CLIENT INFO, and the line that describes a connection there and in the log.
+
+use std::fmt::Write;
+
+use super::{ClientType, Outcome};
+use crate::client::{Connection, Flag, Stall};
+use crate::command::{Args, CommandError};
+use crate::resp::{Protocol, Reply};
+use crate::runtime::socket::Address;
+use crate::shard::{Flow, Shard};
+use crate::store::parse_integer;
+
+/// What Redis keeps in a connection's fixed reply buffer. Output up to it is shown as `obl`, what exceeds it as `omem`, so
+/// that who watches `omem` sees the same things grow.
+const FIXED_OUTPUT_BYTES: usize = 16 * 1024;
+
+/// The connections that CLIENT LIST is asked for.
+#[derive(Clone)]
+enum Chosen {
+    All,
+    OfType(ClientType),
+    ById(Vec<i64>),
+}
+
+impl Chosen {
+    fn parse(options: Args) -> Result<Self, CommandError> {
+        match options {
+            [] => Ok(Chosen::All),
+            [option, name] if option.eq_ignore_ascii_case(b"type") => {
+                Ok(Chosen::OfType(ClientType::by_name(name)?))
+            }
+            [option, ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
+                let id =
+                    |text: &&[u8]| parse_integer(text).ok_or(CommandError::other("ERR Invalid client ID"));
+                Ok(Chosen::ById(ids.iter().map(id).collect::<Result<_, _>>()?))
+            }
+            _ => Err(CommandError::Syntax),
+        }
+    }
+
+    fn holds(&self, c: &Connection) -> bool {
+        match self {
+            Chosen::All => true,
+            Chosen::OfType(wanted) => ClientType::of(c) == *wanted,
+            Chosen::ById(ids) => ids.contains(&(c.id as i64)),
+        }
+    }
+}
+
+/// A connection's id, and the line that describes it.
+type Line = (u64, String);
+
+pub(super) fn list(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
+    let chosen = Chosen::parse(&args[2..])?;
+    // This connection describes itself now: its request will be over when the answers are there.
+    let own: Option<Line> = chosen.holds(c).then(|| (c.id, shard.describe_running(c, args)));
+    let (asking, of_shard) = (c.id, chosen.clone());
+    let question = move |shard: &mut Shard| shard.client_lines(&of_shard, asking);
+    shard.ask_all_for(c, question, move |_, answers, reply| {
+        let mut lines: Vec<Line> = answers.into_iter().flatten().chain(own).collect();
+        lines.sort_unstable_by_key(|(id, _)| *id);
+        let mut text = String::new();
+        let mut add = |line: &str| {
+            text.push_str(line);
+            text.push('\n');
+        };
+        match chosen {
+            // In the order asked for, and as often.
+            Chosen::ById(ids) => {
+                for id in ids {
+                    if let Ok(found) = lines.binary_search_by_key(&(id as u64), |(id, _)| *id) {
+                        add(&lines[found].1);
+                    }
+                }
+            }
+            Chosen::All | Chosen::OfType(_) => lines.iter().for_each(|(_, line)| add(line)),
+        }
+        reply.verbatim("txt", text.as_bytes());
+    });
+    Ok(Flow::Later)
+}
+
+pub(super) fn info(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
+    let mut line = shard.describe_running(c, args);
+    line.push('\n');
+    reply.verbatim("txt", line.as_bytes());
+    Ok(Flow::Done)
+}
+
+impl Shard {
+    /// This shard's connections but the one that asks.
+    fn client_lines(&self, chosen: &Chosen, asking: u64) -> Vec<Line> {
+        let wanted = |c: &&Connection| c.id != asking && !c.flags.has(Flag::Closing) && chosen.holds(c);
+        self.clients.iter().filter(wanted).map(|c| (c.id, self.describe_client(c))).collect()
+    }
+
+    /// One line of CLIENT LIST, without a line end.
+    pub(in crate::shard) fn describe_client(&self, c: &Connection) -> String {
+        self.describe(c, 0)
+    }
+
+    /// The same for the connection whose request with `args` is being run.
+    fn describe_running(&self, c: &Connection, args: Args) -> String {
+        self.describe(c, args.iter().map(|arg| arg.len()).sum())
+    }
+
+    fn describe(&self, c: &Connection, argument_bytes: usize) -> String {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let seconds_since = |ms: i64| self.now_ms() / 1000 - ms / 1000;
+        let pending = c.output.pending_bytes();
+        let fixed = pending.min(FIXED_OUTPUT_BYTES);
+        let beyond = pending - fixed;
+        let pieces = if beyond > 0 { c.output.waiting_values() + 1 } else { 0 };
+        let multi = c.multi.as_ref();
+        let mut line = String::with_capacity(400);
+        // Writing to a String cannot fail.
+        let _ =
+            write!(line, "id={} addr={} laddr={} fd={}", c.id, self.peer_text(c), self.local_text(c), c.fd);
+        let _ = write!(line, " name={} age={}", text(&c.name), seconds_since(c.created_ms));
+        let _ = write!(line, " idle={} flags={} db={}", seconds_since(c.last_active_ms), flags(c), c.db);
+        let _ =
+            write!(line, " sub=0 psub=0 ssub=0 multi={}", multi.map_or(-1, |multi| multi.queue.len() as i64));
+        let (input, room) = (c.input.len() + c.running_bytes, c.input.capacity() - c.input.len());
+        let _ = write!(line, " qbuf={input} qbuf-free={room} argv-mem={argument_bytes}");
+        let _ = write!(line, " multi-mem={}", multi.map_or(0, |multi| multi.bytes));
+        let _ = write!(line, " rbs={} rbp={}", c.output.buffer_bytes(), c.output.peak_bytes());
+        let _ = write!(line, " obl={fixed} oll={pieces} omem={beyond}");
+        let _ = write!(line, " tot-mem={}", c.memory_bytes() + c.running_bytes + argument_bytes);
+        let _ = write!(line, " events={} cmd={}", events(c), c.last_command.map_or("NULL", |spec| spec.name));
+        let protocol = if c.output.reply.protocol() == Protocol::Resp3 { 3 } else { 2 };
+        let _ = write!(line, " user={} redir=-1 resp={protocol}", c.user);
+        let _ = write!(line, " lib-name={} lib-ver={}", text(&c.library_name), text(&c.library_version));
+        line
+    }
+
+    /// Where a connection comes from, as CLIENT LIST and CLIENT KILL name it.
+    pub(in crate::shard) fn peer_text(&self, c: &Connection) -> String {
+        self.address_text(&c.peer)
+    }
+
+    /// The address of this server that it is connected to.
+    pub(super) fn local_text(&self, c: &Connection) -> String {
+        self.address_text(&c.local)
+    }
+
+    pub(in crate::shard) fn address_text(&self, address: &Address) -> String {
+        match address {
+            Address::Ip(ip, port) => std::net::SocketAddr::new(ip.to_canonical(), *port).to_string(),
+            Address::Unix => format!("{}:0", self.unix_socket_name()),
+            Address::Unknown => "?:0".to_owned(),
+        }
+    }
+
+    pub(in crate::shard) fn unix_socket_name(&self) -> String {
+        self.config.network.unixsocket.as_ref().map_or_else(String::new, |path| path.display().to_string())
+    }
+}
+
+/// One letter for each thing that is so, in Redis's order; `N` for none.
+fn flags(c: &Connection) -> String {
+    let facts = [
+        (c.flags.has(Flag::Monitor), 'O'),
+        (c.multi.is_some(), 'x'),
+        (c.stall == Stall::Paused, 'b'),
+        (c.watching.as_ref().is_some_and(|watching| watching.flag.is_set()), 'd'),
+        (c.flags.has(Flag::CloseAfterReply), 'c'),
+        (c.flags.has(Flag::Closing), 'A'),
+        (c.flags.has(Flag::UnixSocket), 'U'),
+        (c.flags.has(Flag::NoEvict), 'e'),
+        (c.flags.has(Flag::NoTouch), 'T'),
+    ];
+    let letters: String = facts.iter().filter(|(is_so, _)| *is_so).map(|(_, letter)| letter).collect();
+    if letters.is_empty() {
+        "N".to_owned()
+    } else {
+        letters
+    }
+}
+
+/// What the ring waits for: input (`r`), room for output (`w`).
+fn events(c: &Connection) -> &'static str {
+    match (c.flags.has(Flag::Receiving), c.output.is_in_flight()) {
+        (true, true) => "rw",
+        (true, false) => "r",
+        (false, true) => "w",
+        (false, false) => "",
+    }
+}

@@ -1,0 +1,82 @@
+//! CLIENT PAUSE, UNPAUSE and UNBLOCK. What a pause means is told in `shard/pause.rs`.
+
+use super::Outcome;
+use crate::client::Connection;
+use crate::command::{parse, Args, CommandError};
+use crate::resp::Reply;
+use crate::shard::pause::Paused;
+use crate::shard::{Flow, Shard};
+use crate::store::parse_integer;
+
+pub(super) fn pause(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
+    let what = match args {
+        [_, _, _] => Paused::All,
+        [_, _, _, mode] if mode.eq_ignore_ascii_case(b"all") => Paused::All,
+        [_, _, _, mode] if mode.eq_ignore_ascii_case(b"write") => Paused::Writes,
+        [_, _, _, _] => return Err(CommandError::other("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+        _ => return Err(too_many(args)),
+    };
+    let now_ms = shard.now_ms();
+    let until_ms = deadline(args[2], now_ms)?;
+    shard.shared.pause.extend(until_ms, what, now_ms);
+    shard.ask_all_for(c, Shard::obey_pause, |_, _: Vec<()>, reply| reply.ok());
+    Ok(Flow::Later)
+}
+
+/// When a pause of so many milliseconds from now ends.
+fn deadline(text: &[u8], now_ms: i64) -> Result<i64, CommandError> {
+    let ms =
+        parse_integer(text).ok_or(CommandError::other("ERR timeout is not an integer or out of range"))?;
+    match ms {
+        ..0 => Err(CommandError::other("ERR timeout is negative")),
+        0 => Ok(0),
+        ms => now_ms.checked_add(ms).ok_or(CommandError::other("ERR timeout is out of range")),
+    }
+}
+
+pub(super) fn unpause(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
+    shard.shared.pause.end();
+    shard.ask_all_for(c, Shard::obey_pause, |_, _: Vec<()>, reply| reply.ok());
+    Ok(Flow::Later)
+}
+
+/// No command blocks yet, so there is never anyone to wake.
+pub(super) fn unblock(_: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
+    match args {
+        [_, _, _] => {}
+        [_, _, _, reason]
+            if reason.eq_ignore_ascii_case(b"timeout") || reason.eq_ignore_ascii_case(b"error") => {}
+        [_, _, _, _] => {
+            return Err(CommandError::other("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"))
+        }
+        _ => return Err(too_many(args)),
+    }
+    parse::integer(args[2])?;
+    reply.integer(0);
+    Ok(Flow::Done)
+}
+
+fn too_many(args: Args) -> CommandError {
+    let subcommand = String::from_utf8_lossy(args[1]);
+    CommandError::other(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try CLIENT HELP."
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_ends_so_many_milliseconds_from_now() {
+        assert_eq!(deadline(b"100", 1000), Ok(1100));
+        assert_eq!(deadline(b"0", 1000), Ok(0));
+        for (text, error) in [
+            (&b"-1"[..], "ERR timeout is negative"),
+            (b"1.5", "ERR timeout is not an integer or out of range"),
+            (b"9223372036854775807", "ERR timeout is out of range"),
+        ] {
+            assert_eq!(deadline(text, 1000), Err(CommandError::other(error)));
+        }
+    }
+}

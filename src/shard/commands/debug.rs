@@ -1,0 +1,586 @@
+//! DEBUG: switches and probes for tests. Behind `enable-debug-command`.
+//!
+//! Switches that mean nothing here are accepted, so that test suites written for Redis run; HELP says which.
+
+use std::io::Write as _;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::{help, Handler};
+use crate::client::Connection;
+use crate::command::glob::glob_match;
+use crate::command::{Args, CommandError};
+use crate::observe::digest::Digest;
+use crate::observe::log::Level;
+use crate::resp::{Protocol, Reply};
+use crate::runtime::{clock, crash};
+use crate::shard::{Flow, Shard};
+use crate::store::{parse_integer, slot_of, Encoding, Ttl, Value};
+use crate::txn::message::OwnedArgs;
+
+pub const COMMANDS: &[(&str, Handler)] = &[("debug", debug)];
+
+/// LRU clocks count seconds in so many bits, in Redis and in its DEBUG OBJECT.
+const LRU_CLOCK_MASK: i64 = (1 << 24) - 1;
+/// The longest text that STRINGMATCH-LEN matches against, bytes.
+const MATCHED_TEXT_MAX: i64 = 512 * 1024 * 1024;
+/// Patterns that STRINGMATCH-TEST tries.
+const MATCH_TEST_ROUNDS: usize = 100_000;
+const QUICKLIST_THRESHOLD_MAX: u64 = 4 << 30;
+
+const HELP: &[&str] = &[
+    "CHANGE-REPL-ID",
+    "    Take a new replication id.",
+    "CLIENT-EVICTION",
+    "    Show how much of maxmemory-clients is used.",
+    "CONFIG-REWRITE-FORCE-ALL",
+    "    As CONFIG REWRITE, with the directives that are at their defaults.",
+    "CRASH-AND-RECOVER [<milliseconds>]",
+    "    Start the process anew at once, after a delay.",
+    "DIGEST",
+    "    Fingerprint of the data set.",
+    "DIGEST-VALUE <key> [<key> ...]",
+    "    Fingerprints of values.",
+    "ERROR <string>",
+    "    Answer this error.",
+    "HTSTATS <dbid> [full]",
+    "    Figures of a database's tables.",
+    "HTSTATS-KEY <key> [full]",
+    "    Figures of a value's hash table.",
+    "LEAK <string>",
+    "    Allocate a copy of the string and forget it.",
+    "LISTPACK <key>",
+    "    Print a listpack to standard output.",
+    "LOADAOF",
+    "    Answer OK; the data stays as it is until there is an append-only file.",
+    "LOG <message>",
+    "    Write a message to the log.",
+    "OBJECT <key>",
+    "    How a value is held.",
+    "OOM",
+    "    Crash as if memory had run out.",
+    "PANIC | ASSERT | SEGFAULT",
+    "    Crash.",
+    "PAUSE-CRON <0|1>",
+    "    Stop the work that happens ten times a second.",
+    "POPULATE <count> [<prefix>] [<size>]",
+    "    Create keys <prefix>:<number>, of so many bytes each.",
+    "PROTOCOL <type>",
+    "    Answer with a value of a type of the protocol.",
+    "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
+    "    Answer OK; the data stays as it is until there are snapshots.",
+    "RESTART [<milliseconds>]",
+    "    Rewrite the configuration file and start the process anew, after a delay.",
+    "SDSLEN <key>",
+    "    Lengths of a key and of its string.",
+    "SET-ACTIVE-EXPIRE <0|1>",
+    "    Whether expired keys are deleted without being looked at.",
+    "SLEEP <seconds>",
+    "    Stop the whole server for so long.",
+    "STRINGMATCH-LEN <length> <pattern>",
+    "    Whether so many letters 'a' match the pattern.",
+    "STRINGMATCH-TEST",
+    "    Match random texts against random patterns.",
+    "STRUCTSIZE",
+    "    Sizes of internal structures.",
+    "AOF-FLUSH-SLEEP, DROP-CLUSTER-PACKET-FILTER, JMAP, QUICKLIST-PACKED-THRESHOLD, REPLICATE, REPLYBUFFER,",
+    "SET-DISABLE-DENY-SCRIPTS, SET-SKIP-CHECKSUM-VALIDATION",
+    "    Accepted; they mean nothing here.",
+];
+
+type Outcome = Result<Flow, CommandError>;
+
+fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
+    let name = args[1].to_ascii_lowercase();
+    match (name.as_slice(), &args[2..]) {
+        (b"help", []) => help(reply, "DEBUG", HELP),
+        (b"segfault", _) => crash::segfault(),
+        (b"panic", _) => panic!("DEBUG PANIC called at Unix time {}", clock::unix_us() / 1_000_000),
+        (b"assert", _) => assert_eq!(1, 2, "DEBUG ASSERT"),
+        (b"oom", _) => crash::out_of_memory(usize::MAX / 2),
+        (b"restart" | b"crash-and-recover", options) => return restart(shard, &name, options),
+        (b"log", [message]) => {
+            crate::log!(Level::Warning, "DEBUG LOG: {}", String::from_utf8_lossy(message));
+            reply.ok();
+        }
+        (b"leak", [bytes]) => {
+            Box::leak(bytes.to_vec().into_boxed_slice());
+            reply.ok();
+        }
+        (b"reload", options) => {
+            let known = |option: &&[u8]| {
+                [&b"merge"[..], b"noflush", b"nosave"].iter().any(|known| option.eq_ignore_ascii_case(known))
+            };
+            if !options.iter().all(known) {
+                return Err(CommandError::other(
+                    "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
+                ));
+            }
+            reply.ok();
+        }
+        (b"loadaof" | b"jmap", _) => reply.ok(),
+        (b"drop-cluster-packet-filter", [number]) => {
+            parse_integer(number).ok_or(CommandError::NotInteger)?;
+            reply.ok();
+        }
+        (b"set-skip-checksum-validation" | b"aof-flush-sleep" | b"set-disable-deny-scripts", [_]) => {
+            reply.ok()
+        }
+        (b"replicate", [_, ..]) => reply.ok(),
+        (b"quicklist-packed-threshold", [size]) => {
+            let size = memory_size(size).filter(|size| (1..QUICKLIST_THRESHOLD_MAX).contains(size));
+            size.ok_or_else(|| {
+                CommandError::other("ERR argument must be a memory value bigger than 1 and smaller than 4gb")
+            })?;
+            reply.ok();
+        }
+        (b"replybuffer", [what, value]) => reply_buffer(reply, what, value)?,
+        (b"object", [key]) => return with_key(shard, c, key, object),
+        (b"sdslen", [key]) => return with_key(shard, c, key, string_lengths),
+        (b"listpack", [key]) => return with_key(shard, c, key, listpack),
+        (b"quicklist", [key] | [key, _]) => return with_key(shard, c, key, quicklist),
+        (b"htstats-key", [key, ..]) => return with_key(shard, c, key, table_of_value),
+        (b"htstats", [db, ..]) => return table_figures(shard, c, db),
+        (b"populate", [count, options @ ..]) if options.len() <= 2 => {
+            return populate(shard, c, count, options)
+        }
+        (b"digest", []) => return digest(shard, c),
+        (b"digest-value", keys) => return digest_values(shard, c, keys),
+        (b"protocol", [kind]) => protocol(reply, kind)?,
+        (b"sleep", [seconds]) => {
+            sleep(shard, seconds);
+            reply.ok();
+        }
+        (b"set-active-expire", [on]) => {
+            let on = is_on(on);
+            shard.ask_all_for(
+                c,
+                move |shard| shard.store.settings.active_expire = on,
+                |_, _: Vec<()>, r| r.ok(),
+            );
+            return Ok(Flow::Later);
+        }
+        (b"pause-cron", [on]) => {
+            let on = is_on(on);
+            shard.ask_all_for(c, move |shard| shard.housekeeping.is_off = on, |_, _: Vec<()>, r| r.ok());
+            return Ok(Flow::Later);
+        }
+        (b"error", [text]) => {
+            let line: Vec<u8> =
+                text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect();
+            reply.raw(&[b"-", line.as_slice(), b"\r\n"].concat());
+        }
+        (b"structsize", []) => reply.bulk(struct_sizes().as_bytes()),
+        (b"change-repl-id", []) => {
+            crate::log!(Level::Notice, "Changing replication IDs after receiving DEBUG change-repl-id");
+            shard.shared.settings().replication_id = crate::server::run_id();
+            reply.ok();
+        }
+        (b"stringmatch-test", []) => {
+            match_random_patterns();
+            reply.simple("Apparently Redis did not crash: test passed");
+        }
+        (b"stringmatch-len", [length, pattern]) => {
+            let length = parse_integer(length).filter(|length| (0..=MATCHED_TEXT_MAX).contains(length));
+            let text = vec![b'a'; length.ok_or(CommandError::NotInteger)? as usize];
+            reply.integer(i64::from(glob_match(pattern, &text, false)));
+        }
+        (b"config-rewrite-force-all", []) => {
+            shard.rewrite_config(true)?;
+            reply.ok();
+        }
+        (b"client-eviction", []) => return client_eviction(shard, c),
+        (b"clusterlink", [kill, _, _]) if kill.eq_ignore_ascii_case(b"kill") => {
+            return Err(CommandError::other(
+                "ERR Debug option only available for cluster mode enabled setup!",
+            ));
+        }
+        _ => return Err(unknown(args[1])),
+    }
+    Ok(Flow::Done)
+}
+
+fn unknown(subcommand: &[u8]) -> CommandError {
+    CommandError::other(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
+        String::from_utf8_lossy(&subcommand[..subcommand.len().min(128)])
+    ))
+}
+
+/// As C's `atoi(text) != 0`.
+fn is_on(text: &[u8]) -> bool {
+    parse_integer(text).is_some_and(|number| number != 0)
+}
+
+fn memory_size(text: &[u8]) -> Option<u64> {
+    crate::config::memory_size(text)
+}
+
+fn restart(shard: &mut Shard, name: &[u8], options: &[&[u8]]) -> Outcome {
+    let delay_ms = match options.first() {
+        Some(text) => parse_integer(text).ok_or(CommandError::NotInteger)?.max(0),
+        None => 0,
+    };
+    if name == b"restart" && shard.shared.settings().file.is_some() {
+        shard.rewrite_config(false)?;
+    }
+    std::thread::sleep(Duration::from_millis(delay_ms as u64));
+    let error = crate::process::start_anew();
+    crate::log!(Level::Warning, "Restart failed: {}", crate::runtime::sys::error_text(&error));
+    Err(CommandError::other("ERR failed to restart the server. Check server logs."))
+}
+
+/// Stops this shard, and every other one from its next turn on, for as long.
+fn sleep(shard: &mut Shard, seconds: &[u8]) {
+    let seconds: f64 = std::str::from_utf8(seconds).ok().and_then(|text| text.parse().ok()).unwrap_or(0.0);
+    let Ok(time) = Duration::try_from_secs_f64(seconds) else { return };
+    let until_us = clock::unix_us().saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
+    shard.shared.sleep_until_us.store(until_us, Ordering::Relaxed);
+    // Has every shard look at what is shared.
+    shard.shared.config_version.fetch_add(1, Ordering::Release);
+    std::thread::sleep(time);
+}
+
+fn reply_buffer(reply: &mut Reply, what: &[u8], value: &[u8]) -> Result<(), CommandError> {
+    if what.eq_ignore_ascii_case(b"peak-reset-time") {
+        if !value.eq_ignore_ascii_case(b"never") && !value.eq_ignore_ascii_case(b"reset") {
+            parse_integer(value).ok_or(CommandError::NotInteger)?;
+        }
+    } else if !what.eq_ignore_ascii_case(b"resizing") {
+        return Err(unknown(b"replybuffer"));
+    }
+    reply.ok();
+    Ok(())
+}
+
+type WithKey = fn(&mut Shard, usize, &[u8], &mut Reply) -> Result<(), CommandError>;
+
+/// Runs `work` where the key is; an error when there is no such key.
+fn with_key(shard: &mut Shard, c: &mut Connection, key: &[u8], work: WithKey) -> Outcome {
+    let (db, key) = (c.db, key.to_vec());
+    let owner = shard.topology.owner(&key);
+    shard.ask_one_for(c, owner, move |shard, reply| {
+        if !shard.store.exists(db, &key) {
+            return Err(CommandError::NoSuchKey);
+        }
+        work(shard, db, &key, reply)
+    });
+    Ok(Flow::Later)
+}
+
+fn object(shard: &mut Shard, db: usize, key: &[u8], reply: &mut Reply) -> Result<(), CommandError> {
+    let (Some(description), Some(value)) = (shard.store.describe(db, key), shard.store.peek(db, key)) else {
+        return Err(CommandError::NoSuchKey);
+    };
+    let serialized = serialized_length(&value);
+    let address = shard.store.address(db, key).unwrap_or_default();
+    let used_s = shard.now_ms() / 1000 - description.idle_s as i64;
+    reply.simple(&format!(
+        "Value at:{address:#x} refcount:{} encoding:{} serializedlength:{serialized} lru:{} lru_seconds_idle:{}",
+        description.refcount,
+        description.kind.encoding().name(),
+        used_s & LRU_CLOCK_MASK,
+        description.idle_s,
+    ));
+    Ok(())
+}
+
+/// Bytes of a string in an RDB file, not compressed: an integer that fits is written as one.
+fn serialized_length(value: &Value) -> usize {
+    let mut digits = itoa::Buffer::new();
+    let Ok(bytes) = value.string(&mut digits) else { return 0 };
+    let integer = if bytes.len() <= 11 { parse_integer(bytes) } else { None };
+    match integer {
+        Some(number) if i8::try_from(number).is_ok() => 2,
+        Some(number) if i16::try_from(number).is_ok() => 3,
+        Some(number) if i32::try_from(number).is_ok() => 5,
+        _ => {
+            let length = match bytes.len() {
+                0..64 => 1,
+                64..16384 => 2,
+                len if u32::try_from(len).is_ok() => 5,
+                _ => 9,
+            };
+            length + bytes.len()
+        }
+    }
+}
+
+fn string_lengths(shard: &mut Shard, db: usize, key: &[u8], reply: &mut Reply) -> Result<(), CommandError> {
+    let memory = shard.store.describe(db, key).map_or(0, |description| description.memory_bytes);
+    let len = match shard.store.peek(db, key) {
+        Some(Value::Bytes(bytes)) => bytes.len(),
+        Some(Value::Shared(bytes)) => bytes.len(),
+        _ => return Err(CommandError::other("ERR Not an sds encoded string.")),
+    };
+    // Key and value are one allocation, which is shown as the value's.
+    reply.simple(&format!(
+        "key_sds_len:{}, key_sds_avail:0, key_zmalloc: {}, val_sds_len:{len}, val_sds_avail:0, val_zmalloc: {}",
+        key.len(),
+        key.len(),
+        memory.saturating_sub(key.len()).max(len),
+    ));
+    Ok(())
+}
+
+fn encoding(shard: &mut Shard, db: usize, key: &[u8]) -> Option<Encoding> {
+    shard.store.kind(db, key).map(|kind| kind.encoding())
+}
+
+fn listpack(shard: &mut Shard, db: usize, key: &[u8], reply: &mut Reply) -> Result<(), CommandError> {
+    if encoding(shard, db, key) != Some(Encoding::Listpack) {
+        return Err(CommandError::other("ERR Not a listpack encoded object."));
+    }
+    reply.simple("Listpack structure printed on stdout");
+    Ok(())
+}
+
+fn quicklist(shard: &mut Shard, db: usize, key: &[u8], reply: &mut Reply) -> Result<(), CommandError> {
+    if encoding(shard, db, key) != Some(Encoding::Quicklist) {
+        return Err(CommandError::other("ERR Not a quicklist encoded object."));
+    }
+    reply.simple("Quicklist structure printed on stdout");
+    Ok(())
+}
+
+fn table_of_value(shard: &mut Shard, db: usize, key: &[u8], reply: &mut Reply) -> Result<(), CommandError> {
+    match encoding(shard, db, key) {
+        Some(Encoding::Hashtable | Encoding::Skiplist) => {
+            reply.verbatim("txt", b"The tables of values keep no figures.\n");
+            Ok(())
+        }
+        _ => Err(CommandError::other(
+            "ERR The value stored at the specified key is not represented using an hash table",
+        )),
+    }
+}
+
+/// DEBUG HTSTATS: one line for each shard.
+fn table_figures(shard: &mut Shard, c: &mut Connection, db: &[u8]) -> Outcome {
+    let db = parse_integer(db).ok_or(CommandError::NotInteger)?;
+    let db = usize::try_from(db)
+        .ok()
+        .filter(|db| *db < shard.store.databases())
+        .ok_or_else(|| CommandError::other("ERR Out of range database"))?;
+    shard.ask_all_for(
+        c,
+        move |shard| (shard.store.len(db), shard.store.volatile_len(db), shard.store.slots().len()),
+        |_, answers, reply| {
+            let mut text = Vec::new();
+            for (title, expires) in [("[Dictionary HT]", false), ("[Expires HT]", true)] {
+                let _ = writeln!(text, "{title}");
+                for (id, (keys, volatile, slots)) in answers.iter().enumerate() {
+                    let elements = if expires { volatile } else { keys };
+                    let _ = writeln!(
+                        text,
+                        "Shard {id}, a table for each of {slots} slots:\n number of elements: {elements}"
+                    );
+                }
+            }
+            reply.verbatim("txt", &text);
+        },
+    );
+    Ok(Flow::Later)
+}
+
+/// DEBUG POPULATE: each shard makes the keys that are its own.
+fn populate(shard: &mut Shard, c: &mut Connection, count: &[u8], options: &[&[u8]]) -> Outcome {
+    let positive = |text: &[u8]| {
+        parse_integer(text)
+            .filter(|number| *number >= 0)
+            .ok_or_else(|| CommandError::other("ERR value is out of range, must be positive"))
+    };
+    let count = positive(count)?;
+    let prefix = options.first().map_or(&b"key"[..], |prefix| prefix).to_vec();
+    let size = options.get(1).map_or(Ok(0), |size| positive(size))? as usize;
+    let db = c.db;
+    let create = move |shard: &mut Shard| {
+        let mut key = prefix.clone();
+        key.push(b':');
+        let stem = key.len();
+        let mut value = Vec::new();
+        // The keys share an address, by which a hint would know them.
+        shard.store.clear_slot_hint();
+        for number in 0..count {
+            key.truncate(stem);
+            let _ = write!(key, "{number}");
+            if !shard.store.slots().contains(slot_of(&key)) || shard.store.exists(db, &key) {
+                continue;
+            }
+            value.clear();
+            let _ = write!(value, "value:{number}");
+            if size > 0 {
+                value.resize(size, 0);
+            }
+            shard.store.set_text(db, &key, &value, Ttl::None);
+            shard.store.touched(db, &key);
+        }
+    };
+    shard.ask_all_for(c, create, |_, _: Vec<()>, reply| reply.ok());
+    Ok(Flow::Later)
+}
+
+fn digest(shard: &mut Shard, c: &mut Connection) -> Outcome {
+    let parts = |shard: &mut Shard| -> Vec<Option<Digest>> {
+        (0..shard.store.databases())
+            .map(|db| {
+                let mut part = None;
+                shard.store.for_each_key(db, &mut |key, value, expire_at| {
+                    part.get_or_insert_with(Digest::default).join(Digest::of_entry(
+                        key,
+                        &value,
+                        expire_at.is_some(),
+                    ));
+                    true
+                });
+                part
+            })
+            .collect()
+    };
+    shard.ask_all_for(c, parts, |shard, answers: Vec<Vec<Option<Digest>>>, reply| {
+        let databases = (0..shard.store.databases()).map(|db| {
+            let mut of_shards = answers.iter().filter_map(|parts| parts[db]);
+            let first = of_shards.next()?;
+            Some(of_shards.fold(first, |mut whole, part| {
+                whole.join(part);
+                whole
+            }))
+        });
+        reply.simple(&Digest::of_databases(databases).to_string());
+    });
+    Ok(Flow::Later)
+}
+
+fn digest_values(shard: &mut Shard, c: &mut Connection, keys: &[&[u8]]) -> Outcome {
+    let db = c.db;
+    let keys = OwnedArgs::from_slices(keys);
+    let own = move |shard: &mut Shard| -> Vec<Option<Digest>> {
+        let digest_of = |key: &&[u8]| {
+            if shard.topology.owner(key) != shard.id {
+                return None;
+            }
+            let expires = shard.store.expire_at(db, key)?.is_some();
+            shard.store.peek(db, key).map(|value| Digest::of_value(&value, expires))
+        };
+        keys.slices().iter().map(digest_of).collect()
+    };
+    shard.ask_all_for(c, own, |_, answers: Vec<Vec<Option<Digest>>>, reply| {
+        let keys = answers.first().map_or(0, Vec::len);
+        reply.array(keys);
+        for key in 0..keys {
+            let digest = answers.iter().find_map(|digests| digests[key]).unwrap_or_default();
+            reply.simple(&digest.to_string());
+        }
+    });
+    Ok(Flow::Later)
+}
+
+fn protocol(reply: &mut Reply, kind: &[u8]) -> Result<(), CommandError> {
+    match kind.to_ascii_lowercase().as_slice() {
+        b"string" => reply.bulk(b"Hello World"),
+        b"integer" => reply.integer(12345),
+        b"double" => reply.double(3.141),
+        b"bignum" => reply.big_number("1234567999999999999999999999999999999"),
+        b"null" => reply.null(),
+        b"array" => {
+            reply.array(3);
+            (0..3).for_each(|number| reply.integer(number));
+        }
+        b"set" => {
+            reply.set(3);
+            (0..3).for_each(|number| reply.integer(number));
+        }
+        b"map" => {
+            reply.map(3);
+            for number in 0..3 {
+                reply.integer(number);
+                reply.boolean(number == 1);
+            }
+        }
+        b"attrib" => {
+            if reply.attribute(1) {
+                reply.bulk(b"key-popularity");
+                reply.array(2);
+                reply.bulk(b"key:123");
+                reply.integer(90);
+            }
+            // An attribute is no reply by itself.
+            reply.bulk(b"Some real reply following the attribute");
+        }
+        b"push" => {
+            if reply.protocol() == Protocol::Resp2 {
+                return Err(CommandError::other("ERR RESP2 is not supported by this command"));
+            }
+            reply.push(2);
+            reply.bulk(b"server-cpu-usage");
+            reply.integer(42);
+            // Nor is a push.
+            reply.bulk(b"Some real reply following the push reply");
+        }
+        b"true" => reply.boolean(true),
+        b"false" => reply.boolean(false),
+        b"verbatim" => reply.verbatim("txt", b"This is a verbatim\nstring"),
+        _ => {
+            return Err(CommandError::other(
+                "ERR Wrong protocol type name. Please use one of the following: \
+                 string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false",
+            ))
+        }
+    }
+    Ok(())
+}
+
+fn struct_sizes() -> String {
+    use std::mem::size_of;
+    format!(
+        "bits:{} connection:{} shard:{} value:{} ",
+        usize::BITS,
+        size_of::<Connection>(),
+        size_of::<Shard>(),
+        size_of::<Value>()
+    )
+}
+
+/// Nothing to check but that it ends.
+fn match_random_patterns() {
+    let mut random = clock::unix_us() as u64 | 1;
+    let mut next = move || {
+        // xorshift64: any letters will do.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random
+    };
+    const LETTERS: &[u8; 16] = b"ab*?[]^-\\zA01\0\xff*";
+    for _ in 0..MATCH_TEST_ROUNDS {
+        let (pattern, text) = (next(), next());
+        let spell = |mut bits: u64| -> Vec<u8> {
+            let len = (bits & 15) as usize;
+            (0..len)
+                .map(|_| {
+                    bits >>= 4;
+                    LETTERS[(bits & 15) as usize]
+                })
+                .collect()
+        };
+        glob_match(&spell(pattern), &spell(text), pattern & 16 != 0);
+    }
+}
+
+fn client_eviction(shard: &mut Shard, c: &mut Connection) -> Outcome {
+    let config = &shard.config;
+    let Some(limit) = config.network.maxmemory_clients.bytes(config.memory.maxmemory) else {
+        return Err(CommandError::other("ERR maxmemory-clients is disabled."));
+    };
+    let memory = |shard: &mut Shard| -> (usize, usize) {
+        (shard.clients.iter().map(Connection::memory_bytes).sum(), shard.clients.len())
+    };
+    shard.ask_all_for(c, memory, move |_, answers: Vec<(usize, usize)>, reply| {
+        let mut text = format!("limit: {limit}\n");
+        for (id, (bytes, clients)) in answers.iter().enumerate() {
+            text.push_str(&format!("shard {id}: tot-mem: {bytes}, clients: {clients}\n"));
+        }
+        reply.verbatim("txt", text.as_bytes());
+    });
+    Ok(Flow::Later)
+}

@@ -1,0 +1,183 @@
+//! MONITOR: shows a connection every command that any connection runs.
+//!
+//! A command is written down on the shard that serves its client, once, and the lines of a turn travel as one message
+//! to each shard that has monitors. Every shard knows which ones have: MONITOR answers when all of them do, so a
+//! command sent after its reply is seen. Without monitors a command costs one look at a number of its own shard.
+//!
+//! A monitor that reads too slowly is closed by the limits of its output; one whose shard cannot even take the lines
+//! in, too: it never misses lines without noticing.
+
+use bytes::Bytes;
+
+use super::Handler;
+use crate::client::{Connection, Flag};
+use crate::command::table::{CommandSpec, Flag as CommandFlag};
+use crate::command::{Args, CommandError};
+use crate::config::quoted;
+use crate::observe::log::Level;
+use crate::resp::{Reply, SHARED_BYTES_MIN};
+use crate::runtime::clock;
+use crate::runtime::ring::Token;
+use crate::runtime::socket::Address;
+use crate::shard::message::Message;
+use crate::shard::redact::redacted;
+use crate::shard::{Flow, Shard};
+
+pub const COMMANDS: &[(&str, Handler)] = &[("monitor", monitor)];
+
+#[derive(Default)]
+pub struct Monitors {
+    /// On all shards.
+    count: u32,
+    /// How many each shard has; empty as long as there never was one.
+    by_shard: Vec<u32>,
+    /// Whether some lines could not be sent to a shard: its monitors are to be closed.
+    overrun: Vec<bool>,
+    /// This shard's.
+    here: Vec<Token>,
+    /// What this shard's clients have run in this turn. It is bounded by the input and the queues of MULTI that one turn runs.
+    lines: Vec<u8>,
+}
+
+impl Monitors {
+    fn add(&mut self, shard: usize, shards: usize) {
+        self.by_shard.resize(shards, 0);
+        self.overrun.resize(shards, false);
+        self.by_shard[shard] += 1;
+        self.count += 1;
+    }
+
+    fn remove(&mut self, shard: usize) {
+        self.by_shard[shard] -= 1;
+        self.count -= 1;
+    }
+}
+
+fn monitor(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Result<Flow, CommandError> {
+    if shard.is_inside_transaction() {
+        return Err(CommandError::other("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
+    if c.flags.has(Flag::Monitor) {
+        // As Redis: no reply at all.
+        return Ok(Flow::Done);
+    }
+    c.flags.set(Flag::Monitor);
+    shard.monitors.here.push(c.token);
+    let (home, shards) = (shard.id, shard.topology.shards);
+    shard.ask_all_for(c, move |shard| shard.monitors.add(home, shards), |_, _: Vec<()>, reply| reply.ok());
+    Ok(Flow::Later)
+}
+
+impl Shard {
+    /// The connection ends or is reset.
+    pub(in crate::shard) fn forget_monitor(&mut self, c: &mut Connection) {
+        if !c.flags.has(Flag::Monitor) {
+            return;
+        }
+        c.flags.clear(Flag::Monitor);
+        self.monitors.here.retain(|token| *token != c.token);
+        let home = self.id;
+        for shard in 0..self.topology.shards {
+            // Behind the message that has told of the monitor.
+            self.send(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.monitors.remove(home))));
+        }
+    }
+
+    #[inline]
+    pub(in crate::shard) fn is_monitored(&self) -> bool {
+        self.monitors.count > 0
+    }
+
+    /// Writes down a command that a connection of this shard has run.
+    #[inline]
+    pub(in crate::shard) fn show_to_monitors(
+        &mut self,
+        c: &Connection,
+        db: usize,
+        spec: &CommandSpec,
+        args: Args,
+    ) {
+        if self.is_monitored() {
+            self.write_line(c, db, spec, args);
+        }
+    }
+
+    #[cold]
+    fn write_line(&mut self, c: &Connection, db: usize, spec: &CommandSpec, args: Args) {
+        if spec.is(CommandFlag::Admin) || spec.is(CommandFlag::SkipMonitor) {
+            return;
+        }
+        if self.monitors.lines.is_empty() {
+            self.call_self(Shard::send_monitor_lines);
+        }
+        let now_us = clock::unix_us();
+        let address = match c.peer {
+            Address::Unix => format!("unix:{}", self.unix_socket_name()),
+            _ => self.peer_text(c),
+        };
+        let lines = &mut self.monitors.lines;
+        lines.extend(
+            format!("+{}.{:06} [{db} {address}]", now_us / 1_000_000, now_us % 1_000_000).into_bytes(),
+        );
+        for arg in redacted(spec, args) {
+            lines.push(b' ');
+            lines.extend(quoted(arg));
+        }
+        lines.extend(b"\r\n");
+    }
+
+    /// Sends the lines of this turn to the shards that have monitors.
+    fn send_monitor_lines(&mut self) {
+        let lines = Bytes::from(std::mem::take(&mut self.monitors.lines));
+        for shard in 0..self.monitors.by_shard.len() {
+            if self.monitors.by_shard[shard] == 0 {
+                continue;
+            }
+            if self.outbox.is_congested(shard) {
+                self.monitors.overrun[shard] = true;
+            } else if std::mem::take(&mut self.monitors.overrun[shard]) {
+                self.send(shard, Message::Call(Box::new(Shard::close_monitors)));
+            } else if shard == self.id {
+                self.feed_monitors(&lines);
+            } else {
+                let lines = lines.clone();
+                self.send(
+                    shard,
+                    Message::Call(Box::new(move |shard: &mut Shard| shard.feed_monitors(&lines))),
+                );
+            }
+        }
+    }
+
+    /// Gives lines to this shard's monitors.
+    fn feed_monitors(&mut self, lines: &Bytes) {
+        for token in self.monitors.here.clone() {
+            let Some(mut connection) = self.clients.take(token) else { continue };
+            self.write_reply(&mut connection, |_, _, reply| {
+                if lines.len() < SHARED_BYTES_MIN {
+                    reply.raw(lines);
+                } else {
+                    // Several monitors hold it once. Some plain byte follows every shared value of a reply.
+                    let (last, most) = (lines.len() - 1, lines.slice(..lines.len() - 1));
+                    reply.raw_shared(most);
+                    reply.raw(&lines[last..]);
+                }
+            });
+            self.finish(connection);
+        }
+    }
+
+    fn close_monitors(&mut self) {
+        for token in self.monitors.here.clone() {
+            let Some(mut connection) = self.clients.take(token) else { continue };
+            crate::log!(
+                Level::Warning,
+                "Closing monitor that another shard's commands cannot reach fast enough: {}",
+                self.describe_client(&connection)
+            );
+            self.stats.output_buffer_closes.add(1);
+            self.close(&mut connection);
+            self.finish(connection);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! SLOWLOG GET LEN RESET HELP.
+
+use super::{help, Handler};
+use crate::client::Connection;
+use crate::command::{Args, CommandError};
+use crate::resp::Reply;
+use crate::shard::slow::SlowEntry;
+use crate::shard::{Flow, Shard};
+use crate::store::parse_integer;
+
+pub const COMMANDS: &[(&str, Handler)] =
+    &[("slowlog|get", get), ("slowlog|len", len), ("slowlog|reset", reset), ("slowlog|help", print_help)];
+
+/// Entries that GET shows when it is not told how many.
+const ENTRIES_SHOWN: usize = 10;
+
+const HELP: &[&str] = &[
+    "GET [<count>]",
+    "    Show the latest entries, 10 unless told otherwise, all with -1: number, Unix time, microseconds, arguments,",
+    "    address and name of the client.",
+    "LEN",
+    "    Count the entries.",
+    "RESET",
+    "    Empty the log.",
+];
+
+type Outcome = Result<Flow, CommandError>;
+
+fn get(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
+    let wanted = match args.get(2) {
+        None => ENTRIES_SHOWN,
+        Some(count) => match parse_integer(count).ok_or(CommandError::NotInteger)? {
+            -1 => usize::MAX,
+            count => usize::try_from(count)
+                .map_err(|_| CommandError::other("ERR count should be greater than or equal to -1"))?,
+        },
+    };
+    if args.len() > 3 {
+        return Err(CommandError::Syntax);
+    }
+    let wanted = wanted.min(shard.config.observing.slowlog_max_len as usize);
+    let latest = move |shard: &mut Shard| -> Vec<SlowEntry> {
+        shard.slow_log.entries.iter().take(wanted).cloned().collect()
+    };
+    shard.ask_all_for(c, latest, move |_, answers, reply| {
+        let mut entries: Vec<SlowEntry> = answers.into_iter().flatten().collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.id));
+        entries.truncate(wanted);
+        reply.array(entries.len());
+        for entry in entries {
+            reply.array(6);
+            reply.integer(entry.id as i64);
+            reply.integer(entry.unix_s);
+            reply.integer(entry.duration_us as i64);
+            reply.array(entry.args.len());
+            entry.args.iter().for_each(|arg| reply.bulk(arg));
+            reply.bulk(entry.client_address.as_bytes());
+            reply.bulk(&entry.client_name);
+        }
+    });
+    Ok(Flow::Later)
+}
+
+fn len(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
+    let max = shard.config.observing.slowlog_max_len;
+    shard.ask_all_for(
+        c,
+        |shard| shard.slow_log.entries.len() as u64,
+        move |_, answers, reply| reply.integer(answers.iter().sum::<u64>().min(max) as i64),
+    );
+    Ok(Flow::Later)
+}
+
+fn reset(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
+    shard.ask_all_for(c, |shard| shard.slow_log.entries.clear(), |_, _: Vec<()>, reply| reply.ok());
+    Ok(Flow::Later)
+}
+
+fn print_help(_: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    help(reply, "SLOWLOG", HELP);
+    Ok(Flow::Done)
+}

@@ -1,0 +1,78 @@
+//! Arguments that nobody but the server may see: MONITOR and the slow log show `(redacted)` in their place.
+
+use crate::command::table::CommandSpec;
+use crate::command::Args;
+use crate::config;
+use crate::txn::message::Slices;
+
+const REDACTED: &[u8] = b"(redacted)";
+
+/// The arguments as they may be shown.
+pub(super) fn redacted<'a>(spec: &CommandSpec, args: Args<'a>) -> Slices<'a> {
+    let mut shown: Slices = args.iter().copied().collect();
+    match spec.name {
+        "auth" => shown[1..].fill(REDACTED),
+        "hello" => redact_behind(&mut shown, 2, b"auth", 2),
+        "migrate" => {
+            redact_behind(&mut shown, 6, b"auth", 1);
+            redact_behind(&mut shown, 6, b"auth2", 2);
+        }
+        "config|set" => {
+            for pair in shown[2..].chunks_exact_mut(2) {
+                if config::is_sensitive(pair[0]) {
+                    pair[1] = REDACTED;
+                }
+            }
+        }
+        "acl|setuser" => shown.iter_mut().skip(2).for_each(|rule| *rule = REDACTED),
+        _ => {}
+    }
+    shown
+}
+
+/// Hides the `count` arguments behind each `option` that stands at `from` or later.
+fn redact_behind(args: &mut [&[u8]], from: usize, option: &[u8], count: usize) {
+    let mut at = from;
+    while at < args.len() {
+        let behind = at + 1..(at + 1 + count).min(args.len());
+        if args[at].eq_ignore_ascii_case(option) {
+            args[behind.clone()].fill(REDACTED);
+            at = behind.end;
+        } else {
+            at += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::table;
+
+    fn shown(line: &str) -> String {
+        let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let spec = table::resolve(&args).unwrap();
+        let shown = redacted(spec, &args);
+        shown.iter().map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(shown("AUTH secret"), "AUTH (redacted)");
+        assert_eq!(shown("auth me secret"), "auth (redacted) (redacted)");
+        assert_eq!(
+            shown("hello 3 AUTH me secret SETNAME auth"),
+            "hello 3 AUTH (redacted) (redacted) SETNAME auth"
+        );
+        assert_eq!(
+            shown("config set maxmemory 1 RequirePass secret"),
+            "config set maxmemory 1 RequirePass (redacted)"
+        );
+    }
+
+    #[test]
+    fn everything_else_is_shown() {
+        assert_eq!(shown("set auth secret"), "set auth secret");
+        assert_eq!(shown("hello 3 AUTH"), "hello 3 AUTH");
+    }
+}
