@@ -168,7 +168,11 @@ impl Shard {
         if let Some(spec) = spec {
             self.stats.commands[spec.id as usize].rejected.add(1);
         }
-        let text = error.to_string();
+        let mut text = error.to_string();
+        if spec.is_some_and(|spec| spec.name == "exec") && c.multi.take().is_some() {
+            self.unwatch_all(c);
+            text = format!("EXECABORT Transaction discarded because of: {text}");
+        }
         self.stats.count_error(&text);
         self.write_reply(c, |_, _, reply| reply.error(&text));
     }
