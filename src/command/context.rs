@@ -11,6 +11,8 @@ pub struct Caller {
     /// The shard that serves the client, and its name for the connection: for what the client's own shard must be told.
     pub home: u32,
     pub connection: u64,
+    /// One of several parts of a command, another of which stands for it in the statistics.
+    pub is_extra_part: bool,
     /// Inside MULTI/EXEC or a script: a blocking command must not block.
     pub deny_blocking: bool,
     /// `CLIENT NO-TOUCH ON`: reads leave the LRU/LFU clock alone.

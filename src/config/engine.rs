@@ -16,11 +16,12 @@ choices! {
 }
 
 super::directive::section! {
-    /// What Redis has no directive for.
+    /// What Redis has no directive for. Tools try to set whatever `CONFIG GET *` shows them but the immutable directives
+    /// that they know, so these are hidden.
     Engine in engine {
-        shards: ShardCount = ShardCount::Auto, "shards", IMMUTABLE, Rule::Any;
-        shard_ports: bool = false, "shard-ports", IMMUTABLE, Rule::Any;
-        pipesavecommand: String = String::new(), "pipesavecommand", IMMUTABLE, Rule::Any;
+        shards: ShardCount = ShardCount::Auto, "shards", IMMUTABLE | HIDDEN, Rule::Any;
+        shard_ports: bool = false, "shard-ports", IMMUTABLE | HIDDEN, Rule::Any;
+        pipesavecommand: String = String::new(), "pipesavecommand", IMMUTABLE | HIDDEN, Rule::Any;
         snapshot_method: SnapshotMethod = SnapshotMethod::Auto, "snapshot-method", 0, Rule::Any;
         snapshot_fork_stall_max_ms: u32 = 100, "snapshot-fork-stall-max-ms", 0, int(0, INT_MAX);
         rdb_version: u16 = 11, "rdb-version", 0, int(10, 11);

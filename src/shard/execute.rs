@@ -32,11 +32,15 @@ impl Shard {
             Handler::Connection | Handler::Container => Ok(()),
         };
         let nanos = Stamp::now().nanos_since(started);
-        self.stats.called(spec.id, nanos);
+        if !caller.is_extra_part {
+            self.stats.called(spec.id, nanos);
+        }
         if let Err(error) = result {
-            self.stats.commands[spec.id as usize].failed.add(1);
             let text = error.to_string();
-            self.stats.count_error(&text);
+            if !caller.is_extra_part {
+                self.stats.commands[spec.id as usize].failed.add(1);
+                self.stats.count_error(&text);
+            }
             reply.truncate(mark);
             reply.error(&text);
         }

@@ -168,7 +168,11 @@ impl Shard {
         if let Some(spec) = spec {
             self.stats.commands[spec.id as usize].rejected.add(1);
         }
-        let text = error.to_string();
+        let mut text = error.to_string();
+        if spec.is_some_and(|spec| spec.name == "exec") && c.multi.take().is_some() {
+            self.unwatch_all(c);
+            text = format!("EXECABORT Transaction discarded because of: {text}");
+        }
         self.stats.count_error(&text);
         self.write_reply(c, |_, _, reply| reply.error(&text));
     }
@@ -217,7 +221,8 @@ impl Shard {
                 if self.is_cross_protocol(c, args) {
                     return Taken::Yes;
                 }
-                self.refuse(c, None, &error);
+                // A wrong number of arguments is held against the command.
+                self.refuse(c, self.shared.names.find(args), &error);
                 self.end_request(c);
                 return Taken::Yes;
             }

@@ -83,6 +83,10 @@ impl Shard {
     #[cold]
     fn note_slow_command(&mut self, spec: &CommandSpec, args: Args, caller: &Caller, nanos: u64) {
         self.note_spike(if spec.is(Flag::Fast) { "fast-command" } else { "command" }, nanos);
+        // A log of everything has each command once.
+        if caller.is_extra_part && self.slow_log.log_nanos == 0 {
+            return;
+        }
         // What EXEC ran is in the log by itself.
         if nanos < self.slow_log.log_nanos || spec.is(Flag::SkipSlowlog) {
             return;

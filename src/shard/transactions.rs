@@ -299,11 +299,13 @@ impl Shard {
         joining: Join,
     ) {
         let last = t.next == t.commands.len();
-        for part in &mut parts {
+        for (number, part) in parts.iter_mut().enumerate() {
             let owned =
                 OwnedCommand { args: std::mem::take(&mut part.args), ..t.commands[command].without_args() };
+            t.caller.is_extra_part = number > 0;
             self.step(id, t, part.shard, Work::Commands(vec![(command, owned)]), last);
         }
+        t.caller.is_extra_part = false;
         t.step = Step::Parts { command, parts, join: joining, replies: Vec::new() };
     }
 

@@ -68,6 +68,7 @@ fn authenticate(shard: &Shard, c: &mut Connection, user: &[u8], password: &[u8])
         c.flags.set(Flag::Authenticated);
         return Ok(());
     }
+    shard.stats.refused_logins.add(1);
     Err(CommandError::other("WRONGPASS invalid username-password pair or user is disabled."))
 }
 
