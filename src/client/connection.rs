@@ -113,6 +113,10 @@ pub struct Connection {
     pub input: Vec<u8>,
     /// Bytes of the input that is being run.
     pub running_bytes: usize,
+    /// Memory of the parser, which is elsewhere while it runs.
+    pub running_parser_bytes: usize,
+    /// How many bytes, as far as is known, the incomplete request at the end of the input will have; 0 when not known.
+    pub awaited_bytes: usize,
     /// The most input that was there since the cron last looked at the buffer's size.
     pub input_peak_bytes: usize,
     pub output: Output,
@@ -150,6 +154,8 @@ impl Connection {
             parser: RequestParser::new(),
             input: Vec::new(),
             running_bytes: 0,
+            running_parser_bytes: 0,
+            awaited_bytes: 0,
             input_peak_bytes: 0,
             output: Output::default(),
             pipeline: Pipeline::default(),
@@ -177,12 +183,13 @@ impl Connection {
         self.stall != Stall::None || self.flags.any(Flag::CloseAfterReply as u32 | Flag::Closing as u32)
     }
 
-    /// Bytes of memory that the connection uses, for CLIENT LIST's tot-mem and client eviction.
+    /// Bytes of memory that the connection uses, for CLIENT LIST's tot-mem and client eviction. Small output buffers do not
+    /// count: they come and go with each reply, and who is evicted must not depend on that.
     pub fn memory_bytes(&self) -> usize {
         std::mem::size_of::<Self>()
             + self.input.capacity()
             + self.parser.memory_bytes()
-            + self.output.memory_bytes()
+            + self.output.memory_bytes().saturating_sub(UNCOUNTED_OUTPUT_BYTES)
             + self.multi.as_ref().map_or(0, |multi| multi.memory_bytes())
             + self.watching.as_ref().map_or(0, |watching| watching.memory_bytes())
             + self.name.len()
@@ -190,21 +197,33 @@ impl Connection {
             + self.library_version.len()
     }
 
+    /// Makes room for `more` bytes of input, at once for all that the request at hand is known to need, so that a large
+    /// one does not grow piece by piece.
+    pub fn make_room_for_input(&mut self, more: usize) {
+        let wanted = self.awaited_bytes.max(self.input.len() + more);
+        if wanted > self.input.capacity() && self.awaited_bytes > 0 {
+            self.input.reserve_exact(wanted - self.input.len());
+        }
+    }
+
     /// Gives back input buffer that is not needed: nearly all of it when the connection is `idle`, otherwise what is
     /// far beyond the most that was used since the last look.
     pub fn shrink_input(&mut self, idle: bool) {
         let (len, capacity) = (self.input.len(), self.input.capacity());
+        let peak = self.input_peak_bytes.max(self.awaited_bytes);
         if capacity - len > INPUT_SLACK_BYTES {
             if idle {
                 self.input.shrink_to_fit();
-            } else if capacity > SHRUNK_INPUT_BYTES_MIN && capacity / 2 > self.input_peak_bytes {
-                self.input.shrink_to(self.input_peak_bytes.max(KEPT_INPUT_BYTES));
+            } else if capacity > SHRUNK_INPUT_BYTES_MIN && capacity / 2 > peak {
+                self.input.shrink_to(peak.max(KEPT_INPUT_BYTES));
             }
         }
         self.input_peak_bytes = len;
     }
 }
 
+/// Output of a connection that does not count as memory; Redis has a fixed buffer of this size.
+const UNCOUNTED_OUTPUT_BYTES: usize = 16 * 1024;
 /// Free room in an input buffer that is never worth a shrink.
 const INPUT_SLACK_BYTES: usize = 4 * 1024;
 /// A buffer up to this size is left alone while its connection is busy.
@@ -232,6 +251,17 @@ mod tests {
         assert_eq!(c.input.capacity(), KEPT_INPUT_BYTES);
         c.shrink_input(true);
         assert_eq!(c.input.capacity(), 0);
+    }
+
+    #[test]
+    fn an_announced_request_gets_its_room_once_and_keeps_it_while_it_arrives() {
+        let mut c = connection();
+        c.awaited_bytes = 400_000;
+        c.make_room_for_input(30);
+        assert_eq!(c.input.capacity(), 400_000);
+        c.input.extend_from_slice(&[0; 30]);
+        c.shrink_input(false);
+        assert_eq!(c.input.capacity(), 400_000);
     }
 
     #[test]

@@ -178,6 +178,15 @@ impl RequestParser {
         self.stage != Stage::Start
     }
 
+    /// Of the incomplete request at the end of the input: how many bytes have been understood, and how many of them are
+    /// arguments.
+    pub fn understood_bytes(&self) -> (usize, usize) {
+        match self.stage {
+            Stage::Start | Stage::Inline => (0, 0),
+            _ => (self.next, self.args.iter().map(|arg| arg.len).sum()),
+        }
+    }
+
     /// Memory held besides the parser itself, bytes: a request of many arguments needs 16 for each.
     pub fn memory_bytes(&self) -> usize {
         self.args.capacity() * size_of::<ArgRange>() + self.unquoted.capacity()

@@ -19,6 +19,8 @@ use super::ring::{Completion, SocketRing};
 
 /// Ticks without traffic before a shard parks.
 const QUIET_TICKS: u32 = 5;
+/// Rounds after which glommio's tasks get their turn even if no tick has come.
+const ROUNDS_PER_TICK_MAX: u32 = 1024;
 /// The period of `Service::cron`.
 pub const CRON_MS: u64 = 100;
 
@@ -27,6 +29,8 @@ pub const CRON_MS: u64 = 100;
 pub enum Turn {
     /// There is work that waits for nothing: come back at once.
     Ready,
+    /// There is work for the next tick: wait for completions, but do not park.
+    Soon,
     /// Nothing to do until something arrives.
     Idle,
     /// The shard is finished.
@@ -67,8 +71,9 @@ fn ring_bell(bell: RawFd) {
 struct Shard<S> {
     service: S,
     ring: SocketRing,
-    /// Ticks since the last traffic.
+    /// Ticks since the last traffic, and all of them.
     quiet_ticks: u32,
+    ticks: u64,
     stopped: bool,
 }
 
@@ -79,7 +84,10 @@ impl<S: Service> Shard<S> {
         self.service.begin();
         for index in 0..self.ring.collect() {
             match self.ring.completion(index) {
-                Completion::Tick { .. } => self.quiet_ticks += 1,
+                Completion::Tick { .. } => {
+                    self.quiet_ticks += 1;
+                    self.ticks = self.ticks.wrapping_add(1);
+                }
                 completion => {
                     traffic = true;
                     self.service.completed(&mut self.ring, completion);
@@ -96,14 +104,14 @@ impl<S: Service> Shard<S> {
             self.stopped = true;
             return self.ring.submit_and_wait(0);
         }
-        if turn == Turn::Idle && self.service.about_to_sleep() {
+        if turn != Turn::Ready && self.service.about_to_sleep() {
             let waited = self.ring.submit_and_wait(1);
             self.service.awake();
             waited?;
         } else {
             self.ring.submit_and_wait(0)?;
         }
-        if self.handle_completions() || turn == Turn::Ready {
+        if self.handle_completions() || turn != Turn::Idle {
             self.quiet_ticks = 0;
         }
         Ok(())
@@ -114,7 +122,7 @@ async fn run<S: Service + 'static>(service: S, ring: SocketRing) -> io::Result<(
     let bell = eventfd()?;
     // SAFETY: the descriptor is ours and is given away; the file closes it.
     let bell_file = unsafe { BufferedFile::from_raw_fd(bell) };
-    let shard = Rc::new(RefCell::new(Shard { service, ring, quiet_ticks: 0, stopped: false }));
+    let shard = Rc::new(RefCell::new(Shard { service, ring, quiet_ticks: 0, ticks: 0, stopped: false }));
 
     let for_cron = shard.clone();
     let cron = glommio::spawn_local(async move {
@@ -139,18 +147,13 @@ async fn run<S: Service + 'static>(service: S, ring: SocketRing) -> io::Result<(
         {
             let shard = &mut *shard.borrow_mut();
             shard.ring.start_tick();
-            let mut ticks = shard.quiet_ticks;
-            let mut rounds_since_yield = 0u32;
-            // The borrow ends on each tick, when glommio's tasks get their turn.
-            while !shard.stopped && shard.quiet_ticks == ticks && rounds_since_yield < 4096 {
+            let ticks = shard.ticks;
+            let mut rounds = 0u32;
+            // Until the next tick, when glommio's tasks get their turn.
+            while !shard.stopped && shard.ticks == ticks && rounds < ROUNDS_PER_TICK_MAX {
                 shard.round()?;
-                if shard.quiet_ticks < ticks {
-                    ticks = shard.quiet_ticks;
-                }
-                rounds_since_yield += 1;
-                if !shard.ring.tick_is_armed() {
-                    shard.ring.start_tick();
-                }
+                shard.ring.start_tick();
+                rounds += 1;
             }
             if shard.stopped {
                 break;

@@ -1,4 +1,4 @@
-//! What happens ten times a second and not for a request: expiry, idle and paused clients, limits, the gauges that
+//! What happens ten times a second and not for a request: eviction, idle and paused clients, limits, the gauges that
 //! INFO reads, and the way to the end.
 
 use std::sync::atomic::Ordering;
@@ -10,18 +10,12 @@ use crate::config::OutputBufferLimit;
 use crate::observe::log::Level;
 use crate::observe::stats::{Counter, ShardStats};
 use crate::runtime::clock;
-use crate::runtime::executor::CRON_MS;
 use crate::runtime::ring::Token;
 
-/// Of a cron period, how much active expiry may use at `active-expire-effort` 1, per cent (Redis: 25 plus 2 for
-/// each further step of effort).
-const EXPIRE_SHARE_PERCENT: u64 = 25;
-/// The longest single slice of expiry: what a request may have to wait for it.
-const EXPIRE_SLICE_US: u64 = 1000;
 /// The longest single slice of eviction that no request asks for.
 const EVICT_SLICE_US: u64 = 2000;
-/// Objects freed per cron besides those that later turns free.
-const FREE_OBJECTS_PER_SLICE: usize = 1000;
+/// Objects freed after each evicted key.
+const FREED_PER_EVICTION: usize = 1000;
 /// Connections looked at in one cron run.
 const CLIENTS_PER_CRON_MIN: usize = 200;
 /// A connection idle for so long gives its buffers back.
@@ -56,9 +50,8 @@ impl Shard {
         self.accept_again();
         self.resume_paused();
         self.end_waits();
-        self.expire_some();
+        let deferred = self.look_for_background_work();
         self.evict_some();
-        let deferred = self.store.free_some(FREE_OBJECTS_PER_SLICE);
         self.check_clients();
         self.publish_gauges(deferred);
         if self.id == 0 {
@@ -72,21 +65,6 @@ impl Shard {
         {
             self.begin_stop();
         }
-    }
-
-    fn expire_some(&mut self) {
-        if !self.store.settings.active_expire || self.store.expire_paused {
-            return;
-        }
-        let effort = u64::from(self.store.settings.active_expire_effort.clamp(1, 10)) - 1;
-        let budget =
-            (CRON_MS * 1000 * (EXPIRE_SHARE_PERCENT + 2 * effort) / 100).min(EXPIRE_SLICE_US * (1 + effort));
-        let started = clock::Stamp::now();
-        self.store.expire_cycle(budget, &|| clock::Stamp::now().nanos_since(started) / 1000);
-        let nanos = clock::Stamp::now().nanos_since(started);
-        self.stats.expire_cycle_us.add(nanos / 1000);
-        self.note_spike("expire-cycle", nanos);
-        self.store.events.take();
     }
 
     pub(super) fn resume_congested(&mut self) {
@@ -130,6 +108,7 @@ impl Shard {
                 if idle {
                     c.output.shrink();
                     c.output.reset_peak();
+                    c.parser.release_memory();
                 }
             }
             self.check_output_limits(c);
@@ -234,7 +213,7 @@ impl Shard {
             if self.store.evict_one().is_none() {
                 return false;
             }
-            self.store.free_some(FREE_OBJECTS_PER_SLICE);
+            self.store.free_some(FREED_PER_EVICTION);
         }
         true
     }
@@ -250,7 +229,7 @@ impl Shard {
             && clock::Stamp::now().nanos_since(started) < EVICT_SLICE_US * 1000
             && self.store.evict_one().is_some()
         {
-            self.store.free_some(FREE_OBJECTS_PER_SLICE);
+            self.store.free_some(FREED_PER_EVICTION);
         }
         self.note_spike("eviction-cycle", clock::Stamp::now().nanos_since(started));
     }

@@ -61,9 +61,11 @@ impl Shard {
         if c.input.is_empty() && !c.is_held() {
             let used = self.process(c, bytes);
             if used < len && !c.flags.has(Flag::CloseAfterReply) {
+                c.make_room_for_input(len - used);
                 c.input.extend_from_slice(&bytes[used..]);
             }
         } else if !c.flags.any(Flag::CloseAfterReply as u32 | Flag::Closing as u32) {
+            c.make_room_for_input(bytes.len());
             c.input.extend_from_slice(bytes);
             self.process_input(c);
         }
@@ -86,9 +88,7 @@ impl Shard {
     /// Limits of the input buffer, and back-pressure.
     fn after_input(&mut self, c: &mut Connection) {
         self.stats.input_buffer_max.set(self.stats.input_buffer_max.get().max(c.input.len() as u64));
-        if c.input.len() > self.config.network.client_query_buffer_limit
-            && !c.flags.has(Flag::Closing)
-        {
+        if c.input.len() > self.config.network.client_query_buffer_limit && !c.flags.has(Flag::Closing) {
             crate::log!(
                 Level::Warning,
                 "{}",

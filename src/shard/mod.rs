@@ -7,6 +7,7 @@
 
 mod accept;
 mod asks;
+mod background;
 mod client_memory;
 pub mod clients;
 pub mod commands;
@@ -93,6 +94,7 @@ pub struct Shard {
     client_memory: client_memory::ClientMemory,
     turn_meter: TurnMeter,
     housekeeping: housekeeping::Housekeeping,
+    background: background::Background,
 }
 
 impl Shard {
@@ -135,6 +137,7 @@ impl Shard {
             client_memory: client_memory::ClientMemory::default(),
             turn_meter: TurnMeter::default(),
             housekeeping: housekeeping::Housekeeping::default(),
+            background: background::Background::default(),
         };
         shard.apply_config();
         shard
@@ -227,11 +230,14 @@ impl Service for Shard {
     }
 
     fn turn(&mut self, ring: &mut SocketRing) -> Turn {
+        let postponed = std::mem::take(&mut self.asks.next_turn);
         let mut more = self.receive_messages();
         self.drain_loopback();
+        self.answer_postponed(postponed);
         self.resume_congested();
         more |= self.run_runnable();
         self.drain_loopback();
+        let later = self.do_background_work();
         let congested = self.send_outbox(ring);
         self.do_ring_jobs(ring);
         self.flush_outputs(ring);
@@ -239,8 +245,10 @@ impl Service for Shard {
         if self.housekeeping.stopping && self.is_drained() {
             return Turn::Stop;
         }
-        if more || congested || !self.runnable.is_empty() {
+        if more || congested || !self.runnable.is_empty() || !self.asks.next_turn.is_empty() {
             Turn::Ready
+        } else if later {
+            Turn::Soon
         } else {
             Turn::Idle
         }
@@ -263,6 +271,12 @@ impl Service for Shard {
         let congested = self.send_outbox(ring);
         self.do_ring_jobs(ring);
         self.flush_outputs(ring);
-        congested || self.housekeeping.stopping || !self.runnable.is_empty() || !self.loopback.is_empty()
+        let later = self.do_background_work();
+        congested
+            || later
+            || self.housekeeping.stopping
+            || !self.runnable.is_empty()
+            || !self.loopback.is_empty()
+            || !self.asks.next_turn.is_empty()
     }
 }

@@ -43,6 +43,8 @@ impl Shard {
     pub(super) fn process(&mut self, c: &mut Connection, input: &[u8]) -> usize {
         let mut parser = std::mem::take(&mut c.parser);
         c.running_bytes = input.len();
+        c.running_parser_bytes = parser.memory_bytes();
+        c.awaited_bytes = 0;
         c.input_peak_bytes = c.input_peak_bytes.max(input.len());
         let mut at = 0;
         let mut requests = 0;
@@ -84,8 +86,7 @@ impl Shard {
                 None => {}
                 Some(Stop::Incomplete { total_hint }) => {
                     c.flags.set(Flag::NeedsInput);
-                    // The next input makes a large request grow once, not piece by piece.
-                    c.input.reserve(total_hint.saturating_sub(input.len() - at).min(limits.bulk_len_max));
+                    c.awaited_bytes = total_hint;
                     break;
                 }
                 Some(Stop::Error(_)) if c.is_held() => {
@@ -103,6 +104,7 @@ impl Shard {
         }
         c.parser = parser;
         c.running_bytes = 0;
+        c.running_parser_bytes = 0;
         at
     }
 
@@ -166,7 +168,11 @@ impl Shard {
         if let Some(spec) = spec {
             self.stats.commands[spec.id as usize].rejected.add(1);
         }
-        let text = error.to_string();
+        let mut text = error.to_string();
+        if spec.is_some_and(|spec| spec.name == "exec") && c.multi.take().is_some() {
+            self.unwatch_all(c);
+            text = format!("EXECABORT Transaction discarded because of: {text}");
+        }
         self.stats.count_error(&text);
         self.write_reply(c, |_, _, reply| reply.error(&text));
     }

@@ -3,16 +3,18 @@
 //! It is when its operations can be put in one order such that each, run alone in that order, answers what it
 //! answered, and no operation comes before another that had ended when it began. The search goes through such orders
 //! (Wing and Gong 1993) and remembers the configurations - which operations are placed, and the state that they
-//! made - that led nowhere (Lowe 2017). An operation that changes nothing and answers right is placed at once,
-//! because nothing can be lost by it; that keeps the search short on histories full of reads.
+//! made - that led nowhere (Lowe 2017). An operation whose answer says that it changed nothing is placed as soon as that is
+//! its answer, because nothing can be lost by it; and a step that overwrites the last copy of a value that somebody has yet to read
+//! is not taken, as values are written once. Both keep the search short.
 //!
 //! An operation of a connection that was cut off may have happened at any time after it began, or not at all.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use super::model::{Command, Key, Outcome, State};
+use super::model::{Command, Key, Outcome, State, WATCHES_MAX};
 
+const READS_MAY_SWAP: bool = true;
 /// Configurations visited before the search gives up.
 const CONFIGURATIONS_MAX: usize = 1_000_000;
 /// The same for each of the many searches that make an anomaly short.
@@ -61,16 +63,16 @@ impl Operation {
     }
 
     /// The state after it; `None` when it would have answered otherwise.
-    fn apply(&self, state: &State) -> Option<State> {
-        let mut state = state.clone();
+    fn apply(&self, state: &State, watch_slot: usize) -> Option<State> {
+        let mut state = *state;
         let answer = match &self.action {
             Action::One(command) => Answer::One(state.apply(command)),
             Action::Watch(keys) => {
-                state.watch(self.connection, keys);
+                state.watch(watch_slot, keys);
                 Answer::Watching
             }
             Action::Exec(commands) => {
-                if state.unwatch(self.connection) {
+                if state.unwatch(watch_slot) {
                     Answer::Aborted
                 } else {
                     Answer::Exec(commands.iter().map(|command| state.apply(command)).collect())
@@ -113,6 +115,70 @@ pub enum Verdict {
     Undecided,
 }
 
+/// What an operation's answer says of values.
+#[derive(Default)]
+struct Evidence {
+    /// Values that were there when it began its effect.
+    read: Vec<i64>,
+    /// Values that it made, as far as known.
+    written: Vec<i64>,
+    /// It may have made values that nobody knows.
+    unknown: bool,
+}
+
+impl Operation {
+    /// Its answer tells that no value is another for it, whenever it ran.
+    fn changed_nothing(&self) -> bool {
+        match (&self.action, &self.ended) {
+            (_, Some((_, Answer::Aborted))) => true,
+            (Action::One(command), Some((_, Answer::One(outcome)))) => command.changed_nothing(outcome),
+            (Action::Exec(commands), Some((_, Answer::Exec(outcomes)))) => {
+                commands.iter().zip(outcomes).all(|(command, outcome)| command.changed_nothing(outcome))
+            }
+            _ => false,
+        }
+    }
+
+    fn evidence(&self) -> Evidence {
+        let mut evidence = Evidence::default();
+        let commands: &[Command] = match &self.action {
+            Action::One(command) => std::slice::from_ref(command),
+            Action::Exec(commands) => commands,
+            Action::Watch(_) => &[],
+        };
+        let outcomes: Option<&[Outcome]> = match &self.ended {
+            Some((_, Answer::One(outcome))) => Some(std::slice::from_ref(outcome)),
+            Some((_, Answer::Exec(outcomes))) => Some(outcomes),
+            Some((_, Answer::Aborted | Answer::Watching)) => return evidence,
+            None => None,
+        };
+        let mut own: HashSet<i64> = HashSet::new();
+        for (at, command) in commands.iter().enumerate() {
+            let outcome = outcomes.map(|outcomes| &outcomes[at]);
+            match (command, outcome) {
+                (Command::IncrBy(_, by), Some(Outcome::Integer(after))) => {
+                    // From nothing it makes `by`; otherwise it read what was there.
+                    if after != by && !own.contains(&(after - by)) {
+                        evidence.read.push(after - by);
+                    }
+                    own.insert(*after);
+                }
+                (Command::IncrBy(..), None) => evidence.unknown = true,
+                (_, Some(Outcome::Value(value))) => {
+                    evidence.read.extend(value.filter(|value| !own.contains(value)))
+                }
+                (_, Some(Outcome::Values(values))) => {
+                    evidence.read.extend(values.iter().flatten().filter(|value| !own.contains(value)));
+                }
+                _ => {}
+            }
+            own.extend(command.written());
+        }
+        evidence.written.extend(own);
+        evidence
+    }
+}
+
 /// The operations of one time during which the state before is known.
 #[derive(Clone, Debug)]
 pub struct History {
@@ -124,6 +190,16 @@ struct Search<'a> {
     operations: &'a [Operation],
     /// What has to be placed before each: earlier ones of the same pipeline.
     preceding: Vec<u128>,
+    /// The place of each one's connection among those that watch.
+    watch_slots: Vec<usize>,
+    /// The EXECs of each watching connection, in order.
+    execs: [Vec<usize>; WATCHES_MAX],
+    /// Which operations read, and which made, each value.
+    readers: HashMap<i64, u128>,
+    writers: HashMap<i64, u128>,
+    /// May have made any value.
+    unknown_writers: u128,
+    changed_nothing: Vec<bool>,
     /// The operations that have ended, so must be placed.
     mandatory: u128,
     /// Indexes in the order of their ends: the likely order of their effects.
@@ -133,6 +209,18 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    fn collect_evidence(&mut self) {
+        for (index, operation) in self.operations.iter().enumerate() {
+            let Evidence { read, written, unknown } = operation.evidence();
+            read.into_iter().for_each(|value| *self.readers.entry(value).or_default() |= 1 << index);
+            written.into_iter().for_each(|value| *self.writers.entry(value).or_default() |= 1 << index);
+            self.unknown_writers |= u128::from(unknown) << index;
+            if let Action::Exec(_) = operation.action {
+                self.execs[self.watch_slots[index]].push(index);
+            }
+        }
+    }
+
     /// Places what can be placed behind `placed`, which made `state`.
     fn place(&mut self, mut placed: u128, mut state: State) -> Verdict {
         let horizon_ns = loop {
@@ -143,34 +231,59 @@ impl Search<'_> {
             let left = self.by_end.iter().find(|index| placed & (1 << **index) == 0);
             let horizon_ns = left.map_or(u64::MAX, |index| self.operations[*index].ended_ns());
             let free = |index: &&usize| {
-                self.operations[**index].ended.is_some()
+                self.changed_nothing[**index]
                     && self.may_come(**index, placed, horizon_ns)
-                    && self.operations[**index].apply(&state).is_some_and(|after| after == state)
+                    && self.operations[**index].apply(&state, self.watch_slots[**index]).is_some()
             };
             match self.by_end.iter().find(free) {
-                Some(index) => placed |= 1 << index,
+                Some(index) => {
+                    placed |= 1 << index;
+                    // What changes is at most that its own WATCH is over.
+                    state = self.operations[*index].apply(&state, self.watch_slots[*index]).unwrap_or(state);
+                }
                 None => break horizon_ns,
             }
         };
         if self.visited.len() >= self.configurations_max {
             return Verdict::Undecided;
         }
-        state = match self.visited.insert((placed, state.clone())) {
-            true => state,
-            false => return Verdict::Anomaly,
-        };
+        if !self.visited.insert((placed, state)) {
+            return Verdict::Anomaly;
+        }
         for at in 0..self.by_end.len() {
             let index = self.by_end[at];
             if !self.may_come(index, placed, horizon_ns) {
                 continue;
             }
-            let Some(after) = self.operations[index].apply(&state) else { continue };
-            match self.place(placed | 1 << index, after) {
+            let Some(after) = self.operations[index].apply(&state, self.watch_slots[index]) else { continue };
+            let placed = placed | 1 << index;
+            if self.is_dead_end(placed, &state, &after) {
+                continue;
+            }
+            match self.place(placed, after) {
                 Verdict::Anomaly => {}
                 other => return other,
             }
         }
         Verdict::Anomaly
+    }
+
+    /// Whether the step from `before` to `after` took away what an operation that is not placed yet has seen.
+    fn is_dead_end(&self, placed: u128, before: &State, after: &State) -> bool {
+        let newly_dirty = after.dirty() & !before.dirty();
+        for slot in (0..WATCHES_MAX).filter(|slot| newly_dirty & (1 << slot) != 0) {
+            // A connection does one thing after the other: its next EXEC is the one that this WATCH is for.
+            let next = self.execs[slot].iter().find(|index| placed & (1 << **index) == 0);
+            if next.is_some_and(|index| matches!(self.operations[*index].ended, Some((_, Answer::Exec(_))))) {
+                return true;
+            }
+        }
+        let gone = before.values().iter().flatten().filter(|value| !after.values().contains(&Some(**value)));
+        self.unknown_writers & !placed == 0
+            && gone.into_iter().any(|value| {
+                let of = |map: &HashMap<i64, u128>| map.get(value).copied().unwrap_or(0) & !placed;
+                of(&self.readers) != 0 && of(&self.writers) == 0
+            })
     }
 
     fn may_come(&self, index: usize, placed: u128, horizon_ns: u64) -> bool {
@@ -200,6 +313,7 @@ impl History {
                 if same_pipeline
                     && other.place_in_pipeline < operation.place_in_pipeline
                     && other.keys() & operation.keys() != 0
+                    && !(READS_MAY_SWAP && other.changed_nothing() && operation.changed_nothing())
                 {
                     preceding[later] |= 1 << earlier;
                 }
@@ -212,9 +326,32 @@ impl History {
             .fold(0, |bits, (index, _)| bits | 1 << index);
         let mut by_end: Vec<usize> = (0..operations.len()).collect();
         by_end.sort_by_key(|index| operations[*index].ended_ns());
-        let mut search =
-            Search { operations, preceding, mandatory, by_end, visited: HashSet::new(), configurations_max };
-        search.place(0, self.before.clone())
+        let mut watching: Vec<u32> = operations
+            .iter()
+            .filter(|operation| matches!(operation.action, Action::Watch(_)))
+            .map(|operation| operation.connection)
+            .collect();
+        watching.sort_unstable();
+        watching.dedup();
+        assert!(watching.len() < WATCHES_MAX, "{} connections watch", watching.len());
+        // Those that never watch share the last slot, which stays empty.
+        let slot = |o: &Operation| watching.binary_search(&o.connection).unwrap_or(WATCHES_MAX - 1);
+        let mut search = Search {
+            operations,
+            preceding,
+            watch_slots: operations.iter().map(slot).collect(),
+            execs: Default::default(),
+            readers: HashMap::new(),
+            writers: HashMap::new(),
+            unknown_writers: 0,
+            changed_nothing: operations.iter().map(Operation::changed_nothing).collect(),
+            mandatory,
+            by_end,
+            visited: HashSet::new(),
+            configurations_max,
+        };
+        search.collect_evidence();
+        search.place(0, self.before)
     }
 
     /// The part until `end_ns`: what had not ended then is open.
@@ -225,7 +362,7 @@ impl History {
             operation
         };
         let operations = self.operations.iter().filter(|o| o.began_ns <= end_ns).map(cut).collect();
-        History { before: self.before.clone(), operations }
+        History { before: self.before, operations }
     }
 
     /// The shortest beginning that is an anomaly, without the reads that do not matter for it.
@@ -241,7 +378,7 @@ impl History {
         while at < shortest.operations.len() {
             let mut less = shortest.clone();
             less.operations.remove(at);
-            if changes_nothing(&shortest.operations[at])
+            if shortest.operations[at].changed_nothing()
                 && less.search(ESSENCE_CONFIGURATIONS_MAX) == Verdict::Anomaly
             {
                 shortest = less;
@@ -250,19 +387,6 @@ impl History {
             }
         }
         shortest
-    }
-}
-
-/// Whether leaving it out takes nothing from the operations after it.
-fn changes_nothing(operation: &Operation) -> bool {
-    match &operation.action {
-        Action::One(command) => {
-            matches!(
-                command,
-                Command::Get(_) | Command::Mget(_) | Command::Exists(_) | Command::DbSize | Command::Keys
-            )
-        }
-        _ => false,
     }
 }
 
@@ -440,6 +564,18 @@ mod tests {
         assert_eq!(verdict(&before, history(vec![])), Verdict::Serialisable);
         assert_eq!(verdict(&before, history(vec![0, 1])), Verdict::Serialisable);
         assert_eq!(verdict(&before, history(vec![1])), Verdict::Anomaly);
+    }
+
+    #[test]
+    fn what_happened_to_change_nothing_could_have_changed_something_later() {
+        // FLUSHALL has nothing to flush at first, but what the others saw puts it at the end.
+        let history = vec![
+            one(1, 0, 50, FlushAll, Outcome::Ok),
+            one(2, 0, 10, Set(0, 1), Outcome::Ok),
+            one(2, 11, 20, Get(0), Outcome::Value(Some(1))),
+            one(2, 60, 70, Get(0), Outcome::Value(None)),
+        ];
+        assert_eq!(verdict(&[], history), Verdict::Serialisable);
     }
 
     #[test]

@@ -43,7 +43,26 @@ fn read_all(plan: &Plan, client: &mut Client) -> (State, Operation) {
     let now_ns = || plan.epoch.elapsed().as_nanos() as u64;
     let began_ns = now_ns();
     let request: Vec<&str> = std::iter::once("MGET").chain(plan.names.iter().map(String::as_str)).collect();
-    let reply = client.call(&request);
+    let reply = match client.try_call(&request) {
+        Ok(reply) => reply,
+        Err(error) => {
+            eprintln!("STUCK {error}");
+            for name in &plan.names {
+                let mut c = Client::connect(&plan.address);
+                c.set_timeout(Duration::from_secs(1));
+                eprintln!(
+                    "{name}: PING {:?} GET {:?} SET {:?}",
+                    c.try_call(&["PING"]),
+                    c.try_call(&["GET", name.as_str()]),
+                    c.try_call(&["SET", name.as_str(), "1"])
+                );
+            }
+            eprintln!("again {:?}", client.try_receive());
+            let mut c = Client::connect(&plan.address);
+            eprintln!("new client: {:?}", c.try_call(&request));
+            panic!();
+        }
+    };
     let ended_ns = now_ns();
     let value = |value: &Value| if value.is_null() { None } else { value.text().parse().ok() };
     let values: Vec<Option<i64>> = reply.elements().iter().map(value).collect();
@@ -75,6 +94,7 @@ struct Summary {
     cut: usize,
     aborted: usize,
     undecided: usize,
+    checking: Duration,
 }
 
 /// Runs rounds for `time`, or until an anomaly, which is returned in its shortest form.
@@ -145,7 +165,13 @@ fn run(shards: usize, time: Duration, random: &mut Random) -> Option<String> {
         summary.aborted +=
             operations.iter().filter(|o| matches!(o.ended, Some((_, Answer::Aborted)))).count();
         let history = History { before, operations };
-        match history.check() {
+        let checking = Instant::now();
+        let verdict = history.check();
+        summary.checking += checking.elapsed();
+        if std::env::var_os("SLOW").is_some() && verdict == Verdict::Anomaly {
+            eprintln!("{:?} {:?}\n{}", checking.elapsed(), verdict, history.essence());
+        }
+        match verdict {
             Verdict::Serialisable => {}
             Verdict::Undecided => summary.undecided += 1,
             Verdict::Anomaly if explained_by_late_effects(&history, &cut_off) => {}
@@ -164,11 +190,12 @@ fn run(shards: usize, time: Duration, random: &mut Random) -> Option<String> {
             std::panic::resume_unwind(failure);
         }
     }
-    let Summary { rounds, operations, cut, aborted, undecided } = summary;
+    let Summary { rounds, operations, cut, aborted, undecided, checking } = summary;
     eprintln!(
         "{shards} shards, {clients} clients, {keys} keys: {operations} operations in {rounds} rounds, {cut} cut off, \
-         {aborted} EXEC refused for a watched key, {undecided} rounds undecided, {:.1} s",
-        started.elapsed().as_secs_f64()
+         {aborted} EXEC refused for a watched key, {undecided} rounds undecided, {:.1} s of which {:.1} s for checking",
+        started.elapsed().as_secs_f64(),
+        checking.as_secs_f64()
     );
     assert!(anomaly.is_some() || rounds > 0 && undecided * 20 <= rounds, "too many rounds are undecided");
     anomaly

@@ -43,21 +43,17 @@ pub enum Outcome {
     NoSuchKey,
 }
 
-/// WATCH of one connection, from WATCH to EXEC.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Watch {
-    connection: u32,
-    /// One bit for each key.
-    keys: u8,
-    /// One of them has changed since.
-    dirty: bool,
-}
+/// Connections that WATCH in one history.
+pub const WATCHES_MAX: usize = 32;
 
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+/// Flat and without pointers, because the search makes millions of them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct State {
     values: [Option<i64>; KEYS_MAX],
-    /// In the order of connections, so that equal states compare equal.
-    watches: Vec<Watch>,
+    /// Of each watching connection, a bit for each watched key.
+    watched: [u8; WATCHES_MAX],
+    /// A bit for each watching connection of which a watched key has changed.
+    dirty: u32,
 }
 
 impl fmt::Debug for State {
@@ -74,26 +70,31 @@ impl State {
         state
     }
 
-    pub fn watch(&mut self, connection: u32, keys: &[Key]) {
-        let bits = keys.iter().fold(0u8, |bits, key| bits | 1 << key);
-        match self.watches.binary_search_by_key(&connection, |watch| watch.connection) {
-            Ok(at) => self.watches[at].keys |= bits,
-            Err(at) => self.watches.insert(at, Watch { connection, keys: bits, dirty: false }),
-        }
+    pub fn values(&self) -> &[Option<i64>; KEYS_MAX] {
+        &self.values
+    }
+
+    /// A bit for each watching connection whose EXEC will be refused.
+    pub fn dirty(&self) -> u32 {
+        self.dirty
+    }
+
+    pub fn watch(&mut self, connection: usize, keys: &[Key]) {
+        self.watched[connection] |= keys.iter().fold(0u8, |bits, key| bits | 1 << key);
     }
 
     /// Ends the connection's WATCH; true when a watched key has changed.
-    pub fn unwatch(&mut self, connection: u32) -> bool {
-        match self.watches.binary_search_by_key(&connection, |watch| watch.connection) {
-            Ok(at) => self.watches.remove(at).dirty,
-            Err(_) => false,
-        }
+    pub fn unwatch(&mut self, connection: usize) -> bool {
+        let was_dirty = self.dirty & (1 << connection) != 0;
+        self.watched[connection] = 0;
+        self.dirty &= !(1 << connection);
+        was_dirty
     }
 
     fn put(&mut self, key: Key, value: Option<i64>) {
         self.values[key] = value;
-        for watch in &mut self.watches {
-            watch.dirty |= watch.keys & (1 << key) != 0;
+        for (connection, keys) in self.watched.iter().enumerate() {
+            self.dirty |= u32::from(keys & (1 << key) != 0) << connection;
         }
     }
 
@@ -189,6 +190,34 @@ impl State {
 }
 
 impl Command {
+    /// The values that it writes whatever the state is.
+    pub fn written(&self) -> Vec<i64> {
+        match self {
+            Command::Set(_, value) | Command::SetNx(_, value) | Command::GetSet(_, value) => vec![*value],
+            Command::Mset(pairs) | Command::MsetNx(pairs) => pairs.iter().map(|(_, value)| *value).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether this answer tells that it changed no key.
+    pub fn changed_nothing(&self, outcome: &Outcome) -> bool {
+        match self {
+            Command::Get(_) | Command::Mget(_) | Command::Exists(_) | Command::DbSize | Command::Keys => true,
+            Command::SetNx(..) | Command::MsetNx(_) | Command::Del(_) | Command::Copy { .. } => {
+                *outcome == Outcome::Integer(0)
+            }
+            Command::GetDel(_) => *outcome == Outcome::Value(None),
+            Command::Rename(..) | Command::RenameNx(..) => {
+                matches!(outcome, Outcome::NoSuchKey | Outcome::Integer(0))
+            }
+            Command::Set(..)
+            | Command::GetSet(..)
+            | Command::IncrBy(..)
+            | Command::Mset(_)
+            | Command::FlushAll => false,
+        }
+    }
+
     /// A bit for each key that it names; all for the whole keyspace.
     pub fn keys(&self) -> u8 {
         let list: Vec<Key> = match self {

@@ -198,8 +198,11 @@ mod tests {
             };
             match key_spec.begin {
                 BeginSearch::Index(begin) => {
-                    keys.push(begin as usize + first);
-                    args.resize(args.len().max(begin as usize + first + 1), b"1");
+                    let index = begin as usize + first;
+                    keys.push(index);
+                    if spec.accepts(args.len().max(index + 1)) {
+                        args.resize(args.len().max(index + 1), b"1");
+                    }
                 }
                 // An option; but where it is all there is, it is mandatory.
                 BeginSearch::Keyword { keyword, start_from } if spec.key_specs.len() == 1 => {

@@ -47,16 +47,23 @@ impl Chosen {
     }
 }
 
+/// What a connection uses besides its own while its request is being run.
+#[derive(Clone, Copy, Default)]
+struct Running {
+    argument_bytes: usize,
+    reply_buffer_bytes: usize,
+}
+
 /// A connection's id, and the line that describes it.
 type Line = (u64, String);
 
-pub(super) fn list(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
+pub(super) fn list(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
     let chosen = Chosen::parse(&args[2..])?;
     // This connection describes itself now: its request will be over when the answers are there.
-    let own: Option<Line> = chosen.holds(c).then(|| (c.id, shard.describe_running(c, args)));
+    let own: Option<Line> = chosen.holds(c).then(|| (c.id, shard.describe_running(c, args, reply)));
     let (asking, of_shard) = (c.id, chosen.clone());
     let question = move |shard: &mut Shard| shard.client_lines(&of_shard, asking);
-    shard.ask_all_for(c, question, move |_, answers, reply| {
+    shard.ask_all_caught_up_for(c, question, move |_, answers, reply| {
         let mut lines: Vec<Line> = answers.into_iter().flatten().chain(own).collect();
         lines.sort_unstable_by_key(|(id, _)| *id);
         let mut text = String::new();
@@ -81,7 +88,7 @@ pub(super) fn list(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: A
 }
 
 pub(super) fn info(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let mut line = shard.describe_running(c, args);
+    let mut line = shard.describe_running(c, args, reply);
     line.push('\n');
     reply.verbatim("txt", line.as_bytes());
     Ok(Flow::Done)
@@ -96,15 +103,16 @@ impl Shard {
 
     /// One line of CLIENT LIST, without a line end.
     pub(in crate::shard) fn describe_client(&self, c: &Connection) -> String {
-        self.describe(c, 0)
+        self.describe(c, Running::default())
     }
 
-    /// The same for the connection whose request with `args` is being run.
-    fn describe_running(&self, c: &Connection, args: Args) -> String {
-        self.describe(c, args.iter().map(|arg| arg.len()).sum())
+    /// The same for the connection whose request with `args` is being run and answered in `reply`.
+    fn describe_running(&self, c: &Connection, args: Args, reply: &Reply) -> String {
+        let argument_bytes = args.iter().map(|arg| arg.len()).sum();
+        self.describe(c, Running { argument_bytes, reply_buffer_bytes: reply.capacity() })
     }
 
-    fn describe(&self, c: &Connection, argument_bytes: usize) -> String {
+    fn describe(&self, c: &Connection, running: Running) -> String {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let seconds_since = |ms: i64| self.now_ms() / 1000 - ms / 1000;
         let pending = c.output.pending_bytes();
@@ -120,12 +128,18 @@ impl Shard {
         let _ = write!(line, " idle={} flags={} db={}", seconds_since(c.last_active_ms), flags(c), c.db);
         let _ =
             write!(line, " sub=0 psub=0 ssub=0 multi={}", multi.map_or(-1, |multi| multi.queue.len() as i64));
-        let (input, room) = (c.input.len() + c.running_bytes, c.input.capacity() - c.input.len());
-        let _ = write!(line, " qbuf={input} qbuf-free={room} argv-mem={argument_bytes}");
+        // As in Redis, what is understood of an incomplete request is no longer input.
+        let (understood, parsed_argument_bytes) = c.parser.understood_bytes();
+        let input = (c.input.len() + c.running_bytes).saturating_sub(understood);
+        let room = c.input.capacity() - c.input.len();
+        let arguments = running.argument_bytes + parsed_argument_bytes;
+        let _ = write!(line, " qbuf={input} qbuf-free={room} argv-mem={arguments}");
         let _ = write!(line, " multi-mem={}", multi.map_or(0, |multi| multi.bytes));
-        let _ = write!(line, " rbs={} rbp={}", c.output.buffer_bytes(), c.output.peak_bytes());
+        let buffers = c.output.buffer_bytes() + running.reply_buffer_bytes;
+        let _ = write!(line, " rbs={buffers} rbp={}", c.output.peak_bytes());
         let _ = write!(line, " obl={fixed} oll={pieces} omem={beyond}");
-        let _ = write!(line, " tot-mem={}", c.memory_bytes() + c.running_bytes + argument_bytes);
+        let in_use = c.running_bytes + c.running_parser_bytes + running.argument_bytes;
+        let _ = write!(line, " tot-mem={}", c.memory_bytes() + in_use);
         let _ = write!(line, " events={} cmd={}", events(c), c.last_command.map_or("NULL", |spec| spec.name));
         let protocol = if c.output.reply.protocol() == Protocol::Resp3 { 3 } else { 2 };
         let _ = write!(line, " user={} redir=-1 resp={protocol}", c.user);

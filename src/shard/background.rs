@@ -1,0 +1,78 @@
+//! Work that nobody waits for: deleting expired keys and freeing what large deletions left behind.
+//!
+//! It is done in slices between requests, none longer than `SLICE_US`, so that a million keys that expire at once or a
+//! FLUSHALL ASYNC cost no request more than that. Ten times a second the shard looks whether there is such work; while
+//! there is, slices follow each other at a distance that leaves the rest of the time to requests, and the
+//! shard does not park.
+
+use super::Shard;
+use crate::runtime::clock::Stamp;
+
+/// The longest slice: what a request may have to wait for it.
+const SLICE_US: u64 = 500;
+/// From the beginning of one slice of expiry to the next, at `active-expire-effort` 1: a quarter of the time is used,
+/// as in Redis. Each step of effort brings them closer.
+const EXPIRE_PERIOD_US: i64 = 2000;
+const EXPIRE_PERIOD_LESS_PER_EFFORT_US: i64 = 100;
+/// The same for freeing memory.
+const FREE_PERIOD_US: i64 = 1000;
+/// Objects freed between two looks at the clock.
+const FREE_AT_ONCE: usize = 64;
+
+/// When the next slices are due, Unix microseconds; `None`: there was nothing left to do.
+#[derive(Default)]
+pub(super) struct Background {
+    expire_at_us: Option<i64>,
+    free_at_us: Option<i64>,
+}
+
+impl Shard {
+    /// Ten times a second: looks for work. True when memory waits to be freed.
+    pub(super) fn look_for_background_work(&mut self) -> bool {
+        self.expire_slice();
+        self.free_slice();
+        self.background.free_at_us.is_some()
+    }
+
+    /// In each turn: the slices that are due. True while there is more to do.
+    pub(super) fn do_background_work(&mut self) -> bool {
+        if self.background.expire_at_us.is_some_and(|at| self.now_us >= at) {
+            self.expire_slice();
+        }
+        if self.background.free_at_us.is_some_and(|at| self.now_us >= at) {
+            self.free_slice();
+        }
+        self.background.expire_at_us.is_some() || self.background.free_at_us.is_some()
+    }
+
+    fn expire_slice(&mut self) {
+        self.background.expire_at_us = None;
+        let settings = &self.store.settings;
+        if !settings.active_expire || self.store.expire_paused {
+            return;
+        }
+        let effort = i64::from(settings.active_expire_effort.clamp(1, 10)) - 1;
+        let capped = self.store.stats.expired_time_cap_reached_count;
+        let started = Stamp::now();
+        self.store.expire_cycle(SLICE_US, &|| Stamp::now().nanos_since(started) / 1000);
+        let nanos = Stamp::now().nanos_since(started);
+        if self.store.stats.expired_time_cap_reached_count != capped {
+            let period = EXPIRE_PERIOD_US - EXPIRE_PERIOD_LESS_PER_EFFORT_US * effort;
+            self.background.expire_at_us = Some(self.now_us + period);
+        }
+        self.stats.expire_cycle_us.add(nanos / 1000);
+        self.note_spike("expire-cycle", nanos);
+        self.store.events.take();
+    }
+
+    fn free_slice(&mut self) {
+        let started = Stamp::now();
+        self.background.free_at_us = None;
+        while self.store.free_some(FREE_AT_ONCE) {
+            if Stamp::now().nanos_since(started) / 1000 >= SLICE_US {
+                self.background.free_at_us = Some(self.now_us + FREE_PERIOD_US);
+                break;
+            }
+        }
+    }
+}
