@@ -154,7 +154,7 @@ impl Shard {
             home: self.id as u32,
             connection: slow::pack(connection.token),
             no_touch: connection.flags.has(crate::client::Flag::NoTouch),
-            bulk_len_max: self.config.network.proto_max_bulk_len as usize,
+            bulk_len_max: self.config.network.proto_max_bulk_len,
             ..Caller::default()
         }
     }

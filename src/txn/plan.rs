@@ -105,7 +105,7 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
                 Spread::SplitSum { step } => Plan::Split(split(args, step, topology), Join::Sum),
                 Spread::SplitArray => Plan::Split(split(args, 1, topology), Join::Interleave(keys.len())),
                 // A wrong number of arguments is an error that the command itself words.
-                Spread::SplitOk { step } if (args.len() - 1) % step != 0 => Plan::At(home),
+                Spread::SplitOk { step } if !(args.len() - 1).is_multiple_of(step) => Plan::At(home),
                 Spread::SplitOk { step } => Plan::Split(split(args, step, topology), Join::First),
                 Spread::Lend => {
                     let foreign = keys
