@@ -75,10 +75,10 @@ fn raise_open_files() -> u64 {
 }
 
 /// Requests of many kinds and their replies: arrays and inline, over shards, failing, in a transaction, binary. It
-/// begins by clearing its keys and ends the connection, so that it can be sent again and its replies read to the end.
+/// begins by setting its keys and ends the connection, so that it can be sent again and its replies read to the end.
 fn mixed_pipeline() -> Vec<u8> {
     let requests: &[&[&str]] = &[
-        &["FLUSHALL"],
+        &["SET", "n", "0"],
         &["MSET", "a", "1", "b", "", "c", "with \r\n inside", "d", "$3\r\nabc\r\n"],
         &["MGET", "a", "b", "c", "d", "none"],
         &["NOSUCHCOMMAND", "x"],
@@ -674,5 +674,71 @@ fn a_client_that_reads_slowly_gets_everything_and_holds_up_nobody() {
             }
         });
         assert!(answered.into_inner() > 10);
+    }
+}
+
+#[test]
+fn a_length_that_is_only_announced_takes_no_memory() {
+    const CLIENTS: usize = 100;
+    const BYTES_EACH_MAX: u64 = 512 * 1024;
+    for shards in SHARDS {
+        let server = Server::with_shards(shards);
+        let mut admin = server.client();
+        let before = server.resident_bytes();
+        let mut held: Vec<Client> = (0..CLIENTS).map(|_| server.client()).collect();
+        for client in &mut held {
+            client.send_raw(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$500000000\r\nabc");
+        }
+        let mut arrays: Vec<Client> = (0..CLIENTS).map(|_| server.client()).collect();
+        for client in &mut arrays {
+            client.send_raw(b"*1000000\r\n$3\r\nabc\r\n");
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        let grown = server.resident_bytes().saturating_sub(before) / (2 * CLIENTS as u64);
+        assert!(grown <= BYTES_EACH_MAX, "{grown} bytes each, {shards} shards");
+        let peak = info(&mut admin, "used_memory_peak");
+        assert!(peak < 500_000_000, "used_memory_peak {peak}, {shards} shards");
+    }
+}
+
+#[test]
+fn a_client_that_has_finished_sending_gets_all_replies() {
+    const REQUESTS: usize = 5_000;
+    for shards in SHARDS {
+        let server = Server::with_shards(shards);
+        let mut client = server.client();
+        let requests: Vec<u8> = (0..REQUESTS)
+            .flat_map(|n| Client::encode(&["INCR".to_owned(), format!("key:{}", n % 7)]))
+            .collect();
+        client.send_raw(&requests);
+        client.stream.shutdown(std::net::Shutdown::Write).expect("the socket is open");
+        let replies = client.receive_until_closed();
+        let lines = replies.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(lines, REQUESTS, "{shards} shards");
+    }
+}
+
+#[test]
+fn clients_over_the_maximum_are_told_so_and_room_is_made_by_leaving() {
+    for shards in SHARDS {
+        let server = Server::start(&["--shards", &shards.to_string(), "--maxclients", "10"]);
+        let mut admitted: Vec<Client> = Vec::new();
+        // The connection that found the server started may not have ended yet.
+        assert!(eventually(|| {
+            admitted.truncate(10);
+            let mut client = server.client();
+            let served = client.try_call(&["PING"]).is_ok_and(|reply| !reply.is_error());
+            if served {
+                admitted.push(client);
+            }
+            admitted.len() == 10
+        }));
+        for _ in 0..5 {
+            let refusal = server.client().receive_until_closed();
+            assert_eq!(shown(&refusal), "-ERR max number of clients reached\r\n");
+        }
+        admitted.pop();
+        assert!(eventually(|| server.client().try_call(&["PING"]).is_ok_and(|reply| !reply.is_error())));
+        assert_eq!(admitted[0].call(&["PING"]).text(), "PONG");
     }
 }
