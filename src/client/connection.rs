@@ -197,10 +197,11 @@ impl Connection {
             + self.library_version.len()
     }
 
-    /// Makes room for `more` bytes of input, at once for all that the request at hand is known to need, so that a large
-    /// one does not grow piece by piece.
+    /// Makes room for `more` bytes of input, in few steps for a large request whose size is known. That size is only
+    /// announced: what has arrived is believed to double, and the first `BELIEVED_BYTES_MIN` are taken on trust.
     pub fn make_room_for_input(&mut self, more: usize) {
-        let wanted = self.awaited_bytes.max(self.input.len() + more);
+        let here = self.input.len() + more;
+        let wanted = self.awaited_bytes.min((here * 2).max(BELIEVED_BYTES_MIN)).max(here);
         if wanted > self.input.capacity() && self.awaited_bytes > 0 {
             self.input.reserve_exact(wanted - self.input.len());
         }
@@ -222,6 +223,8 @@ impl Connection {
     }
 }
 
+/// Room for a request whose size is announced but of which less has arrived.
+const BELIEVED_BYTES_MIN: usize = 64 * 1024;
 /// Output of a connection that does not count as memory; Redis has a fixed buffer of this size.
 const UNCOUNTED_OUTPUT_BYTES: usize = 16 * 1024;
 /// Free room in an input buffer that is never worth a shrink.
@@ -245,7 +248,7 @@ mod tests {
         c.input.reserve_exact(400_000);
         c.input_peak_bytes = 400_000;
         c.shrink_input(false);
-        assert_eq!(c.input.capacity(), 400_000);
+        assert_eq!(c.input.capacity(), 40_000);
         c.input_peak_bytes = 100;
         c.shrink_input(false);
         assert_eq!(c.input.capacity(), KEPT_INPUT_BYTES);
@@ -256,12 +259,12 @@ mod tests {
     #[test]
     fn an_announced_request_gets_its_room_once_and_keeps_it_while_it_arrives() {
         let mut c = connection();
-        c.awaited_bytes = 400_000;
+        c.awaited_bytes = 40_000;
         c.make_room_for_input(30);
-        assert_eq!(c.input.capacity(), 400_000);
+        assert_eq!(c.input.capacity(), 40_000);
         c.input.extend_from_slice(&[0; 30]);
         c.shrink_input(false);
-        assert_eq!(c.input.capacity(), 400_000);
+        assert_eq!(c.input.capacity(), 40_000);
     }
 
     #[test]

@@ -16,8 +16,6 @@ use crate::txn::plan::{self, Plan, Scopes};
 
 /// Requests of one connection in one go, before others get their turn.
 const REQUESTS_PER_TURN: usize = 2048;
-/// Room made ahead for a value whose length has been announced; what arrives beyond it doubles the buffer.
-const INPUT_RESERVED_MAX: usize = 64 * 1024;
 
 /// Requests of a pipeline whose keys are fetched into the caches together.
 const LOOK_AHEAD: usize = 16;
@@ -88,13 +86,7 @@ impl Shard {
                 None => {}
                 Some(Stop::Incomplete { total_hint }) => {
                     c.flags.set(Flag::NeedsInput);
-<<<<<<< HEAD
                     c.awaited_bytes = total_hint;
-=======
-                    // A large request grows in few steps, not piece by piece; but its size is only announced.
-                    let missing = total_hint.saturating_sub(input.len() - at);
-                    c.input.reserve(missing.min(INPUT_RESERVED_MAX));
->>>>>>> robust
                     break;
                 }
                 Some(Stop::Error(_)) if c.is_held() => {
