@@ -92,7 +92,8 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     machine::check(config);
 
     let listeners = open_listeners(config)?;
-    let ready: Vec<&str> = listeners.iter().map(|listener| if listener.unix { "unix" } else { "tcp" }).collect();
+    let ready: Vec<&str> =
+        listeners.iter().map(|listener| if listener.unix { "unix" } else { "tcp" }).collect();
     let has = |kind: &str| ready.contains(&kind);
     let (tcp, unix) = (has("tcp"), has("unix"));
     let pid_file = PidFile::create(config, daemon);
@@ -204,8 +205,9 @@ fn open_listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
         })?;
     if let Some(path) = &network.unixsocket {
         let path: &Path = path;
-        let listener = listen::unix(path, network.unixsocketperm, backlog)
-            .map_err(|e| format!("Failed opening Unix socket: bind: {}: {}", path.display(), error_text(&e)))?;
+        let listener = listen::unix(path, network.unixsocketperm, backlog).map_err(|e| {
+            format!("Failed opening Unix socket: bind: {}: {}", path.display(), error_text(&e))
+        })?;
         listeners.push(listener);
     }
     if listeners.is_empty() {
@@ -214,7 +216,13 @@ fn open_listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
     Ok(listeners)
 }
 
-fn share(loaded: Loaded, settings: Settings, names: &'static Names, shards: usize, maxclients: u32) -> Shared {
+fn share(
+    loaded: Loaded,
+    settings: Settings,
+    names: &'static Names,
+    shards: usize,
+    maxclients: u32,
+) -> Shared {
     let mut config = loaded.config;
     config.network.maxclients = maxclients;
     let databases = config.general.databases as usize;
@@ -253,7 +261,10 @@ pub fn run_id() -> String {
 }
 
 /// Starts the shards and waits until each one runs.
-fn start_shards(shared: &Arc<Shared>, listeners: Vec<Listener>) -> Result<Vec<JoinHandle<io::Result<()>>>, Failure> {
+fn start_shards(
+    shared: &Arc<Shared>,
+    listeners: Vec<Listener>,
+) -> Result<Vec<JoinHandle<io::Result<()>>>, Failure> {
     let cores = cpus::allowed();
     let mut listeners = Some(listeners);
     let mut threads = Vec::new();
@@ -299,12 +310,16 @@ fn watch(
     while !threads.is_empty() {
         std::thread::sleep(Duration::from_millis(WATCH_MS));
         let signal = signals::caught();
-        if let Some(signal) = signal.filter(|_| shared.shutdown.load(Ordering::Acquire) == Shutdown::No as u64) {
+        if let Some(signal) =
+            signal.filter(|_| shared.shutdown.load(Ordering::Acquire) == Shutdown::No as u64)
+        {
             log!(Level::Warning, "Received {} scheduling shutdown...", signal.name());
             log!(Level::Warning, "User requested shutdown...");
             shared.shutdown.store(Shutdown::Asked as u64, Ordering::Release);
         }
-        if shared.shutdown.load(Ordering::Acquire) != Shutdown::No as u64 && !std::mem::replace(&mut is_stopping, true) {
+        if shared.shutdown.load(Ordering::Acquire) != Shutdown::No as u64
+            && !std::mem::replace(&mut is_stopping, true)
+        {
             supervisor.notify("STOPPING=1\n");
         }
         if signals::caught_again() && signal == Some(EndSignal::Interrupt) {

@@ -31,7 +31,12 @@ pub struct ListenError {
 
 impl std::fmt::Display for ListenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Could not create server TCP listening socket {}: bind: {}", self.address, error_text(&self.error))
+        write!(
+            f,
+            "Could not create server TCP listening socket {}: bind: {}",
+            self.address,
+            error_text(&self.error)
+        )
     }
 }
 

@@ -17,10 +17,13 @@ pub fn check(config: &Config) {
         log!(Level::Warning, "WARNING {warning}");
     }
     let backlog = config.network.tcp_backlog;
-    if let Some(warning) = read("/proc/sys/net/core/somaxconn").and_then(|limit| short_backlog(backlog, &limit)) {
+    if let Some(warning) =
+        read("/proc/sys/net/core/somaxconn").and_then(|limit| short_backlog(backlog, &limit))
+    {
         log!(Level::Warning, "WARNING: {warning}");
     }
-    let always = read("/sys/kernel/mm/transparent_hugepage/enabled").is_some_and(|modes| modes.contains("[always]"));
+    let always =
+        read("/sys/kernel/mm/transparent_hugepage/enabled").is_some_and(|modes| modes.contains("[always]"));
     if always && !(config.general.disable_thp && sys::disable_transparent_huge_pages().is_ok()) {
         log!(
             Level::Warning,

@@ -23,6 +23,17 @@ struct Ask {
 pub struct Asks {
     open: HashMap<Token, Ask, foldhash::fast::RandomState>,
     last: u64,
+    /// Questions to this shard that it answers in its next turn.
+    pub(super) next_turn: Vec<Call>,
+}
+
+type Call = Box<dyn FnOnce(&mut Shard) + Send>;
+
+/// When a shard answers.
+#[derive(Clone, Copy)]
+enum Moment {
+    AtOnce,
+    NextTurn,
 }
 
 impl Asks {
@@ -39,6 +50,15 @@ impl Shard {
     /// Runs `question` on every shard, this one included, and `done` here with the answers in shard order.
     pub fn ask_all<T: Send + 'static>(
         &mut self,
+        question: impl Fn(&mut Shard) -> T + Clone + Send + 'static,
+        done: impl FnOnce(&mut Shard, Vec<T>) + 'static,
+    ) {
+        self.ask_all_at(Moment::AtOnce, question, done);
+    }
+
+    fn ask_all_at<T: Send + 'static>(
+        &mut self,
+        moment: Moment,
         question: impl Fn(&mut Shard) -> T + Clone + Send + 'static,
         done: impl FnOnce(&mut Shard, Vec<T>) + 'static,
     ) {
@@ -59,12 +79,16 @@ impl Shard {
         let home = self.id;
         for target in 0..shards {
             let question = question.clone();
-            let call = move |shard: &mut Shard| {
+            let answer = move |shard: &mut Shard| {
                 let value = Box::new(question(shard));
                 let from = shard.id;
                 shard.send(home, Message::Answer { ask, from, value });
             };
-            self.send(target, Message::Call(Box::new(call)));
+            let call: Call = match moment {
+                Moment::AtOnce => Box::new(answer),
+                Moment::NextTurn => Box::new(move |shard| shard.asks.next_turn.push(Box::new(answer))),
+            };
+            self.send(target, Message::Call(call));
         }
     }
 
@@ -82,6 +106,30 @@ impl Shard {
             reply(shard, answers, &mut written);
             shard.complete(later, written);
         });
+    }
+
+    /// As `ask_all_for`, but each shard answers in its next turn: it has taken in what its sockets held when the question was
+    /// asked, so that the answers show what other connections did before.
+    pub fn ask_all_caught_up_for<T: Send + 'static>(
+        &mut self,
+        c: &mut Connection,
+        question: impl Fn(&mut Shard) -> T + Clone + Send + 'static,
+        reply: impl FnOnce(&mut Shard, Vec<T>, &mut Reply) + 'static,
+    ) {
+        let later = self.reply_later(c);
+        let protocol = c.output.reply.protocol();
+        self.ask_all_at(Moment::NextTurn, question, move |shard, answers| {
+            let mut written = Reply::new(protocol);
+            reply(shard, answers, &mut written);
+            shard.complete(later, written);
+        });
+    }
+
+    /// Answers the questions that have waited for this turn.
+    pub(super) fn answer_postponed(&mut self, due: Vec<Call>) {
+        for call in due {
+            call(self);
+        }
     }
 
     /// Runs `work` on one shard, on behalf of a connection: it stalls, and gets the reply that `work` writes, or its error.

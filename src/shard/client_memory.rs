@@ -20,6 +20,8 @@ pub(super) struct ClientMemory {
     checking: bool,
     /// Nobody is left to evict; looked at again by the next cron.
     exhausted: bool,
+    /// The log tells of it, once until the clients are below the limit again.
+    over_logged: bool,
 }
 
 /// Clients of one class are taken for equally large.
@@ -37,7 +39,11 @@ impl Shard {
         self.client_memory.limit_bytes =
             self.config.network.maxmemory_clients.bytes(self.config.memory.maxmemory);
         self.account_all_clients();
-        self.evict_clients();
+        if self.client_memory.limit_bytes.is_some() && !self.clients.is_empty() {
+            // Without a limit the other shards' accounts are as old as their last cron.
+            self.client_memory.checking = true;
+            self.ask_all(Shard::account_all_clients, |shard, _: Vec<()>| shard.evict_clients());
+        }
     }
 
     /// Renews the account of every client of this shard.
@@ -108,6 +114,7 @@ impl Shard {
         self.client_memory.checking = false;
         let Some(limit) = self.client_memory.limit_bytes else { return };
         if self.memory_of_all_clients() < limit {
+            self.client_memory.over_logged = false;
             return;
         }
         let mut candidates: Vec<(u64, Token)> = self
@@ -133,7 +140,9 @@ impl Shard {
             }
             let Some((_, token)) = candidates.pop() else {
                 self.client_memory.exhausted = true;
-                crate::log!(Level::Warning, "Over client maxmemory after evicting all evictable clients");
+                if !std::mem::replace(&mut self.client_memory.over_logged, true) {
+                    crate::log!(Level::Warning, "Over client maxmemory after evicting all evictable clients");
+                }
                 return;
             };
             if let Some(mut connection) = self.clients.take(token) {

@@ -230,8 +230,10 @@ impl Service for Shard {
     }
 
     fn turn(&mut self, ring: &mut SocketRing) -> Turn {
+        let postponed = std::mem::take(&mut self.asks.next_turn);
         let mut more = self.receive_messages();
         self.drain_loopback();
+        self.answer_postponed(postponed);
         self.resume_congested();
         more |= self.run_runnable();
         self.drain_loopback();
@@ -243,7 +245,7 @@ impl Service for Shard {
         if self.housekeeping.stopping && self.is_drained() {
             return Turn::Stop;
         }
-        if more || congested || !self.runnable.is_empty() {
+        if more || congested || !self.runnable.is_empty() || !self.asks.next_turn.is_empty() {
             Turn::Ready
         } else if later {
             Turn::Soon
@@ -275,5 +277,6 @@ impl Service for Shard {
             || self.housekeeping.stopping
             || !self.runnable.is_empty()
             || !self.loopback.is_empty()
+            || !self.asks.next_turn.is_empty()
     }
 }

@@ -85,13 +85,16 @@ impl Shard {
         }
     }
 
+    /// Whether anybody is left to hear the answer. A connection that its peer has closed ends here.
     fn is_awaited(&mut self, later: Later) -> bool {
-        match later {
-            Later::InPipeline(origin) => {
-                self.clients.get(origin.client).is_some_and(|c| !c.flags.has(Flag::Closing))
-            }
-            Later::InTransaction(..) => true,
+        let Later::InPipeline(origin) = later else { return true };
+        let Some(mut connection) = self.clients.take(origin.client) else { return false };
+        if connection.flags.has(Flag::PeerClosed) {
+            self.close(&mut connection);
         }
+        let is_open = !connection.flags.has(Flag::Closing);
+        self.finish(connection);
+        is_open
     }
 }
 

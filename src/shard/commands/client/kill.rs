@@ -68,7 +68,7 @@ pub(super) fn kill(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: A
     let own = !filter.skip_asking && filter.holds(shard, c);
     let asking = c.id;
     let question = move |shard: &mut Shard| shard.kill_clients(&filter, asking);
-    shard.ask_all_for(c, question, move |_, answers: Vec<usize>, reply| {
+    shard.ask_all_caught_up_for(c, question, move |_, answers: Vec<usize>, reply| {
         let killed = answers.iter().sum::<usize>() + usize::from(own);
         match (old_form, killed) {
             (false, _) => reply.integer(killed as i64),

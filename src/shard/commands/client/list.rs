@@ -63,7 +63,7 @@ pub(super) fn list(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, arg
     let own: Option<Line> = chosen.holds(c).then(|| (c.id, shard.describe_running(c, args, reply)));
     let (asking, of_shard) = (c.id, chosen.clone());
     let question = move |shard: &mut Shard| shard.client_lines(&of_shard, asking);
-    shard.ask_all_for(c, question, move |_, answers, reply| {
+    shard.ask_all_caught_up_for(c, question, move |_, answers, reply| {
         let mut lines: Vec<Line> = answers.into_iter().flatten().chain(own).collect();
         lines.sort_unstable_by_key(|(id, _)| *id);
         let mut text = String::new();
