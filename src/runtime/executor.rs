@@ -188,6 +188,8 @@ fn park_prepare<S: Service>(shard: &mut Shard<S>, bell: RawFd) -> io::Result<boo
         if shard.handle_completions() {
             return Ok(false);
         }
+        // The kernel does not find a tick that is firing just now: it goes on, and must be stopped once more.
+        shard.ring.stop_tick();
     }
     if shard.service.turn(&mut shard.ring) != Turn::Idle || !shard.service.about_to_sleep() {
         return Ok(false);

@@ -334,7 +334,8 @@ impl Client {
         }
     }
 
-    fn try_receive_both(&mut self) -> io::Result<(Value, Vec<u8>)> {
+    /// The next reply and its bytes.
+    pub fn try_receive_both(&mut self) -> io::Result<(Value, Vec<u8>)> {
         // A reply is parsed from its beginning each time: with a growing wait between attempts, that stays linear.
         let mut enough = 0;
         loop {
