@@ -184,9 +184,14 @@ fn park_prepare<S: Service>(shard: &mut Shard<S>, bell: RawFd) -> io::Result<boo
     shard.ring.stop_tick();
     // The cancelled tick completes here, before the bell is on, so that it does not ring it.
     while shard.ring.tick_is_armed() {
+        let ticks = shard.quiet_ticks;
         shard.ring.submit_and_wait(1)?;
         if shard.handle_completions() {
             return Ok(false);
+        }
+        if shard.quiet_ticks != ticks && shard.ring.tick_is_armed() {
+            // It was going off just then, which the kernel does not cancel: without another try it ticks for ever.
+            shard.ring.stop_tick();
         }
     }
     if shard.service.turn(&mut shard.ring) != Turn::Idle || !shard.service.about_to_sleep() {
