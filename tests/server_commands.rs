@@ -41,7 +41,9 @@ fn config_set_changes_all_of_its_parameters_or_none() {
         let mut client = server.client();
         assert!(client.call(&["CONFIG", "SET", "timeout", "100", "maxmemory", "100mb"]).is_ok());
         let refused = client.call(&["CONFIG", "SET", "timeout", "200", "maxmemory", "many"]);
-        assert!(refused.text().starts_with("ERR CONFIG SET failed (possibly related to argument 'maxmemory')"));
+        assert!(refused
+            .text()
+            .starts_with("ERR CONFIG SET failed (possibly related to argument 'maxmemory')"));
         let found = client.call(&["CONFIG", "GET", "timeout", "maxmemory"]);
         assert_eq!(found.elements(), ["timeout", "100", "maxmemory", "104857600"].map(Value::bulk));
     }
@@ -152,13 +154,25 @@ fn info_shows_the_sections_asked_for_and_the_shards() {
     };
     let usual = titles(client.call(&["INFO"]).text());
     let expected = [
-        "Server", "Clients", "Memory", "Persistence", "Stats", "Replication", "CPU", "Modules", "Errorstats", "Cluster",
+        "Server",
+        "Clients",
+        "Memory",
+        "Persistence",
+        "Stats",
+        "Replication",
+        "CPU",
+        "Modules",
+        "Errorstats",
+        "Cluster",
         "Keyspace",
     ];
     assert_eq!(usual, expected);
     assert_eq!(titles(client.call(&["INFO", "keyspace", "CPU", "nothing"]).text()), ["CPU", "Keyspace"]);
     let everything = titles(client.call(&["INFO", "cpu", "everything"]).text());
-    assert!(everything.ends_with(&["Keyspace".into(), "Shards".into()]) && everything.contains(&"Commandstats".into()));
+    assert!(
+        everything.ends_with(&["Keyspace".into(), "Shards".into()])
+            && everything.contains(&"Commandstats".into())
+    );
     let shards = info(&mut client, &["shards"]);
     assert_eq!(shards["shards"], "3");
     let keys_of = |shard: &str| -> u64 {
@@ -248,7 +262,8 @@ fn digests_do_not_depend_on_the_number_of_shards_and_are_those_of_redis() {
             client.call(&["SELECT", "5"]);
             client.call(&["SET", "big", &"x".repeat(10_000)]);
             assert_eq!(client.call(&["DEBUG", "DIGEST-VALUE", "none"]).elements()[0].text(), "0".repeat(40));
-            client.call(&["DEBUG", "DIGEST"]).text() + &client.call(&["DEBUG", "DIGEST-VALUE", "big"]).elements()[0].text()
+            client.call(&["DEBUG", "DIGEST"]).text()
+                + &client.call(&["DEBUG", "DIGEST-VALUE", "big"]).elements()[0].text()
         })
         .collect();
     assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
@@ -331,7 +346,9 @@ fn a_crash_leaves_a_report_and_ends_the_process() {
         let status = server.wait_for_end(Duration::from_secs(10)).expect("it ends");
         assert!(!status.success(), "{status}");
         let log = server.log();
-        for wanted in ["=== REDIS BUG REPORT START", line, "------ STACK TRACE ------", "=== REDIS BUG REPORT END. ==="] {
+        for wanted in
+            ["=== REDIS BUG REPORT START", line, "------ STACK TRACE ------", "=== REDIS BUG REPORT END. ==="]
+        {
             assert!(log.contains(wanted), "{crash}: no {wanted:?} in\n{log}");
         }
     }
