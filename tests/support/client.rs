@@ -354,23 +354,23 @@ impl Client {
                     Err(why) => return Err(io::Error::new(io::ErrorKind::InvalidData, why)),
                 }
             }
-            let before = self.received.len();
-            match self.read_more() {
-                Ok(()) => {}
+            let got = match self.read_more() {
+                Ok(got) => got,
                 // Perhaps it is complete after all.
                 Err(error) if enough == 0 => return Err(error),
                 Err(_) => {
                     enough = 0;
                     continue;
                 }
-            }
+            };
             let pending = self.received.len() - self.taken;
-            let drained = self.received.len() - before < READ_BYTES;
+            let drained = got < READ_BYTES;
             enough = if drained { 0 } else { pending + pending / 2 };
         }
     }
 
-    fn read_more(&mut self) -> io::Result<()> {
+    /// Returns how many bytes there were.
+    fn read_more(&mut self) -> io::Result<usize> {
         if self.taken > READ_BYTES {
             self.received.drain(..self.taken);
             self.taken = 0;
@@ -382,7 +382,7 @@ impl Client {
         self.received.truncate(before + len);
         match got? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
+            len => Ok(len),
         }
     }
 
@@ -390,7 +390,7 @@ impl Client {
     pub fn receive_until_closed(&mut self) -> Vec<u8> {
         loop {
             match self.read_more() {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(error) => match error.kind() {
                     io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => break,
                     _ => panic!("the server does not close the connection: {error}"),
