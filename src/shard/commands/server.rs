@@ -100,7 +100,7 @@ impl Shard {
 
 /// SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]. Nothing is kept on disk, so there is nothing to save and no
 /// replica to wait for: the server ends as soon as replies are out, and the client gets none.
-fn shutdown(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
+fn shutdown(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
     let (mut save, mut nosave, mut now, mut force, mut abort) = (false, false, false, false, false);
     for option in &args[1..] {
         let flag = match option.to_ascii_lowercase().as_slice() {
@@ -120,7 +120,6 @@ fn shutdown(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args
         // A shutdown waits for nothing that an ABORT could still get in front of.
         return Err(CommandError::other("ERR No shutdown in progress."));
     }
-    let _ = reply;
     crate::log!(Level::Warning, "User requested shutdown...");
     shard.shared.shutdown.store(Shutdown::Asked as u64, Ordering::Release);
     c.flags.set(Flag::CloseAfterReply);
