@@ -86,7 +86,7 @@ fn writer(criterion: &mut Criterion) {
     bench("integer-1234567", &|reply| reply.integer(black_box(1_234_567)));
     bench("bulk-64", &|reply| reply.bulk(black_box(&small)));
     bench("shared-bulk-1m", &|reply| reply.shared_bulk(black_box(&large)));
-    bench("double", &|reply| reply.double(black_box(3.141592653589793)));
+    bench("double", &|reply| reply.double(black_box(std::f64::consts::PI)));
     bench("array-100-bulk-64", &|reply| {
         reply.array(100);
         (0..100).for_each(|_| reply.bulk(black_box(&small)));
