@@ -248,7 +248,7 @@ mod tests {
         c.input.reserve_exact(400_000);
         c.input_peak_bytes = 400_000;
         c.shrink_input(false);
-        assert_eq!(c.input.capacity(), 40_000);
+        assert_eq!(c.input.capacity(), 400_000);
         c.input_peak_bytes = 100;
         c.shrink_input(false);
         assert_eq!(c.input.capacity(), KEPT_INPUT_BYTES);

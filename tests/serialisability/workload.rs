@@ -336,7 +336,8 @@ impl Worker {
                 }
             }
         }
-        if self.random.one_in(2) {
+        // Behind a torn request it would only complete that one.
+        if !actions.is_empty() && self.random.one_in(2) {
             // What is torn must not happen, whatever it is.
             let torn = Command::Mset(self.pairs());
             let torn = Client::encode(&self.plan.request(&torn));
