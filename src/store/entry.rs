@@ -34,6 +34,8 @@ const EXPIRES: u64 = 1 << 56;
 /// Reserved for snapshots without fork: the parity of the snapshot that has seen this entry.
 #[allow(dead_code)] // the bit is spoken for; the first reader comes with those snapshots
 pub(super) const EPOCH: u64 = 1 << 57;
+/// The entry holds the address of an [`Object`].
+const BOXED: u64 = 1 << 58;
 
 const CLOCK_BYTES: usize = 3;
 const EXPIRY_BYTES: usize = 8;
@@ -42,7 +44,7 @@ const POINTED_BYTES: usize = 8;
 /// What an entry is to hold.
 pub(super) enum Content<'a> {
     Int(i64),
-    /// At most [`EMBEDDED_LEN_MAX`] bytes, shown as embstr or raw.
+    /// At most [`EMBEDDED_LEN_MAX`] bytes of a string or packed collection.
     Embedded(&'a [u8], Kind),
     Boxed(Box<Object>),
 }
@@ -51,15 +53,28 @@ pub(super) enum Content<'a> {
 #[derive(Clone, Copy)]
 enum Body<'a> {
     Embedded(&'a [u8]),
-    /// An integer, or the address of an object.
-    Pointed([u8; POINTED_BYTES]),
+    Int([u8; POINTED_BYTES]),
+    /// The address of an object.
+    Boxed([u8; POINTED_BYTES]),
 }
 
 impl Body<'_> {
     fn len(self) -> usize {
         match self {
             Body::Embedded(bytes) => bytes.len(),
-            Body::Pointed(_) => POINTED_BYTES,
+            Body::Int(_) | Body::Boxed(_) => POINTED_BYTES,
+        }
+    }
+
+    fn is_embedded(self) -> bool {
+        matches!(self, Body::Embedded(_))
+    }
+
+    /// What the entry's word says of it.
+    fn flags(self) -> u64 {
+        match self {
+            Body::Boxed(_) => BOXED,
+            Body::Embedded(_) | Body::Int(_) => 0,
         }
     }
 }
@@ -144,12 +159,11 @@ impl<'a> Entry<'a> {
 
     #[inline]
     fn parts(self) -> Parts {
-        let kind = self.kind();
         // SAFETY: the invariant; `create` wrote the key length, and the value length of an embedded value.
         let (key_len, size) = unsafe { read_length(self.address().add(CLOCK_BYTES)) };
         let mut at = CLOCK_BYTES + size;
         let mut value_len = POINTED_BYTES;
-        if kind.is_embedded() {
+        if is_embedded(self.word) {
             // SAFETY: as above.
             let (len, size) = unsafe { read_length(self.address().add(at)) };
             value_len = len;
@@ -209,23 +223,25 @@ impl<'a> Entry<'a> {
     fn body(self, parts: &Parts) -> Body<'a> {
         // SAFETY: `parts` are inside the entry.
         let bytes = unsafe { self.bytes(parts.value, parts.value_len) };
-        if self.kind().is_embedded() {
-            Body::Embedded(bytes)
+        if is_embedded(self.word) {
+            return Body::Embedded(bytes);
+        }
+        let mut pointed = [0; POINTED_BYTES];
+        pointed.copy_from_slice(bytes);
+        if is_boxed(self.word) {
+            Body::Boxed(pointed)
         } else {
-            let mut pointed = [0; POINTED_BYTES];
-            pointed.copy_from_slice(bytes);
-            Body::Pointed(pointed)
+            Body::Int(pointed)
         }
     }
 
     #[inline]
     pub(super) fn value(self) -> Value<'a> {
         match self.body(&self.parts()) {
-            Body::Embedded(bytes) => Value::Bytes(bytes),
-            Body::Pointed(bytes) if self.kind() == Kind::Int => Value::Int(i64::from_le_bytes(bytes)),
-            // SAFETY: a kind neither embedded nor an integer is boxed: the bytes are the address of an object that
-            // this entry owns, borrowed as the entry is.
-            Body::Pointed(bytes) => unsafe { (*object_address(bytes)).value() },
+            Body::Embedded(bytes) => Value::embedded(self.kind(), bytes),
+            Body::Int(bytes) => Value::Int(i64::from_le_bytes(bytes)),
+            // SAFETY: the bytes are the address of an object that this entry owns, borrowed as the entry is.
+            Body::Boxed(bytes) => unsafe { (*object_address(bytes)).value() },
         }
     }
 
@@ -235,15 +251,24 @@ impl<'a> Entry<'a> {
         assert_eq!(self.kind(), Kind::Int);
         let at = self.parts().value;
         // SAFETY: an entry of this kind has the integer's bytes there, of which nobody holds a reference.
-        unsafe { write_body(self.address().add(at), Body::Pointed(value.to_le_bytes())) }
+        unsafe { write_body(self.address().add(at), Body::Int(value.to_le_bytes())) }
     }
 
     /// The boxed value, if it is one.
     pub(super) fn object(self) -> Option<&'a Object> {
         match self.body(&self.parts()) {
             // SAFETY: as `value`.
-            Body::Pointed(bytes) if self.kind().is_boxed() => Some(unsafe { &*object_address(bytes) }),
-            _ => None,
+            Body::Boxed(bytes) => Some(unsafe { &*object_address(bytes) }),
+            Body::Embedded(_) | Body::Int(_) => None,
+        }
+    }
+
+    /// The bytes of a value that lies in the entry.
+    #[inline]
+    pub(super) fn embedded(self) -> Option<&'a [u8]> {
+        match self.body(&self.parts()) {
+            Body::Embedded(bytes) => Some(bytes),
+            Body::Int(_) | Body::Boxed(_) => None,
         }
     }
 
@@ -261,6 +286,16 @@ fn object_address(bytes: [u8; POINTED_BYTES]) -> *mut Object {
 #[inline]
 pub(super) fn kind_of(word: u64) -> Kind {
     Kind::from_u8((word >> KIND_SHIFT) as u8)
+}
+
+#[inline]
+pub(super) fn is_boxed(word: u64) -> bool {
+    word & BOXED != 0
+}
+
+#[inline]
+fn is_embedded(word: u64) -> bool {
+    !is_boxed(word) && kind_of(word) != Kind::Int
 }
 
 #[inline]
@@ -288,14 +323,14 @@ pub(super) fn create(
 /// From here on the object is owned by whoever holds its address.
 fn settle<'a>(content: Content<'a>, owner: &mut impl Owner) -> (Kind, Body<'a>) {
     match content {
-        Content::Int(value) => (Kind::Int, Body::Pointed(value.to_le_bytes())),
+        Content::Int(value) => (Kind::Int, Body::Int(value.to_le_bytes())),
         Content::Embedded(bytes, kind) => {
-            debug_assert!(kind.is_embedded() && bytes.len() <= EMBEDDED_LEN_MAX);
+            debug_assert!(kind.may_be_embedded() && bytes.len() <= EMBEDDED_LEN_MAX);
             (kind, Body::Embedded(bytes))
         }
         Content::Boxed(object) => {
             owner.allocated(object.memory());
-            (object.kind(), Body::Pointed((Box::into_raw(object) as u64).to_le_bytes()))
+            (object.kind(), Body::Boxed((Box::into_raw(object) as u64).to_le_bytes()))
         }
     }
 }
@@ -308,7 +343,7 @@ fn assemble(
     clock: Clock,
     owner: &mut impl Owner,
 ) -> u64 {
-    let value_length = if kind.is_embedded() { length_size(body.len()) } else { 0 };
+    let value_length = if body.is_embedded() { length_size(body.len()) } else { 0 };
     let expiry = if expire_at.is_some() { EXPIRY_BYTES } else { 0 };
     let block =
         block_size(CLOCK_BYTES + length_size(key.len()) + value_length + expiry + key.len() + body.len());
@@ -320,14 +355,15 @@ fn assemble(
         handle_alloc_error(layout);
     }
     assert_eq!(address as u64 & !ADDRESS_MASK, 0, "user addresses of this platform fit in 48 bits");
-    let word = address as u64 | (kind as u64) << KIND_SHIFT | if expire_at.is_some() { EXPIRES } else { 0 };
+    let expires = if expire_at.is_some() { EXPIRES } else { 0 };
+    let word = address as u64 | (kind as u64) << KIND_SHIFT | body.flags() | expires;
     let [a, b, c, _] = clock.0.to_le_bytes();
     // SAFETY: the block has room for all that is written, as computed above; it is new, so nothing overlaps it.
     unsafe {
         *address.cast::<[u8; CLOCK_BYTES]>() = [a, b, c];
         let mut at = CLOCK_BYTES;
         at += write_length(address.add(at), key.len());
-        if kind.is_embedded() {
+        if body.is_embedded() {
             at += write_length(address.add(at), body.len());
         }
         if let Some(expire_at) = expire_at {
@@ -345,7 +381,7 @@ fn assemble(
 unsafe fn write_body(at: *mut u8, body: Body) {
     match body {
         Body::Embedded(bytes) => at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()),
-        Body::Pointed(bytes) => *at.cast::<[u8; POINTED_BYTES]>() = bytes,
+        Body::Int(bytes) | Body::Boxed(bytes) => *at.cast::<[u8; POINTED_BYTES]>() = bytes,
     }
 }
 
@@ -367,12 +403,12 @@ unsafe fn release(word: u64, owner: &mut impl Owner) {
 unsafe fn take_object(word: u64, owner: &mut impl Owner) -> Option<Box<Object>> {
     let entry = Entry::from_word(word);
     match entry.body(&entry.parts()) {
-        Body::Pointed(bytes) if entry.kind().is_boxed() => {
+        Body::Boxed(bytes) => {
             let object = Box::from_raw(object_address(bytes));
             owner.freed(object.memory());
             Some(object)
         }
-        _ => None,
+        Body::Embedded(_) | Body::Int(_) => None,
     }
 }
 
@@ -402,13 +438,13 @@ pub(super) unsafe fn replace(
     let (kind, body) = settle(content, owner);
     let entry = Entry::from_word(*word);
     let parts = entry.parts();
-    let same_shape = kind.is_embedded() == entry.kind().is_embedded()
+    let same_shape = body.is_embedded() == is_embedded(*word)
         && expire_at.is_some() == has_expiry(*word)
-        && (!kind.is_embedded() || length_size(body.len()) == length_size(parts.value_len))
+        && (!body.is_embedded() || length_size(body.len()) == length_size(parts.value_len))
         && block_size(parts.value + body.len()) == entry.memory();
     if same_shape {
         let address = entry.address();
-        if kind.is_embedded() {
+        if body.is_embedded() {
             write_length(address.add(parts.expiry - length_size(body.len())), body.len());
         }
         if let Some(expire_at) = expire_at {
@@ -416,7 +452,7 @@ pub(super) unsafe fn replace(
         }
         write_body(address.add(parts.value), body);
         entry.set_clock(clock);
-        *word = *word & !(0xff << KIND_SHIFT) | (kind as u64) << KIND_SHIFT;
+        *word = *word & !(0xff << KIND_SHIFT | BOXED) | (kind as u64) << KIND_SHIFT | body.flags();
     } else {
         let new = assemble(entry.key(), kind, body, expire_at, clock, owner);
         release(*word, owner);
@@ -456,12 +492,9 @@ pub(super) unsafe fn with_object<R>(
     change: impl FnOnce(&mut Object) -> R,
 ) -> Option<R> {
     let entry = Entry::from_word(*word);
-    let Body::Pointed(bytes) = entry.body(&entry.parts()) else {
+    let Body::Boxed(bytes) = entry.body(&entry.parts()) else {
         return None;
     };
-    if !entry.kind().is_boxed() {
-        return None;
-    }
     let object = &mut *object_address(bytes);
     owner.freed(object.memory());
     let result = change(object);
@@ -486,6 +519,7 @@ pub(super) fn prefetch(word: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Collection, List};
 
     struct Account(usize);
 
@@ -566,20 +600,20 @@ mod tests {
     #[test]
     fn objects_are_owned_by_their_entry_until_it_gives_them_back() {
         let mut account = Account(0);
-        let object = Box::new(Object::Fixture(vec![vec![1; 10]; 3]));
+        let object = Box::new(Object::List(List::empty()));
         let mut word = create(b"key", Content::Boxed(object), Some(5), Clock(1), &mut account);
         let before = account.0;
         // SAFETY: as above.
         unsafe {
             with_object(&mut word, &mut account, |object| {
-                let Object::Fixture(items) = object else { unreachable!() };
-                items.push(vec![1; 10]);
+                let Object::List(List::Packed(listpack)) = object else { unreachable!() };
+                listpack.push_back(&[1; 100]);
             })
         };
         assert!(account.0 > before);
         unsafe { set_expiry(&mut word, None, &mut account) };
         let object = unsafe { replace(&mut word, Content::Int(1), None, Clock(1), &mut account) };
-        assert_eq!(object.map(|o| o.pieces()), Some(4));
+        assert!(matches!(object.map(|object| *object), Some(Object::List(_))));
         unsafe { destroy(word, &mut account) };
         assert_eq!(account.0, 0);
     }

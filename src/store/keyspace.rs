@@ -2,11 +2,11 @@
 
 use super::clock::Clock;
 use super::database::entry_of;
-use super::entry::{self, Content, EMBEDDED_LEN_MAX};
+use super::entry::{self, Content, Entry, EMBEDDED_LEN_MAX};
 use super::lookup::Home;
 use super::object::{Object, Outline};
-use super::value::{Payload, EMBSTR_LEN_MAX};
-use super::{Detached, Kind, Store, Ttl, Value, WrongType};
+use super::value::Payload;
+use super::{Detached, Kind, Store, Ttl, Value};
 
 /// Small integers that Redis shares between keys: 0 up to this one.
 const SHARED_INTEGERS_END: i64 = 10_000;
@@ -59,10 +59,10 @@ impl Store {
         self.unlink(home, word);
         let entry = entry_of(word);
         let (kind, expire_at, clock) = (entry.kind(), entry.expire_at(), entry.clock());
-        let embedded = embedded_payload(entry.value(), kind);
+        let unboxed = unboxed_payload(entry);
         // SAFETY: the word is in no table any more and not used again; the payload is a copy.
         let object = unsafe { entry::destroy(word, &mut self.keys) };
-        let payload = object.map(Payload::Object).or(embedded).expect("a value is embedded or boxed");
+        let payload = object.map(Payload::Object).or(unboxed).expect("a value is embedded or boxed");
         Some(Detached { payload, kind, expire_at, clock })
     }
 
@@ -73,8 +73,8 @@ impl Store {
         let clock = if clock == Clock::UNSET { self.fresh_clock() } else { clock };
         let content = match &payload {
             Payload::Int(value) => Content::Int(*value),
-            Payload::String(bytes) if bytes.len() <= EMBEDDED_LEN_MAX => Content::Embedded(bytes, kind),
-            Payload::String(bytes) => {
+            Payload::Packed(bytes) if bytes.len() <= EMBEDDED_LEN_MAX => Content::Embedded(bytes, kind),
+            Payload::Packed(bytes) => {
                 Content::Boxed(Box::new(Object::String(Outline::new(bytes::Bytes::copy_from_slice(bytes)))))
             }
             Payload::Object(_) => {
@@ -106,7 +106,7 @@ impl Store {
         let kind = entry.kind();
         let payload = match entry.object() {
             Some(object) => Payload::Object(Box::new(object.duplicate())),
-            None => embedded_payload(entry.value(), kind).expect("a value is embedded or boxed"),
+            None => unboxed_payload(entry).expect("a value is embedded or boxed"),
         };
         Some(Detached { payload, kind, expire_at: entry.expire_at(), clock: entry.clock() })
     }
@@ -180,50 +180,13 @@ impl Store {
         entry_of(word).set_clock(clock);
         true
     }
-
-    /// For the types that live in an [`Object`]: runs `f` on the key's. `WrongType` when it holds a string in its
-    /// entry; whether the object is of the right type is for `f` to see. An absent key is given what `create`
-    /// makes, or if there is no `create`, `f` is not run and the answer is `None`. A key whose object `f` says is empty now
-    /// (its second result) is deleted. Touches the clock; keeps the TTL.
-    pub fn modify_object<R>(
-        &mut self,
-        db: usize,
-        key: &[u8],
-        create: Option<fn() -> Object>,
-        f: impl FnOnce(&mut Object) -> (R, IsEmpty),
-    ) -> Result<Option<R>, WrongType> {
-        let home = self.home(db, key);
-        match (self.find(home, key), create) {
-            (Some(word), _) if !entry::kind_of(word).is_boxed() => return Err(WrongType),
-            (Some(word), _) => self.touch_clock(word),
-            (None, Some(create)) => {
-                self.remove_paused(home, key);
-                self.insert(home, key, Content::Boxed(Box::new(create())), None, self.fresh_clock());
-            }
-            (None, None) => return Ok(None),
-        }
-        let (result, IsEmpty(empty)) = self.change_object(home, key, f).expect("it is there, and is boxed");
-        if empty {
-            if let Some(word) = self.databases[home.db].find(home.slot, home.hash, key) {
-                self.delete(home, word);
-            }
-        }
-        Ok(Some(result))
-    }
 }
 
-/// Whether a collection has lost its last element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IsEmpty(pub bool);
-
-/// A copy of a value that lies in its entry.
-fn embedded_payload(value: Value, kind: Kind) -> Option<Payload> {
-    match value {
-        Value::Int(value) => Some(Payload::Int(value)),
-        Value::Bytes(bytes) => {
-            debug_assert!(kind == Kind::Raw || bytes.len() <= EMBSTR_LEN_MAX);
-            Some(Payload::String(bytes.to_vec()))
-        }
-        Value::Shared(_) => None,
+/// A copy of a value that lies in its entry; `None` when it is an object.
+fn unboxed_payload(entry: Entry) -> Option<Payload> {
+    match (entry.embedded(), entry.value()) {
+        (Some(bytes), _) => Some(Payload::Packed(bytes.to_vec())),
+        (None, Value::Int(value)) => Some(Payload::Int(value)),
+        (None, _) => None,
     }
 }

@@ -49,6 +49,8 @@ pub struct Store {
     pub(super) pool: EvictionPool,
     /// The buffer in which `modify_string` works on strings that lie in their entry.
     pub(super) scratch: BytesMut,
+    /// The buffer in which `update` works on collections that lie in their entry.
+    pub(super) pack_scratch: Vec<u8>,
 }
 
 /// The key whose slot somebody computed already, known by where it lies.
@@ -93,6 +95,7 @@ impl Store {
             cycle: ExpireCycle::default(),
             pool: EvictionPool::default(),
             scratch: BytesMut::new(),
+            pack_scratch: Vec::new(),
         }
     }
 

@@ -1,13 +1,13 @@
-//! Values that live outside their entry, behind one pointer.
+//! Values that live outside their entry, behind one pointer: large strings, and collections that are not packed into it.
 //!
-//! An entry whose kind is "boxed" holds a pointer to an `Object`. To add a type: give it a variant here, answer the
-//! five questions below (what it is, what it looks like, what it weighs, how to copy it, how to free it in steps), and
-//! a variant in [`Value`] for commands to read it by. Nothing else in `store` has to know.
+//! To add a type: implement [`Collection`], give it a variant here, and one in [`Value`] for commands to read it by.
 
 use bytes::{Bytes, BytesMut};
 
+use super::collection::Collection;
 use super::memory::block_size;
 use super::value::{Kind, Value};
+use super::{Hash, List, Set, SortedSet, Stream};
 
 /// Pieces that an object may be freed in at once; one with more is freed by `Store::free_some`.
 pub(super) const FREE_AT_ONCE_MAX: usize = 64;
@@ -17,9 +17,25 @@ pub(super) const FREE_AT_ONCE_MAX: usize = 64;
 pub enum Object {
     /// A large string.
     String(Outline),
-    /// Stands in for a collection in the tests of freeing in steps.
-    #[cfg(test)]
-    Fixture(Vec<Vec<u8>>),
+    List(List),
+    Set(Set),
+    Hash(Hash),
+    SortedSet(SortedSet),
+    Stream(Stream),
+}
+
+/// Runs one expression on the collection of an object, or another on its string.
+macro_rules! on_collection {
+    ($object:expr, $collection:ident => $then:expr, $string:pat => $else:expr) => {
+        match $object {
+            Object::String($string) => $else,
+            Object::List($collection) => $then,
+            Object::Set($collection) => $then,
+            Object::Hash($collection) => $then,
+            Object::SortedSet($collection) => $then,
+            Object::Stream($collection) => $then,
+        }
+    };
 }
 
 /// A string in a reference-counted buffer, so that it can be sent without a copy.
@@ -47,67 +63,50 @@ impl Outline {
 
 impl Object {
     pub fn kind(&self) -> Kind {
-        match self {
-            Object::String(_) => Kind::RawShared,
-            #[cfg(test)]
-            Object::Fixture(_) => Kind::ListQuicklist,
-        }
+        on_collection!(self, collection => collection.kind(), _ => Kind::RawShared)
     }
 
     pub(super) fn outline_mut(&mut self) -> Option<&mut Outline> {
         match self {
             Object::String(outline) => Some(outline),
-            #[cfg(test)]
-            Object::Fixture(_) => None,
+            _ => None,
         }
     }
 
     pub fn value(&self) -> Value<'_> {
         match self {
             Object::String(outline) => Value::Shared(&outline.bytes),
-            #[cfg(test)]
-            Object::Fixture(_) => Value::Int(0),
+            Object::List(list) => Value::List(list.view()),
+            Object::Set(set) => Value::Set(set.view()),
+            Object::Hash(hash) => Value::Hash(hash.view()),
+            Object::SortedSet(sorted_set) => Value::SortedSet(sorted_set.view()),
+            Object::Stream(stream) => Value::Stream(stream),
         }
     }
 
     /// Bytes allocated, this box included.
     pub fn memory(&self) -> usize {
         let own = block_size(size_of::<Object>());
-        match self {
-            Object::String(outline) => own + block_size(outline.capacity),
-            #[cfg(test)]
-            Object::Fixture(items) => own + items.iter().map(|item| 24 + item.len()).sum::<usize>(),
-        }
+        own + on_collection!(self, collection => collection.memory(), outline => block_size(outline.capacity))
     }
 
     /// A copy that shares no memory with this one.
     pub fn duplicate(&self) -> Object {
-        match self {
-            Object::String(outline) => Object::String(Outline::new(Bytes::copy_from_slice(&outline.bytes))),
-            #[cfg(test)]
-            Object::Fixture(items) => Object::Fixture(items.clone()),
-        }
+        on_collection!(
+            self,
+            collection => collection.duplicate().into_object(),
+            outline => Object::String(Outline::new(Bytes::copy_from_slice(&outline.bytes)))
+        )
     }
 
     /// About how many allocations dropping it gives back.
     pub fn pieces(&self) -> usize {
-        match self {
-            Object::String(_) => 1,
-            #[cfg(test)]
-            Object::Fixture(items) => items.len(),
-        }
+        on_collection!(self, collection => collection.pieces(), _ => 1)
     }
 
     /// Frees up to `pieces` of it, and returns how many. Once it returns 0 the rest is dropped at once.
     /// Only called on a value that nobody can reach any more.
     pub fn free_some(&mut self, pieces: usize) -> usize {
-        match self {
-            Object::String(_) => {
-                let _one_buffer = pieces;
-                0
-            }
-            #[cfg(test)]
-            Object::Fixture(items) => items.drain(..pieces.min(items.len())).count(),
-        }
+        on_collection!(self, collection => collection.free_some(pieces), _ => 0)
     }
 }

@@ -1,10 +1,10 @@
-//! A small random generator for sampling keys. Not for secrets.
+//! A small random generator for sampling keys and elements. Not for secrets.
 
 use std::hash::{BuildHasher, RandomState};
 
 /// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators").
 #[derive(Debug)]
-pub(super) struct Rng(u64);
+pub struct Rng(u64);
 
 impl Rng {
     pub(super) fn from_entropy() -> Rng {
@@ -12,7 +12,7 @@ impl Rng {
     }
 
     #[inline]
-    pub(super) fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,13 +22,13 @@ impl Rng {
 
     /// Uniform below `bound`, which is not zero (bias below 2^-32 for any bound that fits in memory).
     #[inline]
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         debug_assert!(bound > 0);
         ((self.next() as u128 * bound as u128) >> 64) as u64
     }
 
     /// Uniform in [0, 1).
-    pub(super) fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
 }

@@ -80,6 +80,27 @@ pub struct Settings {
     pub lazyfree_lazy_expire: bool,
     pub lazyfree_lazy_eviction: bool,
     pub lazyfree_lazy_server_del: bool,
+    /// Elements; as the following, up to which a collection stays packed.
+    pub hash_max_listpack_entries: usize,
+    /// Bytes.
+    pub hash_max_listpack_value: usize,
+    /// Elements of a node when positive, a class of sizes when negative.
+    pub list_max_listpack_size: i32,
+    /// Nodes at each end that are not compressed; 0: none is.
+    pub list_compress_depth: u32,
+    pub set_max_intset_entries: usize,
+    pub set_max_listpack_entries: usize,
+    /// Bytes.
+    pub set_max_listpack_value: usize,
+    pub zset_max_listpack_entries: usize,
+    /// Bytes.
+    pub zset_max_listpack_value: usize,
+    /// Bytes; 0: no limit.
+    pub stream_node_max_bytes: usize,
+    /// Entries; 0: no limit.
+    pub stream_node_max_entries: i64,
+    /// Bytes.
+    pub hll_sparse_max_bytes: usize,
 }
 
 impl Default for Settings {
@@ -95,6 +116,18 @@ impl Default for Settings {
             lazyfree_lazy_expire: false,
             lazyfree_lazy_eviction: false,
             lazyfree_lazy_server_del: false,
+            hash_max_listpack_entries: 512,
+            hash_max_listpack_value: 64,
+            list_max_listpack_size: -2,
+            list_compress_depth: 0,
+            set_max_intset_entries: 512,
+            set_max_listpack_entries: 128,
+            set_max_listpack_value: 64,
+            zset_max_listpack_entries: 128,
+            zset_max_listpack_value: 64,
+            stream_node_max_bytes: 4096,
+            stream_node_max_entries: 100,
+            hll_sparse_max_bytes: 3000,
         }
     }
 }

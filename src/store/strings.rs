@@ -130,7 +130,8 @@ impl Store {
             match entry_of(word).value() {
                 Value::Int(value) => scratch.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
                 Value::Bytes(bytes) => scratch.extend_from_slice(bytes),
-                Value::Shared(_) => {}
+                // A large string has been dealt with above.
+                _ => {}
             }
         }
         let mut buf = StringBuf::new(scratch);
@@ -200,7 +201,7 @@ impl Store {
         let old = match entry.value() {
             Value::Int(value) => Some(value),
             Value::Bytes(bytes) => parse_integer(bytes),
-            Value::Shared(_) => None,
+            _ => None,
         };
         let new = f(Some(old.ok_or(CommandError::NotInteger)?))?;
         self.set_at(home, key, Content::Int(new), Ttl::Keep);

@@ -28,12 +28,13 @@ fn key(number: usize) -> Vec<u8> {
     format!("key:{number}").into_bytes()
 }
 
-fn fixture(store: &mut Store, db: usize, key: &[u8], items: usize) {
+/// A list that is freed in about as many steps as it has elements.
+fn list(store: &mut Store, db: usize, key: &[u8], elements: usize) {
     store
-        .modify_object(db, key, Some(|| Object::Fixture(Vec::new())), |object| {
-            let Object::Fixture(list) = object else { unreachable!() };
-            list.resize(items, vec![0; 10]);
-            ((), IsEmpty(items == 0))
+        .update_or_create(db, key, |list: &mut List, tools| {
+            for _ in 0..elements {
+                list.push_back(&[0; 10_000], tools.settings);
+            }
         })
         .unwrap();
 }
@@ -116,7 +117,7 @@ mod strings {
         assert_eq!((failed, get(&mut store, 0, b"k").unwrap()), (Err(CommandError::Overflow), b"1".to_vec()));
         store.set_string(0, b"s", b"1.5", Ttl::None);
         assert_eq!(store.modify_int(0, b"s", |_| Ok(0)), Err(CommandError::NotInteger));
-        fixture(&mut store, 0, b"list", 1);
+        list(&mut store, 0, b"list", 1);
         assert_eq!(store.modify_int(0, b"list", |_| Ok(0)), Err(CommandError::WrongType));
         assert_eq!(store.modify_string(0, b"list", |_| ()), Err(WrongType));
         assert_eq!(
@@ -588,7 +589,7 @@ mod whole {
         for i in 0..1_000 {
             store.set_string(i % 2, &key(i), b"v", Ttl::None);
         }
-        fixture(&mut store, 0, b"large", 10_000);
+        list(&mut store, 0, b"large", 10_000);
         let before = store.used_memory();
         assert_eq!(store.clear(Some(0)), 501);
         assert_eq!((store.len(0), store.len(1), store.used_memory()), (0, 500, before));
@@ -609,15 +610,15 @@ mod whole {
         let mut store = store();
         store.set_int(0, b"k", 1, Ttl::None);
         let before = store.used_memory();
-        fixture(&mut store, 0, b"small", 10);
+        list(&mut store, 0, b"small", 10);
         assert!(store.remove(0, b"small"));
         assert!(!store.free_some(1));
-        fixture(&mut store, 0, b"large", 1_000);
+        list(&mut store, 0, b"large", 1_000);
         store.set_string(0, b"large", b"v", Ttl::None);
         assert!(store.free_some(10) && store.free_some(10));
         while store.free_some(10) {}
-        fixture(&mut store, 0, b"gone", 1);
-        fixture(&mut store, 0, b"gone", 0);
+        list(&mut store, 0, b"gone", 1);
+        list(&mut store, 0, b"gone", 0);
         assert!(!store.exists(0, b"gone"));
         store.remove(0, b"large");
         assert_eq!(store.used_memory(), before);

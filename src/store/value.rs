@@ -5,7 +5,9 @@ use std::ops::Deref;
 use bytes::{Bytes, BytesMut};
 
 use super::clock::Clock;
+use super::collection::Collection;
 use super::object::Object;
+use super::{Hash, HashView, List, ListView, Set, SetView, SortedSet, SortedSetView, Stream};
 use crate::command::CommandError;
 use crate::resp::Reply;
 
@@ -146,16 +148,18 @@ impl Kind {
         self as u8 <= Kind::RawShared as u8
     }
 
-    /// The value is in the entry itself, after its length.
-    #[inline]
-    pub(super) const fn is_embedded(self) -> bool {
-        matches!(self, Kind::Embstr | Kind::Raw)
-    }
-
-    /// The entry holds a pointer to an [`Object`].
-    #[inline]
-    pub(super) const fn is_boxed(self) -> bool {
-        self as u8 >= Kind::RawShared as u8
+    /// A value that may lie in its entry, as bytes after their length: short strings and packed collections.
+    pub(super) const fn may_be_embedded(self) -> bool {
+        matches!(
+            self,
+            Kind::Embstr
+                | Kind::Raw
+                | Kind::ListListpack
+                | Kind::SetIntset
+                | Kind::SetListpack
+                | Kind::HashListpack
+                | Kind::SortedSetListpack
+        )
     }
 }
 
@@ -188,6 +192,11 @@ pub enum Value<'a> {
     Bytes(&'a [u8]),
     /// A large string; cloning the `Bytes` copies nothing.
     Shared(&'a Bytes),
+    List(ListView<'a>),
+    Set(SetView<'a>),
+    Hash(HashView<'a>),
+    SortedSet(SortedSetView<'a>),
+    Stream(&'a Stream),
 }
 
 impl<'a> Value<'a> {
@@ -199,6 +208,23 @@ impl<'a> Value<'a> {
             Value::Bytes(bytes) if bytes.len() <= EMBSTR_LEN_MAX => Kind::Embstr,
             Value::Bytes(_) => Kind::Raw,
             Value::Shared(_) => Kind::RawShared,
+            Value::List(list) => list.kind(),
+            Value::Set(set) => set.kind(),
+            Value::Hash(hash) => hash.kind(),
+            Value::SortedSet(sorted_set) => sorted_set.kind(),
+            Value::Stream(_) => Kind::Stream,
+        }
+    }
+
+    /// A value that lies in its entry.
+    #[inline]
+    pub(super) fn embedded(kind: Kind, bytes: &'a [u8]) -> Value<'a> {
+        match kind {
+            Kind::ListListpack => Value::List(List::view_packed(kind, bytes)),
+            Kind::SetIntset | Kind::SetListpack => Value::Set(Set::view_packed(kind, bytes)),
+            Kind::HashListpack => Value::Hash(Hash::view_packed(kind, bytes)),
+            Kind::SortedSetListpack => Value::SortedSet(SortedSet::view_packed(kind, bytes)),
+            _ => Value::Bytes(bytes),
         }
     }
 
@@ -212,6 +238,7 @@ impl<'a> Value<'a> {
             Value::Int(value) => Ok(digits.format(*value).as_bytes()),
             Value::Bytes(bytes) => Ok(bytes),
             Value::Shared(bytes) => Ok(bytes),
+            _ => Err(WrongType),
         }
     }
 
@@ -221,6 +248,7 @@ impl<'a> Value<'a> {
             Value::Int(value) => reply.bulk_integer(*value),
             Value::Bytes(bytes) => reply.bulk(bytes),
             Value::Shared(bytes) => reply.shared_bulk(bytes),
+            _ => return Err(WrongType),
         }
         Ok(())
     }
@@ -231,6 +259,7 @@ impl<'a> Value<'a> {
             Value::Int(value) => Ok(itoa::Buffer::new().format(*value).len()),
             Value::Bytes(bytes) => Ok(bytes.len()),
             Value::Shared(bytes) => Ok(bytes.len()),
+            _ => Err(WrongType),
         }
     }
 }
@@ -337,8 +366,8 @@ impl Deref for StringBuf {
 #[derive(Debug)]
 pub(super) enum Payload {
     Int(i64),
-    /// Embstr or raw, as the kind beside it says.
-    String(Vec<u8>),
+    /// A string or packed collection, as the kind beside it says.
+    Packed(Vec<u8>),
     Object(Box<Object>),
 }
 
@@ -360,10 +389,21 @@ impl Detached {
     pub fn from_string(bytes: &[u8], expire_at: Option<i64>) -> Detached {
         let (payload, kind) = match parse_integer(bytes) {
             Some(value) => (Payload::Int(value), Kind::Int),
-            None if bytes.len() <= EMBSTR_LEN_MAX => (Payload::String(bytes.to_vec()), Kind::Embstr),
-            None => (Payload::String(bytes.to_vec()), Kind::Raw),
+            None if bytes.len() <= EMBSTR_LEN_MAX => (Payload::Packed(bytes.to_vec()), Kind::Embstr),
+            None => (Payload::Packed(bytes.to_vec()), Kind::Raw),
         };
         Detached { payload, kind, expire_at, clock: Clock::UNSET }
+    }
+
+    /// A collection that no store has held yet.
+    pub fn from_collection<T: Collection>(collection: T, expire_at: Option<i64>) -> Detached {
+        let object = collection.into_object();
+        Detached {
+            kind: object.kind(),
+            payload: Payload::Object(Box::new(object)),
+            expire_at,
+            clock: Clock::UNSET,
+        }
     }
 
     pub fn kind(&self) -> Kind {
@@ -387,7 +427,7 @@ impl Detached {
     pub fn value(&self) -> Value<'_> {
         match &self.payload {
             Payload::Int(value) => Value::Int(*value),
-            Payload::String(bytes) => Value::Bytes(bytes),
+            Payload::Packed(bytes) => Value::embedded(self.kind, bytes),
             Payload::Object(object) => object.value(),
         }
     }
@@ -396,7 +436,7 @@ impl Detached {
     pub fn reallocated(&self) -> Detached {
         let payload = match &self.payload {
             Payload::Int(value) => Payload::Int(*value),
-            Payload::String(bytes) => Payload::String(bytes.clone()),
+            Payload::Packed(bytes) => Payload::Packed(bytes.clone()),
             Payload::Object(object) => Payload::Object(Box::new(object.duplicate())),
         };
         Detached { payload, kind: self.kind, expire_at: self.expire_at, clock: self.clock }
