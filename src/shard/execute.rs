@@ -2,19 +2,23 @@
 
 use smallvec::SmallVec;
 
+use super::blocking::BlockedRun;
 use super::request::LOOK_AHEAD;
 use super::Shard;
-use crate::client::Connection;
+use crate::client::{Connection, Stall};
 use crate::command::table::{CommandSpec, Gather, Handler};
 use crate::command::{Args, Caller, CommandResult, Context, Effect};
 use crate::resp::Reply;
 use crate::runtime::clock::Stamp;
 use crate::store::{slot_of, Ahead, Store};
-use crate::txn::message::{BatchedRequest, Origin, ReplyBatch, RequestBatch, Slices};
+use crate::txn::message::{
+    BatchedRequest, Origin, OwnedArgs, OwnedCommand, ReplyBatch, RequestBatch, Slices,
+};
 use crate::txn::plan::outer_cursor;
 
 impl Shard {
-    /// Runs one command on this shard's keys; its reply, an error included, goes to the end of `reply`.
+    /// Runs one command on this shard's keys; its reply, an error included, goes to the end of `reply`. When it blocks it
+    /// has no reply yet, and does not count as called.
     #[inline]
     pub(super) fn run_command(
         &mut self,
@@ -23,19 +27,28 @@ impl Shard {
         args: Args,
         caller: &Caller,
         reply: &mut Reply,
-    ) {
+    ) -> Option<BlockedRun> {
         let mark = reply.mark();
         let dirty = self.store.dirty;
         self.store.no_touch = caller.no_touch;
+        let mut blocking = None;
         let started = Stamp::now();
         let result = match spec.handler {
-            Handler::Keys(run, _) => run(&mut context(&mut self.store, db, reply, caller), args),
+            Handler::Keys(run, _) => {
+                let mut ctx = context(&mut self.store, db, reply, caller);
+                let result = run(&mut ctx, args);
+                blocking = ctx.blocking;
+                result
+            }
             Handler::EveryShard(_, Gather::Cursor) => self.run_with_cursor(spec, db, args, caller, reply),
             Handler::EveryShard(run, _) => run(&mut context(&mut self.store, db, reply, caller), args),
             // Routing never brings these here.
             Handler::Connection | Handler::Container => Ok(()),
         };
-        let nanos = Stamp::now().nanos_since(started);
+        let nanos = Stamp::now().nanos_since(started) + caller.spent_nanos;
+        if let (Some(blocking), Ok(())) = (blocking, &result) {
+            return Some((blocking, nanos));
+        }
         if !caller.is_extra_part {
             self.stats.called(spec.id, nanos);
         }
@@ -58,6 +71,7 @@ impl Shard {
             self.store.events.take();
         }
         self.note_slow(spec, args, caller, nanos);
+        None
     }
 
     /// SCAN: the client's cursor names the shard too; the command itself knows only this shard's part of it.
@@ -150,9 +164,16 @@ impl Shard {
         }
         let mut reply = std::mem::take(&mut self.spare_reply);
         reply.set_protocol(request.protocol);
-        self.run_command(request.spec, request.db, args, &request.caller, &mut reply);
-        self.reply_to(from, request.origin, &mut reply);
+        let run = self.run_command(request.spec, request.db, args, &request.caller, &mut reply);
+        if let Some(run) = run {
+            let BatchedRequest { origin, spec, db, caller, protocol, .. } = **request;
+            let command = OwnedCommand { spec, db, args: OwnedArgs::from_slices(args) };
+            self.block_origin(from, origin, command, caller, protocol, run);
+        } else {
+            self.reply_to(from, request.origin, &mut reply);
+        }
         self.spare_reply = reply;
+        self.serve_if_ready();
     }
 
     /// Hands a reply to the shard whose client waits for it. `reply` is left empty.
@@ -197,6 +218,9 @@ impl Shard {
                 }
             }
             from = *end;
+            if let Some(c) = current.as_mut().filter(|c| c.stall == Stall::Blocked) {
+                self.end_stall(c);
+            }
         }
         if let Some(connection) = current {
             self.finish(connection);
@@ -208,8 +232,8 @@ impl Shard {
     pub(super) fn answer(&mut self, origin: Origin, mut reply: Reply) {
         if let Some(mut connection) = self.clients.take(origin.client) {
             connection.pipeline.fill(origin.place, &mut reply);
-            if connection.stall == crate::client::Stall::Reply {
-                self.unstall(&mut connection);
+            if matches!(connection.stall, Stall::Reply | Stall::Blocked) {
+                self.end_stall(&mut connection);
             }
             self.finish(connection);
         }

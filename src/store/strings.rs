@@ -84,6 +84,7 @@ impl Store {
             let object = unsafe { entry::replace(word, content, expire_at, clock, keys) };
             self.databases[home.db].recount_expiry(home.slot, had, expire_at.is_some());
             self.garbage.dispose(object, &mut self.keys);
+            self.ready(home.db, key);
             return;
         }
         let expire_at = match ttl {
