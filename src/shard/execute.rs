@@ -38,6 +38,11 @@ impl Shard {
                 let mut ctx = context(&mut self.store, db, reply, caller);
                 let result = run(&mut ctx, args);
                 blocking = ctx.blocking;
+                if caller.on_excerpts {
+                    if let Effect::Instead(effects) = ctx.effect {
+                        self.workbench.effects = effects;
+                    }
+                }
                 result
             }
             Handler::EveryShard(_, Gather::Cursor) => self.run_with_cursor(spec, db, args, caller, reply),

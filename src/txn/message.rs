@@ -176,12 +176,14 @@ pub struct Loan {
 pub enum Work {
     /// Commands with the index of each in the transaction.
     Commands(Vec<(usize, OwnedCommand)>),
-    /// Copies of these keys' values.
-    Lend(Vec<(usize, Vec<u8>)>),
+    /// Copies of what this command needs of the shard's keys.
+    Lend(OwnedCommand),
     /// A command, with the foreign values that it needs.
     RunWithLoans(usize, OwnedCommand, Vec<Loan>),
     /// What the command changed of the lent keys.
     TakeBack(Vec<Loan>),
+    /// What the command, run on excerpts, does to the shard's keys.
+    Apply(Vec<OwnedCommand>),
 }
 
 #[derive(Debug)]
@@ -190,6 +192,8 @@ pub enum WorkResult {
     Lent(Vec<Loan>),
     /// The reply of a command that ran with loans, and those of them that it changed.
     Changed(usize, Vec<u8>, Vec<Loan>),
+    /// The reply of a command that ran on excerpts, and what it does to keys of other shards.
+    Effects(usize, Vec<u8>, Vec<OwnedCommand>),
     /// A command that ran with loans has blocked, and how; the nanoseconds that it took.
     Blocked(Box<Blocking>, u64),
     TakenBack,
