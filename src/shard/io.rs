@@ -149,7 +149,10 @@ impl Shard {
             // The peer will send no more. What it has sent is still answered, as Redis does for a half-closed
             // pipeline that it has read already; then the connection ends.
             c.flags.set(Flag::PeerClosed);
-            if c.pipeline.is_empty() && (c.input.is_empty() || !c.is_held()) {
+            if c.waiting.is_some() {
+                // But for what it waits for, which may take for ever.
+                self.close(c);
+            } else if c.pipeline.is_empty() && (c.input.is_empty() || !c.is_held()) {
                 self.close_after_output(c);
             }
         }
@@ -274,6 +277,7 @@ impl Shard {
         c.flags.set(Flag::Closing);
         c.input = Vec::new();
         socket::shutdown(c.fd);
+        self.stop_waiting(c);
         self.forget_client_state(c);
         self.forget_client_memory(c);
         if c.stall == Stall::Paused {

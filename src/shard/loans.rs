@@ -5,6 +5,7 @@
 //! carries a watch there, which tells afterwards whether the command changed it. Only those values are written
 //! back, here and to their owners.
 
+use super::blocking::BlockedRun;
 use super::Shard;
 use crate::command::table::KeyPositions;
 use crate::command::Caller;
@@ -20,14 +21,14 @@ pub(super) struct Workbench {
 }
 
 impl Shard {
-    /// Runs `command` with its foreign keys in `loans`. Returns those of them that it changed.
+    /// Runs `command` with its foreign keys in `loans`. Returns those of them that it changed, or that it blocked.
     pub(super) fn run_with_loans(
         &mut self,
         command: &OwnedCommand,
         mut loans: Vec<Loan>,
         caller: &Caller,
         reply: &mut Reply,
-    ) -> Vec<Loan> {
+    ) -> Result<Vec<Loan>, BlockedRun> {
         let slices = command.args.slices();
         let mut keys = KeyPositions::new();
         command.spec.key_positions(&slices, &mut keys);
@@ -60,7 +61,7 @@ impl Shard {
         bench.dirty = 0;
 
         std::mem::swap(&mut self.store, &mut bench);
-        self.run_command(command.spec, command.db, &slices, caller, reply);
+        let blocked = self.run_command(command.spec, command.db, &slices, caller, reply);
         std::mem::swap(&mut self.store, &mut bench);
 
         self.store.dirty += bench.dirty;
@@ -79,7 +80,7 @@ impl Shard {
             }
         }
         self.workbench.store = Some(bench);
-        foreign
+        blocked.map_or(Ok(foreign), Err)
     }
 
     /// Writes what a command made of one of this shard's keys.

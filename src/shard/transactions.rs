@@ -10,13 +10,14 @@ use crate::command::table::{Flag, Handler, KeyAccess, KeyPositions};
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::ring::Token;
+use crate::store::WaitNumber;
 use crate::txn::locks::{Answer, Number, Scope};
 use crate::txn::message::{
     BatchedRequest, ExecBody, Loan, Origin, OwnedArgs, OwnedCommand, Run, TransactionId, Watch, Work,
     WorkResult,
 };
 use crate::txn::plan::{self, Join, Part, Plan, Scopes};
-use crate::txn::transaction::{join, Participant, Step, Transaction};
+use crate::txn::transaction::{join, Step, Transaction};
 
 /// Who is behind an entry of the lock queues that waits.
 pub(super) enum Owner {
@@ -90,25 +91,31 @@ impl Shard {
         }
         let origin = self.reserve(c);
         c.stall = Stall::Reply;
-        let replies = vec![Vec::new(); commands.len()];
-        let transaction = Transaction {
-            origin,
+        self.start(Transaction {
             caller: Caller { deny_blocking: is_exec, ..self.caller_of(c) },
             protocol: c.output.reply.protocol(),
-            number: 0,
-            participants: scopes
-                .by_shard
-                .into_iter()
-                .map(|(shard, scope)| Participant { shard, scope, awaited: false, released: false })
-                .collect(),
             watch,
-            commands,
-            next: 0,
-            replies,
-            step: Step::Locking,
-            outstanding: 0,
             is_exec,
-        };
+            ..Transaction::new(commands, scopes, origin)
+        });
+    }
+
+    /// Runs the command of a blocked client again.
+    pub(super) fn begin_rerun(
+        &mut self,
+        number: WaitNumber,
+        origin: Origin,
+        command: OwnedCommand,
+        caller: Caller,
+        protocol: Protocol,
+    ) {
+        let commands = vec![command];
+        let scopes = self.scopes_of(&commands);
+        let waiter = Some(number);
+        self.start(Transaction { caller, protocol, waiter, ..Transaction::new(commands, scopes, origin) });
+    }
+
+    fn start(&mut self, transaction: Transaction) {
         let id = self.transactions.next_id();
         self.stats.transactions.add(1);
         self.lock_all(id, Box::new(transaction));
@@ -361,6 +368,7 @@ impl Shard {
                 t.replies[command] = reply;
                 self.give_back(id, t, changed);
             }
+            WorkResult::Blocked(blocking, nanos) => t.blocked = Some((blocking, nanos)),
             WorkResult::TakenBack => {}
         }
         if t.outstanding == 0 {
@@ -396,6 +404,17 @@ impl Shard {
     }
 
     fn finish_transaction(&mut self, mut transaction: Box<Transaction>) {
+        if let Some(run) = transaction.blocked.take() {
+            match transaction.waiter {
+                Some(number) => self.block_far_again(number, run),
+                None => self.block_far(&mut transaction, run),
+            }
+            self.release_all_unreleased(&transaction);
+            return;
+        }
+        if let Some(number) = transaction.waiter {
+            self.end_rerun(number);
+        }
         self.release_all_unreleased(&transaction);
         let mut reply = Reply::new(transaction.protocol);
         if transaction.is_exec {
@@ -471,7 +490,7 @@ impl Shard {
 
 /// Where a reply that comes later belongs.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Later {
+pub enum Later {
     InPipeline(Origin),
     InTransaction(TransactionId, usize),
 }
@@ -556,7 +575,9 @@ impl Shard {
                 let mut replies = Vec::with_capacity(commands.len());
                 for (index, command) in commands {
                     let mut reply = Reply::new(protocol);
-                    self.run_command(command.spec, command.db, &command.args.slices(), &caller, &mut reply);
+                    let args = command.args.slices();
+                    let run = self.run_command(command.spec, command.db, &args, &caller, &mut reply);
+                    debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
                     replies.push((index, flat(&mut reply)));
                 }
                 WorkResult::Replies(replies)
@@ -571,8 +592,10 @@ impl Shard {
             ),
             Work::RunWithLoans(index, command, loans) => {
                 let mut reply = Reply::new(protocol);
-                let changed = self.run_with_loans(&command, loans, &caller, &mut reply);
-                WorkResult::Changed(index, flat(&mut reply), changed)
+                match self.run_with_loans(&command, loans, &caller, &mut reply) {
+                    Ok(changed) => WorkResult::Changed(index, flat(&mut reply), changed),
+                    Err((blocking, nanos)) => WorkResult::Blocked(blocking, nanos),
+                }
             }
             Work::TakeBack(loans) => {
                 for loan in loans {
@@ -590,6 +613,7 @@ impl Shard {
     /// Removes a transaction's intents and lets those behind it go on.
     pub(super) fn release(&mut self, number: Number) {
         let mut granted = Vec::new();
+        self.serve_before_release(number);
         self.lock_owners.remove(&number);
         self.locks.release(number, &mut granted);
         let mut next = 0;
@@ -602,6 +626,7 @@ impl Shard {
                 }
                 Some(Owner::Waiting(waiting)) => {
                     self.run_waiting(*waiting);
+                    self.serve_before_release(number);
                     self.locks.release(number, &mut granted);
                 }
                 None => self.locks.release(number, &mut granted),
@@ -613,8 +638,12 @@ impl Shard {
         match waiting {
             Waiting::Command { shard, origin, command, caller, protocol } => {
                 let mut reply = Reply::new(protocol);
-                self.run_command(command.spec, command.db, &command.args.slices(), &caller, &mut reply);
-                self.reply_to(shard, origin, &mut reply);
+                let (spec, db) = (command.spec, command.db);
+                let run = self.run_command(spec, db, &command.args.slices(), &caller, &mut reply);
+                match run {
+                    Some(run) => self.block_origin(shard, origin, command, caller, protocol, run),
+                    None => self.reply_to(shard, origin, &mut reply),
+                }
             }
             Waiting::Exec { shard, origin, body } => {
                 let mut reply = Reply::new(body.protocol);
@@ -705,7 +734,10 @@ impl Shard {
         }
         reply.array(body.commands.len());
         for command in &body.commands {
-            self.run_command(command.spec, command.db, &command.args.slices(), &body.caller, reply);
+            let args = command.args.slices();
+            let run = self.run_command(command.spec, command.db, &args, &body.caller, reply);
+            debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
         }
+        self.serve_if_ready();
     }
 }

@@ -31,6 +31,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 mod value;
+mod waiting;
 mod watch;
 mod whole;
 
@@ -51,5 +52,6 @@ pub use slot::{shard_of_slot, slot_of, SlotRange, SLOTS};
 pub use sorted_set::{SortedSet, SortedSetView};
 pub use stream::Stream;
 pub use value::{parse_integer, Detached, Encoding, Kind, StringBuf, Ttl, Value, ValueType, WrongType};
+pub use waiting::{Place, ReadyKey, WaitNumber, Waiting};
 pub use watch::{WatchFlag, Watches};
 pub use whole::Visit;

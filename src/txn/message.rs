@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::locks::Number;
 use super::plan::Topology;
 use crate::command::table::CommandSpec;
-use crate::command::Caller;
+use crate::command::{Blocking, Caller};
 use crate::resp::Protocol;
 use crate::runtime::ring::Token;
 use crate::store::{Detached, WatchFlag};
@@ -190,6 +190,8 @@ pub enum WorkResult {
     Lent(Vec<Loan>),
     /// The reply of a command that ran with loans, and those of them that it changed.
     Changed(usize, Vec<u8>, Vec<Loan>),
+    /// A command that ran with loans has blocked, and how; the nanoseconds that it took.
+    Blocked(Box<Blocking>, u64),
     TakenBack,
 }
 

@@ -6,10 +6,12 @@
 //! them; the compiler builds the table from it and fills in what can be derived. To add a family is to write its file and to list it there.
 
 pub mod arg;
+mod bitmap;
 mod connection;
 mod diagnostics;
 pub mod flags;
 mod generic;
+mod hyperloglog;
 pub mod keys;
 pub mod movable;
 mod names;
@@ -27,6 +29,8 @@ use std::sync::LazyLock;
 
 const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
+    bitmap::COMMANDS,
+    hyperloglog::COMMANDS,
     generic::COMMANDS,
     connection::COMMANDS,
     transactions::COMMANDS,
