@@ -12,6 +12,7 @@ pub mod expire;
 pub mod glob;
 pub mod hyperloglog;
 pub mod keys;
+pub mod list;
 pub mod long_double;
 pub mod object;
 pub mod parse;

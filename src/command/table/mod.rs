@@ -13,6 +13,7 @@ pub mod flags;
 mod generic;
 mod hyperloglog;
 pub mod keys;
+mod list;
 pub mod movable;
 mod names;
 mod server;
@@ -30,6 +31,7 @@ use std::sync::LazyLock;
 
 const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
+    list::COMMANDS,
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
     generic::COMMANDS,
