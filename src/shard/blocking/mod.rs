@@ -339,9 +339,11 @@ impl Shard {
                 self.reply_to(waiter.home, waiter.origin, &mut reply);
             }
             (Wait::Replicas(spec), End::Error) => {
+                self.stats.called(spec.id, 0);
                 self.complete_with(Later::InPipeline(waiter.origin), Some(spec), Err(unblocked()));
             }
-            (Wait::Replicas(_), _) => {
+            (Wait::Replicas(spec), End::Timeout) => {
+                self.stats.called(spec.id, 0);
                 let mut reply = Reply::default();
                 reply.integer(0);
                 self.complete(Later::InPipeline(waiter.origin), reply);
