@@ -21,14 +21,14 @@ pub(super) struct Workbench {
 }
 
 impl Shard {
-    /// Runs `command` with its foreign keys in `loans`. Returns those of them that it changed, or that it blocked.
+    /// Runs `command` with its foreign keys in `loans`. Returns those of them that it changed, and how it blocked.
     pub(super) fn run_with_loans(
         &mut self,
         command: &OwnedCommand,
         mut loans: Vec<Loan>,
         caller: &Caller,
         reply: &mut Reply,
-    ) -> Result<Vec<Loan>, BlockedRun> {
+    ) -> (Vec<Loan>, Option<BlockedRun>) {
         let slices = command.args.slices();
         let mut keys = KeyPositions::new();
         command.spec.key_positions(&slices, &mut keys);
@@ -80,7 +80,7 @@ impl Shard {
             }
         }
         self.workbench.store = Some(bench);
-        blocked.map_or(Ok(foreign), Err)
+        (foreign, blocked)
     }
 
     /// Writes what a command made of one of this shard's keys.

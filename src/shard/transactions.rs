@@ -364,11 +364,11 @@ impl Shard {
                     loans.extend(list);
                 }
             }
-            WorkResult::Changed(command, reply, changed) => {
+            WorkResult::Changed(command, reply, changed, blocked) => {
                 t.replies[command] = reply;
+                t.blocked = blocked;
                 self.give_back(id, t, changed);
             }
-            WorkResult::Blocked(blocking, nanos) => t.blocked = Some((blocking, nanos)),
             WorkResult::TakenBack => {}
         }
         if t.outstanding == 0 {
@@ -592,10 +592,8 @@ impl Shard {
             ),
             Work::RunWithLoans(index, command, loans) => {
                 let mut reply = Reply::new(protocol);
-                match self.run_with_loans(&command, loans, &caller, &mut reply) {
-                    Ok(changed) => WorkResult::Changed(index, flat(&mut reply), changed),
-                    Err((blocking, nanos)) => WorkResult::Blocked(blocking, nanos),
-                }
+                let (changed, blocked) = self.run_with_loans(&command, loans, &caller, &mut reply);
+                WorkResult::Changed(index, flat(&mut reply), changed, blocked)
             }
             Work::TakeBack(loans) => {
                 for loan in loans {
