@@ -103,8 +103,9 @@ impl Context<'_> {
         self.store.events.raise(db, class, name, key);
     }
 
-    /// The command has nothing to answer with: its client waits. To be followed by `return Ok(())`, with no reply written and
-    /// nothing changed; never where `deny_blocking` is set, where the command answers what it answers when there is nothing.
+    /// The command has nothing to answer with: its client waits. To be followed by `return Ok(())`, with no reply written (what
+    /// it changed stays changed: XREADGROUP's new consumer). Never where `deny_blocking` is set: there the command answers
+    /// what it answers when there is nothing.
     pub fn block(&mut self, blocking: Blocking) {
         debug_assert!(!self.caller.deny_blocking, "a command blocks where it must not");
         self.blocking = Some(Box::new(blocking));

@@ -51,10 +51,8 @@ impl Shard {
             Handler::Connection | Handler::Container => Ok(()),
         };
         let nanos = Stamp::now().nanos_since(started) + caller.spent_nanos;
-        if let (Some(blocking), Ok(())) = (blocking, &result) {
-            return Some((blocking, nanos));
-        }
-        if !caller.is_extra_part {
+        let blocked = blocking.filter(|_| result.is_ok());
+        if !caller.is_extra_part && blocked.is_none() {
             self.stats.called(spec.id, nanos);
         }
         if let Err(error) = result {
@@ -74,6 +72,9 @@ impl Shard {
         }
         if !self.store.events.is_empty() {
             self.store.events.take();
+        }
+        if let Some(blocking) = blocked {
+            return Some((blocking, nanos));
         }
         self.note_slow(spec, args, caller, nanos);
         None

@@ -82,14 +82,14 @@ impl Shard {
         }
     }
 
-    /// Runs `command` with its foreign keys in `loans`. Tells what it did to those, or that it blocked.
+    /// Runs `command` with its foreign keys in `loans`. Tells what it did to those, and how it blocked.
     pub(super) fn run_with_loans(
         &mut self,
         command: &OwnedCommand,
         mut loans: Vec<Loan>,
         caller: &Caller,
         reply: &mut Reply,
-    ) -> Result<Outcome, BlockedRun> {
+    ) -> (Outcome, Option<BlockedRun>) {
         let slices = command.args.slices();
         self.add_own(command, &slices, &mut loans);
         let on_excerpts = matches!(command.spec.handler, Handler::Keys(_, Spread::Excerpt(_)));
@@ -137,11 +137,12 @@ impl Shard {
             self.store.dirty += bench.dirty;
         }
         self.workbench.store = Some(bench);
-        match blocked {
-            Some(run) => Err(run),
-            None if on_excerpts => Ok(Outcome::Effects(self.take_effects(command.db, &caller))),
-            None => Ok(Outcome::Changed(foreign)),
-        }
+        let outcome = if on_excerpts {
+            Outcome::Effects(self.take_effects(command.db, &caller))
+        } else {
+            Outcome::Changed(foreign)
+        };
+        (outcome, blocked)
     }
 
     /// Runs what the command on excerpts does to this shard's keys, and returns the rest.

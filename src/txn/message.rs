@@ -190,12 +190,11 @@ pub enum Work {
 pub enum WorkResult {
     Replies(Vec<(usize, Vec<u8>)>),
     Lent(Vec<Loan>),
-    /// The reply of a command that ran with loans, and those of them that it changed.
-    Changed(usize, Vec<u8>, Vec<Loan>),
-    /// The reply of a command that ran on excerpts, and what it does to keys of other shards.
-    Effects(usize, Vec<u8>, Vec<OwnedCommand>),
-    /// A command that ran with loans has blocked, and how; the nanoseconds that it took.
-    Blocked(Box<Blocking>, u64),
+    /// The reply of a command that ran with loans, and those of them that it changed. Or that it blocked, how, and the
+    /// nanoseconds that it took.
+    Changed(usize, Vec<u8>, Vec<Loan>, Option<(Box<Blocking>, u64)>),
+    /// As above for a command that ran on excerpts, with what it does to keys of other shards.
+    Effects(usize, Vec<u8>, Vec<OwnedCommand>, Option<(Box<Blocking>, u64)>),
     TakenBack,
 }
 
