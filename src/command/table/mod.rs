@@ -10,10 +10,12 @@ mod connection;
 mod diagnostics;
 pub mod flags;
 mod generic;
+mod hash;
 pub mod keys;
 pub mod movable;
 mod names;
 mod server;
+mod set;
 pub mod spec;
 mod string;
 mod transactions;
@@ -28,6 +30,8 @@ use std::sync::LazyLock;
 const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
     generic::COMMANDS,
+    set::COMMANDS,
+    hash::COMMANDS,
     connection::COMMANDS,
     transactions::COMMANDS,
     server::COMMANDS,
