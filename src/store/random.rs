@@ -11,6 +11,11 @@ impl Rng {
         Rng(RandomState::new().hash_one(0))
     }
 
+    /// Another generator, independent of this one, for whoever cannot hold on to this one.
+    pub fn split(&mut self) -> Rng {
+        Rng(self.next_u64())
+    }
+
     #[inline]
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -11,11 +11,13 @@ mod connection;
 mod diagnostics;
 pub mod flags;
 mod generic;
+mod hash;
 mod hyperloglog;
 pub mod keys;
 pub mod movable;
 mod names;
 mod server;
+mod set;
 pub mod spec;
 mod string;
 mod transactions;
@@ -33,6 +35,8 @@ const FAMILIES: &[&[CommandSpec]] = &[
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
     generic::COMMANDS,
+    set::COMMANDS,
+    hash::COMMANDS,
     connection::COMMANDS,
     transactions::COMMANDS,
     server::COMMANDS,
