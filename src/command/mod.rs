@@ -6,6 +6,7 @@
 
 pub mod command_cmd;
 mod context;
+pub mod double;
 mod error;
 pub mod expire;
 pub mod glob;
@@ -14,6 +15,7 @@ pub mod long_double;
 pub mod object;
 pub mod parse;
 pub mod scan;
+pub mod sorted_set;
 pub mod string;
 pub mod table;
 #[cfg(test)]

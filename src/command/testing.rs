@@ -2,7 +2,7 @@
 //! at afterwards (reply, log, events).
 
 use super::table::KeysHandler;
-use super::{expire, keys, object, scan, string, Blocking, Caller, Context};
+use super::{expire, keys, object, scan, sorted_set, string, Blocking, Caller, Context};
 use crate::command::context::Effect;
 use crate::resp::{Protocol, Reply};
 use crate::store::{Events, SlotRange, Store};
@@ -157,6 +157,22 @@ fn handler(args: &[&[u8]]) -> KeysHandler {
         "TTL" => expire::ttl,
         "TYPE" => keys::type_of,
         "UNLINK" => keys::unlink,
+        "BZMPOP" => sorted_set::bzmpop,
+        "BZPOPMAX" => sorted_set::bzpopmax,
+        "BZPOPMIN" => sorted_set::bzpopmin,
+        "ZADD" => sorted_set::zadd,
+        "ZINCRBY" => sorted_set::zincrby,
+        "ZMPOP" => sorted_set::zmpop,
+        "ZPOPMAX" => sorted_set::zpopmax,
+        "ZPOPMIN" => sorted_set::zpopmin,
+        "ZRANGE" => sorted_set::zrange,
+        "ZRANGEBYLEX" => sorted_set::zrangebylex,
+        "ZRANGEBYSCORE" => sorted_set::zrangebyscore,
+        "ZRANGESTORE" => sorted_set::zrangestore,
+        "ZREVRANGE" => sorted_set::zrevrange,
+        "ZREVRANGEBYLEX" => sorted_set::zrevrangebylex,
+        "ZREVRANGEBYSCORE" => sorted_set::zrevrangebyscore,
+        "ZSCORE" => sorted_set::zscore,
         name => panic!("the bench knows no {name}"),
     }
 }

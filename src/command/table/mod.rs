@@ -14,6 +14,7 @@ pub mod keys;
 pub mod movable;
 mod names;
 mod server;
+mod sorted_set;
 pub mod spec;
 mod string;
 mod transactions;
@@ -27,6 +28,7 @@ use std::sync::LazyLock;
 
 const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
+    sorted_set::COMMANDS,
     generic::COMMANDS,
     connection::COMMANDS,
     transactions::COMMANDS,
