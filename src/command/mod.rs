@@ -7,15 +7,18 @@
 pub mod bitmap;
 pub mod command_cmd;
 mod context;
+pub mod elements;
 mod error;
 pub mod expire;
 pub mod glob;
+pub mod hash;
 pub mod hyperloglog;
 pub mod keys;
 pub mod long_double;
 pub mod object;
 pub mod parse;
 pub mod scan;
+pub mod set;
 pub mod string;
 pub mod table;
 #[cfg(test)]

@@ -38,6 +38,11 @@ impl Shard {
                 let mut ctx = context(&mut self.store, db, reply, caller);
                 let result = run(&mut ctx, args);
                 blocking = ctx.blocking;
+                if caller.on_excerpts {
+                    if let Effect::Instead(effects) = ctx.effect {
+                        self.workbench.effects = effects;
+                    }
+                }
                 result
             }
             Handler::EveryShard(_, Gather::Cursor) => self.run_with_cursor(spec, db, args, caller, reply),
@@ -46,10 +51,8 @@ impl Shard {
             Handler::Connection | Handler::Container => Ok(()),
         };
         let nanos = Stamp::now().nanos_since(started) + caller.spent_nanos;
-        if let (Some(blocking), Ok(())) = (blocking, &result) {
-            return Some((blocking, nanos));
-        }
-        if !caller.is_extra_part {
+        let blocked = blocking.filter(|_| result.is_ok());
+        if !caller.is_extra_part && blocked.is_none() {
             self.stats.called(spec.id, nanos);
         }
         if let Err(error) = result {
@@ -69,6 +72,9 @@ impl Shard {
         }
         if !self.store.events.is_empty() {
             self.store.events.take();
+        }
+        if let Some(blocking) = blocked {
+            return Some((blocking, nanos));
         }
         self.note_slow(spec, args, caller, nanos);
         None

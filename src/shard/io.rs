@@ -102,7 +102,7 @@ impl Shard {
             self.close(c);
             return;
         }
-        if c.is_held() && c.input.len() > HELD_INPUT_MAX {
+        if is_full(c) {
             self.hold_back(c);
         } else {
             self.resume_receiving(c);
@@ -119,8 +119,7 @@ impl Shard {
 
     pub(super) fn resume_receiving(&mut self, c: &mut Connection) {
         let stopped = Flag::Receiving as u32 | Flag::Closing as u32 | Flag::PeerClosed as u32;
-        let full = c.is_held() && c.input.len() > HELD_INPUT_MAX;
-        if !c.flags.any(stopped) && !full {
+        if !c.flags.any(stopped) && !is_full(c) {
             c.flags.set(Flag::Receiving);
             self.ring_jobs.push(RingJob::Receive(c.token, c.fd));
         }
@@ -321,4 +320,10 @@ impl Shard {
         }
         !self.runnable.is_empty()
     }
+}
+
+/// Whether further input stays in the socket. That of a client that may wait for ever is read up to
+/// `client-query-buffer-limit`, as in Redis: who does not read does not see the connection end.
+fn is_full(c: &Connection) -> bool {
+    c.is_held() && c.stall != Stall::Blocked && c.input.len() > HELD_INPUT_MAX
 }

@@ -149,7 +149,6 @@ impl Shard {
     /// A command of one of this shard's connections, which is in the caller's hands, has run here and blocked.
     pub(super) fn block_connection(&mut self, c: &mut Connection, command: OwnedCommand, run: BlockedRun) {
         let origin = self.reserve(c);
-        c.stall = Stall::Blocked;
         let (caller, protocol) = (self.caller_of(c), c.output.reply.protocol());
         let at = self.park(self.id, origin, command, caller, protocol, run);
         self.note_waiting(c, at);
@@ -249,6 +248,7 @@ impl Shard {
     }
 
     fn note_waiting(&mut self, c: &mut Connection, at: WaitingAt) {
+        c.stall = Stall::Blocked;
         c.waiting = Some(at);
         self.blocked.clients += 1;
         self.count_blocked();
@@ -339,9 +339,11 @@ impl Shard {
                 self.reply_to(waiter.home, waiter.origin, &mut reply);
             }
             (Wait::Replicas(spec), End::Error) => {
+                self.stats.called(spec.id, 0);
                 self.complete_with(Later::InPipeline(waiter.origin), Some(spec), Err(unblocked()));
             }
-            (Wait::Replicas(_), _) => {
+            (Wait::Replicas(spec), End::Timeout) => {
+                self.stats.called(spec.id, 0);
                 let mut reply = Reply::default();
                 reply.integer(0);
                 self.complete(Later::InPipeline(waiter.origin), reply);
