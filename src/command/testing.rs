@@ -2,7 +2,7 @@
 //! at afterwards (reply, log, events).
 
 use super::table::KeysHandler;
-use super::{expire, keys, object, scan, string, Caller, Context};
+use super::{bitmap, expire, keys, object, scan, string, Caller, Context};
 use crate::command::context::Effect;
 use crate::resp::{Protocol, Reply};
 use crate::store::{Events, SlotRange, Store};
@@ -99,6 +99,11 @@ fn handler(args: &[&[u8]]) -> KeysHandler {
     let word = |index: usize| String::from_utf8_lossy(args[index]).to_ascii_uppercase();
     match word(0).as_str() {
         "APPEND" => string::append,
+        "BITCOUNT" => bitmap::bitcount,
+        "BITFIELD" => bitmap::bitfield,
+        "BITFIELD_RO" => bitmap::bitfield_ro,
+        "BITOP" => bitmap::bitop,
+        "BITPOS" => bitmap::bitpos,
         "COPY" => keys::copy,
         "DBSIZE" => keys::dbsize,
         "DECR" => string::decr,
@@ -111,6 +116,7 @@ fn handler(args: &[&[u8]]) -> KeysHandler {
         "FLUSHALL" => keys::flushall,
         "FLUSHDB" => keys::flushdb,
         "GET" => string::get,
+        "GETBIT" => bitmap::getbit,
         "GETDEL" => string::getdel,
         "GETEX" => string::getex,
         "GETRANGE" => string::getrange,
@@ -143,6 +149,7 @@ fn handler(args: &[&[u8]]) -> KeysHandler {
         "RENAMENX" => keys::renamenx,
         "SCAN" => scan::scan,
         "SET" => string::set,
+        "SETBIT" => bitmap::setbit,
         "SETEX" => string::setex,
         "SETNX" => string::setnx,
         "SETRANGE" => string::setrange,

@@ -6,6 +6,7 @@
 //! them; the compiler builds the table from it and fills in what can be derived. To add a family is to write its file and to list it there.
 
 pub mod arg;
+mod bitmap;
 mod connection;
 mod diagnostics;
 pub mod flags;
@@ -27,6 +28,7 @@ use std::sync::LazyLock;
 
 const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
+    bitmap::COMMANDS,
     generic::COMMANDS,
     connection::COMMANDS,
     transactions::COMMANDS,
