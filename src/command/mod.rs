@@ -10,6 +10,7 @@ mod context;
 mod error;
 pub mod expire;
 pub mod glob;
+pub mod hyperloglog;
 pub mod keys;
 pub mod long_double;
 pub mod object;

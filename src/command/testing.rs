@@ -2,7 +2,7 @@
 //! at afterwards (reply, log, events).
 
 use super::table::KeysHandler;
-use super::{bitmap, expire, keys, object, scan, string, Caller, Context};
+use super::{bitmap, expire, hyperloglog, keys, object, scan, string, Caller, Context};
 use crate::command::context::Effect;
 use crate::resp::{Protocol, Reply};
 use crate::store::{Events, SlotRange, Store};
@@ -142,6 +142,11 @@ fn handler(args: &[&[u8]]) -> KeysHandler {
         "PEXPIRE" => expire::pexpire,
         "PEXPIREAT" => expire::pexpireat,
         "PEXPIRETIME" => expire::pexpiretime,
+        "PFADD" => hyperloglog::pfadd,
+        "PFCOUNT" => hyperloglog::pfcount,
+        "PFDEBUG" => hyperloglog::pfdebug,
+        "PFMERGE" => hyperloglog::pfmerge,
+        "PFSELFTEST" => hyperloglog::pfselftest,
         "PSETEX" => string::psetex,
         "PTTL" => expire::pttl,
         "RANDOMKEY" => keys::randomkey,

@@ -20,6 +20,7 @@ impl Shard {
         settings.lazyfree_lazy_expire = memory.lazyfree_lazy_expire;
         settings.lazyfree_lazy_eviction = memory.lazyfree_lazy_eviction;
         settings.lazyfree_lazy_server_del = memory.lazyfree_lazy_server_del;
+        settings.hll_sparse_max_bytes = self.config.encodings.hll_sparse_max_bytes;
         let classes = crate::config::get(&self.config, &[b"notify-keyspace-events"]);
         let letters = classes.first().map(|(_, letters)| letters.as_slice()).unwrap_or_default();
         self.store.events.set_classes(Events::parse(letters).unwrap_or_default());

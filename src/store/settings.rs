@@ -80,6 +80,8 @@ pub struct Settings {
     pub lazyfree_lazy_expire: bool,
     pub lazyfree_lazy_eviction: bool,
     pub lazyfree_lazy_server_del: bool,
+    /// The longest that a HyperLogLog in sparse encoding gets, bytes.
+    pub hll_sparse_max_bytes: usize,
 }
 
 impl Default for Settings {
@@ -95,6 +97,7 @@ impl Default for Settings {
             lazyfree_lazy_expire: false,
             lazyfree_lazy_eviction: false,
             lazyfree_lazy_server_del: false,
+            hll_sparse_max_bytes: 3000,
         }
     }
 }

@@ -11,6 +11,7 @@ mod connection;
 mod diagnostics;
 pub mod flags;
 mod generic;
+mod hyperloglog;
 pub mod keys;
 pub mod movable;
 mod names;
@@ -29,6 +30,7 @@ use std::sync::LazyLock;
 const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
     bitmap::COMMANDS,
+    hyperloglog::COMMANDS,
     generic::COMMANDS,
     connection::COMMANDS,
     transactions::COMMANDS,
