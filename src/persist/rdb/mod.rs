@@ -12,7 +12,7 @@ mod crc;
 mod decode;
 mod error;
 mod kind;
-mod lzf;
+pub mod lzf;
 mod output;
 mod reader;
 
