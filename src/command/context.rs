@@ -2,7 +2,7 @@
 
 use super::Args;
 use crate::resp::Reply;
-use crate::store::{EventClass, Store};
+use crate::store::{EventClass, Store, ValueType};
 
 /// Facts about the caller that change what a command does.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,8 +13,10 @@ pub struct Caller {
     pub connection: u64,
     /// One of several parts of a command, another of which stands for it in the statistics.
     pub is_extra_part: bool,
-    /// Inside MULTI/EXEC or a script: a blocking command must not block.
+    /// Inside MULTI/EXEC or a script: a blocking command must not block, but answer as if its time were up.
     pub deny_blocking: bool,
+    /// The command has blocked before; so long, in nanoseconds, did its earlier runs take.
+    pub spent_nanos: u64,
     /// `CLIENT NO-TOUCH ON`: reads leave the LRU/LFU clock alone.
     pub no_touch: bool,
     /// Replaying the append-only file, or applying a replication stream: no expiry on access.
@@ -35,12 +37,45 @@ pub enum Effect {
     Instead(Vec<Vec<Vec<u8>>>),
 }
 
+/// Until when a command blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlockTimeout {
+    Never,
+    /// Milliseconds from now.
+    After(u64),
+}
+
+/// The keys that a blocked command waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitFor {
+    EveryKey,
+    /// Where the others are destinations: BLMOVE, BRPOPLPUSH.
+    FirstKey,
+}
+
+/// How a command waits that found nothing to answer with. Once a key that it waits for is ready it runs again, with the
+/// same or other arguments: then it answers, fails, or blocks again, which leaves its place among those who wait for the key and
+/// its time as they are. When its time is up the client gets a null array, whatever the command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocking {
+    pub timeout: BlockTimeout,
+    pub wait_for: WaitFor,
+    /// A key of this type wakes it when it comes into being, or when `Context::ready` says so.
+    pub wake_on: ValueType,
+    /// So does a key that goes, or becomes one of another type (XREADGROUP).
+    pub also_on_deletion: bool,
+    /// What to run when woken in place of the arguments, keys in the same places (XREAD with the IDs that `$` stood for).
+    pub again: Option<Vec<Vec<u8>>>,
+}
+
 pub struct Context<'a> {
     pub store: &'a mut Store,
     pub db: usize,
     pub reply: &'a mut Reply,
     pub caller: &'a Caller,
     pub effect: Effect,
+    /// Set by `block`.
+    pub blocking: Option<Box<Blocking>>,
 }
 
 impl Context<'_> {
@@ -64,6 +99,19 @@ impl Context<'_> {
     pub fn also_changed(&mut self, db: usize, key: &[u8], class: EventClass, name: &'static str) {
         self.store.touched(db, key);
         self.store.events.raise(db, class, name, key);
+    }
+
+    /// The command has nothing to answer with: its client waits. To be followed by `return Ok(())`, with no reply written and
+    /// nothing changed; never where `deny_blocking` is set, where the command answers what it answers when there is nothing.
+    pub fn block(&mut self, blocking: Blocking) {
+        debug_assert!(!self.caller.deny_blocking, "a command blocks where it must not");
+        self.blocking = Some(Box::new(blocking));
+    }
+
+    /// There is something new for those who wait for this key, which was there before: for XADD and XGROUP DESTROY. That a key
+    /// came into being, was replaced or went the store knows by itself.
+    pub fn ready(&mut self, key: &[u8]) {
+        self.store.ready(self.db, key);
     }
 
     /// Counts a look-up made with `peek`, for commands that Redis counts among the reads although they leave the LRU

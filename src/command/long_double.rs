@@ -6,7 +6,8 @@
 //! format is done here in integers: parse exactly and round once, add and round once, print exactly and round once, each
 //! time to nearest, ties to even.
 //!
-//! Values are `mantissa * 2^exponent`. Only what those two commands need exists: parse, add, print.
+//! Values are `mantissa * 2^exponent`. Only what is needed exists: parse, add, print, and for the timeouts of blocking
+//! commands, which Redis computes in the same format, seconds as milliseconds.
 
 /// Inputs at least this long are not numbers, as in Redis (the size of its buffer).
 const TEXT_LEN_MAX: usize = 5 * 1024;
@@ -110,6 +111,38 @@ impl LongDouble {
                 let sum = if a_negative == b_negative { wide_a + wide_b } else { wide_a - wide_b };
                 round(a_negative, sum, a_exponent - ROOM as i32, false)
             }
+        }
+    }
+
+    /// A number of seconds in milliseconds, rounded up. None: above the largest integer. Below the smallest one, that.
+    pub fn seconds_to_ms(self) -> Option<i64> {
+        let (negative, mantissa, exponent) = match self {
+            NotANumber | Infinite { negative: false } => return None,
+            Infinite { negative: true } => return Some(i64::MIN),
+            // Rounded to the format's 64 bits, as by the x87's multiplication.
+            Finite { negative, mantissa, exponent } => {
+                match round(negative, u128::from(mantissa) * 1000, exponent, false) {
+                    Finite { negative, mantissa, exponent } => (negative, mantissa, exponent),
+                    _ => return if negative { Some(i64::MIN) } else { None },
+                }
+            }
+        };
+        let whole = match exponent {
+            // The lowest bit of a mantissa with its top bit set counts more than 1: beyond 2^64.
+            1.. if mantissa != 0 => None,
+            0.. => Some(mantissa),
+            _ => {
+                let shift = exponent.unsigned_abs();
+                let floor = mantissa.checked_shr(shift).unwrap_or(0);
+                let has_rest = floor.checked_shl(shift).unwrap_or(0) != mantissa;
+                Some(floor + u64::from(has_rest && !negative))
+            }
+        };
+        match whole.map(i64::try_from) {
+            Some(Ok(ms)) if negative => Some(-ms),
+            Some(Ok(ms)) => Some(ms),
+            _ if negative => Some(i64::MIN),
+            _ => None,
         }
     }
 

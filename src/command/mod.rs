@@ -19,7 +19,7 @@ pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use context::{Caller, Context, Effect};
+pub use context::{BlockTimeout, Blocking, Caller, Context, Effect, WaitFor};
 pub use error::CommandError;
 
 /// The arguments of a request; the command's name is the first.

@@ -2,7 +2,8 @@
 //!
 //! Strictness is part of the protocol: `+1`, `01`, ` 1` and `1 ` are not integers to Redis, and a client may count on the error.
 
-use super::CommandError;
+use super::long_double::LongDouble;
+use super::{BlockTimeout, CommandError};
 use crate::store::parse_integer;
 
 /// A 64-bit integer in its one canonical spelling: no plus sign, no leading zeros, no spaces.
@@ -50,6 +51,31 @@ pub fn cursor(text: &[u8]) -> Result<u64, CommandError> {
         value = next.ok_or(CommandError::InvalidCursor)?;
     }
     Ok(if negative { value.wrapping_neg() } else { value })
+}
+
+/// The timeout of BLPOP and its kin: seconds, fractions allowed. `now_ms` is the time now, Unix milliseconds.
+pub fn block_timeout_seconds(text: &[u8], now_ms: i64) -> Result<BlockTimeout, CommandError> {
+    let seconds =
+        LongDouble::parse(text).ok_or(CommandError::other("ERR timeout is not a float or out of range"))?;
+    let ms = seconds.seconds_to_ms().ok_or(CommandError::other("ERR timeout is out of range"))?;
+    block_timeout(ms, now_ms)
+}
+
+/// The timeout of BLOCK of XREAD and XREADGROUP: milliseconds.
+pub fn block_timeout_ms(text: &[u8], now_ms: i64) -> Result<BlockTimeout, CommandError> {
+    let ms =
+        parse_integer(text).ok_or(CommandError::other("ERR timeout is not an integer or out of range"))?;
+    block_timeout(ms, now_ms)
+}
+
+fn block_timeout(ms: i64, now_ms: i64) -> Result<BlockTimeout, CommandError> {
+    match ms {
+        ..0 => Err(CommandError::other("ERR timeout is negative")),
+        0 => Ok(BlockTimeout::Never),
+        // When it would end must be a time too.
+        _ if ms > i64::MAX - now_ms => Err(CommandError::other("ERR timeout is out of range")),
+        _ => Ok(BlockTimeout::After(ms as u64)),
+    }
 }
 
 /// The unit of a time in an argument.
@@ -253,6 +279,48 @@ mod tests {
         for text in [&b"x"[..], b" 1", b"1 ", b"-", b"+", b"0x10", b"18446744073709551616"] {
             assert_eq!(cursor(text), Err(CommandError::InvalidCursor), "{text:?}");
         }
+    }
+
+    #[test]
+    fn timeouts_are_rounded_up_to_milliseconds_and_zero_is_for_ever() {
+        use BlockTimeout::{After, Never};
+        let seconds = |text: &str| block_timeout_seconds(text.as_bytes(), 1000).map_err(|e| e.to_string());
+        for (text, timeout) in [
+            ("0", Never),
+            ("0.0", Never),
+            // Rounded up, it is no more below zero.
+            ("-0.0009", Never),
+            ("1", After(1000)),
+            ("0.1", After(100)),
+            ("0.0001", After(1)),
+            ("1e-300", After(1)),
+            ("0x10", After(16_000)),
+            ("1.0001", After(1001)),
+            ("9223372036854774", After(9_223_372_036_854_774_000)),
+        ] {
+            assert_eq!(seconds(text), Ok(timeout), "{text}");
+        }
+        for (text, error) in [
+            ("-1", "ERR timeout is negative"),
+            ("-0.002", "ERR timeout is negative"),
+            ("-inf", "ERR timeout is negative"),
+            ("-1e30", "ERR timeout is negative"),
+            ("inf", "ERR timeout is out of range"),
+            ("1e30", "ERR timeout is out of range"),
+            ("9223372036854776", "ERR timeout is out of range"),
+            ("9223372036854775", "ERR timeout is out of range"),
+            ("nan", "ERR timeout is not a float or out of range"),
+            ("x", "ERR timeout is not a float or out of range"),
+            ("", "ERR timeout is not a float or out of range"),
+            (" 1", "ERR timeout is not a float or out of range"),
+        ] {
+            assert_eq!(seconds(text), Err(error.to_owned()), "{text}");
+        }
+        let ms = |text: &str| block_timeout_ms(text.as_bytes(), 1000).map_err(|e| e.to_string());
+        assert_eq!((ms("0"), ms("15")), (Ok(Never), Ok(After(15))));
+        assert_eq!(ms("-1"), Err("ERR timeout is negative".to_owned()));
+        assert_eq!(ms("1.5"), Err("ERR timeout is not an integer or out of range".to_owned()));
+        assert_eq!(ms("9223372036854775807"), Err("ERR timeout is out of range".to_owned()));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! at afterwards (reply, log, events).
 
 use super::table::KeysHandler;
-use super::{expire, keys, object, scan, string, Caller, Context};
+use super::{expire, keys, object, scan, string, Blocking, Caller, Context};
 use crate::command::context::Effect;
 use crate::resp::{Protocol, Reply};
 use crate::store::{Events, SlotRange, Store};
@@ -17,6 +17,8 @@ pub struct Bench {
     pub caller: Caller,
     pub protocol: Protocol,
     logged: Vec<String>,
+    /// How the last command blocked, if it did.
+    pub blocked: Option<Box<Blocking>>,
 }
 
 impl Bench {
@@ -25,7 +27,7 @@ impl Bench {
         store.set_time(START_MS);
         store.log_enabled = true;
         let caller = Caller { bulk_len_max: 512 * 1024 * 1024, ..Caller::default() };
-        Bench { store, db: 0, caller, protocol: Protocol::Resp2, logged: Vec::new() }
+        Bench { store, db: 0, caller, protocol: Protocol::Resp2, logged: Vec::new(), blocked: None }
     }
 
     /// Runs a command whose arguments hold no spaces; `''` is an empty one. Returns the reply's bytes.
@@ -45,9 +47,11 @@ impl Bench {
             reply: &mut reply,
             caller: &self.caller,
             effect: Effect::default(),
+            blocking: None,
         };
         let result = handler(&mut ctx, args);
         let effect = ctx.effect;
+        self.blocked = ctx.blocking;
         if let Err(error) = result {
             reply.truncate(0);
             reply.error(&error.to_string());

@@ -187,7 +187,7 @@ fn push_reply(batch: &mut ReplyBatch, origin: Origin, reply: &mut Reply) {
 }
 
 fn context<'a>(store: &'a mut Store, db: usize, reply: &'a mut Reply, caller: &'a Caller) -> Context<'a> {
-    Context { store, db, reply, caller, effect: Effect::default() }
+    Context { store, db, reply, caller, effect: Effect::default(), blocking: None }
 }
 
 /// The cursor at the head of `*2 $len cursor ...`, and where the second element begins.
