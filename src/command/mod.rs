@@ -14,6 +14,7 @@ pub mod long_double;
 pub mod object;
 pub mod parse;
 pub mod scan;
+pub mod stream;
 pub mod string;
 pub mod table;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! at afterwards (reply, log, events).
 
 use super::table::KeysHandler;
-use super::{expire, keys, object, scan, string, Blocking, Caller, Context};
+use super::{expire, keys, object, scan, stream, string, Blocking, Caller, Context};
 use crate::command::context::Effect;
 use crate::resp::{Protocol, Reply};
 use crate::store::{Events, SlotRange, Store};
@@ -157,6 +157,33 @@ fn handler(args: &[&[u8]]) -> KeysHandler {
         "TTL" => expire::ttl,
         "TYPE" => keys::type_of,
         "UNLINK" => keys::unlink,
+        "XACK" => stream::xack,
+        "XADD" => stream::xadd,
+        "XAUTOCLAIM" => stream::xautoclaim,
+        "XCLAIM" => stream::xclaim,
+        "XDEL" => stream::xdel,
+        "XGROUP" => match word(1).as_str() {
+            "CREATE" => stream::xgroup_create,
+            "CREATECONSUMER" => stream::xgroup_createconsumer,
+            "DELCONSUMER" => stream::xgroup_delconsumer,
+            "DESTROY" => stream::xgroup_destroy,
+            "SETID" => stream::xgroup_setid,
+            _ => stream::xgroup_help,
+        },
+        "XINFO" => match word(1).as_str() {
+            "CONSUMERS" => stream::xinfo_consumers,
+            "GROUPS" => stream::xinfo_groups,
+            "STREAM" => stream::xinfo_stream,
+            _ => stream::xinfo_help,
+        },
+        "XLEN" => stream::xlen,
+        "XPENDING" => stream::xpending,
+        "XRANGE" => stream::xrange,
+        "XREAD" => stream::xread,
+        "XREADGROUP" => stream::xreadgroup,
+        "XREVRANGE" => stream::xrevrange,
+        "XSETID" => stream::xsetid,
+        "XTRIM" => stream::xtrim,
         name => panic!("the bench knows no {name}"),
     }
 }

@@ -15,6 +15,7 @@ pub mod movable;
 mod names;
 mod server;
 pub mod spec;
+mod stream;
 mod string;
 mod transactions;
 
@@ -28,6 +29,7 @@ use std::sync::LazyLock;
 const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
     generic::COMMANDS,
+    stream::COMMANDS,
     connection::COMMANDS,
     transactions::COMMANDS,
     server::COMMANDS,
