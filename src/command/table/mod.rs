@@ -21,6 +21,7 @@ mod server;
 mod set;
 mod sorted_set;
 pub mod spec;
+mod stream;
 mod string;
 mod transactions;
 
@@ -35,6 +36,7 @@ use std::sync::LazyLock;
 const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
     list::COMMANDS,
+    stream::COMMANDS,
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
     sorted_set::COMMANDS,
