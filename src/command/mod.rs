@@ -7,6 +7,7 @@
 pub mod bitmap;
 pub mod command_cmd;
 mod context;
+pub mod dump;
 pub mod elements;
 mod error;
 pub mod expire;
