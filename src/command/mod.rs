@@ -7,6 +7,7 @@
 pub mod bitmap;
 pub mod command_cmd;
 mod context;
+pub mod double;
 pub mod dump;
 pub mod elements;
 mod error;
@@ -20,6 +21,7 @@ pub mod object;
 pub mod parse;
 pub mod scan;
 pub mod set;
+pub mod sorted_set;
 pub mod string;
 pub mod table;
 #[cfg(test)]

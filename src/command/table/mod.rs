@@ -18,6 +18,7 @@ pub mod movable;
 mod names;
 mod server;
 mod set;
+mod sorted_set;
 pub mod spec;
 mod string;
 mod transactions;
@@ -34,6 +35,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
+    sorted_set::COMMANDS,
     generic::COMMANDS,
     set::COMMANDS,
     hash::COMMANDS,

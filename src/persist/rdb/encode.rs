@@ -3,7 +3,7 @@
 //! What each type needs to be written is asked of its view in `store`; small collections are written as they lie in memory.
 
 use super::kind::RdbType;
-use super::output::{put_length, Compression, Output, Writer};
+use super::output::{put_double, put_length, Compression, Output, Writer};
 use crate::store::listpack::{write_redis, Item, Items};
 use crate::store::{HashView, Integers, ListView, SetView, SortedSetView, Value};
 
@@ -66,6 +66,7 @@ impl Encoder {
             Value::Hash(HashView::Packed(_)) => RdbType::HashListpack,
             Value::Hash(_) => RdbType::Hash,
             Value::SortedSet(SortedSetView::Packed(_)) => RdbType::SortedSetListpack,
+            Value::SortedSet(_) => RdbType::SortedSet2,
             Value::Stream(_) if self.version == Version::V10 => RdbType::Stream2,
             Value::Stream(_) => RdbType::Stream3,
         }
@@ -120,8 +121,16 @@ impl Encoder {
     }
 
     fn sorted_set(&mut self, sorted_set: SortedSetView, output: &mut impl Output) {
-        let SortedSetView::Packed(items) = sorted_set;
-        self.listpack(items, output);
+        if let SortedSetView::Packed(items) = sorted_set {
+            return self.listpack(items, output);
+        }
+        let len = sorted_set.len();
+        put_length(output, len as u64);
+        // The last first, as in Redis, which then loads it faster.
+        for (member, score) in sorted_set.elements(0..len, true) {
+            self.item(member, output);
+            put_double(output, score);
+        }
     }
 
     fn item(&mut self, item: Item, output: &mut impl Output) {

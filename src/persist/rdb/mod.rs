@@ -14,7 +14,7 @@ mod decode;
 mod encode;
 mod error;
 mod kind;
-mod lzf;
+pub mod lzf;
 mod output;
 mod payload;
 mod reader;

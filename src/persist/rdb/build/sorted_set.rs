@@ -5,26 +5,30 @@ use super::DUPLICATE;
 use crate::persist::rdb::decode::{score_of, BAD_SCORE};
 use crate::persist::rdb::error::Reason;
 use crate::store::listpack::{Item, Items, Listpack};
-use crate::store::{Collection, Kind, Settings, SortedSet};
+use crate::store::{AddRule, Added, Collection, Kind, Settings, SortedSet};
 
 pub struct SortedSetBuilder {
     set: SortedSet,
     /// The set is a listpack from the payload, of which nobody knows whether a member occurs twice.
     is_unverified: bool,
-    members: Vec<(Vec<u8>, f64)>,
 }
 
 impl SortedSetBuilder {
     pub fn new() -> SortedSetBuilder {
-        SortedSetBuilder { set: SortedSet::empty(), is_unverified: false, members: Vec::new() }
+        SortedSetBuilder { set: SortedSet::empty(), is_unverified: false }
     }
 
     /// So many members are announced.
-    pub fn expect(&mut self, _: u64, _: &Settings) {}
+    pub fn expect(&mut self, len: u64, settings: &Settings) {
+        self.set = SortedSet::expecting(usize::try_from(len).unwrap_or(usize::MAX), 0, settings);
+    }
 
-    pub fn member(&mut self, member: Item, score: f64, _: &Settings) -> Result<(), Reason> {
-        self.members.push((member.to_vec(), score));
-        Ok(())
+    pub fn member(&mut self, member: Item, score: f64, settings: &Settings) -> Result<(), Reason> {
+        let mut digits = itoa::Buffer::new();
+        match self.set.add(member.bytes(&mut digits), score, &AddRule::default(), settings) {
+            Added::New(_) => Ok(()),
+            _ => Err(DUPLICATE),
+        }
     }
 
     pub fn packed(&mut self, listpack: Listpack, settings: &Settings) -> Result<(), Reason> {
@@ -43,17 +47,7 @@ impl SortedSetBuilder {
         Ok(())
     }
 
-    pub fn finish(mut self, look_for_duplicates: bool) -> Result<SortedSet, Reason> {
-        if !self.members.is_empty() {
-            self.members.sort_by(|a, b| a.1.total_cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
-            let mut listpack = Listpack::new();
-            for (member, score) in &self.members {
-                listpack.push_back(member);
-                listpack.push_back(crate::resp::format_double(*score).as_bytes());
-            }
-            refuse_duplicates(listpack.items(), 2)?;
-            self.set = SortedSet::from_packed(Kind::SortedSetListpack, listpack.into_bytes());
-        }
+    pub fn finish(self, look_for_duplicates: bool) -> Result<SortedSet, Reason> {
         if let (Some(bytes), true, true) = (self.set.packed(), self.is_unverified, look_for_duplicates) {
             refuse_duplicates(Items::new(bytes), 2)?;
         }

@@ -9,7 +9,7 @@ use super::super::output::{put_double, put_length, Compression, Writer};
 use super::super::reader::Reader;
 use super::{decode_value, Checks};
 use crate::store::listpack::{write_redis, Listpack};
-use crate::store::{Collection, Detached, Encoding, Hash, List, Set, Settings, Value};
+use crate::store::{Collection, Detached, Encoding, Hash, List, Set, Settings, SortedSet, Value};
 
 const FORMATS: [Format; 3] = [
     Format { version: Version::V11, compression: Compression::Lzf },
@@ -52,7 +52,9 @@ fn contents(value: &Detached) -> Vec<(Vec<u8>, Vec<u8>)> {
             pairs.sort();
             pairs
         }
-        Value::SortedSet(crate::store::SortedSetView::Packed(set)) => set.iter().map(alone).collect(),
+        Value::SortedSet(set) => {
+            set.iter().map(|(member, score)| (member.to_vec(), score.to_string().into_bytes())).collect()
+        }
         Value::Stream(_) => Vec::new(),
     }
 }
@@ -84,13 +86,11 @@ fn set(members: &[&[u8]], settings: &Settings) -> Detached {
 }
 
 fn sorted_set(members: &[(&[u8], f64)], settings: &Settings) -> Detached {
-    let mut bytes = Vec::new();
-    put_length(&mut bytes, members.len() as u64);
+    let mut set = SortedSet::empty();
     for (member, score) in members {
-        Writer::new(Compression::None).string(&mut bytes, member);
-        put_double(&mut bytes, *score);
+        set.insert(member, *score, settings);
     }
-    decoded(5, &bytes, settings).unwrap_or_else(|_| Detached::from_string(b"", None))
+    Detached::from_collection(set, None)
 }
 
 fn list(elements: &[&[u8]], settings: &Settings) -> Detached {
