@@ -18,6 +18,7 @@ mod lazyfree;
 mod list;
 pub mod listpack;
 mod lookup;
+pub mod members;
 mod memory;
 mod object;
 mod random;
@@ -31,6 +32,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 mod value;
+mod waiting;
 mod watch;
 mod whole;
 
@@ -39,13 +41,13 @@ pub use collection::{Collection, Tools, Updated};
 pub use events::{EventClass, Events, KeyspaceEvent};
 pub use evict::Evicted;
 pub use expire::ExpireCycle;
-pub use hash::{Hash, HashView};
+pub use hash::{Hash, HashIter, HashView};
 pub use keyspace::Description;
 pub use list::{List, ListView};
 pub use lookup::Store;
 pub use object::{Object, Outline};
 pub use random::Rng;
-pub use set::{Set, SetView};
+pub use set::{Integers, Set, SetIter, SetView};
 pub use settings::{MaxmemoryPolicy, Settings, StoreStats};
 pub use slot::{shard_of_slot, slot_of, SlotRange, SLOTS};
 pub use sorted_set::{
@@ -53,5 +55,6 @@ pub use sorted_set::{
 };
 pub use stream::Stream;
 pub use value::{parse_integer, Detached, Encoding, Kind, StringBuf, Ttl, Value, ValueType, WrongType};
+pub use waiting::{Place, ReadyKey, WaitNumber, Waiting};
 pub use watch::{WatchFlag, Watches};
 pub use whole::Visit;
