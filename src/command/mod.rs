@@ -22,6 +22,7 @@ pub mod parse;
 pub mod scan;
 pub mod set;
 pub mod sorted_set;
+pub mod stream;
 pub mod string;
 pub mod table;
 #[cfg(test)]

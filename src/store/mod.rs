@@ -26,7 +26,7 @@ mod set;
 mod settings;
 mod slot;
 mod sorted_set;
-mod stream;
+pub mod stream;
 mod strings;
 pub mod table;
 #[cfg(test)]

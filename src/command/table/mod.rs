@@ -20,6 +20,7 @@ mod server;
 mod set;
 mod sorted_set;
 pub mod spec;
+mod stream;
 mod string;
 mod transactions;
 
@@ -33,6 +34,7 @@ use std::sync::LazyLock;
 
 const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
+    stream::COMMANDS,
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
     sorted_set::COMMANDS,
