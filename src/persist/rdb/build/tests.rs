@@ -275,7 +275,7 @@ fn value() -> impl Strategy<Value = Detached> {
             _ => {
                 let scored = elements.iter().enumerate().map(|(i, member)| {
                     let score = i as f64 * factor;
-                    (*member, if score.is_nan() { 0.0 } else { score })
+                    (*member, if score.is_nan() || score == 0.0 { 0.0 } else { score })
                 });
                 sorted_set(&scored.collect::<Vec<_>>(), &settings)
             }
