@@ -6,6 +6,7 @@
 
 use sha1::{Digest as _, Sha1};
 
+use crate::store::stream::StreamId;
 use crate::store::{Value, ValueType};
 
 /// Marks a value that expires; when it does is left out.
@@ -72,6 +73,16 @@ impl Digest {
                     pair.mix(field.bytes(&mut digits));
                     pair.mix(value.bytes(&mut digits));
                     self.xor(&pair.0);
+                }
+            }
+            Value::Stream(stream) => {
+                for entry in stream.log().range(StreamId::MIN, StreamId::MAX) {
+                    let id = entry.id();
+                    self.mix(format!("{}.{}", id.ms, id.seq).as_bytes());
+                    for (field, value) in entry.fields() {
+                        self.mix(field.bytes(&mut digits));
+                        self.mix(value.bytes(&mut digits));
+                    }
                 }
             }
             _ => {

@@ -18,9 +18,6 @@ use crate::store::{Detached, SlotRange, Store, WatchFlag};
 use crate::txn::message::{Loan, OwnedArgs, OwnedCommand};
 use crate::txn::plan::database_of;
 
-/// Where the key of a command on one key is.
-pub(super) const EFFECT_KEY: usize = 1;
-
 /// The store for such commands, made when the first one comes and empty between two of them.
 #[derive(Default)]
 pub(super) struct Workbench {
@@ -155,9 +152,17 @@ impl Shard {
                 let spec = table::lookup(args[0]).expect("a command logs one that there is");
                 OwnedCommand { spec, db, args: OwnedArgs::from_slices(&args) }
             })
-            .partition(|effect| self.topology.owner(effect.args.slices()[EFFECT_KEY]) == self.id);
+            .partition(|effect| self.owner_of_effect(effect) == self.id);
         self.apply(&own, caller);
         foreign
+    }
+
+    /// The shard of the key of a command on one key.
+    pub(super) fn owner_of_effect(&self, effect: &OwnedCommand) -> usize {
+        let args = effect.args.slices();
+        let mut keys = KeyPositions::new();
+        effect.spec.key_positions(&args, &mut keys);
+        self.topology.owner(args[keys[0].index])
     }
 
     /// Does to this shard's keys what a command has done on excerpts of them, which has counted the call.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::loans::{Outcome, EFFECT_KEY};
+use super::loans::Outcome;
 use super::message::Message;
 use super::{Flow, Shard};
 use crate::client::{Connection, Stall};
@@ -398,7 +398,7 @@ impl Shard {
     fn apply_effects(&mut self, id: TransactionId, t: &mut Transaction, effects: Vec<OwnedCommand>) {
         let mut by_shard: Vec<(usize, Vec<OwnedCommand>)> = Vec::new();
         for effect in effects {
-            let shard = self.topology.owner(effect.args.slices()[EFFECT_KEY]);
+            let shard = self.owner_of_effect(&effect);
             match by_shard.iter_mut().find(|(s, _)| *s == shard) {
                 Some((_, list)) => list.push(effect),
                 None => by_shard.push((shard, vec![effect])),

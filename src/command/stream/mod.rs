@@ -28,8 +28,8 @@ pub use group::{
 pub use info::{xinfo_consumers, xinfo_groups, xinfo_help, xinfo_stream};
 pub use pending::{xack, xpending};
 pub use range::{xlen, xrange, xrevrange};
-pub use read::xread;
-pub use read_group::xreadgroup;
+pub use read::{xread, xread_excerpt};
+pub use read_group::{xreadgroup, xreadgroup_excerpt};
 pub use trim::xtrim;
 
 use super::{Args, CommandError, Context};

@@ -8,7 +8,7 @@ use crate::command::parse::{block_timeout_ms, integer};
 use crate::command::{Args, BlockTimeout, Blocking, CommandError, CommandResult, Context, WaitFor};
 use crate::resp::{DeferredLen, Protocol, Reply};
 use crate::store::stream::{Stream, StreamId};
-use crate::store::ValueType;
+use crate::store::{Detached, Store, ValueType};
 
 /// What stands in front of the IDs.
 pub struct Options<'a> {
@@ -65,6 +65,39 @@ impl<'a> Options<'a> {
         };
         Ok(Options { keys, ids, ..options })
     }
+}
+
+/// What a command over several shards needs of the value of its key at argument number `index`, cut by `cut`, which gets the
+/// options and the ID.
+pub fn excerpt_by(
+    store: &mut Store,
+    db: usize,
+    args: Args,
+    index: usize,
+    is_group: bool,
+    cut: impl FnOnce(&Stream, &Options, &[u8]) -> Stream,
+) -> Option<Detached> {
+    let key = args[index];
+    // The command itself says what is wrong with its arguments.
+    let options = Options::parse(args, is_group, store.now_ms()).ok()?;
+    let first = args.len() - 2 * options.keys.len();
+    let id = index.checked_sub(first).and_then(|at| options.ids.get(at))?;
+    if options.keys.iter().filter(|other| **other == key).count() > 1 {
+        return store.clone_value(db, key);
+    }
+    match store.peek_as::<Stream>(db, key) {
+        Ok(stream) => stream.map(|stream| Detached::from_collection(cut(stream, &options, id), None)),
+        // Any value of another type is as wrong.
+        Err(_) => Some(Detached::from_string(b"", None)),
+    }
+}
+
+/// What XREAD needs of a stream of another shard: the entries that it replies with.
+pub fn xread_excerpt(store: &mut Store, db: usize, args: Args, index: usize) -> Option<Detached> {
+    excerpt_by(store, db, args, index, false, |stream, options, id| {
+        let start = strict_id(id, 0).ok().and_then(StreamId::next);
+        stream.excerpt(start, options.count)
+    })
 }
 
 fn unbalanced(is_group: bool) -> CommandError {

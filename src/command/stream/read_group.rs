@@ -3,11 +3,12 @@
 use smallvec::SmallVec;
 
 use super::id::strict_id;
-use super::read::{wait_or_null, Options, StreamsReply};
+use super::read::{excerpt_by, wait_or_null, Options, StreamsReply};
 use super::{c_text, group_changed, log_as_claim, log_group_id, reply_entry, reply_id};
 use crate::command::{Args, CommandError, CommandResult, Context};
 use crate::resp::Reply;
 use crate::store::stream::{ConsumerNumber, Group, Log, Pending, Stream, StreamId};
+use crate::store::{Detached, Store};
 
 /// From where a consumer wants to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,35 @@ enum From {
     New,
     /// What is pending for the consumer, behind an ID.
     History(StreamId),
+}
+
+impl From {
+    fn parse(id: &[u8]) -> Result<From, CommandError> {
+        match id {
+            b"$" => Err(CommandError::other(
+                "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by \
+                 specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.",
+            )),
+            b">" => Ok(From::New),
+            id => match strict_id(id, 0)? {
+                StreamId::MAX => Ok(From::New),
+                id => Ok(From::History(id)),
+            },
+        }
+    }
+}
+
+/// What XREADGROUP needs of a stream of another shard: the entries that it replies with, and where the group is. Its owner
+/// then runs the same command on the stream alone.
+pub fn xreadgroup_excerpt(store: &mut Store, db: usize, args: Args, index: usize) -> Option<Detached> {
+    excerpt_by(store, db, args, index, true, |stream, options, id| {
+        let (group, consumer) = options.group.unwrap_or_default();
+        let history = match From::parse(id) {
+            Ok(From::History(id)) => id.next(),
+            _ => None,
+        };
+        stream.excerpt_for_group(group, consumer, history, options.count)
+    })
 }
 
 /// XREADGROUP GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id | > [id | > ...]
@@ -36,19 +66,15 @@ pub fn xreadgroup(ctx: &mut Context, args: Args) -> CommandResult {
                 c_text(group)
             )));
         }
-        from.push(match *id {
-            b"$" => return Err(dollar()),
-            b">" => From::New,
-            id => match strict_id(id, 0)? {
-                StreamId::MAX => From::New,
-                id => From::History(id),
-            },
-        });
+        from.push(From::parse(id)?);
     }
     let mut streams = StreamsReply::new(ctx.reply);
     for (key, from) in options.keys.iter().zip(&from) {
         let delivery = Delivery { key, group, consumer, from: *from, options: &options };
         delivery.run(ctx, &mut streams)?;
+    }
+    if ctx.caller.on_excerpts {
+        log_each(ctx, &options, (group, consumer));
     }
     if !streams.finish(ctx.reply) {
         wait_or_null(ctx, &options, true, None);
@@ -56,11 +82,17 @@ pub fn xreadgroup(ctx: &mut Context, args: Args) -> CommandResult {
     Ok(())
 }
 
-fn dollar() -> CommandError {
-    CommandError::other(
-        "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by \
-         specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.",
-    )
+/// For the owners of the streams: the command on each of them alone.
+fn log_each(ctx: &mut Context, options: &Options, (group, consumer): (&[u8], &[u8])) {
+    let mut digits = itoa::Buffer::new();
+    // 0 is all.
+    let count = digits.format(if options.count == usize::MAX { 0 } else { options.count }).as_bytes();
+    for (key, id) in options.keys.iter().zip(options.ids) {
+        let head: [&[u8]; 6] = [b"XREADGROUP", b"GROUP", group, consumer, b"COUNT", count];
+        let no_ack: &[&[u8]] = if options.no_ack { &[b"NOACK"] } else { &[] };
+        let command = [&head[..], no_ack, &[b"STREAMS", key, id]].concat();
+        ctx.log_instead(&command);
+    }
 }
 
 /// The part of the command that is about one stream.
@@ -93,6 +125,9 @@ impl Delivery<'_> {
         })?;
         // The key and the group were there when the command began, and nothing runs in between.
         let Some(outcome) = updated.and_then(|updated| updated.result) else { return Ok(()) };
+        if ctx.caller.on_excerpts {
+            return Ok(());
+        }
         if outcome.created_consumer {
             group_changed(ctx, self.key, "xgroup-createconsumer");
             if self.options.no_ack {

@@ -5,7 +5,7 @@ use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
 use super::spec::{command, container, CommandSpec, Group};
 use super::Handler::Keys;
-use super::Spread::Lend;
+use super::Spread::{Excerpt, Lend};
 use crate::command::stream;
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
@@ -114,7 +114,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             string("max-deleted-id").token("MAXDELETEDID").since("7.0.0").optional(),
         ]),
     stream_command("xread", -4)
-        .run(Keys(stream::xread, Lend))
+        .run(Keys(stream::xread, Excerpt(stream::xread_excerpt)))
         .flags(&[Blocking, ReadOnly])
         .keys(&[KeySpec::after("STREAMS", 1, STREAMS).range(-1, 1, 2)])
         .since("5.0.0")
@@ -125,7 +125,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             READ_STREAMS,
         ]),
     stream_command("xreadgroup", -7)
-        .run(Keys(stream::xreadgroup, Lend))
+        .run(Keys(stream::xreadgroup, Excerpt(stream::xreadgroup_excerpt)))
         .flags(&[Blocking, Write])
         .keys(&[KeySpec::after("STREAMS", 4, STREAMS).range(-1, 1, 2).changes()])
         .since("5.0.0")

@@ -342,6 +342,11 @@ impl Log {
     }
 
     pub(super) fn duplicate(&self) -> Log {
-        Log { nodes: self.nodes.duplicate(), ..*self }
+        self.with_nodes(self.nodes.duplicate())
+    }
+
+    /// The same but for the nodes.
+    pub(super) fn with_nodes(&self, nodes: Nodes) -> Log {
+        Log { nodes, ..*self }
     }
 }

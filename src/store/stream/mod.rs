@@ -3,6 +3,8 @@
 //!
 //! Memory and pieces are running totals: everything that changes a group goes through `Stream::change_group`.
 
+mod build;
+mod excerpt;
 mod group;
 mod id;
 mod log;
@@ -10,6 +12,7 @@ mod node;
 mod nodes;
 mod radix;
 mod range;
+mod redis;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +23,7 @@ use super::memory::block_size;
 use super::object::Object;
 use super::{Kind, Value, ValueType};
 
+pub use build::{Contradiction, Counters, StreamBuilder};
 pub use group::{Consumer, ConsumerNumber, Group, Pending};
 pub use id::{IdText, StreamId};
 pub use log::{check_entry_size, Keep, Log, TooLarge, Trim};

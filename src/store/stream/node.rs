@@ -107,7 +107,8 @@ impl Node {
     pub(super) fn new(first: StreamId, pairs: &[&[u8]]) -> Node {
         let mut node = Node::empty(first);
         for pair in pairs.chunks_exact(2) {
-            node.push_master_field(pair[0]);
+            let size = bare::push(&mut node.bytes, pair[0]);
+            node.count_master_field(size);
         }
         node.end_master();
         node
@@ -125,8 +126,14 @@ impl Node {
         }
     }
 
-    pub(super) fn push_master_field(&mut self, field: &[u8]) {
-        self.listpack_rest_bytes += bare::push(&mut self.bytes, field) as u32;
+    /// Adds a field of the first entry as it is in a listpack, without the length behind it.
+    pub(super) fn push_master_field(&mut self, bare: &[u8], size_in_listpack: usize) {
+        self.bytes.extend_from_slice(bare);
+        self.count_master_field(size_in_listpack);
+    }
+
+    fn count_master_field(&mut self, size_in_listpack: usize) {
+        self.listpack_rest_bytes += size_in_listpack as u32;
         self.fields += 1;
     }
 
