@@ -8,6 +8,7 @@ pub mod bitmap;
 pub mod command_cmd;
 mod context;
 pub mod double;
+pub mod dump;
 pub mod elements;
 mod error;
 pub mod expire;
