@@ -202,6 +202,7 @@ impl Connection {
         std::mem::size_of::<Self>()
             + self.input.capacity()
             + self.parser.memory_bytes()
+            + self.pipeline.memory_bytes()
             + self.output.memory_bytes().saturating_sub(UNCOUNTED_OUTPUT_BYTES)
             + self.multi.as_ref().map_or(0, |multi| multi.memory_bytes())
             + self.watching.as_ref().map_or(0, |watching| watching.memory_bytes())

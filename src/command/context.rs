@@ -15,6 +15,8 @@ pub struct Caller {
     pub is_extra_part: bool,
     /// Inside MULTI/EXEC or a script: a blocking command must not block, but answer as if its time were up.
     pub deny_blocking: bool,
+    /// Values are excerpts of what their keys hold (`Spread::Excerpt`): the command says by `log_instead` what to do to each key.
+    pub on_excerpts: bool,
     /// The command has blocked before; so long, in nanoseconds, did its earlier runs take.
     pub spent_nanos: u64,
     /// `CLIENT NO-TOUCH ON`: reads leave the LRU/LFU clock alone.

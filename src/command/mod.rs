@@ -4,11 +4,13 @@
 //! reply, and says what changed. It does no I/O, never waits, and does not know that other shards exist:
 //! `txn` runs it on the shard that owns its keys, or lends it the keys of other shards.
 
+pub mod bitmap;
 pub mod command_cmd;
 mod context;
 mod error;
 pub mod expire;
 pub mod glob;
+pub mod hyperloglog;
 pub mod keys;
 pub mod long_double;
 pub mod object;

@@ -106,6 +106,7 @@ impl Shard {
                 c.shrink_input(idle);
                 if idle {
                     c.output.shrink();
+                    c.pipeline.shrink();
                     c.output.reset_peak();
                     c.parser.release_memory();
                 }

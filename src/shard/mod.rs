@@ -156,6 +156,7 @@ impl Shard {
             connection: slow::pack(connection.token),
             no_touch: connection.flags.has(crate::client::Flag::NoTouch),
             bulk_len_max: self.config.network.proto_max_bulk_len,
+            lazyfree_lazy_user_flush: self.config.memory.lazyfree_lazy_user_flush,
             ..Caller::default()
         }
     }

@@ -19,7 +19,7 @@ use crate::txn::plan::{self, Plan, Scopes};
 const REQUESTS_PER_TURN: usize = 2048;
 
 /// Requests of a pipeline whose keys are fetched into the caches together.
-const LOOK_AHEAD: usize = 16;
+pub(super) const LOOK_AHEAD: usize = 16;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,7 +158,8 @@ impl Shard {
             c.output.reply.append(&mut reply);
             self.spare_reply = reply;
         } else {
-            c.pipeline.push(reply);
+            c.pipeline.push(&mut reply);
+            self.spare_reply = reply;
         }
     }
 

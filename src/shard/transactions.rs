@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::loans::{Outcome, EFFECT_KEY};
 use super::message::Message;
 use super::{Flow, Shard};
 use crate::client::{Connection, Stall};
@@ -35,9 +36,6 @@ pub(super) enum Waiting {
     Command { shard: usize, origin: Origin, command: OwnedCommand, caller: Caller, protocol: Protocol },
     Exec { shard: usize, origin: Origin, body: Box<ExecBody> },
 }
-
-/// A database and a key in it.
-type KeyOfDatabase = (usize, Vec<u8>);
 
 #[derive(Default)]
 pub(super) struct Transactions {
@@ -324,24 +322,12 @@ impl Shard {
         home: usize,
         foreign: Vec<(usize, crate::command::table::KeyPosition)>,
     ) {
-        let mut by_shard: Vec<(usize, Vec<KeyOfDatabase>)> = Vec::new();
-        {
-            let OwnedCommand { spec, db, args } = &t.commands[command];
-            let slices = args.slices();
-            for (shard, key) in foreign {
-                let wanted = (
-                    plan::database_of(spec, &slices, key.index, *db, self.store.databases()),
-                    slices[key.index].to_vec(),
-                );
-                match by_shard.iter_mut().find(|(s, _)| *s == shard) {
-                    Some((_, list)) if list.contains(&wanted) => {}
-                    Some((_, list)) => list.push(wanted),
-                    None => by_shard.push((shard, vec![wanted])),
-                }
-            }
-        }
-        for (shard, keys) in by_shard {
-            self.step(id, t, shard, Work::Lend(keys), false);
+        let mut shards: Vec<usize> = foreign.iter().map(|(shard, _)| *shard).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        for shard in shards {
+            let work = Work::Lend(t.commands[command].clone());
+            self.step(id, t, shard, work, false);
         }
         t.step = Step::Lending { command, home, loans: Vec::new() };
     }
@@ -368,6 +354,11 @@ impl Shard {
                 t.replies[command] = reply;
                 t.blocked = blocked;
                 self.give_back(id, t, changed);
+            }
+            WorkResult::Effects(command, reply, effects, blocked) => {
+                t.replies[command] = reply;
+                t.blocked = blocked;
+                self.apply_effects(id, t, effects);
             }
             WorkResult::TakenBack => {}
         }
@@ -400,6 +391,22 @@ impl Shard {
         t.step = Step::TakingBack;
         for (shard, loans) in by_shard {
             self.step(id, t, shard, Work::TakeBack(loans), false);
+        }
+    }
+
+    /// Has the owners of keys do what a command did on excerpts.
+    fn apply_effects(&mut self, id: TransactionId, t: &mut Transaction, effects: Vec<OwnedCommand>) {
+        let mut by_shard: Vec<(usize, Vec<OwnedCommand>)> = Vec::new();
+        for effect in effects {
+            let shard = self.topology.owner(effect.args.slices()[EFFECT_KEY]);
+            match by_shard.iter_mut().find(|(s, _)| *s == shard) {
+                Some((_, list)) => list.push(effect),
+                None => by_shard.push((shard, vec![effect])),
+            }
+        }
+        t.step = Step::TakingBack;
+        for (shard, effects) in by_shard {
+            self.step(id, t, shard, Work::Apply(effects), false);
         }
     }
 
@@ -582,23 +589,24 @@ impl Shard {
                 }
                 WorkResult::Replies(replies)
             }
-            Work::Lend(keys) => WorkResult::Lent(
-                keys.into_iter()
-                    .map(|(db, key)| {
-                        let value = self.store.clone_value(db, &key);
-                        Loan { db, key, value }
-                    })
-                    .collect(),
-            ),
+            Work::Lend(command) => WorkResult::Lent(self.lend_own(&command)),
             Work::RunWithLoans(index, command, loans) => {
                 let mut reply = Reply::new(protocol);
-                let (changed, blocked) = self.run_with_loans(&command, loans, &caller, &mut reply);
-                WorkResult::Changed(index, flat(&mut reply), changed, blocked)
+                let (outcome, blocked) = self.run_with_loans(&command, loans, &caller, &mut reply);
+                let reply = flat(&mut reply);
+                match outcome {
+                    Outcome::Changed(changed) => WorkResult::Changed(index, reply, changed, blocked),
+                    Outcome::Effects(effects) => WorkResult::Effects(index, reply, effects, blocked),
+                }
             }
             Work::TakeBack(loans) => {
                 for loan in loans {
                     self.take_back(loan);
                 }
+                WorkResult::TakenBack
+            }
+            Work::Apply(effects) => {
+                self.apply(&effects, &caller);
                 WorkResult::TakenBack
             }
         };

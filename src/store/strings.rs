@@ -1,6 +1,6 @@
 //! Strings: every operation is one look-up, and overwrites in place what fits.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::database::entry_of;
 use super::entry::{self, Content, EMBEDDED_LEN_MAX};
@@ -55,6 +55,15 @@ impl Store {
             self.set_string(db, key, &value, ttl);
         } else {
             self.set(db, key, Content::Boxed(Box::new(Object::String(Outline::new(value)))), ttl);
+        }
+    }
+
+    /// Stores a string as raw, whatever it looks like (BITOP). A large one is not copied.
+    pub fn set_raw(&mut self, db: usize, key: &[u8], value: BytesMut, ttl: Ttl) {
+        if value.len() <= EMBEDDED_LEN_MAX {
+            self.set(db, key, Content::Embedded(&value, Kind::Raw), ttl);
+        } else {
+            self.set(db, key, Content::Boxed(Box::new(Object::String(Outline::from_mut(value)))), ttl);
         }
     }
 

@@ -292,7 +292,7 @@ pub fn parse_integer(bytes: &[u8]) -> Option<i64> {
 }
 
 /// The bytes of a string while `Store::modify_string` lets a command change them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct StringBuf {
     bytes: BytesMut,
     changed: bool,
@@ -329,7 +329,12 @@ impl StringBuf {
     /// Grows with `fill`, or shrinks.
     pub fn resize(&mut self, len: usize, fill: u8) {
         self.changed = true;
-        self.bytes.resize(len, fill);
+        if fill == 0 && self.bytes.is_empty() && len > self.bytes.capacity() {
+            // The system gives zeros: a large buffer costs nothing until it is written to.
+            self.bytes = BytesMut::zeroed(len);
+        } else {
+            self.bytes.resize(len, fill);
+        }
     }
 
     pub fn truncate(&mut self, len: usize) {

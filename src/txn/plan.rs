@@ -107,7 +107,7 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
                 // A wrong number of arguments is an error that the command itself words.
                 Spread::SplitOk { step } if !(args.len() - 1).is_multiple_of(step) => Plan::At(home),
                 Spread::SplitOk { step } => Plan::Split(split(args, step, topology), Join::First),
-                Spread::Lend => {
+                Spread::Lend | Spread::Excerpt(_) => {
                     let foreign = keys
                         .iter()
                         .map(|key| (topology.owner(args[key.index]), *key))

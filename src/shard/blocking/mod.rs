@@ -16,14 +16,11 @@ use super::transactions::Later;
 use super::Shard;
 use crate::client::{Connection, Flag, Stall, WaitingAt};
 use crate::command::table::{CommandSpec, KeyPositions};
-use crate::command::{BlockTimeout, Blocking, Caller, CommandError, WaitFor};
+use crate::command::{BlockTimeout, Caller, CommandError, WaitFor};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::clock;
 use crate::store::{Place, ReadyKey, WaitNumber};
-use crate::txn::message::{Origin, OwnedArgs, OwnedCommand};
-
-/// What a command has said that blocked, and the nanoseconds that it took.
-pub(super) type BlockedRun = (Box<Blocking>, u64);
+use crate::txn::message::{BlockedRun, Origin, OwnedArgs, OwnedCommand};
 
 /// Why a wait ends without what it was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use crate::command::{Args, CommandError};
 use crate::observe::log::Level;
 use crate::observe::lolwut;
 use crate::resp::Reply;
-use crate::runtime::clock;
+use crate::runtime::{clock, signals};
 use crate::shard::shared::Shutdown;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
@@ -82,6 +82,7 @@ fn shutdown(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) ->
     }
     crate::log!(Level::Warning, "User requested shutdown...");
     shard.shared.shutdown.store(Shutdown::Asked as u64, Ordering::Release);
+    signals::ring();
     c.flags.set(Flag::CloseAfterReply);
     Ok(Flow::Done)
 }
