@@ -199,9 +199,7 @@ impl Shard {
         let mut current: Option<Box<Connection>> = None;
         for (origin, end, shared_count) in &batch.replies {
             if current.as_ref().is_none_or(|connection| connection.token != origin.client) {
-                if let Some(connection) = current.take() {
-                    self.finish(connection);
-                }
+                self.end_replies(current.take());
                 current = self.clients.take(origin.client);
             }
             let plain = &batch.plain[from..*end];
@@ -227,10 +225,16 @@ impl Shard {
                 self.end_stall(c);
             }
         }
-        if let Some(connection) = current {
+        self.end_replies(current);
+        self.outbox.recycle_replies(batch);
+    }
+
+    fn end_replies(&mut self, connection: Option<Box<Connection>>) {
+        if let Some(mut connection) = connection {
+            // The replies may have left the pipeline already.
+            self.places_filled(&mut connection);
             self.finish(connection);
         }
-        self.outbox.recycle_replies(batch);
     }
 
     /// A reply for a place in the pipeline of one of this shard's clients, which is not taken.
