@@ -411,6 +411,7 @@ impl Shard {
             Notice::Gone { number } => self.end_wait(number, End::Gone, None),
             Notice::Unblock { number, end, asker } => self.end_wait(number, end, Some(asker)),
         }
+        self.count_blocked();
         self.serve_if_ready();
     }
 }
