@@ -7,15 +7,20 @@
 pub mod bitmap;
 pub mod command_cmd;
 mod context;
+pub mod double;
+pub mod elements;
 mod error;
 pub mod expire;
 pub mod glob;
+pub mod hash;
 pub mod hyperloglog;
 pub mod keys;
 pub mod long_double;
 pub mod object;
 pub mod parse;
 pub mod scan;
+pub mod set;
+pub mod sorted_set;
 pub mod string;
 pub mod table;
 #[cfg(test)]

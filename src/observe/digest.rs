@@ -64,8 +64,21 @@ impl Digest {
     fn mix_value(&mut self, value: &Value, expires: bool) {
         self.mix(&type_number(value.value_type()).to_be_bytes());
         let mut digits = itoa::Buffer::new();
-        if let Ok(bytes) = value.string(&mut digits) {
-            self.mix(bytes);
+        match value {
+            Value::Set(set) => set.iter().for_each(|member| self.xor(member.bytes(&mut digits))),
+            Value::Hash(hash) => {
+                for (field, value) in hash.iter() {
+                    let mut pair = Digest::default();
+                    pair.mix(field.bytes(&mut digits));
+                    pair.mix(value.bytes(&mut digits));
+                    self.xor(&pair.0);
+                }
+            }
+            _ => {
+                if let Ok(bytes) = value.string(&mut digits) {
+                    self.mix(bytes);
+                }
+            }
         }
         if expires {
             self.xor(EXPIRES);

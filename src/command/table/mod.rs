@@ -11,11 +11,14 @@ mod connection;
 mod diagnostics;
 pub mod flags;
 mod generic;
+mod hash;
 mod hyperloglog;
 pub mod keys;
 pub mod movable;
 mod names;
 mod server;
+mod set;
+mod sorted_set;
 pub mod spec;
 mod string;
 mod transactions;
@@ -32,7 +35,10 @@ const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
+    sorted_set::COMMANDS,
     generic::COMMANDS,
+    set::COMMANDS,
+    hash::COMMANDS,
     connection::COMMANDS,
     transactions::COMMANDS,
     server::COMMANDS,

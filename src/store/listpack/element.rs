@@ -87,8 +87,8 @@ impl<'a> Needle<'a> {
 /// Bytes of encoding and data of a string.
 fn string_size(len: usize) -> usize {
     match len {
-        0..=LEN6_MAX => 1 + len,
-        0..=LEN12_MAX => 2 + len,
+        ..=LEN6_MAX => 1 + len,
+        _ if len <= LEN12_MAX => 2 + len,
         _ => 5 + len,
     }
 }
