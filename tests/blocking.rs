@@ -533,6 +533,147 @@ fn what_a_blocked_client_takes_changes_the_key_for_watchers() {
 }
 
 #[test]
+fn sorted_sets_are_waited_for_too() {
+    everywhere(&[], |server, [a, b, c, _]| {
+        let mut client = server.client();
+        let mut waiting = blocked(
+            server,
+            &[
+                &["BZPOPMIN", a, b, "0"],
+                &["BZPOPMAX", b, c, "0"],
+                &["BZMPOP", "0", "2", a, b, "MAX", "COUNT", "2"],
+                &["BZPOPMIN", b, "0.02"],
+            ],
+        );
+        assert_eq!(waiting[3].receive(), Value::NullArray);
+        client.call(&["ZADD", b, "1", "one", "2", "two", "3", "three", "4", "four"]);
+        assert_eq!(waiting[0].receive(), strings(&[b, "one", "1"]));
+        assert_eq!(waiting[1].receive(), strings(&[b, "four", "4"]));
+        let rest = Value::Array(vec![strings(&["three", "3"]), strings(&["two", "2"])]);
+        assert_eq!(waiting[2].receive(), Value::Array(vec![Value::bulk(b), rest]));
+        assert_eq!(client.call(&["EXISTS", b]), Value::Integer(0));
+        let mut waiting = blocked(server, &[&["BZPOPMIN", a, "0"]]);
+        client.call(&["ZADD", b, "5", "five"]);
+        client.call(&["ZUNIONSTORE", a, "2", b, c]);
+        assert_eq!(waiting[0].receive(), strings(&[a, "five", "5"]));
+        let mut client3 = server.client3();
+        let popped = client3.call(&["BZPOPMIN", a, b, "0"]);
+        assert_eq!(popped.elements(), [Value::bulk(b), Value::bulk("five"), Value::Double("5".into())]);
+    });
+}
+
+/// The only entry of the only stream in a reply of XREAD: key, ID and fields.
+fn entry(reply: &Value) -> (String, String, Vec<String>) {
+    let [stream] = reply.elements() else { panic!("one stream: {reply:?}") };
+    let [key, entries] = stream.elements() else { panic!("key and entries: {reply:?}") };
+    let [entry] = entries.elements() else { panic!("one entry: {reply:?}") };
+    let [id, fields] = entry.elements() else { panic!("ID and fields: {reply:?}") };
+    (key.text(), id.text(), fields.elements().iter().map(Value::text).collect())
+}
+
+fn owned(key: &str, id: &str, fields: &[&str]) -> (String, String, Vec<String>) {
+    (key.to_owned(), id.to_owned(), fields.iter().map(|field| (*field).to_owned()).collect())
+}
+
+#[test]
+fn readers_of_a_stream_wait_for_entries_after_the_last_one_they_know() {
+    everywhere(&[], |server, [a, b, c, _]| {
+        let mut client = server.client();
+        client.call(&["XADD", a, "5-0", "old", "1"]);
+        let mut waiting = blocked(
+            server,
+            &[
+                &["XREAD", "BLOCK", "0", "STREAMS", a, b, "$", "$"],
+                &["XREAD", "COUNT", "1", "BLOCK", "20000", "STREAMS", a, b, "5-0", "0"],
+                &["XREAD", "BLOCK", "0", "STREAMS", a, "7-0"],
+                &["XREAD", "BLOCK", "20", "STREAMS", b, "$"],
+            ],
+        );
+        assert_eq!(waiting[3].receive(), Value::NullArray, "its time is up");
+        // Everybody gets an entry who wants it, and in one piece: reading takes nothing away.
+        client.call(&["MULTI"]);
+        client.call(&["XADD", a, "6-0", "f", "1"]);
+        client.call(&["XADD", c, "6-0", "f", "1"]);
+        client.call(&["EXEC"]);
+        assert_eq!(entry(&waiting[0].receive()), owned(a, "6-0", &["f", "1"]));
+        assert_eq!(entry(&waiting[1].receive()), owned(a, "6-0", &["f", "1"]));
+        client.call(&["XADD", a, "7-0", "f", "2"]);
+        assert_silent(&mut waiting[2]);
+        client.call(&["XADD", a, "7-1", "f", "3"]);
+        assert_eq!(entry(&waiting[2].receive()), owned(a, "7-1", &["f", "3"]));
+        // What `$` stood for is kept, even when the stream goes and comes again.
+        let mut waiting = blocked(server, &[&["XREAD", "BLOCK", "0", "STREAMS", a, b, "$", "$"]]);
+        client.call(&["DEL", a]);
+        client.call(&["XADD", a, "1-0", "f", "4"]);
+        assert_silent(&mut waiting[0]);
+        client.call(&["XADD", b, "1-0", "f", "5"]);
+        assert_eq!(entry(&waiting[0].receive()), owned(b, "1-0", &["f", "5"]));
+        // Without BLOCK nothing waits, and a null is the answer.
+        assert_eq!(client.call(&["XREAD", "STREAMS", a, b, "9", "9"]), Value::NullArray);
+    });
+}
+
+#[test]
+fn consumers_of_a_group_share_the_entries_and_hear_of_its_end() {
+    everywhere(&[], |server, [a, b, c, _]| {
+        let mut client = server.client();
+        let create = |client: &mut Client| {
+            for key in [a, b] {
+                client.call(&["DEL", key]);
+                assert!(client.call(&["XGROUP", "CREATE", key, "g", "$", "MKSTREAM"]).is_ok());
+            }
+        };
+        create(&mut client);
+        let group = |consumer| ["XREADGROUP", "GROUP", "g", consumer, "BLOCK", "0", "STREAMS", a, b, ">", ">"];
+        let mut waiting = blocked(server, &[&group("one"), &group("two")]);
+        client.call(&["XADD", b, "1-0", "f", "1"]);
+        assert_eq!(entry(&waiting[0].receive()), owned(b, "1-0", &["f", "1"]));
+        assert_silent(&mut waiting[1]);
+        client.call(&["XADD", a, "2-0", "f", "2"]);
+        assert_eq!(entry(&waiting[1].receive()), owned(a, "2-0", &["f", "2"]));
+        let pending = client.call(&["XPENDING", a, "g"]);
+        assert_eq!(pending.elements()[0], Value::Integer(1));
+        // Acknowledging wakes nobody; the end of the stream, or of the group, wakes all.
+        let ways: [(&[&str], &str); 6] = [
+            (&["DEL", a], "NOGROUP"),
+            (&["XGROUP", "DESTROY", b, "g"], "NOGROUP"),
+            (&["SET", a, "text"], "WRONGTYPE"),
+            (&["RENAME", b, c], "NOGROUP"),
+            (&["FLUSHALL"], "NOGROUP"),
+            (&["PEXPIRE", b, "5"], "NOGROUP"),
+        ];
+        for (way, error) in ways {
+            create(&mut client);
+            let mut waiting = blocked(server, &[&group("one"), &group("two"), &["BLPOP", a, b, "0"]]);
+            client.call(&["XACK", a, "g", "2-0"]);
+            assert_silent(&mut waiting[0]);
+            assert!(!client.call(way).is_error(), "{way:?}");
+            for waiter in &mut waiting[..2] {
+                assert!(waiter.receive().text().starts_with(error), "{way:?}");
+            }
+            assert_silent(&mut waiting[2]);
+        }
+    });
+}
+
+#[test]
+fn clients_may_wait_for_a_key_of_different_types() {
+    everywhere(&[], |server, [a, b, ..]| {
+        let mut client = server.client();
+        let mut waiting = blocked(
+            server,
+            &[&["BLPOP", a, b, "0"], &["BZPOPMIN", a, b, "0"], &["BLPOP", a, "0"], &["BZPOPMIN", a, "0"]],
+        );
+        client.call(&["ZADD", a, "1", "x", "2", "y"]);
+        assert_eq!(waiting[1].receive(), strings(&[a, "x", "1"]));
+        assert_eq!(waiting[3].receive(), strings(&[a, "y", "2"]));
+        client.call(&["RPUSH", a, "x", "y"]);
+        assert_eq!(waiting[0].receive(), pair(a, "x"));
+        assert_eq!(waiting[2].receive(), pair(a, "y"));
+    });
+}
+
+#[test]
 fn a_pause_serves_nobody_and_stops_no_timeout() {
     everywhere(&[], |server, [a, b, ..]| {
         let mut client = server.client();

@@ -73,6 +73,7 @@ impl Shard {
             self.store.events.take();
         }
         if let Some(blocking) = blocked {
+            reply.truncate(mark);
             return Some((blocking, nanos));
         }
         self.note_slow(spec, args, caller, nanos);
