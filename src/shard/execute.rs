@@ -2,7 +2,6 @@
 
 use smallvec::SmallVec;
 
-use super::blocking::BlockedRun;
 use super::request::LOOK_AHEAD;
 use super::Shard;
 use crate::client::{Connection, Stall};
@@ -12,7 +11,7 @@ use crate::resp::Reply;
 use crate::runtime::clock::Stamp;
 use crate::store::{slot_of, Ahead, Store};
 use crate::txn::message::{
-    BatchedRequest, Origin, OwnedArgs, OwnedCommand, ReplyBatch, RequestBatch, Slices,
+    BatchedRequest, BlockedRun, Origin, OwnedArgs, OwnedCommand, ReplyBatch, RequestBatch, Slices,
 };
 use crate::txn::plan::outer_cursor;
 
@@ -74,6 +73,7 @@ impl Shard {
             self.store.events.take();
         }
         if let Some(blocking) = blocked {
+            reply.truncate(mark);
             return Some((blocking, nanos));
         }
         self.note_slow(spec, args, caller, nanos);
@@ -200,9 +200,7 @@ impl Shard {
         let mut current: Option<Box<Connection>> = None;
         for (origin, end, shared_count) in &batch.replies {
             if current.as_ref().is_none_or(|connection| connection.token != origin.client) {
-                if let Some(connection) = current.take() {
-                    self.finish(connection);
-                }
+                self.end_replies(current.take());
                 current = self.clients.take(origin.client);
             }
             let plain = &batch.plain[from..*end];
@@ -228,10 +226,16 @@ impl Shard {
                 self.end_stall(c);
             }
         }
-        if let Some(connection) = current {
+        self.end_replies(current);
+        self.outbox.recycle_replies(batch);
+    }
+
+    fn end_replies(&mut self, connection: Option<Box<Connection>>) {
+        if let Some(mut connection) = connection {
+            // The replies may have left the pipeline already.
+            self.places_filled(&mut connection);
             self.finish(connection);
         }
-        self.outbox.recycle_replies(batch);
     }
 
     /// A reply for a place in the pipeline of one of this shard's clients, which is not taken.

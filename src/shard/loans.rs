@@ -9,13 +9,12 @@
 //! values that may be large (LMOVE, SMOVE) runs on excerpts of them: what comes back then is what to do to each key,
 //! as commands on one key, which their owners run.
 
-use super::blocking::BlockedRun;
 use super::Shard;
 use crate::command::table::{self, Handler, KeyFlag, KeyPosition, KeyPositions, Spread};
 use crate::command::{Args, Caller};
 use crate::resp::Reply;
 use crate::store::{Detached, SlotRange, Store, WatchFlag};
-use crate::txn::message::{Loan, OwnedArgs, OwnedCommand};
+use crate::txn::message::{BlockedRun, Loan, OwnedArgs, OwnedCommand};
 use crate::txn::plan::database_of;
 
 /// The store for such commands, made when the first one comes and empty between two of them.
