@@ -6,6 +6,7 @@
 
 use sha1::{Digest as _, Sha1};
 
+use crate::resp::format_double_17g;
 use crate::store::{Value, ValueType};
 
 /// Marks a value that expires; when it does is left out.
@@ -71,6 +72,14 @@ impl Digest {
                     let mut pair = Digest::default();
                     pair.mix(field.bytes(&mut digits));
                     pair.mix(value.bytes(&mut digits));
+                    self.xor(&pair.0);
+                }
+            }
+            Value::SortedSet(set) => {
+                for (member, score) in set.iter() {
+                    let mut pair = Digest::default();
+                    pair.mix(member.bytes(&mut digits));
+                    pair.mix(format_double_17g(score).as_bytes());
                     self.xor(&pair.0);
                 }
             }
