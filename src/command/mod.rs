@@ -11,6 +11,7 @@ pub mod double;
 pub mod elements;
 mod error;
 pub mod expire;
+pub mod geo;
 pub mod glob;
 pub mod hash;
 pub mod hyperloglog;
