@@ -12,6 +12,7 @@ pub mod dump;
 pub mod elements;
 mod error;
 pub mod expire;
+pub mod geo;
 pub mod glob;
 pub mod hash;
 pub mod hyperloglog;

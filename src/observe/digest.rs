@@ -6,6 +6,7 @@
 
 use sha1::{Digest as _, Sha1};
 
+use crate::resp::format_double_17g;
 use crate::store::stream::StreamId;
 use crate::store::{Value, ValueType};
 
@@ -85,6 +86,15 @@ impl Digest {
                     }
                 }
             }
+            Value::SortedSet(set) => {
+                for (member, score) in set.iter() {
+                    let mut pair = Digest::default();
+                    pair.mix(member.bytes(&mut digits));
+                    pair.mix(format_double_17g(score).as_bytes());
+                    self.xor(&pair.0);
+                }
+            }
+            Value::List(list) => list.iter().for_each(|element| self.mix(element.bytes(&mut digits))),
             _ => {
                 if let Ok(bytes) = value.string(&mut digits) {
                     self.mix(bytes);

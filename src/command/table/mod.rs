@@ -11,6 +11,7 @@ mod connection;
 mod diagnostics;
 pub mod flags;
 mod generic;
+mod geo;
 mod hash;
 mod hyperloglog;
 pub mod keys;
@@ -40,6 +41,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
     sorted_set::COMMANDS,
+    geo::COMMANDS,
     generic::COMMANDS,
     set::COMMANDS,
     hash::COMMANDS,
