@@ -2,7 +2,7 @@
 //! at afterwards (reply, log, events).
 
 use super::table::KeysHandler;
-use super::{expire, keys, object, scan, string, Blocking, Caller, Context};
+use super::{expire, hash, keys, object, scan, set, string, Blocking, Caller, Context};
 use crate::command::context::Effect;
 use crate::resp::{Protocol, Reply};
 use crate::store::{Events, SlotRange, Store};
