@@ -102,7 +102,17 @@ impl Generator {
         self.draw.begin();
         let count = *self.draw.random.pick(&[1, 1, 2, 3, self.types.len()]);
         let types = self.draw.random.sample(&self.types, count);
-        (0..length).map(|_| self.step(&types)).collect()
+        (0..length).flat_map(|_| Generator::apart(self.step(&types))).collect()
+    }
+
+    /// Repetitions of a command need not stay together.
+    fn apart(step: Step) -> Vec<Step> {
+        if step.commands.windows(2).all(|pair| pair[0][0] == pair[1][0]) {
+            let alone = |args| Step { connection: step.connection, commands: vec![args] };
+            step.commands.into_iter().map(alone).collect()
+        } else {
+            vec![step]
+        }
     }
 
     fn step(&mut self, types: &[&'static Family]) -> Step {
