@@ -38,6 +38,8 @@ const SEQUENCE_STEPS: usize = 300;
 const KINDS_MAX: usize = 12;
 /// Longer words are shortened where they are shown.
 const SHOWN_BYTES: usize = 300;
+/// Of a sequence that does not become shorter, the end.
+const SHOWN_STEPS: usize = 40;
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
@@ -117,8 +119,9 @@ impl Pair {
             Some(difference) => (difference, ""),
             None => (first, " (NOT SEEN AGAIN when repeated)"),
         };
+        let shown = &shortest[shortest.len().saturating_sub(SHOWN_STEPS)..];
         let mut text = format!("redis-cli{}{again}\n", if protocol == 3 { " -3" } else { "" });
-        for step in &shortest {
+        for step in shown {
             let indent = if step.connection == 0 { "" } else { "(another client) " };
             for args in &step.commands {
                 let _ = writeln!(text, "  {indent}{}", shown_command(args));

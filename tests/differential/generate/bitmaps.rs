@@ -12,10 +12,18 @@ pub const FAMILY: Family = Family {
 fn step(draw: &mut Draw) -> Vec<Args> {
     let key = draw.key();
     let args = match draw.below(24) {
-        0..=3 => args!["SETBIT", key, bit(draw), draw.word(&["0", "1", "1", "2", "x", "-1"])],
+        0..=3 => args![
+            "SETBIT",
+            key,
+            bit(draw),
+            draw.word(&["0", "1", "1", "0", "1", "0", "1", "1", "0", "2", "x", "-1"])
+        ],
         4 => args!["GETBIT", key, bit(draw)],
         5..=7 => [args!["BITCOUNT", key], span(draw)].concat(),
-        8..=11 => [args!["BITPOS", key, draw.word(&["0", "1", "0", "1", "2", "x"])], span(draw)].concat(),
+        8..=11 => {
+            [args!["BITPOS", key, draw.word(&["0", "1", "0", "1", "0", "1", "0", "1", "2", "x"])], span(draw)]
+                .concat()
+        }
         12..=15 => {
             let operation = draw.word(&["AND", "OR", "XOR", "NOT", "and", "not", "x"]);
             [args!["BITOP", operation, key], draw.keys()].concat()
@@ -90,7 +98,10 @@ fn fields(draw: &mut Draw) -> Args {
         match operation {
             "GET" => args.extend(args![draw.word(&["GET", "get"]), kind(draw), place(draw)]),
             "OVERFLOW" => {
-                args.extend(args!["OVERFLOW", draw.word(&["WRAP", "SAT", "FAIL", "sat", "fail", "x"])]);
+                args.extend(args![
+                    "OVERFLOW",
+                    draw.word(&["WRAP", "SAT", "FAIL", "SAT", "FAIL", "WRAP", "sat", "fail", "SAT", "x"])
+                ]);
             }
             _ => args.extend(args![operation, kind(draw), place(draw), draw.integer()]),
         }

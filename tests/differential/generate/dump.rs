@@ -7,7 +7,7 @@ pub const FAMILY: Family = Family { name: "dump", needs: &["DUMP", "RESTORE"], s
 
 fn step(draw: &mut Draw) -> Vec<Args> {
     let (from, to) = (draw.key(), draw.key());
-    let payload = match draw.below(12) {
+    let payload = match draw.below(24) {
         0 => b"no payload".to_vec(),
         1 => Vec::new(),
         2..=6 => ORACLE_PAYLOAD.to_vec(),
@@ -23,7 +23,7 @@ fn step(draw: &mut Draw) -> Vec<Args> {
     if absolute {
         args.push(draw.word(&["ABSTTL", "absttl"]).into());
     }
-    if !draw.one_in(4) {
+    if !draw.one_in(8) {
         args.push(draw.word(&["REPLACE", "REPLACE", "replace"]).into());
     }
     if draw.one_in(6) {

@@ -49,7 +49,8 @@ fn step(draw: &mut Draw) -> Vec<Args> {
             } else {
                 args!["GEOSEARCH", key]
             };
-            args.extend(search(draw));
+            let stores = args.len() == 3;
+            args.extend(search(draw, stores));
             args
         }
         18..=21 => radius(draw),
@@ -89,16 +90,17 @@ fn members(draw: &mut Draw) -> Args {
 }
 
 fn unit(draw: &mut Draw) -> &'static str {
-    draw.word(&["m", "km", "ft", "mi", "KM", "M", "km", "x"])
+    draw.word(&["m", "km", "ft", "mi", "KM", "M", "km", "km", "m", "mi", "km", "m", "x"])
 }
 
 fn size(draw: &mut Draw) -> &'static str {
     draw.word(&[
-        "0", "1", "10", "100", "1000", "5000", "20000", "1000000", "0.5", "200000", "-1", "x", "nan", "inf",
+        "0", "1", "10", "100", "1000", "5000", "20000", "1000000", "0.5", "200000", "5000", "2000000",
+        "100000", "-1", "x", "nan", "inf",
     ])
 }
 
-fn search(draw: &mut Draw) -> Args {
+fn search(draw: &mut Draw, stores: bool) -> Args {
     let mut args = Args::new();
     if draw.one_in(2) {
         args.extend(args!["FROMMEMBER", member(draw)]);
@@ -114,8 +116,11 @@ fn search(draw: &mut Draw) -> Args {
     if draw.one_in(30) {
         args.extend(args!["BYRADIUS", "1", "m"]);
     }
-    let stores = ["STOREDIST", "WITHCOORD"];
-    options(draw, &mut args, &["WITHCOORD", "WITHDIST", "WITHHASH", "withdist", stores[0]]);
+    // Each of the two commands refuses the other's options.
+    let stores = stores ^ draw.one_in(20);
+    let with: &[&str] =
+        if stores { &["STOREDIST", "storedist"] } else { &["WITHCOORD", "WITHDIST", "WITHHASH", "withdist"] };
+    options(draw, &mut args, with);
     args
 }
 

@@ -27,7 +27,7 @@ pub const FAMILY: Family = Family {
 };
 
 fn step(draw: &mut Draw) -> Vec<Args> {
-    let key = draw.key();
+    let key = self::key(draw);
     let args = match draw.below(48) {
         0..=9 => return add(draw),
         10 => [args!["XDEL", key], ids(draw)].concat(),
@@ -41,29 +41,54 @@ fn step(draw: &mut Draw) -> Vec<Args> {
             args
         }
         16 | 17 => read(draw),
-        18..=23 => read_group(draw),
-        24..=27 => group(draw),
+        18..=23 => {
+            let args = read_group(draw);
+            return with_consumers(draw, args);
+        }
+        24 | 25 => args!["XGROUP", "CREATE", key, name(draw), draw.word(&["0", "$"]), "MKSTREAM"],
+        26 | 27 => group(draw),
         28..=30 => [args!["XACK", key, name(draw)], ids(draw)].concat(),
         31..=34 => pending(draw),
         35..=40 => {
             let args = if draw.one_in(3) { auto_claim(draw) } else { claim(draw) };
-            if draw.modern {
-                args
-            } else {
-                // Redis makes the consumer even if it claims nothing only since 7.2.
-                let words = |from: usize, to: usize| args[from..to].to_vec();
-                return vec![[args!["XGROUP", "CREATECONSUMER"], words(1, 4)].concat(), args];
-            }
+            return with_consumers(draw, args);
         }
-        41 => set_id(draw),
+        41 => {
+            let args = set_id(draw);
+            if !draw.modern {
+                // Redis refuses an ID below the greatest deleted one only since 7.2.
+                let forget = args!["DEL", args[1].clone()];
+                return vec![args, forget];
+            }
+            args
+        }
         42..=46 => info(draw),
         _ => args!["XRANGE", key, "-", "+"],
     };
     draw.alone(args)
 }
 
+/// Redis makes the consumer even if it gets nothing only since 7.2: for an older oracle it is there before.
+fn with_consumers(draw: &mut Draw, args: Args) -> Vec<Args> {
+    if draw.modern {
+        return draw.alone(args);
+    }
+    let reads = args[0].eq_ignore_ascii_case(b"XREADGROUP");
+    // XREADGROUP GROUP group consumer, XCLAIM key group consumer.
+    let (group, consumer) = (args[2].clone(), args[3].clone());
+    let keys: Args = if reads {
+        let streams =
+            args.iter().position(|arg| arg.eq_ignore_ascii_case(b"STREAMS")).unwrap_or(args.len() - 1);
+        args[streams + 1..].to_vec()
+    } else {
+        vec![args[1].clone()]
+    };
+    let make = |key| args!["XGROUP", "CREATECONSUMER", key, group.clone(), consumer.clone()];
+    keys.into_iter().map(make).chain([args.clone()]).collect()
+}
+
 fn add(draw: &mut Draw) -> Vec<Args> {
-    let key = draw.key();
+    let key = self::key(draw);
     if draw.one_in(40) {
         // Its ID is the time.
         let args = args!["XADD", key.clone(), "*", draw.element(), draw.element()];
@@ -80,9 +105,9 @@ fn add(draw: &mut Draw) -> Vec<Args> {
             args.extend(trimming(draw));
         }
         let id = match draw.below(16) {
-            0 => id(draw),
-            1 => format!("{}-*", draw.below(30)),
-            2 => draw
+            0 if draw.one_in(4) => id(draw),
+            1 if draw.one_in(4) => format!("{}-*", draw.below(30)),
+            2 if draw.one_in(8) => draw
                 .word(&["0-0", "0-*", "18446744073709551615-18446744073709551615", "-", "1-1-1", "", "x-*"])
                 .to_owned(),
             3..=8 => {
@@ -133,9 +158,8 @@ fn trimming(draw: &mut Draw) -> Args {
 fn id(draw: &mut Draw) -> String {
     let ms = draw.stream_ms.saturating_sub(draw.random.below(12) as u64);
     match draw.below(14) {
-        0 => {
-            draw.word(&["0", "0-0", "0-1", "5", "18446744073709551615-18446744073709551615", "1-"]).to_owned()
-        }
+        0 => draw.word(&["0", "0-0", "0-1", "5", "1-"]).to_owned(),
+        1 if draw.one_in(6) => "18446744073709551615-18446744073709551615".to_owned(),
         1 => draw
             .word(&["x", "", "-1-1", "1-x", "18446744073709551616-0", "1-18446744073709551615"])
             .to_owned(),
@@ -157,8 +181,25 @@ fn border(draw: &mut Draw) -> Vec<u8> {
     }
 }
 
+/// Few streams, so that groups and what they read come together.
+fn key(draw: &mut Draw) -> Vec<u8> {
+    let anywhere = draw.one_in(6);
+    match draw.home {
+        Some((place, _)) if !anywhere => super::words::KEYS[place].to_vec(),
+        _ => draw.key(),
+    }
+}
+
+fn keys(draw: &mut Draw) -> Args {
+    (0..*draw.random.pick(&[1, 1, 1, 1, 1, 2, 3])).map(|_| key(draw)).collect()
+}
+
 fn name(draw: &mut Draw) -> &'static str {
-    draw.word(&["g", "g", "g", "h", "h", "", "none"])
+    if draw.one_in(8) {
+        draw.word(&["h", "", "none"])
+    } else {
+        "g"
+    }
 }
 
 fn consumer(draw: &mut Draw) -> &'static str {
@@ -183,7 +224,7 @@ fn read(draw: &mut Draw) -> Args {
 
 fn streams(draw: &mut Draw, args: &mut Args, newest: &str) -> Args {
     args.push(draw.word(&["STREAMS", "STREAMS", "streams", "STREAMS"]).into());
-    let keys = draw.keys();
+    let keys = keys(draw);
     let count = keys.len();
     args.extend(keys);
     for _ in 0..count {
@@ -215,12 +256,12 @@ fn read_group(draw: &mut Draw) -> Args {
 }
 
 fn group(draw: &mut Draw) -> Args {
-    let key = draw.key();
+    let key = self::key(draw);
     let mut args = match draw.below(12) {
         0..=5 => {
             let mut args = args!["XGROUP", draw.word(&["CREATE", "create"]), key, name(draw), group_id(draw)];
-            if draw.one_in(3) {
-                args.push(draw.word(&["MKSTREAM", "mkstream", "x"]).into());
+            if draw.one_in(2) {
+                args.push(draw.word(&["MKSTREAM", "mkstream", "MKSTREAM", "MKSTREAM", "x"]).into());
             }
             entries_read(draw, &mut args);
             args
@@ -243,20 +284,20 @@ fn group(draw: &mut Draw) -> Args {
 
 fn group_id(draw: &mut Draw) -> Vec<u8> {
     match draw.below(4) {
-        0 | 1 => draw.word(&["$", "0", "0-0", "$"]).into(),
-        2 => draw.word(&["-", "+", "x", ">"]).into(),
+        0 | 1 => draw.word(&["$", "0", "0-0", "0"]).into(),
+        2 if draw.one_in(3) => draw.word(&["-", "+", "x", ">"]).into(),
         _ => id(draw).into(),
     }
 }
 
 fn entries_read(draw: &mut Draw, args: &mut Args) {
     if draw.one_in(4) {
-        args.extend(args!["ENTRIESREAD", draw.word(&["0", "1", "3", "10", "-1", "-2", "x", "100"])]);
+        args.extend(args!["ENTRIESREAD", draw.word(&["0", "1", "3", "10", "-1", "100", "2", "-2", "x"])]);
     }
 }
 
 fn pending(draw: &mut Draw) -> Args {
-    let mut args = args!["XPENDING", draw.key(), name(draw)];
+    let mut args = args!["XPENDING", key(draw), name(draw)];
     if draw.one_in(3) {
         return args;
     }
@@ -272,11 +313,11 @@ fn pending(draw: &mut Draw) -> Args {
 
 /// Either all have waited that long, or only what XCLAIM has made older.
 fn idle(draw: &mut Draw) -> &'static str {
-    draw.word(&["0", "0", "0", "500000000", "-1", "x"])
+    draw.word(&["0", "0", "0", "0", "0", "0", "500000000", "500000000", "-1", "x"])
 }
 
 fn claim(draw: &mut Draw) -> Args {
-    let mut args = args!["XCLAIM", draw.key(), name(draw), consumer(draw), idle(draw)];
+    let mut args = args!["XCLAIM", key(draw), name(draw), consumer(draw), idle(draw)];
     args.extend(ids(draw));
     for _ in 0..*draw.random.pick(&[0, 1, 1, 2, 3]) {
         match draw.below(8) {
@@ -292,7 +333,7 @@ fn claim(draw: &mut Draw) -> Args {
 }
 
 fn auto_claim(draw: &mut Draw) -> Args {
-    let mut args = args!["XAUTOCLAIM", draw.key(), name(draw), consumer(draw), idle(draw)];
+    let mut args = args!["XAUTOCLAIM", key(draw), name(draw), consumer(draw), idle(draw)];
     args.push(if draw.one_in(2) { "0-0".into() } else { border(draw) });
     if draw.one_in(2) {
         args.extend(args!["COUNT", draw.word(&["1", "2", "10", "100", "0", "-1", "x"])]);
@@ -304,8 +345,8 @@ fn auto_claim(draw: &mut Draw) -> Args {
 }
 
 fn set_id(draw: &mut Draw) -> Args {
-    let id = if draw.one_in(2) { format!("{}-5", draw.stream_ms) } else { id(draw) };
-    let mut args = args!["XSETID", draw.key(), id];
+    let id = if !draw.one_in(6) { format!("{}-5", draw.stream_ms) } else { id(draw) };
+    let mut args = args!["XSETID", key(draw), id];
     if draw.one_in(2) {
         args.extend(args!["ENTRIESADDED", draw.word(&["0", "5", "200", "-1", "x"])]);
     }
@@ -316,7 +357,7 @@ fn set_id(draw: &mut Draw) -> Args {
 }
 
 fn info(draw: &mut Draw) -> Args {
-    let key = draw.key();
+    let key = self::key(draw);
     match draw.below(6) {
         0 => args!["XINFO", "STREAM", key],
         1 | 2 => {
