@@ -91,10 +91,7 @@ impl Shard {
     ) -> CommandResult {
         let Handler::EveryShard(run, _) = spec.handler else { return Ok(()) };
         let shards = self.topology.shards as u64;
-        let outer = args
-            .get(1)
-            .and_then(|text| std::str::from_utf8(text).ok())
-            .and_then(|text| text.parse::<u64>().ok());
+        let outer = args.get(1).and_then(|text| crate::command::parse::cursor(text).ok());
         let (Some(outer), true) = (outer, shards > 1) else {
             return run(&mut context(&mut self.store, db, reply, caller), args);
         };
