@@ -16,6 +16,7 @@ pub mod glob;
 pub mod hash;
 pub mod hyperloglog;
 pub mod keys;
+pub mod list;
 pub mod long_double;
 pub mod object;
 pub mod parse;

@@ -606,8 +606,8 @@ mod tests {
         // SAFETY: as above.
         unsafe {
             with_object(&mut word, &mut account, |object| {
-                let Object::List(List::Packed(listpack)) = object else { unreachable!() };
-                listpack.push_back(&[1; 100]);
+                let Object::List(list) = object else { unreachable!() };
+                list.push_back(&[1; 100], &crate::store::Settings::default());
             })
         };
         assert!(account.0 > before);

@@ -43,7 +43,7 @@ pub use evict::Evicted;
 pub use expire::ExpireCycle;
 pub use hash::{Hash, HashIter, HashView};
 pub use keyspace::Description;
-pub use list::{List, ListView};
+pub use list::{End, List, ListView, NodeItems, Side};
 pub use lookup::Store;
 pub use object::{Object, Outline};
 pub use random::Rng;

@@ -14,6 +14,7 @@ mod generic;
 mod hash;
 mod hyperloglog;
 pub mod keys;
+mod list;
 pub mod movable;
 mod names;
 mod server;
@@ -35,6 +36,7 @@ use std::sync::LazyLock;
 const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
     stream::COMMANDS,
+    list::COMMANDS,
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
     sorted_set::COMMANDS,

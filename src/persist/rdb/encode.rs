@@ -7,9 +7,10 @@ use super::kind::RdbType;
 use super::output::{put_double, put_length, put_time_ms, Compression, Output, Writer};
 use crate::store::listpack::{write_redis, Item, Items};
 use crate::store::stream::{Consumer, Stream, StreamId};
-use crate::store::{HashView, Integers, ListView, SetView, SortedSetView, Value};
+use crate::store::{HashView, Integers, ListView, NodeItems, SetView, SortedSetView, Value};
 
 /// How a node of a list is held.
+const NODE_PLAIN: u64 = 1;
 const NODE_PACKED: u64 = 2;
 
 /// The version of the format to write (`rdb-version`).
@@ -89,13 +90,17 @@ impl Encoder {
     }
 
     fn list(&mut self, list: ListView, output: &mut impl Output) {
-        match list {
-            ListView::Packed(items) => {
-                put_length(output, 1);
+        put_length(output, list.nodes() as u64);
+        list.visit_nodes(|node| match node {
+            NodeItems::Packed(items) => {
                 put_length(output, NODE_PACKED);
                 self.listpack(items, output);
             }
-        }
+            NodeItems::Plain(element) => {
+                put_length(output, NODE_PLAIN);
+                self.writer.string(output, element);
+            }
+        });
     }
 
     fn set(&mut self, set: SetView, output: &mut impl Output) {

@@ -42,7 +42,11 @@ fn contents(value: &Detached) -> Vec<(Vec<u8>, Vec<u8>)> {
         value @ (Value::Int(_) | Value::Bytes(_) | Value::Shared(_)) => {
             vec![(value.string(&mut itoa::Buffer::new()).unwrap().to_vec(), Vec::new())]
         }
-        Value::List(crate::store::ListView::Packed(list)) => list.iter().map(alone).collect(),
+        Value::List(list) => {
+            let mut elements = Vec::new();
+            list.for_each(|element| elements.push(alone(element)));
+            elements
+        }
         Value::Set(set) => {
             let mut members: Vec<_> = set.iter().map(alone).collect();
             members.sort();
