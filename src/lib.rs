@@ -8,6 +8,7 @@ pub mod client;
 pub mod command;
 pub mod config;
 pub mod observe;
+pub mod persist;
 pub mod process;
 pub mod resp;
 pub mod runtime;

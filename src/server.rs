@@ -5,17 +5,17 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::command::table::{self, Names};
 use crate::config::argv::Sources;
-use crate::config::{self, Config, ConfigError, Loaded, ShardCount};
+use crate::config::{self, Config, ConfigError, Loaded, Network, ShardCount};
 use crate::log;
 use crate::observe::log::{self as server_log, Level};
 use crate::observe::stats::ShardStats;
 use crate::observe::{logo, Observed};
 use crate::process::{self, OomRole, OomScore, PidFile, Supervisor, Title};
-use crate::runtime::listen::{self, Listener};
+use crate::runtime::listen::{self, ListenError, Listener};
 use crate::runtime::mesh::Mesh;
 use crate::runtime::signals::{self, EndSignal};
 use crate::runtime::sys::error_text;
@@ -23,8 +23,13 @@ use crate::runtime::{clock, cpus, crash, executor, machine, probe};
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
 use crate::shard::Shard;
 
-/// How often the boot thread looks for signals and for the end of the shards.
-const WATCH_MS: u64 = 50;
+/// How often the boot thread looks for the end of the shards when nobody rings, and while they are about to end.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+const STOPPING_WATCH_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How long the start waits for an address that is in use.
+const ADDRESS_IN_USE_PATIENCE: Duration = Duration::from_secs(3);
+const ADDRESS_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Why the server did not start, or stopped; for the log and the terminal.
 pub type Failure = String;
@@ -97,7 +102,7 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     let has = |kind: &str| ready.contains(&kind);
     let (tcp, unix) = (has("tcp"), has("unix"));
     let pid_file = PidFile::create(config, daemon);
-    signals::catch();
+    signals::catch().map_err(|e| format!("Signals cannot be waited for: {}", error_text(&e)))?;
     let settings = settings(&loaded, supervisor);
     show_logo(config);
     let shared = Arc::new(share(loaded, settings, names, shards, maxclients));
@@ -195,14 +200,27 @@ fn names(loaded: &Loaded) -> Result<&'static Names, ConfigError> {
     Ok(Box::leak(Box::new(names)))
 }
 
+/// Listens on the TCP addresses. One that is in use is tried again for a while: the kernel lets go of what the rings of a
+/// killed process held only some time after the process is gone.
+fn listen_patiently(network: &Network, backlog: i32) -> Result<Vec<Listener>, ListenError> {
+    let began = Instant::now();
+    loop {
+        match listen::tcp(&network.bind.0, network.port, backlog, network.socket_mark_id) {
+            Err(error) if error.is_in_use() && began.elapsed() < ADDRESS_IN_USE_PATIENCE => {
+                std::thread::sleep(ADDRESS_RETRY_INTERVAL);
+            }
+            result => return result,
+        }
+    }
+}
+
 fn open_listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
     let network = &config.network;
     let backlog = network.tcp_backlog as i32;
-    let mut listeners =
-        listen::tcp(&network.bind.0, network.port, backlog, network.socket_mark_id).map_err(|error| {
-            log!(Level::Warning, "Warning: {error}");
-            "Failed listening on port ".to_owned() + &network.port.to_string() + " (tcp), aborting."
-        })?;
+    let mut listeners = listen_patiently(network, backlog).map_err(|error| {
+        log!(Level::Warning, "Warning: {error}");
+        "Failed listening on port ".to_owned() + &network.port.to_string() + " (tcp), aborting."
+    })?;
     if let Some(path) = &network.unixsocket {
         let path: &Path = path;
         let listener = listen::unix(path, network.unixsocketperm, backlog).map_err(|e| {
@@ -291,7 +309,7 @@ fn start_shards(
         return Ok(threads);
     }
     // The thread that hung up is about to end.
-    std::thread::sleep(Duration::from_millis(WATCH_MS));
+    std::thread::sleep(STOPPING_WATCH_INTERVAL);
     let failed = threads.into_iter().find(JoinHandle::is_finished).map(JoinHandle::join);
     Err(match failed {
         Some(Ok(Err(error))) => format!("A shard cannot start: {}", error_text(&error)),
@@ -308,7 +326,7 @@ fn watch(
     let mut failure = None;
     let mut is_stopping = false;
     while !threads.is_empty() {
-        std::thread::sleep(Duration::from_millis(WATCH_MS));
+        signals::wait(if is_stopping { STOPPING_WATCH_INTERVAL } else { WATCH_INTERVAL });
         let signal = signals::caught();
         if let Some(signal) =
             signal.filter(|_| shared.shutdown.load(Ordering::Acquire) == Shutdown::No as u64)

@@ -30,8 +30,6 @@ fn a_killed_server_starts_again_on_its_port() {
     server.client().call(&["SET", "a", "1"]);
     server.kill9();
     assert!(!server.is_running());
-    // The kernel lets go of what the killed process's rings held a moment after the process is gone.
-    std::thread::sleep(std::time::Duration::from_millis(1500));
     server.restart();
     assert_eq!(server.client().call(&["GET", "a"]), Value::NullBulk);
 }

@@ -8,6 +8,7 @@ use crate::resp::RequestParser;
 use crate::runtime::clock::Stamp;
 use crate::runtime::ring::Token;
 use crate::runtime::socket::Address;
+use crate::store::WaitNumber;
 use crate::txn::message::OwnedArgs;
 
 /// Yes-or-no facts about a connection.
@@ -86,10 +87,19 @@ pub enum Stall {
     Earlier,
     /// Too many requests wait for other shards.
     Pipeline,
+    /// A command that may wait for long is under way; the requests behind it wait with it.
+    Blocked,
     /// CLIENT PAUSE.
     Paused,
     /// The peer does not read its replies.
     Output,
+}
+
+/// Where the command of a blocked client waits: the shard that wakes it, and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitingAt {
+    pub shard: usize,
+    pub number: WaitNumber,
 }
 
 /// A command whose call is counted, and timed, when its answer is there.
@@ -134,6 +144,8 @@ pub struct Connection {
     pub last_command: Option<&'static CommandSpec>,
     /// A command that has yet to be answered by other shards.
     pub pending_call: Option<Box<PendingCall>>,
+    /// It is blocked.
+    pub waiting: Option<WaitingAt>,
     /// When the soft limit of the output was first exceeded; 0 when it is not.
     pub over_soft_limit_since_ms: i64,
     pub bytes_in: u64,
@@ -171,6 +183,7 @@ impl Connection {
             last_active_ms: now_ms,
             last_command: None,
             pending_call: None,
+            waiting: None,
             over_soft_limit_since_ms: 0,
             bytes_in: 0,
             bytes_out: 0,
@@ -189,6 +202,7 @@ impl Connection {
         std::mem::size_of::<Self>()
             + self.input.capacity()
             + self.parser.memory_bytes()
+            + self.pipeline.memory_bytes()
             + self.output.memory_bytes().saturating_sub(UNCOUNTED_OUTPUT_BYTES)
             + self.multi.as_ref().map_or(0, |multi| multi.memory_bytes())
             + self.watching.as_ref().map_or(0, |watching| watching.memory_bytes())

@@ -5,7 +5,7 @@ mod multi;
 mod output;
 mod pipeline;
 
-pub use connection::{Connection, Flag, Flags, PendingCall, Stall};
+pub use connection::{Connection, Flag, Flags, PendingCall, Stall, WaitingAt};
 pub use multi::{Multi, Queued, Watching};
 pub use output::Output;
 pub use pipeline::{Pipeline, PLACES_MAX};

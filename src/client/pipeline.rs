@@ -3,6 +3,9 @@
 //! A request that another shard runs takes a place; the replies of later requests wait behind it. When every
 //! place in front is filled, the replies move to the output. A connection whose requests are all
 //! answered at once never has a place.
+//!
+//! Replies that wait lie one after the other in one buffer, which begins anew when nothing waits any more; only
+//! one that holds large values is kept by itself.
 
 use std::collections::VecDeque;
 
@@ -11,12 +14,16 @@ use crate::resp::Reply;
 /// Requests of one connection that may wait for answers of other shards; beyond it no further request is
 /// taken from the connection's input.
 pub const PLACES_MAX: usize = 4096;
+/// An empty buffer larger than this is given back to the allocator, bytes.
+const KEPT_BYTES_MAX: usize = 32 * 1024;
 
 #[derive(Debug, Default)]
 pub struct Pipeline {
     /// Number of the first place.
     first: u32,
     places: VecDeque<Place>,
+    /// The replies that wait.
+    held: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -24,7 +31,13 @@ enum Place {
     Waiting,
     /// Waiting, but the client has switched replies off.
     WaitingToDrop,
-    Filled(Reply),
+    /// Filled, with this part of `held`.
+    Held {
+        start: usize,
+        end: usize,
+    },
+    /// Filled, with large values.
+    Filled(Box<Reply>),
 }
 
 impl Pipeline {
@@ -40,37 +53,155 @@ impl Pipeline {
         self.places.len()
     }
 
+    /// Bytes allocated.
+    pub fn memory_bytes(&self) -> usize {
+        self.held.capacity() + self.places.capacity() * size_of::<Place>()
+    }
+
+    /// Gives back the buffers of a connection that has been idle.
+    pub fn shrink(&mut self) {
+        if self.places.is_empty() {
+            self.places = VecDeque::new();
+            self.held = Vec::new();
+        }
+    }
+
     /// A place for a reply that will come; the number names it to `fill`. With `drop_reply` nothing is sent for it.
     pub fn reserve(&mut self, drop_reply: bool) -> u32 {
         self.places.push_back(if drop_reply { Place::WaitingToDrop } else { Place::Waiting });
         self.first.wrapping_add(self.places.len() as u32 - 1)
     }
 
-    /// A reply that is there already but has others in front of it.
-    pub fn push(&mut self, reply: Reply) {
-        self.places.push_back(Place::Filled(reply));
+    /// A reply that is there already but has others in front of it. Leaves `reply` empty, with its buffer.
+    pub fn push(&mut self, reply: &mut Reply) {
+        let place = self.hold(reply);
+        self.places.push_back(place);
     }
 
     /// Fills a place; the place is open exactly once, so a number that is not waiting is a broken invariant.
-    pub fn fill(&mut self, number: u32, reply: Reply) {
+    pub fn fill(&mut self, number: u32, reply: &mut Reply) {
+        let filled = match self.waiting(number) {
+            Place::WaitingToDrop => {
+                reply.clear();
+                Place::Held { start: 0, end: 0 }
+            }
+            _ => self.hold(reply),
+        };
+        *self.waiting(number) = filled;
+    }
+
+    /// As `fill`, with the reply's bytes. Those of the first place go to the output at once.
+    pub fn fill_plain(&mut self, number: u32, bytes: &[u8], output: &mut Reply) {
+        let is_first = number == self.first;
+        match self.waiting(number) {
+            place @ Place::WaitingToDrop => *place = Place::Held { start: 0, end: 0 },
+            _ if is_first => {
+                output.raw(bytes);
+                self.pop();
+            }
+            _ => {
+                let start = self.held.len();
+                self.held.extend_from_slice(bytes);
+                let end = self.held.len();
+                *self.waiting(number) = Place::Held { start, end };
+            }
+        }
+    }
+
+    fn waiting(&mut self, number: u32) -> &mut Place {
         let index = number.wrapping_sub(self.first) as usize;
+        let places = self.places.len();
         match self.places.get_mut(index) {
-            Some(place @ Place::Waiting) => *place = Place::Filled(reply),
-            Some(place @ Place::WaitingToDrop) => *place = Place::Filled(Reply::default()),
-            _ => panic!(
-                "reply {number} has no open place (first {}, {} places)",
-                self.first,
-                self.places.len()
-            ),
+            Some(place @ (Place::Waiting | Place::WaitingToDrop)) => place,
+            _ => panic!("reply {number} has no open place (first {}, {places} places)", self.first),
+        }
+    }
+
+    fn hold(&mut self, reply: &mut Reply) -> Place {
+        match reply.as_bytes_if_plain() {
+            Some(bytes) => {
+                let start = self.held.len();
+                self.held.extend_from_slice(bytes);
+                reply.clear();
+                Place::Held { start, end: self.held.len() }
+            }
+            None => {
+                let protocol = reply.protocol();
+                Place::Filled(Box::new(std::mem::replace(reply, Reply::new(protocol))))
+            }
+        }
+    }
+
+    fn pop(&mut self) {
+        self.places.pop_front();
+        self.first = self.first.wrapping_add(1);
+        if self.places.is_empty() {
+            if self.held.capacity() > KEPT_BYTES_MAX {
+                self.held = Vec::new();
+            } else {
+                self.held.clear();
+            }
         }
     }
 
     /// Moves the replies that have none in front of them any more to `output`.
     pub fn drain_into(&mut self, output: &mut Reply) {
-        while let Some(Place::Filled(reply)) = self.places.front_mut() {
-            output.append(reply);
-            self.places.pop_front();
-            self.first = self.first.wrapping_add(1);
+        loop {
+            match self.places.front_mut() {
+                Some(Place::Held { start, end }) => output.raw(&self.held[*start..*end]),
+                Some(Place::Filled(reply)) => output.append(reply),
+                Some(Place::Waiting | Place::WaitingToDrop) | None => return,
+            }
+            self.pop();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn reply(text: &str) -> Reply {
+        let mut reply = Reply::default();
+        reply.raw(text.as_bytes());
+        reply
+    }
+
+    fn text(output: &Reply) -> String {
+        output.segments().map(String::from_utf8_lossy).collect()
+    }
+
+    #[test]
+    fn replies_leave_in_the_order_of_their_requests() {
+        let (mut pipeline, mut output) = (Pipeline::default(), Reply::default());
+        let a = pipeline.reserve(false);
+        pipeline.push(&mut reply("b"));
+        let c = pipeline.reserve(true);
+        let d = pipeline.reserve(false);
+        let e = pipeline.reserve(false);
+        pipeline.fill_plain(d, b"d", &mut output);
+        pipeline.fill(c, &mut reply("c"));
+        pipeline.drain_into(&mut output);
+        assert_eq!(text(&output), "");
+        let mut large = reply("[");
+        large.raw_shared(Bytes::from_static(b"large"));
+        large.raw(b"]");
+        pipeline.fill(e, &mut large);
+        pipeline.fill_plain(a, b"a", &mut output);
+        pipeline.drain_into(&mut output);
+        assert_eq!(text(&output), "abd[large]");
+        assert!(pipeline.is_empty() && pipeline.held.is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "has no open place")]
+    fn a_place_is_filled_once() {
+        let (mut pipeline, mut output) = (Pipeline::default(), Reply::default());
+        let _first = pipeline.reserve(false);
+        let second = pipeline.reserve(false);
+        pipeline.fill_plain(second, b"x", &mut output);
+        pipeline.fill_plain(second, b"y", &mut output);
     }
 }

@@ -4,19 +4,27 @@
 //! reply, and says what changed. It does no I/O, never waits, and does not know that other shards exist:
 //! `txn` runs it on the shard that owns its keys, or lends it the keys of other shards.
 
+pub mod bitmap;
 pub mod command_cmd;
 mod context;
+pub mod double;
+pub mod dump;
 pub mod elements;
 mod error;
 pub mod expire;
+pub mod geo;
 pub mod glob;
 pub mod hash;
+pub mod hyperloglog;
 pub mod keys;
+pub mod list;
 pub mod long_double;
 pub mod object;
 pub mod parse;
 pub mod scan;
 pub mod set;
+pub mod sorted_set;
+pub mod stream;
 pub mod string;
 pub mod table;
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Runs commands in unit tests: one store that owns every slot, plain function calls, and whatever a command does to be looked
 //! at afterwards (reply, log, events).
 
-use super::table::KeysHandler;
-use super::{expire, hash, keys, object, scan, set, string, Blocking, Caller, Context};
+use std::sync::LazyLock;
+
+use super::table::{Handler, KeysHandler, Names};
+use super::{Blocking, Caller, Context};
 use crate::command::context::Effect;
 use crate::resp::{Protocol, Reply};
 use crate::store::{Events, SlotRange, Store};
@@ -99,97 +101,12 @@ fn text<'a>(args: impl Iterator<Item = &'a [u8]>) -> String {
     args.map(|arg| String::from_utf8_lossy(arg)).collect::<Vec<_>>().join(" ")
 }
 
+static NAMES: LazyLock<Names> = LazyLock::new(Names::new);
+
 fn handler(args: &[&[u8]]) -> KeysHandler {
-    let word = |index: usize| String::from_utf8_lossy(args[index]).to_ascii_uppercase();
-    match word(0).as_str() {
-        "APPEND" => string::append,
-        "COPY" => keys::copy,
-        "DBSIZE" => keys::dbsize,
-        "DECR" => string::decr,
-        "DECRBY" => string::decrby,
-        "DEL" => keys::del,
-        "EXISTS" => keys::exists,
-        "EXPIRE" => expire::expire,
-        "EXPIREAT" => expire::expireat,
-        "EXPIRETIME" => expire::expiretime,
-        "FLUSHALL" => keys::flushall,
-        "FLUSHDB" => keys::flushdb,
-        "GET" => string::get,
-        "GETDEL" => string::getdel,
-        "GETEX" => string::getex,
-        "GETRANGE" => string::getrange,
-        "GETSET" => string::getset,
-        "HDEL" => hash::hdel,
-        "HEXISTS" => hash::hexists,
-        "HGET" => hash::hget,
-        "HGETALL" => hash::hgetall,
-        "HINCRBY" => hash::hincrby,
-        "HINCRBYFLOAT" => hash::hincrbyfloat,
-        "HKEYS" => hash::hkeys,
-        "HLEN" => hash::hlen,
-        "HMGET" => hash::hmget,
-        "HMSET" => hash::hmset,
-        "HRANDFIELD" => hash::hrandfield,
-        "HSCAN" => hash::hscan,
-        "HSET" => hash::hset,
-        "HSETNX" => hash::hsetnx,
-        "HSTRLEN" => hash::hstrlen,
-        "HVALS" => hash::hvals,
-        "INCR" => string::incr,
-        "INCRBY" => string::incrby,
-        "INCRBYFLOAT" => string::incrbyfloat,
-        "KEYS" => keys::keys,
-        "LCS" => string::lcs,
-        "MEMORY" => object::memory_usage,
-        "MGET" => string::mget,
-        "MOVE" => keys::move_to,
-        "MSET" => string::mset,
-        "MSETNX" => string::msetnx,
-        "OBJECT" => match word(1).as_str() {
-            "ENCODING" => object::encoding,
-            "FREQ" => object::freq,
-            "HELP" => object::help,
-            "IDLETIME" => object::idletime,
-            _ => object::refcount,
-        },
-        "PERSIST" => expire::persist,
-        "PEXPIRE" => expire::pexpire,
-        "PEXPIREAT" => expire::pexpireat,
-        "PEXPIRETIME" => expire::pexpiretime,
-        "PSETEX" => string::psetex,
-        "PTTL" => expire::pttl,
-        "RANDOMKEY" => keys::randomkey,
-        "RENAME" => keys::rename,
-        "RENAMENX" => keys::renamenx,
-        "SADD" => set::sadd,
-        "SCAN" => scan::scan,
-        "SCARD" => set::scard,
-        "SDIFF" => set::sdiff,
-        "SDIFFSTORE" => set::sdiffstore,
-        "SET" => string::set,
-        "SETEX" => string::setex,
-        "SETNX" => string::setnx,
-        "SETRANGE" => string::setrange,
-        "SINTER" => set::sinter,
-        "SINTERCARD" => set::sintercard,
-        "SINTERSTORE" => set::sinterstore,
-        "SISMEMBER" => set::sismember,
-        "SMEMBERS" => set::smembers,
-        "SMISMEMBER" => set::smismember,
-        "SMOVE" => set::smove,
-        "SPOP" => set::spop,
-        "SRANDMEMBER" => set::srandmember,
-        "SREM" => set::srem,
-        "SSCAN" => set::sscan,
-        "STRLEN" => string::strlen,
-        "SUBSTR" => string::substr,
-        "SUNION" => set::sunion,
-        "SUNIONSTORE" => set::sunionstore,
-        "SWAPDB" => keys::swapdb,
-        "TOUCH" => keys::touch,
-        "TTL" => expire::ttl,
-        "TYPE" => keys::type_of,
-        "UNLINK" => keys::unlink,
-        name => panic!("the bench knows no {name}"),
+    let name = String::from_utf8_lossy(args[0]);
+    match NAMES.find(args).unwrap_or_else(|| panic!("there is no command {name}")).handler {
+        Handler::Keys(run, _) | Handler::EveryShard(run, _) => run,
+        Handler::Connection | Handler::Container => panic!("{name} needs more than keys"),
     }
 }

@@ -6,6 +6,8 @@
 
 use sha1::{Digest as _, Sha1};
 
+use crate::resp::format_double_17g;
+use crate::store::stream::StreamId;
 use crate::store::{Value, ValueType};
 
 /// Marks a value that expires; when it does is left out.
@@ -74,6 +76,25 @@ impl Digest {
                     self.xor(&pair.0);
                 }
             }
+            Value::Stream(stream) => {
+                for entry in stream.log().range(StreamId::MIN, StreamId::MAX) {
+                    let id = entry.id();
+                    self.mix(format!("{}.{}", id.ms, id.seq).as_bytes());
+                    for (field, value) in entry.fields() {
+                        self.mix(field.bytes(&mut digits));
+                        self.mix(value.bytes(&mut digits));
+                    }
+                }
+            }
+            Value::SortedSet(set) => {
+                for (member, score) in set.iter() {
+                    let mut pair = Digest::default();
+                    pair.mix(member.bytes(&mut digits));
+                    pair.mix(format_double_17g(score).as_bytes());
+                    self.xor(&pair.0);
+                }
+            }
+            Value::List(list) => list.iter().for_each(|element| self.mix(element.bytes(&mut digits))),
             _ => {
                 if let Ok(bytes) = value.string(&mut digits) {
                     self.mix(bytes);

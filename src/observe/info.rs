@@ -171,8 +171,8 @@ fn clients(facts: &Facts, text: &mut String) {
         "blocked_clients": facts.sum(|s| &s.blocked_clients),
         "tracking_clients": 0,
         "clients_in_timeout_table": facts.sum(|s| &s.clients_in_timeout),
-        "total_blocking_keys": 0,
-        "total_blocking_keys_on_nokey": 0,
+        "total_blocking_keys": facts.sum(|s| &s.blocking_keys),
+        "total_blocking_keys_on_nokey": facts.sum(|s| &s.blocking_keys_on_nokey),
     }
 }
 

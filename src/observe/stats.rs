@@ -142,6 +142,9 @@ shard_stats! {
         clients,
         blocked_clients,
         clients_in_timeout,
+        /// Keys that blocked clients wait for; those whose deletion would wake one.
+        blocking_keys,
+        blocking_keys_on_nokey,
         used_memory,
         clients_memory,
         /// Bytes of the largest client that may be evicted.

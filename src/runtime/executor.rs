@@ -3,7 +3,8 @@
 //! While there is traffic the loop waits in the socket ring itself, because parking through glommio costs
 //! 8-10 microseconds of CPU; a tick bounds that wait to `TICK_MS`, and on each tick glommio's own tasks get
 //! their turn. After `QUIET_TICKS` without traffic the tick is cancelled and the shard parks in glommio, on an
-//! eventfd that the ring signals; parked, it uses no CPU but its `CRON_MS` timer.
+//! eventfd that the ring signals; parked, it uses no CPU but its `CRON_MS` timer. When the service has something to do at
+//! a certain time (a blocked client's timeout) an alarm in the ring ends the park; that costs nothing until then.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,6 +16,7 @@ use glommio::io::BufferedFile;
 use glommio::timer::Timer;
 use glommio::{LocalExecutorBuilder, Placement};
 
+use super::clock;
 use super::ring::{Completion, SocketRing};
 
 /// Ticks without traffic before a shard parks.
@@ -48,6 +50,8 @@ pub trait Service {
     /// Says to the other shards that they have to knock. False when there is work after all.
     fn about_to_sleep(&mut self) -> bool;
     fn awake(&mut self);
+    /// When a turn is due even if nothing arrives, Unix microseconds. While parked it is kept exactly; while busy to the tick.
+    fn due_at_us(&self) -> Option<i64>;
     /// Every `CRON_MS`, busy or parked. True when a turn is to follow, whether anything arrives or not.
     fn cron(&mut self, ring: &mut SocketRing) -> bool;
 }
@@ -168,6 +172,7 @@ async fn run<S: Service + 'static>(service: S, ring: SocketRing) -> io::Result<(
             let rung = bell_file.read_at(0, 8).await;
             let shard = &mut *shard.borrow_mut();
             shard.ring.disable_bell()?;
+            shard.ring.stop_alarm();
             shard.service.awake();
             rung.map_err(|e| io::Error::other(format!("the doorbell cannot be read: {e}")))?;
             shard.ring.submit_and_wait(0)?;
@@ -196,8 +201,12 @@ fn park_prepare<S: Service>(shard: &mut Shard<S>, bell: RawFd) -> io::Result<boo
     }
     shard.ring.submit_and_wait(0)?;
     shard.ring.enable_bell(bell)?;
+    if let Some(due_at_us) = shard.service.due_at_us() {
+        shard.ring.start_alarm(due_at_us - clock::unix_us());
+    }
     shard.ring.submit_and_wait(0)?;
     if shard.handle_completions() {
+        shard.ring.stop_alarm();
         shard.ring.disable_bell()?;
         shard.service.awake();
         return Ok(false);

@@ -29,6 +29,12 @@ pub struct ListenError {
     pub error: io::Error,
 }
 
+impl ListenError {
+    pub fn is_in_use(&self) -> bool {
+        self.error.raw_os_error() == Some(libc::EADDRINUSE)
+    }
+}
+
 impl std::fmt::Display for ListenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(

@@ -44,6 +44,7 @@ enum Kind {
     Tick = 4,
     Doorbell = 5,
     Ignored = 6,
+    Alarm = 7,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +90,8 @@ pub struct SocketRing {
     completions: Vec<Completion>,
     tick: Box<types::Timespec>,
     tick_armed: bool,
+    alarm: Box<types::Timespec>,
+    alarm_armed: bool,
     multishot_timeout: bool,
 }
 
@@ -120,6 +123,8 @@ impl SocketRing {
             completions: Vec::with_capacity(COMPLETIONS as usize),
             tick: Box::new(types::Timespec::new().nsec(TICK_MS * 1_000_000)),
             tick_armed: false,
+            alarm: Box::default(),
+            alarm_armed: false,
             multishot_timeout: true,
         })
     }
@@ -213,6 +218,23 @@ impl SocketRing {
 
     pub fn tick_is_armed(&self) -> bool {
         self.tick_armed
+    }
+
+    /// Has the bell rung once, so many microseconds from now. It must be submitted before the next call.
+    pub fn start_alarm(&mut self, in_us: i64) {
+        let in_us = in_us.max(0) as u64;
+        *self.alarm = types::Timespec::new().sec(in_us / 1_000_000).nsec((in_us % 1_000_000) as u32 * 1000);
+        self.alarm_armed = true;
+        let timeout = opcode::Timeout::new(&*self.alarm).count(0).build();
+        self.push(timeout.user_data(user_data(Kind::Alarm, NOBODY)));
+    }
+
+    /// Takes the alarm back, whether it has rung or not.
+    pub fn stop_alarm(&mut self) {
+        if std::mem::take(&mut self.alarm_armed) {
+            let target = user_data(Kind::Alarm, NOBODY);
+            self.push(opcode::TimeoutRemove::new(target).build().user_data(user_data(Kind::Ignored, NOBODY)));
+        }
     }
 
     /// Gives everything queued to the kernel, and waits for at least `wanted` completions (0: takes what is there).

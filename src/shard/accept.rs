@@ -57,7 +57,7 @@ impl Shard {
             .collect();
         let opened = match listen::tcp(&missing, port, backlog, mark) {
             Ok(opened) => opened,
-            Err(error) if error.error.raw_os_error() == Some(libc::EADDRINUSE) && self.overlaps_own(port) => {
+            Err(error) if error.is_in_use() && self.overlaps_own(port) => {
                 // `*` and a single address of the same port exclude each other: ours must go first, and come
                 // back when the new ones fail all the same.
                 return self.rebind_overlapping(addresses, port, backlog, mark);

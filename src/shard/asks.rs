@@ -118,11 +118,20 @@ impl Shard {
     ) {
         let later = self.reply_later(c);
         let protocol = c.output.reply.protocol();
-        self.ask_all_at(Moment::NextTurn, question, move |shard, answers| {
+        self.ask_all_caught_up(question, move |shard, answers| {
             let mut written = Reply::new(protocol);
             reply(shard, answers, &mut written);
             shard.complete(later, written);
         });
+    }
+
+    /// As `ask_all`, but as late as that.
+    pub fn ask_all_caught_up<T: Send + 'static>(
+        &mut self,
+        question: impl Fn(&mut Shard) -> T + Clone + Send + 'static,
+        done: impl FnOnce(&mut Shard, Vec<T>) + 'static,
+    ) {
+        self.ask_all_at(Moment::NextTurn, question, done);
     }
 
     /// Answers the questions that have waited for this turn.

@@ -1,16 +1,23 @@
 //! Runs commands on this shard's store, for its own clients and for other shards', and accounts for them.
 
+use smallvec::SmallVec;
+
+use super::request::LOOK_AHEAD;
 use super::Shard;
+use crate::client::{Connection, Stall};
 use crate::command::table::{CommandSpec, Gather, Handler};
 use crate::command::{Args, Caller, CommandResult, Context, Effect};
 use crate::resp::Reply;
 use crate::runtime::clock::Stamp;
-use crate::store::Store;
-use crate::txn::message::{Origin, ReplyBatch, RequestBatch, Slices};
+use crate::store::{slot_of, Ahead, Store};
+use crate::txn::message::{
+    BatchedRequest, BlockedRun, Origin, OwnedArgs, OwnedCommand, ReplyBatch, RequestBatch, Slices,
+};
 use crate::txn::plan::outer_cursor;
 
 impl Shard {
-    /// Runs one command on this shard's keys; its reply, an error included, goes to the end of `reply`.
+    /// Runs one command on this shard's keys; its reply, an error included, goes to the end of `reply`. When it blocks it
+    /// has no reply yet, and does not count as called.
     #[inline]
     pub(super) fn run_command(
         &mut self,
@@ -19,20 +26,32 @@ impl Shard {
         args: Args,
         caller: &Caller,
         reply: &mut Reply,
-    ) {
+    ) -> Option<BlockedRun> {
         let mark = reply.mark();
         let dirty = self.store.dirty;
         self.store.no_touch = caller.no_touch;
+        let mut blocking = None;
         let started = Stamp::now();
         let result = match spec.handler {
-            Handler::Keys(run, _) => run(&mut context(&mut self.store, db, reply, caller), args),
+            Handler::Keys(run, _) => {
+                let mut ctx = context(&mut self.store, db, reply, caller);
+                let result = run(&mut ctx, args);
+                blocking = ctx.blocking;
+                if caller.on_excerpts {
+                    if let Effect::Instead(effects) = ctx.effect {
+                        self.workbench.effects = effects;
+                    }
+                }
+                result
+            }
             Handler::EveryShard(_, Gather::Cursor) => self.run_with_cursor(spec, db, args, caller, reply),
             Handler::EveryShard(run, _) => run(&mut context(&mut self.store, db, reply, caller), args),
             // Routing never brings these here.
             Handler::Connection | Handler::Container => Ok(()),
         };
-        let nanos = Stamp::now().nanos_since(started);
-        if !caller.is_extra_part {
+        let nanos = Stamp::now().nanos_since(started) + caller.spent_nanos;
+        let blocked = blocking.filter(|_| result.is_ok());
+        if !caller.is_extra_part && blocked.is_none() {
             self.stats.called(spec.id, nanos);
         }
         if let Err(error) = result {
@@ -53,7 +72,12 @@ impl Shard {
         if !self.store.events.is_empty() {
             self.store.events.take();
         }
+        if let Some(blocking) = blocked {
+            reply.truncate(mark);
+            return Some((blocking, nanos));
+        }
         self.note_slow(spec, args, caller, nanos);
+        None
     }
 
     /// SCAN: the client's cursor names the shard too; the command itself knows only this shard's part of it.
@@ -67,10 +91,7 @@ impl Shard {
     ) -> CommandResult {
         let Handler::EveryShard(run, _) = spec.handler else { return Ok(()) };
         let shards = self.topology.shards as u64;
-        let outer = args
-            .get(1)
-            .and_then(|text| std::str::from_utf8(text).ok())
-            .and_then(|text| text.parse::<u64>().ok());
+        let outer = args.get(1).and_then(|text| crate::command::parse::cursor(text).ok());
         let (Some(outer), true) = (outer, shards > 1) else {
             return run(&mut context(&mut self.store, db, reply, caller), args);
         };
@@ -99,27 +120,63 @@ impl Shard {
     pub(super) fn run_batch(&mut self, from: usize, batch: Box<RequestBatch>) {
         let mut at = 0;
         let mut argument = 0;
-        for request in &batch.requests {
-            let lengths = &batch.lengths[argument..argument + request.argument_count];
-            argument += request.argument_count;
-            let args: Slices = lengths
-                .iter()
-                .map(|len| {
-                    let arg = &batch.bytes[at..at + len];
-                    at += len;
-                    arg
-                })
-                .collect();
-            if !self.locks.is_idle() && self.wait_if_conflicting(from, request, &args) {
-                continue;
+        for requests in batch.requests.chunks(LOOK_AHEAD) {
+            let mut prepared: SmallVec<[Arrived; LOOK_AHEAD]> = SmallVec::new();
+            for request in requests {
+                let lengths = &batch.lengths[argument..argument + request.argument_count];
+                argument += request.argument_count;
+                let args: Slices = lengths
+                    .iter()
+                    .map(|len| {
+                        let arg = &batch.bytes[at..at + len];
+                        at += len;
+                        arg
+                    })
+                    .collect();
+                let ahead = request.spec.single_key().map(|(index, _)| {
+                    let key = args[index];
+                    (index, self.store.look_ahead(request.db, key, slot_of(key)))
+                });
+                prepared.push(Arrived { request, args, ahead });
             }
-            let mut reply = std::mem::take(&mut self.spare_reply);
-            reply.set_protocol(request.protocol);
-            self.run_command(request.spec, request.db, &args, &request.caller, &mut reply);
-            self.reply_to(from, request.origin, &mut reply);
-            self.spare_reply = reply;
+            self.fetch_arrived(&prepared);
+            for arrived in &prepared {
+                self.run_arrived(from, arrived);
+            }
         }
+        self.store.clear_slot_hint();
         self.outbox.recycle_requests(batch);
+    }
+
+    /// Fetches the keys into the caches, step by step for all of them.
+    fn fetch_arrived(&self, prepared: &[Arrived]) {
+        for (arrived, ahead) in prepared.iter().filter_map(|arrived| Some((arrived, arrived.ahead?.1))) {
+            self.store.fetch_bucket(arrived.request.db, ahead);
+        }
+        for (arrived, ahead) in prepared.iter().filter_map(|arrived| Some((arrived, arrived.ahead?.1))) {
+            self.store.fetch_entry(arrived.request.db, ahead);
+        }
+    }
+
+    fn run_arrived(&mut self, from: usize, Arrived { request, args, ahead }: &Arrived) {
+        if !self.locks.is_idle() && self.wait_if_conflicting(from, request, args) {
+            return;
+        }
+        if let Some((index, ahead)) = ahead {
+            self.store.ahead_hint(args[*index], *ahead);
+        }
+        let mut reply = std::mem::take(&mut self.spare_reply);
+        reply.set_protocol(request.protocol);
+        let run = self.run_command(request.spec, request.db, args, &request.caller, &mut reply);
+        if let Some(run) = run {
+            let BatchedRequest { origin, spec, db, caller, protocol, .. } = **request;
+            let command = OwnedCommand { spec, db, args: OwnedArgs::from_slices(args) };
+            self.block_origin(from, origin, command, caller, protocol, run);
+        } else {
+            self.reply_to(from, request.origin, &mut reply);
+        }
+        self.spare_reply = reply;
+        self.serve_if_ready();
     }
 
     /// Hands a reply to the shard whose client waits for it. `reply` is left empty.
@@ -136,39 +193,66 @@ impl Shard {
     pub(super) fn take_replies(&mut self, mut batch: Box<ReplyBatch>) {
         let mut from = 0;
         let mut shared = std::mem::take(&mut batch.shared).into_iter();
+        // Replies of one client follow each other as a rule.
+        let mut current: Option<Box<Connection>> = None;
         for (origin, end, shared_count) in &batch.replies {
-            let Some(mut connection) = self.clients.take(origin.client) else {
-                shared.by_ref().take(*shared_count).for_each(drop);
-                from = *end;
-                continue;
-            };
-            let c = &mut *connection;
-            let mut reply = Reply::new(c.output.reply.protocol());
-            let plain = &batch.plain[from..*end];
-            let mut done = 0;
-            for (offset, value) in shared.by_ref().take(*shared_count) {
-                reply.raw(&plain[done..offset - from]);
-                reply.raw_shared(value);
-                done = offset - from;
+            if current.as_ref().is_none_or(|connection| connection.token != origin.client) {
+                self.end_replies(current.take());
+                current = self.clients.take(origin.client);
             }
-            reply.raw(&plain[done..]);
+            let plain = &batch.plain[from..*end];
+            match &mut current {
+                None => shared.by_ref().take(*shared_count).for_each(drop),
+                Some(c) if *shared_count == 0 => {
+                    c.pipeline.fill_plain(origin.place, plain, &mut c.output.reply)
+                }
+                Some(c) => {
+                    let mut reply = Reply::new(c.output.reply.protocol());
+                    let mut done = 0;
+                    for (offset, value) in shared.by_ref().take(*shared_count) {
+                        reply.raw(&plain[done..offset - from]);
+                        reply.raw_shared(value);
+                        done = offset - from;
+                    }
+                    reply.raw(&plain[done..]);
+                    c.pipeline.fill(origin.place, &mut reply);
+                }
+            }
             from = *end;
-            c.pipeline.fill(origin.place, reply);
-            self.finish(connection);
+            if let Some(c) = current.as_mut().filter(|c| c.stall == Stall::Blocked) {
+                self.end_stall(c);
+            }
         }
+        self.end_replies(current);
         self.outbox.recycle_replies(batch);
     }
 
+    fn end_replies(&mut self, connection: Option<Box<Connection>>) {
+        if let Some(mut connection) = connection {
+            // The replies may have left the pipeline already.
+            self.places_filled(&mut connection);
+            self.finish(connection);
+        }
+    }
+
     /// A reply for a place in the pipeline of one of this shard's clients, which is not taken.
-    pub(super) fn answer(&mut self, origin: Origin, reply: Reply) {
+    pub(super) fn answer(&mut self, origin: Origin, mut reply: Reply) {
         if let Some(mut connection) = self.clients.take(origin.client) {
-            connection.pipeline.fill(origin.place, reply);
-            if connection.stall == crate::client::Stall::Reply {
-                self.unstall(&mut connection);
+            connection.pipeline.fill(origin.place, &mut reply);
+            if matches!(connection.stall, Stall::Reply | Stall::Blocked) {
+                self.end_stall(&mut connection);
             }
             self.finish(connection);
         }
     }
+}
+
+/// A request of another shard's client, and what is known about it before it runs.
+struct Arrived<'a> {
+    request: &'a BatchedRequest,
+    args: Slices<'a>,
+    /// The index of its only key, and where that is.
+    ahead: Option<(usize, Ahead)>,
 }
 
 fn push_reply(batch: &mut ReplyBatch, origin: Origin, reply: &mut Reply) {

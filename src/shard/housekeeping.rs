@@ -49,7 +49,6 @@ impl Shard {
         }
         self.accept_again();
         self.resume_paused();
-        self.end_waits();
         let deferred = self.look_for_background_work();
         self.evict_some();
         self.check_clients();
@@ -107,6 +106,7 @@ impl Shard {
                 c.shrink_input(idle);
                 if idle {
                     c.output.shrink();
+                    c.pipeline.shrink();
                     c.output.reset_peak();
                     c.parser.release_memory();
                 }
@@ -232,6 +232,7 @@ impl Shard {
             self.store.free_some(FREED_PER_EVICTION);
         }
         self.note_spike("eviction-cycle", clock::Stamp::now().nanos_since(started));
+        self.serve_if_ready();
     }
 
     /// A shard, chosen at random, weighed by its number of keys in `db`.
@@ -273,6 +274,9 @@ impl Shard {
         for token in self.clients.tokens() {
             if let Some(mut connection) = self.clients.take(token) {
                 connection.flags.set(Flag::CloseAfterReply);
+                if connection.waiting.is_some() || connection.stall == Stall::Blocked {
+                    self.close(&mut connection);
+                }
                 connection.stall = Stall::None;
                 self.finish(connection);
             }

@@ -37,6 +37,8 @@ pub enum Message {
     Release {
         number: Number,
     },
+    /// About clients that wait in blocking commands.
+    Blocking(Box<super::blocking::Notice>),
     /// A new connection for the target shard.
     Adopt(Adopted),
     /// Anything rare: runs on the target shard.

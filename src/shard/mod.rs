@@ -8,6 +8,7 @@
 mod accept;
 mod asks;
 mod background;
+mod blocking;
 mod client_memory;
 pub mod clients;
 pub mod commands;
@@ -38,6 +39,7 @@ use crate::command::Caller;
 use crate::config::Config;
 use crate::observe::stats::ShardStats;
 use crate::observe::turns::TurnMeter;
+use crate::persist::rdb;
 use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::runtime::executor::{Service, Turn};
@@ -89,7 +91,7 @@ pub struct Shard {
     pub now_us: i64,
     cron_runs: u64,
     slow_log: slow::SlowLog,
-    waits: commands::server::Waits,
+    blocked: blocking::Blocked,
     monitors: commands::monitor::Monitors,
     client_memory: client_memory::ClientMemory,
     turn_meter: TurnMeter,
@@ -132,7 +134,7 @@ impl Shard {
             now_us,
             cron_runs: 0,
             slow_log: slow::SlowLog::default(),
-            waits: commands::server::Waits::default(),
+            blocked: blocking::Blocked::default(),
             monitors: commands::monitor::Monitors::default(),
             client_memory: client_memory::ClientMemory::default(),
             turn_meter: TurnMeter::default(),
@@ -155,8 +157,24 @@ impl Shard {
             connection: slow::pack(connection.token),
             no_touch: connection.flags.has(crate::client::Flag::NoTouch),
             bulk_len_max: self.config.network.proto_max_bulk_len,
+            lazyfree_lazy_user_flush: self.config.memory.lazyfree_lazy_user_flush,
+            rdb_format: self.rdb_format(),
             ..Caller::default()
         }
+    }
+
+    /// How values are serialised.
+    fn rdb_format(&self) -> rdb::Format {
+        let version = match self.config.engine.rdb_version {
+            10 => rdb::Version::V10,
+            _ => rdb::Version::V11,
+        };
+        let compression = if self.config.persistence.rdbcompression {
+            rdb::Compression::Lzf
+        } else {
+            rdb::Compression::None
+        };
+        rdb::Format { version, compression }
     }
 
     /// Takes over a changed configuration.
@@ -186,6 +204,8 @@ impl Shard {
             let mut taken = 0;
             while taken < MESSAGES_PER_TURN {
                 let Some(message) = self.mesh.receive(source) else { break };
+                // What another shard sends after CONFIG SET has answered there must find the new configuration here.
+                self.refresh_config();
                 self.handle_message(source, message);
                 self.turn_meter.note_traffic();
                 taken += 1;
@@ -236,8 +256,9 @@ impl Service for Shard {
         self.answer_postponed(postponed);
         self.resume_congested();
         more |= self.run_runnable();
-        self.drain_loopback();
         let later = self.do_background_work();
+        self.end_due_waits();
+        self.drain_loopback();
         let congested = self.send_outbox(ring);
         self.do_ring_jobs(ring);
         self.flush_outputs(ring);
@@ -260,6 +281,10 @@ impl Service for Shard {
 
     fn awake(&mut self) {
         self.mesh.awake();
+    }
+
+    fn due_at_us(&self) -> Option<i64> {
+        self.blocked.next_deadline_us()
     }
 
     fn cron(&mut self, ring: &mut SocketRing) -> bool {

@@ -80,7 +80,11 @@ impl Shard {
 
     /// Those that wait for the end of a pause, and in blocking commands.
     pub(super) fn count_blocked(&self) {
-        self.stats.blocked_clients.set((self.housekeeping.paused.len() + self.waits.len()) as u64);
+        let stats = &self.stats;
+        stats.blocked_clients.set((self.housekeeping.paused.len() + self.blocked.clients) as u64);
+        stats.clients_in_timeout.set(self.blocked.deadlines() as u64);
+        stats.blocking_keys.set(self.store.waiting.keys() as u64);
+        stats.blocking_keys_on_nokey.set(self.store.waiting.keys_on_deletion() as u64);
     }
 
     /// A pause begins, or changes: what this shard does by itself stops too.
@@ -95,6 +99,7 @@ impl Shard {
             return;
         }
         self.store.expire_paused = false;
+        self.serve_postponed();
         if !self.housekeeping.paused.is_empty() {
             let paused = std::mem::take(&mut self.housekeeping.paused);
             self.count_blocked();

@@ -3,6 +3,7 @@
 
 use smallvec::SmallVec;
 
+use super::blocking::may_block;
 use super::transactions::{Owner, Waiting};
 use super::Shard;
 use crate::client::{Connection, Flag, Queued, Stall};
@@ -18,7 +19,7 @@ use crate::txn::plan::{self, Plan, Scopes};
 const REQUESTS_PER_TURN: usize = 2048;
 
 /// Requests of a pipeline whose keys are fetched into the caches together.
-const LOOK_AHEAD: usize = 16;
+pub(super) const LOOK_AHEAD: usize = 16;
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +158,8 @@ impl Shard {
             c.output.reply.append(&mut reply);
             self.spare_reply = reply;
         } else {
-            c.pipeline.push(reply);
+            c.pipeline.push(&mut reply);
+            self.spare_reply = reply;
         }
     }
 
@@ -169,9 +171,12 @@ impl Shard {
             self.stats.commands[spec.id as usize].rejected.add(1);
         }
         let mut text = error.to_string();
-        if spec.is_some_and(|spec| spec.name == "exec") && c.multi.take().is_some() {
+        if spec.is_some_and(|spec| spec.name == "exec") {
+            // Without MULTI too.
+            c.multi = None;
             self.unwatch_all(c);
-            text = format!("EXECABORT Transaction discarded because of: {text}");
+            let why = text.strip_prefix("ERR ").unwrap_or(&text);
+            text = format!("EXECABORT Transaction discarded because of: {why}");
         }
         self.stats.count_error(&text);
         self.write_reply(c, |_, _, reply| reply.error(&text));
@@ -303,6 +308,19 @@ impl Shard {
                 scopes
             });
         }
+        let may_block = may_block(spec, args);
+        // Those in front are answered first, and those behind wait: while it waits nothing of its client runs.
+        if may_block && !self.may_begin_transaction(c) {
+            return Taken::NotYet;
+        }
+        let taken = self.route_by_keys(c, spec, args);
+        if may_block && taken == Taken::Yes && !c.pipeline.is_empty() && c.stall == Stall::None {
+            c.stall = Stall::Blocked;
+        }
+        taken
+    }
+
+    fn route_by_keys(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
         let mut keys = KeyPositions::new();
         spec.key_positions(args, &mut keys);
         match plan::plan(spec, args, &keys, self.topology) {
@@ -341,7 +359,13 @@ impl Shard {
     fn run_here(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) {
         let caller = self.caller_of(c);
         let db = c.db;
-        self.write_reply(c, |shard, _, reply| shard.run_command(spec, db, args, &caller, reply));
+        let mut run = None;
+        self.write_reply(c, |shard, _, reply| run = shard.run_command(spec, db, args, &caller, reply));
+        if let Some(run) = run {
+            let command = OwnedCommand { spec, db, args: OwnedArgs::from_slices(args) };
+            self.block_connection(c, command, run);
+        }
+        self.serve_if_ready();
     }
 
     /// Runs a command whose keys are all on shard `owner`.

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use super::loans::Outcome;
 use super::message::Message;
 use super::{Flow, Shard};
 use crate::client::{Connection, Stall};
@@ -10,13 +11,14 @@ use crate::command::table::{Flag, Handler, KeyAccess, KeyPositions};
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::ring::Token;
+use crate::store::WaitNumber;
 use crate::txn::locks::{Answer, Number, Scope};
 use crate::txn::message::{
     BatchedRequest, ExecBody, Loan, Origin, OwnedArgs, OwnedCommand, Run, TransactionId, Watch, Work,
     WorkResult,
 };
 use crate::txn::plan::{self, Join, Part, Plan, Scopes};
-use crate::txn::transaction::{join, Participant, Step, Transaction};
+use crate::txn::transaction::{join, Step, Transaction};
 
 /// Who is behind an entry of the lock queues that waits.
 pub(super) enum Owner {
@@ -34,9 +36,6 @@ pub(super) enum Waiting {
     Command { shard: usize, origin: Origin, command: OwnedCommand, caller: Caller, protocol: Protocol },
     Exec { shard: usize, origin: Origin, body: Box<ExecBody> },
 }
-
-/// A database and a key in it.
-type KeyOfDatabase = (usize, Vec<u8>);
 
 #[derive(Default)]
 pub(super) struct Transactions {
@@ -90,25 +89,31 @@ impl Shard {
         }
         let origin = self.reserve(c);
         c.stall = Stall::Reply;
-        let replies = vec![Vec::new(); commands.len()];
-        let transaction = Transaction {
-            origin,
+        self.start(Transaction {
             caller: Caller { deny_blocking: is_exec, ..self.caller_of(c) },
             protocol: c.output.reply.protocol(),
-            number: 0,
-            participants: scopes
-                .by_shard
-                .into_iter()
-                .map(|(shard, scope)| Participant { shard, scope, awaited: false, released: false })
-                .collect(),
             watch,
-            commands,
-            next: 0,
-            replies,
-            step: Step::Locking,
-            outstanding: 0,
             is_exec,
-        };
+            ..Transaction::new(commands, scopes, origin)
+        });
+    }
+
+    /// Runs the command of a blocked client again.
+    pub(super) fn begin_rerun(
+        &mut self,
+        number: WaitNumber,
+        origin: Origin,
+        command: OwnedCommand,
+        caller: Caller,
+        protocol: Protocol,
+    ) {
+        let commands = vec![command];
+        let scopes = self.scopes_of(&commands);
+        let waiter = Some(number);
+        self.start(Transaction { caller, protocol, waiter, ..Transaction::new(commands, scopes, origin) });
+    }
+
+    fn start(&mut self, transaction: Transaction) {
         let id = self.transactions.next_id();
         self.stats.transactions.add(1);
         self.lock_all(id, Box::new(transaction));
@@ -317,24 +322,12 @@ impl Shard {
         home: usize,
         foreign: Vec<(usize, crate::command::table::KeyPosition)>,
     ) {
-        let mut by_shard: Vec<(usize, Vec<KeyOfDatabase>)> = Vec::new();
-        {
-            let OwnedCommand { spec, db, args } = &t.commands[command];
-            let slices = args.slices();
-            for (shard, key) in foreign {
-                let wanted = (
-                    plan::database_of(spec, &slices, key.index, *db, self.store.databases()),
-                    slices[key.index].to_vec(),
-                );
-                match by_shard.iter_mut().find(|(s, _)| *s == shard) {
-                    Some((_, list)) if list.contains(&wanted) => {}
-                    Some((_, list)) => list.push(wanted),
-                    None => by_shard.push((shard, vec![wanted])),
-                }
-            }
-        }
-        for (shard, keys) in by_shard {
-            self.step(id, t, shard, Work::Lend(keys), false);
+        let mut shards: Vec<usize> = foreign.iter().map(|(shard, _)| *shard).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        for shard in shards {
+            let work = Work::Lend(t.commands[command].clone());
+            self.step(id, t, shard, work, false);
         }
         t.step = Step::Lending { command, home, loans: Vec::new() };
     }
@@ -357,9 +350,15 @@ impl Shard {
                     loans.extend(list);
                 }
             }
-            WorkResult::Changed(command, reply, changed) => {
+            WorkResult::Changed(command, reply, changed, blocked) => {
                 t.replies[command] = reply;
+                t.blocked = blocked;
                 self.give_back(id, t, changed);
+            }
+            WorkResult::Effects(command, reply, effects, blocked) => {
+                t.replies[command] = reply;
+                t.blocked = blocked;
+                self.apply_effects(id, t, effects);
             }
             WorkResult::TakenBack => {}
         }
@@ -395,7 +394,34 @@ impl Shard {
         }
     }
 
+    /// Has the owners of keys do what a command did on excerpts.
+    fn apply_effects(&mut self, id: TransactionId, t: &mut Transaction, effects: Vec<OwnedCommand>) {
+        let mut by_shard: Vec<(usize, Vec<OwnedCommand>)> = Vec::new();
+        for effect in effects {
+            let shard = self.owner_of_effect(&effect);
+            match by_shard.iter_mut().find(|(s, _)| *s == shard) {
+                Some((_, list)) => list.push(effect),
+                None => by_shard.push((shard, vec![effect])),
+            }
+        }
+        t.step = Step::TakingBack;
+        for (shard, effects) in by_shard {
+            self.step(id, t, shard, Work::Apply(effects), false);
+        }
+    }
+
     fn finish_transaction(&mut self, mut transaction: Box<Transaction>) {
+        if let Some(run) = transaction.blocked.take() {
+            match transaction.waiter {
+                Some(number) => self.block_far_again(number, run),
+                None => self.block_far(&mut transaction, run),
+            }
+            self.release_all_unreleased(&transaction);
+            return;
+        }
+        if let Some(number) = transaction.waiter {
+            self.end_rerun(number);
+        }
         self.release_all_unreleased(&transaction);
         let mut reply = Reply::new(transaction.protocol);
         if transaction.is_exec {
@@ -471,7 +497,7 @@ impl Shard {
 
 /// Where a reply that comes later belongs.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Later {
+pub enum Later {
     InPipeline(Origin),
     InTransaction(TransactionId, usize),
 }
@@ -556,28 +582,31 @@ impl Shard {
                 let mut replies = Vec::with_capacity(commands.len());
                 for (index, command) in commands {
                     let mut reply = Reply::new(protocol);
-                    self.run_command(command.spec, command.db, &command.args.slices(), &caller, &mut reply);
+                    let args = command.args.slices();
+                    let run = self.run_command(command.spec, command.db, &args, &caller, &mut reply);
+                    debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
                     replies.push((index, flat(&mut reply)));
                 }
                 WorkResult::Replies(replies)
             }
-            Work::Lend(keys) => WorkResult::Lent(
-                keys.into_iter()
-                    .map(|(db, key)| {
-                        let value = self.store.clone_value(db, &key);
-                        Loan { db, key, value }
-                    })
-                    .collect(),
-            ),
+            Work::Lend(command) => WorkResult::Lent(self.lend_own(&command)),
             Work::RunWithLoans(index, command, loans) => {
                 let mut reply = Reply::new(protocol);
-                let changed = self.run_with_loans(&command, loans, &caller, &mut reply);
-                WorkResult::Changed(index, flat(&mut reply), changed)
+                let (outcome, blocked) = self.run_with_loans(&command, loans, &caller, &mut reply);
+                let reply = flat(&mut reply);
+                match outcome {
+                    Outcome::Changed(changed) => WorkResult::Changed(index, reply, changed, blocked),
+                    Outcome::Effects(effects) => WorkResult::Effects(index, reply, effects, blocked),
+                }
             }
             Work::TakeBack(loans) => {
                 for loan in loans {
                     self.take_back(loan);
                 }
+                WorkResult::TakenBack
+            }
+            Work::Apply(effects) => {
+                self.apply(&effects, &caller);
                 WorkResult::TakenBack
             }
         };
@@ -590,6 +619,7 @@ impl Shard {
     /// Removes a transaction's intents and lets those behind it go on.
     pub(super) fn release(&mut self, number: Number) {
         let mut granted = Vec::new();
+        self.serve_before_release(number);
         self.lock_owners.remove(&number);
         self.locks.release(number, &mut granted);
         let mut next = 0;
@@ -602,6 +632,7 @@ impl Shard {
                 }
                 Some(Owner::Waiting(waiting)) => {
                     self.run_waiting(*waiting);
+                    self.serve_before_release(number);
                     self.locks.release(number, &mut granted);
                 }
                 None => self.locks.release(number, &mut granted),
@@ -613,8 +644,12 @@ impl Shard {
         match waiting {
             Waiting::Command { shard, origin, command, caller, protocol } => {
                 let mut reply = Reply::new(protocol);
-                self.run_command(command.spec, command.db, &command.args.slices(), &caller, &mut reply);
-                self.reply_to(shard, origin, &mut reply);
+                let (spec, db) = (command.spec, command.db);
+                let run = self.run_command(spec, db, &command.args.slices(), &caller, &mut reply);
+                match run {
+                    Some(run) => self.block_origin(shard, origin, command, caller, protocol, run),
+                    None => self.reply_to(shard, origin, &mut reply),
+                }
             }
             Waiting::Exec { shard, origin, body } => {
                 let mut reply = Reply::new(body.protocol);
@@ -705,7 +740,10 @@ impl Shard {
         }
         reply.array(body.commands.len());
         for command in &body.commands {
-            self.run_command(command.spec, command.db, &command.args.slices(), &body.caller, reply);
+            let args = command.args.slices();
+            let run = self.run_command(command.spec, command.db, &args, &body.caller, reply);
+            debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
         }
+        self.serve_if_ready();
     }
 }

@@ -11,8 +11,8 @@ use super::object::Object;
 use super::random::Rng;
 use super::watch::Replacement;
 use super::{
-    slot_of, Ahead, EventClass, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, WatchFlag,
-    Watches,
+    slot_of, Ahead, EventClass, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, Waiting,
+    WatchFlag, Watches,
 };
 
 /// The keyspace of one shard.
@@ -23,6 +23,7 @@ pub struct Store {
     pub settings: Settings,
     pub events: Events,
     pub watches: Watches,
+    pub waiting: Waiting,
     pub stats: StoreStats,
     /// Changes since the last save, counted by commands.
     pub dirty: u64,
@@ -78,6 +79,7 @@ impl Store {
             settings: Settings::default(),
             events: Events::default(),
             watches: Watches::default(),
+            waiting: Waiting::default(),
             stats: StoreStats::default(),
             dirty: 0,
             expired_effects: Vec::new(),
@@ -236,6 +238,7 @@ impl Store {
         let word = entry::create(key, content, expire_at, clock, &mut self.keys);
         self.databases[home.db].insert(home.slot, home.hash, word, self.slots.len(), &mut self.keys);
         self.events.raise(home.db, EventClass::NEW, "new", key);
+        self.ready(home.db, key);
     }
 
     /// Takes an entry out of its table and frees it.
@@ -247,6 +250,9 @@ impl Store {
     pub(super) fn unlink(&mut self, home: Home, word: u64) {
         let removed = self.databases[home.db].remove(home.slot, home.hash, |w| w == word, &mut self.keys);
         debug_assert_eq!(removed, Some(word));
+        if !self.waiting.is_empty() {
+            self.waiting.note_gone(home.db, entry_of(word).key());
+        }
     }
 
     /// Frees an entry that `unlink` took out.
@@ -305,7 +311,12 @@ impl Store {
     }
 
     /// There is something new for those who wait for this key. Costs one branch while nobody waits for any.
-    pub fn ready(&mut self, _db: usize, _key: &[u8]) {}
+    #[inline]
+    pub fn ready(&mut self, db: usize, key: &[u8]) {
+        if !self.waiting.is_empty() {
+            self.waiting.note(db, key);
+        }
+    }
 
     #[cold]
     fn tell_watchers(&mut self, db: usize, key: &[u8]) {

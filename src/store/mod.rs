@@ -26,12 +26,13 @@ mod set;
 mod settings;
 mod slot;
 mod sorted_set;
-mod stream;
+pub mod stream;
 mod strings;
 pub mod table;
 #[cfg(test)]
 mod tests;
 mod value;
+mod waiting;
 mod watch;
 mod whole;
 
@@ -42,15 +43,18 @@ pub use evict::Evicted;
 pub use expire::ExpireCycle;
 pub use hash::{Hash, HashIter, HashView};
 pub use keyspace::Description;
-pub use list::{List, ListView};
+pub use list::{End, List, ListView, NodeItems, Side};
 pub use lookup::Store;
 pub use object::{Object, Outline};
 pub use random::Rng;
 pub use set::{Integers, Set, SetIter, SetView};
 pub use settings::{MaxmemoryPolicy, Settings, StoreStats};
 pub use slot::{shard_of_slot, slot_of, SlotRange, SLOTS};
-pub use sorted_set::{SortedSet, SortedSetView};
+pub use sorted_set::{
+    element_order, AddRule, Added, Elements, LexBound, LexRange, Score, ScoreRange, SortedSet, SortedSetView,
+};
 pub use stream::Stream;
 pub use value::{parse_integer, Detached, Encoding, Kind, StringBuf, Ttl, Value, ValueType, WrongType};
+pub use waiting::{Place, ReadyKey, WaitNumber, Waiting};
 pub use watch::{WatchFlag, Watches};
 pub use whole::Visit;

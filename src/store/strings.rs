@@ -1,6 +1,6 @@
 //! Strings: every operation is one look-up, and overwrites in place what fits.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::database::entry_of;
 use super::entry::{self, Content, EMBEDDED_LEN_MAX};
@@ -58,6 +58,15 @@ impl Store {
         }
     }
 
+    /// Stores a string as raw, whatever it looks like (BITOP). A large one is not copied.
+    pub fn set_raw(&mut self, db: usize, key: &[u8], value: BytesMut, ttl: Ttl) {
+        if value.len() <= EMBEDDED_LEN_MAX {
+            self.set(db, key, Content::Embedded(&value, Kind::Raw), ttl);
+        } else {
+            self.set(db, key, Content::Boxed(Box::new(Object::String(Outline::from_mut(value)))), ttl);
+        }
+    }
+
     pub fn set_int(&mut self, db: usize, key: &[u8], value: i64, ttl: Ttl) {
         self.set(db, key, Content::Int(value), ttl);
     }
@@ -84,6 +93,7 @@ impl Store {
             let object = unsafe { entry::replace(word, content, expire_at, clock, keys) };
             self.databases[home.db].recount_expiry(home.slot, had, expire_at.is_some());
             self.garbage.dispose(object, &mut self.keys);
+            self.ready(home.db, key);
             return;
         }
         let expire_at = match ttl {

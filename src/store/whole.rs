@@ -125,6 +125,7 @@ impl Store {
             self.tell_watchers_of_all(db, None);
             cleared += self.databases[db].keys().total();
             self.garbage.add_tables(self.databases[db].take_tables());
+            self.waiting.note_all(db);
         }
         cleared
     }
@@ -137,6 +138,8 @@ impl Store {
         self.tell_watchers_of_all(a, Some(b));
         self.tell_watchers_of_all(b, Some(a));
         self.databases.swap(a, b);
+        self.waiting.note_all(a);
+        self.waiting.note_all(b);
         self.pool.clear();
     }
 

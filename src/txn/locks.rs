@@ -146,6 +146,21 @@ impl Locks {
         !self.is_idle() && scope.wanted().iter().any(|(key, mode)| against(*key, *mode))
     }
 
+    /// Whether something that runs now would get in front of a transaction other than `except` that holds one of its keys.
+    /// Those that only wait for the key have seen nothing of it yet and do not mind.
+    pub fn conflicts_with_holders(&self, scope: &Scope, except: Option<Number>) -> bool {
+        let against = |key: Fingerprint, mode: Mode| {
+            self.queues.get(&key).is_some_and(|queue| {
+                queue.iter().any(|place| {
+                    Some(place.number) != except
+                        && !compatible(place.mode, mode)
+                        && self.is_granted(place.number)
+                })
+            })
+        };
+        !self.is_idle() && scope.wanted().iter().any(|(key, mode)| against(*key, *mode))
+    }
+
     /// Puts the transaction `number` into its queues.
     pub fn request(&mut self, number: Number, scope: &Scope) -> Answer {
         assert!(!self.holders.contains_key(&number), "transaction {number} asked twice");
@@ -290,6 +305,18 @@ mod tests {
         assert!(locks.conflicts(&keys(&[(9, Read)])));
         release(&mut locks, 2);
         assert_eq!(release(&mut locks, 3), [4]);
+    }
+
+    #[test]
+    fn what_runs_for_a_holder_overtakes_those_who_wait_but_no_other_holder() {
+        let mut locks = Locks::default();
+        assert_eq!(locks.request(1, &keys(&[(4, Write)])), Answer::Granted);
+        assert_eq!(locks.request(2, &keys(&[(4, Write), (5, Write)])), Answer::Waiting);
+        assert_eq!(locks.request(3, &keys(&[(6, Read)])), Answer::Granted);
+        assert!(!locks.conflicts_with_holders(&keys(&[(4, Write), (5, Write)]), Some(1)));
+        assert!(locks.conflicts_with_holders(&keys(&[(4, Write)]), None));
+        assert!(locks.conflicts_with_holders(&keys(&[(4, Write), (6, Write)]), Some(1)));
+        assert!(!locks.conflicts_with_holders(&keys(&[(6, Read)]), None));
     }
 
     #[test]

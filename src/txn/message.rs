@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::locks::Number;
 use super::plan::Topology;
 use crate::command::table::CommandSpec;
-use crate::command::Caller;
+use crate::command::{Blocking, Caller};
 use crate::resp::Protocol;
 use crate::runtime::ring::Token;
 use crate::store::{Detached, WatchFlag};
@@ -171,25 +171,32 @@ pub struct Loan {
     pub value: Option<Detached>,
 }
 
+/// What a command has said that blocked, and the nanoseconds that it took.
+pub type BlockedRun = (Box<Blocking>, u64);
+
 /// A step of a transaction, on one shard.
 #[derive(Debug)]
 pub enum Work {
     /// Commands with the index of each in the transaction.
     Commands(Vec<(usize, OwnedCommand)>),
-    /// Copies of these keys' values.
-    Lend(Vec<(usize, Vec<u8>)>),
+    /// Copies of what this command needs of the shard's keys.
+    Lend(OwnedCommand),
     /// A command, with the foreign values that it needs.
     RunWithLoans(usize, OwnedCommand, Vec<Loan>),
     /// What the command changed of the lent keys.
     TakeBack(Vec<Loan>),
+    /// What the command, run on excerpts, does to the shard's keys.
+    Apply(Vec<OwnedCommand>),
 }
 
 #[derive(Debug)]
 pub enum WorkResult {
     Replies(Vec<(usize, Vec<u8>)>),
     Lent(Vec<Loan>),
-    /// The reply of a command that ran with loans, and those of them that it changed.
-    Changed(usize, Vec<u8>, Vec<Loan>),
+    /// The reply of a command that ran with loans, those of them that it changed, and how it blocked.
+    Changed(usize, Vec<u8>, Vec<Loan>, Option<BlockedRun>),
+    /// The reply of a command that ran on excerpts, what it does to keys of other shards, and how it blocked.
+    Effects(usize, Vec<u8>, Vec<OwnedCommand>, Option<BlockedRun>),
     TakenBack,
 }
 

@@ -107,7 +107,7 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
                 // A wrong number of arguments is an error that the command itself words.
                 Spread::SplitOk { step } if !(args.len() - 1).is_multiple_of(step) => Plan::At(home),
                 Spread::SplitOk { step } => Plan::Split(split(args, step, topology), Join::First),
-                Spread::Lend => {
+                Spread::Lend | Spread::Excerpt(_) => {
                     let foreign = keys
                         .iter()
                         .map(|key| (topology.owner(args[key.index]), *key))
@@ -126,11 +126,7 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
                 Gather::RandomShard => Plan::RandomShard,
                 Gather::Cursor => {
                     // A cursor that is no number is an error that the command itself words, on any shard.
-                    let cursor = args
-                        .get(1)
-                        .and_then(|text| std::str::from_utf8(text).ok())
-                        .and_then(|text| text.parse::<u64>().ok());
-                    match cursor {
+                    match args.get(1).and_then(|text| crate::command::parse::cursor(text).ok()) {
                         Some(cursor) => Plan::Cursor {
                             shard: (cursor % topology.shards as u64) as usize,
                             inner: cursor / topology.shards as u64,

@@ -3,10 +3,11 @@
 use smallvec::SmallVec;
 
 use super::locks::{Number, Scope};
-use super::message::{Loan, Origin, OwnedCommand, Watch};
-use super::plan::{Join, Part};
+use super::message::{BlockedRun, Loan, Origin, OwnedCommand, Watch};
+use super::plan::{Join, Part, Scopes};
 use crate::command::Caller;
 use crate::resp::Protocol;
+use crate::store::WaitNumber;
 
 #[derive(Debug)]
 pub struct Participant {
@@ -61,6 +62,33 @@ pub struct Transaction {
     pub outstanding: usize,
     /// A MULTI body: the reply is an array of the commands' replies.
     pub is_exec: bool,
+    /// Runs a blocked client's command again, of this number.
+    pub waiter: Option<WaitNumber>,
+    /// The command has blocked.
+    pub blocked: Option<BlockedRun>,
+}
+
+impl Transaction {
+    /// One that has taken no step yet.
+    pub fn new(commands: Vec<OwnedCommand>, scopes: Scopes, origin: Origin) -> Transaction {
+        let participant = |(shard, scope)| Participant { shard, scope, awaited: false, released: false };
+        Transaction {
+            origin,
+            caller: Caller::default(),
+            protocol: Protocol::Resp2,
+            number: 0,
+            participants: scopes.by_shard.into_iter().map(participant).collect(),
+            watch: None,
+            replies: vec![Vec::new(); commands.len()],
+            commands,
+            next: 0,
+            step: Step::Locking,
+            outstanding: 0,
+            is_exec: false,
+            waiter: None,
+            blocked: None,
+        }
+    }
 }
 
 /// The bytes of the first reply in `encoded`, which begins with a whole one.

@@ -2,6 +2,8 @@
 
 import statistics
 
+from . import types
+
 # (what, workloads, figure, direction, bound): the ratio Gyre / Valkey must keep to the bound. Numbers are
 # those of the table of budgets in DESIGN.md.
 RATIO_BUDGETS = [
@@ -13,6 +15,9 @@ RATIO_BUDGETS = [
     ("throughput, P=16, saturated", ["sat-set-p16", "sat-get-p16"], "requests_per_s", ">=", 1.4),
     ("p99.9 at equal offered load", ["open-set-p1", "open-get-p1"], "p99_9_us", "<=", 1.0),
     ("RSS per key, 11 B + 64 B", ["memory"], "rss_per_key", "<=", 0.80),
+    ("CPU per request of a data type, P=16", [f"type-{name}-p16" for name in types.COMMANDS], "cpu_us", "<=", 0.75),
+    ("RSS per value or element", [f"type-memory-{name}" for name in types.MEMORY], "rss_per_key", "<=", 0.85),
+    ("CPU per request, 5 M members", [f"type-large-{name}" for name in types.LARGE_COMMANDS], "cpu_us", "<=", 1.0),
 ]
 SHARDS_BUDGET = 1.4
 IDLE_BUDGET_PERCENT = 0.2

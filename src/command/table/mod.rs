@@ -6,21 +6,28 @@
 //! them; the compiler builds the table from it and fills in what can be derived. To add a family is to write its file and to list it there.
 
 pub mod arg;
+mod bitmap;
 mod connection;
 mod diagnostics;
 pub mod flags;
 mod generic;
+mod geo;
 mod hash;
+mod hyperloglog;
 pub mod keys;
+mod list;
 pub mod movable;
 mod names;
 mod server;
 mod set;
+mod sorted_set;
 pub mod spec;
+mod stream;
 mod string;
 mod transactions;
 
 use super::{Args, CommandError, CommandResult, Context};
+use crate::store::{Detached, Store};
 pub use flags::{Categories, Category, CommandFlags, Flag, KeyFlag, KeyFlags};
 pub use names::{Names, RenameError};
 use smallvec::SmallVec;
@@ -29,6 +36,12 @@ use std::sync::LazyLock;
 
 const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
+    list::COMMANDS,
+    stream::COMMANDS,
+    bitmap::COMMANDS,
+    hyperloglog::COMMANDS,
+    sorted_set::COMMANDS,
+    geo::COMMANDS,
     generic::COMMANDS,
     set::COMMANDS,
     hash::COMMANDS,
@@ -139,11 +152,18 @@ pub enum Handler {
     Container,
 }
 
+/// What a command needs of the value of its key at argument number `index`: a value that the command, run on it in place of the
+/// whole, answers the same for.
+pub type Excerpt = fn(&mut Store, db: usize, args: Args, index: usize) -> Option<Detached>;
+
 /// A keyed command whose keys live on several shards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Spread {
     /// Lend the foreign keys' values to the shard that owns the first key, run there, return what changed. Right for every command.
     Lend,
+    /// As above, but only an excerpt of each value is lent, and what comes back are commands on one key each: those that
+    /// the command logs while `Caller::on_excerpts` is set. For those that touch little of large values (LMOVE, SMOVE).
+    Excerpt(Excerpt),
     /// Split by key into the same command on each shard (`step` arguments per key), and join: sum of integers (DEL, EXISTS).
     SplitSum { step: usize },
     /// As above; elements of the arrays in the order of the keys (MGET).

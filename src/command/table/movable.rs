@@ -38,6 +38,11 @@ pub fn bitfield(args: Args, found: &mut KeyPositions) {
     found.push(key(1, if only_reads { READ } else { MODIFY }));
 }
 
+/// PFMERGE without sources: the key spec of those finds none, which would leave the destination out too.
+pub fn pfmerge(_args: Args, found: &mut KeyPositions) {
+    found.push(key(1, KeyFlags::of(&[KeyFlag::Rw, KeyFlag::Access, KeyFlag::Insert])));
+}
+
 /// SORT reads its first key and overwrites that of the last STORE. Keys that BY and GET make up cannot be named.
 pub fn sort(args: Args, found: &mut KeyPositions) {
     found.push(key(1, READ));
@@ -108,6 +113,14 @@ mod tests {
         assert_eq!(find(bitfield, "bitfield k get u8 0 GET u8 8"), [(1, READ)]);
         assert_eq!(find(bitfield, "bitfield k get u8 0 incrby u8 0 1"), [(1, MODIFY)]);
         assert_eq!(find(bitfield, "bitfield k get u8"), [(1, MODIFY)]);
+    }
+
+    #[test]
+    fn pfmerge_has_a_key_without_sources_too() {
+        let spec = super::super::lookup(b"pfmerge").unwrap();
+        let mut found = KeyPositions::new();
+        spec.key_positions(&[b"pfmerge", b"k"], &mut found);
+        assert_eq!(found.iter().map(|key| key.index).collect::<Vec<_>>(), [1]);
     }
 
     #[test]

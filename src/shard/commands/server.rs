@@ -8,9 +8,8 @@ use crate::command::{Args, CommandError};
 use crate::observe::log::Level;
 use crate::observe::lolwut;
 use crate::resp::Reply;
-use crate::runtime::clock;
+use crate::runtime::{clock, signals};
 use crate::shard::shared::Shutdown;
-use crate::shard::transactions::Later;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 
@@ -47,55 +46,16 @@ fn wait(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) ->
         reply.integer(0);
         return Ok(Flow::Done);
     }
-    let until_ms = if timeout_ms == 0 { i64::MAX } else { shard.now_ms().saturating_add(timeout_ms) };
-    let later = shard.reply_later(c);
-    shard.waits.add(until_ms, later);
+    // It waits for what the client has written before, and nothing else is under way while a client is blocked.
+    if !shard.may_begin_transaction(c) {
+        return Ok(Flow::NotYet);
+    }
+    let deadline_us = match timeout_ms {
+        0 => None,
+        ms => Some(clock::unix_us().saturating_add(ms.saturating_mul(1000))),
+    };
+    shard.wait_for_replicas(c, deadline_us);
     Ok(Flow::Later)
-}
-
-/// Clients in WAIT, and until when (Unix milliseconds; `i64::MAX` for ever). At most one for each connection.
-#[derive(Default)]
-pub(in crate::shard) struct Waits(Vec<(i64, Later)>);
-
-impl Waits {
-    fn add(&mut self, until_ms: i64, later: Later) {
-        self.0.push((until_ms, later));
-    }
-
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-}
-
-impl Shard {
-    /// Answers the clients whose wait is over, and forgets those that have gone.
-    pub(in crate::shard) fn end_waits(&mut self) {
-        if self.waits.0.is_empty() {
-            return;
-        }
-        let now_ms = self.now_ms();
-        for (until_ms, later) in std::mem::take(&mut self.waits.0) {
-            if until_ms <= now_ms {
-                let mut reply = Reply::default();
-                reply.integer(0);
-                self.complete(later, reply);
-            } else if self.is_awaited(later) {
-                self.waits.0.push((until_ms, later));
-            }
-        }
-    }
-
-    /// Whether anybody is left to hear the answer. A connection that its peer has closed ends here.
-    fn is_awaited(&mut self, later: Later) -> bool {
-        let Later::InPipeline(origin) = later else { return true };
-        let Some(mut connection) = self.clients.take(origin.client) else { return false };
-        if connection.flags.has(Flag::PeerClosed) {
-            self.close(&mut connection);
-        }
-        let is_open = !connection.flags.has(Flag::Closing);
-        self.finish(connection);
-        is_open
-    }
 }
 
 /// SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]. Nothing is kept on disk, so there is nothing to save and no
@@ -122,6 +82,7 @@ fn shutdown(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) ->
     }
     crate::log!(Level::Warning, "User requested shutdown...");
     shard.shared.shutdown.store(Shutdown::Asked as u64, Ordering::Release);
+    signals::ring();
     c.flags.set(Flag::CloseAfterReply);
     Ok(Flow::Done)
 }

@@ -15,6 +15,7 @@
 //! A position is the offset of an element's first byte; the position behind the last element is [`Items::end`]. Positions
 //! come from this module's functions, and hold until the listpack changes.
 
+pub(in crate::store) mod bare;
 mod element;
 mod redis;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod tests;
 
 use element::{backlen_size, read, size_before, write};
 
+pub(in crate::store) use element::write_at;
 pub use element::{Item, Needle};
 pub use redis::{read_redis, write_redis, BadListpack, REDIS_OVERHEAD_BYTES};
 

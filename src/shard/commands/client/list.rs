@@ -175,7 +175,7 @@ fn flags(c: &Connection) -> String {
     let facts = [
         (c.flags.has(Flag::Monitor), 'O'),
         (c.multi.is_some(), 'x'),
-        (c.stall == Stall::Paused, 'b'),
+        (c.stall == Stall::Paused || c.waiting.is_some(), 'b'),
         (c.watching.as_ref().is_some_and(|watching| watching.flag.is_set()), 'd'),
         (c.flags.has(Flag::CloseAfterReply), 'c'),
         (c.flags.has(Flag::Closing), 'A'),

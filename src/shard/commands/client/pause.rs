@@ -1,9 +1,11 @@
-//! CLIENT PAUSE, UNPAUSE and UNBLOCK. What a pause means is told in `shard/pause.rs`.
+//! CLIENT PAUSE, UNPAUSE and UNBLOCK. What a pause means is told in `shard/pause.rs`, how clients block in
+//! `shard/blocking.md`.
 
 use super::Outcome;
-use crate::client::Connection;
+use crate::client::{Connection, WaitingAt};
 use crate::command::{parse, Args, CommandError};
 use crate::resp::Reply;
+use crate::shard::blocking::End;
 use crate::shard::pause::Paused;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
@@ -40,20 +42,34 @@ pub(super) fn unpause(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: A
     Ok(Flow::Later)
 }
 
-/// No command blocks yet, so there is never anyone to wake.
-pub(super) fn unblock(_: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    match args {
-        [_, _, _] => {}
-        [_, _, _, reason]
-            if reason.eq_ignore_ascii_case(b"timeout") || reason.eq_ignore_ascii_case(b"error") => {}
+/// The client's shard knows where its command waits, and only that place can tell whether it still does.
+pub(super) fn unblock(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
+    let end = match args {
+        [_, _, _] => End::Timeout,
+        [_, _, _, reason] if reason.eq_ignore_ascii_case(b"timeout") => End::Timeout,
+        [_, _, _, reason] if reason.eq_ignore_ascii_case(b"error") => End::Error,
         [_, _, _, _] => {
             return Err(CommandError::other("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"))
         }
         _ => return Err(too_many(args)),
-    }
-    parse::integer(args[2])?;
-    reply.integer(0);
-    Ok(Flow::Done)
+    };
+    let id = parse::integer(args[2])?;
+    let later = shard.reply_later(c);
+    let find = move |shard: &mut Shard| {
+        let waits = |c: &&Connection| c.waiting.is_some() && c.id as i64 == id;
+        shard.clients.iter().find(waits).and_then(|c| c.waiting)
+    };
+    shard.ask_all_caught_up(find, move |shard, answers: Vec<Option<WaitingAt>>| {
+        match answers.into_iter().flatten().next() {
+            Some(at) => shard.unblock_client(at, end, later),
+            None => {
+                let mut reply = Reply::default();
+                reply.integer(0);
+                shard.complete(later, reply);
+            }
+        }
+    });
+    Ok(Flow::Later)
 }
 
 fn too_many(args: Args) -> CommandError {

@@ -1,0 +1,160 @@
+//! The nodes of a stream: listpacks of entries whose ids and fields are told as differences from the node's first.
+//!
+//! ```text
+//! node  | live entries | deleted entries | fields | field ... | 0 | entry ...
+//! entry | flags | ms | seq | fields and values, or values alone when the fields are the node's | items of the entry
+//! ```
+//!
+//! (Redis's t_stream.c describes it where entries are appended.)
+
+use crate::store::listpack::{Item, Items, Iter};
+
+/// The entry has been deleted.
+const DELETED: i64 = 1;
+/// It has the fields of the node.
+const SAME_FIELDS: i64 = 2;
+/// Items of an entry besides fields and values: flags, both parts of the id; and the number of fields when it has its own.
+const ITEMS_OF_ENTRY: i64 = 3;
+
+/// The id of an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id {
+    /// Unix time, milliseconds, as a rule.
+    pub ms: u64,
+    pub seq: u64,
+}
+
+impl Id {
+    /// From its form in a file: both parts big-endian.
+    pub fn from_bytes(bytes: [u8; 16]) -> Id {
+        let number = u128::from_be_bytes(bytes);
+        Id { ms: (number >> 64) as u64, seq: number as u64 }
+    }
+
+    pub fn to_bytes(self) -> [u8; 16] {
+        ((self.ms as u128) << 64 | self.seq as u128).to_be_bytes()
+    }
+}
+
+/// What a walk over a node finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Entries that have not been deleted.
+    pub live: u64,
+    /// The first of them.
+    pub first_live: Option<Id>,
+    pub last_live: Option<Id>,
+    /// The last entry, deleted or not.
+    pub last: Option<Id>,
+}
+
+/// Walks over a node whose listpack has been checked. `None` unless everything in it is as it must be: among others its ids
+/// ascend, from `master` on.
+pub fn check(items: Items, master: Id) -> Option<Summary> {
+    let mut items = Cursor(items.iter());
+    let live = items.count()?;
+    let deleted = items.count()?;
+    let fields = items.count()?;
+    items.skip(fields)?;
+    if items.integer()? != 0 {
+        return None;
+    }
+    let mut summary = Summary { live: 0, first_live: None, last_live: None, last: None };
+    let mut found_deleted = 0;
+    while let Some(first) = items.0.next() {
+        let flags = first.integer()?;
+        // Differences count modulo 2^64: an id with a smaller sequence number than the node's has a negative one.
+        let id = Id {
+            ms: master.ms.wrapping_add(items.integer()? as u64),
+            seq: master.seq.wrapping_add(items.integer()? as u64),
+        };
+        if id < master || summary.last.is_some_and(|last| id <= last) {
+            return None;
+        }
+        summary.last = Some(id);
+        let mut len = ITEMS_OF_ENTRY;
+        if flags & SAME_FIELDS != 0 {
+            items.skip(fields)?;
+            len += fields as i64;
+        } else {
+            let fields = items.count()?;
+            items.skip(fields.checked_mul(2)?)?;
+            len += fields as i64 * 2 + 1;
+        }
+        if items.integer()? != len {
+            return None;
+        }
+        if flags & DELETED != 0 {
+            found_deleted += 1;
+        } else {
+            summary.live += 1;
+            summary.first_live = summary.first_live.or(Some(id));
+            summary.last_live = Some(id);
+        }
+    }
+    (summary.live == live && found_deleted == deleted).then_some(summary)
+}
+
+/// Visits the entries of a node that `check` has passed and that have not been deleted: id, then fields and values in turn.
+pub fn for_each_live<'a>(items: Items<'a>, master: Id, mut visit: impl FnMut(Id, &[(Item<'a>, Item<'a>)])) {
+    walk_live(items, master, &mut visit);
+}
+
+/// `None` only for a node that `check` refuses.
+fn walk_live<'a>(
+    items: Items<'a>,
+    master: Id,
+    visit: &mut impl FnMut(Id, &[(Item<'a>, Item<'a>)]),
+) -> Option<()> {
+    let mut items = Cursor(items.iter());
+    items.skip(2)?;
+    let count = items.count()?;
+    let mut fields = Vec::new();
+    for _ in 0..count {
+        fields.push(items.0.next()?);
+    }
+    items.skip(1)?;
+    let mut pairs = Vec::new();
+    while let Some(first) = items.0.next() {
+        let flags = first.integer()?;
+        let id = Id {
+            ms: master.ms.wrapping_add(items.integer()? as u64),
+            seq: master.seq.wrapping_add(items.integer()? as u64),
+        };
+        pairs.clear();
+        if flags & SAME_FIELDS != 0 {
+            for field in &fields {
+                pairs.push((*field, items.0.next()?));
+            }
+        } else {
+            for _ in 0..items.count()? {
+                pairs.push((items.0.next()?, items.0.next()?));
+            }
+        }
+        items.skip(1)?;
+        if flags & DELETED == 0 {
+            visit(id, &pairs);
+        }
+    }
+    Some(())
+}
+
+struct Cursor<'a>(Iter<'a>);
+
+impl Cursor<'_> {
+    fn integer(&mut self) -> Option<i64> {
+        self.0.next()?.integer()
+    }
+
+    fn count(&mut self) -> Option<u64> {
+        u64::try_from(self.integer()?).ok()
+    }
+
+    /// Bounded by the items that there are, whatever `count` says.
+    fn skip(&mut self, count: u64) -> Option<()> {
+        for _ in 0..count {
+            self.0.next()?;
+        }
+        Some(())
+    }
+}

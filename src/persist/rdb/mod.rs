@@ -1,0 +1,41 @@
+//! The RDB format: how values are written into files, streams and DUMP payloads.
+//!
+//! Reading: [`Reader`] knows lengths and strings, [`decode`] takes a value apart into pieces and checks them, and `build` makes a
+//! value in memory of the pieces. Writing: [`Output`] knows lengths and strings, and `encode` writes a value with it.
+//!
+//! There is no specification but Redis itself; the numbers are those of rdb.h, and the layouts those that rdb.c writes and has
+//! ever written. What is read here may come from anyone: it never panics, takes no more time and memory than its own length
+//! accounts for, and says where and why it was refused ([`Error`]).
+
+mod blob;
+mod build;
+mod crc;
+mod decode;
+mod encode;
+mod error;
+mod kind;
+pub mod lzf;
+mod output;
+mod payload;
+mod reader;
+
+pub use blob::stream_node::Id;
+pub use build::{decode_value, Checks};
+pub use crc::{combine, crc64, Crc64};
+pub use decode::{decode, EntriesRead, Piece, Sink, StreamState};
+pub use encode::{Encoder, Format, Version};
+pub use error::{Error, Reason};
+pub use kind::RdbType;
+pub use output::{put_double, put_length, put_time_ms, Compression, Count, Output, Writer};
+pub use payload::{dump, restore, PayloadError};
+pub use reader::{Reader, Text};
+
+/// Redis 7.4's, whose only new types are hashes with times to live.
+const NEWEST_READABLE: u16 = 12;
+/// Likewise.
+const VALKEY_9: u16 = 80;
+
+/// Whether values of this version of the format can be read.
+pub fn is_readable(version: u16) -> bool {
+    version <= NEWEST_READABLE || version == VALKEY_9
+}

@@ -1,0 +1,89 @@
+//! The home's side of a wait for keys of several shards: their owners offer it a key, and it runs the command as an
+//! ordinary transaction over all of them.
+//!
+//! Whoever offers a key sends that before it can grant the transaction's intent on it, and it offers none that the
+//! transaction holds. So when the transaction ends, all offers that it could have known of have arrived, and one answer, taken or
+//! declined, is right for all of them; an offer that comes later is about something newer.
+
+use super::{Far, Notice, Shard, Wait, Waiter};
+use crate::client::Flag as ClientFlag;
+use crate::command::table::{CommandSpec, Flag};
+use crate::command::CommandError;
+use crate::resp::Reply;
+use crate::store::WaitNumber;
+use crate::txn::message::BlockedRun;
+use crate::txn::transaction::Transaction;
+
+impl Shard {
+    /// The transaction in which the client's command ran for the first time, and found nothing, is about to give its intents
+    /// back.
+    pub(in crate::shard) fn block_far(&mut self, transaction: &mut Transaction, run: BlockedRun) {
+        let Some(command) = transaction.commands.pop() else { return };
+        let Transaction { origin, caller, protocol, .. } = *transaction;
+        let Some(mut connection) = self.clients.take(origin.client) else { return };
+        let c = &mut *connection;
+        if c.flags.any(ClientFlag::PeerClosed as u32 | ClientFlag::CloseAfterReply as u32) {
+            self.close(c);
+        }
+        if !c.flags.has(ClientFlag::Closing) {
+            let at = self.record(self.id, origin, command, caller, protocol, run, Some(Far::default()));
+            self.note_waiting(c, at);
+        }
+        self.finish(connection);
+    }
+
+    /// It is this waiter's turn to have the key, says its owner.
+    pub(super) fn offered(&mut self, from: usize, key: Vec<u8>, number: WaitNumber) {
+        // One that is over has left the owner's queue; that message is on its way.
+        let Some(waiter) = self.blocked.waiters.get_mut(&number) else { return };
+        let (home, origin) = (waiter.home, waiter.origin);
+        let Wait::Keys(wait) = &mut waiter.wait else { return };
+        let Some(far) = &mut wait.far else { return };
+        far.offers.push((from, key));
+        if std::mem::replace(&mut far.running, true) {
+            return;
+        }
+        let (command, caller, protocol) = (wait.command.clone(), wait.caller, wait.protocol);
+        if let Some(error) = self.refusal_when_woken(command.spec.is(Flag::DenyOom)) {
+            let mut reply = Reply::new(protocol);
+            self.refuse_waiter(command.spec, &error, &mut reply);
+            self.end_rerun(number);
+            self.reply_to(home, origin, &mut reply);
+            return;
+        }
+        self.begin_rerun(number, origin, command, caller, protocol);
+    }
+
+    pub(super) fn refuse_waiter(&mut self, spec: &CommandSpec, error: &CommandError, reply: &mut Reply) {
+        self.stats.commands[spec.id as usize].rejected.add(1);
+        let text = error.to_string();
+        self.stats.count_error(&text);
+        reply.error(&text);
+    }
+
+    /// The command has run again and has an answer. To be called before its transaction gives its intents back, so that those
+    /// behind it are next.
+    pub(in crate::shard) fn end_rerun(&mut self, number: WaitNumber) {
+        let Some(Waiter { wait: Wait::Keys(wait), .. }) = self.remove_waiter(number) else { return };
+        for (_, asker) in wait.far.unwrap_or_default().ends {
+            self.tell_asker(asker, false);
+        }
+    }
+
+    /// The command has run again and found nothing.
+    pub(in crate::shard) fn block_far_again(&mut self, number: WaitNumber, run: BlockedRun) {
+        let Some(Waiter { wait: Wait::Keys(wait), .. }) = self.blocked.waiters.get_mut(&number) else {
+            return;
+        };
+        wait.block_again(run);
+        let db = wait.command.db;
+        let Some(far) = &mut wait.far else { return };
+        let Far { offers, ends, .. } = std::mem::take(far);
+        for (owner, key) in offers {
+            self.notify(owner, Notice::Declined { db, key, number });
+        }
+        for (end, asker) in ends {
+            self.end_wait(number, end, asker);
+        }
+    }
+}
