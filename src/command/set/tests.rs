@@ -197,7 +197,7 @@ fn counts_of_random_members_are_checked() {
     bench.run("SADD s a b c");
     for (command, error) in [
         ("SPOP s -1", "ERR value is out of range, must be positive"),
-        ("SPOP s x", "ERR value is not an integer or out of range"),
+        ("SPOP s x", "ERR value is out of range, must be positive"),
         ("SPOP s 1 1", "ERR syntax error"),
         ("SRANDMEMBER s x", "ERR value is not an integer or out of range"),
         ("SRANDMEMBER s 1 1", "ERR syntax error"),
