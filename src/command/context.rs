@@ -1,6 +1,7 @@
 //! What a command sees while it runs: the store, the reply, who is calling, and where to say what changed.
 
 use super::Args;
+use crate::persist::rdb;
 use crate::resp::Reply;
 use crate::store::{EventClass, Store, ValueType};
 
@@ -27,6 +28,8 @@ pub struct Caller {
     pub bulk_len_max: usize,
     /// `lazyfree-lazy-user-flush`: FLUSHDB and FLUSHALL free memory after they have answered, unless told SYNC.
     pub lazyfree_lazy_user_flush: bool,
+    /// `rdb-version` and `rdbcompression`: what DUMP writes.
+    pub rdb_format: rdb::Format,
 }
 
 /// How the command in progress reaches the append-only file and the replicas.
@@ -103,8 +106,9 @@ impl Context<'_> {
         self.store.events.raise(db, class, name, key);
     }
 
-    /// The command has nothing to answer with: its client waits. To be followed by `return Ok(())`, with no reply written and
-    /// nothing changed; never where `deny_blocking` is set, where the command answers what it answers when there is nothing.
+    /// The command has nothing to answer with: its client waits. To be followed by `return Ok(())`, with no reply written (what
+    /// it changed stays changed: XREADGROUP's new consumer). Never where `deny_blocking` is set: there the command answers
+    /// what it answers when there is nothing.
     pub fn block(&mut self, blocking: Blocking) {
         debug_assert!(!self.caller.deny_blocking, "a command blocks where it must not");
         self.blocking = Some(Box::new(blocking));

@@ -7,9 +7,15 @@
 pub mod bitmap;
 pub mod command_cmd;
 mod context;
+pub mod double;
+pub mod dump;
+pub mod elements;
 mod error;
+pub mod excerpt;
 pub mod expire;
+pub mod geo;
 pub mod glob;
+pub mod hash;
 pub mod hyperloglog;
 pub mod keys;
 pub mod list;
@@ -17,6 +23,9 @@ pub mod long_double;
 pub mod object;
 pub mod parse;
 pub mod scan;
+pub mod set;
+pub mod sorted_set;
+pub mod stream;
 pub mod string;
 pub mod table;
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl Shard {
             self.close(c);
             return;
         }
-        if c.is_held() && c.input.len() > HELD_INPUT_MAX {
+        if is_full(c) {
             self.hold_back(c);
         } else {
             self.resume_receiving(c);
@@ -119,8 +119,7 @@ impl Shard {
 
     pub(super) fn resume_receiving(&mut self, c: &mut Connection) {
         let stopped = Flag::Receiving as u32 | Flag::Closing as u32 | Flag::PeerClosed as u32;
-        let full = c.is_held() && c.input.len() > HELD_INPUT_MAX;
-        if !c.flags.any(stopped) && !full {
+        if !c.flags.any(stopped) && !is_full(c) {
             c.flags.set(Flag::Receiving);
             self.ring_jobs.push(RingJob::Receive(c.token, c.fd));
         }
@@ -206,11 +205,7 @@ impl Shard {
         let c = &mut *connection;
         if !c.pipeline.is_empty() {
             c.pipeline.drain_into(&mut c.output.reply);
-            if c.stall == Stall::Pipeline && c.pipeline.len() < crate::client::PLACES_MAX / 2
-                || c.stall == Stall::Earlier && c.pipeline.is_empty()
-            {
-                self.unstall(c);
-            }
+            self.places_filled(c);
         }
         if !c.flags.has(Flag::Closing) {
             if !c.output.reply.is_empty() {
@@ -232,6 +227,15 @@ impl Shard {
         self.queue_flush(c);
         self.account_client(c);
         self.clients.put_back(connection);
+    }
+
+    /// Replies have come that the connection may have stalled for.
+    pub(super) fn places_filled(&mut self, c: &mut Connection) {
+        if c.stall == Stall::Pipeline && c.pipeline.len() < crate::client::PLACES_MAX / 2
+            || c.stall == Stall::Earlier && c.pipeline.is_empty()
+        {
+            self.unstall(c);
+        }
     }
 
     /// Has the connection looked at in this turn's flush.
@@ -321,4 +325,10 @@ impl Shard {
         }
         !self.runnable.is_empty()
     }
+}
+
+/// Whether further input stays in the socket. That of a client that may wait for ever is read up to
+/// `client-query-buffer-limit`, as in Redis: who does not read does not see the connection end.
+fn is_full(c: &Connection) -> bool {
+    c.is_held() && c.stall != Stall::Blocked && c.input.len() > HELD_INPUT_MAX
 }

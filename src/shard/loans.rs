@@ -9,17 +9,13 @@
 //! values that may be large (LMOVE, SMOVE) runs on excerpts of them: what comes back then is what to do to each key,
 //! as commands on one key, which their owners run.
 
-use super::blocking::BlockedRun;
 use super::Shard;
 use crate::command::table::{self, Handler, KeyFlag, KeyPosition, KeyPositions, Spread};
 use crate::command::{Args, Caller};
 use crate::resp::Reply;
 use crate::store::{Detached, SlotRange, Store, WatchFlag};
-use crate::txn::message::{Loan, OwnedArgs, OwnedCommand};
+use crate::txn::message::{BlockedRun, Loan, OwnedArgs, OwnedCommand};
 use crate::txn::plan::database_of;
-
-/// Where the key of a command on one key is.
-pub(super) const EFFECT_KEY: usize = 1;
 
 /// The store for such commands, made when the first one comes and empty between two of them.
 #[derive(Default)]
@@ -82,14 +78,14 @@ impl Shard {
         }
     }
 
-    /// Runs `command` with its foreign keys in `loans`. Tells what it did to those, or that it blocked.
+    /// Runs `command` with its foreign keys in `loans`. Tells what it did to those, and how it blocked.
     pub(super) fn run_with_loans(
         &mut self,
         command: &OwnedCommand,
         mut loans: Vec<Loan>,
         caller: &Caller,
         reply: &mut Reply,
-    ) -> Result<Outcome, BlockedRun> {
+    ) -> (Outcome, Option<BlockedRun>) {
         let slices = command.args.slices();
         self.add_own(command, &slices, &mut loans);
         let on_excerpts = matches!(command.spec.handler, Handler::Keys(_, Spread::Excerpt(_)));
@@ -118,6 +114,8 @@ impl Shard {
         std::mem::swap(&mut self.store, &mut bench);
         let blocked = self.run_command(command.spec, command.db, &slices, &caller, reply);
         std::mem::swap(&mut self.store, &mut bench);
+        // The run has told about the other store.
+        self.show_len(command.db);
 
         let mut foreign = Vec::new();
         for (db, key, flag) in watched {
@@ -137,11 +135,12 @@ impl Shard {
             self.store.dirty += bench.dirty;
         }
         self.workbench.store = Some(bench);
-        match blocked {
-            Some(run) => Err(run),
-            None if on_excerpts => Ok(Outcome::Effects(self.take_effects(command.db, &caller))),
-            None => Ok(Outcome::Changed(foreign)),
-        }
+        let outcome = if on_excerpts {
+            Outcome::Effects(self.take_effects(command.db, &caller))
+        } else {
+            Outcome::Changed(foreign)
+        };
+        (outcome, blocked)
     }
 
     /// Runs what the command on excerpts does to this shard's keys, and returns the rest.
@@ -154,9 +153,17 @@ impl Shard {
                 let spec = table::lookup(args[0]).expect("a command logs one that there is");
                 OwnedCommand { spec, db, args: OwnedArgs::from_slices(&args) }
             })
-            .partition(|effect| self.topology.owner(effect.args.slices()[EFFECT_KEY]) == self.id);
+            .partition(|effect| self.owner_of_effect(effect) == self.id);
         self.apply(&own, caller);
         foreign
+    }
+
+    /// The shard of the key of a command on one key.
+    pub(super) fn owner_of_effect(&self, effect: &OwnedCommand) -> usize {
+        let args = effect.args.slices();
+        let mut keys = KeyPositions::new();
+        effect.spec.key_positions(&args, &mut keys);
+        self.topology.owner(args[keys[0].index])
     }
 
     /// Does to this shard's keys what a command has done on excerpts of them, which has counted the call.
@@ -178,6 +185,7 @@ impl Shard {
             }
         }
         self.store.touched(db, &key);
+        self.show_len(db);
     }
 }
 

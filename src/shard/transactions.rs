@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::loans::{Outcome, EFFECT_KEY};
+use super::loans::Outcome;
 use super::message::Message;
 use super::{Flow, Shard};
 use crate::client::{Connection, Stall};
@@ -350,15 +350,16 @@ impl Shard {
                     loans.extend(list);
                 }
             }
-            WorkResult::Changed(command, reply, changed) => {
+            WorkResult::Changed(command, reply, changed, blocked) => {
                 t.replies[command] = reply;
+                t.blocked = blocked;
                 self.give_back(id, t, changed);
             }
-            WorkResult::Effects(command, reply, effects) => {
+            WorkResult::Effects(command, reply, effects, blocked) => {
                 t.replies[command] = reply;
+                t.blocked = blocked;
                 self.apply_effects(id, t, effects);
             }
-            WorkResult::Blocked(blocking, nanos) => t.blocked = Some((blocking, nanos)),
             WorkResult::TakenBack => {}
         }
         if t.outstanding == 0 {
@@ -397,7 +398,7 @@ impl Shard {
     fn apply_effects(&mut self, id: TransactionId, t: &mut Transaction, effects: Vec<OwnedCommand>) {
         let mut by_shard: Vec<(usize, Vec<OwnedCommand>)> = Vec::new();
         for effect in effects {
-            let shard = self.topology.owner(effect.args.slices()[EFFECT_KEY]);
+            let shard = self.owner_of_effect(&effect);
             match by_shard.iter_mut().find(|(s, _)| *s == shard) {
                 Some((_, list)) => list.push(effect),
                 None => by_shard.push((shard, vec![effect])),
@@ -591,10 +592,11 @@ impl Shard {
             Work::Lend(command) => WorkResult::Lent(self.lend_own(&command)),
             Work::RunWithLoans(index, command, loans) => {
                 let mut reply = Reply::new(protocol);
-                match self.run_with_loans(&command, loans, &caller, &mut reply) {
-                    Ok(Outcome::Changed(changed)) => WorkResult::Changed(index, flat(&mut reply), changed),
-                    Ok(Outcome::Effects(effects)) => WorkResult::Effects(index, flat(&mut reply), effects),
-                    Err((blocking, nanos)) => WorkResult::Blocked(blocking, nanos),
+                let (outcome, blocked) = self.run_with_loans(&command, loans, &caller, &mut reply);
+                let reply = flat(&mut reply);
+                match outcome {
+                    Outcome::Changed(changed) => WorkResult::Changed(index, reply, changed, blocked),
+                    Outcome::Effects(effects) => WorkResult::Effects(index, reply, effects, blocked),
                 }
             }
             Work::TakeBack(loans) => {

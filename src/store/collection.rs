@@ -110,6 +110,18 @@ impl Store {
         Ok(T::view_of(&entry_of(word).value()))
     }
 
+    /// A collection among others that a command reads at once, all of which it has read by `read_as` before: changes nothing, and
+    /// counts nothing again. An expired one is absent.
+    pub fn look_as<T: Collection>(&self, db: usize, key: &[u8]) -> Result<Option<T::View<'_>>, WrongType> {
+        let home = self.home(db, key);
+        let word = self.databases[db].find(home.slot, home.hash, key);
+        let Some(word) = word.filter(|&word| !self.has_expired(word)) else { return Ok(None) };
+        if entry::kind_of(word).value_type() != T::TYPE {
+            return Err(WrongType);
+        }
+        Ok(T::view_of(&entry_of(word).value()))
+    }
+
     /// Lets `f` change a collection; `None`, and `f` is not run, when there is no such key. Touches the clock, keeps the
     /// TTL, and deletes a key whose collection has become empty.
     pub fn update<T: Collection, R>(

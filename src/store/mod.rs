@@ -18,6 +18,7 @@ mod lazyfree;
 mod list;
 pub mod listpack;
 mod lookup;
+pub mod members;
 mod memory;
 mod object;
 mod random;
@@ -25,7 +26,7 @@ mod set;
 mod settings;
 mod slot;
 mod sorted_set;
-mod stream;
+pub mod stream;
 mod strings;
 pub mod table;
 #[cfg(test)]
@@ -40,16 +41,18 @@ pub use collection::{Collection, Tools, Updated};
 pub use events::{EventClass, Events, KeyspaceEvent};
 pub use evict::Evicted;
 pub use expire::ExpireCycle;
-pub use hash::{Hash, HashView};
+pub use hash::{Hash, HashIter, HashView};
 pub use keyspace::Description;
 pub use list::{End, List, ListView, NodeItems, Side};
 pub use lookup::Store;
 pub use object::{Object, Outline};
 pub use random::Rng;
-pub use set::{Set, SetView};
+pub use set::{Integers, Set, SetIter, SetView};
 pub use settings::{MaxmemoryPolicy, Settings, StoreStats};
 pub use slot::{shard_of_slot, slot_of, SlotRange, SLOTS};
-pub use sorted_set::{SortedSet, SortedSetView};
+pub use sorted_set::{
+    element_order, AddRule, Added, Elements, LexBound, LexRange, Score, ScoreRange, SortedSet, SortedSetView,
+};
 pub use stream::Stream;
 pub use value::{parse_integer, Detached, Encoding, Kind, StringBuf, Ttl, Value, ValueType, WrongType};
 pub use waiting::{Place, ReadyKey, WaitNumber, Waiting};

@@ -16,6 +16,8 @@ pub struct KeySpec {
     pub find: FindKeys,
     pub flags: KeyFlags,
     pub notes: Option<&'static str>,
+    /// The value changes, although the flags, which are Redis's, say that it is only read.
+    changes: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,7 @@ impl KeySpec {
             find: FindKeys::Range { last: 0, step: 1, limit: 0 },
             flags: KeyFlags::of(flags),
             notes: None,
+            changes: false,
         }
     }
 
@@ -88,6 +91,21 @@ impl KeySpec {
     #[must_use]
     pub const fn notes(self, notes: &'static str) -> Self {
         KeySpec { notes: Some(notes), ..self }
+    }
+
+    /// Says that the value changes, where Redis's flags do not.
+    #[must_use]
+    pub const fn changes(self) -> Self {
+        KeySpec { changes: true, ..self }
+    }
+
+    /// How the keys are used at most.
+    pub const fn access(&self) -> KeyAccess {
+        if self.changes {
+            KeyAccess::Write
+        } else {
+            access(self.flags)
+        }
     }
 
     /// Adds the keys that this spec finds. `Ok(())` with nothing added when its keyword is absent.
@@ -125,7 +143,7 @@ impl KeySpec {
         }
         found.extend((first..=last).step_by(step as usize).map(|index| KeyPosition {
             index: index as usize,
-            access: access(self.flags),
+            access: self.access(),
             flags: self.flags,
         }));
         if self.flags.contains(KeyFlag::Incomplete) {
@@ -323,7 +341,13 @@ mod tests {
             }),
             Just(FindKeys::Unknown),
         ];
-        (begin, find).prop_map(|(begin, find)| KeySpec { begin, find, flags: KeyFlags::of(RO), notes: None })
+        (begin, find).prop_map(|(begin, find)| KeySpec {
+            begin,
+            find,
+            flags: KeyFlags::of(RO),
+            notes: None,
+            changes: false,
+        })
     }
 
     proptest! {

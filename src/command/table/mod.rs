@@ -11,13 +11,18 @@ mod connection;
 mod diagnostics;
 pub mod flags;
 mod generic;
+mod geo;
+mod hash;
 mod hyperloglog;
 pub mod keys;
 mod list;
 pub mod movable;
 mod names;
 mod server;
+mod set;
+mod sorted_set;
 pub mod spec;
+mod stream;
 mod string;
 mod transactions;
 
@@ -32,9 +37,16 @@ use std::sync::LazyLock;
 const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
     list::COMMANDS,
+    stream::COMMANDS,
+    stream::COMMANDS,
+    list::COMMANDS,
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
+    sorted_set::COMMANDS,
+    geo::COMMANDS,
     generic::COMMANDS,
+    set::COMMANDS,
+    hash::COMMANDS,
     connection::COMMANDS,
     transactions::COMMANDS,
     server::COMMANDS,

@@ -268,7 +268,7 @@ impl CommandSpec {
     /// passed `check_arity` has it.
     #[inline]
     pub fn single_key(&self) -> Option<(usize, KeyAccess)> {
-        (self.single_key != 0).then(|| (self.single_key as usize, keys::access(self.key_specs[0].flags)))
+        (self.single_key != 0).then(|| (self.single_key as usize, self.key_specs[0].access()))
     }
 
     /// Replaces `found` with the keys among `args`, the command's name included. None when the arguments do not make

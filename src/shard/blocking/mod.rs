@@ -16,14 +16,11 @@ use super::transactions::Later;
 use super::Shard;
 use crate::client::{Connection, Flag, Stall, WaitingAt};
 use crate::command::table::{CommandSpec, KeyPositions};
-use crate::command::{BlockTimeout, Blocking, Caller, CommandError, WaitFor};
+use crate::command::{BlockTimeout, Caller, CommandError, WaitFor};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::clock;
 use crate::store::{Place, ReadyKey, WaitNumber};
-use crate::txn::message::{Origin, OwnedArgs, OwnedCommand};
-
-/// What a command has said that blocked, and the nanoseconds that it took.
-pub(super) type BlockedRun = (Box<Blocking>, u64);
+use crate::txn::message::{BlockedRun, Origin, OwnedArgs, OwnedCommand};
 
 /// Why a wait ends without what it was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +146,6 @@ impl Shard {
     /// A command of one of this shard's connections, which is in the caller's hands, has run here and blocked.
     pub(super) fn block_connection(&mut self, c: &mut Connection, command: OwnedCommand, run: BlockedRun) {
         let origin = self.reserve(c);
-        c.stall = Stall::Blocked;
         let (caller, protocol) = (self.caller_of(c), c.output.reply.protocol());
         let at = self.park(self.id, origin, command, caller, protocol, run);
         self.note_waiting(c, at);
@@ -249,6 +245,7 @@ impl Shard {
     }
 
     fn note_waiting(&mut self, c: &mut Connection, at: WaitingAt) {
+        c.stall = Stall::Blocked;
         c.waiting = Some(at);
         self.blocked.clients += 1;
         self.count_blocked();
@@ -339,9 +336,11 @@ impl Shard {
                 self.reply_to(waiter.home, waiter.origin, &mut reply);
             }
             (Wait::Replicas(spec), End::Error) => {
+                self.stats.called(spec.id, 0);
                 self.complete_with(Later::InPipeline(waiter.origin), Some(spec), Err(unblocked()));
             }
-            (Wait::Replicas(_), _) => {
+            (Wait::Replicas(spec), End::Timeout) => {
+                self.stats.called(spec.id, 0);
                 let mut reply = Reply::default();
                 reply.integer(0);
                 self.complete(Later::InPipeline(waiter.origin), reply);
@@ -412,6 +411,7 @@ impl Shard {
             Notice::Gone { number } => self.end_wait(number, End::Gone, None),
             Notice::Unblock { number, end, asker } => self.end_wait(number, end, Some(asker)),
         }
+        self.count_blocked();
         self.serve_if_ready();
     }
 }

@@ -115,6 +115,10 @@ impl Shard {
             return Flow::NotYet;
         }
         let nanos = Stamp::now().nanos_since(started);
+        if matches!(result, Ok(Flow::Later)) && c.waiting.is_some() {
+            // WAIT counts when it ends, but the time that it waits is none that it takes.
+            return Flow::Later;
+        }
         if matches!(result, Ok(Flow::Later)) && spec.name != "exec" {
             // Counted when it has its answer. What EXEC ran counts by itself.
             c.pending_call =

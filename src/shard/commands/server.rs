@@ -46,6 +46,10 @@ fn wait(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) ->
         reply.integer(0);
         return Ok(Flow::Done);
     }
+    // It waits for what the client has written before, and nothing else is under way while a client is blocked.
+    if !shard.may_begin_transaction(c) {
+        return Ok(Flow::NotYet);
+    }
     let deadline_us = match timeout_ms {
         0 => None,
         ms => Some(clock::unix_us().saturating_add(ms.saturating_mul(1000))),

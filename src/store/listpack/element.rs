@@ -87,13 +87,13 @@ impl<'a> Needle<'a> {
 /// Bytes of encoding and data of a string.
 fn string_size(len: usize) -> usize {
     match len {
-        0..=LEN6_MAX => 1 + len,
-        0..=LEN12_MAX => 2 + len,
+        ..=LEN6_MAX => 1 + len,
+        _ if len <= LEN12_MAX => 2 + len,
         _ => 5 + len,
     }
 }
 
-fn integer_size(value: i64) -> usize {
+pub(super) fn integer_size(value: i64) -> usize {
     match value {
         0..=UINT7_MAX => 1,
         _ if (-INT13_MAX - 1..=INT13_MAX).contains(&value) => 2,
@@ -125,7 +125,7 @@ pub(super) fn backlen_size(size: usize) -> usize {
     }
 }
 
-fn write_backlen(at: &mut [u8], size: usize) {
+pub(super) fn write_backlen(at: &mut [u8], size: usize) {
     let mut rest = size;
     for (index, byte) in at.iter_mut().enumerate().rev() {
         // The first byte, read last, says that nothing is in front of it.

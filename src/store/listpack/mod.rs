@@ -15,6 +15,7 @@
 //! A position is the offset of an element's first byte; the position behind the last element is [`Items::end`]. Positions
 //! come from this module's functions, and hold until the listpack changes.
 
+pub(in crate::store) mod bare;
 mod element;
 mod redis;
 #[cfg(test)]
