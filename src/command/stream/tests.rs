@@ -518,7 +518,8 @@ fn xinfo_tells_everything() {
             &array(&[&array(&["1-1", &time, ":1\r\n"])]),
         ])]),
     ]);
-    let full = [&common[..], &["entries", &array(&[&first]), "groups", &array(&[&group])]].concat();
+    let (entries, groups) = (array(&[&first]), array(&[&group]));
+    let full = [&common[..], &["entries", &entries, "groups", &groups]].concat();
     assert_eq!(bench.run("XINFO STREAM s FULL COUNT 1"), array(&full));
     bench.protocol = Protocol::Resp3;
     assert!(bench.run("XINFO STREAM s FULL").starts_with("%9\r\n"));
