@@ -634,7 +634,8 @@ fn consumers_of_a_group_share_the_entries_and_hear_of_its_end() {
             }
         };
         create(&mut client);
-        let group = |consumer| ["XREADGROUP", "GROUP", "g", consumer, "BLOCK", "0", "STREAMS", a, b, ">", ">"];
+        let group =
+            |consumer| ["XREADGROUP", "GROUP", "g", consumer, "BLOCK", "0", "STREAMS", a, b, ">", ">"];
         let mut waiting = blocked(server, &[&group("one"), &group("two")]);
         client.call(&["XADD", b, "1-0", "f", "1"]);
         assert_eq!(entry(&waiting[0].receive()), owned(b, "1-0", &["f", "1"]));

@@ -11,6 +11,7 @@ mod connection;
 mod diagnostics;
 pub mod flags;
 mod generic;
+mod geo;
 mod hash;
 mod hyperloglog;
 pub mod keys;
@@ -37,9 +38,12 @@ const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
     list::COMMANDS,
     stream::COMMANDS,
+    stream::COMMANDS,
+    list::COMMANDS,
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
     sorted_set::COMMANDS,
+    geo::COMMANDS,
     generic::COMMANDS,
     set::COMMANDS,
     hash::COMMANDS,
