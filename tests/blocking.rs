@@ -343,6 +343,16 @@ fn client_unblock_ends_a_wait_as_it_is_told_to() {
         }
         client.call(&["RPUSH", a, "x"]);
         assert_eq!(client.call(&["LLEN", a]), Value::Integer(1), "who was unblocked gets nothing");
+        // From inside a transaction, too.
+        client.call(&["DEL", a]);
+        let mut waiting = server.client();
+        let id = waiting.call(&["CLIENT", "ID"]).text();
+        waiting.send(&["BLPOP", a, b, "0"]);
+        wait_for_blocked(&mut client, 1);
+        let requests = [vec!["MULTI"], vec!["CLIENT", "UNBLOCK", &id], vec!["RPUSH", a, "x"], vec!["EXEC"]];
+        let replies = client.pipeline(&requests);
+        assert_eq!(replies[3], Value::Array(vec![Value::Integer(1), Value::Integer(1)]));
+        assert_eq!(waiting.receive(), Value::NullArray);
     });
 }
 
