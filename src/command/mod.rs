@@ -23,6 +23,7 @@ pub mod long_double;
 pub mod object;
 pub mod parse;
 pub mod scan;
+pub mod sort;
 pub mod set;
 pub mod sorted_set;
 pub mod stream;
