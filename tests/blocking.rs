@@ -615,7 +615,7 @@ fn readers_of_a_stream_wait_for_entries_after_the_last_one_they_know() {
 
 #[test]
 fn consumers_of_a_group_share_the_entries_and_hear_of_its_end() {
-    everywhere(&[], |server, [a, b, c, _]| {
+    everywhere(&[], |server, [a, b, c, d]| {
         let mut client = server.client();
         let create = |client: &mut Client| {
             for key in [a, b] {
@@ -645,7 +645,7 @@ fn consumers_of_a_group_share_the_entries_and_hear_of_its_end() {
         ];
         for (way, error) in ways {
             create(&mut client);
-            let mut waiting = blocked(server, &[&group("one"), &group("two"), &["BLPOP", a, b, "0"]]);
+            let mut waiting = blocked(server, &[&group("one"), &group("two"), &["BLPOP", d, "0"]]);
             client.call(&["XACK", a, "g", "2-0"]);
             assert_silent(&mut waiting[0]);
             assert!(!client.call(way).is_error(), "{way:?}");

@@ -11,6 +11,7 @@ pub mod double;
 pub mod dump;
 pub mod elements;
 mod error;
+pub mod excerpt;
 pub mod expire;
 pub mod geo;
 pub mod glob;

@@ -94,7 +94,7 @@ impl Digest {
                     self.xor(&pair.0);
                 }
             }
-            Value::List(list) => list.iter().for_each(|element| self.mix(element.bytes(&mut digits))),
+            Value::List(list) => list.for_each(|element| self.mix(element.bytes(&mut digits))),
             _ => {
                 if let Ok(bytes) = value.string(&mut digits) {
                     self.mix(bytes);

@@ -65,9 +65,7 @@ impl Shard {
         }
         if self.store.dirty != dirty {
             self.stats.dirty.add(self.store.dirty - dirty);
-            if let Some(gauge) = self.stats.databases.get(db) {
-                gauge.keys.set(self.store.len(db) as u64);
-            }
+            self.show_len(db);
         }
         if !self.store.events.is_empty() {
             self.store.events.take();
@@ -78,6 +76,13 @@ impl Shard {
         }
         self.note_slow(spec, args, caller, nanos);
         None
+    }
+
+    /// Tells the other shards how many keys a database has here.
+    pub(super) fn show_len(&self, db: usize) {
+        if let Some(gauge) = self.stats.databases.get(db) {
+            gauge.keys.set(self.store.len(db) as u64);
+        }
     }
 
     /// SCAN: the client's cursor names the shard too; the command itself knows only this shard's part of it.

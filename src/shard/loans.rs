@@ -114,6 +114,8 @@ impl Shard {
         std::mem::swap(&mut self.store, &mut bench);
         let blocked = self.run_command(command.spec, command.db, &slices, &caller, reply);
         std::mem::swap(&mut self.store, &mut bench);
+        // The run has told about the other store.
+        self.show_len(command.db);
 
         let mut foreign = Vec::new();
         for (db, key, flag) in watched {
@@ -183,6 +185,7 @@ impl Shard {
             }
         }
         self.store.touched(db, &key);
+        self.show_len(db);
     }
 }
 

@@ -338,6 +338,10 @@ impl Shard {
             }
             Plan::Cursor { shard, .. } => self.at(c, spec, args, shard, || whole_read(shard)),
             Plan::RandomShard => {
+                // It chooses by what the shards hold, and the requests in front of it may change that.
+                if !self.may_begin_transaction(c) {
+                    return Taken::NotYet;
+                }
                 let shard = self.shard_by_weight(c.db);
                 self.at(c, spec, args, shard, || whole_read(shard))
             }

@@ -14,7 +14,7 @@ mod tests;
 
 pub use add::{zadd, zincrby};
 pub use combine::{zdiff, zdiffstore, zinter, zintercard, zinterstore, zunion, zunionstore};
-pub use pop::{bzmpop, bzpopmax, bzpopmin, zmpop, zpopmax, zpopmin};
+pub use pop::{bzmpop, bzpopmax, bzpopmin, pop_count, zmpop, zpopmax, zpopmin};
 pub use random::{zrandmember, zscan};
 pub use range::{
     zrange, zrangebylex, zrangebyscore, zrangestore, zrevrange, zrevrangebylex, zrevrangebyscore,

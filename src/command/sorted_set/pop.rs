@@ -184,6 +184,11 @@ fn wait(ctx: &mut Context, timeout: BlockTimeout) {
     });
 }
 
+/// How many elements ZMPOP and its like may take, their arguments beginning with the number of keys; `None`: they are wrong.
+pub fn pop_count(args: Args) -> Option<usize> {
+    MultiPop::parse(args).ok().map(|request| request.count)
+}
+
 /// What follows the name of ZMPOP.
 struct MultiPop<'a> {
     keys: Args<'a>,

@@ -6,8 +6,8 @@ use super::keys::KeySpec;
 
 use super::spec::{command, CommandSpec, Group};
 use super::Handler::Keys;
-use super::Spread::Lend;
-use crate::command::sorted_set;
+use super::Spread::{Excerpt, Lend};
+use crate::command::{excerpt, sorted_set};
 
 const fn sorted_set_command(name: &'static str, arity: i16) -> CommandSpec {
     command(Group::SortedSet, name, arity).acl(&[Category::SortedSet])
@@ -342,7 +342,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes the elements with the highest scores.")
         .args(&[key("key"), integer("count").optional()]),
     sorted_set_command("zmpop", -4)
-        .run(Keys(sorted_set::zmpop, Lend))
+        .run(Keys(sorted_set::zmpop, Excerpt(excerpt::zmpop)))
         .flags(&[Write])
         .keys(&[KeySpec::at(1, &[Rw, Access, Delete]).key_num(0, 1, 1)])
         .since("7.0.0")
@@ -355,7 +355,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             integer("count").token("COUNT").optional(),
         ]),
     sorted_set_command("bzpopmin", -3)
-        .run(Keys(sorted_set::bzpopmin, Lend))
+        .run(Keys(sorted_set::bzpopmin, Excerpt(excerpt::sorted_set_ends)))
         .flags(&[Write, Fast, Blocking])
         .keys(&[KeySpec::at(1, &[Rw, Access, Delete]).range(-2, 1, 0)])
         .since("5.0.0")
@@ -364,7 +364,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes the lowest element of the first of several sorted sets, or waits for one.")
         .args(&[key("key").multiple(), double("timeout")]),
     sorted_set_command("bzpopmax", -3)
-        .run(Keys(sorted_set::bzpopmax, Lend))
+        .run(Keys(sorted_set::bzpopmax, Excerpt(excerpt::sorted_set_ends)))
         .flags(&[Write, Fast, Blocking])
         .keys(&[KeySpec::at(1, &[Rw, Access, Delete]).range(-2, 1, 0)])
         .since("5.0.0")
@@ -373,7 +373,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes the highest element of the first of several sorted sets, or waits for one.")
         .args(&[key("key").multiple(), double("timeout")]),
     sorted_set_command("bzmpop", -5)
-        .run(Keys(sorted_set::bzmpop, Lend))
+        .run(Keys(sorted_set::bzmpop, Excerpt(excerpt::bzmpop)))
         .flags(&[Write, Blocking])
         .keys(&[KeySpec::at(2, &[Rw, Access, Delete]).key_num(0, 1, 1)])
         .since("7.0.0")

@@ -2,12 +2,15 @@
 //!
 //! What each type needs to be written is asked of its view in `store`; small collections are written as they lie in memory.
 
+use super::blob::stream_node::id_bytes;
 use super::kind::RdbType;
-use super::output::{put_double, put_length, Compression, Output, Writer};
+use super::output::{put_double, put_length, put_time_ms, Compression, Output, Writer};
 use crate::store::listpack::{write_redis, Item, Items};
-use crate::store::{HashView, Integers, ListView, SetView, SortedSetView, Value};
+use crate::store::stream::{Consumer, Stream, StreamId};
+use crate::store::{HashView, Integers, ListView, NodeItems, SetView, SortedSetView, Value};
 
 /// How a node of a list is held.
+const NODE_PLAIN: u64 = 1;
 const NODE_PACKED: u64 = 2;
 
 /// The version of the format to write (`rdb-version`).
@@ -82,18 +85,22 @@ impl Encoder {
             Value::Set(set) => self.set(*set, output),
             Value::Hash(hash) => self.hash(*hash, output),
             Value::SortedSet(sorted_set) => self.sorted_set(*sorted_set, output),
-            Value::Stream(_) => {}
+            Value::Stream(stream) => self.stream(stream, output),
         }
     }
 
     fn list(&mut self, list: ListView, output: &mut impl Output) {
-        match list {
-            ListView::Packed(items) => {
-                put_length(output, 1);
+        put_length(output, list.nodes() as u64);
+        list.visit_nodes(|node| match node {
+            NodeItems::Packed(items) => {
                 put_length(output, NODE_PACKED);
                 self.listpack(items, output);
             }
-        }
+            NodeItems::Plain(element) => {
+                put_length(output, NODE_PLAIN);
+                self.writer.string(output, element);
+            }
+        });
     }
 
     fn set(&mut self, set: SetView, output: &mut impl Output) {
@@ -156,4 +163,56 @@ impl Encoder {
         self.blob.extend_from_slice(numbers);
         self.writer.string(output, &self.blob);
     }
+
+    fn stream(&mut self, stream: &Stream, output: &mut impl Output) {
+        let log = stream.log();
+        put_length(output, log.node_count() as u64);
+        for node in log.nodes() {
+            self.writer.string(output, &id_bytes(node.first_id()));
+            self.blob.clear();
+            node.write_listpack(&mut self.blob);
+            self.writer.string(output, &self.blob);
+        }
+        put_length(output, log.len());
+        put_id(output, log.last_id());
+        put_id(output, log.first_id());
+        put_id(output, log.max_deleted_id());
+        put_length(output, log.entries_added());
+        put_length(output, stream.groups().len() as u64);
+        for (name, group) in stream.groups() {
+            self.writer.string(output, name);
+            put_id(output, group.last_id);
+            put_length(output, group.entries_read.unwrap_or(UNKNOWN) as u64);
+            put_length(output, group.pending_len() as u64);
+            for (id, pending) in group.pending_range(StreamId::MIN..=StreamId::MAX) {
+                output.put(&id_bytes(id));
+                put_time_ms(output, pending.delivered_ms);
+                put_length(output, pending.deliveries);
+            }
+            put_length(output, group.consumer_count() as u64);
+            for consumer in group.consumers() {
+                self.consumer(consumer, output);
+            }
+        }
+    }
+
+    fn consumer(&mut self, consumer: &Consumer, output: &mut impl Output) {
+        self.writer.string(output, consumer.name());
+        put_time_ms(output, consumer.seen_ms);
+        if self.version != Version::V10 {
+            put_time_ms(output, consumer.active_ms.unwrap_or(UNKNOWN));
+        }
+        put_length(output, consumer.pending_len() as u64);
+        for id in consumer.pending_from(StreamId::MIN) {
+            output.put(&id_bytes(id));
+        }
+    }
+}
+
+/// Entries read that are not known, and the time of what never was.
+const UNKNOWN: i64 = -1;
+
+fn put_id(output: &mut impl Output, id: StreamId) {
+    put_length(output, id.ms);
+    put_length(output, id.seq);
 }

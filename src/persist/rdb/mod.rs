@@ -19,7 +19,6 @@ mod output;
 mod payload;
 mod reader;
 
-pub use blob::stream_node::Id;
 pub use build::{decode_value, Checks};
 pub use crc::{combine, crc64, Crc64};
 pub use decode::{decode, EntriesRead, Piece, Sink, StreamState};

@@ -15,13 +15,11 @@ impl ListBuilder {
     }
 
     pub fn packed(&mut self, listpack: Listpack, settings: &Settings) {
-        let mut digits = itoa::Buffer::new();
-        for element in listpack.items().iter() {
-            self.0.push_back(element.bytes(&mut digits), settings);
-        }
+        self.0.push_listpack(listpack.items(), settings);
     }
 
-    pub fn finish(self) -> List {
+    pub fn finish(mut self, settings: &Settings) -> List {
+        self.0.settle(settings);
         self.0
     }
 }

@@ -126,7 +126,7 @@ impl Builder<'_> {
         match self.value {
             Unfinished::Nothing => Err(Reason::Empty),
             Unfinished::String(value) => Ok(value),
-            Unfinished::List(builder) => Ok(Detached::from_collection(builder.finish(), None)),
+            Unfinished::List(builder) => Ok(Detached::from_collection(builder.finish(self.settings), None)),
             Unfinished::Set(builder) => Ok(Detached::from_collection(builder.finish(duplicates)?, None)),
             Unfinished::Hash(builder) => Ok(Detached::from_collection(builder.finish(duplicates)?, None)),
             Unfinished::SortedSet(builder) => {

@@ -3,12 +3,14 @@
 
 use proptest::prelude::*;
 
+use super::super::blob::stream_node::id_bytes;
 use super::super::encode::{Encoder, Format, Version};
 use super::super::error::Reason;
 use super::super::output::{put_double, put_length, Compression, Writer};
 use super::super::reader::Reader;
 use super::{decode_value, Checks};
 use crate::store::listpack::{write_redis, Listpack};
+use crate::store::stream::{Group, Pending, Stream, StreamId};
 use crate::store::{Collection, Detached, Encoding, Hash, List, Set, Settings, SortedSet, Value};
 
 const FORMATS: [Format; 3] = [
@@ -40,7 +42,11 @@ fn contents(value: &Detached) -> Vec<(Vec<u8>, Vec<u8>)> {
         value @ (Value::Int(_) | Value::Bytes(_) | Value::Shared(_)) => {
             vec![(value.string(&mut itoa::Buffer::new()).unwrap().to_vec(), Vec::new())]
         }
-        Value::List(crate::store::ListView::Packed(list)) => list.iter().map(alone).collect(),
+        Value::List(list) => {
+            let mut elements = Vec::new();
+            list.for_each(|element| elements.push(alone(element)));
+            elements
+        }
         Value::Set(set) => {
             let mut members: Vec<_> = set.iter().map(alone).collect();
             members.sort();
@@ -55,8 +61,33 @@ fn contents(value: &Detached) -> Vec<(Vec<u8>, Vec<u8>)> {
         Value::SortedSet(set) => {
             set.iter().map(|(member, score)| (member.to_vec(), score.to_string().into_bytes())).collect()
         }
-        Value::Stream(_) => Vec::new(),
+        Value::Stream(stream) => stream_contents(stream),
     }
+}
+
+fn stream_contents(stream: &Stream) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let text = |what: &str, told: String| (what.as_bytes().to_vec(), told.into_bytes());
+    let log = stream.log();
+    let counters = (log.len(), log.first_id(), log.last_id(), log.max_deleted_id(), log.entries_added());
+    let mut contents = vec![text("log", format!("{counters:?} {}", log.node_count()))];
+    for entry in log.range(StreamId::MIN, StreamId::MAX) {
+        let fields: Vec<_> = entry.fields().map(|(field, value)| (field.to_vec(), value.to_vec())).collect();
+        contents.push(text("entry", format!("{} {fields:?}", entry.id())));
+    }
+    for (name, group) in stream.groups() {
+        contents.push(text("group", format!("{name:?} {} {:?}", group.last_id, group.entries_read)));
+        for (id, pending) in group.pending_range(StreamId::MIN..=StreamId::MAX) {
+            let owner = group.consumer(pending.consumer).name();
+            let told = format!("{id} {owner:?} {} {}", pending.delivered_ms, pending.deliveries);
+            contents.push(text("pending", told));
+        }
+        for consumer in group.consumers() {
+            let pending: Vec<_> = consumer.pending_from(StreamId::MIN).collect();
+            contents
+                .push(text("consumer", format!("{:?} {} {pending:?}", consumer.name(), consumer.seen_ms)));
+        }
+    }
+    contents
 }
 
 #[track_caller]
@@ -99,6 +130,115 @@ fn list(elements: &[&[u8]], settings: &Settings) -> Detached {
         list.push_back(element, settings);
     }
     Detached::from_collection(list, None)
+}
+
+/// Entries with the same and other fields, deleted ones, and groups that know more and less of them.
+fn stream(entries: u64) -> Stream {
+    let settings = Settings::default();
+    let mut stream = Stream::empty();
+    for i in 1..=entries {
+        let value = i.to_string();
+        let pairs: &[&[u8]] = match i % 5 {
+            0 => &[b"other", value.as_bytes(), b"field", b"x"],
+            _ => &[b"name", value.as_bytes()],
+        };
+        stream.log_mut().append(StreamId::new(1000 + i / 3, i), pairs, &settings).unwrap();
+    }
+    let gone: Vec<StreamId> = (2..entries).step_by(7).map(|i| StreamId::new(1000 + i / 3, i)).collect();
+    stream.log_mut().delete_all(&gone);
+    let mut group = Group::new(StreamId::new(1001, 3), Some(3));
+    for (name, id, active_ms) in [(&b"alice"[..], 1, Some(77)), (b"bob", 3, None)] {
+        let consumer = group.create_consumer(name, 55).unwrap();
+        group.consumer_mut(consumer).active_ms = active_ms;
+        let id = StreamId::new(1000 + id / 3, id);
+        group.assign(id, Pending { consumer, delivered_ms: 42, deliveries: 2 });
+    }
+    group.create_consumer(b"idle", -1);
+    stream.add_group(b"readers", group);
+    stream.add_group(b"", Group::new(StreamId::MIN, None));
+    stream
+}
+
+#[test]
+fn streams_come_back() {
+    for entries in [0, 1, 10, 1000] {
+        comes_back(&Detached::from_collection(stream(entries), None), &Settings::default());
+    }
+}
+
+#[test]
+fn a_stream_forgets_in_old_formats_only_what_they_cannot_tell() {
+    let stream = Detached::from_collection(stream(10), None);
+    let active_ms = |value: &Detached| {
+        let Value::Stream(stream) = value.value() else { panic!("a stream") };
+        let group = stream.group(b"readers").unwrap();
+        group.consumers().map(|consumer| consumer.active_ms).collect::<Vec<_>>()
+    };
+    let again = |format| {
+        let (kind, bytes) = encoded(&stream, format);
+        active_ms(&decoded(kind, &bytes, &Settings::default()).unwrap())
+    };
+    assert_eq!(again(FORMATS[0]), [Some(77), None, None]);
+    // When they were last seen has to do.
+    assert_eq!(again(FORMATS[2]), [Some(55), Some(55), None]);
+}
+
+#[test]
+fn a_stream_whose_parts_contradict_each_other_is_refused() {
+    let node = |id: u64| {
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(Compression::None);
+        writer.string(&mut bytes, &id_bytes(StreamId::new(id, 0)));
+        let mut node = Listpack::new();
+        for item in ["1", "0", "1", "f", "0", "2", "0", "0", "v", "4"] {
+            node.push_back(item.as_bytes());
+        }
+        let mut blob = Vec::new();
+        write_redis(node.items(), &mut blob);
+        writer.string(&mut bytes, &blob);
+        bytes
+    };
+    let parts = |nodes: &[u64], len: u8, last_ms: u8, rest: &[u8]| {
+        let mut bytes = vec![nodes.len() as u8];
+        nodes.iter().for_each(|id| bytes.extend(node(*id)));
+        bytes.extend_from_slice(&[len, last_ms, 0]);
+        bytes.extend_from_slice(rest);
+        decoded(15, &bytes, &Settings::default())
+    };
+    let id = id_bytes(StreamId::new(1, 0));
+    // Last id, number of pending entries, their ids, times and counts; then consumers.
+    let group = |pending: &[[u8; 16]], consumers: &[(&[u8], &[[u8; 16]])]| {
+        let mut bytes = vec![1, 1, b'g', 0, 0, pending.len() as u8];
+        for id in pending {
+            bytes.extend_from_slice(id);
+            bytes.extend_from_slice(&[0; 9]);
+        }
+        bytes.push(consumers.len() as u8);
+        for (name, pending) in consumers {
+            bytes.push(name.len() as u8);
+            bytes.extend_from_slice(name);
+            bytes.extend_from_slice(&[0; 8]);
+            bytes.push(pending.len() as u8);
+            bytes.extend(pending.concat());
+        }
+        bytes
+    };
+    assert!(parts(&[1, 2], 2, 2, &[0]).is_ok());
+    assert!(parts(&[1], 1, 1, &group(&[id], &[(b"c", &[id])])).is_ok());
+    for (what, refused) in [
+        ("nodes in disorder", parts(&[2, 1], 2, 2, &[0])),
+        ("a node twice", parts(&[1, 1], 2, 2, &[0])),
+        ("another length", parts(&[1], 2, 1, &[0])),
+        ("no nodes", parts(&[], 1, 1, &[0])),
+        ("a last id before the last entry", parts(&[1, 2], 2, 1, &[0])),
+        ("pending for nobody", parts(&[1], 1, 1, &group(&[id], &[]))),
+        ("pending twice", parts(&[1], 1, 1, &group(&[id, id], &[(b"c", &[id])]))),
+        ("pending for two", parts(&[1], 1, 1, &group(&[id], &[(b"c", &[id]), (b"d", &[id])]))),
+        ("pending for a consumer alone", parts(&[1], 1, 1, &group(&[], &[(b"c", &[id])]))),
+        ("consumers of one name", parts(&[1], 1, 1, &group(&[], &[(b"c", &[]), (b"c", &[])]))),
+    ] {
+        assert!(matches!(refused, Err(Reason::Corrupt(_))), "{what}");
+    }
 }
 
 #[test]
@@ -260,7 +400,7 @@ fn element() -> impl Strategy<Value = Vec<u8>> {
 
 fn value() -> impl Strategy<Value = Detached> {
     let elements = prop::collection::vec(element(), 1..200);
-    (0..5, elements, any::<f64>()).prop_map(|(kind, elements, factor)| {
+    (0..6, elements, any::<f64>()).prop_map(|(kind, elements, factor)| {
         let settings = Settings { hash_max_listpack_entries: 32, ..Settings::default() };
         let elements: Vec<&[u8]> = elements.iter().map(Vec::as_slice).collect();
         match kind {
@@ -272,6 +412,7 @@ fn value() -> impl Strategy<Value = Detached> {
                     elements.iter().zip(elements.iter().rev()).map(|(f, v)| (*f, *v)).collect();
                 hash(&pairs, &settings)
             }
+            4 => Detached::from_collection(stream(elements.len() as u64), None),
             _ => {
                 let scored = elements.iter().enumerate().map(|(i, member)| {
                     let score = i as f64 * factor;
