@@ -1,6 +1,7 @@
 //! What a command sees while it runs: the store, the reply, who is calling, and where to say what changed.
 
 use super::Args;
+use crate::persist::rdb;
 use crate::resp::Reply;
 use crate::store::{EventClass, Store, ValueType};
 
@@ -27,6 +28,8 @@ pub struct Caller {
     pub bulk_len_max: usize,
     /// `lazyfree-lazy-user-flush`: FLUSHDB and FLUSHALL free memory after they have answered, unless told SYNC.
     pub lazyfree_lazy_user_flush: bool,
+    /// `rdb-version` and `rdbcompression`: what DUMP writes.
+    pub rdb_format: rdb::Format,
 }
 
 /// How the command in progress reaches the append-only file and the replicas.

@@ -9,13 +9,12 @@
 //! values that may be large (LMOVE, SMOVE) runs on excerpts of them: what comes back then is what to do to each key,
 //! as commands on one key, which their owners run.
 
-use super::blocking::BlockedRun;
 use super::Shard;
 use crate::command::table::{self, Handler, KeyFlag, KeyPosition, KeyPositions, Spread};
 use crate::command::{Args, Caller};
 use crate::resp::Reply;
 use crate::store::{Detached, SlotRange, Store, WatchFlag};
-use crate::txn::message::{Loan, OwnedArgs, OwnedCommand};
+use crate::txn::message::{BlockedRun, Loan, OwnedArgs, OwnedCommand};
 use crate::txn::plan::database_of;
 
 /// The store for such commands, made when the first one comes and empty between two of them.
@@ -115,6 +114,8 @@ impl Shard {
         std::mem::swap(&mut self.store, &mut bench);
         let blocked = self.run_command(command.spec, command.db, &slices, &caller, reply);
         std::mem::swap(&mut self.store, &mut bench);
+        // The run has told about the other store.
+        self.show_len(command.db);
 
         let mut foreign = Vec::new();
         for (db, key, flag) in watched {
@@ -184,6 +185,7 @@ impl Shard {
             }
         }
         self.store.touched(db, &key);
+        self.show_len(db);
     }
 }
 

@@ -39,6 +39,7 @@ use crate::command::Caller;
 use crate::config::Config;
 use crate::observe::stats::ShardStats;
 use crate::observe::turns::TurnMeter;
+use crate::persist::rdb;
 use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::runtime::executor::{Service, Turn};
@@ -157,8 +158,23 @@ impl Shard {
             no_touch: connection.flags.has(crate::client::Flag::NoTouch),
             bulk_len_max: self.config.network.proto_max_bulk_len,
             lazyfree_lazy_user_flush: self.config.memory.lazyfree_lazy_user_flush,
+            rdb_format: self.rdb_format(),
             ..Caller::default()
         }
+    }
+
+    /// How values are serialised.
+    fn rdb_format(&self) -> rdb::Format {
+        let version = match self.config.engine.rdb_version {
+            10 => rdb::Version::V10,
+            _ => rdb::Version::V11,
+        };
+        let compression = if self.config.persistence.rdbcompression {
+            rdb::Compression::Lzf
+        } else {
+            rdb::Compression::None
+        };
+        rdb::Format { version, compression }
     }
 
     /// Takes over a changed configuration.
@@ -188,6 +204,8 @@ impl Shard {
             let mut taken = 0;
             while taken < MESSAGES_PER_TURN {
                 let Some(message) = self.mesh.receive(source) else { break };
+                // What another shard sends after CONFIG SET has answered there must find the new configuration here.
+                self.refresh_config();
                 self.handle_message(source, message);
                 self.turn_meter.note_traffic();
                 taken += 1;

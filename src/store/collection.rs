@@ -179,6 +179,11 @@ impl Store {
         }
     }
 
+    /// Frees a collection that has left its key, in steps when it is large.
+    pub fn discard<T: Collection>(&mut self, collection: T) {
+        self.garbage.dispose(Some(Box::new(collection.into_object())), &mut self.keys);
+    }
+
     /// The generator of random numbers, for commands that choose elements of a collection that they only read.
     pub fn rng(&mut self) -> &mut Rng {
         &mut self.rng

@@ -519,7 +519,7 @@ pub(super) fn prefetch(word: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Collection, List};
+    use crate::store::{Collection, List, Settings};
 
     struct Account(usize);
 
@@ -606,8 +606,8 @@ mod tests {
         // SAFETY: as above.
         unsafe {
             with_object(&mut word, &mut account, |object| {
-                let Object::List(List::Packed(listpack)) = object else { unreachable!() };
-                listpack.push_back(&[1; 100]);
+                let Object::List(list) = object else { unreachable!() };
+                list.push_back(&[1; 100], &Settings::default());
             })
         };
         assert!(account.0 > before);

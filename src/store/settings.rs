@@ -88,6 +88,8 @@ pub struct Settings {
     pub list_max_listpack_size: i32,
     /// Nodes at each end that are not compressed; 0: none is.
     pub list_compress_depth: u32,
+    /// DEBUG QUICKLIST-PACKED-THRESHOLD: elements of so many bytes get a node of their own in a large list.
+    pub quicklist_packed_threshold: usize,
     pub set_max_intset_entries: usize,
     pub set_max_listpack_entries: usize,
     /// Bytes.
@@ -101,6 +103,11 @@ pub struct Settings {
     pub stream_node_max_entries: i64,
     /// Bytes.
     pub hll_sparse_max_bytes: usize,
+}
+
+impl Settings {
+    /// The threshold when nobody has changed it, bytes.
+    pub const QUICKLIST_PACKED_THRESHOLD: usize = 1 << 30;
 }
 
 impl Default for Settings {
@@ -120,6 +127,7 @@ impl Default for Settings {
             hash_max_listpack_value: 64,
             list_max_listpack_size: -2,
             list_compress_depth: 0,
+            quicklist_packed_threshold: Settings::QUICKLIST_PACKED_THRESHOLD,
             set_max_intset_entries: 512,
             set_max_listpack_entries: 128,
             set_max_listpack_value: 64,

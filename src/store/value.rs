@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::clock::Clock;
 use super::collection::Collection;
-use super::object::Object;
+use super::entry::EMBEDDED_LEN_MAX;
+use super::object::{Object, Outline};
 use super::{Hash, HashView, List, ListView, Set, SetView, SortedSet, SortedSetView, Stream};
 use crate::command::CommandError;
 use crate::resp::Reply;
@@ -395,20 +396,33 @@ impl Detached {
         let (payload, kind) = match parse_integer(bytes) {
             Some(value) => (Payload::Int(value), Kind::Int),
             None if bytes.len() <= EMBSTR_LEN_MAX => (Payload::Packed(bytes.to_vec()), Kind::Embstr),
+            None if bytes.len() > EMBEDDED_LEN_MAX => {
+                return Detached::from_shared(Bytes::copy_from_slice(bytes), expire_at);
+            }
             None => (Payload::Packed(bytes.to_vec()), Kind::Raw),
         };
         Detached { payload, kind, expire_at, clock: Clock::UNSET }
     }
 
+    /// As `from_string`, without a copy of a large one. The buffer behind `bytes` should not be much longer than they are.
+    pub fn from_shared(bytes: Bytes, expire_at: Option<i64>) -> Detached {
+        if bytes.len() <= EMBEDDED_LEN_MAX {
+            return Detached::from_string(&bytes, expire_at);
+        }
+        let payload = Payload::Object(Box::new(Object::String(Outline::new(bytes))));
+        Detached { payload, kind: Kind::RawShared, expire_at, clock: Clock::UNSET }
+    }
+
     /// A collection that no store has held yet.
     pub fn from_collection<T: Collection>(collection: T, expire_at: Option<i64>) -> Detached {
-        let object = collection.into_object();
-        Detached {
-            kind: object.kind(),
-            payload: Payload::Object(Box::new(object)),
-            expire_at,
-            clock: Clock::UNSET,
-        }
+        let kind = collection.kind();
+        let lies_in_entry = collection.packed().is_some_and(|bytes| bytes.len() <= EMBEDDED_LEN_MAX);
+        let payload = if lies_in_entry {
+            Payload::Packed(collection.into_packed())
+        } else {
+            Payload::Object(Box::new(collection.into_object()))
+        };
+        Detached { payload, kind, expire_at, clock: Clock::UNSET }
     }
 
     pub fn kind(&self) -> Kind {

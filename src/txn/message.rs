@@ -171,6 +171,9 @@ pub struct Loan {
     pub value: Option<Detached>,
 }
 
+/// What a command has said that blocked, and the nanoseconds that it took.
+pub type BlockedRun = (Box<Blocking>, u64);
+
 /// A step of a transaction, on one shard.
 #[derive(Debug)]
 pub enum Work {
@@ -190,11 +193,10 @@ pub enum Work {
 pub enum WorkResult {
     Replies(Vec<(usize, Vec<u8>)>),
     Lent(Vec<Loan>),
-    /// The reply of a command that ran with loans, and those of them that it changed. Or that it blocked, how, and the
-    /// nanoseconds that it took.
-    Changed(usize, Vec<u8>, Vec<Loan>, Option<(Box<Blocking>, u64)>),
-    /// As above for a command that ran on excerpts, with what it does to keys of other shards.
-    Effects(usize, Vec<u8>, Vec<OwnedCommand>, Option<(Box<Blocking>, u64)>),
+    /// The reply of a command that ran with loans, those of them that it changed, and how it blocked.
+    Changed(usize, Vec<u8>, Vec<Loan>, Option<BlockedRun>),
+    /// The reply of a command that ran on excerpts, what it does to keys of other shards, and how it blocked.
+    Effects(usize, Vec<u8>, Vec<OwnedCommand>, Option<BlockedRun>),
     TakenBack,
 }
 

@@ -126,11 +126,7 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
                 Gather::RandomShard => Plan::RandomShard,
                 Gather::Cursor => {
                     // A cursor that is no number is an error that the command itself words, on any shard.
-                    let cursor = args
-                        .get(1)
-                        .and_then(|text| std::str::from_utf8(text).ok())
-                        .and_then(|text| text.parse::<u64>().ok());
-                    match cursor {
+                    match args.get(1).and_then(|text| crate::command::parse::cursor(text).ok()) {
                         Some(cursor) => Plan::Cursor {
                             shard: (cursor % topology.shards as u64) as usize,
                             inner: cursor / topology.shards as u64,

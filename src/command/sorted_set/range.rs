@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::parse::integer;
 use super::{lex_range, score_range, write_elements, Args, CommandError, CommandResult, Context};
-use crate::store::{Collection, EventClass, LexRange, ScoreRange, SortedSet, SortedSetView};
+use crate::store::{Collection, LexRange, ScoreRange, SortedSet, SortedSetView};
 
 /// What selects elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,5 +181,5 @@ pub fn zrangestore(ctx: &mut Context, args: Args) -> CommandResult {
             result.insert(member.bytes(&mut itoa::Buffer::new()), score, &settings);
         }
     }
-    super::store_result(ctx, destination, result, EventClass::ZSET, "zrangestore")
+    super::store_result(ctx, destination, result, "zrangestore")
 }

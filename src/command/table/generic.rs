@@ -7,7 +7,7 @@ use super::spec::{command, container, CommandSpec, Group};
 use super::Gather::{Concat, Cursor, RandomShard};
 use super::Handler::{EveryShard, Keys};
 use super::Spread::{Lend, SplitSum};
-use crate::command::{expire, keys, object, scan};
+use crate::command::{dump, expire, keys, object, scan};
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
 const LOOK: KeySpec = KeySpec::at(1, &[Ro]);
@@ -104,6 +104,33 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(1)")
         .summary("Takes a key out of this database and puts it into another.")
         .args(&[key("key"), integer("db")]),
+    generic("dump", 2)
+        .run(Keys(dump::dump, Lend))
+        .flags(&[ReadOnly])
+        .keys(&[READ])
+        .tips(&["nondeterministic_output"])
+        .since("2.6.0")
+        .complexity("O(N), N bytes of the value.")
+        .summary("Returns a value as bytes that RESTORE takes.")
+        .args(&[key("key")]),
+    generic("restore", -4)
+        .acl(&[Category::Dangerous])
+        .run(Keys(dump::restore, Lend))
+        .flags(&[Write, DenyOom])
+        .keys(&[KeySpec::at(1, &[Ow, Update])])
+        .since("2.6.0")
+        .history(&[("3.0.0", "`REPLACE`."), ("5.0.0", "`ABSTTL`."), ("5.0.0", "`IDLETIME`, `FREQ`.")])
+        .complexity("O(N), N bytes of the payload; O(N*log(N)) for the N members of a sorted set.")
+        .summary("Creates a key from bytes that DUMP returned.")
+        .args(&[
+            key("key"),
+            integer("ttl"),
+            string("serialized-value"),
+            token("replace", "REPLACE").since("3.0.0").optional(),
+            token("absttl", "ABSTTL").since("5.0.0").optional(),
+            integer("seconds").token("IDLETIME").since("5.0.0").optional(),
+            integer("frequency").token("FREQ").since("5.0.0").optional(),
+        ]),
     generic("keys", 2)
         .acl(&[Category::Dangerous])
         .run(EveryShard(keys::keys, Concat))

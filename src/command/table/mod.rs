@@ -11,9 +11,11 @@ mod connection;
 mod diagnostics;
 pub mod flags;
 mod generic;
+mod geo;
 mod hash;
 mod hyperloglog;
 pub mod keys;
+mod list;
 pub mod movable;
 mod names;
 mod server;
@@ -34,10 +36,14 @@ use std::sync::LazyLock;
 
 const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
+    list::COMMANDS,
     stream::COMMANDS,
+    stream::COMMANDS,
+    list::COMMANDS,
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
     sorted_set::COMMANDS,
+    geo::COMMANDS,
     generic::COMMANDS,
     set::COMMANDS,
     hash::COMMANDS,

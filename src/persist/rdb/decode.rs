@@ -7,12 +7,13 @@
 //! A length in a payload only bounds a loop that reads at least a byte in each turn, so that the payload's own length bounds
 //! time and memory.
 
-use super::blob::stream_node::{self, Id, Summary};
+use super::blob::stream_node::{self, id_of_bytes, Summary};
 use super::blob::{Intset, Ziplist, Zipmap};
 use super::error::{Error, Reason};
 use super::kind::{module_name, RdbType};
 use super::reader::{Reader, Text};
 use crate::store::listpack::{read_redis, Item, Listpack};
+use crate::store::stream::StreamId;
 
 /// How a node of a quicklist is held.
 const NODE_PLAIN: u64 = 1;
@@ -48,20 +49,19 @@ pub enum Piece<'a> {
     SortedSetPacked(Listpack),
     /// A node of a stream, whose entries come after those of the nodes before.
     StreamNode {
-        master: Id,
+        master: StreamId,
         listpack: Listpack,
-        summary: Summary,
     },
     /// After the last node.
     StreamState(StreamState),
     StreamGroup {
         name: &'a [u8],
-        last_id: Id,
+        last_id: StreamId,
         entries_read: EntriesRead,
     },
     /// An entry that the last group has delivered and that is not acknowledged.
     StreamPending {
-        id: Id,
+        id: StreamId,
         delivered_ms: i64,
         deliveries: u64,
     },
@@ -73,7 +73,7 @@ pub enum Piece<'a> {
     },
     /// An entry that the last consumer was given; one of those of `StreamPending`.
     StreamConsumerPending {
-        id: Id,
+        id: StreamId,
     },
 }
 
@@ -81,10 +81,10 @@ pub enum Piece<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamState {
     pub len: u64,
-    pub last_id: Id,
+    pub last_id: StreamId,
     /// Zero when it is empty.
-    pub first_id: Id,
-    pub max_deleted_id: Id,
+    pub first_id: StreamId,
+    pub max_deleted_id: StreamId,
     pub entries_added: u64,
 }
 
@@ -340,12 +340,12 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
         self.not_empty(u64::from(!is_empty))
     }
 
-    fn id(&mut self) -> Result<Id, Error> {
-        Ok(Id { ms: self.reader.length()?, seq: self.reader.length()? })
+    fn id(&mut self) -> Result<StreamId, Error> {
+        Ok(StreamId { ms: self.reader.length()?, seq: self.reader.length()? })
     }
 
-    fn raw_id(&mut self) -> Result<Id, Error> {
-        Ok(Id::from_bytes(self.reader.array()?))
+    fn raw_id(&mut self) -> Result<StreamId, Error> {
+        Ok(id_of_bytes(self.reader.array()?))
     }
 
     /// `version` is that of streams: 1, 2 or 3.
@@ -356,7 +356,7 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
         let last_id = self.id()?;
         let first_id = summary.first_live.unwrap_or_default();
         let mut state =
-            StreamState { len, last_id, first_id, max_deleted_id: Id::default(), entries_added: len };
+            StreamState { len, last_id, first_id, max_deleted_id: StreamId::default(), entries_added: len };
         if version >= 2 {
             // The first id again.
             self.id()?;
@@ -385,7 +385,7 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
             let Ok(key) = <[u8; 16]>::try_from(&key[..]) else {
                 return Err(Reason::Corrupt("a node of a stream whose id is not 16 bytes").at(start));
             };
-            let master = Id::from_bytes(key);
+            let master = id_of_bytes(key);
             let start = self.reader.position();
             let listpack = listpack(&self.reader.blob()?).map_err(|reason| reason.at(start))?;
             let in_order = total.last.is_none_or(|last| last < master);
@@ -398,7 +398,7 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
             total.last_live = summary.last_live.or(total.last_live);
             // The master's id keeps nodes without entries in order too.
             total.last = summary.last.or(Some(master));
-            self.give_at(start, Piece::StreamNode { master, listpack, summary })?;
+            self.give_at(start, Piece::StreamNode { master, listpack })?;
         }
         Ok(total)
     }

@@ -8,23 +8,33 @@
 //! accounts for, and says where and why it was refused ([`Error`]).
 
 mod blob;
+mod build;
 mod crc;
 mod decode;
+mod encode;
 mod error;
 mod kind;
-mod lzf;
+pub mod lzf;
 mod output;
+mod payload;
 mod reader;
 
-pub use blob::stream_node::Id;
+pub use build::{decode_value, Checks};
 pub use crc::{combine, crc64, Crc64};
 pub use decode::{decode, EntriesRead, Piece, Sink, StreamState};
+pub use encode::{Encoder, Format, Version};
 pub use error::{Error, Reason};
 pub use kind::RdbType;
 pub use output::{put_double, put_length, put_time_ms, Compression, Count, Output, Writer};
+pub use payload::{dump, restore, PayloadError};
 pub use reader::{Reader, Text};
 
-/// What is written: the format of Redis 7.2.
-pub const VERSION: u16 = 11;
-/// The format of Redis 7.0, for moving back (`rdb-version 10`).
-pub const VERSION_OF_7_0: u16 = 10;
+/// Redis 7.4's, whose only new types are hashes with times to live.
+const NEWEST_READABLE: u16 = 12;
+/// Likewise.
+const VALKEY_9: u16 = 80;
+
+/// Whether values of this version of the format can be read.
+pub fn is_readable(version: u16) -> bool {
+    version <= NEWEST_READABLE || version == VALKEY_9
+}

@@ -12,6 +12,7 @@ use crate::command::glob::glob_match;
 use crate::command::{Args, CommandError};
 use crate::observe::digest::Digest;
 use crate::observe::log::Level;
+use crate::persist::rdb::{Count, Encoder};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::{clock, crash};
 use crate::shard::{Flow, Shard};
@@ -273,10 +274,13 @@ fn with_key(shard: &mut Shard, c: &mut Connection, key: &[u8], work: WithKey) ->
 }
 
 fn object(shard: &mut Shard, db: usize, key: &[u8], reply: &mut Reply) -> Result<(), CommandError> {
+    let mut encoder = Encoder::new(shard.rdb_format());
     let (Some(description), Some(value)) = (shard.store.describe(db, key), shard.store.peek(db, key)) else {
         return Err(CommandError::NoSuchKey);
     };
-    let serialized = serialized_length(&value);
+    let mut serialized = Count::default();
+    encoder.value(&value, &mut serialized);
+    let serialized = serialized.0;
     let address = shard.store.address(db, key).unwrap_or_default();
     let used_s = shard.now_ms() / 1000 - description.idle_s as i64;
     reply.simple(&format!(
@@ -287,27 +291,6 @@ fn object(shard: &mut Shard, db: usize, key: &[u8], reply: &mut Reply) -> Result
         description.idle_s,
     ));
     Ok(())
-}
-
-/// Bytes of a string in an RDB file, not compressed: an integer that fits is written as one.
-fn serialized_length(value: &Value) -> usize {
-    let mut digits = itoa::Buffer::new();
-    let Ok(bytes) = value.string(&mut digits) else { return 0 };
-    let integer = if bytes.len() <= 11 { parse_integer(bytes) } else { None };
-    match integer {
-        Some(number) if i8::try_from(number).is_ok() => 2,
-        Some(number) if i16::try_from(number).is_ok() => 3,
-        Some(number) if i32::try_from(number).is_ok() => 5,
-        _ => {
-            let length = match bytes.len() {
-                0..64 => 1,
-                64..16384 => 2,
-                len if u32::try_from(len).is_ok() => 5,
-                _ => 9,
-            };
-            length + bytes.len()
-        }
-    }
 }
 
 fn string_lengths(shard: &mut Shard, db: usize, key: &[u8], reply: &mut Reply) -> Result<(), CommandError> {

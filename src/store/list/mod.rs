@@ -1,33 +1,200 @@
 //! Lists.
+//!
+//! A small list is one listpack; beyond `list-max-listpack-size` it is a quicklist, a row of listpacks. When it shrinks to
+//! half of that limit in one node it becomes a listpack again, as in Redis.
+//!
+//! [`List`] is a list to change. Commands call `grow` before they add something and `shrink` after they have taken something away or replaced
+//! it: only there the representation changes. [`ListView`] is a list to read.
+
+mod node;
+mod pack;
+mod quicklist;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod view;
+
+use node::Limit;
+pub use node::NodeItems;
+use pack::Pack;
+use quicklist::Quicklist;
+pub use view::ListView;
 
 use super::collection::Collection;
-use super::listpack::{Items, Listpack};
-use super::memory::block_size;
+use super::listpack::{Item, Items, Listpack, Needle};
 use super::object::Object;
 use super::{Kind, Settings, Value, ValueType};
 
+/// An end of a list: its first element is at the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Head,
+    Tail,
+}
+
+/// Where LINSERT puts an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Before,
+    After,
+}
+
+/// A list to change. Its fields are this module's.
 #[derive(Debug)]
-pub enum List {
-    Packed(Listpack),
+pub struct List(Repr);
+
+#[derive(Debug)]
+enum Repr {
+    Packed(Pack),
+    Quick(Box<Quicklist>),
 }
 
 impl List {
-    pub fn push_back(&mut self, element: &[u8], _: &Settings) {
-        let List::Packed(listpack) = self;
-        listpack.push_back(element);
+    /// The elements of a listpack, at the end of the list. `AUTO` conversion is the caller's: `grow` and `settle`.
+    pub fn push_listpack(&mut self, items: Items, settings: &Settings) {
+        items.iter().for_each(|item| {
+            let mut digits = itoa::Buffer::new();
+            self.push_back(item.bytes(&mut digits), settings);
+        });
     }
-}
 
-/// A list to read.
-#[derive(Clone, Copy, Debug)]
-pub enum ListView<'a> {
-    Packed(Items<'a>),
-}
+    pub fn len(&self) -> usize {
+        self.view().len()
+    }
 
-impl ListView<'_> {
-    pub fn kind(self) -> Kind {
-        match self {
-            ListView::Packed(_) => Kind::ListListpack,
+    /// Adds an element at the end, and chooses the representation: for whoever builds a list.
+    pub fn push_back(&mut self, element: &[u8], settings: &Settings) {
+        self.grow(element.len(), 1, settings);
+        self.push(End::Tail, element, settings);
+    }
+
+    /// To be called before `count` elements of `bytes` altogether are added (LSET: replaced).
+    pub fn grow(&mut self, bytes: usize, count: usize, settings: &Settings) {
+        let Repr::Packed(pack) = &mut self.0 else { return };
+        if !Limit(settings.list_max_listpack_size).is_exceeded_by(pack, bytes, count) {
+            return;
+        }
+        let mut quicklist = Quicklist::new(settings);
+        if !pack.is_empty() {
+            quicklist.push_pack(std::mem::take(pack));
+        }
+        self.0 = Repr::Quick(Box::new(quicklist));
+    }
+
+    /// To be called after elements have been taken away or replaced.
+    pub fn shrink(&mut self, settings: &Settings) {
+        self.pack_if_small(settings, true);
+    }
+
+    /// To be called after a list has been built whose final size was not known: it becomes a listpack whenever it may be one.
+    pub fn settle(&mut self, settings: &Settings) {
+        self.grow(0, 0, settings);
+        self.pack_if_small(settings, false);
+    }
+
+    fn pack_if_small(&mut self, settings: &Settings, half: bool) {
+        if let Repr::Quick(quicklist) = &mut self.0 {
+            let limit = Limit(settings.list_max_listpack_size);
+            if let Some(pack) = quicklist.to_pack(limit, half, settings.quicklist_packed_threshold) {
+                self.0 = Repr::Packed(pack);
+            }
+        }
+    }
+
+    pub fn push(&mut self, end: End, element: &[u8], settings: &Settings) {
+        match &mut self.0 {
+            Repr::Packed(pack) => match end {
+                End::Head => pack.push_front(element),
+                End::Tail => pack.push_back(element),
+            },
+            Repr::Quick(quicklist) => quicklist.push(end, element, settings),
+        }
+    }
+
+    /// Takes the element at an end away, after `take` has seen it.
+    pub fn pop<R>(&mut self, end: End, take: impl FnOnce(Item) -> R) -> Option<R> {
+        match &mut self.0 {
+            Repr::Packed(pack) => {
+                let items = pack.items();
+                let position = match end {
+                    End::Head => items.first(),
+                    End::Tail => items.last()?,
+                };
+                if items.is_empty() {
+                    return None;
+                }
+                let result = take(items.item(position));
+                match end {
+                    End::Head => pack.drop_first(),
+                    End::Tail => pack.drop_last(),
+                }
+                Some(result)
+            }
+            Repr::Quick(quicklist) => quicklist.pop(end, take),
+        }
+    }
+
+    /// Takes away the elements from number `index` on, and returns them: what is many is better freed in steps
+    /// (`Store::discard`).
+    pub fn split_off(&mut self, index: usize) -> List {
+        List(match &mut self.0 {
+            Repr::Packed(pack) => {
+                let tail = pack.edit(|listpack| match listpack.items().seek(index as i64) {
+                    Some(position) => listpack.split_off(position),
+                    None => Listpack::new(),
+                });
+                Repr::Packed(Pack::from_bytes(tail.into_bytes()))
+            }
+            Repr::Quick(quicklist) => Repr::Quick(Box::new(quicklist.split_off(index))),
+        })
+    }
+
+    /// Takes away the first `count` elements, and returns them.
+    pub fn split_front(&mut self, count: usize) -> List {
+        let tail = self.split_off(count);
+        std::mem::replace(self, tail)
+    }
+
+    /// Puts another element in the place of number `index`; false when there is none.
+    pub fn set(&mut self, index: usize, element: &[u8], settings: &Settings) -> bool {
+        if index >= self.len() {
+            return false;
+        }
+        match &mut self.0 {
+            Repr::Packed(pack) => pack.edit(|listpack| {
+                if let Some(position) = listpack.items().seek(index as i64) {
+                    listpack.replace(position, element);
+                }
+            }),
+            Repr::Quick(quicklist) => quicklist.set(index, element, settings),
+        }
+        true
+    }
+
+    /// Puts an element beside the first one equal to `pivot`; false when there is none.
+    pub fn insert_beside(&mut self, pivot: &[u8], side: Side, element: &[u8], settings: &Settings) -> bool {
+        let needle = Needle::new(pivot);
+        match &mut self.0 {
+            Repr::Packed(pack) => pack.edit(|listpack| {
+                let items = listpack.items();
+                let Some(found) = items.find(&needle, items.first(), 1) else { return false };
+                let position = match side {
+                    Side::Before => found,
+                    Side::After => items.after(found),
+                };
+                listpack.insert(position, element);
+                true
+            }),
+            Repr::Quick(quicklist) => quicklist.insert_beside(&needle, side, element, settings),
+        }
+    }
+
+    /// Removes elements equal to `element`: at most `max`, from one end on; returns how many.
+    pub fn remove_equal(&mut self, element: &[u8], max: usize, from: End) -> usize {
+        let needle = Needle::new(element);
+        match &mut self.0 {
+            Repr::Packed(pack) => pack.remove_where(max, from == End::Tail, |item| needle.is(item)),
+            Repr::Quick(quicklist) => quicklist.remove_equal(&needle, max, from),
         }
     }
 }
@@ -37,22 +204,27 @@ impl Collection for List {
     type View<'a> = ListView<'a>;
 
     fn empty() -> List {
-        List::Packed(Listpack::new())
+        List(Repr::Packed(Pack::new()))
     }
 
     fn kind(&self) -> Kind {
-        self.view().kind()
+        match &self.0 {
+            Repr::Packed(_) => Kind::ListListpack,
+            Repr::Quick(_) => Kind::ListQuicklist,
+        }
     }
 
     fn is_empty(&self) -> bool {
-        match self {
-            List::Packed(listpack) => listpack.is_empty(),
+        match &self.0 {
+            Repr::Packed(pack) => pack.is_empty(),
+            Repr::Quick(quicklist) => quicklist.len() == 0,
         }
     }
 
     fn view(&self) -> ListView<'_> {
-        match self {
-            List::Packed(listpack) => ListView::Packed(listpack.items()),
+        match &self.0 {
+            Repr::Packed(pack) => ListView::packed(pack.items()),
+            Repr::Quick(quicklist) => ListView::quick(quicklist),
         }
     }
 
@@ -64,22 +236,24 @@ impl Collection for List {
     }
 
     fn packed(&self) -> Option<&[u8]> {
-        match self {
-            List::Packed(listpack) => Some(listpack.as_bytes()),
+        match &self.0 {
+            Repr::Packed(pack) => Some(pack.as_bytes()),
+            Repr::Quick(_) => None,
         }
     }
 
     fn from_packed(_: Kind, bytes: Vec<u8>) -> List {
-        List::Packed(Listpack::from_bytes(bytes))
+        List(Repr::Packed(Pack::from_bytes(bytes)))
     }
 
     fn view_packed(_: Kind, bytes: &[u8]) -> ListView<'_> {
-        ListView::Packed(Items::new(bytes))
+        ListView::packed(Items::new(bytes))
     }
 
     fn into_packed(self) -> Vec<u8> {
-        match self {
-            List::Packed(listpack) => listpack.into_bytes(),
+        match self.0 {
+            Repr::Packed(pack) => pack.into_buffer(),
+            Repr::Quick(_) => Vec::new(),
         }
     }
 
@@ -95,22 +269,30 @@ impl Collection for List {
     }
 
     fn memory(&self) -> usize {
-        match self {
-            List::Packed(listpack) => block_size(listpack.capacity()),
+        match &self.0 {
+            Repr::Packed(pack) => pack.memory(),
+            Repr::Quick(quicklist) => super::memory::block_size(size_of::<Quicklist>()) + quicklist.memory(),
         }
     }
 
     fn duplicate(&self) -> List {
-        match self {
-            List::Packed(listpack) => List::Packed(listpack.clone()),
-        }
+        List(match &self.0 {
+            Repr::Packed(pack) => Repr::Packed(pack.duplicate()),
+            Repr::Quick(quicklist) => Repr::Quick(Box::new(quicklist.duplicate())),
+        })
     }
 
     fn pieces(&self) -> usize {
-        1
+        match &self.0 {
+            Repr::Packed(_) => 1,
+            Repr::Quick(quicklist) => 1 + quicklist.nodes(),
+        }
     }
 
-    fn free_some(&mut self, _: usize) -> usize {
-        0
+    fn free_some(&mut self, pieces: usize) -> usize {
+        match &mut self.0 {
+            Repr::Packed(_) => 0,
+            Repr::Quick(quicklist) => (0..pieces).take_while(|_| quicklist.free_node()).count(),
+        }
     }
 }

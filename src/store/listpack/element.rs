@@ -173,7 +173,7 @@ fn write_string(at: &mut [u8], bytes: &[u8]) {
 }
 
 /// Writes an element into exactly the room that it takes.
-pub(super) fn write_at(at: &mut [u8], element: &[u8]) {
+pub(in crate::store) fn write_at(at: &mut [u8], element: &[u8]) {
     let integer = parse_integer(element);
     let size = integer.map_or_else(|| string_size(element.len()), integer_size);
     let (data, backlen) = at.split_at_mut(size);

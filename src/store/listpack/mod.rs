@@ -23,6 +23,7 @@ mod tests;
 
 use element::{backlen_size, read, size_before, write};
 
+pub(in crate::store) use element::write_at;
 pub use element::{Item, Needle};
 pub use redis::{read_redis, write_redis, BadListpack, REDIS_OVERHEAD_BYTES};
 

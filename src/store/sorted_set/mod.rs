@@ -4,19 +4,31 @@
 //! in Redis. Whatever the form, elements are numbered from 0 in the order of the set, and what selects elements, by
 //! number, score or member, is first translated into a range of these numbers.
 
+mod element;
+mod large;
+mod node;
 mod packed;
 mod range;
+#[cfg(test)]
+mod tests;
+mod tree;
 
+use std::collections::HashSet;
 use std::ops::Range;
 
+use self::large::{Large, LargeElements};
 use self::packed::Pairs;
-pub use self::range::{LexBound, LexRange, ScoreRange};
+pub use self::range::{order as element_order, LexBound, LexRange, ScoreRange};
 use super::collection::Collection;
 use super::listpack::{Item, Items, Listpack};
+use super::members::Choice;
 use super::memory::block_size;
 use super::object::Object;
 use super::random::Rng;
 use super::{Kind, Settings, Value, ValueType};
+
+/// With so many elements for one that is wanted, those are drawn; with fewer, all are passed through.
+const DRAW_RATIO: usize = 3;
 
 /// Never NaN.
 pub type Score = f64;
@@ -24,12 +36,14 @@ pub type Score = f64;
 #[derive(Debug)]
 pub enum SortedSet {
     Packed(Listpack),
+    Large(Box<Large>),
 }
 
 /// A sorted set to read.
 #[derive(Clone, Copy, Debug)]
 pub enum SortedSetView<'a> {
     Packed(Items<'a>),
+    Large(&'a Large),
 }
 
 /// What an addition does to an element that is there, and whether it adds one that is not (the options of ZADD).
@@ -89,19 +103,43 @@ impl SortedSet {
     /// An empty one in the form that Redis chooses when so many elements are to come, the first with a member of this
     /// length.
     pub fn expecting(elements: usize, member_len: usize, settings: &Settings) -> SortedSet {
-        let _ = (elements, member_len, settings);
-        SortedSet::Packed(Listpack::new())
+        if elements <= settings.zset_max_listpack_entries && member_len <= settings.zset_max_listpack_value {
+            SortedSet::Packed(Listpack::new())
+        } else {
+            SortedSet::Large(Large::new())
+        }
     }
 
     /// Takes the form for many elements when so many are to be added, as Redis does, even if some are there already.
     pub fn expect(&mut self, elements: usize, settings: &Settings) {
-        let _ = (elements, settings);
+        if elements > settings.zset_max_listpack_entries {
+            self.unpack();
+        }
+    }
+
+    fn unpack(&mut self) {
+        if let SortedSet::Packed(listpack) = self {
+            *self = SortedSet::Large(Large::of_packed(listpack.items()));
+        }
+    }
+
+    /// The sorted set of these different members, which are in its order, in the form that Redis gives to what a *STORE command
+    /// has made.
+    pub fn of_sorted(elements: &[(impl AsRef<[u8]>, Score)], settings: &Settings) -> SortedSet {
+        let member_len_max = elements.iter().map(|(member, _)| member.as_ref().len()).max();
+        let mut set = SortedSet::expecting(elements.len(), member_len_max.unwrap_or(0), settings);
+        for (member, score) in elements {
+            match &mut set {
+                SortedSet::Packed(listpack) => packed::insert(listpack, member.as_ref(), *score),
+                SortedSet::Large(large) => large.add_new(member.as_ref(), *score),
+            }
+        }
+        set
     }
 
     /// ZADD of one element. `score` is not NaN.
     pub fn add(&mut self, member: &[u8], score: Score, rule: &AddRule, settings: &Settings) -> Added {
         debug_assert!(!score.is_nan());
-        let _ = settings;
         match self {
             SortedSet::Packed(listpack) => {
                 if let Some((position, current)) = packed::find(listpack.items(), member) {
@@ -117,10 +155,38 @@ impl SortedSet {
                 if rule.only_present {
                     return Added::Refused;
                 }
-                packed::insert(listpack, member, score);
-                Added::New(score)
+                let fits = packed::len(listpack.items()) < settings.zset_max_listpack_entries
+                    && member.len() <= settings.zset_max_listpack_value
+                    && packed::has_room(listpack, member.len());
+                if fits {
+                    packed::insert(listpack, member, score);
+                    return Added::New(score);
+                }
             }
+            SortedSet::Large(large) => return large.add(member, score, rule),
         }
+        self.unpack();
+        self.add(member, score, rule, settings)
+    }
+
+    /// The sorted set that a listpack of members and scores in turn holds, in the form that the settings ask for; `None`
+    /// when it is none. Members that come twice and a wrong order are not noticed.
+    pub fn from_listpack(listpack: Listpack, settings: &Settings) -> Option<SortedSet> {
+        let items = listpack.items();
+        let is_score = |item: Item| match item {
+            Item::Int(_) => true,
+            Item::Bytes(bytes) => packed::parse_score(bytes).is_some(),
+        };
+        if !items.len().is_multiple_of(2) || !items.iter().skip(1).step_by(2).all(is_score) {
+            return None;
+        }
+        let fits = packed::len(items) <= settings.zset_max_listpack_entries
+            && items.iter().step_by(2).all(|member| member.byte_len() <= settings.zset_max_listpack_value);
+        let mut set = SortedSet::Packed(listpack);
+        if !fits {
+            set.unpack();
+        }
+        Some(set)
     }
 
     /// Sets the score of a member, there or not.
@@ -138,6 +204,7 @@ impl SortedSet {
                 }
                 None => false,
             },
+            SortedSet::Large(large) => large.remove(member),
         }
     }
 
@@ -145,6 +212,7 @@ impl SortedSet {
     pub fn remove_ranks(&mut self, ranks: Range<usize>) {
         match self {
             SortedSet::Packed(listpack) => packed::remove(listpack, ranks),
+            SortedSet::Large(large) => large.remove_ranks(ranks),
         }
     }
 }
@@ -153,6 +221,7 @@ impl<'a> SortedSetView<'a> {
     pub fn kind(self) -> Kind {
         match self {
             SortedSetView::Packed(_) => Kind::SortedSetListpack,
+            SortedSetView::Large(_) => Kind::SortedSetSkiplist,
         }
     }
 
@@ -160,6 +229,7 @@ impl<'a> SortedSetView<'a> {
     pub fn len(self) -> usize {
         match self {
             SortedSetView::Packed(items) => packed::len(items),
+            SortedSetView::Large(large) => large.len(),
         }
     }
 
@@ -170,6 +240,7 @@ impl<'a> SortedSetView<'a> {
     pub fn score(self, member: &[u8]) -> Option<Score> {
         match self {
             SortedSetView::Packed(items) => packed::find(items, member).map(|(_, score)| score),
+            SortedSetView::Large(large) => large.score(member),
         }
     }
 
@@ -177,6 +248,7 @@ impl<'a> SortedSetView<'a> {
     pub fn rank(self, member: &[u8]) -> Option<(usize, Score)> {
         match self {
             SortedSetView::Packed(items) => packed::rank(items, member),
+            SortedSetView::Large(large) => large.rank(member),
         }
     }
 
@@ -200,6 +272,11 @@ impl<'a> SortedSetView<'a> {
                 let start = packed::count_while(items, 0, is_before);
                 start..start + packed::count_while(items, start, is_not_behind)
             }
+            SortedSetView::Large(large) => {
+                let start = large.count_before(is_before);
+                // Where the ends are crossed, or the scores differ under a range of members, it may be less.
+                start..large.count_before(is_not_behind).max(start)
+            }
         }
     }
 
@@ -212,26 +289,51 @@ impl<'a> SortedSetView<'a> {
     pub fn elements(self, ranks: Range<usize>, reverse: bool) -> Elements<'a> {
         match self {
             SortedSetView::Packed(items) => Elements::Packed(Pairs::new(items, ranks, reverse)),
+            SortedSetView::Large(large) => Elements::Large(large.elements(ranks, reverse)),
         }
     }
 
-    /// An element, each with nearly the same probability. There is one.
+    /// An element, each with the same probability. There is one.
     pub fn random(self, rng: &mut Rng) -> (Item<'a>, Score) {
-        match self {
-            SortedSetView::Packed(_) => {
-                let rank = rng.below(self.len() as u64) as usize;
-                self.elements(rank..rank + 1, false).next().expect("a number below the length")
+        let rank = rng.below(self.len() as u64) as usize;
+        self.elements(rank..rank + 1, false).next().expect("a number below the length")
+    }
+
+    /// Hands `count` different elements, chosen at random, to `each`; all, the last first, when there are not more.
+    pub fn sample(self, count: usize, rng: &mut Rng, mut each: impl FnMut(Item<'a>, Score)) {
+        let len = self.len();
+        if count >= len {
+            self.elements(0..len, true).for_each(|(member, score)| each(member, score));
+        } else if count.saturating_mul(DRAW_RATIO) <= len && matches!(self, SortedSetView::Large(_)) {
+            let mut drawn = HashSet::with_capacity(count);
+            while drawn.len() < count {
+                let rank = rng.below(len as u64) as usize;
+                if drawn.insert(rank) {
+                    self.elements(rank..rank + 1, false).for_each(|(member, score)| each(member, score));
+                }
+            }
+        } else {
+            let mut choice = Choice::new(count, len);
+            for (member, score) in self.iter() {
+                if choice.takes(rng) {
+                    each(member, score);
+                }
+                if choice.is_done() {
+                    break;
+                }
             }
         }
     }
 
     /// One step of a scan from `cursor` (0 to begin), as `Table::scan`; a small set is visited at once.
     pub fn scan(self, cursor: u64, mut visit: impl FnMut(Item<'a>, Score)) -> u64 {
-        let _ = cursor;
         match self {
             SortedSetView::Packed(_) => {
                 self.iter().for_each(|(member, score)| visit(member, score));
                 0
+            }
+            SortedSetView::Large(large) => {
+                large.scan(cursor, |member, score| visit(Item::Bytes(member), score))
             }
         }
     }
@@ -241,6 +343,7 @@ impl<'a> SortedSetView<'a> {
 #[derive(Clone, Debug)]
 pub enum Elements<'a> {
     Packed(Pairs<'a>),
+    Large(LargeElements<'a>),
 }
 
 impl<'a> Iterator for Elements<'a> {
@@ -250,6 +353,7 @@ impl<'a> Iterator for Elements<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Elements::Packed(pairs) => pairs.next().map(|(member, score)| (member, score.get())),
+            Elements::Large(elements) => elements.next().map(|(member, score)| (Item::Bytes(member), score)),
         }
     }
 }
@@ -269,12 +373,14 @@ impl Collection for SortedSet {
     fn is_empty(&self) -> bool {
         match self {
             SortedSet::Packed(listpack) => listpack.is_empty(),
+            SortedSet::Large(large) => large.len() == 0,
         }
     }
 
     fn view(&self) -> SortedSetView<'_> {
         match self {
             SortedSet::Packed(listpack) => SortedSetView::Packed(listpack.items()),
+            SortedSet::Large(large) => SortedSetView::Large(large),
         }
     }
 
@@ -288,6 +394,7 @@ impl Collection for SortedSet {
     fn packed(&self) -> Option<&[u8]> {
         match self {
             SortedSet::Packed(listpack) => Some(listpack.as_bytes()),
+            SortedSet::Large(_) => None,
         }
     }
 
@@ -302,6 +409,7 @@ impl Collection for SortedSet {
     fn into_packed(self) -> Vec<u8> {
         match self {
             SortedSet::Packed(listpack) => listpack.into_bytes(),
+            SortedSet::Large(_) => Vec::new(),
         }
     }
 
@@ -319,20 +427,28 @@ impl Collection for SortedSet {
     fn memory(&self) -> usize {
         match self {
             SortedSet::Packed(listpack) => block_size(listpack.capacity()),
+            SortedSet::Large(large) => large.memory(),
         }
     }
 
     fn duplicate(&self) -> SortedSet {
         match self {
             SortedSet::Packed(listpack) => SortedSet::Packed(listpack.clone()),
+            SortedSet::Large(large) => SortedSet::Large(large.duplicate()),
         }
     }
 
     fn pieces(&self) -> usize {
-        1
+        match self {
+            SortedSet::Packed(_) => 1,
+            SortedSet::Large(large) => large.pieces(),
+        }
     }
 
-    fn free_some(&mut self, _: usize) -> usize {
-        0
+    fn free_some(&mut self, pieces: usize) -> usize {
+        match self {
+            SortedSet::Packed(_) => 0,
+            SortedSet::Large(large) => large.free_some(pieces),
+        }
     }
 }

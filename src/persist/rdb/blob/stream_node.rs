@@ -7,7 +7,8 @@
 //!
 //! (Redis's t_stream.c describes it where entries are appended.)
 
-use crate::store::listpack::{Item, Items, Iter};
+use crate::store::listpack::{Items, Iter};
+use crate::store::stream::StreamId;
 
 /// The entry has been deleted.
 const DELETED: i64 = 1;
@@ -16,24 +17,15 @@ const SAME_FIELDS: i64 = 2;
 /// Items of an entry besides fields and values: flags, both parts of the id; and the number of fields when it has its own.
 const ITEMS_OF_ENTRY: i64 = 3;
 
-/// The id of an entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Id {
-    /// Unix time, milliseconds, as a rule.
-    pub ms: u64,
-    pub seq: u64,
+/// An id from its form in a file: both parts big-endian.
+pub fn id_of_bytes(bytes: [u8; 16]) -> StreamId {
+    let number = u128::from_be_bytes(bytes);
+    StreamId::new((number >> 64) as u64, number as u64)
 }
 
-impl Id {
-    /// From its form in a file: both parts big-endian.
-    pub fn from_bytes(bytes: [u8; 16]) -> Id {
-        let number = u128::from_be_bytes(bytes);
-        Id { ms: (number >> 64) as u64, seq: number as u64 }
-    }
-
-    pub fn to_bytes(self) -> [u8; 16] {
-        ((self.ms as u128) << 64 | self.seq as u128).to_be_bytes()
-    }
+/// The inverse.
+pub fn id_bytes(id: StreamId) -> [u8; 16] {
+    ((id.ms as u128) << 64 | id.seq as u128).to_be_bytes()
 }
 
 /// What a walk over a node finds.
@@ -42,15 +34,15 @@ pub struct Summary {
     /// Entries that have not been deleted.
     pub live: u64,
     /// The first of them.
-    pub first_live: Option<Id>,
-    pub last_live: Option<Id>,
+    pub first_live: Option<StreamId>,
+    pub last_live: Option<StreamId>,
     /// The last entry, deleted or not.
-    pub last: Option<Id>,
+    pub last: Option<StreamId>,
 }
 
 /// Walks over a node whose listpack has been checked. `None` unless everything in it is as it must be: among others its ids
 /// ascend, from `master` on.
-pub fn check(items: Items, master: Id) -> Option<Summary> {
+pub fn check(items: Items, master: StreamId) -> Option<Summary> {
     let mut items = Cursor(items.iter());
     let live = items.count()?;
     let deleted = items.count()?;
@@ -64,7 +56,7 @@ pub fn check(items: Items, master: Id) -> Option<Summary> {
     while let Some(first) = items.0.next() {
         let flags = first.integer()?;
         // Differences count modulo 2^64: an id with a smaller sequence number than the node's has a negative one.
-        let id = Id {
+        let id = StreamId {
             ms: master.ms.wrapping_add(items.integer()? as u64),
             seq: master.seq.wrapping_add(items.integer()? as u64),
         };
@@ -93,50 +85,6 @@ pub fn check(items: Items, master: Id) -> Option<Summary> {
         }
     }
     (summary.live == live && found_deleted == deleted).then_some(summary)
-}
-
-/// Visits the entries of a node that `check` has passed and that have not been deleted: id, then fields and values in turn.
-pub fn for_each_live<'a>(items: Items<'a>, master: Id, mut visit: impl FnMut(Id, &[(Item<'a>, Item<'a>)])) {
-    walk_live(items, master, &mut visit);
-}
-
-/// `None` only for a node that `check` refuses.
-fn walk_live<'a>(
-    items: Items<'a>,
-    master: Id,
-    visit: &mut impl FnMut(Id, &[(Item<'a>, Item<'a>)]),
-) -> Option<()> {
-    let mut items = Cursor(items.iter());
-    items.skip(2)?;
-    let count = items.count()?;
-    let mut fields = Vec::new();
-    for _ in 0..count {
-        fields.push(items.0.next()?);
-    }
-    items.skip(1)?;
-    let mut pairs = Vec::new();
-    while let Some(first) = items.0.next() {
-        let flags = first.integer()?;
-        let id = Id {
-            ms: master.ms.wrapping_add(items.integer()? as u64),
-            seq: master.seq.wrapping_add(items.integer()? as u64),
-        };
-        pairs.clear();
-        if flags & SAME_FIELDS != 0 {
-            for field in &fields {
-                pairs.push((*field, items.0.next()?));
-            }
-        } else {
-            for _ in 0..items.count()? {
-                pairs.push((items.0.next()?, items.0.next()?));
-            }
-        }
-        items.skip(1)?;
-        if flags & DELETED == 0 {
-            visit(id, &pairs);
-        }
-    }
-    Some(())
 }
 
 struct Cursor<'a>(Iter<'a>);

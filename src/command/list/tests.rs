@@ -1,0 +1,1 @@
+//! Replies, events and what is logged.

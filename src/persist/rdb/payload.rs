@@ -1,0 +1,53 @@
+//! The payloads of DUMP and RESTORE: type, value, version of the format (16 bits), checksum of all that (64 bits); both
+//! little-endian.
+
+use super::build::{decode_value, Checks};
+use super::crc::crc64;
+use super::encode::{Encoder, Format};
+use super::error::{Error, Reason};
+use super::is_readable;
+use super::reader::Reader;
+use crate::store::{Detached, Settings, Value};
+
+const CHECKSUM_LEN: usize = 8;
+const VERSION_LEN: usize = 2;
+
+/// Why a payload cannot be restored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PayloadError {
+    /// Too short, of a version that cannot be read, or damaged on its way.
+    VersionOrChecksum,
+    Value(Error),
+}
+
+/// What DUMP answers.
+pub fn dump(value: &Value, format: Format) -> Vec<u8> {
+    let mut payload = Vec::new();
+    let mut encoder = Encoder::new(format);
+    payload.push(encoder.kind(value) as u8);
+    encoder.value(value, &mut payload);
+    payload.extend_from_slice(&format.version.number().to_le_bytes());
+    let checksum = crc64(&payload);
+    payload.extend_from_slice(&checksum.to_le_bytes());
+    payload
+}
+
+/// The value in a payload. Bytes behind it, as Redis lets them be, are not looked at.
+pub fn restore(payload: &[u8], settings: &Settings) -> Result<Detached, PayloadError> {
+    let body = verify(payload).ok_or(PayloadError::VersionOrChecksum)?;
+    let mut reader = Reader::new(body);
+    let value = match reader.byte() {
+        Ok(number) => decode_value(number, &mut reader, settings, Checks::Duplicates),
+        Err(_) => Err(Reason::End.at(0)),
+    };
+    value.map_err(PayloadError::Value)
+}
+
+/// Type and value of a payload whose version and checksum are right.
+fn verify(payload: &[u8]) -> Option<&[u8]> {
+    let (checked, checksum) = payload.split_last_chunk::<CHECKSUM_LEN>()?;
+    let (body, version) = checked.split_last_chunk::<VERSION_LEN>()?;
+    let is_right =
+        is_readable(u16::from_le_bytes(*version)) && crc64(checked) == u64::from_le_bytes(*checksum);
+    is_right.then_some(body)
+}
