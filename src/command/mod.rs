@@ -24,6 +24,7 @@ pub mod object;
 pub mod parse;
 pub mod scan;
 pub mod set;
+pub mod sort;
 pub mod sorted_set;
 pub mod stream;
 pub mod string;

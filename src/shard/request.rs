@@ -349,7 +349,7 @@ impl Shard {
                 self.run_here(c, spec, args);
                 Taken::Yes
             }
-            Plan::Split(..) | Plan::Lend { .. } | Plan::EveryShard { .. } => {
+            Plan::Split(..) | Plan::Lend { .. } | Plan::Reach { .. } | Plan::EveryShard { .. } => {
                 if !self.may_begin_transaction(c) {
                     return Taken::NotYet;
                 }

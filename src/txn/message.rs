@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::locks::Number;
 use super::plan::Topology;
-use crate::command::table::CommandSpec;
+use crate::command::table::{CommandSpec, Wanted};
 use crate::command::{Blocking, Caller};
 use crate::resp::Protocol;
 use crate::runtime::ring::Token;
@@ -181,6 +181,10 @@ pub enum Work {
     Commands(Vec<(usize, OwnedCommand)>),
     /// Copies of what this command needs of the shard's keys.
     Lend(OwnedCommand),
+    /// Which keys this command will look up that it does not name.
+    Reach(OwnedCommand),
+    /// As `Lend`, and what the command needs of these keys.
+    LendWanted(OwnedCommand, Vec<Wanted>),
     /// A command, with the foreign values that it needs.
     RunWithLoans(usize, OwnedCommand, Vec<Loan>),
     /// What the command changed of the lent keys.
@@ -192,6 +196,7 @@ pub enum Work {
 #[derive(Debug)]
 pub enum WorkResult {
     Replies(Vec<(usize, Vec<u8>)>),
+    Reached(Vec<Wanted>),
     Lent(Vec<Loan>),
     /// The reply of a command that ran with loans, those of them that it changed, and how it blocked.
     Changed(usize, Vec<u8>, Vec<Loan>, Option<BlockedRun>),

@@ -32,6 +32,11 @@ pub enum Step {
         join: Join,
         replies: Vec<(usize, Vec<u8>)>,
     },
+    /// The home shard finds out which keys command `command` will look up.
+    Reaching {
+        command: usize,
+        home: usize,
+    },
     /// Loans for command `command` are on their way to the coordinator.
     Lending {
         command: usize,

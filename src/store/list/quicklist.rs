@@ -155,7 +155,7 @@ impl Quicklist {
         let plain_from = settings.quicklist_packed_threshold;
         let (number, within) = self.tree.find(index);
         let node = self.tree.node(number);
-        if node.has_room_for(element, self.shape, plain_from) {
+        if node.has_room_to_replace(within, element, self.shape, plain_from) {
             self.change(number, |node| {
                 node.edit(|pack| {
                     pack.edit(|listpack| {
@@ -402,8 +402,10 @@ impl Quicklist {
             return;
         }
         let nodes = self.nodes();
-        let borders = [number, depth - 1, depth, nodes.wrapping_sub(depth + 1), nodes.wrapping_sub(depth)];
-        for number in borders {
+        // A change adds up to two nodes at once: a part that was split off, and a new one.
+        let at_head = depth.saturating_sub(2)..depth + 2;
+        let at_tail = nodes.saturating_sub(depth + 2)..(nodes + 2).saturating_sub(depth);
+        for number in at_head.chain(at_tail).chain([number]) {
             if number < nodes {
                 self.settle_one(number);
             }
@@ -494,5 +496,33 @@ pub(super) fn visit_items(
             }
             true
         }
+    }
+}
+
+#[cfg(test)]
+impl Quicklist {
+    /// Counts what is kept as running totals, and looks at which nodes are compressed.
+    pub fn check(&self) {
+        let (mut bytes, mut elements, mut number) = (0, 0, 0);
+        let depth = self.shape.depth;
+        for_each_node(&self.tree, |node| {
+            let mut scratch = Vec::new();
+            let count = match node.items(&mut scratch) {
+                NodeItems::Packed(items) => items.iter().count(),
+                NodeItems::Plain(_) => 1,
+            };
+            assert!(count > 0 && count == node.count as usize, "{count} and {}", node.count);
+            bytes += node.memory();
+            elements += count;
+            let is_inner = depth > 0 && number >= depth && number + depth < self.nodes();
+            assert!(is_inner || !node.is_compressed(), "node {number} of {}", self.nodes());
+            if is_inner && matches!(node.body, Body::Packed(_)) {
+                let mut again = node.duplicate();
+                again.compress();
+                assert!(!again.is_compressed(), "node {number} of {}", self.nodes());
+            }
+            number += 1;
+        });
+        assert_eq!((bytes, elements, number), (self.bytes, self.len(), self.nodes()));
     }
 }
