@@ -235,7 +235,6 @@ fn a_key_may_become_ready_in_any_way() {
 }
 
 #[test]
-#[ignore = "until there is SORT"]
 fn what_sort_stores_makes_a_key_ready() {
     everywhere(&[], |server, [a, b, c, _]| {
         let mut client = server.client();
