@@ -6,6 +6,7 @@
 
 use sha1::{Digest as _, Sha1};
 
+use crate::resp::format_double_17g;
 use crate::store::stream::StreamId;
 use crate::store::{Value, ValueType};
 
@@ -85,6 +86,15 @@ impl Digest {
                     }
                 }
             }
+            Value::SortedSet(set) => {
+                for (member, score) in set.iter() {
+                    let mut pair = Digest::default();
+                    pair.mix(member.bytes(&mut digits));
+                    pair.mix(format_double_17g(score).as_bytes());
+                    self.xor(&pair.0);
+                }
+            }
+            Value::List(list) => list.for_each(|element| self.mix(element.bytes(&mut digits))),
             _ => {
                 if let Ok(bytes) = value.string(&mut digits) {
                     self.mix(bytes);
@@ -118,6 +128,7 @@ fn type_number(value_type: ValueType) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{Collection, Hash, Set, Settings};
 
     #[test]
     fn digests_are_those_of_redis() {
@@ -128,6 +139,25 @@ mod tests {
             Digest::of_value(&Value::Int(12), true).to_string(),
             "83df3a94c43338a2db2a05ddb5dbb794b842c619"
         );
+    }
+
+    #[test]
+    fn digests_of_sets_and_hashes_are_those_of_redis() {
+        let settings = Settings::default();
+        let mut set = Set::from_listpack(Default::default());
+        for member in ["1", "two", "3"] {
+            set.add(member.as_bytes(), &settings);
+        }
+        let of = |value| Digest::of_value(&value, false).to_string();
+        assert_eq!(of(Value::Set(set.view())), "5d7596c5471a19be0413b9c008fa3f763727f09d");
+        let mut integers = Set::integers();
+        integers.add(b"-7", &settings);
+        integers.add(b"5", &settings);
+        assert_eq!(of(Value::Set(integers.view())), "48d33afee527645154736e01efa7b63788e6b6a3");
+        let mut hash = Hash::empty();
+        hash.set(b"f1", b"v1", &settings);
+        hash.set(b"2", b"22", &settings);
+        assert_eq!(of(Value::Hash(hash.view())), "69ed42674da07c15d4985b5231f344fd7488a57e");
     }
 
     #[test]

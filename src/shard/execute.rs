@@ -2,7 +2,6 @@
 
 use smallvec::SmallVec;
 
-use super::blocking::BlockedRun;
 use super::request::LOOK_AHEAD;
 use super::Shard;
 use crate::client::{Connection, Stall};
@@ -12,7 +11,7 @@ use crate::resp::Reply;
 use crate::runtime::clock::Stamp;
 use crate::store::{slot_of, Ahead, Store};
 use crate::txn::message::{
-    BatchedRequest, Origin, OwnedArgs, OwnedCommand, ReplyBatch, RequestBatch, Slices,
+    BatchedRequest, BlockedRun, Origin, OwnedArgs, OwnedCommand, ReplyBatch, RequestBatch, Slices,
 };
 use crate::txn::plan::outer_cursor;
 
@@ -66,18 +65,24 @@ impl Shard {
         }
         if self.store.dirty != dirty {
             self.stats.dirty.add(self.store.dirty - dirty);
-            if let Some(gauge) = self.stats.databases.get(db) {
-                gauge.keys.set(self.store.len(db) as u64);
-            }
+            self.show_len(db);
         }
         if !self.store.events.is_empty() {
             self.store.events.take();
         }
         if let Some(blocking) = blocked {
+            reply.truncate(mark);
             return Some((blocking, nanos));
         }
         self.note_slow(spec, args, caller, nanos);
         None
+    }
+
+    /// Tells the other shards how many keys a database has here.
+    pub(super) fn show_len(&self, db: usize) {
+        if let Some(gauge) = self.stats.databases.get(db) {
+            gauge.keys.set(self.store.len(db) as u64);
+        }
     }
 
     /// SCAN: the client's cursor names the shard too; the command itself knows only this shard's part of it.
@@ -91,10 +96,7 @@ impl Shard {
     ) -> CommandResult {
         let Handler::EveryShard(run, _) = spec.handler else { return Ok(()) };
         let shards = self.topology.shards as u64;
-        let outer = args
-            .get(1)
-            .and_then(|text| std::str::from_utf8(text).ok())
-            .and_then(|text| text.parse::<u64>().ok());
+        let outer = args.get(1).and_then(|text| crate::command::parse::cursor(text).ok());
         let (Some(outer), true) = (outer, shards > 1) else {
             return run(&mut context(&mut self.store, db, reply, caller), args);
         };
@@ -200,9 +202,7 @@ impl Shard {
         let mut current: Option<Box<Connection>> = None;
         for (origin, end, shared_count) in &batch.replies {
             if current.as_ref().is_none_or(|connection| connection.token != origin.client) {
-                if let Some(connection) = current.take() {
-                    self.finish(connection);
-                }
+                self.end_replies(current.take());
                 current = self.clients.take(origin.client);
             }
             let plain = &batch.plain[from..*end];
@@ -228,10 +228,16 @@ impl Shard {
                 self.end_stall(c);
             }
         }
-        if let Some(connection) = current {
+        self.end_replies(current);
+        self.outbox.recycle_replies(batch);
+    }
+
+    fn end_replies(&mut self, connection: Option<Box<Connection>>) {
+        if let Some(mut connection) = connection {
+            // The replies may have left the pipeline already.
+            self.places_filled(&mut connection);
             self.finish(connection);
         }
-        self.outbox.recycle_replies(batch);
     }
 
     /// A reply for a place in the pipeline of one of this shard's clients, which is not taken.

@@ -205,11 +205,7 @@ impl Shard {
         let c = &mut *connection;
         if !c.pipeline.is_empty() {
             c.pipeline.drain_into(&mut c.output.reply);
-            if c.stall == Stall::Pipeline && c.pipeline.len() < crate::client::PLACES_MAX / 2
-                || c.stall == Stall::Earlier && c.pipeline.is_empty()
-            {
-                self.unstall(c);
-            }
+            self.places_filled(c);
         }
         if !c.flags.has(Flag::Closing) {
             if !c.output.reply.is_empty() {
@@ -231,6 +227,15 @@ impl Shard {
         self.queue_flush(c);
         self.account_client(c);
         self.clients.put_back(connection);
+    }
+
+    /// Replies have come that the connection may have stalled for.
+    pub(super) fn places_filled(&mut self, c: &mut Connection) {
+        if c.stall == Stall::Pipeline && c.pipeline.len() < crate::client::PLACES_MAX / 2
+            || c.stall == Stall::Earlier && c.pipeline.is_empty()
+        {
+            self.unstall(c);
+        }
     }
 
     /// Has the connection looked at in this turn's flush.

@@ -9,13 +9,12 @@
 //! values that may be large (LMOVE, SMOVE) runs on excerpts of them: what comes back then is what to do to each key,
 //! as commands on one key, which their owners run.
 
-use super::blocking::BlockedRun;
 use super::Shard;
-use crate::command::table::{self, Handler, KeyFlag, KeyPosition, KeyPositions, Spread};
+use crate::command::table::{self, Handler, KeyFlag, KeyPosition, KeyPositions, Reaching, Spread, Wanted};
 use crate::command::{Args, Caller};
 use crate::resp::Reply;
 use crate::store::{Detached, SlotRange, Store, WatchFlag};
-use crate::txn::message::{Loan, OwnedArgs, OwnedCommand};
+use crate::txn::message::{BlockedRun, Loan, OwnedArgs, OwnedCommand};
 use crate::txn::plan::database_of;
 
 /// The store for such commands, made when the first one comes and empty between two of them.
@@ -37,6 +36,38 @@ impl Shard {
     pub(super) fn lend_own(&mut self, command: &OwnedCommand) -> Vec<Loan> {
         let mut loans = Vec::new();
         self.add_own(command, &command.args.slices(), &mut loans);
+        loans
+    }
+
+    /// Which keys `command`, whose first key is this shard's, will look up that it does not name.
+    pub(super) fn wanted_by(&mut self, command: &OwnedCommand) -> Vec<Wanted> {
+        let args = command.args.slices();
+        match Reaching::of(command.spec, &args) {
+            Some(reaching) => (reaching.wanted)(&mut self.store, command.db, &args),
+            None => Vec::new(),
+        }
+    }
+
+    /// What `command` needs of this shard's keys and, by `wanted`, of further ones.
+    pub(super) fn lend_own_and(&mut self, command: &OwnedCommand, wanted: &[Wanted]) -> Vec<Loan> {
+        let args = command.args.slices();
+        let Some(reaching) = Reaching::of(command.spec, &args) else { return Vec::new() };
+        let mut named = Vec::new();
+        self.add_own(command, &args, &mut named);
+        let mut loans = Vec::new();
+        for wishes in wanted.chunk_by(|a, b| a.key == b.key) {
+            let key = &wishes[0].key;
+            let was_named = named.len();
+            named.retain(|loan| loan.key != *key);
+            // What is replaced has to be there as well, whatever it is.
+            let value = if named.len() < was_named {
+                self.store.clone_value(command.db, key)
+            } else {
+                (reaching.excerpt)(&mut self.store, command.db, wishes)
+            };
+            loans.push(Loan { db: command.db, key: key.clone(), value });
+        }
+        loans.append(&mut named);
         loans
     }
 
@@ -115,6 +146,8 @@ impl Shard {
         std::mem::swap(&mut self.store, &mut bench);
         let blocked = self.run_command(command.spec, command.db, &slices, &caller, reply);
         std::mem::swap(&mut self.store, &mut bench);
+        // The run has told about the other store.
+        self.show_len(command.db);
 
         let mut foreign = Vec::new();
         for (db, key, flag) in watched {
@@ -184,6 +217,7 @@ impl Shard {
             }
         }
         self.store.touched(db, &key);
+        self.show_len(db);
     }
 }
 

@@ -204,6 +204,8 @@ impl Shard {
             let mut taken = 0;
             while taken < MESSAGES_PER_TURN {
                 let Some(message) = self.mesh.receive(source) else { break };
+                // What another shard sends after CONFIG SET has answered there must find the new configuration here.
+                self.refresh_config();
                 self.handle_message(source, message);
                 self.turn_meter.note_traffic();
                 taken += 1;

@@ -171,9 +171,12 @@ impl Shard {
             self.stats.commands[spec.id as usize].rejected.add(1);
         }
         let mut text = error.to_string();
-        if spec.is_some_and(|spec| spec.name == "exec") && c.multi.take().is_some() {
+        if spec.is_some_and(|spec| spec.name == "exec") {
+            // Without MULTI too.
+            c.multi = None;
             self.unwatch_all(c);
-            text = format!("EXECABORT Transaction discarded because of: {text}");
+            let why = text.strip_prefix("ERR ").unwrap_or(&text);
+            text = format!("EXECABORT Transaction discarded because of: {why}");
         }
         self.stats.count_error(&text);
         self.write_reply(c, |_, _, reply| reply.error(&text));
@@ -335,6 +338,10 @@ impl Shard {
             }
             Plan::Cursor { shard, .. } => self.at(c, spec, args, shard, || whole_read(shard)),
             Plan::RandomShard => {
+                // It chooses by what the shards hold, and the requests in front of it may change that.
+                if !self.may_begin_transaction(c) {
+                    return Taken::NotYet;
+                }
                 let shard = self.shard_by_weight(c.db);
                 self.at(c, spec, args, shard, || whole_read(shard))
             }
@@ -342,7 +349,7 @@ impl Shard {
                 self.run_here(c, spec, args);
                 Taken::Yes
             }
-            Plan::Split(..) | Plan::Lend { .. } | Plan::EveryShard { .. } => {
+            Plan::Split(..) | Plan::Lend { .. } | Plan::Reach { .. } | Plan::EveryShard { .. } => {
                 if !self.may_begin_transaction(c) {
                     return Taken::NotYet;
                 }

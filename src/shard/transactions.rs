@@ -7,7 +7,7 @@ use super::loans::Outcome;
 use super::message::Message;
 use super::{Flow, Shard};
 use crate::client::{Connection, Stall};
-use crate::command::table::{Flag, Handler, KeyAccess, KeyPositions};
+use crate::command::table::{Flag, Handler, KeyAccess, KeyPositions, Reaching, Wanted};
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::ring::Token;
@@ -61,6 +61,9 @@ impl Shard {
                 let access = if command.spec.is(Flag::Write) { KeyAccess::Write } else { KeyAccess::Read };
                 scopes.add_whole(self.topology.shards, access);
                 continue;
+            }
+            if Reaching::of(command.spec, &slices).is_some() {
+                scopes.add_whole(self.topology.shards, KeyAccess::Read);
             }
             let mut keys = KeyPositions::new();
             command.spec.key_positions(&slices, &mut keys);
@@ -234,6 +237,12 @@ impl Shard {
                     t.next += 1;
                     self.lend(id, t, command, home, foreign);
                 }
+                Plan::Reach { home } => {
+                    t.next += 1;
+                    let work = Work::Reach(t.commands[command].clone());
+                    self.step(id, t, home, work, false);
+                    t.step = Step::Reaching { command, home };
+                }
                 Plan::Anywhere | Plan::At(_) | Plan::Cursor { .. } | Plan::RandomShard => {
                     self.run_whole(id, t)
                 }
@@ -332,6 +341,33 @@ impl Shard {
         t.step = Step::Lending { command, home, loans: Vec::new() };
     }
 
+    /// Borrows what the command needs of the keys that it will look up, and of those that it names.
+    fn lend_wanted(
+        &mut self,
+        id: TransactionId,
+        t: &mut Transaction,
+        command: usize,
+        home: usize,
+        wanted: Vec<Wanted>,
+    ) {
+        let mut by_shard: Vec<Vec<Wanted>> = vec![Vec::new(); self.topology.shards];
+        for wish in wanted {
+            by_shard[self.topology.owner(&wish.key)].push(wish);
+        }
+        let owned = t.commands[command].clone();
+        let slices = owned.args.slices();
+        let mut keys = KeyPositions::new();
+        owned.spec.key_positions(&slices, &mut keys);
+        for (shard, wanted) in by_shard.into_iter().enumerate() {
+            let is_named =
+                shard != home && keys.iter().any(|key| self.topology.owner(slices[key.index]) == shard);
+            if is_named || !wanted.is_empty() {
+                self.step(id, t, shard, Work::LendWanted(owned.clone(), wanted), false);
+            }
+        }
+        t.step = Step::Lending { command, home, loans: Vec::new() };
+    }
+
     pub(super) fn ran(&mut self, from: usize, id: TransactionId, result: WorkResult) {
         let Some(mut transaction) = self.transactions.running.remove(&id) else { return };
         let t = &mut *transaction;
@@ -343,6 +379,11 @@ impl Shard {
                         Step::Parts { replies, .. } => replies.push((from, reply)),
                         _ => t.replies[command] = reply,
                     }
+                }
+            }
+            WorkResult::Reached(wanted) => {
+                if let Step::Reaching { command, home } = t.step {
+                    self.lend_wanted(id, t, command, home, wanted);
                 }
             }
             WorkResult::Lent(list) => {
@@ -590,6 +631,8 @@ impl Shard {
                 WorkResult::Replies(replies)
             }
             Work::Lend(command) => WorkResult::Lent(self.lend_own(&command)),
+            Work::Reach(command) => WorkResult::Reached(self.wanted_by(&command)),
+            Work::LendWanted(command, wanted) => WorkResult::Lent(self.lend_own_and(&command, &wanted)),
             Work::RunWithLoans(index, command, loans) => {
                 let mut reply = Reply::new(protocol);
                 let (outcome, blocked) = self.run_with_loans(&command, loans, &caller, &mut reply);

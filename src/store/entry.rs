@@ -519,7 +519,7 @@ pub(super) fn prefetch(word: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Collection, List};
+    use crate::store::{Collection, List, Settings};
 
     struct Account(usize);
 
@@ -607,7 +607,7 @@ mod tests {
         unsafe {
             with_object(&mut word, &mut account, |object| {
                 let Object::List(list) = object else { unreachable!() };
-                list.push_back(&[1; 100], &crate::store::Settings::default());
+                list.push_back(&[1; 100], &Settings::default());
             })
         };
         assert!(account.0 > before);

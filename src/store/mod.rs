@@ -51,7 +51,7 @@ pub use set::{Integers, Set, SetIter, SetView};
 pub use settings::{MaxmemoryPolicy, Settings, StoreStats};
 pub use slot::{shard_of_slot, slot_of, SlotRange, SLOTS};
 pub use sorted_set::{
-    AddRule, Added, Elements, LexBound, LexRange, Score, ScoreRange, SortedSet, SortedSetView,
+    element_order, AddRule, Added, Elements, LexBound, LexRange, Score, ScoreRange, SortedSet, SortedSetView,
 };
 pub use stream::Stream;
 pub use value::{parse_integer, Detached, Encoding, Kind, StringBuf, Ttl, Value, ValueType, WrongType};

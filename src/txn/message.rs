@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::locks::Number;
 use super::plan::Topology;
-use crate::command::table::CommandSpec;
+use crate::command::table::{CommandSpec, Wanted};
 use crate::command::{Blocking, Caller};
 use crate::resp::Protocol;
 use crate::runtime::ring::Token;
@@ -171,6 +171,9 @@ pub struct Loan {
     pub value: Option<Detached>,
 }
 
+/// What a command has said that blocked, and the nanoseconds that it took.
+pub type BlockedRun = (Box<Blocking>, u64);
+
 /// A step of a transaction, on one shard.
 #[derive(Debug)]
 pub enum Work {
@@ -178,6 +181,10 @@ pub enum Work {
     Commands(Vec<(usize, OwnedCommand)>),
     /// Copies of what this command needs of the shard's keys.
     Lend(OwnedCommand),
+    /// Which keys this command will look up that it does not name.
+    Reach(OwnedCommand),
+    /// As `Lend`, and what the command needs of these keys.
+    LendWanted(OwnedCommand, Vec<Wanted>),
     /// A command, with the foreign values that it needs.
     RunWithLoans(usize, OwnedCommand, Vec<Loan>),
     /// What the command changed of the lent keys.
@@ -189,12 +196,12 @@ pub enum Work {
 #[derive(Debug)]
 pub enum WorkResult {
     Replies(Vec<(usize, Vec<u8>)>),
+    Reached(Vec<Wanted>),
     Lent(Vec<Loan>),
-    /// The reply of a command that ran with loans, and those of them that it changed. Or that it blocked, how, and the
-    /// nanoseconds that it took.
-    Changed(usize, Vec<u8>, Vec<Loan>, Option<(Box<Blocking>, u64)>),
-    /// As above for a command that ran on excerpts, with what it does to keys of other shards.
-    Effects(usize, Vec<u8>, Vec<OwnedCommand>, Option<(Box<Blocking>, u64)>),
+    /// The reply of a command that ran with loans, those of them that it changed, and how it blocked.
+    Changed(usize, Vec<u8>, Vec<Loan>, Option<BlockedRun>),
+    /// The reply of a command that ran on excerpts, what it does to keys of other shards, and how it blocked.
+    Effects(usize, Vec<u8>, Vec<OwnedCommand>, Option<BlockedRun>),
     TakenBack,
 }
 

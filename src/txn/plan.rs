@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::locks::{fingerprint, Intent, Scope};
 use super::message::OwnedArgs;
 use crate::command::table::{
-    CommandSpec, Flag, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Spread,
+    CommandSpec, Flag, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Reaching, Spread,
 };
 use crate::command::Args;
 use crate::store::{shard_of_slot, slot_of};
@@ -56,6 +56,8 @@ pub enum Plan {
     Split(Vec<Part>, Join),
     /// `home` runs it; others lend it the keys at these positions.
     Lend { home: usize, foreign: Vec<(usize, KeyPosition)> },
+    /// As `Lend`, once `home` has told which keys it will look up besides; locks are on the whole keyspace.
+    Reach { home: usize },
     /// Every shard runs it on its whole keyspace.
     EveryShard { access: KeyAccess, join: Join },
     /// SCAN: the shard that the cursor names, and the cursor that the shard itself knows.
@@ -98,6 +100,9 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
         Handler::Keys(_, spread) => {
             let Some(first) = keys.first() else { return Plan::Anywhere };
             let home = topology.owner(args[first.index]);
+            if topology.shards > 1 && Reaching::of(spec, args).is_some() {
+                return Plan::Reach { home };
+            }
             if keys[1..].iter().all(|key| topology.owner(args[key.index]) == home) {
                 return Plan::At(home);
             }
@@ -107,7 +112,7 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
                 // A wrong number of arguments is an error that the command itself words.
                 Spread::SplitOk { step } if !(args.len() - 1).is_multiple_of(step) => Plan::At(home),
                 Spread::SplitOk { step } => Plan::Split(split(args, step, topology), Join::First),
-                Spread::Lend | Spread::Excerpt(_) => {
+                Spread::Lend | Spread::Excerpt(_) | Spread::Reach(_) => {
                     let foreign = keys
                         .iter()
                         .map(|key| (topology.owner(args[key.index]), *key))
@@ -126,11 +131,7 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
                 Gather::RandomShard => Plan::RandomShard,
                 Gather::Cursor => {
                     // A cursor that is no number is an error that the command itself words, on any shard.
-                    let cursor = args
-                        .get(1)
-                        .and_then(|text| std::str::from_utf8(text).ok())
-                        .and_then(|text| text.parse::<u64>().ok());
-                    match cursor {
+                    match args.get(1).and_then(|text| crate::command::parse::cursor(text).ok()) {
                         Some(cursor) => Plan::Cursor {
                             shard: (cursor % topology.shards as u64) as usize,
                             inner: cursor / topology.shards as u64,

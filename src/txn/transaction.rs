@@ -3,9 +3,9 @@
 use smallvec::SmallVec;
 
 use super::locks::{Number, Scope};
-use super::message::{Loan, Origin, OwnedCommand, Watch};
+use super::message::{BlockedRun, Loan, Origin, OwnedCommand, Watch};
 use super::plan::{Join, Part, Scopes};
-use crate::command::{Blocking, Caller};
+use crate::command::Caller;
 use crate::resp::Protocol;
 use crate::store::WaitNumber;
 
@@ -31,6 +31,11 @@ pub enum Step {
         parts: Vec<Part>,
         join: Join,
         replies: Vec<(usize, Vec<u8>)>,
+    },
+    /// The home shard finds out which keys command `command` will look up.
+    Reaching {
+        command: usize,
+        home: usize,
     },
     /// Loans for command `command` are on their way to the coordinator.
     Lending {
@@ -64,8 +69,8 @@ pub struct Transaction {
     pub is_exec: bool,
     /// Runs a blocked client's command again, of this number.
     pub waiter: Option<WaitNumber>,
-    /// The command has blocked: how, and the nanoseconds that it took.
-    pub blocked: Option<(Box<Blocking>, u64)>,
+    /// The command has blocked.
+    pub blocked: Option<BlockedRun>,
 }
 
 impl Transaction {

@@ -55,7 +55,8 @@ impl Server {
         redis_server().map(|binary| Server::start_binary(&binary, options))
     }
 
-    fn start_binary(binary: &Path, options: &[&str]) -> Server {
+    /// Another server, or another build.
+    pub fn start_binary(binary: &Path, options: &[&str]) -> Server {
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let dir = temporary_dir();
         for _ in 0..START_ATTEMPTS {

@@ -81,7 +81,8 @@ fn parse(caller: &Caller, mut rest: Args) -> Result<Operations, CommandError> {
 fn parse_place(caller: &Caller, kind: &[u8], offset: &[u8]) -> Result<(IntegerType, u64), CommandError> {
     let kind = IntegerType::parse(kind)?;
     let offset = match offset {
-        [b'#', index @ ..] => integer(index).ok().and_then(|index| index.checked_mul(i64::from(kind.bits))),
+        // It wraps around in Redis too.
+        [b'#', index @ ..] => integer(index).ok().map(|index| index.wrapping_mul(i64::from(kind.bits))),
         offset => integer(offset).ok(),
     };
     Ok((kind, bit_offset(caller, offset)?))

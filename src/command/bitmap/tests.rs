@@ -301,6 +301,7 @@ fn bitfield_checks_all_its_arguments_before_it_runs_any() {
         assert_eq!(bench.run(&format!("BITFIELD k SET u8 0 1 {operations}")), error, "{operations}");
         assert_eq!(bench.run("EXISTS k"), ":0\r\n");
     }
+    assert_eq!(bench.run("BITFIELD k GET u32 #-9223372036854775808"), "*1\r\n:0\r\n");
     let refused = "-ERR BITFIELD_RO only supports the GET subcommand\r\n";
     assert_eq!(bench.run("BITFIELD_RO k GET u8 0 SET u8 0 1"), refused);
     assert_eq!(bench.run("BITFIELD_RO k OVERFLOW SAT GET u8 0"), "*1\r\n:0\r\n");

@@ -95,18 +95,19 @@ pub fn histogram(value: &[u8]) -> Result<Histogram, CommandError> {
     }
 }
 
-/// Calls `each` with the registers that are not zero, a run at a time: where it begins, its length, the value. Values after the
-/// last register are not seen.
+/// Calls `each` with the registers that are not zero, a run at a time: where it begins, its length, the value. In a corrupted
+/// value it comes as far as the runs are in order.
 fn for_each_value(value: &[u8], mut each: impl FnMut(usize, usize, u8)) -> CommandResult {
     let mut index = 0;
     for run in runs(value) {
+        let end = index + run.registers;
+        if end > REGISTERS {
+            return Err(layout::corrupted());
+        }
         if run.value > 0 {
-            if index + run.registers > REGISTERS {
-                break;
-            }
             each(index, run.registers, run.value);
         }
-        index += run.registers;
+        index = end;
     }
     if index == REGISTERS {
         Ok(())

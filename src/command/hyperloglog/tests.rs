@@ -212,6 +212,8 @@ fn corrupted_registers_are_noticed() {
     bench.run("PFADD k a b c");
     bench.run("APPEND k hello");
     assert_eq!(bench.run("PFCOUNT k"), CORRUPTED);
+    // One run more than there are registers.
+    bench.run_args(&[b"SET", b"k", &[&EMPTY[..], &[0x80]].concat()]);
     assert_eq!(bench.run("PFCOUNT k k"), CORRUPTED);
     assert_eq!(bench.run("PFMERGE new k"), CORRUPTED);
     assert_eq!(bench.run("PFDEBUG GETREG k"), CORRUPTED);

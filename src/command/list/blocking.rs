@@ -49,7 +49,9 @@ pub fn blmove(ctx: &mut Context, args: Args) -> CommandResult {
     let (from, to) = (end(args[3])?, end(args[4])?);
     let timeout = block_timeout_seconds(args[5], ctx.now_ms())?;
     if transfer(ctx, args[1], args[2], from, to)? {
-        ctx.log_instead(&[b"LMOVE", args[1], args[2], args[3], args[4]]);
+        if !ctx.caller.on_excerpts {
+            ctx.log_instead(&[b"LMOVE", args[1], args[2], args[3], args[4]]);
+        }
     } else {
         wait_for_source(ctx, timeout);
     }
@@ -60,7 +62,9 @@ pub fn blmove(ctx: &mut Context, args: Args) -> CommandResult {
 pub fn brpoplpush(ctx: &mut Context, args: Args) -> CommandResult {
     let timeout = block_timeout_seconds(args[3], ctx.now_ms())?;
     if transfer(ctx, args[1], args[2], End::Tail, End::Head)? {
-        ctx.log_instead(&[b"RPOPLPUSH", args[1], args[2]]);
+        if !ctx.caller.on_excerpts {
+            ctx.log_instead(&[b"RPOPLPUSH", args[1], args[2]]);
+        }
     } else {
         wait_for_source(ctx, timeout);
     }

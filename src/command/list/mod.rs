@@ -13,7 +13,7 @@ mod transfer;
 
 pub use blocking::{blmove, blmpop, blpop, brpop, brpoplpush};
 pub use edit::{linsert, lrem, lset};
-pub use pop::{lmpop, lpop, rpop};
+pub use pop::{lmpop, lpop, pop_count, rpop};
 pub use position::lpos;
 pub use push::{lpush, lpushx, rpush, rpushx};
 pub use range::{lindex, llen, lrange, ltrim};

@@ -113,6 +113,11 @@ pub fn lmpop(ctx: &mut Context, args: Args) -> CommandResult {
     Ok(())
 }
 
+/// How many elements LMPOP and its like may take, their arguments beginning with the number of keys; `None`: they are wrong.
+pub fn pop_count(args: Args) -> Option<usize> {
+    Request::parse(args).ok().map(|request| request.count)
+}
+
 /// What LMPOP and BLMPOP are asked for.
 pub(super) struct Request<'a> {
     keys: Args<'a>,

@@ -68,5 +68,9 @@ pub(super) fn transfer(
     }
     ctx.also_changed(ctx.db, destination, EventClass::LIST, event(to));
     elements_removed(ctx, source, from, 1, source_removed);
+    if ctx.caller.on_excerpts {
+        ctx.log_instead(&[if from == End::Head { b"LPOP" } else { b"RPOP" }, source]);
+        ctx.log_instead(&[if to == End::Head { b"LPUSH" } else { b"RPUSH" }, destination, &element]);
+    }
     Ok(true)
 }

@@ -99,7 +99,7 @@ pub fn sunion(ctx: &mut Context, args: Args) -> CommandResult {
     let sets = look_at_all(ctx.store, ctx.db, keys)?;
     if sets.len() > UNION_LOOKUPS_MAX {
         let union = collect_union(&sets, &ctx.store.settings);
-        ctx.reply.set(union.len());
+        ctx.reply.set(union.view().len());
         union.view().iter().for_each(|member| write_item(ctx.reply, member));
         return Ok(());
     }
@@ -230,7 +230,7 @@ fn subtract(keys: &[&[u8]], sets: &Sets, settings: &Settings, mut each: impl FnM
 
 /// Stores a result, and answers how many members it has. An empty one deletes the key.
 fn store(ctx: &mut Context, to: &[u8], result: Set, event: &'static str) {
-    let len = result.len();
+    let len = result.view().len();
     if len > 0 {
         ctx.store.set_collection(ctx.db, to, result, Ttl::None);
         ctx.changed(to, EventClass::SET, event);

@@ -73,6 +73,10 @@ pub fn smove(ctx: &mut Context, args: Args) -> CommandResult {
         if add(ctx, to, &[member])? > 0 {
             ctx.changed(to, EventClass::SET, "sadd");
         }
+        if ctx.caller.on_excerpts {
+            ctx.log_instead(&[b"SREM", from, member]);
+            ctx.log_instead(&[b"SADD", to, member]);
+        }
     }
     ctx.reply.integer(i64::from(is_there));
     Ok(())

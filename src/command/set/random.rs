@@ -16,9 +16,10 @@ pub fn spop(ctx: &mut Context, args: Args) -> CommandResult {
     match args[2..] {
         [] => pop_one(ctx, args[1]),
         [count] => {
-            let count = integer(count)?;
-            let count = usize::try_from(count)
-                .map_err(|_| CommandError::other("ERR value is out of range, must be positive"))?;
+            // Redis has the one error for everything that is no count.
+            let count = integer(count).ok().and_then(|count| usize::try_from(count).ok());
+            let count =
+                count.ok_or_else(|| CommandError::other("ERR value is out of range, must be positive"))?;
             pop_many(ctx, args[1], count)
         }
         _ => Err(CommandError::Syntax),

@@ -1,29 +1,34 @@
-//! The sorted set commands, by file: `add` (ZADD, ZINCRBY), `pop` (from the ends, waiting or not), `range` (ZRANGE and its kin).
+//! The sorted set commands, by file: `add` (ZADD, ZINCRBY), `read` (scores, ranks, counts), `range` (ZRANGE and its kin),
+//! `remove` (ZREM and by range), `pop` (from the ends, waiting or not), `combine` (unions, intersections, differences), `random`
+//! (ZRANDMEMBER, ZSCAN).
 
 mod add;
+mod combine;
 mod pop;
+mod random;
 mod range;
+mod read;
+mod remove;
+#[cfg(test)]
+mod tests;
 
 pub use add::{zadd, zincrby};
-pub use pop::{bzmpop, bzpopmax, bzpopmin, zmpop, zpopmax, zpopmin};
+pub use combine::{zdiff, zdiffstore, zinter, zintercard, zinterstore, zunion, zunionstore};
+pub use pop::{bzmpop, bzpopmax, bzpopmin, pop_count, zmpop, zpopmax, zpopmin};
+pub use random::{zrandmember, zscan};
 pub use range::{
     zrange, zrangebylex, zrangebyscore, zrangestore, zrevrange, zrevrangebylex, zrevrangebyscore,
 };
 
+pub use read::{zcard, zcount, zlexcount, zmscore, zrank, zrevrank, zscore};
+pub use remove::{zrem, zremrangebylex, zremrangebyrank, zremrangebyscore};
+
 use super::double::lenient_double;
+use super::elements::write_item;
 use super::{Args, CommandError, CommandResult, Context};
 use crate::resp::{Protocol, Reply};
 use crate::store::listpack::Item;
 use crate::store::{Collection, EventClass, LexBound, LexRange, Score, ScoreRange, SortedSet, Ttl};
-
-/// ZSCORE key member
-pub fn zscore(ctx: &mut Context, args: Args) -> CommandResult {
-    match ctx.store.read_as::<SortedSet>(ctx.db, args[1])?.and_then(|view| view.score(args[2])) {
-        Some(score) => ctx.reply.double(score),
-        None => ctx.reply.null(),
-    }
-    Ok(())
-}
 
 /// The two ends of a range of scores; each may begin with `(`, which excludes it.
 fn score_range(min: &[u8], max: &[u8]) -> Result<ScoreRange, CommandError> {
@@ -51,14 +56,6 @@ fn lex_range<'a>(min: &'a [u8], max: &'a [u8]) -> Result<LexRange<'a>, CommandEr
     Ok(LexRange { min: end(min)?, max: end(max)? })
 }
 
-#[inline]
-fn write_member(reply: &mut Reply, member: Item) {
-    match member {
-        Item::Int(value) => reply.bulk_integer(value),
-        Item::Bytes(bytes) => reply.bulk(bytes),
-    }
-}
-
 /// An array of so many elements. With scores: flat in RESP2, an array of pairs in RESP3.
 fn write_elements<'a>(
     reply: &mut Reply,
@@ -72,7 +69,7 @@ fn write_elements<'a>(
         if nested {
             reply.array(2);
         }
-        write_member(reply, member);
+        write_item(reply, member);
         if with_scores {
             reply.double(score);
         }
@@ -85,13 +82,12 @@ pub(super) fn store_result(
     ctx: &mut Context,
     key: &[u8],
     result: SortedSet,
-    class: EventClass,
     event: &'static str,
 ) -> CommandResult {
     let len = result.view().len();
     if len > 0 {
         ctx.store.set_collection(ctx.db, key, result, Ttl::None);
-        ctx.changed(key, class, event);
+        ctx.changed(key, EventClass::ZSET, event);
     } else if ctx.store.remove(ctx.db, key) {
         ctx.changed(key, EventClass::GENERIC, "del");
     }

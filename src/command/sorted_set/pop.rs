@@ -1,8 +1,9 @@
 //! Taking elements from the ends: ZPOPMIN, ZPOPMAX, ZMPOP and the forms of these that wait for an element.
 
+use super::super::elements::{raise_removed, write_item};
 use super::super::parse::{block_timeout_seconds, integer};
 use super::super::{BlockTimeout, Blocking, WaitFor};
-use super::{write_member, Args, CommandError, CommandResult, Context};
+use super::{Args, CommandError, CommandResult, Context};
 use crate::resp::Protocol;
 use crate::store::{Collection, EventClass, SortedSet, ValueType};
 
@@ -56,8 +57,8 @@ fn pop_one_key(ctx: &mut Context, args: Args, end: End) -> CommandResult {
     let (count, shape) = match args.len() {
         2 => (1, Shape::Flat),
         3 => {
-            let count = usize::try_from(integer(args[2])?)
-                .map_err(|_| CommandError::other("ERR value is out of range, must be positive"))?;
+            let count = integer(args[2]).ok().and_then(|count| usize::try_from(count).ok());
+            let count = count.ok_or(CommandError::other("ERR value is out of range, must be positive"))?;
             let nested = ctx.reply.protocol() == Protocol::Resp3;
             (count, if nested { Shape::Nested } else { Shape::Flat })
         }
@@ -96,7 +97,7 @@ fn pop(ctx: &mut Context, key: &[u8], end: End, count: usize, shape: Shape) -> R
             if matches!(shape, Shape::Nested | Shape::KeyAndNested) {
                 reply.array(2);
             }
-            write_member(reply, member);
+            write_item(reply, member);
             reply.double(score);
         }
         set.remove_ranks(ranks);
@@ -105,9 +106,7 @@ fn pop(ctx: &mut Context, key: &[u8], end: End, count: usize, shape: Shape) -> R
     let Some(updated) = updated else { return Ok(0) };
     ctx.changed(key, EventClass::ZSET, end.event());
     ctx.store.dirty += updated.result as u64 - 1;
-    if updated.removed {
-        ctx.store.events.raise(ctx.db, EventClass::GENERIC, "del", key);
-    }
+    raise_removed(ctx, key, updated.removed);
     Ok(updated.result)
 }
 
@@ -183,6 +182,11 @@ fn wait(ctx: &mut Context, timeout: BlockTimeout) {
         also_on_deletion: false,
         again: None,
     });
+}
+
+/// How many elements ZMPOP and its like may take, their arguments beginning with the number of keys; `None`: they are wrong.
+pub fn pop_count(args: Args) -> Option<usize> {
+    MultiPop::parse(args).ok().map(|request| request.count)
 }
 
 /// What follows the name of ZMPOP.

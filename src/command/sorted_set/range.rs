@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::parse::integer;
 use super::{lex_range, score_range, write_elements, Args, CommandError, CommandResult, Context};
-use crate::store::{Collection, EventClass, LexRange, ScoreRange, SortedSet, SortedSetView};
+use crate::store::{Collection, LexRange, ScoreRange, SortedSet, SortedSetView};
 
 /// What selects elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,9 +177,9 @@ pub fn zrangestore(ctx: &mut Context, args: Args) -> CommandResult {
         // How many there will be Redis knows beforehand only when they are selected by number.
         let expected = if let Selection::Ranks(..) = query.selection { ranks.len() } else { 0 };
         result = SortedSet::expecting(expected, 0, &settings);
-        for (member, score) in view.elements(ranks, false) {
+        for (member, score) in view.elements(ranks, query.reverse) {
             result.insert(member.bytes(&mut itoa::Buffer::new()), score, &settings);
         }
     }
-    super::store_result(ctx, destination, result, EventClass::ZSET, "zrangestore")
+    super::store_result(ctx, destination, result, "zrangestore")
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::super::elements::raise_removed;
 use super::super::parse::integer;
 use super::range::clamp_ranks;
 use super::{lex_range, score_range, Args, CommandResult, Context};
@@ -68,8 +69,6 @@ fn report(ctx: &mut Context, key: &[u8], removed: usize, emptied: bool, event: &
         ctx.changed(key, EventClass::ZSET, event);
         ctx.store.dirty += removed as u64 - 1;
     }
-    if emptied {
-        ctx.store.events.raise(ctx.db, EventClass::GENERIC, "del", key);
-    }
+    raise_removed(ctx, key, emptied);
     ctx.reply.integer(removed as i64);
 }

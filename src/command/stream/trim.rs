@@ -89,16 +89,13 @@ impl Options {
                 _ if !is_xadd => Err(CommandError::other(
                     "ERR syntax error, XTRIM must be called with a trimming strategy",
                 )),
+                Some(_) if !ctx.caller.replaying => Err(limit_without_tilde()),
                 _ => Ok(options),
             };
         };
         if !ctx.caller.replaying {
             trim.limit = match limit {
-                Some(_) if !trim.approximate => {
-                    return Err(CommandError::other(
-                        "ERR syntax error, LIMIT cannot be used without the special ~ option",
-                    ));
-                }
+                Some(_) if !trim.approximate => return Err(limit_without_tilde()),
                 Some(limit) => limit as u64,
                 None if trim.approximate => default_limit(&ctx.store.settings),
                 None => 0,
@@ -117,6 +114,10 @@ impl Options {
         };
         Some([(self.threshold_at - 1, b"=".to_vec()), (self.threshold_at, threshold)])
     }
+}
+
+fn limit_without_tilde() -> CommandError {
+    CommandError::other("ERR syntax error, LIMIT cannot be used without the special ~ option")
 }
 
 fn entries(text: &[u8]) -> Result<Keep, CommandError> {

@@ -83,6 +83,11 @@ pub const fn pattern(name: &'static str) -> Arg {
     arg(name, ArgKind::Pattern)
 }
 
+/// A pattern of keys that a key spec is about.
+pub const fn pattern_of_spec(name: &'static str, key_spec: u8) -> Arg {
+    Arg { key_spec: Some(key_spec), ..arg(name, ArgKind::Pattern) }
+}
+
 pub const fn unix_time(name: &'static str) -> Arg {
     arg(name, ArgKind::UnixTime)
 }

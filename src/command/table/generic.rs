@@ -1,13 +1,16 @@
 //! Commands for keys of any type.
 
-use super::arg::{integer, key, key_of_spec, one_of, pattern, string, token, unix_time};
+use super::arg::{
+    block, integer, key, key_of_spec, one_of, pattern, pattern_of_spec, string, token, unix_time, Arg,
+};
 use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
+use super::movable;
 use super::spec::{command, container, CommandSpec, Group};
 use super::Gather::{Concat, Cursor, RandomShard};
 use super::Handler::{EveryShard, Keys};
-use super::Spread::{Lend, SplitSum};
-use crate::command::{dump, expire, keys, object, scan};
+use super::Spread::{Lend, Reach, SplitSum};
+use crate::command::{dump, expire, keys, object, scan, sort};
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
 const LOOK: KeySpec = KeySpec::at(1, &[Ro]);
@@ -15,6 +18,18 @@ const LOOK_SUBCOMMAND: KeySpec = KeySpec::at(2, &[Ro]);
 const LOOK_ALL: KeySpec = KeySpec::at(1, &[Ro]).range(-1, 1, 0);
 const REMOVE_ALL: KeySpec = KeySpec::at(1, &[Rm, Delete]).range(-1, 1, 0);
 const CHANGE_TTL: KeySpec = KeySpec::at(1, &[Rw, Update]);
+
+const LOOKED_UP_BY_SORT: KeySpec =
+    KeySpec::unknown(&[Ro, Access]).notes("`BY` and `GET` make names of keys out of the elements.");
+const STORED_BY_SORT: KeySpec =
+    KeySpec::unknown(&[Ow, Update]).notes("`STORE` may stand anywhere among the options.");
+const SORT_BY: Arg = pattern_of_spec("by-pattern", 1).display("pattern").token("BY").optional();
+const SORT_LIMIT: Arg = block("limit", &[integer("offset"), integer("count")]).token("LIMIT").optional();
+const SORT_GET: Arg =
+    pattern_of_spec("get-pattern", 1).display("pattern").token("GET").optional().multiple_token();
+const SORT_ORDER: Arg = one_of("order", &[token("asc", "ASC"), token("desc", "DESC")]).optional();
+const SORT_COMPLEXITY: &str =
+    "O(N+M*log(M)), N elements of which M are returned; O(N) when nothing is compared.";
 
 const fn generic(name: &'static str, arity: i16) -> CommandSpec {
     command(Group::Generic, name, arity).acl(&[Category::Keyspace])
@@ -320,4 +335,32 @@ pub const COMMANDS: &[CommandSpec] = &[
         .since("6.2.0")
         .complexity("O(1)")
         .summary("Explains the subcommands."),
+    generic("sort", -2)
+        .acl(&[Category::Set, Category::SortedSet, Category::List, Category::Dangerous])
+        .run(Keys(sort::sort, Reach(&sort::REACHING)))
+        .flags(&[Write, DenyOom])
+        .keys(&[READ, LOOKED_UP_BY_SORT, STORED_BY_SORT])
+        .find_keys(movable::sort)
+        .since("1.0.0")
+        .complexity(SORT_COMPLEXITY)
+        .summary("Sorts the elements of a list, a set or a sorted set, and returns or stores the result.")
+        .args(&[
+            key("key"),
+            SORT_BY,
+            SORT_LIMIT,
+            SORT_GET,
+            SORT_ORDER,
+            token("sorting", "ALPHA").optional(),
+            key_of_spec("destination", 2).token("STORE").optional(),
+        ]),
+    generic("sort_ro", -2)
+        .acl(&[Category::Set, Category::SortedSet, Category::List, Category::Dangerous])
+        .run(Keys(sort::sort_ro, Reach(&sort::REACHING)))
+        .flags(&[ReadOnly])
+        .keys(&[READ, LOOKED_UP_BY_SORT])
+        .find_keys(movable::sort_ro)
+        .since("7.0.0")
+        .complexity(SORT_COMPLEXITY)
+        .summary("Sorts the elements of a list, a set or a sorted set, and returns the result.")
+        .args(&[key("key"), SORT_BY, SORT_LIMIT, SORT_GET, SORT_ORDER, token("sorting", "ALPHA").optional()]),
 ];

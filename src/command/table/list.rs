@@ -5,8 +5,8 @@ use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
 use super::spec::{command, CommandSpec, Group};
 use super::Handler::Keys;
-use super::Spread::Lend;
-use crate::command::list;
+use super::Spread::{Excerpt, Lend};
+use crate::command::{excerpt, list};
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
 const ADD: KeySpec = KeySpec::at(1, &[Rw, Insert]);
@@ -147,7 +147,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the indexes of elements equal to a given one.")
         .args(&[key("key"), string("element"), integer("rank").token("RANK").optional(), integer("num-matches").token("COUNT").optional(), integer("len").token("MAXLEN").optional()]),
     list_command("lmove", 5)
-        .run(Keys(list::lmove, Lend))
+        .run(Keys(list::lmove, Excerpt(excerpt::list_ends)))
         .flags(&[Write, DenyOom])
         .keys(&[TAKE, DESTINATION])
         .since("6.2.0")
@@ -155,7 +155,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes an element away at one end of a list, adds it at one end of another list, and returns it.")
         .args(&[key("source"), key_of_spec("destination", 1), one_of("wherefrom", WHERE), one_of("whereto", WHERE)]),
     list_command("rpoplpush", 3)
-        .run(Keys(list::rpoplpush, Lend))
+        .run(Keys(list::rpoplpush, Excerpt(excerpt::list_ends)))
         .flags(&[Write, DenyOom])
         .keys(&[TAKE, DESTINATION])
         .since("1.2.0")
@@ -164,7 +164,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes the last element of a list away, adds it at the head of another list, and returns it.")
         .args(&[key("source"), key_of_spec("destination", 1)]),
     list_command("lmpop", -4)
-        .run(Keys(list::lmpop, Lend))
+        .run(Keys(list::lmpop, Excerpt(excerpt::lmpop)))
         .flags(&[Write])
         .keys(&[TAKE.key_num(0, 1, 1)])
         .since("7.0.0")
@@ -172,7 +172,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes elements away from the first of several lists that exists, and returns them.")
         .args(&[integer("numkeys"), key("key").multiple(), one_of("where", WHERE), integer("count").token("COUNT").optional()]),
     list_command("blpop", -3)
-        .run(Keys(list::blpop, Lend))
+        .run(Keys(list::blpop, Excerpt(excerpt::list_ends)))
         .flags(&[Write, Blocking])
         .keys(&[TAKE_FROM_FIRST])
         .since("2.0.0")
@@ -181,7 +181,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes away and returns the first element of the first of several lists that exists; waits for one if need be.")
         .args(&[key("key").multiple(), double("timeout")]),
     list_command("brpop", -3)
-        .run(Keys(list::brpop, Lend))
+        .run(Keys(list::brpop, Excerpt(excerpt::list_ends)))
         .flags(&[Write, Blocking])
         .keys(&[TAKE_FROM_FIRST])
         .since("2.0.0")
@@ -190,7 +190,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes away and returns the last element of the first of several lists that exists; waits for one if need be.")
         .args(&[key("key").multiple(), double("timeout")]),
     list_command("blmove", 6)
-        .run(Keys(list::blmove, Lend))
+        .run(Keys(list::blmove, Excerpt(excerpt::list_ends)))
         .flags(&[Write, DenyOom, Blocking])
         .keys(&[TAKE, DESTINATION])
         .since("6.2.0")
@@ -198,7 +198,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Moves an element from one list to another and returns it; waits for one if need be.")
         .args(&[key("source"), key_of_spec("destination", 1), one_of("wherefrom", WHERE), one_of("whereto", WHERE), double("timeout")]),
     list_command("brpoplpush", 4)
-        .run(Keys(list::brpoplpush, Lend))
+        .run(Keys(list::brpoplpush, Excerpt(excerpt::list_ends)))
         .flags(&[Write, DenyOom, Blocking])
         .keys(&[TAKE, DESTINATION])
         .since("2.2.0")
@@ -208,7 +208,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Moves the last element of a list to the head of another and returns it; waits for one if need be.")
         .args(&[key("source"), key_of_spec("destination", 1), double("timeout")]),
     list_command("blmpop", -5)
-        .run(Keys(list::blmpop, Lend))
+        .run(Keys(list::blmpop, Excerpt(excerpt::blmpop)))
         .flags(&[Write, Blocking])
         .keys(&[KeySpec::at(2, &[Rw, Access, Delete]).key_num(0, 1, 1)])
         .since("7.0.0")

@@ -11,6 +11,7 @@ mod connection;
 mod diagnostics;
 pub mod flags;
 mod generic;
+mod geo;
 mod hash;
 mod hyperloglog;
 pub mod keys;
@@ -35,11 +36,14 @@ use std::sync::LazyLock;
 
 const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
+    list::COMMANDS,
+    stream::COMMANDS,
     stream::COMMANDS,
     list::COMMANDS,
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
     sorted_set::COMMANDS,
+    geo::COMMANDS,
     generic::COMMANDS,
     set::COMMANDS,
     hash::COMMANDS,
@@ -154,6 +158,34 @@ pub enum Handler {
 /// whole, answers the same for.
 pub type Excerpt = fn(&mut Store, db: usize, args: Args, index: usize) -> Option<Detached>;
 
+/// How a command says that it looks up keys that its arguments do not name, of any shard.
+#[derive(Debug)]
+pub struct Reaching {
+    /// Whether it does so with these arguments.
+    pub reaches: fn(Args) -> bool,
+    /// Which keys these are, each wish once, those for one key together. Asked of the shard that owns its first key.
+    pub wanted: fn(&mut Store, db: usize, args: Args) -> Vec<Wanted>,
+    /// What it needs of the value of one key, which all of the wishes are for.
+    pub excerpt: fn(&mut Store, db: usize, &[Wanted]) -> Option<Detached>,
+}
+
+impl Reaching {
+    /// How `spec` does so with these arguments, if it does.
+    pub fn of(spec: &CommandSpec, args: Args) -> Option<&'static Reaching> {
+        match spec.handler {
+            Handler::Keys(_, Spread::Reach(reaching)) => Some(reaching).filter(|r| (r.reaches)(args)),
+            _ => None,
+        }
+    }
+}
+
+/// A key that a command will look up, and the field when its value has to be a hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub key: Vec<u8>,
+    pub field: Option<Vec<u8>>,
+}
+
 /// A keyed command whose keys live on several shards.
 #[derive(Clone, Copy, Debug)]
 pub enum Spread {
@@ -162,6 +194,8 @@ pub enum Spread {
     /// As above, but only an excerpt of each value is lent, and what comes back are commands on one key each: those that
     /// the command logs while `Caller::on_excerpts` is set. For those that touch little of large values (LMOVE, SMOVE).
     Excerpt(Excerpt),
+    /// As `Lend`; and it may look up keys that its arguments do not name (SORT).
+    Reach(&'static Reaching),
     /// Split by key into the same command on each shard (`step` arguments per key), and join: sum of integers (DEL, EXISTS).
     SplitSum { step: usize },
     /// As above; elements of the arrays in the order of the keys (MGET).

@@ -5,8 +5,8 @@ use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
 use super::spec::{command, CommandSpec, Group};
 use super::Handler::Keys;
-use super::Spread::Lend;
-use crate::command::set;
+use super::Spread::{Excerpt, Lend};
+use crate::command::{excerpt, set};
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
 const LOOK: KeySpec = KeySpec::at(1, &[Ro]);
@@ -72,7 +72,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns all members of a set.")
         .args(&[key("key")]),
     set_command("smove", 4)
-        .run(Keys(set::smove, Lend))
+        .run(Keys(set::smove, Excerpt(excerpt::smove)))
         .flags(&[Write, Fast])
         .keys(&[TAKE, KeySpec::at(2, &[Rw, Insert])])
         .since("1.0.0")

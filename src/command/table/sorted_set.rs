@@ -1,13 +1,13 @@
 //! The sorted set commands.
 
-use super::arg::{block, double, integer, key, key_of_spec, one_of, string, token};
+use super::arg::{block, double, integer, key, key_of_spec, one_of, pattern, string, token};
 use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
 
 use super::spec::{command, CommandSpec, Group};
 use super::Handler::Keys;
-use super::Spread::Lend;
-use crate::command::sorted_set;
+use super::Spread::{Excerpt, Lend};
+use crate::command::{excerpt, sorted_set};
 
 const fn sorted_set_command(name: &'static str, arity: i16) -> CommandSpec {
     command(Group::SortedSet, name, arity).acl(&[Category::SortedSet])
@@ -42,6 +42,31 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(log(N)), N elements.")
         .summary("Adds to the score of a member; one that is missing starts at 0.")
         .args(&[key("key"), integer("increment"), string("member")]),
+    sorted_set_command("zrem", -3)
+        .run(Keys(sorted_set::zrem, Lend))
+        .flags(&[Write, Fast])
+        .keys(&[KeySpec::at(1, &[Rw, Delete])])
+        .since("1.2.0")
+        .history(&[("2.4.0", "Several members.")])
+        .complexity("O(M*log(N)), N elements, M members.")
+        .summary("Takes members out of a sorted set.")
+        .args(&[key("key"), string("member").multiple()]),
+    sorted_set_command("zcard", 2)
+        .run(Keys(sorted_set::zcard, Lend))
+        .flags(&[ReadOnly, Fast])
+        .keys(&[KeySpec::at(1, &[Ro])])
+        .since("1.2.0")
+        .complexity("O(1)")
+        .summary("Returns the number of elements of a sorted set.")
+        .args(&[key("key")]),
+    sorted_set_command("zcount", 4)
+        .run(Keys(sorted_set::zcount, Lend))
+        .flags(&[ReadOnly, Fast])
+        .keys(&[KeySpec::at(1, &[Ro, Access])])
+        .since("2.0.0")
+        .complexity("O(log(N)), N elements.")
+        .summary("Counts the elements with a score in a range.")
+        .args(&[key("key"), double("min"), double("max")]),
     sorted_set_command("zscore", 3)
         .run(Keys(sorted_set::zscore, Lend))
         .flags(&[ReadOnly, Fast])
@@ -50,6 +75,32 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(1)")
         .summary("Returns the score of a member.")
         .args(&[key("key"), string("member")]),
+    sorted_set_command("zmscore", -3)
+        .run(Keys(sorted_set::zmscore, Lend))
+        .flags(&[ReadOnly, Fast])
+        .keys(&[KeySpec::at(1, &[Ro, Access])])
+        .since("6.2.0")
+        .complexity("O(M), M members asked about.")
+        .summary("Returns the scores of several members.")
+        .args(&[key("key"), string("member").multiple()]),
+    sorted_set_command("zrank", -3)
+        .run(Keys(sorted_set::zrank, Lend))
+        .flags(&[ReadOnly, Fast])
+        .keys(&[KeySpec::at(1, &[Ro, Access])])
+        .since("2.0.0")
+        .history(&[("7.2.0", "`WITHSCORE`.")])
+        .complexity("O(log(N)), N elements.")
+        .summary("Returns how many elements come before a member, lowest score first.")
+        .args(&[key("key"), string("member"), token("withscore", "WITHSCORE").optional()]),
+    sorted_set_command("zrevrank", -3)
+        .run(Keys(sorted_set::zrevrank, Lend))
+        .flags(&[ReadOnly, Fast])
+        .keys(&[KeySpec::at(1, &[Ro, Access])])
+        .since("2.0.0")
+        .history(&[("7.2.0", "`WITHSCORE`.")])
+        .complexity("O(log(N)), N elements.")
+        .summary("Returns how many elements come before a member, highest score first.")
+        .args(&[key("key"), string("member"), token("withscore", "WITHSCORE").optional()]),
     sorted_set_command("zrange", -4)
         .run(Keys(sorted_set::zrange, Lend))
         .flags(&[ReadOnly])
@@ -154,6 +205,126 @@ pub const COMMANDS: &[CommandSpec] = &[
             string("min"),
             block("limit", &[integer("offset"), integer("count")]).token("LIMIT").optional(),
         ]),
+    sorted_set_command("zlexcount", 4)
+        .run(Keys(sorted_set::zlexcount, Lend))
+        .flags(&[ReadOnly, Fast])
+        .keys(&[KeySpec::at(1, &[Ro, Access])])
+        .since("2.8.9")
+        .complexity("O(log(N)), N elements.")
+        .summary("Counts the members in a lexicographic range, where all scores are equal.")
+        .args(&[key("key"), string("min"), string("max")]),
+    sorted_set_command("zremrangebyrank", 4)
+        .run(Keys(sorted_set::zremrangebyrank, Lend))
+        .flags(&[Write])
+        .keys(&[KeySpec::at(1, &[Rw, Delete])])
+        .since("2.0.0")
+        .complexity("O(log(N)+M), N elements, M taken out.")
+        .summary("Takes out the elements in a range of ranks.")
+        .args(&[key("key"), integer("start"), integer("stop")]),
+    sorted_set_command("zremrangebyscore", 4)
+        .run(Keys(sorted_set::zremrangebyscore, Lend))
+        .flags(&[Write])
+        .keys(&[KeySpec::at(1, &[Rw, Delete])])
+        .since("1.2.0")
+        .complexity("O(log(N)+M), N elements, M taken out.")
+        .summary("Takes out the elements with a score in a range.")
+        .args(&[key("key"), double("min"), double("max")]),
+    sorted_set_command("zremrangebylex", 4)
+        .run(Keys(sorted_set::zremrangebylex, Lend))
+        .flags(&[Write])
+        .keys(&[KeySpec::at(1, &[Rw, Delete])])
+        .since("2.8.9")
+        .complexity("O(log(N)+M), N elements, M taken out.")
+        .summary("Takes out the members in a lexicographic range, where all scores are equal.")
+        .args(&[key("key"), string("min"), string("max")]),
+    sorted_set_command("zunion", -3)
+        .run(Keys(sorted_set::zunion, Lend))
+        .flags(&[ReadOnly])
+        .keys(&[KeySpec::at(1, &[Ro, Access]).key_num(0, 1, 1)])
+        .since("6.2.0")
+        .complexity("O(N+M*log(M)), N elements in all sets, M in the result.")
+        .summary("Returns all members of several sorted sets, scores combined.")
+        .args(&[
+            integer("numkeys"),
+            key("key").multiple(),
+            integer("weight").token("WEIGHTS").optional().multiple(),
+            one_of("aggregate", &[token("sum", "SUM"), token("min", "MIN"), token("max", "MAX")])
+                .token("AGGREGATE")
+                .optional(),
+            token("withscores", "WITHSCORES").optional(),
+        ]),
+    sorted_set_command("zinter", -3)
+        .run(Keys(sorted_set::zinter, Lend))
+        .flags(&[ReadOnly])
+        .keys(&[KeySpec::at(1, &[Ro, Access]).key_num(0, 1, 1)])
+        .since("6.2.0")
+        .complexity("O(N*K+M*log(M)), N elements in the smallest of K sets, M in common.")
+        .summary("Returns what several sorted sets have in common, scores combined.")
+        .args(&[
+            integer("numkeys"),
+            key("key").multiple(),
+            integer("weight").token("WEIGHTS").optional().multiple(),
+            one_of("aggregate", &[token("sum", "SUM"), token("min", "MIN"), token("max", "MAX")])
+                .token("AGGREGATE")
+                .optional(),
+            token("withscores", "WITHSCORES").optional(),
+        ]),
+    sorted_set_command("zdiff", -3)
+        .run(Keys(sorted_set::zdiff, Lend))
+        .flags(&[ReadOnly])
+        .keys(&[KeySpec::at(1, &[Ro, Access]).key_num(0, 1, 1)])
+        .since("6.2.0")
+        .complexity("O(L+K*log(K)), L elements in all sets, K in the result.")
+        .summary("Returns the elements of a sorted set that are in none of some others.")
+        .args(&[integer("numkeys"), key("key").multiple(), token("withscores", "WITHSCORES").optional()]),
+    sorted_set_command("zintercard", -3)
+        .run(Keys(sorted_set::zintercard, Lend))
+        .flags(&[ReadOnly])
+        .keys(&[KeySpec::at(1, &[Ro, Access]).key_num(0, 1, 1)])
+        .since("7.0.0")
+        .complexity("O(N*K), N elements in the smallest of K sets.")
+        .summary("Counts the members that several sorted sets have in common.")
+        .args(&[integer("numkeys"), key("key").multiple(), integer("limit").token("LIMIT").optional()]),
+    sorted_set_command("zunionstore", -4)
+        .run(Keys(sorted_set::zunionstore, Lend))
+        .flags(&[Write, DenyOom])
+        .keys(&[KeySpec::at(1, &[Ow, Update]), KeySpec::at(2, &[Ro, Access]).key_num(0, 1, 1)])
+        .since("2.0.0")
+        .complexity("O(N+M*log(M)), N elements in all sets, M in the result.")
+        .summary("Stores all members of several sorted sets, scores combined.")
+        .args(&[
+            key("destination"),
+            integer("numkeys"),
+            key_of_spec("key", 1).multiple(),
+            integer("weight").token("WEIGHTS").optional().multiple(),
+            one_of("aggregate", &[token("sum", "SUM"), token("min", "MIN"), token("max", "MAX")])
+                .token("AGGREGATE")
+                .optional(),
+        ]),
+    sorted_set_command("zinterstore", -4)
+        .run(Keys(sorted_set::zinterstore, Lend))
+        .flags(&[Write, DenyOom])
+        .keys(&[KeySpec::at(1, &[Ow, Update]), KeySpec::at(2, &[Ro, Access]).key_num(0, 1, 1)])
+        .since("2.0.0")
+        .complexity("O(N*K+M*log(M)), N elements in the smallest of K sets, M in common.")
+        .summary("Stores what several sorted sets have in common, scores combined.")
+        .args(&[
+            key("destination"),
+            integer("numkeys"),
+            key_of_spec("key", 1).multiple(),
+            integer("weight").token("WEIGHTS").optional().multiple(),
+            one_of("aggregate", &[token("sum", "SUM"), token("min", "MIN"), token("max", "MAX")])
+                .token("AGGREGATE")
+                .optional(),
+        ]),
+    sorted_set_command("zdiffstore", -4)
+        .run(Keys(sorted_set::zdiffstore, Lend))
+        .flags(&[Write, DenyOom])
+        .keys(&[KeySpec::at(1, &[Ow, Update]), KeySpec::at(2, &[Ro, Access]).key_num(0, 1, 1)])
+        .since("6.2.0")
+        .complexity("O(L+K*log(K)), L elements in all sets, K in the result.")
+        .summary("Stores the elements of a sorted set that are in none of some others.")
+        .args(&[key("destination"), integer("numkeys"), key_of_spec("key", 1).multiple()]),
     sorted_set_command("zpopmin", -2)
         .run(Keys(sorted_set::zpopmin, Lend))
         .flags(&[Write, Fast])
@@ -171,7 +342,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes the elements with the highest scores.")
         .args(&[key("key"), integer("count").optional()]),
     sorted_set_command("zmpop", -4)
-        .run(Keys(sorted_set::zmpop, Lend))
+        .run(Keys(sorted_set::zmpop, Excerpt(excerpt::zmpop)))
         .flags(&[Write])
         .keys(&[KeySpec::at(1, &[Rw, Access, Delete]).key_num(0, 1, 1)])
         .since("7.0.0")
@@ -184,7 +355,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             integer("count").token("COUNT").optional(),
         ]),
     sorted_set_command("bzpopmin", -3)
-        .run(Keys(sorted_set::bzpopmin, Lend))
+        .run(Keys(sorted_set::bzpopmin, Excerpt(excerpt::sorted_set_ends)))
         .flags(&[Write, Fast, Blocking])
         .keys(&[KeySpec::at(1, &[Rw, Access, Delete]).range(-2, 1, 0)])
         .since("5.0.0")
@@ -193,7 +364,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes the lowest element of the first of several sorted sets, or waits for one.")
         .args(&[key("key").multiple(), double("timeout")]),
     sorted_set_command("bzpopmax", -3)
-        .run(Keys(sorted_set::bzpopmax, Lend))
+        .run(Keys(sorted_set::bzpopmax, Excerpt(excerpt::sorted_set_ends)))
         .flags(&[Write, Fast, Blocking])
         .keys(&[KeySpec::at(1, &[Rw, Access, Delete]).range(-2, 1, 0)])
         .since("5.0.0")
@@ -202,7 +373,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes the highest element of the first of several sorted sets, or waits for one.")
         .args(&[key("key").multiple(), double("timeout")]),
     sorted_set_command("bzmpop", -5)
-        .run(Keys(sorted_set::bzmpop, Lend))
+        .run(Keys(sorted_set::bzmpop, Excerpt(excerpt::bzmpop)))
         .flags(&[Write, Blocking])
         .keys(&[KeySpec::at(2, &[Rw, Access, Delete]).key_num(0, 1, 1)])
         .since("7.0.0")
@@ -213,6 +384,32 @@ pub const COMMANDS: &[CommandSpec] = &[
             integer("numkeys"),
             key("key").multiple(),
             one_of("where", &[token("min", "MIN"), token("max", "MAX")]),
+            integer("count").token("COUNT").optional(),
+        ]),
+    sorted_set_command("zrandmember", -2)
+        .run(Keys(sorted_set::zrandmember, Lend))
+        .flags(&[ReadOnly])
+        .keys(&[KeySpec::at(1, &[Ro, Access])])
+        .tips(&["nondeterministic_output"])
+        .since("6.2.0")
+        .complexity("O(M), M members asked for.")
+        .summary("Returns members chosen at random.")
+        .args(&[
+            key("key"),
+            block("options", &[integer("count"), token("withscores", "WITHSCORES").optional()]).optional(),
+        ]),
+    sorted_set_command("zscan", -3)
+        .run(Keys(sorted_set::zscan, Lend))
+        .flags(&[ReadOnly])
+        .keys(&[KeySpec::at(1, &[Ro, Access])])
+        .tips(&["nondeterministic_output"])
+        .since("2.8.0")
+        .complexity("O(1) a step, O(N) for all of the N elements.")
+        .summary("Visits the elements of a sorted set in steps.")
+        .args(&[
+            key("key"),
+            integer("cursor"),
+            pattern("pattern").token("MATCH").optional(),
             integer("count").token("COUNT").optional(),
         ]),
 ];

@@ -16,14 +16,11 @@ use super::transactions::Later;
 use super::Shard;
 use crate::client::{Connection, Flag, Stall, WaitingAt};
 use crate::command::table::{CommandSpec, KeyPositions};
-use crate::command::{BlockTimeout, Blocking, Caller, CommandError, WaitFor};
+use crate::command::{BlockTimeout, Caller, CommandError, WaitFor};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::clock;
 use crate::store::{Place, ReadyKey, WaitNumber};
-use crate::txn::message::{Origin, OwnedArgs, OwnedCommand};
-
-/// What a command has said that blocked, and the nanoseconds that it took.
-pub(super) type BlockedRun = (Box<Blocking>, u64);
+use crate::txn::message::{BlockedRun, Origin, OwnedArgs, OwnedCommand};
 
 /// Why a wait ends without what it was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -414,6 +411,7 @@ impl Shard {
             Notice::Gone { number } => self.end_wait(number, End::Gone, None),
             Notice::Unblock { number, end, asker } => self.end_wait(number, end, Some(asker)),
         }
+        self.count_blocked();
         self.serve_if_ready();
     }
 }

@@ -5,12 +5,13 @@
 //! transaction holds. So when the transaction ends, all offers that it could have known of have arrived, and one answer, taken or
 //! declined, is right for all of them; an offer that comes later is about something newer.
 
-use super::{BlockedRun, Far, Notice, Shard, Wait, Waiter};
+use super::{Far, Notice, Shard, Wait, Waiter};
 use crate::client::Flag as ClientFlag;
 use crate::command::table::{CommandSpec, Flag};
 use crate::command::CommandError;
 use crate::resp::Reply;
 use crate::store::WaitNumber;
+use crate::txn::message::BlockedRun;
 use crate::txn::transaction::Transaction;
 
 impl Shard {

@@ -8,6 +8,7 @@ use super::{Notice, Shard, Wait};
 use crate::command::table::{Flag, KeyAccess};
 use crate::command::CommandError;
 use crate::resp::Reply;
+use crate::runtime::clock;
 use crate::store::{ReadyKey, WaitNumber};
 use crate::txn::locks::{fingerprint, Intent, Number, Scope};
 use crate::txn::message::OwnedCommand;
@@ -46,8 +47,9 @@ impl Shard {
     /// Serves all ready keys, and those that become ready thereby. What `holding` holds may be used.
     #[cold]
     fn serve_ready(&mut self, holding: Option<Number>) {
-        // The keys of other commands are looked up next.
-        self.store.clear_slot_hint();
+        // What made a key ready may have taken long, and set it to expire. (Also: other commands' keys are looked up next.)
+        self.now_us = self.now_us.max(clock::unix_us());
+        self.store.set_time(self.now_us / 1000);
         let paused = self.pause_in_force().is_some();
         while self.store.waiting.has_ready() {
             for (db, key) in self.store.waiting.take_ready() {

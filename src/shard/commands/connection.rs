@@ -39,18 +39,9 @@ fn echo(_: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Out
 }
 
 fn select(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    c.db = parse_db(shard, args[1])?;
+    c.db = crate::command::parse::database(args[1], shard.store.databases())?;
     reply.ok();
     Ok(Flow::Done)
-}
-
-/// A database's number; the errors are SELECT's.
-pub fn parse_db(shard: &Shard, text: &[u8]) -> Result<usize, CommandError> {
-    let number = crate::store::parse_integer(text).ok_or(CommandError::NotInteger)?;
-    match usize::try_from(number) {
-        Ok(db) if db < shard.store.databases() => Ok(db),
-        _ => Err(CommandError::DbIndexOutOfRange),
-    }
 }
 
 /// Takes the same time wherever the two differ, so that the time does not tell the password.

@@ -31,10 +31,6 @@ impl Hash {
         Hash::Packed(listpack)
     }
 
-    pub fn len(&self) -> usize {
-        self.view().len()
-    }
-
     /// The value of a field.
     pub fn get(&self, field: &[u8]) -> Option<Item<'_>> {
         self.view().get(field)

@@ -58,6 +58,11 @@ impl List {
         });
     }
 
+    /// An empty one for elements whose number is not known; `settle` it in the end.
+    pub fn for_many(settings: &Settings) -> List {
+        List(Repr::Quick(Box::new(Quicklist::new(settings))))
+    }
+
     pub fn len(&self) -> usize {
         self.view().len()
     }

@@ -496,3 +496,31 @@ pub(super) fn visit_items(
         }
     }
 }
+
+#[cfg(test)]
+impl Quicklist {
+    /// Counts what is kept as running totals, and looks at which nodes are compressed.
+    pub fn check(&self) {
+        let (mut bytes, mut elements, mut number) = (0, 0, 0);
+        let depth = self.shape.depth;
+        for_each_node(&self.tree, |node| {
+            let mut scratch = Vec::new();
+            let count = match node.items(&mut scratch) {
+                NodeItems::Packed(items) => items.iter().count(),
+                NodeItems::Plain(_) => 1,
+            };
+            assert!(count > 0 && count == node.count as usize, "{count} and {}", node.count);
+            bytes += node.memory();
+            elements += count;
+            let is_inner = depth > 0 && number >= depth && number + depth < self.nodes();
+            assert!(is_inner || !node.is_compressed(), "node {number} of {}", self.nodes());
+            if is_inner && matches!(node.body, Body::Packed(_)) {
+                let mut again = node.duplicate();
+                again.compress();
+                assert!(!again.is_compressed(), "node {number} of {}", self.nodes());
+            }
+            number += 1;
+        });
+        assert_eq!((bytes, elements, number), (self.bytes, self.len(), self.nodes()));
+    }
+}

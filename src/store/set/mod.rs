@@ -61,7 +61,7 @@ impl Set {
         Set::Packed(listpack)
     }
 
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.view().len()
     }
 

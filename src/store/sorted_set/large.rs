@@ -13,7 +13,6 @@ use super::tree::{Tree, Walk};
 use super::{AddRule, Added, Change, Score};
 use crate::store::listpack::Items;
 use crate::store::memory::block_size;
-use crate::store::random::Rng;
 use crate::store::table::{Owner, Table};
 
 pub struct Large {
@@ -118,7 +117,8 @@ impl Large {
         }
     }
 
-    fn add_new(&mut self, member: &[u8], score: Score) {
+    /// Adds an element whose member is not there.
+    pub(super) fn add_new(&mut self, member: &[u8], score: Score) {
         let element = Element::create(member, score);
         self.owner.allocated(element.memory());
         let hash = self.owner.hash_member(member);
@@ -171,10 +171,6 @@ impl Large {
 
     pub(super) fn elements(&self, ranks: Range<usize>, reverse: bool) -> LargeElements<'_> {
         LargeElements(self.tree.walk(ranks, reverse))
-    }
-
-    pub(super) fn random(&self, rng: &mut Rng) -> Option<(&[u8], Score)> {
-        self.members.random(rng).map(|word| parts(element_of(word)))
     }
 
     pub(super) fn scan<'a>(&'a self, cursor: u64, mut visit: impl FnMut(&'a [u8], Score)) -> u64 {

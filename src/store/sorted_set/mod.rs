@@ -13,17 +13,22 @@ mod range;
 mod tests;
 mod tree;
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use self::large::{Large, LargeElements};
 use self::packed::Pairs;
-pub use self::range::{LexBound, LexRange, ScoreRange};
+pub use self::range::{order as element_order, LexBound, LexRange, ScoreRange};
 use super::collection::Collection;
 use super::listpack::{Item, Items, Listpack};
+use super::members::Choice;
 use super::memory::block_size;
 use super::object::Object;
 use super::random::Rng;
 use super::{Kind, Settings, Value, ValueType};
+
+/// With so many elements for one that is wanted, those are drawn; with fewer, all are passed through.
+const DRAW_RATIO: usize = 3;
 
 /// Never NaN.
 pub type Score = f64;
@@ -118,20 +123,18 @@ impl SortedSet {
         }
     }
 
-    /// Takes the packed form if the settings allow it: for what *STORE commands have made, as in Redis.
-    pub fn pack(&mut self, settings: &Settings) {
-        let SortedSet::Large(large) = self else { return };
-        let fits = large.len() <= settings.zset_max_listpack_entries
-            && large
-                .elements(0..large.len(), false)
-                .all(|(member, _)| member.len() <= settings.zset_max_listpack_value);
-        if fits {
-            let mut listpack = Listpack::new();
-            for (member, score) in large.elements(0..large.len(), false) {
-                packed::insert(&mut listpack, member, score);
+    /// The sorted set of these different members, which are in its order, in the form that Redis gives to what a *STORE command
+    /// has made.
+    pub fn of_sorted(elements: &[(impl AsRef<[u8]>, Score)], settings: &Settings) -> SortedSet {
+        let member_len_max = elements.iter().map(|(member, _)| member.as_ref().len()).max();
+        let mut set = SortedSet::expecting(elements.len(), member_len_max.unwrap_or(0), settings);
+        for (member, score) in elements {
+            match &mut set {
+                SortedSet::Packed(listpack) => packed::insert(listpack, member.as_ref(), *score),
+                SortedSet::Large(large) => large.add_new(member.as_ref(), *score),
             }
-            *self = SortedSet::Packed(listpack);
         }
+        set
     }
 
     /// ZADD of one element. `score` is not NaN.
@@ -290,16 +293,34 @@ impl<'a> SortedSetView<'a> {
         }
     }
 
-    /// An element, each with nearly the same probability. There is one.
+    /// An element, each with the same probability. There is one.
     pub fn random(self, rng: &mut Rng) -> (Item<'a>, Score) {
-        match self {
-            SortedSetView::Packed(_) => {
-                let rank = rng.below(self.len() as u64) as usize;
-                self.elements(rank..rank + 1, false).next().expect("a number below the length")
+        let rank = rng.below(self.len() as u64) as usize;
+        self.elements(rank..rank + 1, false).next().expect("a number below the length")
+    }
+
+    /// Hands `count` different elements, chosen at random, to `each`; all, the last first, when there are not more.
+    pub fn sample(self, count: usize, rng: &mut Rng, mut each: impl FnMut(Item<'a>, Score)) {
+        let len = self.len();
+        if count >= len {
+            self.elements(0..len, true).for_each(|(member, score)| each(member, score));
+        } else if count.saturating_mul(DRAW_RATIO) <= len && matches!(self, SortedSetView::Large(_)) {
+            let mut drawn = HashSet::with_capacity(count);
+            while drawn.len() < count {
+                let rank = rng.below(len as u64) as usize;
+                if drawn.insert(rank) {
+                    self.elements(rank..rank + 1, false).for_each(|(member, score)| each(member, score));
+                }
             }
-            SortedSetView::Large(large) => {
-                let (member, score) = large.random(rng).expect("a sorted set that exists is not empty");
-                (Item::Bytes(member), score)
+        } else {
+            let mut choice = Choice::new(count, len);
+            for (member, score) in self.iter() {
+                if choice.takes(rng) {
+                    each(member, score);
+                }
+                if choice.is_done() {
+                    break;
+                }
             }
         }
     }

@@ -209,16 +209,18 @@ fn the_form_changes_where_redis_changes_it() {
     assert_eq!(set.kind(), Kind::SortedSetSkiplist);
     set.remove(b"d");
     assert_eq!(set.kind(), Kind::SortedSetSkiplist);
-    set.pack(&settings);
-    assert_eq!(set.kind(), Kind::SortedSetListpack);
-    set.remove(b"a");
+    let of_lengths = |lengths: &[usize]| {
+        let elements: Vec<_> =
+            (0u8..).zip(lengths).map(|(i, &len)| (vec![b'a' + i; len], f64::from(i))).collect();
+        SortedSet::of_sorted(&elements, &settings).kind()
+    };
+    assert_eq!(of_lengths(&[1, 64, 1]), Kind::SortedSetListpack);
+    assert_eq!(of_lengths(&[1, 65, 1]), Kind::SortedSetSkiplist);
+    assert_eq!(of_lengths(&[1, 1, 1, 1]), Kind::SortedSetSkiplist);
+    let mut set = SortedSet::empty();
     set.insert(&[b'x'; 64], 2.0, &settings);
     assert_eq!(set.kind(), Kind::SortedSetListpack);
-    set.remove(b"b");
     set.insert(&[b'x'; 65], 2.0, &settings);
-    assert_eq!(set.kind(), Kind::SortedSetSkiplist);
-    set.remove_ranks(0..1);
-    set.pack(&settings);
     assert_eq!(set.kind(), Kind::SortedSetSkiplist);
     assert_eq!(SortedSet::expecting(4, 1, &settings).kind(), Kind::SortedSetSkiplist);
     assert_eq!(SortedSet::expecting(3, 65, &settings).kind(), Kind::SortedSetSkiplist);

@@ -1,0 +1,181 @@
+//! The table of large sets and hashes, at sizes that fit in every level of cache and in none; and the memory that a member
+//! costs.
+//!
+//! `cargo bench --bench members` measures times. `cargo bench --bench members -- --memory [members]` prints bytes per
+//! member instead, for members of 14 bytes and for fields of 14 with values of 14, as the resident set grows and as the
+//! table counts, the time of an insert, and the longest single insert and step of freeing (times of the thread itself; resident
+//! is right for the first table of a process).
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::ffi::c_void;
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{criterion_group, BenchmarkId, Criterion};
+use gyre::store::members::Members;
+
+/// The server's allocator, as memory per member depends on it.
+struct Mimalloc;
+
+// SAFETY: mimalloc's functions keep the contract of an allocator, and a layout's alignment is a power of two.
+unsafe impl GlobalAlloc for Mimalloc {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // As the server's: what is aligned anyway must not be asked for as aligned, which may cost a larger block.
+        if layout.align() <= 16 {
+            libmimalloc_sys::mi_malloc(layout.size()).cast()
+        } else {
+            libmimalloc_sys::mi_malloc_aligned(layout.size(), layout.align()).cast()
+        }
+    }
+    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
+        libmimalloc_sys::mi_free(block.cast::<c_void>());
+    }
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        libmimalloc_sys::mi_realloc_aligned(block.cast(), size, layout.align()).cast()
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Mimalloc = Mimalloc;
+
+const SIZES: [u64; 3] = [1_000, 100_000, 5_000_000];
+
+/// Visits 0..size in an order that no cache foresees.
+struct Walk {
+    state: u64,
+    size: u64,
+}
+
+impl Walk {
+    fn next(&mut self) -> u64 {
+        self.state =
+            self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.state >> 32) * self.size) >> 32
+    }
+}
+
+/// 14 bytes.
+fn name(number: u64) -> [u8; 14] {
+    let mut name = *b"member:0000000";
+    let mut rest = number;
+    for digit in name[7..].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    name
+}
+
+fn filled(size: u64) -> Members<false> {
+    let mut members = Members::default();
+    (0..size).for_each(|number| assert!(members.insert(&name(number))));
+    members
+}
+
+/// Time that this thread has run, which other processes do not disturb.
+fn own_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists on Linux, and the structure is there to be written.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Runs it, and keeps the longest time that it has taken.
+fn timed<R>(longest: &mut Duration, run: impl FnOnce() -> R) -> R {
+    let start = own_time();
+    let result = run();
+    *longest = (*longest).max(own_time() - start);
+    result
+}
+
+/// Frees a table in steps, and returns the longest of them.
+fn free<const VALUES: bool>(mut members: Members<VALUES>) -> Duration {
+    let mut longest = Duration::ZERO;
+    while timed(&mut longest, || members.free_some(64)) > 0 {}
+    longest
+}
+
+fn times(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("members");
+    for size in SIZES {
+        let mut members = filled(size);
+        let mut walk = Walk { state: 1, size };
+        group.bench_function(BenchmarkId::new("contains, present", size), |b| {
+            b.iter(|| black_box(members.contains(&name(walk.next()))))
+        });
+        group.bench_function(BenchmarkId::new("contains, absent", size), |b| {
+            b.iter(|| black_box(members.contains(&name(walk.next() + size))))
+        });
+        group.bench_function(BenchmarkId::new("insert and remove", size), |b| {
+            b.iter(|| {
+                let name = name(walk.next() + size);
+                members.insert(&name);
+                black_box(members.remove(&name))
+            })
+        });
+        let mut cursor = 0;
+        group.bench_function(BenchmarkId::new("step of a scan", size), |b| {
+            b.iter(|| {
+                let mut seen = 0;
+                cursor = members.scan(cursor, |member, _| seen += member.len());
+                black_box(seen)
+            })
+        });
+        free(members);
+    }
+    group.finish();
+}
+
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux has /proc/self/statm");
+    let pages: usize =
+        statm.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("its second field is a number");
+    pages * 4096
+}
+
+/// Fills a table by `add`, and prints what came of it.
+fn report<const VALUES: bool>(what: &str, size: u64, mut add: impl FnMut(&mut Members<VALUES>, u64)) {
+    let before = resident_bytes();
+    let mut members = Members::default();
+    let start = own_time();
+    (0..size).for_each(|number| add(&mut members, number));
+    let each_ns = (own_time() - start).as_nanos() as f64 / size as f64;
+    let resident = resident_bytes().saturating_sub(before) as f64 / size as f64;
+    let counted = members.memory() as f64 / size as f64;
+    free(members);
+    let mut members = Members::default();
+    let mut adding = Duration::ZERO;
+    (0..size).for_each(|number| timed(&mut adding, || add(&mut members, number)));
+    let freeing = free(members);
+    println!(
+        "{what:>8} {size:>9} {resident:>9.1} {counted:>9.1} {each_ns:>9.0} {:>9.0} {:>9.0}",
+        adding.as_nanos() as f64 / 1000.0,
+        freeing.as_nanos() as f64 / 1000.0
+    );
+}
+
+fn memory(members: Option<u64>) {
+    let sizes = members.map_or_else(|| vec![1_000, 100_000, 1_000_000, 5_000_000], |n| vec![n]);
+    println!(
+        "{:>8} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "", "members", "resident", "counted", "ns each", "max us", "free us"
+    );
+    for size in sizes {
+        report::<false>("set", size, |members, number| assert!(members.insert(&name(number))));
+        report::<true>("hash", size, |members, number| assert!(members.set(&name(number), &name(number))));
+    }
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20);
+    targets = times
+}
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let Some(at) = args.iter().position(|arg| arg == "--memory") {
+        return memory(args.get(at + 1).and_then(|members| members.parse().ok()));
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}
