@@ -99,7 +99,11 @@ enum Pattern<'a> {
     Element,
     /// Without a `*`: nothing.
     Constant,
-    Key { before: &'a [u8], behind: &'a [u8], field: Option<&'a [u8]> },
+    Key {
+        before: &'a [u8],
+        behind: &'a [u8],
+        field: Option<&'a [u8]>,
+    },
 }
 
 impl<'a> Pattern<'a> {
@@ -187,8 +191,14 @@ struct Options<'a> {
 
 impl<'a> Options<'a> {
     fn parse(mut args: Args<'a>, may_store: bool) -> Result<Options<'a>, CommandError> {
-        let mut options =
-            Options { by: None, limit: (0, -1), gets: Vec::new(), descending: false, alpha: false, store: None };
+        let mut options = Options {
+            by: None,
+            limit: (0, -1),
+            gets: Vec::new(),
+            descending: false,
+            alpha: false,
+            store: None,
+        };
         while let [name, rest @ ..] = args {
             let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
             args = rest;
@@ -324,7 +334,11 @@ impl Elements {
         let text = |entry: &Entry| &bytes[entry.text.clone()];
         let compare = |a: &Entry, b: &Entry| {
             let order = match (alpha, by) {
-                (false, _) => a.score.partial_cmp(&b.score).unwrap_or(Ordering::Equal).then_with(|| text(a).cmp(text(b))),
+                (false, _) => a
+                    .score
+                    .partial_cmp(&b.score)
+                    .unwrap_or(Ordering::Equal)
+                    .then_with(|| text(a).cmp(text(b))),
                 (true, None) => text(a).cmp(text(b)),
                 (true, Some(_)) => {
                     let weight = |entry: &Entry| entry.weight.clone().map(|range| &weights[range]);
@@ -387,8 +401,7 @@ fn score(text: &[u8]) -> Result<f64, CommandError> {
     }
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
     let start = text.iter().take_while(|byte| is_space(byte)).count();
-    double(&text[start..])
-        .ok_or(CommandError::other("ERR One or more scores can't be converted into double"))
+    double(&text[start..]).ok_or(CommandError::other("ERR One or more scores can't be converted into double"))
 }
 
 fn run(ctx: &mut Context, key: &[u8], options: Options) -> CommandResult {

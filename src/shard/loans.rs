@@ -10,9 +10,7 @@
 //! as commands on one key, which their owners run.
 
 use super::Shard;
-use crate::command::table::{
-    self, Handler, KeyFlag, KeyPosition, KeyPositions, Reaching, Spread, Wanted,
-};
+use crate::command::table::{self, Handler, KeyFlag, KeyPosition, KeyPositions, Reaching, Spread, Wanted};
 use crate::command::{Args, Caller};
 use crate::resp::Reply;
 use crate::store::{Detached, SlotRange, Store, WatchFlag};

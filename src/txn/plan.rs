@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::locks::{fingerprint, Intent, Scope};
 use super::message::OwnedArgs;
 use crate::command::table::{
-    CommandSpec, Flag, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Spread, Reaching,
+    CommandSpec, Flag, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Reaching, Spread,
 };
 use crate::command::Args;
 use crate::store::{shard_of_slot, slot_of};

@@ -28,7 +28,8 @@ const SORT_LIMIT: Arg = block("limit", &[integer("offset"), integer("count")]).t
 const SORT_GET: Arg =
     pattern_of_spec("get-pattern", 1).display("pattern").token("GET").optional().multiple_token();
 const SORT_ORDER: Arg = one_of("order", &[token("asc", "ASC"), token("desc", "DESC")]).optional();
-const SORT_COMPLEXITY: &str = "O(N+M*log(M)), N elements of which M are returned; O(N) when nothing is compared.";
+const SORT_COMPLEXITY: &str =
+    "O(N+M*log(M)), N elements of which M are returned; O(N) when nothing is compared.";
 
 const fn generic(name: &'static str, arity: i16) -> CommandSpec {
     command(Group::Generic, name, arity).acl(&[Category::Keyspace])
@@ -361,12 +362,5 @@ pub const COMMANDS: &[CommandSpec] = &[
         .since("7.0.0")
         .complexity(SORT_COMPLEXITY)
         .summary("Sorts the elements of a list, a set or a sorted set, and returns the result.")
-        .args(&[
-            key("key"),
-            SORT_BY,
-            SORT_LIMIT,
-            SORT_GET,
-            SORT_ORDER,
-            token("sorting", "ALPHA").optional(),
-        ]),
+        .args(&[key("key"), SORT_BY, SORT_LIMIT, SORT_GET, SORT_ORDER, token("sorting", "ALPHA").optional()]),
 ];
