@@ -370,7 +370,7 @@ impl Elements {
         for entry in &mut self.entries {
             let element = &self.bytes[entry.text.clone()];
             let weights = &mut self.weights;
-            let weigh = |weight: &[u8]| {
+            let mut weigh = |weight: &[u8]| {
                 if alpha {
                     let start = weights.len();
                     weights.extend_from_slice(weight);
@@ -378,7 +378,7 @@ impl Elements {
                 } else {
                     entry.score = score(weight)?;
                 }
-                Ok(())
+                Ok::<(), CommandError>(())
             };
             match by {
                 None if alpha => {}
@@ -466,3 +466,7 @@ fn store(ctx: &mut Context, elements: &Elements, options: &Options, destination:
     ctx.reply.integer(len as i64);
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "sort_tests.rs"]
+mod tests;

@@ -16,7 +16,7 @@ use crate::persist::rdb::{Count, Encoder};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::{clock, crash};
 use crate::shard::{Flow, Shard};
-use crate::store::{parse_integer, slot_of, Encoding, Ttl, Value};
+use crate::store::{parse_integer, slot_of, Encoding, Settings, Ttl, Value};
 use crate::txn::message::OwnedArgs;
 
 pub const COMMANDS: &[(&str, Handler)] = &[("debug", debug)];
@@ -31,7 +31,7 @@ const MATCH_TEST_ROUNDS: usize = 100_000;
 #[allow(clippy::approx_constant)]
 const DOUBLE: f64 = 3.141;
 /// Encodings of list nodes that QUICKLIST-PACKED-THRESHOLD may ask for, bytes.
-const QUICKLIST_THRESHOLD_MAX: u64 = 4 << 30;
+const QUICKLIST_THRESHOLD_MAX: u64 = (4 << 30) - (1 << 20);
 
 const HELP: &[&str] = &[
     "CHANGE-REPL-ID",
@@ -133,11 +133,20 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         }
         (b"replicate", [_, ..]) => reply.ok(),
         (b"quicklist-packed-threshold", [size]) => {
-            let size = memory_size(size).filter(|size| (1..QUICKLIST_THRESHOLD_MAX).contains(size));
-            size.ok_or_else(|| {
-                CommandError::other("ERR argument must be a memory value bigger than 1 and smaller than 4gb")
-            })?;
-            reply.ok();
+            let bytes =
+                memory_size(size).filter(|bytes| *bytes <= QUICKLIST_THRESHOLD_MAX).ok_or_else(|| {
+                    CommandError::other(
+                        "ERR argument must be a memory value bigger than 1 and smaller than 4gb",
+                    )
+                })?;
+            // 0 puts it back.
+            let bytes = if bytes == 0 { Settings::QUICKLIST_PACKED_THRESHOLD } else { bytes as usize };
+            shard.ask_all_for(
+                c,
+                move |shard| shard.store.settings.quicklist_packed_threshold = bytes,
+                |_, _: Vec<()>, r| r.ok(),
+            );
+            return Ok(Flow::Later);
         }
         (b"replybuffer", [what, value]) => reply_buffer(reply, what, value)?,
         (b"object", [key]) => return with_key(shard, c, key, object),

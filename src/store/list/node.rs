@@ -152,6 +152,16 @@ impl Node {
         element.len() < plain_from && !shape.limit.is_exceeded(with, self.count as usize + 1)
     }
 
+    /// Whether `element` may take the place of number `at` here, and not in a node of its own.
+    pub fn has_room_to_replace(&self, at: usize, element: &[u8], shape: Shape, plain_from: usize) -> bool {
+        let mut scratch = Vec::new();
+        let NodeItems::Packed(items) = self.items(&mut scratch) else { return false };
+        let old = items.seek(at as i64).map_or(0, |position| items.item(position).byte_len());
+        let with = items.as_bytes().len() + REDIS_MORE_BYTES + ELEMENT_OVERHEAD_BYTES + element.len() - old;
+        let fits = element.len() <= old || !shape.limit.is_exceeded(with, self.count as usize);
+        element.len() < plain_from && fits
+    }
+
     /// Whether the elements of the other one fit in as well.
     pub fn has_room_for_node(&self, other: &Node, shape: Shape) -> bool {
         match (&self.body, &other.body) {

@@ -155,7 +155,7 @@ impl Quicklist {
         let plain_from = settings.quicklist_packed_threshold;
         let (number, within) = self.tree.find(index);
         let node = self.tree.node(number);
-        if node.has_room_for(element, self.shape, plain_from) {
+        if node.has_room_to_replace(within, element, self.shape, plain_from) {
             self.change(number, |node| {
                 node.edit(|pack| {
                     pack.edit(|listpack| {
@@ -402,8 +402,10 @@ impl Quicklist {
             return;
         }
         let nodes = self.nodes();
-        let borders = [number, depth - 1, depth, nodes.wrapping_sub(depth + 1), nodes.wrapping_sub(depth)];
-        for number in borders {
+        // A change adds up to two nodes at once: a part that was split off, and a new one.
+        let at_head = depth.saturating_sub(2)..depth + 2;
+        let at_tail = nodes.saturating_sub(depth + 2)..(nodes + 2).saturating_sub(depth);
+        for number in at_head.chain(at_tail).chain([number]) {
             if number < nodes {
                 self.settle_one(number);
             }
