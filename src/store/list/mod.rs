@@ -63,6 +63,7 @@ impl List {
         List(Repr::Quick(Box::new(Quicklist::new(settings))))
     }
 
+    #[allow(clippy::len_without_is_empty)] // `Collection::is_empty` is it
     pub fn len(&self) -> usize {
         self.view().len()
     }
@@ -100,7 +101,7 @@ impl List {
     fn pack_if_small(&mut self, settings: &Settings, half: bool) {
         if let Repr::Quick(quicklist) = &mut self.0 {
             let limit = Limit(settings.list_max_listpack_size);
-            if let Some(pack) = quicklist.to_pack(limit, half, settings.quicklist_packed_threshold) {
+            if let Some(pack) = quicklist.take_pack(limit, half, settings.quicklist_packed_threshold) {
                 self.0 = Repr::Packed(pack);
             }
         }

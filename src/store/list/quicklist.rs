@@ -294,7 +294,7 @@ impl Quicklist {
     }
 
     /// The elements of a list that is small enough to be one listpack.
-    pub fn to_pack(&mut self, limit: Limit, half: bool, plain_from: usize) -> Option<Pack> {
+    pub fn take_pack(&mut self, limit: Limit, half: bool, plain_from: usize) -> Option<Pack> {
         if self.nodes() != 1 {
             return None;
         }
