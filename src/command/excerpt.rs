@@ -5,7 +5,7 @@
 //! of the wrong type too.
 
 use super::{list, sorted_set, Args};
-use crate::store::{Collection, Detached, End, List, Set, SortedSet, Store, Value};
+use crate::store::{Collection, Detached, End, Kind, List, Set, SortedSet, Store, Value};
 
 /// One element from each end of a list (BLPOP), which is also enough to move one from or to it (LMOVE).
 pub fn list_ends(store: &mut Store, db: usize, args: Args, index: usize) -> Option<Detached> {
@@ -84,6 +84,7 @@ fn list_elements(store: &mut Store, db: usize, key: &[u8], count: usize) -> Opti
 /// Up to `count` elements from each end.
 fn sorted_set_elements(store: &mut Store, db: usize, key: &[u8], count: usize) -> Option<Detached> {
     let Value::SortedSet(set) = store.peek(db, key)? else { return Some(of_another_type()) };
+    let is_large = set.kind() == Kind::SortedSetSkiplist;
     let low = count.min(set.len());
     let high = count.min(set.len() - low);
     let ranks = [0..low, set.len() - high..set.len()];
@@ -92,5 +93,10 @@ fn sorted_set_elements(store: &mut Store, db: usize, key: &[u8], count: usize) -
         .flat_map(|ranks| set.elements(ranks, false))
         .map(|(member, score)| (member.to_vec(), score))
         .collect();
-    Some(Detached::from_collection(SortedSet::of_sorted(&elements, &store.settings), None))
+    // In the form that it has: a packed one cannot tell 0 from -0.
+    let mut settings = store.settings.clone();
+    if is_large {
+        settings.zset_max_listpack_entries = 0;
+    }
+    Some(Detached::from_collection(SortedSet::of_sorted(&elements, &settings), None))
 }

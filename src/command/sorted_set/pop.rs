@@ -57,8 +57,8 @@ fn pop_one_key(ctx: &mut Context, args: Args, end: End) -> CommandResult {
     let (count, shape) = match args.len() {
         2 => (1, Shape::Flat),
         3 => {
-            let count = usize::try_from(integer(args[2])?)
-                .map_err(|_| CommandError::other("ERR value is out of range, must be positive"))?;
+            let count = integer(args[2]).ok().and_then(|count| usize::try_from(count).ok());
+            let count = count.ok_or(CommandError::other("ERR value is out of range, must be positive"))?;
             let nested = ctx.reply.protocol() == Protocol::Resp3;
             (count, if nested { Shape::Nested } else { Shape::Flat })
         }

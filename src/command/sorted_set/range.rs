@@ -177,7 +177,7 @@ pub fn zrangestore(ctx: &mut Context, args: Args) -> CommandResult {
         // How many there will be Redis knows beforehand only when they are selected by number.
         let expected = if let Selection::Ranks(..) = query.selection { ranks.len() } else { 0 };
         result = SortedSet::expecting(expected, 0, &settings);
-        for (member, score) in view.elements(ranks, false) {
+        for (member, score) in view.elements(ranks, query.reverse) {
             result.insert(member.bytes(&mut itoa::Buffer::new()), score, &settings);
         }
     }

@@ -253,6 +253,9 @@ fn sleep(shard: &mut Shard, seconds: &[u8]) {
     // Has every shard look at what is shared.
     shard.shared.config_version.fetch_add(1, Ordering::Release);
     std::thread::sleep(time);
+    // For what else this turn does.
+    shard.now_us = clock::unix_us();
+    shard.store.set_time(shard.now_us / 1000);
 }
 
 fn reply_buffer(reply: &mut Reply, what: &[u8], value: &[u8]) -> Result<(), CommandError> {

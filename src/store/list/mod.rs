@@ -74,7 +74,8 @@ impl List {
         List(Repr::Quick(Box::new(Quicklist::new(settings))))
     }
 
-    fn len(&self) -> usize {
+    #[allow(clippy::len_without_is_empty)] // `Collection::is_empty` is it
+    pub fn len(&self) -> usize {
         self.view().len()
     }
 
