@@ -23,6 +23,8 @@ pub struct Log {
     pub(super) trimmed: Nodes,
 }
 
+/// The largest buffer that goes from one node to the next, bytes: that of a node of the default size.
+const BUFFER_MAX: usize = 4096;
 /// Nodes that trimming frees at once.
 const FREED_AT_ONCE_MAX: usize = 64;
 
@@ -174,11 +176,15 @@ impl Log {
         let tail = match self.nodes.last() {
             Some(tail) if !self.nodes.get(tail).is_full(bytes, settings) => tail,
             full => {
+                let mut buffer = Vec::new();
                 if let Some(full) = full {
-                    self.nodes.change(full, Node::shrink_to_fit);
+                    buffer = self.nodes.change(full, Node::seal);
                     self.drop_tails_behind(id);
                 }
-                self.nodes.push(Node::new(id, pairs));
+                if buffer.capacity() > BUFFER_MAX {
+                    buffer = Vec::new();
+                }
+                self.nodes.push(Node::new(id, pairs, buffer));
                 self.tail_id = id;
                 self.nodes.last().expect("just added")
             }
