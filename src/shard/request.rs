@@ -280,6 +280,10 @@ impl Shard {
         ahead: Option<Ahead>,
     ) -> Taken {
         if matches!(spec.handler, Handler::Connection | Handler::Container) {
+            // What changes or shows the server does so behind the requests in front of it.
+            if spec.is(CommandFlag::Admin) && !self.may_begin_transaction(c) {
+                return Taken::NotYet;
+            }
             return self.run_connection_command(c, spec, args);
         }
         if let Some((index, access)) = spec.single_key() {
@@ -337,14 +341,6 @@ impl Shard {
                 })
             }
             Plan::Cursor { shard, .. } => self.at(c, spec, args, shard, || whole_read(shard)),
-            Plan::RandomShard => {
-                // It chooses by what the shards hold, and the requests in front of it may change that.
-                if !self.may_begin_transaction(c) {
-                    return Taken::NotYet;
-                }
-                let shard = self.shard_by_weight(c.db);
-                self.at(c, spec, args, shard, || whole_read(shard))
-            }
             Plan::EveryShard { .. } if self.topology.shards == 1 => {
                 self.run_here(c, spec, args);
                 Taken::Yes

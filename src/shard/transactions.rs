@@ -18,7 +18,7 @@ use crate::txn::message::{
     WorkResult,
 };
 use crate::txn::plan::{self, Join, Part, Plan, Scopes};
-use crate::txn::transaction::{join, Step, Transaction};
+use crate::txn::transaction::{join, prefer, Step, Transaction};
 
 /// Who is behind an entry of the lock queues that waits.
 pub(super) enum Owner {
@@ -243,9 +243,7 @@ impl Shard {
                     self.step(id, t, home, work, false);
                     t.step = Step::Reaching { command, home };
                 }
-                Plan::Anywhere | Plan::At(_) | Plan::Cursor { .. } | Plan::RandomShard => {
-                    self.run_whole(id, t)
-                }
+                Plan::Anywhere | Plan::At(_) | Plan::Cursor { .. } => self.run_whole(id, t),
             }
         }
         if t.outstanding > 0 {
@@ -287,8 +285,6 @@ impl Shard {
             let shard = match self.plan_of(command) {
                 Plan::Anywhere => self.id,
                 Plan::At(shard) | Plan::Cursor { shard, .. } => shard,
-                // What the shards hold is known when the commands in front have run.
-                Plan::RandomShard if by_shard.is_empty() => self.shard_by_weight(command.db),
                 _ => break,
             };
             let entry = (t.next, command.clone());
@@ -406,7 +402,10 @@ impl Shard {
         }
         if t.outstanding == 0 {
             match std::mem::replace(&mut t.step, Step::Commands) {
-                Step::Parts { command, parts, join: joining, replies } => {
+                Step::Parts { command, parts, join: joining, mut replies } => {
+                    if joining == Join::OneOf {
+                        prefer(self.shard_by_weight(t.commands[command].db), &mut replies);
+                    }
                     t.replies[command] = join(joining, &parts, replies);
                 }
                 Step::Lending { command, home, loans } => {

@@ -44,6 +44,8 @@ pub enum Join {
     Interleave(usize),
     Concat,
     First,
+    /// One that is not null, if there is any; of which shard is chosen by weight.
+    OneOf,
 }
 
 #[derive(Debug)]
@@ -62,8 +64,6 @@ pub enum Plan {
     EveryShard { access: KeyAccess, join: Join },
     /// SCAN: the shard that the cursor names, and the cursor that the shard itself knows.
     Cursor { shard: usize, inner: u64 },
-    /// RANDOMKEY: a shard chosen by weight.
-    RandomShard,
 }
 
 /// SCAN's cursor over all shards: the shard is its remainder.
@@ -128,7 +128,7 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
                 Gather::Sum => Plan::EveryShard { access, join: Join::Sum },
                 Gather::Concat => Plan::EveryShard { access, join: Join::Concat },
                 Gather::First => Plan::EveryShard { access, join: Join::First },
-                Gather::RandomShard => Plan::RandomShard,
+                Gather::RandomShard => Plan::EveryShard { access, join: Join::OneOf },
                 Gather::Cursor => {
                     // A cursor that is no number is an error that the command itself words, on any shard.
                     match args.get(1).and_then(|text| crate::command::parse::cursor(text).ok()) {

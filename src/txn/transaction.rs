@@ -133,7 +133,7 @@ pub fn join(join: Join, parts: &[Part], mut replies: Vec<(usize, Vec<u8>)>) -> V
         return replies.swap_remove(at).1;
     }
     match join {
-        Join::First => replies.into_iter().next().map(|(_, reply)| reply).unwrap_or_default(),
+        Join::First | Join::OneOf => replies.into_iter().next().map(|(_, reply)| reply).unwrap_or_default(),
         Join::Sum => {
             let sum: i64 = replies.iter().map(|(_, reply)| integer(reply)).sum();
             format!(":{sum}\r\n").into_bytes()
@@ -164,6 +164,12 @@ pub fn join(join: Join, parts: &[Part], mut replies: Vec<(usize, Vec<u8>)>) -> V
             joined
         }
     }
+}
+
+/// Puts the reply to choose first: `preferred`'s, or if that is null, one that is not.
+pub fn prefer(preferred: usize, replies: &mut [(usize, Vec<u8>)]) {
+    let is_null = |reply: &[u8]| matches!(reply, b"$-1\r\n" | b"_\r\n");
+    replies.sort_by_key(|(shard, reply)| (is_null(reply), *shard != preferred));
 }
 
 fn header(reply: &[u8]) -> &[u8] {

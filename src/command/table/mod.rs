@@ -210,7 +210,7 @@ pub enum Gather {
     Concat,
     /// All answer +OK; the first is taken.
     First,
-    /// One shard, chosen at random weighed by its number of keys (RANDOMKEY).
+    /// Of what all shards answer one that is not null, chosen at random weighed by their numbers of keys (RANDOMKEY).
     RandomShard,
     /// A cursor that names its shard (SCAN).
     Cursor,
