@@ -76,7 +76,7 @@ pub enum Completion {
         token: Token,
         result: Result<usize, i32>,
     },
-    /// Another shard put something into the mesh.
+    /// Another shard put something into the mesh, or another thread into the mail.
     Doorbell,
     Tick {
         armed: bool,
@@ -104,6 +104,28 @@ fn token_of(user_data: u64) -> Token {
 }
 
 const NOBODY: Token = Token { index: 0, generation: 0 };
+
+/// The operation that wakes the shard whose ring is `fd`.
+fn doorbell(fd: RawFd) -> squeue::Entry {
+    opcode::MsgRingData::new(types::Fd(fd), 0, user_data(Kind::Doorbell, NOBODY), None)
+        .build()
+        .user_data(user_data(Kind::Ignored, NOBODY))
+}
+
+/// Wakes the shard whose ring is `fd`, from a thread that has no ring. A ring of two entries is made for it: this is for what
+/// happens rarely.
+pub fn knock(fd: RawFd) -> io::Result<()> {
+    let mut ring = IoUring::new(2)?;
+    // SAFETY: the entry refers to no memory.
+    unsafe { ring.submission().push(&doorbell(fd)) }
+        .map_err(|_| io::Error::other("a new submission queue is full"))?;
+    ring.submit_and_wait(1)?;
+    let result = ring.completion().next().map(|completion| completion.result());
+    match result {
+        Some(errno) if errno < 0 => Err(io::Error::from_raw_os_error(-errno)),
+        _ => Ok(()),
+    }
+}
 
 impl SocketRing {
     /// Must be called on the thread that will use the ring.
@@ -189,11 +211,7 @@ impl SocketRing {
 
     /// Wakes the shard whose ring is `fd`.
     pub fn ring_doorbell(&mut self, fd: RawFd) {
-        let entry = opcode::MsgRingData::new(types::Fd(fd), 0, user_data(Kind::Doorbell, NOBODY), None)
-            .build()
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(user_data(Kind::Ignored, NOBODY));
-        self.push(entry);
+        self.push(doorbell(fd).flags(squeue::Flags::SKIP_SUCCESS));
     }
 
     /// Starts the tick that bounds how long `wait` sleeps.
