@@ -222,7 +222,6 @@ fn a_key_may_become_ready_in_any_way() {
         serve(&mut client, &[&["LMOVE", c, a, "LEFT", "LEFT"]]);
         serve(&mut client, &[&["SET", a, "text"], &["RENAME", c, a]]);
         serve(&mut client, &[&["SET", a, "text", "PX", "1"], &["DEL", a], &["RPUSH", a, "x"]]);
-        serve(&mut client, &[&["SORT", c, "ALPHA", "STORE", a]]);
         serve(&mut client, &[&["SELECT", "1"], &["RPUSH", a, "x"], &["MOVE", a, "0"], &["SELECT", "0"]]);
         serve(&mut client, &[&["SELECT", "1"], &["RPUSH", a, "x"], &["SWAPDB", "0", "1"], &["SELECT", "0"]]);
         // Of the wrong type, nobody is woken.
@@ -232,6 +231,17 @@ fn a_key_may_become_ready_in_any_way() {
         assert_silent(&mut waiting[0]);
         client.call(&["RPUSH", d, "y"]);
         assert!(waiting[0].receive().text().starts_with("WRONGTYPE"), "the command looks at all of its keys");
+    });
+}
+
+#[test]
+fn what_sort_stores_makes_a_key_ready() {
+    everywhere(&[], |server, [a, b, c, _]| {
+        let mut client = server.client();
+        client.call(&["RPUSH", c, "2", "1"]);
+        let mut waiting = blocked(server, &[&["BLPOP", a, b, "0"]]);
+        assert_eq!(client.call(&["SORT", c, "STORE", a]), Value::Integer(2));
+        assert_eq!(waiting[0].receive(), pair(a, "1"));
     });
 }
 

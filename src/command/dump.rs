@@ -71,7 +71,8 @@ pub fn restore(ctx: &mut Context, args: Args) -> CommandResult {
     let expire_at = match ttl {
         0 => None,
         _ if options.absolute => Some(ttl),
-        _ => Some(ttl.saturating_add(ctx.now_ms())),
+        // Wraps around as in Redis, into the past.
+        _ => Some(ttl.wrapping_add(ctx.now_ms())),
     };
     if expire_at.is_some_and(|at_ms| at_ms <= ctx.now_ms()) && !ctx.caller.replaying {
         if replaced {

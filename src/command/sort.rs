@@ -454,7 +454,7 @@ fn store(ctx: &mut Context, elements: &Elements, options: &Options, destination:
             });
         }
     }
-    let len = list.len();
+    let len = list.view().len();
     if len > 0 {
         list.settle(&settings);
         ctx.store.set_collection(ctx.db, destination, list, Ttl::None);

@@ -287,7 +287,8 @@ impl Shard {
             let shard = match self.plan_of(command) {
                 Plan::Anywhere => self.id,
                 Plan::At(shard) | Plan::Cursor { shard, .. } => shard,
-                Plan::RandomShard => self.shard_by_weight(command.db),
+                // What the shards hold is known when the commands in front have run.
+                Plan::RandomShard if by_shard.is_empty() => self.shard_by_weight(command.db),
                 _ => break,
             };
             let entry = (t.next, command.clone());

@@ -618,7 +618,7 @@ mod whole {
         assert!(store.free_some(10) && store.free_some(10));
         while store.free_some(10) {}
         list(&mut store, 0, b"gone", 1);
-        list(&mut store, 0, b"gone", 0);
+        store.update(0, b"gone", |list: &mut List, _| drop(list.split_off(0))).unwrap();
         assert!(!store.exists(0, b"gone"));
         store.remove(0, b"large");
         assert_eq!(store.used_memory(), before);

@@ -31,7 +31,22 @@ use shrink::shrink;
 use support::{redis_server, seed, setting, Random, Server, Value};
 
 /// Families that Gyre must have: they are missed, not left out.
-const REQUIRED: &[&str] = &["strings", "keys", "transactions"];
+const REQUIRED: &[&str] = &[
+    "strings",
+    "lists",
+    "hashes",
+    "sets",
+    "sorted-sets",
+    "streams",
+    "bitmaps",
+    "hyperloglogs",
+    "geo",
+    "sort",
+    "keys",
+    "transactions",
+    "dump",
+    "thresholds",
+];
 
 const SEQUENCE_STEPS: usize = 300;
 /// Different kinds of differences in one run; after so many the rest would say little more.

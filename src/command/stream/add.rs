@@ -12,6 +12,8 @@ struct Added {
     trimmed: u64,
     /// What was decided here, to be logged in place of what was left open.
     decided: Option<[(usize, Vec<u8>); 2]>,
+    /// What is to be freed.
+    rest: Option<Stream>,
 }
 
 /// XADD key [NOMKSTREAM] [MAXLEN | MINID [= | ~] threshold [LIMIT count]] * | id field value [field value ...]
@@ -34,7 +36,8 @@ pub fn xadd(ctx: &mut Context, args: Args) -> CommandResult {
             .map_err(|_| CommandError::other("ERR Elements are too large to be stored"))?;
         let trimmed = options.trim.map_or(0, |trim| log.trim(&trim));
         let decided = if logs { options.exact_threshold(log) } else { None };
-        Ok::<_, CommandError>(Added { id, trimmed, decided })
+        let rest = stream.take_trimmed();
+        Ok::<_, CommandError>(Added { id, trimmed, decided, rest })
     };
     let added = if options.no_mkstream {
         match ctx.store.update::<Stream, _>(ctx.db, key, |stream, tools| add(stream, tools.settings))? {
@@ -50,7 +53,8 @@ pub fn xadd(ctx: &mut Context, args: Args) -> CommandResult {
             .update_or_create::<Stream, _>(ctx.db, key, |stream, tools| add(stream, tools.settings))?;
         updated.result?
     };
-    let Added { id, trimmed, decided } = added;
+    let Added { id, trimmed, decided, rest } = added;
+    rest.into_iter().for_each(|rest| ctx.store.dispose(rest));
     super::reply_id(ctx.reply, id);
     ctx.changed(key, EventClass::STREAM, "xadd");
     if trimmed > 0 {

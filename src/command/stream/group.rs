@@ -138,8 +138,10 @@ pub fn xgroup_setid(ctx: &mut Context, args: Args) -> CommandResult {
 /// XGROUP DESTROY key group
 pub fn xgroup_destroy(ctx: &mut Context, args: Args) -> CommandResult {
     let (key, name) = (args[2], args[3]);
-    let updated = ctx.store.update::<Stream, _>(ctx.db, key, |stream, _| stream.remove_group(name))?;
-    let removed = updated.ok_or_else(requires_key)?.result;
+    let updated = ctx.store.update::<Stream, _>(ctx.db, key, |stream, _| stream.take_group(name))?;
+    let group = updated.ok_or_else(requires_key)?.result;
+    let removed = group.is_some();
+    group.into_iter().for_each(|group| ctx.store.dispose(group));
     if removed {
         group_changed(ctx, key, "xgroup-destroy");
         // Consumers who wait for this group have to be told.

@@ -153,9 +153,10 @@ pub fn xtrim(ctx: &mut Context, args: Args) -> CommandResult {
     let trimmed = ctx.store.update::<Stream, _>(ctx.db, key, |stream, _| {
         let log = stream.log_mut();
         let trimmed = options.trim.map_or(0, |trim| log.trim(&trim));
-        (trimmed, if logs { options.exact_threshold(log) } else { None })
+        (trimmed, if logs { options.exact_threshold(log) } else { None }, stream.take_trimmed())
     })?;
-    let (trimmed, replaced) = trimmed.map_or((0, None), |updated| updated.result);
+    let (trimmed, replaced, rest) = trimmed.map_or((0, None, None), |updated| updated.result);
+    rest.into_iter().for_each(|rest| ctx.store.dispose(rest));
     if trimmed > 0 {
         if let Some(replaced) = replaced {
             log_with(ctx, args, &replaced);

@@ -38,8 +38,6 @@ const FAMILIES: &[&[CommandSpec]] = &[
     string::COMMANDS,
     list::COMMANDS,
     stream::COMMANDS,
-    stream::COMMANDS,
-    list::COMMANDS,
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
     sorted_set::COMMANDS,

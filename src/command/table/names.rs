@@ -262,7 +262,7 @@ mod tests {
             for name in [lower, &mixed, &lower.to_ascii_uppercase()] {
                 assert_eq!(names.lookup_full(name).map(|found| found.id), Some(spec.id), "{}", spec.name);
             }
-            for name in [[lower, b"x"].concat(), [b" ", lower].concat(), [lower, b"\0"].concat()] {
+            for name in [[lower, b"~"].concat(), [b" ", lower].concat(), [lower, b"\0"].concat()] {
                 assert!(names.lookup_full(&name).is_none());
             }
             let bit_5_flipped: Vec<u8> = lower.iter().map(|byte| byte ^ 0x20).collect();

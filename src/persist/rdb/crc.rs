@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn parts_combine_to_the_whole_wherever_it_is_cut() {
-        let bytes: Vec<u8> = (0..3000u32).map(|i| (i * i >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..3000u32).map(|i| ((i * i) >> 3) as u8).collect();
         let whole = crc64(&bytes);
         for cut in [0, 1, 7, 64, 1000, 2999, 3000] {
             let (first, second) = bytes.split_at(cut);

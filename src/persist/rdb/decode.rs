@@ -244,7 +244,7 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
         if listpack.is_empty() {
             return Err(Reason::Empty.at(start));
         }
-        if listpack.len() % step != 0 {
+        if !listpack.len().is_multiple_of(step) {
             return Err(odd(what).at(start));
         }
         self.give_at(start, piece(listpack))
@@ -461,7 +461,7 @@ fn pairs<'b>(
     if list.is_empty() {
         return Err(Reason::Empty);
     }
-    if list.len() % 2 != 0 {
+    if !list.len().is_multiple_of(2) {
         return Err(odd(what));
     }
     let mut items = list.iter();

@@ -50,12 +50,23 @@ enum Repr {
 }
 
 impl List {
-    /// The elements of a listpack, at the end of the list. `AUTO` conversion is the caller's: `grow` and `settle`.
+    /// Adds the elements of a listpack at the end: a node of its own where the list is large. For whoever builds a list of
+    /// nodes, and calls `settle` behind the last.
     pub fn push_listpack(&mut self, items: Items, settings: &Settings) {
-        items.iter().for_each(|item| {
-            let mut digits = itoa::Buffer::new();
-            self.push_back(item.bytes(&mut digits), settings);
-        });
+        if items.is_empty() {
+            return;
+        }
+        match &mut self.0 {
+            Repr::Quick(quicklist) => quicklist.push_pack(Pack::from_bytes(items.as_bytes().to_vec())),
+            Repr::Packed(pack) if pack.is_empty() => {
+                *pack = Pack::from_bytes(items.as_bytes().to_vec());
+                self.grow(0, 0, settings);
+            }
+            Repr::Packed(_) => items.iter().for_each(|item| {
+                let mut digits = itoa::Buffer::new();
+                self.push_back(item.bytes(&mut digits), settings);
+            }),
+        }
     }
 
     /// An empty one for elements whose number is not known; `settle` it in the end.
@@ -63,6 +74,7 @@ impl List {
         List(Repr::Quick(Box::new(Quicklist::new(settings))))
     }
 
+    #[allow(clippy::len_without_is_empty)] // `Collection::is_empty` is it
     pub fn len(&self) -> usize {
         self.view().len()
     }
@@ -100,7 +112,7 @@ impl List {
     fn pack_if_small(&mut self, settings: &Settings, half: bool) {
         if let Repr::Quick(quicklist) = &mut self.0 {
             let limit = Limit(settings.list_max_listpack_size);
-            if let Some(pack) = quicklist.to_pack(limit, half, settings.quicklist_packed_threshold) {
+            if let Some(pack) = quicklist.take_pack(limit, half, settings.quicklist_packed_threshold) {
                 self.0 = Repr::Packed(pack);
             }
         }

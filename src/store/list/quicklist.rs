@@ -293,8 +293,8 @@ impl Quicklist {
         removed
     }
 
-    /// The elements of a list that is small enough to be one listpack.
-    pub fn to_pack(&mut self, limit: Limit, half: bool, plain_from: usize) -> Option<Pack> {
+    /// The elements of a list that is small enough to be one listpack; nothing is left here then.
+    pub fn take_pack(&mut self, limit: Limit, half: bool, plain_from: usize) -> Option<Pack> {
         if self.nodes() != 1 {
             return None;
         }

@@ -289,3 +289,23 @@ fn a_queue_keeps_its_memory_small() {
         assert!(list.memory() < 8192, "{}", list.memory());
     }
 }
+
+#[test]
+fn a_list_built_of_listpacks_is_the_same_list() {
+    for size in [-2, 5, 200] {
+        let settings = settings(size, 1, 1 << 30);
+        let mut source = List::empty();
+        for number in 0..3000 {
+            source.push_back(format!("element {number}").as_bytes(), &settings);
+        }
+        let mut copy = List::empty();
+        source.view().visit_nodes(|node| match node {
+            NodeItems::Packed(items) => copy.push_listpack(items, &settings),
+            NodeItems::Plain(bytes) => copy.push_back(bytes, &settings),
+        });
+        copy.settle(&settings);
+        check(&copy);
+        assert_eq!((copy.kind(), copy.view().nodes()), (source.kind(), source.view().nodes()));
+        assert_eq!(contents(&copy), contents(&source));
+    }
+}

@@ -26,8 +26,8 @@ pub(in crate::store) fn item(bytes: &[u8]) -> (Item<'_>, usize) {
 pub(in crate::store) fn bare_size(size: usize) -> usize {
     // By `backlen_size`: the first two limits are the largest sizes with a length of one and of two bytes.
     match size {
-        ..=128 => size - 1,
-        ..=16_384 => size - 2,
+        0..=128 => size - 1,
+        129..=16_384 => size - 2,
         _ => {
             let backlen = (3..=5).find(|backlen| backlen_size(size - backlen) == *backlen);
             size - backlen.expect("every length has a size")

@@ -88,7 +88,11 @@ impl Large {
 
     #[inline]
     fn find(&self, member: &[u8]) -> Option<Element> {
-        let hash = self.owner.hash_member(member);
+        self.find_hashed(self.owner.hash_member(member), member)
+    }
+
+    #[inline]
+    fn find_hashed(&self, hash: u64, member: &[u8]) -> Option<Element> {
         self.members.get(hash, |word| element_of(word).member() == member).map(element_of)
     }
 
@@ -101,7 +105,8 @@ impl Large {
     }
 
     pub(super) fn add(&mut self, member: &[u8], score: Score, rule: &AddRule) -> Added {
-        match self.find(member) {
+        let hash = self.owner.hash_member(member);
+        match self.find_hashed(hash, member) {
             Some(element) => match rule.apply(element.score(), score) {
                 Change::None(added) => added,
                 Change::To(score) => {
@@ -111,7 +116,7 @@ impl Large {
             },
             None if rule.only_present => Added::Refused,
             None => {
-                self.add_new(member, score);
+                self.add_hashed(hash, member, score);
                 Added::New(score)
             }
         }
@@ -119,9 +124,12 @@ impl Large {
 
     /// Adds an element whose member is not there.
     pub(super) fn add_new(&mut self, member: &[u8], score: Score) {
+        self.add_hashed(self.owner.hash_member(member), member, score);
+    }
+
+    fn add_hashed(&mut self, hash: u64, member: &[u8], score: Score) {
         let element = Element::create(member, score);
         self.owner.allocated(element.memory());
-        let hash = self.owner.hash_member(member);
         self.members.insert(hash, element.to_word(), &mut self.owner);
         self.tree.insert(element);
     }

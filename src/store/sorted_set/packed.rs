@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::range::order;
 use super::Score;
 use crate::resp::format_double;
-use crate::store::listpack::{Item, Items, Listpack, Needle};
+use crate::store::listpack::{Item, Items, Iter, Listpack, Needle};
 
 /// Entries of the listpack per element: member and score.
 const PAIR: usize = 2;
@@ -106,23 +106,32 @@ impl LazyScore<'_> {
 /// Elements of a listpack, forwards or backwards.
 #[derive(Clone, Debug)]
 pub struct Pairs<'a> {
-    items: Items<'a>,
-    /// The next element when going forwards, the one behind the next when going backwards.
-    position: usize,
+    walk: Walk<'a>,
     left: usize,
-    reverse: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Walk<'a> {
+    Forwards(Iter<'a>),
+    /// Down from the element in front of this position.
+    Backwards(Items<'a>, usize),
 }
 
 impl<'a> Pairs<'a> {
     pub(super) fn all(items: Items<'a>) -> Pairs<'a> {
-        Pairs { items, position: items.first(), left: len(items), reverse: false }
+        Pairs { walk: Walk::Forwards(items.iter()), left: len(items) }
     }
 
     /// Those with these numbers; the last first when `reverse` is set.
     pub(super) fn new(items: Items<'a>, ranks: Range<usize>, reverse: bool) -> Pairs<'a> {
         let start = if reverse { ranks.end } else { ranks.start };
         let position = items.seek((start * PAIR) as i64).unwrap_or(items.end());
-        Pairs { items, position, left: ranks.len(), reverse }
+        let walk = if reverse {
+            Walk::Backwards(items, position)
+        } else {
+            Walk::Forwards(items.iter_from(position))
+        };
+        Pairs { walk, left: ranks.len() }
     }
 }
 
@@ -131,18 +140,14 @@ impl<'a> Iterator for Pairs<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            return None;
+        self.left = self.left.checked_sub(1)?;
+        match &mut self.walk {
+            Walk::Forwards(entries) => Some((entries.next()?, LazyScore(entries.next()?))),
+            Walk::Backwards(items, position) => {
+                let score = items.before(*position)?;
+                *position = items.before(score)?;
+                Some((items.item(*position), LazyScore(items.item(score))))
+            }
         }
-        self.left -= 1;
-        if self.reverse {
-            let score = self.items.before(self.position)?;
-            self.position = self.items.before(score)?;
-            return Some((self.items.item(self.position), LazyScore(self.items.item(score))));
-        }
-        let score = self.items.after(self.position);
-        let member = self.items.item(self.position);
-        self.position = self.items.after(score);
-        Some((member, LazyScore(self.items.item(score))))
     }
 }

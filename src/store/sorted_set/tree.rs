@@ -127,22 +127,13 @@ impl Tree {
         remove_below(self.root.as_mut(), rank, max, &mut removed, &mut freed);
         self.len -= removed.len();
         self.memory -= freed;
-        loop {
-            let root = std::mem::replace(&mut self.root, Node::Leaf(Leaf::new()));
-            self.root = match root {
-                Node::Inner(inner) if inner.len() == 1 => {
-                    self.memory -= size_of::<Inner>();
-                    inner.into_only_child()
-                }
-                Node::Inner(inner) if inner.len() == 0 => {
-                    self.memory = self.memory - size_of::<Inner>() + self.root.memory();
-                    break;
-                }
-                root => {
-                    self.root = root;
-                    break;
-                }
-            };
+        // An inner root with one child is a level too many.
+        while matches!(&self.root, Node::Inner(inner) if inner.len() <= 1) {
+            self.memory -= size_of::<Inner>();
+            match std::mem::replace(&mut self.root, Node::Leaf(Leaf::new())) {
+                Node::Inner(inner) if inner.len() == 1 => self.root = inner.into_only_child(),
+                _ => self.memory += self.root.memory(),
+            }
         }
         removed
     }

@@ -19,7 +19,14 @@ pub struct Log {
     last_live_id: StreamId,
     /// ID of the last entry of the last node, deleted or not.
     tail_id: StreamId,
+    /// Nodes that trimming has taken off, too many to be freed at once.
+    pub(super) trimmed: Nodes,
 }
+
+/// The largest buffer that goes from one node to the next, bytes: that of a node of the default size.
+const BUFFER_MAX: usize = 4096;
+/// Nodes that trimming frees at once.
+const FREED_AT_ONCE_MAX: usize = 64;
 
 /// What trimming is to leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,11 +176,15 @@ impl Log {
         let tail = match self.nodes.last() {
             Some(tail) if !self.nodes.get(tail).is_full(bytes, settings) => tail,
             full => {
+                let mut buffer = Vec::new();
                 if let Some(full) = full {
-                    self.nodes.change(full, Node::shrink_to_fit);
+                    buffer = self.nodes.change(full, Node::seal);
                     self.drop_tails_behind(id);
                 }
-                self.nodes.push(Node::new(id, pairs));
+                if buffer.capacity() > BUFFER_MAX {
+                    buffer = Vec::new();
+                }
+                self.nodes.push(Node::new(id, pairs, buffer));
                 self.tail_id = id;
                 self.nodes.last().expect("just added")
             }
@@ -222,15 +233,16 @@ impl Log {
         true
     }
 
-    fn remove_node(&mut self, place: Place) {
+    fn remove_node(&mut self, place: Place) -> Node {
         let is_tail = self.nodes.after(place).is_none();
-        self.nodes.remove(place);
+        let node = self.nodes.remove(place);
         if is_tail {
             let tail = self.nodes.last();
             self.tail_id = tail
                 .and_then(|tail| self.nodes.get(tail).scan().last())
                 .map_or(StreamId::MIN, |entry| entry.id);
         }
+        node
     }
 
     /// XDEL: deletes entries, and returns how many there were.
@@ -255,9 +267,9 @@ impl Log {
         self.first_id = first.map_or(StreamId::MIN, |entry| entry.id());
     }
 
-    /// Cuts the oldest entries off, and returns how many.
+    /// Cuts the oldest entries off, and returns how many. `Stream::take_trimmed` is to be called afterwards.
     pub fn trim(&mut self, trim: &Trim) -> u64 {
-        let mut deleted = 0;
+        let (mut deleted, mut nodes) = (0, 0);
         while let Some(place) = self.nodes.first() {
             let node = self.nodes.get(place);
             let entries = node.live();
@@ -272,7 +284,11 @@ impl Log {
                 Keep::From(id) => self.ends_before(place, id),
             };
             if whole {
-                self.remove_node(place);
+                let node = self.remove_node(place);
+                nodes += 1;
+                if nodes > FREED_AT_ONCE_MAX {
+                    self.trimmed.push(node);
+                }
                 self.length -= entries;
                 deleted += entries;
                 continue;
@@ -347,6 +363,6 @@ impl Log {
 
     /// The same but for the nodes.
     pub(super) fn with_nodes(&self, nodes: Nodes) -> Log {
-        Log { nodes, ..*self }
+        Log { nodes, trimmed: Nodes::default(), ..*self }
     }
 }

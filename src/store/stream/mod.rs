@@ -91,13 +91,26 @@ impl Stream {
         true
     }
 
-    /// Removes a group with everything that is pending in it; false when there is none of this name.
-    pub fn remove_group(&mut self, name: &[u8]) -> bool {
+    /// Takes a group out, with everything that is pending in it, as a stream of nothing else, which may take long to free;
+    /// `None` when there is none of this name.
+    pub fn take_group(&mut self, name: &[u8]) -> Option<Stream> {
         let inner = &mut *self.inner;
-        let Some(group) = inner.groups.remove(name) else { return false };
+        let group = inner.groups.remove(name)?;
         inner.group_bytes -= group_bytes(name, &group);
         inner.group_pieces -= group.pieces();
-        true
+        let mut rest = Stream::default();
+        rest.add_group(name, group);
+        Some(rest)
+    }
+
+    /// What trimming has left to be freed, as a stream of its own.
+    pub fn take_trimmed(&mut self) -> Option<Stream> {
+        let trimmed = &mut self.inner.log.trimmed;
+        (trimmed.len() > 0).then(|| {
+            let mut rest = Stream::default();
+            rest.inner.log.nodes = std::mem::take(trimmed);
+            rest
+        })
     }
 }
 

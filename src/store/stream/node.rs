@@ -104,8 +104,10 @@ impl Iterator for Scan<'_> {
 
 impl Node {
     /// A node for an entry of these fields and values in turn, which is to be pushed next.
-    pub(super) fn new(first: StreamId, pairs: &[&[u8]]) -> Node {
-        let mut node = Node::empty(first);
+    /// `buffer` is what its bytes go into.
+    pub(super) fn new(first: StreamId, pairs: &[&[u8]], mut buffer: Vec<u8>) -> Node {
+        buffer.clear();
+        let mut node = Node { bytes: buffer, ..Node::empty(first) };
         for pair in pairs.chunks_exact(2) {
             let size = bare::push(&mut node.bytes, pair[0]);
             node.count_master_field(size);
@@ -175,8 +177,11 @@ impl Node {
         }
     }
 
-    pub(super) fn shrink_to_fit(&mut self) {
-        self.bytes.shrink_to_fit();
+    /// Takes no more memory than it needs from now on. Returns the buffer that it was in, for the next node.
+    pub(super) fn seal(&mut self) -> Vec<u8> {
+        // The allocator shrinks a block in place, which gives nothing back, unless half of it is free.
+        let exact = self.bytes.as_slice().to_vec();
+        std::mem::replace(&mut self.bytes, exact)
     }
 
     /// Whether an entry with fields and values of this length belongs into a new node.

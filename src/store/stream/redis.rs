@@ -94,7 +94,7 @@ impl Node {
                 return None;
             }
         }
-        node.shrink_to_fit();
+        node.seal();
         (node.live() as i64 == live && node.deleted() as i64 == deleted).then_some(node)
     }
 }

@@ -2,15 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::store::listpack::read_redis;
-use crate::store::{SlotRange, Store};
-
-const SETTINGS: fn(usize, i64) -> Settings = |bytes, entries| Settings {
-    stream_node_max_bytes: bytes,
-    stream_node_max_entries: entries,
-    ..Settings::default()
-};
-
-use crate::store::Settings;
+use crate::store::{Settings, SlotRange, Store};
 
 type Pairs = Vec<Vec<u8>>;
 
@@ -21,6 +13,11 @@ struct Model {
     last_id: StreamId,
     max_deleted_id: StreamId,
     added: u64,
+}
+
+/// Limits of a node.
+fn limits(bytes: usize, entries: i64) -> Settings {
+    Settings { stream_node_max_bytes: bytes, stream_node_max_entries: entries, ..Settings::default() }
 }
 
 fn slices(pairs: &Pairs) -> Vec<&[u8]> {
@@ -145,7 +142,7 @@ proptest! {
     fn a_stream_is_the_list_of_its_entries(actions in prop::collection::vec(action(), 1..250)) {
         let mut stream = Stream::empty();
         let mut model = Model::default();
-        let mut settings = SETTINGS(400, 10);
+        let mut settings = limits(400, 10);
         for action in actions {
             let id_at = |model: &Model, index: usize| match model.entries.len() {
                 0 => StreamId::new(5, 5),
@@ -208,10 +205,11 @@ proptest! {
                         prop_assert_eq!(part, whole);
                     }
                 }
-                Action::Limits { bytes, entries } => settings = SETTINGS(bytes, entries),
+                Action::Limits { bytes, entries } => settings = limits(bytes, entries),
                 Action::Reload => stream = through_listpacks(&stream),
                 Action::Duplicate => stream = stream.duplicate(),
             }
+            stream.take_trimmed();
             check(stream.log(), &model);
         }
         let mut left = stream.pieces();
@@ -269,7 +267,7 @@ fn a_node_is_the_listpack_that_redis_writes() {
 #[test]
 fn nodes_end_where_redis_ends_them() {
     let mut log = Log::default();
-    let settings = SETTINGS(4096, 3);
+    let settings = limits(4096, 3);
     for ms in 1..=7 {
         log.append(StreamId::new(ms, 0), &[b"f", b"v"], &settings).expect("small");
     }
@@ -278,7 +276,7 @@ fn nodes_end_where_redis_ends_them() {
     let mut log = Log::default();
     let big = vec![b'x'; 60];
     for ms in 1..=3 {
-        log.append(StreamId::new(ms, 0), &[b"f", &big], &SETTINGS(100, 0)).expect("small");
+        log.append(StreamId::new(ms, 0), &[b"f", &big], &limits(100, 0)).expect("small");
     }
     assert_eq!(log.node_count(), 3);
     assert!(check_entry_size(&[b"f", &vec![0; 1 << 30]]).is_err());
@@ -304,8 +302,8 @@ fn a_last_id_set_back_behind_deleted_entries_goes_on() {
     let log = stream.log_mut();
     log.delete_all(&[StreamId::new(2, 0), StreamId::new(3, 0)]);
     log.set_last_id(StreamId::new(1, 5));
-    log.append(StreamId::new(1, 6), &[b"a", b"b"], &SETTINGS(0, 3)).expect("small");
-    log.append(StreamId::new(2, 0), &[b"a", b"b"], &SETTINGS(0, 0)).expect("small");
+    log.append(StreamId::new(1, 6), &[b"a", b"b"], &limits(0, 3)).expect("small");
+    log.append(StreamId::new(2, 0), &[b"a", b"b"], &limits(0, 0)).expect("small");
     let ids: Vec<String> = all(log).iter().map(|entry| entry.0.to_string()).collect();
     assert_eq!(ids, ["1-0", "1-6", "2-0"]);
 }
@@ -335,11 +333,21 @@ fn memory_and_pieces_are_what_they_were_once_everything_is_gone() {
     assert!(store.used_memory() < used - 5000);
     let mut copy = copy;
     assert_eq!(copy.change_group(b"g", |group, _| group.delete_consumer(b"c")), Some(Some(1000)));
-    assert!(copy.remove_group(b"g") && !copy.remove_group(b"g"));
+    assert!(copy.take_group(b"g").is_some() && copy.take_group(b"g").is_none());
     copy.log_mut().trim(&Trim { keep: Keep::Entries(0), approximate: false, limit: 0 });
     // The list of chunks keeps its room.
     assert!(copy.memory() < empty + 600, "{}", copy.memory());
     assert_eq!(copy.pieces(), 1);
+}
+
+#[test]
+fn what_trimming_takes_off_at_once_is_bounded() {
+    let mut stream = filled(100 * 100);
+    let all = Trim { keep: Keep::Entries(0), approximate: false, limit: 0 };
+    assert_eq!(stream.log_mut().trim(&all), 10_000);
+    let rest = stream.take_trimmed().expect("more than 64 nodes");
+    assert_eq!((rest.pieces(), stream.take_trimmed().is_none()), (1 + 100 - 64, true));
+    assert_eq!(filled(6400).log_mut().trim(&all), 6400);
 }
 
 #[test]
