@@ -3,11 +3,12 @@
 //! For what happens rarely: a letter costs a lock and system calls. The shard looks into its letterbox when its doorbell
 //! rings, and ten times a second in case that the bell is out of order.
 
+use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use super::ring;
+use super::ring::Knocker;
 
 struct Letterbox<T> {
     letters: Mutex<Vec<T>>,
@@ -26,6 +27,8 @@ impl<T> Letterbox<T> {
 /// A letterbox for each shard. Each letter belongs to something under way whose number is bounded by who began it.
 pub struct Mail<T> {
     boxes: Vec<Letterbox<T>>,
+    /// Made when the first letter is posted.
+    knocker: Mutex<Option<Knocker>>,
 }
 
 impl<T> Mail<T> {
@@ -35,7 +38,7 @@ impl<T> Mail<T> {
             has_any: AtomicBool::new(false),
             ring_fd: AtomicI32::new(-1),
         };
-        Mail { boxes: (0..shards).map(letterbox).collect() }
+        Mail { boxes: (0..shards).map(letterbox).collect(), knocker: Mutex::new(None) }
     }
 
     /// To be called once, by the shard's own thread.
@@ -54,7 +57,20 @@ impl<T> Mail<T> {
         let fd = letterbox.ring_fd.load(Ordering::Acquire);
         if fd >= 0 {
             // The shard finds the letter a little later when this fails.
-            let _ = ring::knock(fd);
+            let _ = self.knock(fd);
+        }
+    }
+
+    fn knock(&self, fd: RawFd) -> io::Result<()> {
+        // After a panic it is made anew.
+        let mut knocker = self.knocker.lock().unwrap_or_else(|poisoned| {
+            let mut knocker = poisoned.into_inner();
+            *knocker = None;
+            knocker
+        });
+        match &mut *knocker {
+            Some(knocker) => knocker.knock(fd),
+            none => none.insert(Knocker::new()?).knock(fd),
         }
     }
 

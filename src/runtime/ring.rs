@@ -112,18 +112,27 @@ fn doorbell(fd: RawFd) -> squeue::Entry {
         .user_data(user_data(Kind::Ignored, NOBODY))
 }
 
-/// Wakes the shard whose ring is `fd`, from a thread that has no ring. A ring of two entries is made for it: this is for what
-/// happens rarely.
-pub fn knock(fd: RawFd) -> io::Result<()> {
-    let mut ring = IoUring::new(2)?;
-    // SAFETY: the entry refers to no memory.
-    unsafe { ring.submission().push(&doorbell(fd)) }
-        .map_err(|_| io::Error::other("a new submission queue is full"))?;
-    ring.submit_and_wait(1)?;
-    let result = ring.completion().next().map(|completion| completion.result());
-    match result {
-        Some(errno) if errno < 0 => Err(io::Error::from_raw_os_error(-errno)),
-        _ => Ok(()),
+/// Rings shards' doorbells for threads that have no ring. May go from thread to thread.
+pub struct Knocker {
+    ring: IoUring,
+}
+
+impl Knocker {
+    pub fn new() -> io::Result<Knocker> {
+        Ok(Knocker { ring: IoUring::new(2)? })
+    }
+
+    /// Wakes the shard whose ring is `fd`.
+    pub fn knock(&mut self, fd: RawFd) -> io::Result<()> {
+        // SAFETY: the entry refers to no memory.
+        unsafe { self.ring.submission().push(&doorbell(fd)) }
+            .map_err(|_| io::Error::other("the last knock has not been taken"))?;
+        self.ring.submit_and_wait(1)?;
+        let results = self.ring.completion().map(|completion| completion.result());
+        match results.min() {
+            Some(errno) if errno < 0 => Err(io::Error::from_raw_os_error(-errno)),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -68,6 +68,10 @@ mod tests {
             shown("config set maxmemory 1 RequirePass secret"),
             "config set maxmemory 1 RequirePass (redacted)"
         );
+        assert_eq!(
+            shown("migrate h 1 auth 0 9 AUTH2 me secret KEYS auth k"),
+            "migrate h 1 auth 0 9 AUTH2 (redacted) (redacted) KEYS auth k"
+        );
     }
 
     #[test]
