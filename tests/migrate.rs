@@ -63,10 +63,9 @@ fn fill(client: &mut Client) -> Vec<&'static str> {
         &["ZADD", "zset", "1", "one", "2.5", "more"],
         &["XADD", "stream", "1-1", "field", "value"],
     ];
-    commands.map(|command| {
+    for command in commands {
         assert!(!client.call(command).is_error(), "{command:?}");
-        command[1]
-    });
+    }
     commands.iter().map(|command| command[1]).collect()
 }
 
@@ -164,7 +163,7 @@ fn only_what_the_target_has_taken_is_deleted() {
             &reply,
             "ERR Target instance replied with error: BUSYKEY Target key name already exists.",
         );
-        let bulk = Value::bulk::<&str>;
+        let bulk = |text: &str| Value::bulk(text);
         let null = || Value::NullBulk;
         assert_eq!(
             here.call(&["MGET", a, b, c, d]),
