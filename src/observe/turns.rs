@@ -17,7 +17,7 @@ impl TurnMeter {
         self.started = Some(Stamp::now());
     }
 
-    /// Something has arrived that is more than the loop's own tick.
+    /// Something has arrived that is more than the end of a wait.
     #[inline]
     pub fn note_traffic(&mut self) {
         self.has_traffic = true;

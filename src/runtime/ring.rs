@@ -1,4 +1,4 @@
-//! One shard's io_uring for sockets: accept, receive, send, the tick, and the doorbell of the mesh.
+//! One shard's io_uring for sockets: accept, receive, send, and the doorbell of the mesh.
 //!
 //! The ring belongs to the thread that created it (SINGLE_ISSUER) and completions run only when that thread
 //! asks for them (DEFER_TASKRUN), so the shard's loop alone decides when the kernel works for it. Operations are
@@ -23,8 +23,6 @@ const ENTRIES: u32 = 1024;
 /// Completion queue entries. The kernel keeps more in reserve (NODROP), so that this is no limit.
 const COMPLETIONS: u32 = 8192;
 const BUFFER_GROUP: u16 = 0;
-/// While busy, how late glommio's own work (timers, file I/O) may be.
-pub const TICK_MS: u32 = 1;
 
 /// Who an operation belongs to: a slot number and the generation of its occupant (24 bits are kept).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,46 +39,24 @@ enum Kind {
     Accept = 1,
     Receive = 2,
     Send = 3,
-    Tick = 4,
-    Doorbell = 5,
-    Ignored = 6,
-    Alarm = 7,
+    Doorbell = 4,
+    Ignored = 5,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub enum Completion {
     /// A new connection on listener `listener`. `armed` is false when the listener accepts no more.
-    Accepted {
-        listener: u32,
-        result: Result<RawFd, i32>,
-        armed: bool,
-    },
+    Accepted { listener: u32, result: Result<RawFd, i32>, armed: bool },
     /// `len` bytes in provided buffer `buffer`, which must be given back.
-    Received {
-        token: Token,
-        buffer: u16,
-        len: usize,
-        armed: bool,
-    },
+    Received { token: Token, buffer: u16, len: usize, armed: bool },
     /// No buffer was free; receiving has stopped and must be armed again.
-    Starved {
-        token: Token,
-    },
+    Starved { token: Token },
     /// The peer closed (`None`), or receiving failed or was cancelled (an errno); it is not armed any more.
-    ReceiveEnded {
-        token: Token,
-        errno: Option<i32>,
-    },
+    ReceiveEnded { token: Token, errno: Option<i32> },
     /// The send ended: bytes sent or an errno.
-    Sent {
-        token: Token,
-        result: Result<usize, i32>,
-    },
+    Sent { token: Token, result: Result<usize, i32> },
     /// Another shard put something into the mesh, or another thread into the mail.
     Doorbell,
-    Tick {
-        armed: bool,
-    },
 }
 
 pub struct SocketRing {
@@ -88,11 +64,6 @@ pub struct SocketRing {
     ring: IoUring,
     buffers: ProvidedBuffers,
     completions: Vec<Completion>,
-    tick: Box<types::Timespec>,
-    tick_armed: bool,
-    alarm: Box<types::Timespec>,
-    alarm_armed: bool,
-    multishot_timeout: bool,
 }
 
 fn user_data(kind: Kind, token: Token) -> u64 {
@@ -148,16 +119,7 @@ impl SocketRing {
             .setup_cqsize(COMPLETIONS)
             .build(ENTRIES)?;
         let buffers = ProvidedBuffers::register(&ring.submitter(), BUFFER_GROUP)?;
-        Ok(SocketRing {
-            ring,
-            buffers,
-            completions: Vec::with_capacity(COMPLETIONS as usize),
-            tick: Box::new(types::Timespec::new().nsec(TICK_MS * 1_000_000)),
-            tick_armed: false,
-            alarm: Box::default(),
-            alarm_armed: false,
-            multishot_timeout: true,
-        })
+        Ok(SocketRing { ring, buffers, completions: Vec::with_capacity(COMPLETIONS as usize) })
     }
 
     /// For other shards' doorbells.
@@ -168,7 +130,7 @@ impl SocketRing {
 
     fn push(&mut self, entry: squeue::Entry) {
         loop {
-            // SAFETY: each caller passes an entry whose memory (a send's bytes, the tick's time) outlives its
+            // SAFETY: each caller passes an entry whose memory (a send's bytes) outlives its
             // completion, as the module's contract says.
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return;
@@ -223,68 +185,24 @@ impl SocketRing {
         self.push(doorbell(fd).flags(squeue::Flags::SKIP_SUCCESS));
     }
 
-    /// Starts the tick that bounds how long `wait` sleeps.
-    pub fn start_tick(&mut self) {
-        if self.tick_armed {
-            return;
-        }
-        self.tick_armed = true;
-        let mut timeout = opcode::Timeout::new(&*self.tick).count(0);
-        if self.multishot_timeout {
-            timeout = timeout.flags(types::TimeoutFlags::MULTISHOT);
-        }
-        self.push(timeout.build().user_data(user_data(Kind::Tick, NOBODY)));
-    }
-
-    pub fn stop_tick(&mut self) {
-        if self.tick_armed {
-            let target = user_data(Kind::Tick, NOBODY);
-            self.push(opcode::TimeoutRemove::new(target).build().user_data(user_data(Kind::Ignored, NOBODY)));
-        }
-    }
-
-    pub fn tick_is_armed(&self) -> bool {
-        self.tick_armed
-    }
-
-    /// Has the bell rung once, so many microseconds from now. It must be submitted before the next call.
-    pub fn start_alarm(&mut self, in_us: i64) {
-        let in_us = in_us.max(0) as u64;
-        *self.alarm = types::Timespec::new().sec(in_us / 1_000_000).nsec((in_us % 1_000_000) as u32 * 1000);
-        self.alarm_armed = true;
-        let timeout = opcode::Timeout::new(&*self.alarm).count(0).build();
-        self.push(timeout.user_data(user_data(Kind::Alarm, NOBODY)));
-    }
-
-    /// Takes the alarm back, whether it has rung or not.
-    pub fn stop_alarm(&mut self) {
-        if std::mem::take(&mut self.alarm_armed) {
-            let target = user_data(Kind::Alarm, NOBODY);
-            self.push(opcode::TimeoutRemove::new(target).build().user_data(user_data(Kind::Ignored, NOBODY)));
-        }
-    }
-
     /// Gives everything queued to the kernel, and waits for at least `wanted` completions (0: takes what is there).
     pub fn submit_and_wait(&mut self, wanted: usize) -> io::Result<()> {
         self.buffers.publish();
-        match self.ring.submit_and_wait(wanted) {
-            Ok(_) => Ok(()),
-            Err(e)
-                if matches!(
-                    e.raw_os_error(),
-                    Some(libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ETIME)
-                ) =>
-            {
-                Ok(())
-            }
-            Err(e) => Err(e),
-        }
+        passing(self.ring.submit_and_wait(wanted))
+    }
+
+    /// Gives everything queued to the kernel, and waits for a completion, `patience_us` microseconds at most.
+    pub fn submit_and_wait_for(&mut self, patience_us: u64) -> io::Result<()> {
+        self.buffers.publish();
+        let time =
+            types::Timespec::new().sec(patience_us / 1_000_000).nsec((patience_us % 1_000_000) as u32 * 1000);
+        let args = types::SubmitArgs::new().timespec(&time);
+        passing(self.ring.submitter().submit_with_args(1, &args))
     }
 
     /// Takes all completions that have arrived into the list that `completion` reads.
     pub fn collect(&mut self) -> usize {
         self.completions.clear();
-        let mut tick_ended = false;
         for entry in self.ring.completion() {
             let data = entry.user_data();
             let result = entry.result();
@@ -317,22 +235,10 @@ impl SocketRing {
                 Completion::Accepted { listener: token.index, result, armed: more }
             } else if kind == Kind::Doorbell as u8 {
                 Completion::Doorbell
-            } else if kind == Kind::Tick as u8 {
-                if !more {
-                    tick_ended = true;
-                    if -result == libc::EINVAL {
-                        // Before Linux 6.4 a timeout has no multishot form: arm it anew each time.
-                        self.multishot_timeout = false;
-                    }
-                }
-                Completion::Tick { armed: more }
             } else {
                 continue;
             };
             self.completions.push(completion);
-        }
-        if tick_ended {
-            self.tick_armed = false;
         }
         self.completions.len()
     }
@@ -350,13 +256,16 @@ impl SocketRing {
     pub fn give_back(&mut self, buffer: u16) {
         self.buffers.give_back(buffer);
     }
+}
 
-    /// From now on completions also signal `eventfd`: for parking outside of this ring.
-    pub fn enable_bell(&mut self, eventfd: RawFd) -> io::Result<()> {
-        self.ring.submitter().register_eventfd(eventfd)
-    }
-
-    pub fn disable_bell(&mut self) -> io::Result<()> {
-        self.ring.submitter().unregister_eventfd()
+/// Leaves the errors out that pass by themselves: an interrupted or timed-out wait, and completions that have to be taken first.
+fn passing(result: io::Result<usize>) -> io::Result<()> {
+    match result {
+        Err(e)
+            if !matches!(e.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ETIME)) =>
+        {
+            Err(e)
+        }
+        _ => Ok(()),
     }
 }

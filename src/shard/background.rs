@@ -3,7 +3,7 @@
 //! It is done in slices between requests, none longer than `SLICE_US`, so that a million keys that expire at once or a
 //! FLUSHALL ASYNC cost no request more than that. Ten times a second the shard looks whether there is such work; while
 //! there is, slices follow each other at a distance that leaves the rest of the time to requests, and the
-//! shard does not park.
+//! shard does not wait for long.
 
 use super::Shard;
 use crate::runtime::clock::Stamp;

@@ -240,7 +240,7 @@ impl Service for Shard {
     }
 
     fn completed(&mut self, ring: &mut SocketRing, completion: Completion) {
-        if !matches!(completion, Completion::Tick { .. } | Completion::Sent { .. } | Completion::Doorbell) {
+        if !matches!(completion, Completion::Sent { .. } | Completion::Doorbell) {
             self.turn_meter.note_traffic();
         }
         match completion {
@@ -252,7 +252,6 @@ impl Service for Shard {
             Completion::ReceiveEnded { token, errno } => self.receive_ended(token, errno),
             Completion::Accepted { listener, result, armed } => self.accepted(listener, result, armed),
             Completion::Doorbell => self.take_mail(),
-            Completion::Tick { .. } => {}
         }
     }
 
@@ -294,22 +293,11 @@ impl Service for Shard {
         self.blocked.next_deadline_us()
     }
 
-    fn cron(&mut self, ring: &mut SocketRing) -> bool {
+    fn cron(&mut self) {
         self.cron_runs += 1;
         self.turn_meter.note_traffic();
         self.take_mail();
         self.run_cron();
         self.turn_meter.end_cron(&self.stats);
-        self.drain_loopback();
-        let congested = self.send_outbox(ring);
-        self.do_ring_jobs(ring);
-        self.flush_outputs(ring);
-        let later = self.do_background_work();
-        congested
-            || later
-            || self.housekeeping.stopping
-            || !self.runnable.is_empty()
-            || !self.loopback.is_empty()
-            || !self.asks.next_turn.is_empty()
     }
 }
