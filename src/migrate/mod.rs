@@ -2,7 +2,7 @@
 //!
 //! A shard hands over an errand: serialised keys, where to, and what to call when it is done. A thread delivers it. There is one
 //! thread at a time for each target and a bounded number of them all; errands for a target that has its thread already wait
-//! behind it, as those for further targets wait for a thread. A thread ends when nothing is left for it.
+//! behind it, as those for further targets wait for a thread. A thread that has had nothing to do for a while ends.
 //!
 //! Connections outlive their thread: they are kept for a while, because who moves keys moves many. Nothing here knows what
 //! a shard is.
@@ -11,7 +11,7 @@ mod link;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::observe::log::Level;
@@ -20,6 +20,8 @@ use link::Link;
 
 /// Targets that are delivered to at the same time.
 const THREADS_MAX: usize = 64;
+/// How long a thread waits for its next errand.
+const LINGER: Duration = Duration::from_secs(1);
 /// Errands that wait, for all targets together; a further one fails at once.
 const WAITING_MAX: usize = 4096;
 /// Connections kept for later; with one more the one that was unused for longest is closed. As in Redis.
@@ -115,6 +117,11 @@ struct State {
 }
 
 impl State {
+    /// Whether there is nothing to do for the thread that serves `target`.
+    fn is_idle(&self, target: &Target) -> bool {
+        self.waiting.is_empty() && self.busy.get(target).is_none_or(VecDeque::is_empty)
+    }
+
     /// The next errand of the thread that serves `target`, or of another target that it serves from now on. None: the thread ends.
     fn next(&mut self, target: &mut Target) -> Option<Errand> {
         if let Some(errand) = self.busy.get_mut(target).and_then(VecDeque::pop_front) {
@@ -140,6 +147,8 @@ impl State {
 #[derive(Default)]
 pub struct Couriers {
     state: Mutex<State>,
+    /// An errand has come to wait.
+    news: Condvar,
     idle_links: AtomicUsize,
 }
 
@@ -163,10 +172,12 @@ impl Couriers {
             let errand = Errand { job, done: Box::new(done) };
             if let Some(queue) = state.busy.get_mut(&target) {
                 queue.push_back(errand);
+                self.news.notify_all();
                 return;
             }
             if state.busy.len() >= THREADS_MAX {
                 state.waiting.push_back(errand);
+                self.news.notify_all();
                 return;
             }
             state.busy.insert(target.clone(), VecDeque::from([errand]));
@@ -197,7 +208,8 @@ impl Couriers {
     /// The life of a thread.
     fn serve(&self, mut target: Target) {
         loop {
-            let next = self.state().next(&mut target);
+            let waited = self.news.wait_timeout_while(self.state(), LINGER, |state| state.is_idle(&target));
+            let next = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0.next(&mut target);
             let Some(Errand { job, done }) = next else { return };
             let (delivery, link) = deliver(&job, self.take_link(&target));
             if let Some(link) = link {
