@@ -2,11 +2,12 @@
 //!
 //! The folders read from the outside in: `server` boots the shards, `shard` is where one shard's parts meet,
 //! `client` holds one connection, `txn` decides which shards a command needs, `command` runs it on the shard that owns its keys,
-//! `store` is the keyspace of one shard. Arrows run down only; `command` and `store` do no I/O.
+//! `migrate` carries keys to other servers, `store` is the keyspace of one shard. Arrows run down only; `command` and `store` do no I/O.
 
 pub mod client;
 pub mod command;
 pub mod config;
+pub mod migrate;
 pub mod observe;
 pub mod persist;
 pub mod process;

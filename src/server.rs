@@ -16,6 +16,7 @@ use crate::observe::stats::ShardStats;
 use crate::observe::{logo, Observed};
 use crate::process::{self, OomRole, OomScore, PidFile, Supervisor, Title};
 use crate::runtime::listen::{self, ListenError, Listener};
+use crate::runtime::mail::Mail;
 use crate::runtime::mesh::Mesh;
 use crate::runtime::signals::{self, EndSignal};
 use crate::runtime::sys::error_text;
@@ -260,6 +261,8 @@ fn share(
         shutdown: AtomicU64::new(Shutdown::No as u64),
         sleep_until_us: AtomicI64::new(0),
         observed: Observed::default(),
+        mail: Mail::new(shards),
+        couriers: Arc::default(),
         started_ms: clock::unix_ms(),
         run_id: run_id(),
     }
@@ -292,6 +295,7 @@ fn start_shards(
         let listeners = if id == 0 { listeners.take() } else { None };
         let make = move |ring: &crate::runtime::ring::SocketRing| {
             mesh.set_ring(ring.fd());
+            shared.mail.set_ring(id, ring.fd());
             let mut shard = Shard::new(id, shared, mesh);
             shard.listen(listeners.unwrap_or_default());
             // Nobody listens any more when another shard has failed to start.

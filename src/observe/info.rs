@@ -313,7 +313,7 @@ fn stats(facts: &Facts, text: &mut String) {
         "pubsubshard_channels": 0,
         "latest_fork_usec": 0,
         "total_forks": 0,
-        "migrate_cached_sockets": 0,
+        "migrate_cached_sockets": facts.shared.couriers.idle_links(),
         "slave_expires_tracked_keys": 0,
         "active_defrag_hits": 0,
         "active_defrag_misses": 0,

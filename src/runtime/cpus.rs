@@ -22,6 +22,20 @@ pub fn allowed() -> Vec<usize> {
     }
 }
 
+/// Lets this thread run on every core that the process may use: a thread begins with those of the thread that started it, and a
+/// shard has only one.
+pub fn use_all() {
+    // SAFETY: an all-zero cpu_set_t is a valid empty set; each call reads or writes at most its size. The process's own number
+    // stands for its first thread, which is not pinned.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(libc::getpid(), std::mem::size_of_val(&set), &mut set) == 0 {
+            // If it fails the thread stays where it is, which is slower and not wrong.
+            libc::sched_setaffinity(0, std::mem::size_of_val(&set), &set);
+        }
+    }
+}
+
 /// The control group's CPU quota in whole cores, rounded up; None without one.
 fn quota() -> Option<usize> {
     let cores = |quota: f64, period: f64| (quota / period).ceil().max(1.0) as usize;

@@ -9,6 +9,7 @@ pub mod crash;
 pub mod executor;
 pub mod listen;
 pub mod machine;
+pub mod mail;
 pub mod mesh;
 pub mod probe;
 pub mod ring;

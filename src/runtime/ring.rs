@@ -55,7 +55,7 @@ pub enum Completion {
     ReceiveEnded { token: Token, errno: Option<i32> },
     /// The send ended: bytes sent or an errno.
     Sent { token: Token, result: Result<usize, i32> },
-    /// Another shard put something into the mesh.
+    /// Another shard put something into the mesh, or another thread into the mail.
     Doorbell,
 }
 
@@ -75,6 +75,37 @@ fn token_of(user_data: u64) -> Token {
 }
 
 const NOBODY: Token = Token { index: 0, generation: 0 };
+
+/// The operation that wakes the shard whose ring is `fd`.
+fn doorbell(fd: RawFd) -> squeue::Entry {
+    opcode::MsgRingData::new(types::Fd(fd), 0, user_data(Kind::Doorbell, NOBODY), None)
+        .build()
+        .user_data(user_data(Kind::Ignored, NOBODY))
+}
+
+/// Rings shards' doorbells for threads that have no ring. May go from thread to thread.
+pub struct Knocker {
+    ring: IoUring,
+}
+
+impl Knocker {
+    pub fn new() -> io::Result<Knocker> {
+        Ok(Knocker { ring: IoUring::new(2)? })
+    }
+
+    /// Wakes the shard whose ring is `fd`.
+    pub fn knock(&mut self, fd: RawFd) -> io::Result<()> {
+        // SAFETY: the entry refers to no memory.
+        unsafe { self.ring.submission().push(&doorbell(fd)) }
+            .map_err(|_| io::Error::other("the last knock has not been taken"))?;
+        self.ring.submit_and_wait(1)?;
+        let results = self.ring.completion().map(|completion| completion.result());
+        match results.min() {
+            Some(errno) if errno < 0 => Err(io::Error::from_raw_os_error(-errno)),
+            _ => Ok(()),
+        }
+    }
+}
 
 impl SocketRing {
     /// Must be called on the thread that will use the ring.
@@ -151,11 +182,7 @@ impl SocketRing {
 
     /// Wakes the shard whose ring is `fd`.
     pub fn ring_doorbell(&mut self, fd: RawFd) {
-        let entry = opcode::MsgRingData::new(types::Fd(fd), 0, user_data(Kind::Doorbell, NOBODY), None)
-            .build()
-            .flags(squeue::Flags::SKIP_SUCCESS)
-            .user_data(user_data(Kind::Ignored, NOBODY));
-        self.push(entry);
+        self.push(doorbell(fd).flags(squeue::Flags::SKIP_SUCCESS));
     }
 
     /// Gives everything queued to the kernel, and waits for at least `wanted` completions (0: takes what is there).

@@ -4,7 +4,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 
-use super::message::Message;
+use super::message::{Call, Message};
 use super::Shard;
 use crate::client::Connection;
 use crate::command::CommandError;
@@ -26,8 +26,6 @@ pub struct Asks {
     /// Questions to this shard that it answers in its next turn.
     pub(super) next_turn: Vec<Call>,
 }
-
-type Call = Box<dyn FnOnce(&mut Shard) + Send>;
 
 /// When a shard answers.
 #[derive(Clone, Copy)]

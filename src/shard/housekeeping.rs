@@ -54,6 +54,7 @@ impl Shard {
         self.check_clients();
         self.publish_gauges(deferred);
         if self.id == 0 {
+            self.shared.couriers.close_idle_links();
             self.sample_rates();
         }
     }

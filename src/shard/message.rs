@@ -42,7 +42,7 @@ pub enum Message {
     /// A new connection for the target shard.
     Adopt(Adopted),
     /// Anything rare: runs on the target shard.
-    Call(Box<dyn FnOnce(&mut super::Shard) + Send>),
+    Call(Call),
     /// The answer to question `ask` of the receiver.
     Answer {
         ask: Token,
@@ -50,6 +50,9 @@ pub enum Message {
         value: Box<dyn std::any::Any + Send>,
     },
 }
+
+/// Something to run on a shard.
+pub type Call = Box<dyn FnOnce(&mut super::Shard) + Send>;
 
 /// An accepted socket.
 #[derive(Clone, Copy, Debug)]

@@ -215,6 +215,12 @@ impl Shard {
         more
     }
 
+    /// Takes in what other threads have posted, to run in this turn.
+    fn take_mail(&mut self) {
+        let letters = self.shared.mail.take(self.id);
+        self.loopback.extend(letters.into_iter().map(Message::Call));
+    }
+
     fn drain_loopback(&mut self) {
         while let Some(message) = self.loopback.pop_front() {
             self.handle_message(self.id, message);
@@ -245,7 +251,7 @@ impl Service for Shard {
             Completion::Starved { token } => self.starved(token),
             Completion::ReceiveEnded { token, errno } => self.receive_ended(token, errno),
             Completion::Accepted { listener, result, armed } => self.accepted(listener, result, armed),
-            Completion::Doorbell => {}
+            Completion::Doorbell => self.take_mail(),
         }
     }
 
@@ -290,6 +296,7 @@ impl Service for Shard {
     fn cron(&mut self) {
         self.cron_runs += 1;
         self.turn_meter.note_traffic();
+        self.take_mail();
         self.run_cron();
         self.turn_meter.end_cron(&self.stats);
     }

@@ -13,10 +13,7 @@ pub(super) fn redacted<'a>(spec: &CommandSpec, args: Args<'a>) -> Slices<'a> {
     match spec.name {
         "auth" => shown[1..].fill(REDACTED),
         "hello" => redact_behind(&mut shown, 2, b"auth", 2),
-        "migrate" => {
-            redact_behind(&mut shown, 6, b"auth", 1);
-            redact_behind(&mut shown, 6, b"auth2", 2);
-        }
+        "migrate" => redact_migrate(&mut shown),
         "config|set" => {
             for pair in shown[2..].chunks_exact_mut(2) {
                 if config::is_sensitive(pair[0]) {
@@ -44,6 +41,23 @@ fn redact_behind(args: &mut [&[u8]], from: usize, option: &[u8], count: usize) {
     }
 }
 
+/// Hides what follows AUTH and AUTH2. Behind KEYS there are only keys.
+fn redact_migrate(args: &mut [&[u8]]) {
+    let mut at = 6;
+    while at < args.len() {
+        let is = |word: &str| args[at].eq_ignore_ascii_case(word.as_bytes());
+        let count = match () {
+            () if is("keys") => return,
+            () if is("auth") => 1,
+            () if is("auth2") => 2,
+            () => 0,
+        };
+        let behind = at + 1..(at + 1 + count).min(args.len());
+        at = behind.end;
+        args[behind].fill(REDACTED);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +81,10 @@ mod tests {
         assert_eq!(
             shown("config set maxmemory 1 RequirePass secret"),
             "config set maxmemory 1 RequirePass (redacted)"
+        );
+        assert_eq!(
+            shown("migrate h 1 auth 0 9 AUTH2 me secret KEYS auth k"),
+            "migrate h 1 auth 0 9 AUTH2 (redacted) (redacted) KEYS auth k"
         );
     }
 

@@ -35,6 +35,8 @@ pub enum Flow {
     Done,
     /// The reply comes through the connection's pipeline.
     Later,
+    /// A transaction has begun that runs the command, counts it and answers.
+    Begun,
     /// Not now: the stall that the command has set says until when.
     NotYet,
 }

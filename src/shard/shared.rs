@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::message::Call;
 pub use super::pause::Pause;
 use crate::config::Config;
+use crate::migrate::Couriers;
 use crate::observe::stats::ShardStats;
 use crate::observe::Observed;
 use crate::process::{OomScore, Title};
+use crate::runtime::mail::Mail;
 
 /// How the process is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,10 @@ pub struct Shared {
     /// DEBUG SLEEP: until when (Unix microseconds) no shard does anything; looked at with a new version of the configuration.
     pub sleep_until_us: AtomicI64,
     pub observed: Observed,
+    /// What threads that are no shards have for one to run.
+    pub mail: Mail<Call>,
+    /// MIGRATE's way to other servers.
+    pub couriers: Arc<Couriers>,
     pub started_ms: i64,
     pub run_id: String,
     pub maxclients: AtomicUsize,

@@ -17,6 +17,9 @@ const LOOK: KeySpec = KeySpec::at(1, &[Ro]);
 const LOOK_SUBCOMMAND: KeySpec = KeySpec::at(2, &[Ro]);
 const LOOK_ALL: KeySpec = KeySpec::at(1, &[Ro]).range(-1, 1, 0);
 const REMOVE_ALL: KeySpec = KeySpec::at(1, &[Rm, Delete]).range(-1, 1, 0);
+const TAKE_AWAY: KeySpec = KeySpec::at(3, &[Rw, Access, Delete]);
+const TAKEN_AWAY_BY_MIGRATE: KeySpec =
+    KeySpec::after("KEYS", -2, &[Rw, Access, Delete, Incomplete]).range(-1, 1, 0);
 const CHANGE_TTL: KeySpec = KeySpec::at(1, &[Rw, Update]);
 
 const LOOKED_UP_BY_SORT: KeySpec =
@@ -145,6 +148,39 @@ pub const COMMANDS: &[CommandSpec] = &[
             token("absttl", "ABSTTL").since("5.0.0").optional(),
             integer("seconds").token("IDLETIME").since("5.0.0").optional(),
             integer("frequency").token("FREQ").since("5.0.0").optional(),
+        ]),
+    generic("migrate", -6)
+        .acl(&[Category::Dangerous])
+        .flags(&[Write])
+        .keys(&[TAKE_AWAY, TAKEN_AWAY_BY_MIGRATE])
+        .find_keys(movable::migrate)
+        .tips(&["nondeterministic_output"])
+        .since("2.6.0")
+        .history(&[
+            ("3.0.0", "`COPY`, `REPLACE`."),
+            ("3.0.6", "`KEYS`."),
+            ("4.0.7", "`AUTH`."),
+            ("6.0.0", "`AUTH2`."),
+        ])
+        .complexity("That of DUMP and DEL here and of RESTORE there, and O(N), N bytes that are sent.")
+        .summary("Moves keys to another server; each is deleted once the other server has it.")
+        .args(&[
+            string("host"),
+            integer("port"),
+            one_of("key-selector", &[key("key"), token("empty-string", "\"\"")]),
+            integer("destination-db"),
+            integer("timeout"),
+            token("copy", "COPY").since("3.0.0").optional(),
+            token("replace", "REPLACE").since("3.0.0").optional(),
+            one_of(
+                "authentication",
+                &[
+                    string("auth").token("AUTH").display("password").since("4.0.7"),
+                    block("auth2", &[string("username"), string("password")]).token("AUTH2").since("6.0.0"),
+                ],
+            )
+            .optional(),
+            key_of_spec("keys", 1).token("KEYS").display("key").since("3.0.6").optional().multiple(),
         ]),
     generic("keys", 2)
         .acl(&[Category::Dangerous])

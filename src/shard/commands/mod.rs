@@ -12,6 +12,7 @@ mod debug;
 mod info;
 mod latency;
 mod memory;
+mod migrate;
 pub(super) mod monitor;
 mod multi;
 pub(super) mod server;
@@ -43,6 +44,7 @@ fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
         info::COMMANDS,
         latency::COMMANDS,
         memory::COMMANDS,
+        migrate::COMMANDS,
         monitor::COMMANDS,
         multi::COMMANDS,
         server::COMMANDS,
@@ -111,8 +113,8 @@ impl Shard {
             // The table's test makes sure that there is one for every command listed.
             None => Err(CommandError::other(format!("ERR command '{}' has no handler", spec.name))),
         };
-        if let Ok(Flow::NotYet) = result {
-            return Flow::NotYet;
+        if let Ok(flow @ (Flow::NotYet | Flow::Begun)) = result {
+            return flow;
         }
         let nanos = Stamp::now().nanos_since(started);
         if matches!(result, Ok(Flow::Later)) && c.waiting.is_some() {

@@ -1,0 +1,275 @@
+//! MIGRATE: moves keys to another server.
+//!
+//! It runs as a transaction over its keys, in three steps, all under the intents on them: the owners of the keys serialise
+//! them; a thread of its own delivers them (`crate::migrate`); and the owners delete those that the other server has
+//! acknowledged. So nobody sees a key that is half gone, no change is lost between the copy and the deletion, and while
+//! the network takes its time everything but these keys goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Handler;
+use crate::client::{Connection, Flag};
+use crate::command::parse::integer;
+use crate::command::table::{self, CommandSpec};
+use crate::command::{Args, Caller, CommandError};
+use crate::migrate::{Credentials, Delivery, Failure, Job, Parcel, Target};
+use crate::persist::rdb;
+use crate::resp::Reply;
+use crate::shard::transactions::Later;
+use crate::shard::{Flow, Shard};
+use crate::txn::message::{OwnedArgs, OwnedCommand, Slices};
+
+pub const COMMANDS: &[(&str, Handler)] = &[("migrate", migrate)];
+
+const TIMEOUT_DEFAULT_MS: i64 = 1000;
+/// A longer timeout is taken for this one, 24 days.
+const TIMEOUT_MAX_MS: i64 = i32::MAX as i64;
+
+type Outcome = Result<Flow, CommandError>;
+
+#[derive(Debug, PartialEq, Eq)]
+struct Request<'a> {
+    copy: bool,
+    replace: bool,
+    credentials: Option<Credentials>,
+    database: i64,
+    timeout: Duration,
+    keys: &'a [&'a [u8]],
+}
+
+impl<'a> Request<'a> {
+    /// MIGRATE host port key|"" destination-db timeout [COPY] [REPLACE] [AUTH password | AUTH2 username password]
+    /// [KEYS key [key ...]]
+    fn parse(args: &'a [&'a [u8]]) -> Result<Request<'a>, CommandError> {
+        let (mut copy, mut replace, mut credentials, mut keys) = (false, false, None, &args[3..4]);
+        let mut rest = &args[6..];
+        while let [option, behind @ ..] = rest {
+            let is = |word: &str| option.eq_ignore_ascii_case(word.as_bytes());
+            rest = behind;
+            if is("copy") {
+                copy = true;
+            } else if is("replace") {
+                replace = true;
+            } else if is("auth") {
+                let [password, behind @ ..] = behind else { return Err(CommandError::Syntax) };
+                credentials = Some((None, *password));
+                rest = behind;
+            } else if is("auth2") {
+                let [username, password, behind @ ..] = behind else { return Err(CommandError::Syntax) };
+                credentials = Some((Some(*username), *password));
+                rest = behind;
+            } else if is("keys") {
+                if !args[3].is_empty() {
+                    return Err(CommandError::other(
+                        "ERR When using MIGRATE KEYS option, the key argument must be set to the empty string",
+                    ));
+                }
+                (keys, rest) = (behind, &[]);
+            } else {
+                return Err(CommandError::Syntax);
+            }
+        }
+        let timeout_ms = match integer(args[5])? {
+            ms if ms <= 0 => TIMEOUT_DEFAULT_MS,
+            ms => ms.min(TIMEOUT_MAX_MS),
+        };
+        let credentials = credentials.map(|(username, password)| Credentials {
+            username: username.map(<[u8]>::to_vec),
+            password: password.to_vec(),
+        });
+        Ok(Request {
+            copy,
+            replace,
+            credentials,
+            database: integer(args[4])?,
+            timeout: Duration::from_millis(timeout_ms as u64),
+            keys,
+        })
+    }
+}
+
+/// What is needed again when the keys have been delivered.
+struct Move {
+    later: Later,
+    spec: Option<&'static CommandSpec>,
+    db: usize,
+    caller: Caller,
+    keys: Arc<Vec<Vec<u8>>>,
+    copy: bool,
+}
+
+fn migrate(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
+    let request = Request::parse(args)?;
+    if !shard.is_inside_transaction() {
+        if !shard.may_begin_transaction(c) {
+            return Ok(Flow::NotYet);
+        }
+        // Set by who calls this.
+        let spec = c.last_command.expect("a command is running");
+        let command = OwnedCommand { spec, db: c.db, args: OwnedArgs::from_slices(args) };
+        shard.begin_transaction(c, vec![command], false);
+        return Ok(Flow::Begun);
+    }
+    let moving = Move {
+        later: shard.reply_later(c),
+        spec: c.last_command,
+        db: c.db,
+        caller: Caller { is_extra_part: true, ..shard.caller_of(c) },
+        keys: Arc::new(request.keys.iter().map(|key| key.to_vec()).collect()),
+        copy: request.copy,
+    };
+    let job = Job {
+        target: Target { host: args[1].to_vec(), port: args[2].to_vec() },
+        credentials: request.credentials,
+        database: request.database,
+        timeout: request.timeout,
+        replace: request.replace,
+        keys: moving.keys.clone(),
+        parcels: Vec::new(),
+    };
+    let (db, keys, no_touch) = (moving.db, moving.keys.clone(), c.flags.has(Flag::NoTouch));
+    shard.ask_all(
+        move |shard| shard.pack_own(db, &keys, no_touch),
+        move |shard, parts| {
+            let mut parcels: Vec<Parcel> = parts.into_iter().flatten().collect();
+            parcels.sort_unstable_by_key(|parcel| parcel.key);
+            shard.send_off(moving, Job { parcels, ..job });
+        },
+    );
+    Ok(Flow::Later)
+}
+
+impl Shard {
+    /// Those of the keys that are here, serialised.
+    fn pack_own(&mut self, db: usize, keys: &[Vec<u8>], no_touch: bool) -> Vec<Parcel> {
+        let format = self.rdb_format();
+        self.store.no_touch = no_touch;
+        let mut parcels = Vec::new();
+        for (index, key) in keys.iter().enumerate() {
+            if self.topology.owner(key) != self.id {
+                continue;
+            }
+            let Some(value) = self.store.read(db, key) else { continue };
+            let payload = rdb::dump(&value, format);
+            let expire_at_ms = self.store.expire_at(db, key).flatten();
+            parcels.push(Parcel { key: index, payload, expire_at_ms });
+        }
+        // Keys that had expired are gone now.
+        self.show_len(db);
+        self.store.events.take();
+        parcels
+    }
+
+    fn send_off(&mut self, moving: Move, job: Job) {
+        if job.parcels.is_empty() {
+            let mut reply = Reply::default();
+            reply.simple("NOKEY");
+            self.complete(moving.later, reply);
+            return;
+        }
+        let (shared, home) = (self.shared.clone(), self.id);
+        self.shared.couriers.send(job, move |delivery| {
+            shared.mail.post(home, Box::new(move |shard: &mut Shard| shard.delivered(moving, delivery)));
+        });
+    }
+
+    /// The thread is done.
+    fn delivered(&mut self, moving: Move, delivery: Delivery) {
+        let Move { later, spec, db, caller, keys, copy } = moving;
+        let outcome = delivery.failure.map_or(Ok(()), |failure| Err(error(failure)));
+        if copy || delivery.acknowledged.is_empty() {
+            self.complete_with(later, spec, outcome);
+            return;
+        }
+        let gone = Arc::new(delivery.acknowledged);
+        self.ask_all(
+            move |shard| shard.delete_own(db, gone.iter().map(|index| keys[*index].as_slice()), &caller),
+            move |shard, _: Vec<()>| shard.complete_with(later, spec, outcome),
+        );
+    }
+
+    /// Deletes those of the keys that are here, which is logged as the DEL that it is.
+    fn delete_own<'a>(&mut self, db: usize, keys: impl Iterator<Item = &'a [u8]>, caller: &Caller) {
+        let Some(spec) = table::lookup(b"del") else { return };
+        let mut args = Slices::from_slice(&[b"DEL"]);
+        args.extend(keys.filter(|key| self.topology.owner(key) == self.id));
+        if args.len() > 1 {
+            let blocked = self.run_command(spec, db, &args, caller, &mut Reply::default());
+            debug_assert!(blocked.is_none(), "DEL does not block");
+        }
+    }
+}
+
+fn error(failure: Failure) -> CommandError {
+    CommandError::other(match failure {
+        Failure::Connecting => "IOERR error or timeout connecting to the client".into(),
+        Failure::Writing => "IOERR error or timeout writing to target instance".into(),
+        Failure::Reading => "IOERR error or timeout reading to target instance".into(),
+        Failure::TooManyErrands => "IOERR too many keys wait for their way to other servers".into(),
+        Failure::Refused(text) => {
+            std::borrow::Cow::from(format!("ERR Target instance replied with error: {text}"))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<String, String> {
+        let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let request = Request::parse(&args).map_err(|error| error.to_string())?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let credentials = request
+            .credentials
+            .map(|given| format!("{:?} {}", given.username.as_deref().map(text), text(&given.password)));
+        let keys: Vec<String> = request.keys.iter().map(|key| text(key)).collect();
+        let Request { copy, replace, database, timeout, .. } = request;
+        Ok(format!("{copy} {replace} {credentials:?} {database} {timeout:?} {keys:?}"))
+    }
+
+    #[test]
+    fn options_may_come_in_any_order_and_keys_take_the_rest() {
+        assert_eq!(parsed("migrate h 1 k 9 50").unwrap(), "false false None 9 50ms [\"k\"]");
+        assert_eq!(parsed("migrate h 1 k 0 0 REPLACE copy").unwrap(), "true true None 0 1s [\"k\"]");
+        assert_eq!(
+            parsed("migrate h 1  0 -5 KEYS copy b").unwrap(),
+            "false false None 0 1s [\"copy\", \"b\"]"
+        );
+        assert_eq!(
+            parsed("migrate h 1  0 7 AUTH keys KEYS a").unwrap(),
+            "false false Some(\"None keys\") 0 7ms [\"a\"]"
+        );
+        assert_eq!(
+            parsed("migrate h 1 k 0 7 auth2 copy replace").unwrap(),
+            "false false Some(\"Some(\\\"copy\\\") replace\") 0 7ms [\"k\"]"
+        );
+        assert_eq!(parsed("migrate h 1  0 7 KEYS").unwrap(), "false false None 0 7ms []");
+        assert_eq!(parsed("migrate h 1  0 7").unwrap(), "false false None 0 7ms [\"\"]");
+    }
+
+    #[test]
+    fn wrong_combinations_are_refused_before_anything_is_sent() {
+        let syntax = Err("ERR syntax error".to_owned());
+        for line in ["k 0 1 auth", "k 0 1 auth2 me", "k 0 1 nonsense", "k x y nonsense"] {
+            assert_eq!(parsed(&format!("migrate h 1 {line}")), syntax, "{line}");
+        }
+        let integer = Err("ERR value is not an integer or out of range".to_owned());
+        assert_eq!(parsed("migrate h 1 k 0 soon"), integer);
+        assert_eq!(parsed("migrate h 1 k first 1"), integer);
+        assert_eq!(
+            parsed("migrate h 1 k 0 1 KEYS a"),
+            Err("ERR When using MIGRATE KEYS option, the key argument must be set to the empty string"
+                .to_owned())
+        );
+    }
+
+    #[test]
+    fn a_timeout_has_an_end() {
+        assert_eq!(
+            parsed(&format!("migrate h 1 k 0 {}", i64::MAX)).unwrap(),
+            "false false None 0 2147483.647s [\"k\"]"
+        );
+    }
+}
