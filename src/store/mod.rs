@@ -18,6 +18,7 @@ mod lazyfree;
 mod list;
 pub mod listpack;
 mod lookup;
+pub mod lzf;
 pub mod members;
 mod memory;
 mod object;

@@ -14,7 +14,6 @@ mod decode;
 mod encode;
 mod error;
 mod kind;
-pub mod lzf;
 mod output;
 mod payload;
 mod reader;

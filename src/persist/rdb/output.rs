@@ -1,6 +1,6 @@
 //! Writes the pieces that every serialised value is made of: lengths, strings, numbers; the inverse of [`super::Reader`].
 
-use super::lzf::Compressor;
+use crate::store::lzf::Compressor;
 use crate::store::parse_integer;
 
 /// The first byte of a string that is written as an integer, by its width.

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use super::error::{Error, Reason};
-use super::lzf;
+use crate::store::lzf;
 
 /// High two bits of a length's first byte.
 const LENGTH_6_BITS: u8 = 0;

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use super::pack::Pack;
-use crate::persist::rdb::lzf::{self, Compressor};
 use crate::store::listpack::{Items, Listpack, Needle};
+use crate::store::lzf::{self, Compressor};
 use crate::store::memory::block_size;
 
 /// How much longer a listpack is in Redis, whose sizes the limits are about: what is left of its header and its terminator.
