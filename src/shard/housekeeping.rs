@@ -211,9 +211,8 @@ impl Shard {
         }
         // Each pass frees one key; a key is at least some dozen bytes, so the number of passes is bounded by the excess.
         while limit > 0 && self.shared.used_memory() > limit {
-            if self.store.evict_one().is_none() {
-                return false;
-            }
+            let Some(evicted) = self.store.evict_one() else { return false };
+            self.log_evicted(&evicted);
             self.store.free_some(FREED_PER_EVICTION);
         }
         true
@@ -228,8 +227,9 @@ impl Shard {
         let started = clock::Stamp::now();
         while self.shared.used_memory() > limit
             && clock::Stamp::now().nanos_since(started) < EVICT_SLICE_US * 1000
-            && self.store.evict_one().is_some()
         {
+            let Some(evicted) = self.store.evict_one() else { break };
+            self.log_evicted(&evicted);
             self.store.free_some(FREED_PER_EVICTION);
         }
         self.note_spike("eviction-cycle", clock::Stamp::now().nanos_since(started));

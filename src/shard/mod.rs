@@ -12,11 +12,14 @@ mod blocking;
 mod client_memory;
 pub mod clients;
 pub mod commands;
+mod durable;
+mod effects;
 mod execute;
 mod housekeeping;
 mod inbox;
 mod io;
 mod loans;
+mod log;
 pub mod message;
 mod outbox;
 pub mod pause;
@@ -77,6 +80,9 @@ pub struct Shard {
     /// While a connection's command runs inside a transaction: which one, and its index there.
     inside: Option<(crate::txn::message::TransactionId, usize)>,
     asks: Asks,
+    effects: effects::Effects,
+    durability: durable::Durability,
+    log: log::Log,
     workbench: loans::Workbench,
 
     /// Connections with output to send / input to run.
@@ -125,6 +131,9 @@ impl Shard {
             transactions: transactions::Transactions::default(),
             inside: None,
             asks: Asks::default(),
+            effects: effects::Effects::default(),
+            durability: durable::Durability::default(),
+            log: log::Log::default(),
             workbench: loans::Workbench::default(),
             to_flush: Vec::new(),
             runnable: Vec::new(),

@@ -5,13 +5,16 @@ use crate::client::{Connection, Stall};
 use crate::command::table::{Flag, Handler, KeyAccess, KeyPositions, Reaching, Wanted};
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
+use crate::runtime::ring::Token;
 use crate::shard::message::Message;
 use crate::shard::{Flow, Shard};
 use crate::store::WaitNumber;
 use crate::txn::locks::Number;
-use crate::txn::message::{Loan, Origin, OwnedCommand, Run, TransactionId, Watch, Work, WorkResult};
+use crate::txn::message::{
+    AtBarrier, Ending, Loan, Origin, OwnedCommand, Run, TransactionId, Watch, Work, WorkResult,
+};
 use crate::txn::plan::{self, Join, Part, Plan, Scopes};
-use crate::txn::transaction::{join, prefer, Step, Transaction};
+use crate::txn::transaction::{join, prefer, Barrier, Step, Transaction};
 
 impl Shard {
     /// The intents of `commands` on each shard.
@@ -78,9 +81,27 @@ impl Shard {
         self.start(Transaction { caller, protocol, waiter, ..Transaction::new(commands, scopes, origin) });
     }
 
-    fn start(&mut self, transaction: Transaction) {
+    /// Has every shard do `at_each` at an instant at which no transaction over shards is half done, and then this one do `then`.
+    pub(in crate::shard) fn at_barrier(
+        &mut self,
+        at_each: AtBarrier,
+        then: impl FnOnce(&mut Shard, Number) + Send + 'static,
+    ) {
+        let mut scopes = Scopes::default();
+        scopes.add_whole(self.topology.shards, KeyAccess::Write);
+        // No client's: nobody is answered.
+        let origin = Origin { client: Token { index: u32::MAX, generation: u32::MAX }, place: 0 };
+        let barrier = Some(Barrier { at_each, then: Box::new(then), reached: false });
+        self.start(Transaction { barrier, ..Transaction::new(Vec::new(), scopes, origin) });
+    }
+
+    fn start(&mut self, mut transaction: Transaction) {
         let id = self.transactions.next_id();
         self.stats.transactions.add(1);
+        transaction.is_confirmed = transaction.barrier.is_none() && self.confirms();
+        if transaction.is_confirmed {
+            self.transactions.expect_confirmations(id, transaction.participants.len());
+        }
         self.lock_all(id, Box::new(transaction));
     }
 
@@ -143,6 +164,7 @@ impl Shard {
         }
         if changed {
             self.release_all(&mut transaction);
+            self.transactions.expect_no_confirmations(id);
             let mut reply = Reply::new(transaction.protocol);
             reply.null_array();
             self.answer(transaction.origin, reply);
@@ -156,7 +178,7 @@ impl Shard {
             let participant = &mut transaction.participants[index];
             if !std::mem::replace(&mut participant.released, true) {
                 let shard = participant.shard;
-                self.send(shard, Message::Release { number: transaction.number });
+                self.send(shard, Message::Release { number: transaction.number, ending: Ending::default() });
             }
         }
         // A retry locks them anew.
@@ -175,6 +197,14 @@ impl Shard {
     /// Takes the next steps, until one has to wait for answers or all commands have run.
     fn advance(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         let t = &mut *transaction;
+        if let Some(barrier) = t.barrier.as_mut().filter(|barrier| !barrier.reached) {
+            barrier.reached = true;
+            let at_each = barrier.at_each.clone();
+            for shard in 0..self.topology.shards {
+                self.step(id, t, shard, Work::Barrier(at_each.clone()), false);
+            }
+            t.step = Step::TakingBack;
+        }
         while t.outstanding == 0 && t.next < t.commands.len() {
             let command = t.next;
             if let Handler::Connection | Handler::Container = t.commands[command].spec.handler {
@@ -211,7 +241,7 @@ impl Shard {
         if t.outstanding > 0 {
             self.transactions.running.insert(id, transaction);
         } else {
-            self.finish_transaction(transaction);
+            self.finish_transaction(id, transaction);
         }
     }
 
@@ -223,6 +253,7 @@ impl Shard {
                 true
             });
         t.outstanding += 1;
+        let ending = release.then(|| t.ending(self.id, id));
         let run = Run {
             coordinator: self.id,
             transaction: id,
@@ -230,7 +261,7 @@ impl Shard {
             caller: t.caller,
             protocol: t.protocol,
             work,
-            release,
+            ending,
         };
         self.send(shard, Message::Run(Box::new(run)));
     }
@@ -413,19 +444,25 @@ impl Shard {
         }
     }
 
-    fn finish_transaction(&mut self, mut transaction: Box<Transaction>) {
+    fn finish_transaction(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
+        if let Some(barrier) = transaction.barrier.take() {
+            let number = transaction.number;
+            self.release_all_unreleased(id, &transaction);
+            return (barrier.then)(self, number);
+        }
         if let Some(run) = transaction.blocked.take() {
             match transaction.waiter {
                 Some(number) => self.block_far_again(number, run),
                 None => self.block_far(&mut transaction, run),
             }
-            self.release_all_unreleased(&transaction);
+            self.release_all_unreleased(id, &transaction);
+            self.transactions.expect_no_confirmations(id);
             return;
         }
         if let Some(number) = transaction.waiter {
             self.end_rerun(number);
         }
-        self.release_all_unreleased(&transaction);
+        self.release_all_unreleased(id, &transaction);
         let mut reply = Reply::new(transaction.protocol);
         if transaction.is_exec {
             reply.array(transaction.replies.len());
@@ -433,12 +470,23 @@ impl Shard {
         for encoded in transaction.replies.drain(..) {
             reply.raw(&encoded);
         }
-        self.answer(transaction.origin, reply);
+        if let Some(reply) = self.transactions.hold_answer(id, transaction.origin, reply) {
+            self.answer(transaction.origin, reply);
+        }
     }
 
-    fn release_all_unreleased(&mut self, transaction: &Transaction) {
+    fn release_all_unreleased(&mut self, id: TransactionId, transaction: &Transaction) {
+        let ending = transaction.ending(self.id, id);
         for participant in transaction.participants.iter().filter(|p| !p.released) {
-            self.send(participant.shard, Message::Release { number: transaction.number });
+            let ending = ending.clone();
+            self.send(participant.shard, Message::Release { number: transaction.number, ending });
+        }
+    }
+
+    /// A participant has everything of the transaction on its disk.
+    pub(in crate::shard) fn confirmed(&mut self, id: TransactionId) {
+        if let Some((origin, reply)) = self.transactions.confirm(id) {
+            self.answer(origin, reply);
         }
     }
 

@@ -8,7 +8,8 @@ use crate::shard::message::Message;
 use crate::shard::Shard;
 use crate::txn::locks::{Answer, Number, Scope};
 use crate::txn::message::{
-    BatchedRequest, ExecBody, Origin, OwnedArgs, OwnedCommand, Run, TransactionId, Watch, Work, WorkResult,
+    BatchedRequest, Ending, ExecBody, Origin, OwnedArgs, OwnedCommand, Run, TransactionId, Watch, Work,
+    WorkResult,
 };
 
 impl Shard {
@@ -66,7 +67,8 @@ impl Shard {
     }
 
     pub(in crate::shard) fn run_step(&mut self, run: Run) {
-        let Run { coordinator, transaction, number, caller, protocol, work, release } = run;
+        let Run { coordinator, transaction, number, caller, protocol, work, ending } = run;
+        self.enter_part(number);
         let result = match work {
             Work::Commands(commands) => {
                 let mut replies = Vec::with_capacity(commands.len());
@@ -101,16 +103,22 @@ impl Shard {
                 self.apply(&effects, &caller);
                 WorkResult::TakenBack
             }
+            Work::Barrier(at_each) => {
+                at_each(self, number);
+                WorkResult::TakenBack
+            }
         };
+        self.leave_part();
         self.send(coordinator, Message::Ran { from: self.id, transaction, result });
-        if release {
-            self.release(number);
+        if let Some(ending) = ending {
+            self.release(number, &ending);
         }
     }
 
     /// Removes a transaction's intents and lets those behind it go on.
-    pub(in crate::shard) fn release(&mut self, number: Number) {
+    pub(in crate::shard) fn release(&mut self, number: Number, ending: &Ending) {
         let mut granted = Vec::new();
+        self.end_part(number, ending);
         self.serve_before_release(number);
         self.lock_owners.remove(&number);
         self.locks.release(number, &mut granted);
@@ -231,11 +239,13 @@ impl Shard {
             }
         }
         reply.array(body.commands.len());
+        self.begin_body();
         for command in &body.commands {
             let args = command.args.slices();
             let run = self.run_command(command.spec, command.db, &args, &body.caller, reply);
             debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
         }
+        self.end_body();
         self.serve_if_ready();
     }
 }
