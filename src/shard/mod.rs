@@ -8,7 +8,7 @@
 mod accept;
 mod asks;
 mod background;
-mod blocking;
+pub mod blocking;
 mod client_memory;
 pub mod clients;
 pub mod commands;
@@ -25,6 +25,7 @@ mod outbox;
 pub mod pause;
 mod redact;
 mod request;
+pub mod saving;
 mod settings;
 pub mod shared;
 mod slow;
@@ -82,6 +83,7 @@ pub struct Shard {
     asks: Asks,
     effects: effects::Effects,
     durability: durable::Durability,
+    saving: saving::Saving,
     log: log::Log,
     workbench: loans::Workbench,
 
@@ -133,6 +135,7 @@ impl Shard {
             asks: Asks::default(),
             effects: effects::Effects::default(),
             durability: durable::Durability::default(),
+            saving: saving::Saving::default(),
             log: log::Log::default(),
             workbench: loans::Workbench::default(),
             to_flush: Vec::new(),
