@@ -37,6 +37,10 @@ pub enum Message {
     Release {
         number: Number,
     },
+    /// To a transaction's coordinator: what a participant had appended when it gave the intents back is released.
+    Released {
+        transaction: TransactionId,
+    },
     /// About clients that wait in blocking commands.
     Blocking(Box<super::blocking::Notice>),
     /// A new connection for the target shard.
