@@ -260,6 +260,7 @@ fn share(
         client_id: AtomicU64::new(0),
         connected: AtomicUsize::new(0),
         pause: Pause::default(),
+        logs: Default::default(),
         shutdown: AtomicU64::new(Shutdown::No as u64),
         sleep_until_us: AtomicI64::new(0),
         observed: Observed::default(),

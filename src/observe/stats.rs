@@ -137,6 +137,7 @@ shard_stats! {
         expired_stale_permille,
         expired_time_cap_reached,
         lazyfreed,
+        aof_delayed_fsync,
     }
     gauges {
         clients,
@@ -160,6 +161,16 @@ shard_stats! {
         input_buffer_max,
         output_buffer_max,
         lazyfree_pending,
+        /// Of the append-only file: bytes of all that would be read at a start, now and after the last rewrite; those not written
+        /// yet; those not on the disk yet; whether a sync is under way and how long the last one took; why it fails, 0 if
+        /// it does not.
+        aof_current_size,
+        aof_base_size,
+        aof_buffer_length,
+        aof_pending_bytes,
+        aof_pending_fsync,
+        aof_last_fsync_us,
+        aof_errno,
     }
 }
 

@@ -245,7 +245,7 @@ impl Shard {
         if let Some(mut connection) = connection {
             // The replies may have left the pipeline already.
             self.places_filled(&mut connection);
-            self.finish(connection);
+            self.put_away(connection);
         }
     }
 

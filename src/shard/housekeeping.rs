@@ -203,6 +203,7 @@ impl Shard {
         self.count_blocked();
         self.stats.clients.set(self.clients.open() as u64);
         self.stats.lazyfree_pending.set(u64::from(lazyfree_deferred));
+        self.log.publish();
     }
 
     /// Evicts until the process is under `maxmemory`. False when it stays over it.
@@ -288,7 +289,7 @@ impl Shard {
 
     /// Everything that a stopping shard waits for has happened, or took too long.
     pub(super) fn is_drained(&self) -> bool {
-        self.clients.is_empty() && self.outbox.is_empty() && self.loopback.is_empty()
+        self.clients.is_empty() && self.outbox.is_empty() && self.loopback.is_empty() && self.log.is_settled()
             || self.now_ms() > self.housekeeping.stop_at_ms
     }
 }

@@ -53,6 +53,8 @@ pub struct Shared {
     pub client_id: AtomicU64,
     pub connected: AtomicUsize,
     pub pause: Pause,
+    /// What the shards' logs know of each other.
+    pub logs: Arc<super::log::Common>,
     pub shutdown: AtomicU64,
     /// DEBUG SLEEP: until when (Unix microseconds) no shard does anything; looked at with a new version of the configuration.
     pub sleep_until_us: AtomicI64,

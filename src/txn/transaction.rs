@@ -94,8 +94,8 @@ pub struct Transaction {
     pub blocked: Option<BlockedRun>,
     /// It is no client's command, but this.
     pub barrier: Option<Barrier>,
-    /// Whether the answer waits until everything is on the disk.
-    pub is_confirmed: bool,
+    /// Its answer waits until everything is on the disk.
+    pub is_awaited: bool,
 }
 
 impl Transaction {
@@ -118,7 +118,7 @@ impl Transaction {
             waiter: None,
             blocked: None,
             barrier: None,
-            is_confirmed: false,
+            is_awaited: false,
         }
     }
 
@@ -130,7 +130,10 @@ impl Transaction {
             Some(_) => Writers::new(),
             None => self.participants.iter().filter(writes).map(|p| p.shard as u16).collect(),
         };
-        Ending { writers, confirm: self.is_confirmed.then_some((coordinator, id)) }
+        // One that has blocked has no answer yet that might wait.
+        let is_answered = self.is_awaited && self.blocked.is_none();
+        let report_to = is_answered.then_some((coordinator, id));
+        Ending { writers, is_awaited: self.is_awaited, report_to }
     }
 }
 

@@ -60,7 +60,7 @@ impl Shard {
             return self.stop_all();
         }
         self.saving.shutdown.is_under_way = true;
-        let mut phases = vec![Phase::Each(Arc::new(|shard: &mut Shard, _| shard.close_log()))];
+        let mut phases = vec![Phase::Each(Arc::new(|shard: &mut Shard, _| shard.end_log()))];
         if wish.save.unwrap_or(!self.config.persistence.save.0.is_empty()) {
             crate::log!(Level::Notice, "Saving the final RDB snapshot before exiting.");
             phases.extend(self.save_at_once(move |shard, result| shard.last_save_ended(wish, result)));
@@ -124,7 +124,6 @@ impl Shard {
         crate::log!(Level::Warning, "Error trying to save the DB, can't exit.");
         self.saving.shutdown.is_under_way = false;
         self.shared.shutdown.store(Stage::No as u64, Ordering::Release);
-        self.reopen_logs();
         match wish.asker {
             Some(asker) => {
                 let error = CommandError::other("ERR Errors trying to SHUTDOWN. Check logs.");

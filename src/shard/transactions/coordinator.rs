@@ -10,9 +10,7 @@ use crate::shard::message::Message;
 use crate::shard::{Flow, Shard};
 use crate::store::WaitNumber;
 use crate::txn::locks::Number;
-use crate::txn::message::{
-    Ending, Loan, Origin, OwnedCommand, Run, TransactionId, Watch, Work, WorkResult,
-};
+use crate::txn::message::{Ending, Loan, Origin, OwnedCommand, Run, TransactionId, Watch, Work, WorkResult};
 use crate::txn::plan::{self, Join, Part, Plan, Scopes};
 use crate::txn::transaction::{join, prefer, Barrier, Phase, Step, Transaction};
 
@@ -127,10 +125,7 @@ impl Shard {
     fn start(&mut self, mut transaction: Transaction) {
         let id = self.transactions.next_id();
         self.stats.transactions.add(1);
-        transaction.is_confirmed = transaction.barrier.is_none() && self.confirms();
-        if transaction.is_confirmed {
-            self.transactions.expect_confirmations(id, transaction.participants.len());
-        }
+        transaction.is_awaited = transaction.barrier.is_none() && self.log.holds_replies();
         self.lock_all(id, Box::new(transaction));
     }
 
@@ -193,7 +188,6 @@ impl Shard {
         }
         if changed {
             self.release_all(&mut transaction);
-            self.transactions.expect_no_confirmations(id);
             let mut reply = Reply::new(transaction.protocol);
             reply.null_array();
             self.answer(transaction.origin, reply);
@@ -470,21 +464,20 @@ impl Shard {
 
     fn finish_transaction(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         if transaction.barrier.is_some() {
-            return self.release_all_unreleased(id, &transaction);
+            return self.release_all_unreleased(&Ending::default(), &transaction);
         }
+        let ending = transaction.ending(self.id, id);
         if let Some(run) = transaction.blocked.take() {
             match transaction.waiter {
                 Some(number) => self.block_far_again(number, run),
                 None => self.block_far(&mut transaction, run),
             }
-            self.release_all_unreleased(id, &transaction);
-            self.transactions.expect_no_confirmations(id);
-            return;
+            return self.release_all_unreleased(&ending, &transaction);
         }
         if let Some(number) = transaction.waiter {
             self.end_rerun(number);
         }
-        self.release_all_unreleased(id, &transaction);
+        self.release_all_unreleased(&ending, &transaction);
         let mut reply = Reply::new(transaction.protocol);
         if transaction.is_exec {
             reply.array(transaction.replies.len());
@@ -492,23 +485,18 @@ impl Shard {
         for encoded in transaction.replies.drain(..) {
             reply.raw(&encoded);
         }
-        if let Some(reply) = self.transactions.hold_answer(id, transaction.origin, reply) {
+        if transaction.is_awaited {
+            let participants = transaction.participants.len();
+            self.answer_when_released(id, participants, transaction.origin, reply);
+        } else {
             self.answer(transaction.origin, reply);
         }
     }
 
-    fn release_all_unreleased(&mut self, id: TransactionId, transaction: &Transaction) {
-        let ending = transaction.ending(self.id, id);
+    fn release_all_unreleased(&mut self, ending: &Ending, transaction: &Transaction) {
         for participant in transaction.participants.iter().filter(|p| !p.released) {
             let ending = ending.clone();
             self.send(participant.shard, Message::Release { number: transaction.number, ending });
-        }
-    }
-
-    /// A participant has everything of the transaction on its disk.
-    pub(in crate::shard) fn confirmed(&mut self, id: TransactionId) {
-        if let Some((origin, reply)) = self.transactions.confirm(id) {
-            self.answer(origin, reply);
         }
     }
 
