@@ -3,9 +3,10 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The text of the operating system's error, without Rust's "(os error N)".
 pub fn error_text(error: &io::Error) -> String {
@@ -97,6 +98,61 @@ pub fn fork_single_threaded() -> io::Result<Side> {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Side::Child),
         _ => Ok(Side::Parent),
+    }
+}
+
+/// The signals that a thread does not take.
+#[derive(Clone, Copy)]
+pub struct SignalMask(libc::sigset_t);
+
+/// Keeps all signals from this thread, and returns what was kept from it before.
+pub fn block_signals() -> SignalMask {
+    // SAFETY: `sigset_t` is plain data for which all zeroes is a valid value; both pointers are to live locals.
+    unsafe {
+        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        SignalMask(before)
+    }
+}
+
+pub fn restore_signals(mask: &SignalMask) {
+    // SAFETY: reads a set that `block_signals` has filled.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &mask.0, std::ptr::null_mut()) };
+}
+
+/// Has this process killed when the thread that forked it ends, or at once when that has happened already.
+pub fn die_with_parent(parent: u32) {
+    // SAFETY: plain system calls that touch no memory.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if libc::getppid() as u32 != parent {
+            libc::_exit(1);
+        }
+    }
+}
+
+/// Closes every file but the standard streams and those in `keep`.
+pub fn close_all_but(keep: &[RawFd]) {
+    let close = |first: RawFd, last: RawFd| {
+        if first <= last {
+            // SAFETY: only a forked child does this, which uses none of these files.
+            unsafe { libc::close_range(first as libc::c_uint, last as libc::c_uint, 0) };
+        }
+    };
+    let mut first = libc::STDERR_FILENO + 1;
+    while let Some(next) = keep.iter().copied().filter(|fd| *fd >= first).min() {
+        close(first, next - 1);
+        first = next + 1;
+    }
+    close(first, RawFd::MAX);
+}
+
+/// What the kernel calls this thread; for the only thread of a process, the process.
+pub fn set_thread_name(name: &[u8]) {
+    if let Ok(name) = CString::new(name) {
+        // SAFETY: reads a string that ends with a zero byte.
+        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
     }
 }
 
@@ -192,6 +248,18 @@ pub fn disable_transparent_huge_pages() -> io::Result<()> {
     }
 }
 
+/// Where the area of the title is, for forked children, which have it at the same place; 0: none was claimed.
+static TITLE_START: AtomicUsize = AtomicUsize::new(0);
+static TITLE_SIZE: AtomicUsize = AtomicUsize::new(0);
+
+/// Shows `title` for this process, a forked child, if its parent has claimed the area.
+pub fn set_title_of_child(title: &[u8]) {
+    let (start, size) = (TITLE_START.load(Ordering::Relaxed), TITLE_SIZE.load(Ordering::Relaxed));
+    if start != 0 {
+        TitleArea { start: start as *mut u8, size }.set(title);
+    }
+}
+
 /// The memory that `ps` shows as the command line: the block of arguments and environment that the kernel laid out. A
 /// longer title than the arguments needs the environment's part too, so the environment is moved to the heap first.
 #[derive(Debug)]
@@ -220,6 +288,8 @@ impl TitleArea {
         for (name, value) in std::env::vars_os() {
             std::env::set_var(name, value);
         }
+        TITLE_SIZE.store(end - start, Ordering::Relaxed);
+        TITLE_START.store(start, Ordering::Relaxed);
         Some(Self { start: start as *mut u8, size: end - start })
     }
 

@@ -212,9 +212,8 @@ impl Shard {
         }
         // Each pass frees one key; a key is at least some dozen bytes, so the number of passes is bounded by the excess.
         while limit > 0 && self.shared.used_memory() > limit {
-            if self.store.evict_one().is_none() {
-                return false;
-            }
+            let Some(evicted) = self.store.evict_one() else { return false };
+            self.log_evicted(&evicted);
             self.store.free_some(FREED_PER_EVICTION);
         }
         true
@@ -229,8 +228,9 @@ impl Shard {
         let started = clock::Stamp::now();
         while self.shared.used_memory() > limit
             && clock::Stamp::now().nanos_since(started) < EVICT_SLICE_US * 1000
-            && self.store.evict_one().is_some()
         {
+            let Some(evicted) = self.store.evict_one() else { break };
+            self.log_evicted(&evicted);
             self.store.free_some(FREED_PER_EVICTION);
         }
         self.note_spike("eviction-cycle", clock::Stamp::now().nanos_since(started));
@@ -287,10 +287,7 @@ impl Shard {
 
     /// Everything that a stopping shard waits for has happened, or took too long.
     pub(super) fn is_drained(&self) -> bool {
-        self.clients.is_empty()
-            && self.outbox.is_empty()
-            && self.loopback.is_empty()
-            && self.log.is_settled()
+        self.clients.is_empty() && self.outbox.is_empty() && self.loopback.is_empty() && self.log.is_settled()
             || self.now_ms() > self.housekeeping.stop_at_ms
     }
 }

@@ -17,8 +17,9 @@ impl Shard {
             }
             Message::Run(run) => self.run_step(*run),
             Message::Ran { from, transaction, result } => self.ran(from, transaction, result),
-            Message::Release { number } => self.release(number),
-            Message::Released { transaction } => self.participant_released(transaction),
+            Message::Release { number, ending } => self.release(number, &ending),
+            Message::PartDurable { number } => self.part_durable(number),
+            Message::Confirmed { transaction } => self.confirmed(transaction),
             Message::Blocking(notice) => self.noticed(*notice),
             Message::Adopt(adopted) => self.adopt(adopted),
             Message::Call(call) => call(self),

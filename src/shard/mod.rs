@@ -12,6 +12,8 @@ mod blocking;
 mod client_memory;
 pub mod clients;
 pub mod commands;
+mod durable;
+mod effects;
 mod execute;
 mod housekeeping;
 mod inbox;
@@ -81,6 +83,8 @@ pub struct Shard {
     /// While a connection's command runs inside a transaction: which one, and its index there.
     inside: Option<(crate::txn::message::TransactionId, usize)>,
     asks: Asks,
+    effects: effects::Effects,
+    durability: durable::Durability,
     workbench: loans::Workbench,
 
     /// Connections with output to send / input to run.
@@ -132,6 +136,8 @@ impl Shard {
             transactions: transactions::Transactions::default(),
             inside: None,
             asks: Asks::default(),
+            effects: effects::Effects::default(),
+            durability: durable::Durability::default(),
             workbench: loans::Workbench::default(),
             to_flush: Vec::new(),
             runnable: Vec::new(),
@@ -247,9 +253,10 @@ impl Service for Shard {
     }
 
     fn completed(&mut self, ring: &mut SocketRing, completion: Completion) {
-        let is_traffic =
-            matches!(completion, Completion::Received { .. } | Completion::Accepted { .. } | Completion::Starved { .. })
-                || matches!(completion, Completion::ReceiveEnded { .. });
+        let is_traffic = matches!(
+            completion,
+            Completion::Received { .. } | Completion::Accepted { .. } | Completion::Starved { .. }
+        ) || matches!(completion, Completion::ReceiveEnded { .. });
         if is_traffic {
             self.turn_meter.note_traffic();
         }

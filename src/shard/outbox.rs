@@ -53,7 +53,9 @@ impl Outbox {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.targets.iter().all(|t| t.waiting.is_empty() && t.held.is_empty() && t.requests.is_none() && t.replies.is_none())
+        self.targets
+            .iter()
+            .all(|t| t.waiting.is_empty() && t.held.is_empty() && t.requests.is_none() && t.replies.is_none())
     }
 
     /// The batch of requests being built for `target`.

@@ -3,10 +3,13 @@
 use smallvec::SmallVec;
 
 use super::locks::{Number, Scope};
-use super::message::{BlockedRun, Loan, Origin, OwnedCommand, Watch};
+use super::message::{
+    AtBarrier, BlockedRun, Ending, Loan, Origin, OwnedCommand, TransactionId, Watch, Writers,
+};
 use super::plan::{Join, Part, Scopes};
 use crate::command::Caller;
 use crate::resp::Protocol;
+use crate::shard::Shard;
 use crate::store::WaitNumber;
 
 #[derive(Debug)]
@@ -49,7 +52,14 @@ pub enum Step {
     TakingBack,
 }
 
-#[derive(Debug)]
+/// An instant at which no transaction over shards is half done.
+pub struct Barrier {
+    pub at_each: AtBarrier,
+    /// Runs on the coordinator once every shard has been there.
+    pub then: Box<dyn FnOnce(&mut Shard, Number) + Send>,
+    pub reached: bool,
+}
+
 pub struct Transaction {
     pub origin: Origin,
     pub caller: Caller,
@@ -71,6 +81,10 @@ pub struct Transaction {
     pub waiter: Option<WaitNumber>,
     /// The command has blocked.
     pub blocked: Option<BlockedRun>,
+    /// It is no client's command, but this.
+    pub barrier: Option<Barrier>,
+    /// Whether the answer waits until everything is on the disk.
+    pub is_confirmed: bool,
 }
 
 impl Transaction {
@@ -92,7 +106,20 @@ impl Transaction {
             is_exec: false,
             waiter: None,
             blocked: None,
+            barrier: None,
+            is_confirmed: false,
         }
+    }
+
+    /// What its participants are to know at its end.
+    pub fn ending(&self, coordinator: usize, id: TransactionId) -> Ending {
+        let writes = |p: &&Participant| p.scope.writes();
+        let writers: Writers = match self.barrier {
+            // What a barrier does is logged by itself.
+            Some(_) => Writers::new(),
+            None => self.participants.iter().filter(writes).map(|p| p.shard as u16).collect(),
+        };
+        Ending { writers, confirm: self.is_confirmed.then_some((coordinator, id)) }
     }
 }
 

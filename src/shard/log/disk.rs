@@ -326,11 +326,16 @@ impl Log {
             let count = piece.ends.partition_point(|end| *end <= reached);
             let end = count.checked_sub(1).map_or(floor, |last| piece.ends[last]);
             // Without known ends it goes back to where the piece begins.
-            if piece.ends.is_empty() || end < floor { floor } else { end }
+            if piece.ends.is_empty() || end < floor {
+                floor
+            } else {
+                end
+            }
         });
         self.move_written(whole);
         self.disk.is_torn = true;
-        let line = format!("Short write while writing to the AOF file: (nwritten={len}, expected={expected})");
+        let line =
+            format!("Short write while writing to the AOF file: (nwritten={len}, expected={expected})");
         let is_new = self.fail(Trouble::Write, libc::ENOSPC, now_ms, &line);
         if let Err(error) = self.cut_torn() {
             if is_new {

@@ -14,16 +14,15 @@
 //! the log (`leaving`). What is written stays in memory until it is durable, as far as `KEPT_BYTES_MAX` goes: when a sync
 //! fails, the kernel may have dropped what it had taken, and nobody else could write that again.
 //!
-//! `disk` decides what is written and synced when, and what happens when that fails; `parts` knows the transactions
-//! over shards; `held` keeps back what must not be seen yet.
+//! `disk` decides what is written and synced when, and what happens when that fails; `held` keeps back what must not be seen
+//! yet.
 
 mod disk;
 pub mod held;
-mod parts;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
@@ -117,7 +116,9 @@ pub struct Log {
     durable: u64,
     /// A sync is wanted up to here, whatever the policy.
     sync_wanted: u64,
-    parts: parts::Parts,
+    /// Transactions of which other shards may still lose their part, and where the own part begins.
+    awaited: HashMap<Number, u64, foldhash::fast::RandomState>,
+    awaited_from: BTreeSet<(u64, Number)>,
     disk: disk::Disk,
     /// Events for the latency monitor: name and nanoseconds.
     spikes: Vec<(&'static str, u64)>,
@@ -145,7 +146,8 @@ impl Log {
             written: 0,
             durable: 0,
             sync_wanted: 0,
-            parts: parts::Parts::default(),
+            awaited: HashMap::default(),
+            awaited_from: BTreeSet::new(),
             disk: disk::Disk::default(),
             spikes: Vec::new(),
             size: 0,
@@ -215,7 +217,8 @@ impl Log {
         self.filling.from = self.appended;
         self.written = self.appended;
         self.durable = self.appended;
-        self.parts.clear();
+        self.awaited.clear();
+        self.awaited_from.clear();
         self.disk.forget_troubles();
         self.tell_others();
         outcome
@@ -247,8 +250,19 @@ impl Log {
         self.durable
     }
 
+    /// What counts as durable for other shards: everything, when nobody waits for the disk.
+    pub fn counted(&self) -> u64 {
+        if self.holds_replies() {
+            self.durable
+        } else {
+            u64::MAX
+        }
+    }
+
+    /// Everything, when nobody waits for the disk.
     pub fn released(&self) -> u64 {
-        self.parts.limit().map_or(self.durable, |limit| limit.min(self.durable))
+        let first = self.awaited_from.first().map_or(u64::MAX, |(from, _)| *from);
+        first.min(self.counted())
     }
 
     /// Whether what was made at `position` must not be seen yet.
@@ -257,23 +271,18 @@ impl Log {
         self.holds_replies() && position > self.released()
     }
 
-    /// The last unit is this shard's part of a transaction, of which `others` other shards write a part too. With
-    /// `appendfsync always` only: nothing waits for it otherwise.
-    pub fn await_transaction(&mut self, number: Number, others: usize) {
-        self.parts.begin(number, others, self.last_unit, self.appended);
+    /// The last unit is this shard's part of a transaction: nothing behind its beginning is released before
+    /// `transaction_durable`.
+    pub fn await_transaction(&mut self, number: Number) {
+        self.awaited.insert(number, self.last_unit);
+        self.awaited_from.insert((self.last_unit, number));
     }
 
-    /// Another shard says that its part of the transaction is durable.
-    pub fn part_durable(&mut self, number: Number) {
-        if self.holds_replies() {
-            self.parts.other_durable(number);
+    /// Every other shard's part of the transaction is durable.
+    pub fn transaction_durable(&mut self, number: Number) {
+        if let Some(from) = self.awaited.remove(&number) {
+            self.awaited_from.remove(&(from, number));
         }
-    }
-
-    /// The transactions whose part here is durable, each told once: the other shards that write one want to know.
-    pub fn take_newly_durable_transactions(&mut self) -> Vec<Number> {
-        let until = if self.holds_replies() { self.durable } else { u64::MAX };
-        self.parts.take_durable(until)
     }
 
     /// Has everything appended so far synced soon, whatever the policy.
