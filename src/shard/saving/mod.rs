@@ -87,7 +87,6 @@ pub(super) type Written = Result<(Stretch, u64), Failed>;
 /// The leader's record of the snapshot in progress.
 struct Job {
     cut: Arc<Cut>,
-    began_us: i64,
     begun: usize,
     /// Sums over the shards.
     changes: u64,
@@ -196,7 +195,6 @@ impl Shard {
         };
         self.saving.job = Some(Job {
             cut: cut.clone(),
-            began_us: clock::unix_us(),
             begun: 0,
             changes: 0,
             keys: 0,
@@ -267,6 +265,7 @@ impl Shard {
             figures.last_fork_us = fork_us;
             figures.forks += 1;
         }
+        self.shared.status.snapshot_keys_total.store(job.keys, Ordering::Relaxed);
         if job.begun < shards || job.cut.purpose != Purpose::Background {
             return;
         }
@@ -315,6 +314,7 @@ impl Shard {
     fn snapshot_ended(&mut self, id: u64, result: Result<(), ()>) {
         let Some(job) = self.saving.job.take_if(|job| job.cut.id == id) else { return };
         let purpose = job.cut.purpose;
+        self.shared.status.snapshot_keys_total.store(0, Ordering::Relaxed);
         if result.is_err() {
             remove_files(&job.cut.parts);
         }
