@@ -229,7 +229,7 @@ fn memory(facts: &Facts, text: &mut String) {
         "mem_clients_slaves": 0,
         "mem_clients_normal": memory.clients,
         "mem_cluster_links": 0,
-        "mem_aof_buffer": 0,
+        "mem_aof_buffer": facts.sum(|s| &s.aof_buffer_length),
         "mem_allocator": ALLOCATOR,
         "active_defrag_running": 0,
         "lazyfree_pending_objects": facts.sum(|s| &s.lazyfree_pending),
@@ -260,7 +260,7 @@ fn persistence(facts: &Facts, text: &mut String) {
         "rdb_last_cow_size": 0,
         "rdb_last_load_keys_expired": 0,
         "rdb_last_load_keys_loaded": 0,
-        "aof_enabled": 0,
+        "aof_enabled": u8::from(facts.config.persistence.appendonly),
         "aof_rewrite_in_progress": 0,
         "aof_rewrite_scheduled": 0,
         "aof_last_rewrite_time_sec": -1,
@@ -268,10 +268,27 @@ fn persistence(facts: &Facts, text: &mut String) {
         "aof_last_bgrewrite_status": "ok",
         "aof_rewrites": 0,
         "aof_rewrites_consecutive_failures": 0,
-        "aof_last_write_status": "ok",
+        "aof_last_write_status": if facts.max(|s| &s.aof_errno) == 0 { "ok" } else { "err" },
         "aof_last_cow_size": 0,
         "module_fork_in_progress": 0,
         "module_fork_last_cow_size": 0,
+    }
+    if facts.config.persistence.appendonly {
+        append_only_file(facts, text);
+    }
+}
+
+fn append_only_file(facts: &Facts, text: &mut String) {
+    fields! { text,
+        "aof_current_size": facts.sum(|s| &s.aof_current_size),
+        "aof_base_size": facts.sum(|s| &s.aof_base_size),
+        "aof_pending_rewrite": 0,
+        "aof_buffer_length": facts.sum(|s| &s.aof_buffer_length),
+        "aof_pending_bio_fsync": facts.sum(|s| &s.aof_pending_fsync),
+        "aof_delayed_fsync": facts.sum(|s| &s.aof_delayed_fsync),
+        // Not in Redis: what would be lost now if the machine stopped, and what the disk takes to sync.
+        "aof_pending_bytes": facts.sum(|s| &s.aof_pending_bytes),
+        "aof_last_fsync_usec": facts.max(|s| &s.aof_last_fsync_us),
     }
 }
 

@@ -261,8 +261,10 @@ impl Log {
 
     /// Everything, when nobody waits for the disk.
     pub fn released(&self) -> u64 {
-        let first = self.awaited_from.first().map_or(u64::MAX, |(from, _)| *from);
-        first.min(self.counted())
+        if !self.holds_replies() {
+            return u64::MAX;
+        }
+        self.awaited_from.first().map_or(self.durable, |(from, _)| self.durable.min(*from))
     }
 
     /// Whether what was made at `position` must not be seen yet.
