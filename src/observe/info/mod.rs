@@ -236,7 +236,7 @@ fn memory(facts: &Facts, text: &mut String) {
         "mem_clients_slaves": 0,
         "mem_clients_normal": memory.clients,
         "mem_cluster_links": 0,
-        "mem_aof_buffer": facts.sum(|s| &s.aof_pending_bytes),
+        "mem_aof_buffer": facts.sum(|s| &s.aof_buffer_length),
         "mem_allocator": ALLOCATOR,
         "active_defrag_running": 0,
         "lazyfree_pending_objects": facts.sum(|s| &s.lazyfree_pending),

@@ -118,6 +118,11 @@ impl Disk {
         self.must_roll_back = false;
     }
 
+    #[cfg(test)]
+    pub fn sync_token(&self) -> Token {
+        token(self.syncing.as_ref().map_or(0, |syncing| syncing.operation))
+    }
+
     fn next_operation(&mut self) -> u32 {
         self.operations = self.operations.wrapping_add(1);
         self.operations
@@ -191,7 +196,6 @@ impl Log {
         if self.queue.is_empty() {
             self.seal();
         }
-        let operation = self.disk.next_operation();
         let Some(piece) = self.queue.front() else { return };
         let always = self.policy() == AppendFsync::Always;
         if always && self.disk.syncing.is_some() {
@@ -203,6 +207,7 @@ impl Log {
         let len = bytes.len().min(FILE_WRITE_MAX);
         let is_front = self.files.front().is_some_and(|front| Rc::ptr_eq(&front.file, &file));
         let linked = always && is_front;
+        let operation = self.disk.next_operation();
         if linked {
             ring.write_and_sync_file(token(operation), file.as_raw_fd(), bytes, offset);
         } else {
@@ -299,6 +304,10 @@ impl Log {
                 let why = error_text(&io::Error::from_raw_os_error(errno));
                 self.fail(Trouble::Write, errno, now_ms, &format!("Error writing to the AOF file: {why}"));
             }
+        }
+        if let (true, Some(syncing)) = (writing.linked, &mut self.disk.syncing) {
+            // Of a write that was not whole it cannot be the proof.
+            syncing.until = syncing.until.min(self.written);
         }
         if mem::take(&mut self.disk.must_roll_back) {
             self.roll_back();
@@ -417,7 +426,9 @@ impl Log {
 
     fn solved(&mut self) {
         self.disk.failure = None;
-        crate::log!(Level::Notice, "AOF write error looks solved, Redis can write again.");
+        if !self.disk.is_damaged {
+            crate::log!(Level::Notice, "AOF write error looks solved, Redis can write again.");
+        }
         self.tell_others();
     }
 
