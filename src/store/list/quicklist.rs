@@ -155,7 +155,9 @@ impl Quicklist {
         let plain_from = settings.quicklist_packed_threshold;
         let (number, within) = self.tree.find(index);
         let node = self.tree.node(number);
-        if node.has_room_to_replace(within, element, self.shape, plain_from) {
+        if node.count == 1 {
+            self.set_single(number, element, plain_from);
+        } else if node.may_replace(within, element, self.shape, plain_from) {
             self.change(number, |node| {
                 node.edit(|pack| {
                     pack.edit(|listpack| {
@@ -165,11 +167,6 @@ impl Quicklist {
                 })
             });
             self.settle(number);
-        } else if node.count == 1 {
-            let node = Node::of(element, self.shape, plain_from);
-            self.change(number, |old| *old = node);
-            self.settle(number);
-            self.merge_around(number);
         } else {
             self.change(number, |node| {
                 node.edit(|pack| {
@@ -181,6 +178,22 @@ impl Quicklist {
             });
             self.insert(number, within, element, plain_from);
         }
+    }
+
+    /// Puts another element in the place of a node's only one. It stays by itself, however small it is, as in Redis: but
+    /// behind what was never packed it joins its neighbour.
+    fn set_single(&mut self, number: usize, element: &[u8], plain_from: usize) {
+        let joins = self.tree.node(number).is_plain(plain_from)
+            && number + 1 < self.nodes()
+            && self.tree.node(number + 1).has_room_for(element, self.shape, plain_from);
+        if joins {
+            self.remove(number);
+            self.change(number, |node| push_into(node, End::Head, element));
+        } else {
+            let node = Node::of(element, self.shape, plain_from);
+            self.change(number, |old| *old = node);
+        }
+        self.settle(number);
     }
 
     /// Puts an element beside the first one equal to `needle`; false when there is none.
@@ -236,7 +249,9 @@ impl Quicklist {
             for number in between.saturating_sub(1)..=between + 1 {
                 self.settle(number);
             }
-            self.merge_around(between);
+            if at != 0 && at != count {
+                self.merge_around(between);
+            }
         }
     }
 
