@@ -60,6 +60,13 @@ impl Quicklist {
         self.settle(number);
     }
 
+    /// Adds an element behind all others, in a node of its own.
+    pub fn push_alone(&mut self, element: &[u8], settings: &Settings) {
+        let number = self.nodes();
+        self.add(number, Node::of(element, self.shape, settings.quicklist_packed_threshold));
+        self.settle(number);
+    }
+
     pub fn push(&mut self, end: End, element: &[u8], settings: &Settings) {
         let nodes = self.nodes();
         let at_end = match end {
