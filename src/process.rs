@@ -213,6 +213,11 @@ impl Title {
         Some(Self { area: TitleArea::claim()?, name: name.to_owned(), file })
     }
 
+    /// The title of a child that is called `name`.
+    pub fn of_child(&self, config: &Config, name: &str) -> Option<String> {
+        crate::config::process_title(config, name, self.file.as_deref())
+    }
+
     /// Shows the title that the configuration describes.
     pub fn show(&mut self, config: &Config) {
         if let Some(title) = crate::config::process_title(config, &self.name, self.file.as_deref()) {
@@ -247,6 +252,15 @@ impl OomScore {
 
     /// Acts on `oom-score-adj` and its values. The score is left alone until the directive first asks for one.
     pub fn set(&mut self, config: &Config, role: OomRole) -> io::Result<()> {
+        if let Some(score) = self.wanted(config, role) {
+            fs::write(OOM_SCORE_ADJ_FILE, score.to_string())?;
+            self.touched = config.general.oom_score_adj != OomScoreAdj::No;
+        }
+        Ok(())
+    }
+
+    /// The score for a process of this role. None: to be left alone.
+    pub fn wanted(&self, config: &Config, role: OomRole) -> Option<i32> {
         let values = config.general.oom_score_adj_values;
         let value = match role {
             OomRole::Master => values.master,
@@ -254,14 +268,12 @@ impl OomScore {
             OomRole::Child => values.child,
         };
         let score = match config.general.oom_score_adj {
-            OomScoreAdj::No if !self.touched => return Ok(()),
+            OomScoreAdj::No if !self.touched => return None,
             OomScoreAdj::No => self.base,
             OomScoreAdj::Relative => self.base + value,
             OomScoreAdj::Absolute => value,
         };
-        fs::write(OOM_SCORE_ADJ_FILE, score.clamp(OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX).to_string())?;
-        self.touched = config.general.oom_score_adj != OomScoreAdj::No;
-        Ok(())
+        Some(score.clamp(OOM_SCORE_ADJ_MIN, OOM_SCORE_ADJ_MAX))
     }
 }
 

@@ -1,3 +1,6 @@
 //! What outlives the process: the RDB format, and on it the log, the snapshots and the backups.
 
+pub mod aof;
 pub mod rdb;
+pub mod snapshot;
+pub mod status;

@@ -3,12 +3,17 @@
 //! The count is of requested bytes, which the layout tells at both ends, so nothing is looked up. Each thread
 //! counts for itself in a cell that others may read; memory freed by another thread than the one that allocated
 //! it makes single counts drift apart, never their sum.
+//!
+//! A thread that has no counter yet takes a slow path to get one. A forked child is sent there for good (`enter_child`): it must
+//! not touch mimalloc, and allocates from `child_memory` instead. So the server pays nothing for its children.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
 use libmimalloc_sys as mi;
+
+use super::child_memory;
 
 /// Threads with a counter of their own; later ones share the last.
 const COUNTERS: usize = 256;
@@ -19,26 +24,50 @@ struct Counter(AtomicIsize);
 static COUNTS: [Counter; COUNTERS] = [const { Counter(AtomicIsize::new(0)) }; COUNTERS];
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
+/// No counter has been given out to this thread.
+const NONE: usize = usize::MAX;
+
 thread_local! {
-    static MINE: Cell<usize> = const { Cell::new(usize::MAX) };
+    static MINE: Cell<usize> = const { Cell::new(NONE) };
+}
+
+/// The index of this thread's counter; None in a forked child.
+#[inline]
+fn counter() -> Option<usize> {
+    match MINE.get() {
+        NONE => first_counter(),
+        index => Some(index),
+    }
+}
+
+#[cold]
+fn first_counter() -> Option<usize> {
+    if child_memory::in_child() {
+        return None;
+    }
+    let index = NEXT.fetch_add(1, Ordering::Relaxed).min(COUNTERS - 1);
+    MINE.set(index);
+    Some(index)
 }
 
 #[inline]
-fn count(bytes: isize) {
-    MINE.with(|mine| {
-        let mut index = mine.get();
-        if index == usize::MAX {
-            index = NEXT.fetch_add(1, Ordering::Relaxed).min(COUNTERS - 1);
-            mine.set(index);
-        }
-        let counter = &COUNTS[index].0;
-        if index == COUNTERS - 1 {
-            counter.fetch_add(bytes, Ordering::Relaxed);
-        } else {
-            // One writer: a plain load and store is enough.
-            counter.store(counter.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
-        }
-    });
+fn count(index: usize, bytes: isize) {
+    let counter = &COUNTS[index].0;
+    if index == COUNTERS - 1 {
+        counter.fetch_add(bytes, Ordering::Relaxed);
+    } else {
+        // One writer: a plain load and store is enough.
+        counter.store(counter.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+    }
+}
+
+/// Makes this process, which has just been forked, allocate as a child.
+///
+/// # Safety
+/// This process has one thread, and will have no other.
+pub unsafe fn enter_child() {
+    child_memory::enter();
+    MINE.set(NONE);
 }
 
 /// Bytes allocated and not freed, by all threads.
@@ -48,12 +77,15 @@ pub fn allocated_bytes() -> usize {
 
 pub struct CountingMimalloc;
 
-// SAFETY: every method passes the caller's obligations on to mimalloc's function of the same contract; counting
-// touches no allocated memory and does not allocate.
+// SAFETY: every method passes the caller's obligations on to mimalloc's function of the same contract, or in a child, which has
+// one thread, to `ChildMemory`'s; counting touches no allocated memory and does not allocate.
 unsafe impl GlobalAlloc for CountingMimalloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
+        let Some(counter) = counter() else {
+            return child_memory::this_child(|memory| memory.allocate(layout));
+        };
+        count(counter, layout.size() as isize);
         if layout.align() <= 16 {
             mi::mi_malloc(layout.size()).cast()
         } else {
@@ -63,21 +95,30 @@ unsafe impl GlobalAlloc for CountingMimalloc {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as isize);
+        let Some(counter) = counter() else {
+            return child_memory::this_child(|memory| memory.allocate_zeroed(layout));
+        };
+        count(counter, layout.size() as isize);
         mi::mi_zalloc_aligned(layout.size(), layout.align()).cast()
     }
 
     #[inline]
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as isize));
+        let Some(counter) = counter() else {
+            return child_memory::this_child(|memory| memory.free(pointer, layout));
+        };
+        count(counter, -(layout.size() as isize));
         mi::mi_free(pointer.cast());
     }
 
     #[inline]
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let Some(counter) = counter() else {
+            return child_memory::this_child(|memory| memory.resize(pointer, layout, new_size));
+        };
         let moved = mi::mi_realloc_aligned(pointer.cast(), new_size, layout.align());
         if !moved.is_null() {
-            count(new_size as isize - layout.size() as isize);
+            count(counter, new_size as isize - layout.size() as isize);
         }
         moved.cast()
     }

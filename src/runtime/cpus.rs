@@ -22,17 +22,34 @@ pub fn allowed() -> Vec<usize> {
     }
 }
 
-/// Lets this thread run on every core that the process may use: a thread begins with those of the thread that started it, and a
-/// shard has only one.
-pub fn use_all() {
-    // SAFETY: an all-zero cpu_set_t is a valid empty set; each call reads or writes at most its size. The process's own number
+/// A set of cores.
+#[derive(Clone, Copy)]
+pub struct Set(libc::cpu_set_t);
+
+impl Set {
+    /// Lets this thread run on these cores, and on no other. If it fails the thread stays where it is, which is slower and not wrong.
+    pub fn use_in_thread(&self) {
+        // SAFETY: reads at most the size of the set.
+        unsafe { libc::sched_setaffinity(0, std::mem::size_of_val(&self.0), &self.0) };
+    }
+}
+
+/// The cores that the process may use. None when the system does not say.
+pub fn of_process() -> Option<Set> {
+    // SAFETY: an all-zero cpu_set_t is a valid empty set; the call writes at most its size. The process's own number
     // stands for its first thread, which is not pinned.
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        if libc::sched_getaffinity(libc::getpid(), std::mem::size_of_val(&set), &mut set) == 0 {
-            // If it fails the thread stays where it is, which is slower and not wrong.
-            libc::sched_setaffinity(0, std::mem::size_of_val(&set), &set);
-        }
+        let got = libc::sched_getaffinity(libc::getpid(), std::mem::size_of_val(&set), &mut set);
+        (got == 0).then_some(Set(set))
+    }
+}
+
+/// Lets this thread run on every core that the process may use: a thread begins with those of the thread that started it, and a
+/// shard has only one.
+pub fn use_all() {
+    if let Some(set) = of_process() {
+        set.use_in_thread();
     }
 }
 

@@ -3,10 +3,12 @@
 
 pub mod alloc;
 mod buffers;
+mod child_memory;
 pub mod clock;
 pub mod cpus;
 pub mod crash;
 pub mod executor;
+pub mod fork;
 pub mod listen;
 pub mod machine;
 pub mod mail;

@@ -2,10 +2,12 @@
 //! patterns, standard output, turning into a daemon, and the process title.
 
 use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The text of the operating system's error, without Rust's "(os error N)".
 pub fn error_text(error: &io::Error) -> String {
@@ -100,6 +102,87 @@ pub fn fork_single_threaded() -> io::Result<Side> {
     }
 }
 
+/// The signals that a thread does not take.
+#[derive(Clone, Copy)]
+pub struct SignalMask(libc::sigset_t);
+
+/// Keeps all signals from this thread, and returns what was kept from it before.
+pub fn block_signals() -> SignalMask {
+    // SAFETY: `sigset_t` is plain data for which all zeroes is a valid value; both pointers are to live locals.
+    unsafe {
+        let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        SignalMask(before)
+    }
+}
+
+pub fn restore_signals(mask: &SignalMask) {
+    // SAFETY: reads a set that `block_signals` has filled.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &mask.0, std::ptr::null_mut()) };
+}
+
+/// Has this process killed when the thread that forked it ends, or at once when that has happened already.
+pub fn die_with_parent(parent: u32) {
+    // SAFETY: plain system calls that touch no memory.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if libc::getppid() as u32 != parent {
+            libc::_exit(1);
+        }
+    }
+}
+
+/// Closes every file but the standard streams and those in `keep`.
+pub fn close_all_but(keep: &[RawFd]) {
+    let close = |first: RawFd, last: RawFd| {
+        if first <= last {
+            // SAFETY: only a forked child does this, which uses none of these files.
+            unsafe { libc::close_range(first as libc::c_uint, last as libc::c_uint, 0) };
+        }
+    };
+    let mut first = libc::STDERR_FILENO + 1;
+    while let Some(next) = keep.iter().copied().filter(|fd| *fd >= first).min() {
+        close(first, next - 1);
+        first = next + 1;
+    }
+    close(first, RawFd::MAX);
+}
+
+/// What the kernel calls this thread; for the only thread of a process, the process.
+pub fn set_thread_name(name: &[u8]) {
+    if let Ok(name) = CString::new(name) {
+        // SAFETY: reads a string that ends with a zero byte.
+        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+    }
+}
+
+/// Has the system begin to write a stretch of a file to the disk.
+pub fn begin_sync(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    sync_range(file, offset, len, libc::SYNC_FILE_RANGE_WRITE)
+}
+
+/// Waits until a stretch of a file has been written to the disk. That the file may be found there takes a sync of all of it.
+pub fn finish_sync(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let flags =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    sync_range(file, offset, len, flags)
+}
+
+fn sync_range(file: &File, offset: u64, len: u64, flags: libc::c_uint) -> io::Result<()> {
+    // SAFETY: takes numbers; the file is open.
+    match unsafe { libc::sync_file_range(file.as_raw_fd(), offset as i64, len as i64, flags) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            // Some file systems have no such thing.
+            error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE)) => {
+                Ok(())
+            }
+            error => Err(error),
+        },
+    }
+}
+
 /// Has every file but the standard streams closed when another program takes the process over.
 pub fn close_files_on_exec() -> io::Result<()> {
     // SAFETY: marks descriptors only; none is closed while this program runs.
@@ -167,7 +250,7 @@ pub fn new_session() -> io::Result<()> {
 }
 
 /// Makes standard input, output and error the given file.
-pub fn replace_standard_streams(file: &std::fs::File) -> io::Result<()> {
+pub fn replace_standard_streams(file: &File) -> io::Result<()> {
     for stream in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
         // SAFETY: `file` is open; the standard streams are never owned by a Rust object that closes them.
         if unsafe { libc::dup2(file.as_raw_fd(), stream) } == -1 {
@@ -189,6 +272,18 @@ pub fn disable_transparent_huge_pages() -> io::Result<()> {
     match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
+    }
+}
+
+/// Where the area of the title is, for forked children, which have it at the same place; 0: none was claimed.
+static TITLE_START: AtomicUsize = AtomicUsize::new(0);
+static TITLE_SIZE: AtomicUsize = AtomicUsize::new(0);
+
+/// Shows `title` for this process, a forked child, if its parent has claimed the area.
+pub fn set_title_of_child(title: &[u8]) {
+    let (start, size) = (TITLE_START.load(Ordering::Relaxed), TITLE_SIZE.load(Ordering::Relaxed));
+    if start != 0 {
+        TitleArea { start: start as *mut u8, size }.set(title);
     }
 }
 
@@ -220,6 +315,8 @@ impl TitleArea {
         for (name, value) in std::env::vars_os() {
             std::env::set_var(name, value);
         }
+        TITLE_SIZE.store(end - start, Ordering::Relaxed);
+        TITLE_START.store(start, Ordering::Relaxed);
         Some(Self { start: start as *mut u8, size: end - start })
     }
 

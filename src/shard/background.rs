@@ -55,6 +55,7 @@ impl Shard {
         let capped = self.store.stats.expired_time_cap_reached_count;
         let started = Stamp::now();
         self.store.expire_cycle(SLICE_US, &|| Stamp::now().nanos_since(started) / 1000);
+        self.log_expired();
         let nanos = Stamp::now().nanos_since(started);
         if self.store.stats.expired_time_cap_reached_count != capped {
             let period = EXPIRE_PERIOD_US - EXPIRE_PERIOD_LESS_PER_EFFORT_US * effort;

@@ -31,21 +31,23 @@ impl Shard {
         let dirty = self.store.dirty;
         self.store.no_touch = caller.no_touch;
         let mut blocking = None;
+        let mut effect = Effect::default();
         let started = Stamp::now();
         let result = match spec.handler {
             Handler::Keys(run, _) => {
                 let mut ctx = context(&mut self.store, db, reply, caller);
                 let result = run(&mut ctx, args);
                 blocking = ctx.blocking;
-                if caller.on_excerpts {
-                    if let Effect::Instead(effects) = ctx.effect {
-                        self.workbench.effects = effects;
-                    }
-                }
+                effect = ctx.effect;
                 result
             }
             Handler::EveryShard(_, Gather::Cursor) => self.run_with_cursor(spec, db, args, caller, reply),
-            Handler::EveryShard(run, _) => run(&mut context(&mut self.store, db, reply, caller), args),
+            Handler::EveryShard(run, _) => {
+                let mut ctx = context(&mut self.store, db, reply, caller);
+                let result = run(&mut ctx, args);
+                effect = ctx.effect;
+                result
+            }
             // Routing never brings these here.
             Handler::Connection | Handler::Container => Ok(()),
         };
@@ -62,6 +64,13 @@ impl Shard {
             }
             reply.truncate(mark);
             reply.error(&text);
+        }
+        if caller.on_excerpts {
+            if let Effect::Instead(effects) = effect {
+                self.workbench.effects = effects;
+            }
+        } else if self.store.log_enabled {
+            self.collect(db, args, effect, self.store.dirty != dirty);
         }
         if self.store.dirty != dirty {
             self.stats.dirty.add(self.store.dirty - dirty);
@@ -236,7 +245,7 @@ impl Shard {
         if let Some(mut connection) = connection {
             // The replies may have left the pipeline already.
             self.places_filled(&mut connection);
-            self.finish(connection);
+            self.put_away(connection);
         }
     }
 

@@ -47,6 +47,7 @@ impl Shard {
         if self.housekeeping.is_off {
             return;
         }
+        self.watch_part();
         self.accept_again();
         self.resume_paused();
         let deferred = self.look_for_background_work();
@@ -56,6 +57,7 @@ impl Shard {
         if self.id == 0 {
             self.shared.couriers.close_idle_links();
             self.sample_rates();
+            self.save_if_due();
         }
     }
 
@@ -201,6 +203,7 @@ impl Shard {
         self.count_blocked();
         self.stats.clients.set(self.clients.open() as u64);
         self.stats.lazyfree_pending.set(u64::from(lazyfree_deferred));
+        self.log.publish();
     }
 
     /// Evicts until the process is under `maxmemory`. False when it stays over it.
@@ -211,9 +214,8 @@ impl Shard {
         }
         // Each pass frees one key; a key is at least some dozen bytes, so the number of passes is bounded by the excess.
         while limit > 0 && self.shared.used_memory() > limit {
-            if self.store.evict_one().is_none() {
-                return false;
-            }
+            let Some(evicted) = self.store.evict_one() else { return false };
+            self.log_evicted(&evicted);
             self.store.free_some(FREED_PER_EVICTION);
         }
         true
@@ -228,8 +230,9 @@ impl Shard {
         let started = clock::Stamp::now();
         while self.shared.used_memory() > limit
             && clock::Stamp::now().nanos_since(started) < EVICT_SLICE_US * 1000
-            && self.store.evict_one().is_some()
         {
+            let Some(evicted) = self.store.evict_one() else { break };
+            self.log_evicted(&evicted);
             self.store.free_some(FREED_PER_EVICTION);
         }
         self.note_spike("eviction-cycle", clock::Stamp::now().nanos_since(started));
@@ -275,7 +278,7 @@ impl Shard {
         for token in self.clients.tokens() {
             if let Some(mut connection) = self.clients.take(token) {
                 connection.flags.set(Flag::CloseAfterReply);
-                if connection.waiting.is_some() || connection.stall == Stall::Blocked {
+                if connection.waiting.is_some() || matches!(connection.stall, Stall::Blocked | Stall::Reply) {
                     self.close(&mut connection);
                 }
                 connection.stall = Stall::None;
@@ -286,7 +289,7 @@ impl Shard {
 
     /// Everything that a stopping shard waits for has happened, or took too long.
     pub(super) fn is_drained(&self) -> bool {
-        self.clients.is_empty() && self.outbox.is_empty() && self.loopback.is_empty()
+        self.clients.is_empty() && self.outbox.is_empty() && self.loopback.is_empty() && self.log.is_settled()
             || self.now_ms() > self.housekeeping.stop_at_ms
     }
 }

@@ -16,6 +16,8 @@ use crate::runtime::socket;
 const HELD_INPUT_MAX: usize = 256 * 1024;
 /// Unsent output of a connection beyond which its further requests wait, when its class has no hard limit.
 const OUTPUT_PENDING_MAX: usize = 1 << 30;
+/// The same, while the output waits for the log.
+const HELD_OUTPUT_MAX: usize = 256 * 1024;
 
 /// An operation to queue in the ring at the end of the turn.
 #[derive(Clone, Copy, Debug)]
@@ -187,7 +189,7 @@ impl Shard {
                 self.close(c);
             }
         }
-        self.finish(connection);
+        self.put_away(connection);
     }
 
     fn output_pending_max(&self, c: &Connection) -> usize {
@@ -200,8 +202,17 @@ impl Shard {
         }
     }
 
-    /// Ends the work on a taken connection: puts it back, queues its output, or frees it.
+    /// Ends the work on a taken connection: puts it back, queues its output, or frees it. What was done for it may be
+    /// seen in its replies.
     pub(super) fn finish(&mut self, mut connection: Box<Connection>) {
+        if self.log.holds_replies() {
+            connection.made_at = self.log.appended();
+        }
+        self.put_away(connection);
+    }
+
+    /// As `finish`, when nothing was done for the connection on this shard.
+    pub(super) fn put_away(&mut self, mut connection: Box<Connection>) {
         let c = &mut *connection;
         if !c.pipeline.is_empty() {
             c.pipeline.drain_into(&mut c.output.reply);
@@ -210,10 +221,13 @@ impl Shard {
         if !c.flags.has(Flag::Closing) {
             if !c.output.reply.is_empty() {
                 self.check_output_limits(c);
-                if c.output.pending_bytes() > OUTPUT_PENDING_MAX
-                    && c.stall == Stall::None
-                    && c.output.pending_bytes() > self.output_pending_max(c)
-                {
+                let pending = c.output.pending_bytes();
+                let too_much = if c.flags.has(Flag::Held) {
+                    pending > HELD_OUTPUT_MAX
+                } else {
+                    pending > OUTPUT_PENDING_MAX && pending > self.output_pending_max(c)
+                };
+                if too_much && c.stall == Stall::None {
                     c.stall = Stall::Output;
                 }
             }
@@ -239,8 +253,8 @@ impl Shard {
     }
 
     /// Has the connection looked at in this turn's flush.
-    fn queue_flush(&mut self, c: &mut Connection) {
-        let wants = !c.output.is_in_flight() && !c.output.is_drained();
+    pub(super) fn queue_flush(&mut self, c: &mut Connection) {
+        let wants = !c.output.is_in_flight() && !c.output.is_drained() && !c.flags.has(Flag::Held);
         if (wants || c.flags.has(Flag::Closing)) && !c.flags.has(Flag::FlushQueued) {
             c.flags.set(Flag::FlushQueued);
             self.to_flush.push(c.token);
@@ -260,6 +274,13 @@ impl Shard {
                 if !busy {
                     self.free(token);
                 }
+                continue;
+            }
+            if c.output.stage() {
+                c.staged_at = c.made_at;
+            }
+            if self.hold_output(c) {
+                self.clients.put_back(connection);
                 continue;
             }
             let (token, fd) = (c.token, c.fd);

@@ -217,6 +217,7 @@ impl Shard {
             }
         }
         self.store.touched(db, &key);
+        self.log_value(db, &key);
         self.show_len(db);
     }
 }

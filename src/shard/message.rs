@@ -3,7 +3,7 @@
 use crate::runtime::ring::Token;
 use crate::txn::locks::{Number, Scope};
 use crate::txn::message::{
-    ExecBody, Origin, ReplyBatch, RequestBatch, Run, TransactionId, Watch, WorkResult,
+    Ending, ExecBody, Origin, ReplyBatch, RequestBatch, Run, TransactionId, Watch, WorkResult,
 };
 
 pub enum Message {
@@ -36,6 +36,15 @@ pub enum Message {
     },
     Release {
         number: Number,
+        ending: Ending,
+    },
+    /// To another writer of a transaction: the sender's part is on the disk.
+    PartDurable {
+        number: Number,
+    },
+    /// To a transaction's coordinator: what a participant had appended when it gave the intents back is released.
+    Released {
+        transaction: TransactionId,
     },
     /// About clients that wait in blocking commands.
     Blocking(Box<super::blocking::Notice>),

@@ -8,20 +8,23 @@
 mod accept;
 mod asks;
 mod background;
-mod blocking;
+pub mod blocking;
 mod client_memory;
 pub mod clients;
 pub mod commands;
+mod effects;
 mod execute;
 mod housekeeping;
 mod inbox;
 mod io;
 mod loans;
+pub mod log;
 pub mod message;
 mod outbox;
 pub mod pause;
 mod redact;
 mod request;
+pub mod saving;
 mod settings;
 pub mod shared;
 mod slow;
@@ -65,6 +68,9 @@ pub struct Shard {
     pub store: Store,
     pub clients: Clients,
 
+    pub log: log::Log,
+    held: log::held::Held,
+
     mesh: Mesh<Message>,
     outbox: outbox::Outbox,
     /// Messages to itself: a transaction's coordinator is often also one of its shards.
@@ -77,6 +83,8 @@ pub struct Shard {
     /// While a connection's command runs inside a transaction: which one, and its index there.
     inside: Option<(crate::txn::message::TransactionId, usize)>,
     asks: Asks,
+    effects: effects::Effects,
+    saving: saving::Saving,
     workbench: loans::Workbench,
 
     /// Connections with output to send / input to run.
@@ -108,6 +116,7 @@ impl Shard {
         let mut store = Store::new(SlotRange::of_shard(id, shared.shards), config.general.databases as usize);
         let now_us = clock::unix_us();
         store.set_time(now_us / 1000);
+        let log = log::Log::new(stats.clone(), shared.logs.clone());
         let mut shard = Shard {
             id,
             config,
@@ -116,6 +125,8 @@ impl Shard {
             topology,
             store,
             clients: Clients::default(),
+            log,
+            held: log::held::Held::default(),
             outbox: outbox::Outbox::new(shared.shards),
             shared,
             mesh,
@@ -125,6 +136,8 @@ impl Shard {
             transactions: transactions::Transactions::default(),
             inside: None,
             asks: Asks::default(),
+            effects: effects::Effects::default(),
+            saving: saving::Saving::default(),
             workbench: loans::Workbench::default(),
             to_flush: Vec::new(),
             runnable: Vec::new(),
@@ -240,7 +253,11 @@ impl Service for Shard {
     }
 
     fn completed(&mut self, ring: &mut SocketRing, completion: Completion) {
-        if !matches!(completion, Completion::Sent { .. } | Completion::Doorbell) {
+        let is_traffic = matches!(
+            completion,
+            Completion::Received { .. } | Completion::Accepted { .. } | Completion::Starved { .. }
+        ) || matches!(completion, Completion::ReceiveEnded { .. });
+        if is_traffic {
             self.turn_meter.note_traffic();
         }
         match completion {
@@ -251,6 +268,8 @@ impl Service for Shard {
             Completion::Starved { token } => self.starved(token),
             Completion::ReceiveEnded { token, errno } => self.receive_ended(token, errno),
             Completion::Accepted { listener, result, armed } => self.accepted(listener, result, armed),
+            Completion::FileWritten { token, result } => self.log.wrote(token, result, self.now_us / 1000),
+            Completion::FileSynced { token, result } => self.log.synced(token, result, self.now_us / 1000),
             Completion::Doorbell => self.take_mail(),
         }
     }
@@ -265,11 +284,13 @@ impl Service for Shard {
         let later = self.do_background_work();
         self.end_due_waits();
         self.drain_loopback();
+        self.log_turn_end(ring);
         let congested = self.send_outbox(ring);
         self.do_ring_jobs(ring);
         self.flush_outputs(ring);
         self.turn_meter.end(&self.stats);
         if self.housekeeping.stopping && self.is_drained() {
+            self.end_log();
             return Turn::Stop;
         }
         if more || congested || !self.runnable.is_empty() || !self.asks.next_turn.is_empty() {

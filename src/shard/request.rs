@@ -244,6 +244,9 @@ impl Shard {
             self.hold_for_pause(c);
             return Taken::NotYet;
         }
+        if self.is_held_by_log(c, spec) {
+            return Taken::NotYet;
+        }
         let taken = match &mut c.multi {
             Some(multi) if !runs_inside_multi(spec) => {
                 let args = OwnedArgs::from_slices(args);

@@ -58,4 +58,4 @@ pub use stream::Stream;
 pub use value::{parse_integer, Detached, Encoding, Kind, StringBuf, Ttl, Value, ValueType, WrongType};
 pub use waiting::{Place, ReadyKey, WaitNumber, Waiting};
 pub use watch::{WatchFlag, Watches};
-pub use whole::Visit;
+pub use whole::{KeyView, Usage, Visit};

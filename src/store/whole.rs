@@ -20,6 +20,27 @@ pub(super) type Words = SmallVec<[u64; 16]>;
 /// Gets a key, its value and expiry (Unix milliseconds); false ends the walk.
 pub type Visit<'a> = dyn FnMut(&[u8], Value, Option<i64>) -> bool + 'a;
 
+/// All that is to be kept of a key when it is written somewhere.
+#[derive(Debug)]
+pub struct KeyView<'a> {
+    pub key: &'a [u8],
+    pub value: Value<'a>,
+    /// Unix time, milliseconds.
+    pub expire_at: Option<i64>,
+    pub usage: Usage,
+}
+
+/// What `maxmemory-policy` judges a key by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// The policy asks for neither.
+    NotAsked,
+    /// Seconds since the last use.
+    Idle(u32),
+    /// The LFU counter, decayed until now.
+    Frequency(u8),
+}
+
 impl Store {
     /// Number of keys, those that have expired but have not been deleted yet included.
     pub fn len(&self, db: usize) -> usize {
@@ -112,6 +133,29 @@ impl Store {
                 return;
             }
         }
+    }
+
+    /// As `for_each_key`, with all there is to keep of each. Changes nothing and allocates nothing.
+    pub fn for_each_view(&self, db: usize, visit: &mut dyn FnMut(KeyView) -> bool) {
+        for word in self.databases[db].iter() {
+            if !visit(self.view(word)) {
+                return;
+            }
+        }
+    }
+
+    /// What is to be kept of the entry of a word in a table.
+    pub(super) fn view(&self, word: u64) -> KeyView<'_> {
+        let entry = entry_of(word);
+        let policy = self.settings.maxmemory_policy;
+        let usage = if policy.is_lfu() {
+            Usage::Frequency(entry.clock().counter(&self.settings, self.now_ms))
+        } else if policy.is_lru() {
+            Usage::Idle(entry.clock().idle_s(self.now_ms))
+        } else {
+            Usage::NotAsked
+        };
+        KeyView { key: entry.key(), value: entry.value(), expire_at: entry.expire_at(), usage }
     }
 
     /// Empties one database, or all, and returns how many keys that were. Their memory is given back by `free_some`.

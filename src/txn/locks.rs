@@ -77,6 +77,14 @@ fn mode_of(access: KeyAccess) -> Mode {
 }
 
 impl Scope {
+    /// Whether any of it is to be changed.
+    pub fn writes(&self) -> bool {
+        match self {
+            Scope::Whole(access) => *access == KeyAccess::Write,
+            Scope::Keys(intents) => intents.iter().any(|intent| intent.access == KeyAccess::Write),
+        }
+    }
+
     /// The queues concerned, each once, with the strongest mode wanted.
     fn wanted(&self) -> SmallVec<[(Fingerprint, Mode); 6]> {
         let mut wanted: SmallVec<[(Fingerprint, Mode); 6]> = SmallVec::new();

@@ -1,5 +1,7 @@
 //! What travels between shards: requests and replies of a turn, and the steps of transactions.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -9,6 +11,7 @@ use crate::command::table::{CommandSpec, Wanted};
 use crate::command::{Blocking, Caller};
 use crate::resp::Protocol;
 use crate::runtime::ring::Token;
+use crate::shard::Shard;
 use crate::store::{Detached, WatchFlag};
 
 pub type Slices<'a> = SmallVec<[&'a [u8]; 8]>;
@@ -139,6 +142,20 @@ impl ReplyBatch {
 /// The coordinator's name for a transaction.
 pub type TransactionId = Token;
 
+/// The shards that may change something in a transaction: each of them logs a part of it.
+pub type Writers = SmallVec<[u16; 4]>;
+
+/// What a shard is to know when a transaction gives its intents back there.
+#[derive(Clone, Debug, Default)]
+pub struct Ending {
+    /// Empty when the transaction has not run.
+    pub writers: Writers,
+    /// Nothing behind a part of it counts before all of its parts are on the disk (`appendfsync always`).
+    pub is_awaited: bool,
+    /// Whom to tell when what the transaction saw or did here counts.
+    pub report_to: Option<(usize, TransactionId)>,
+}
+
 /// A MULTI body whose keys are all on the shard that gets it.
 #[derive(Debug)]
 pub struct ExecBody {
@@ -174,8 +191,10 @@ pub struct Loan {
 /// What a command has said that blocked, and the nanoseconds that it took.
 pub type BlockedRun = (Box<Blocking>, u64);
 
+/// What every shard does at a barrier; it gets the barrier's number.
+pub type AtBarrier = Arc<dyn Fn(&mut Shard, Number) + Send + Sync>;
+
 /// A step of a transaction, on one shard.
-#[derive(Debug)]
 pub enum Work {
     /// Commands with the index of each in the transaction.
     Commands(Vec<(usize, OwnedCommand)>),
@@ -191,6 +210,7 @@ pub enum Work {
     TakeBack(Vec<Loan>),
     /// What the command, run on excerpts, does to the shard's keys.
     Apply(Vec<OwnedCommand>),
+    Barrier(AtBarrier),
 }
 
 #[derive(Debug)]
@@ -205,7 +225,6 @@ pub enum WorkResult {
     TakenBack,
 }
 
-#[derive(Debug)]
 pub struct Run {
     pub coordinator: usize,
     pub transaction: TransactionId,
@@ -214,5 +233,5 @@ pub struct Run {
     pub protocol: Protocol,
     pub work: Work,
     /// The last step on this shard: its intents end with it.
-    pub release: bool,
+    pub ending: Option<Ending>,
 }

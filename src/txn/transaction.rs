@@ -1,12 +1,17 @@
 //! The coordinator's record of one transaction: what it holds, what it runs next, what has been answered.
 
+use std::collections::VecDeque;
+
 use smallvec::SmallVec;
 
 use super::locks::{Number, Scope};
-use super::message::{BlockedRun, Loan, Origin, OwnedCommand, Watch};
+use super::message::{
+    AtBarrier, BlockedRun, Ending, Loan, Origin, OwnedCommand, TransactionId, Watch, Writers,
+};
 use super::plan::{Join, Part, Scopes};
 use crate::command::Caller;
 use crate::resp::Protocol;
+use crate::shard::Shard;
 use crate::store::WaitNumber;
 
 #[derive(Debug)]
@@ -49,7 +54,23 @@ pub enum Step {
     TakingBack,
 }
 
-#[derive(Debug)]
+/// What happens while no transaction over shards is half done.
+pub enum Phase {
+    /// Every shard does this, all at the same time.
+    Each(AtBarrier),
+    /// One shard after the other does this, and goes on as soon as it is done. The last phase, if there is one like it.
+    InTurn(AtBarrier),
+    /// The coordinator does this. True: the barrier is never left again.
+    Here(Box<dyn FnOnce(&mut Shard, Number) -> bool + Send>),
+}
+
+/// A transaction that holds intents on the whole keyspace of every shard, for its phases.
+pub struct Barrier {
+    pub phases: VecDeque<Phase>,
+    /// Whose turn is next in a phase that goes from shard to shard.
+    pub turn: usize,
+}
+
 pub struct Transaction {
     pub origin: Origin,
     pub caller: Caller,
@@ -71,6 +92,10 @@ pub struct Transaction {
     pub waiter: Option<WaitNumber>,
     /// The command has blocked.
     pub blocked: Option<BlockedRun>,
+    /// It is no client's command, but this.
+    pub barrier: Option<Barrier>,
+    /// Its answer waits until everything is on the disk.
+    pub is_awaited: bool,
 }
 
 impl Transaction {
@@ -92,7 +117,23 @@ impl Transaction {
             is_exec: false,
             waiter: None,
             blocked: None,
+            barrier: None,
+            is_awaited: false,
         }
+    }
+
+    /// What its participants are to know at its end.
+    pub fn ending(&self, coordinator: usize, id: TransactionId) -> Ending {
+        let writes = |p: &&Participant| p.scope.writes();
+        let writers: Writers = match self.barrier {
+            // What a barrier does is logged by itself.
+            Some(_) => Writers::new(),
+            None => self.participants.iter().filter(writes).map(|p| p.shard as u16).collect(),
+        };
+        // One that has blocked has no answer yet that might wait.
+        let is_answered = self.is_awaited && self.blocked.is_none();
+        let report_to = is_answered.then_some((coordinator, id));
+        Ending { writers, is_awaited: self.is_awaited, report_to }
     }
 }
 

@@ -30,6 +30,14 @@ impl Version {
             Version::V11 => 11,
         }
     }
+
+    /// As a file's signature has it.
+    pub fn digits(self) -> [u8; 4] {
+        match self {
+            Version::V10 => *b"0010",
+            Version::V11 => *b"0011",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +66,10 @@ impl Encoder {
         Encoder { version: format.version, writer: Writer::new(format.compression), blob: Vec::new() }
     }
 
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     /// The type that a value is written as, which is to be told in front of it.
     pub fn kind(&self, value: &Value) -> RdbType {
         match value {
@@ -73,6 +85,11 @@ impl Encoder {
             Value::Stream(_) if self.version == Version::V10 => RdbType::Stream2,
             Value::Stream(_) => RdbType::Stream3,
         }
+    }
+
+    /// Writes a string that is no value: a key, a name.
+    pub fn string(&mut self, bytes: &[u8], output: &mut impl Output) {
+        self.writer.string(output, bytes);
     }
 
     /// Writes a value, without its type.

@@ -13,6 +13,7 @@ mod crc;
 mod decode;
 mod encode;
 mod error;
+pub mod file;
 mod kind;
 mod output;
 mod payload;

@@ -1,59 +1,22 @@
-//! Both sides of a transaction: the coordinator, which takes the steps, and the participants, which hold intents
-//! and run their parts. The protocol and why it is right are told in `txn/transactions.md`.
+//! The coordinator: takes the intents, then the steps, then answers.
 
-use std::collections::HashMap;
-
-use super::loans::Outcome;
-use super::message::Message;
-use super::{Flow, Shard};
+use super::{flat, Later};
 use crate::client::{Connection, Stall};
 use crate::command::table::{Flag, Handler, KeyAccess, KeyPositions, Reaching, Wanted};
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::ring::Token;
+use crate::shard::message::Message;
+use crate::shard::{Flow, Shard};
 use crate::store::WaitNumber;
-use crate::txn::locks::{Answer, Number, Scope};
-use crate::txn::message::{
-    BatchedRequest, ExecBody, Loan, Origin, OwnedArgs, OwnedCommand, Run, TransactionId, Watch, Work,
-    WorkResult,
-};
+use crate::txn::locks::Number;
+use crate::txn::message::{Ending, Loan, Origin, OwnedCommand, Run, TransactionId, Watch, Work, WorkResult};
 use crate::txn::plan::{self, Join, Part, Plan, Scopes};
-use crate::txn::transaction::{join, prefer, Step, Transaction};
+use crate::txn::transaction::{join, prefer, Barrier, Phase, Step, Transaction};
 
-/// Who is behind an entry of the lock queues that waits.
-pub(super) enum Owner {
-    /// A transaction; its coordinator is to be told.
-    Coordinator {
-        shard: usize,
-        transaction: TransactionId,
-        watch: Option<Watch>,
-    },
-    Waiting(Box<Waiting>),
-}
-
-/// Something that runs on this shard alone, as soon as the intents in front of it are gone.
-pub(super) enum Waiting {
-    Command { shard: usize, origin: Origin, command: OwnedCommand, caller: Caller, protocol: Protocol },
-    Exec { shard: usize, origin: Origin, body: Box<ExecBody> },
-}
-
-#[derive(Default)]
-pub(super) struct Transactions {
-    running: HashMap<TransactionId, Box<Transaction>, foldhash::fast::RandomState>,
-    last: u64,
-}
-
-impl Transactions {
-    fn next_id(&mut self) -> TransactionId {
-        self.last += 1;
-        Token { index: self.last as u32, generation: (self.last >> 32) as u32 }
-    }
-}
-
-// The coordinator.
 impl Shard {
     /// The intents of `commands` on each shard.
-    pub(super) fn scopes_of(&self, commands: &[OwnedCommand]) -> Scopes {
+    pub(in crate::shard) fn scopes_of(&self, commands: &[OwnedCommand]) -> Scopes {
         let mut scopes = Scopes::default();
         for command in commands {
             let slices = command.args.slices();
@@ -73,7 +36,7 @@ impl Shard {
     }
 
     /// Starts a transaction for the connection, which stalls until its reply.
-    pub(super) fn begin_transaction(
+    pub(in crate::shard) fn begin_transaction(
         &mut self,
         c: &mut Connection,
         commands: Vec<OwnedCommand>,
@@ -102,7 +65,7 @@ impl Shard {
     }
 
     /// Runs the command of a blocked client again.
-    pub(super) fn begin_rerun(
+    pub(in crate::shard) fn begin_rerun(
         &mut self,
         number: WaitNumber,
         origin: Origin,
@@ -116,9 +79,53 @@ impl Shard {
         self.start(Transaction { caller, protocol, waiter, ..Transaction::new(commands, scopes, origin) });
     }
 
-    fn start(&mut self, transaction: Transaction) {
+    /// Goes through `phases` while no transaction over shards is half done. With `access` to read, reads go on meanwhile.
+    pub(in crate::shard) fn at_barrier(
+        &mut self,
+        access: KeyAccess,
+        phases: impl IntoIterator<Item = Phase>,
+    ) {
+        let mut scopes = Scopes::default();
+        scopes.add_whole(self.topology.shards, access);
+        // No client's: nobody is answered.
+        let origin = Origin { client: Token { index: u32::MAX, generation: u32::MAX }, place: 0 };
+        let barrier = Some(Barrier { phases: phases.into_iter().collect(), turn: 0 });
+        self.start(Transaction { barrier, ..Transaction::new(Vec::new(), scopes, origin) });
+    }
+
+    /// The next phase of a barrier. Phases that wait for answers leave some outstanding.
+    fn advance_barrier(&mut self, id: TransactionId, t: &mut Transaction) {
+        let shards = self.topology.shards;
+        while t.outstanding == 0 {
+            let Some(phase) = t.barrier.as_mut().and_then(|barrier| barrier.phases.pop_front()) else {
+                return;
+            };
+            t.step = Step::TakingBack;
+            match phase {
+                Phase::Here(run) => t.outstanding += usize::from(run(self, t.number)),
+                Phase::Each(at_each) => {
+                    for shard in 0..shards {
+                        self.step(id, t, shard, Work::Barrier(at_each.clone()), false);
+                    }
+                }
+                Phase::InTurn(at_each) => {
+                    let Some(barrier) = &mut t.barrier else { return };
+                    let shard = barrier.turn;
+                    barrier.turn += 1;
+                    let is_last_phase = barrier.phases.is_empty();
+                    if barrier.turn < shards {
+                        barrier.phases.push_front(Phase::InTurn(at_each.clone()));
+                    }
+                    self.step(id, t, shard, Work::Barrier(at_each), is_last_phase);
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, mut transaction: Transaction) {
         let id = self.transactions.next_id();
         self.stats.transactions.add(1);
+        transaction.is_awaited = transaction.barrier.is_none() && self.log.holds_replies();
         self.lock_all(id, Box::new(transaction));
     }
 
@@ -153,7 +160,7 @@ impl Shard {
         self.transactions.running.insert(id, transaction);
     }
 
-    pub(super) fn locked(&mut self, from: usize, id: TransactionId, number: Number, granted: bool) {
+    pub(in crate::shard) fn locked(&mut self, from: usize, id: TransactionId, number: Number, granted: bool) {
         // An answer to a Lock that has been given back meanwhile is of an older number.
         let current = self.transactions.running.get(&id).is_some_and(|t| t.number == number);
         if !current {
@@ -194,7 +201,7 @@ impl Shard {
             let participant = &mut transaction.participants[index];
             if !std::mem::replace(&mut participant.released, true) {
                 let shard = participant.shard;
-                self.send(shard, Message::Release { number: transaction.number });
+                self.send(shard, Message::Release { number: transaction.number, ending: Ending::default() });
             }
         }
         // A retry locks them anew.
@@ -213,6 +220,9 @@ impl Shard {
     /// Takes the next steps, until one has to wait for answers or all commands have run.
     fn advance(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         let t = &mut *transaction;
+        if t.barrier.is_some() {
+            self.advance_barrier(id, t);
+        }
         while t.outstanding == 0 && t.next < t.commands.len() {
             let command = t.next;
             if let Handler::Connection | Handler::Container = t.commands[command].spec.handler {
@@ -249,7 +259,7 @@ impl Shard {
         if t.outstanding > 0 {
             self.transactions.running.insert(id, transaction);
         } else {
-            self.finish_transaction(transaction);
+            self.finish_transaction(id, transaction);
         }
     }
 
@@ -261,6 +271,7 @@ impl Shard {
                 true
             });
         t.outstanding += 1;
+        let ending = release.then(|| t.ending(self.id, id));
         let run = Run {
             coordinator: self.id,
             transaction: id,
@@ -268,7 +279,7 @@ impl Shard {
             caller: t.caller,
             protocol: t.protocol,
             work,
-            release,
+            ending,
         };
         self.send(shard, Message::Run(Box::new(run)));
     }
@@ -365,7 +376,7 @@ impl Shard {
         t.step = Step::Lending { command, home, loans: Vec::new() };
     }
 
-    pub(super) fn ran(&mut self, from: usize, id: TransactionId, result: WorkResult) {
+    pub(in crate::shard) fn ran(&mut self, from: usize, id: TransactionId, result: WorkResult) {
         let Some(mut transaction) = self.transactions.running.remove(&id) else { return };
         let t = &mut *transaction;
         t.outstanding -= 1;
@@ -451,19 +462,22 @@ impl Shard {
         }
     }
 
-    fn finish_transaction(&mut self, mut transaction: Box<Transaction>) {
+    fn finish_transaction(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
+        if transaction.barrier.is_some() {
+            return self.release_all_unreleased(&Ending::default(), &transaction);
+        }
+        let ending = transaction.ending(self.id, id);
         if let Some(run) = transaction.blocked.take() {
             match transaction.waiter {
                 Some(number) => self.block_far_again(number, run),
                 None => self.block_far(&mut transaction, run),
             }
-            self.release_all_unreleased(&transaction);
-            return;
+            return self.release_all_unreleased(&ending, &transaction);
         }
         if let Some(number) = transaction.waiter {
             self.end_rerun(number);
         }
-        self.release_all_unreleased(&transaction);
+        self.release_all_unreleased(&ending, &transaction);
         let mut reply = Reply::new(transaction.protocol);
         if transaction.is_exec {
             reply.array(transaction.replies.len());
@@ -471,12 +485,18 @@ impl Shard {
         for encoded in transaction.replies.drain(..) {
             reply.raw(&encoded);
         }
-        self.answer(transaction.origin, reply);
+        if transaction.is_awaited {
+            let participants = transaction.participants.len();
+            self.answer_when_released(id, participants, transaction.origin, reply);
+        } else {
+            self.answer(transaction.origin, reply);
+        }
     }
 
-    fn release_all_unreleased(&mut self, transaction: &Transaction) {
+    fn release_all_unreleased(&mut self, ending: &Ending, transaction: &Transaction) {
         for participant in transaction.participants.iter().filter(|p| !p.released) {
-            self.send(participant.shard, Message::Release { number: transaction.number });
+            let ending = ending.clone();
+            self.send(participant.shard, Message::Release { number: transaction.number, ending });
         }
     }
 
@@ -502,7 +522,7 @@ impl Shard {
     }
 
     /// The place for a reply that comes later: in the connection's pipeline, or in the transaction in progress.
-    pub(super) fn reply_later(&mut self, c: &mut Connection) -> Later {
+    pub(in crate::shard) fn reply_later(&mut self, c: &mut Connection) -> Later {
         match self.inside {
             Some((transaction, command)) => Later::InTransaction(transaction, command),
             None => {
@@ -514,12 +534,12 @@ impl Shard {
     }
 
     /// Whether the connection's command that runs now is part of a transaction, where nothing may block.
-    pub(super) fn is_inside_transaction(&self) -> bool {
+    pub(in crate::shard) fn is_inside_transaction(&self) -> bool {
         self.inside.is_some()
     }
 
     /// The reply that was promised by `reply_later`.
-    pub(super) fn complete(&mut self, later: Later, mut reply: Reply) {
+    pub(in crate::shard) fn complete(&mut self, later: Later, mut reply: Reply) {
         match later {
             Later::InPipeline(origin) => {
                 self.settle_call(origin.client);
@@ -533,260 +553,5 @@ impl Shard {
                 self.ran(self.id, id, result);
             }
         }
-    }
-}
-
-/// Where a reply that comes later belongs.
-#[derive(Clone, Copy, Debug)]
-pub enum Later {
-    InPipeline(Origin),
-    InTransaction(TransactionId, usize),
-}
-
-/// The bytes of a reply, large values copied in.
-pub(super) fn flat(reply: &mut Reply) -> Vec<u8> {
-    let (plain, shared) = reply.take_parts();
-    if shared.is_empty() {
-        return plain;
-    }
-    let mut bytes =
-        Vec::with_capacity(plain.len() + shared.iter().map(|(_, value)| value.len()).sum::<usize>());
-    let mut from = 0;
-    for (offset, value) in shared {
-        bytes.extend_from_slice(&plain[from..offset]);
-        bytes.extend_from_slice(&value);
-        from = offset;
-    }
-    bytes.extend_from_slice(&plain[from..]);
-    bytes
-}
-
-// A participant.
-impl Shard {
-    pub(super) fn lock(
-        &mut self,
-        coordinator: usize,
-        transaction: TransactionId,
-        number: Number,
-        scope: &Scope,
-        watch: Option<Watch>,
-    ) {
-        match self.request_lock(number, scope) {
-            Answer::Granted => self.tell_granted(coordinator, transaction, number, watch),
-            Answer::Waiting => {
-                let owner = Owner::Coordinator { shard: coordinator, transaction, watch };
-                self.lock_owners.insert(number, owner);
-            }
-            Answer::Refused => {
-                self.send(coordinator, Message::Locked { from: self.id, transaction, number, granted: false })
-            }
-        }
-    }
-
-    #[cfg(not(feature = "unsafe-no-intents"))]
-    fn request_lock(&mut self, number: Number, scope: &Scope) -> Answer {
-        self.locks.request(number, scope)
-    }
-
-    /// For the test of the tests: the history checker must find what happens without intents.
-    #[cfg(feature = "unsafe-no-intents")]
-    fn request_lock(&mut self, _number: Number, _scope: &Scope) -> Answer {
-        Answer::Granted
-    }
-
-    fn tell_granted(
-        &mut self,
-        coordinator: usize,
-        transaction: TransactionId,
-        number: Number,
-        watch: Option<Watch>,
-    ) {
-        if let Some(watch) = watch {
-            self.check_watched_expiry(&watch);
-        }
-        self.send(coordinator, Message::Locked { from: self.id, transaction, number, granted: true });
-    }
-
-    /// A watched key that has expired since counts as changed, deleted or not.
-    fn check_watched_expiry(&mut self, watch: &Watch) {
-        for (db, key) in &watch.keys {
-            if self.store.watched_key_expired(*db, key, &watch.flag) {
-                watch.flag.set();
-            }
-        }
-    }
-
-    pub(super) fn run_step(&mut self, run: Run) {
-        let Run { coordinator, transaction, number, caller, protocol, work, release } = run;
-        let result = match work {
-            Work::Commands(commands) => {
-                let mut replies = Vec::with_capacity(commands.len());
-                for (index, command) in commands {
-                    let mut reply = Reply::new(protocol);
-                    let args = command.args.slices();
-                    let run = self.run_command(command.spec, command.db, &args, &caller, &mut reply);
-                    debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
-                    replies.push((index, flat(&mut reply)));
-                }
-                WorkResult::Replies(replies)
-            }
-            Work::Lend(command) => WorkResult::Lent(self.lend_own(&command)),
-            Work::Reach(command) => WorkResult::Reached(self.wanted_by(&command)),
-            Work::LendWanted(command, wanted) => WorkResult::Lent(self.lend_own_and(&command, &wanted)),
-            Work::RunWithLoans(index, command, loans) => {
-                let mut reply = Reply::new(protocol);
-                let (outcome, blocked) = self.run_with_loans(&command, loans, &caller, &mut reply);
-                let reply = flat(&mut reply);
-                match outcome {
-                    Outcome::Changed(changed) => WorkResult::Changed(index, reply, changed, blocked),
-                    Outcome::Effects(effects) => WorkResult::Effects(index, reply, effects, blocked),
-                }
-            }
-            Work::TakeBack(loans) => {
-                for loan in loans {
-                    self.take_back(loan);
-                }
-                WorkResult::TakenBack
-            }
-            Work::Apply(effects) => {
-                self.apply(&effects, &caller);
-                WorkResult::TakenBack
-            }
-        };
-        self.send(coordinator, Message::Ran { from: self.id, transaction, result });
-        if release {
-            self.release(number);
-        }
-    }
-
-    /// Removes a transaction's intents and lets those behind it go on.
-    pub(super) fn release(&mut self, number: Number) {
-        let mut granted = Vec::new();
-        self.serve_before_release(number);
-        self.lock_owners.remove(&number);
-        self.locks.release(number, &mut granted);
-        let mut next = 0;
-        while next < granted.len() {
-            let number = granted[next];
-            next += 1;
-            match self.lock_owners.remove(&number) {
-                Some(Owner::Coordinator { shard, transaction, watch }) => {
-                    self.tell_granted(shard, transaction, number, watch);
-                }
-                Some(Owner::Waiting(waiting)) => {
-                    self.run_waiting(*waiting);
-                    self.serve_before_release(number);
-                    self.locks.release(number, &mut granted);
-                }
-                None => self.locks.release(number, &mut granted),
-            }
-        }
-    }
-
-    fn run_waiting(&mut self, waiting: Waiting) {
-        match waiting {
-            Waiting::Command { shard, origin, command, caller, protocol } => {
-                let mut reply = Reply::new(protocol);
-                let (spec, db) = (command.spec, command.db);
-                let run = self.run_command(spec, db, &command.args.slices(), &caller, &mut reply);
-                match run {
-                    Some(run) => self.block_origin(shard, origin, command, caller, protocol, run),
-                    None => self.reply_to(shard, origin, &mut reply),
-                }
-            }
-            Waiting::Exec { shard, origin, body } => {
-                let mut reply = Reply::new(body.protocol);
-                self.run_exec(&body, &mut reply);
-                self.reply_to(shard, origin, &mut reply);
-            }
-        }
-    }
-
-    /// Another shard's request waits when a transaction has an intent on its keys.
-    pub(super) fn wait_if_conflicting(
-        &mut self,
-        from: usize,
-        request: &BatchedRequest,
-        args: &[&[u8]],
-    ) -> bool {
-        let command = OwnedCommand { spec: request.spec, db: request.db, args: OwnedArgs::from_slices(args) };
-        let Some(scope) = self.own_scope(std::slice::from_ref(&command)) else { return false };
-        if !self.locks.conflicts(&scope) {
-            return false;
-        }
-        let waiting = Waiting::Command {
-            shard: from,
-            origin: request.origin,
-            command,
-            caller: request.caller,
-            protocol: request.protocol,
-        };
-        self.wait_behind(&scope, waiting);
-        true
-    }
-
-    /// The intents that `commands` need on this shard; None when they have no key here.
-    pub(super) fn own_scope(&self, commands: &[OwnedCommand]) -> Option<Scope> {
-        let scopes = self.scopes_of(commands);
-        scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
-    }
-
-    /// A MULTI body of which every key is on this shard.
-    pub(super) fn exec_here(&mut self, from: usize, origin: Origin, body: Box<ExecBody>) {
-        let mut reply = Reply::new(body.protocol);
-        match self.exec_or_body(body, &mut reply) {
-            None => self.reply_to(from, origin, &mut reply),
-            Some((scope, body)) => self.wait_behind(&scope, Waiting::Exec { shard: from, origin, body }),
-        }
-    }
-
-    /// Runs the body, or hands it back with the intents that it has to wait for.
-    pub(super) fn exec_or_body(
-        &mut self,
-        body: Box<ExecBody>,
-        reply: &mut Reply,
-    ) -> Option<(Scope, Box<ExecBody>)> {
-        if !self.locks.is_idle() {
-            if let Some(scope) = self.exec_scope(&body) {
-                if self.locks.conflicts(&scope) {
-                    return Some((scope, body));
-                }
-            }
-        }
-        self.run_exec(&body, reply);
-        None
-    }
-
-    /// A body of one of this shard's own clients waits for the intents in front of it.
-    pub(super) fn exec_behind(&mut self, scope: &Scope, origin: Origin, body: Box<ExecBody>) {
-        self.wait_behind(scope, Waiting::Exec { shard: self.id, origin, body });
-    }
-
-    fn exec_scope(&self, body: &ExecBody) -> Option<Scope> {
-        let mut scopes = self.scopes_of(&body.commands);
-        for (_, key) in body.watch.iter().flat_map(|watch| &watch.keys) {
-            scopes.add_key(self.topology.owner(key), key, KeyAccess::Read);
-        }
-        scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
-    }
-
-    pub(super) fn run_exec(&mut self, body: &ExecBody, reply: &mut Reply) {
-        if let Some(watch) = &body.watch {
-            self.check_watched_expiry(watch);
-            for (db, key) in &watch.keys {
-                self.store.unwatch(*db, key, &watch.flag);
-            }
-            if watch.flag.is_set() {
-                reply.null_array();
-                return;
-            }
-        }
-        reply.array(body.commands.len());
-        for command in &body.commands {
-            let args = command.args.slices();
-            let run = self.run_command(command.spec, command.db, &args, &body.caller, reply);
-            debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
-        }
-        self.serve_if_ready();
     }
 }

@@ -1,0 +1,375 @@
+//! The folder of the append-only files (`appenddirname` in `dir`), and the changes to it that must survive a crash.
+//!
+//! What counts is what the manifest names. It is replaced whole: written beside, forced to disk, renamed, and then the folder itself
+//! is forced to disk. So a crash leaves the old manifest or the new one, and at worst files that no manifest names.
+//!
+//! Every call here may wait for the disk: at start, or from a thread that may block. Errors read as Redis's log does.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::manifest::{Manifest, ManifestError};
+use crate::runtime::sys::error_text;
+
+const FILE_MODE: u32 = 0o644;
+const FOLDER_MODE: u32 = 0o755;
+
+/// Where the append-only files are.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    /// `dir`.
+    dir: PathBuf,
+    /// `appenddirname`.
+    name: String,
+    /// `appendfilename`.
+    file: String,
+}
+
+/// What could not be done. Shown as Redis's message for the log; a manifest that is refused has several
+/// ([`ManifestError::log_messages`]).
+#[derive(Debug)]
+pub enum FolderError {
+    Manifest(ManifestError),
+    /// The manifest is there and cannot be read.
+    OpenManifest(PathBuf, io::Error),
+    Create(String, io::Error),
+    OpenTemporary(String, io::Error),
+    WriteTemporary(String, io::Error),
+    SyncTemporary(String, io::Error),
+    Rename(String, String, io::Error),
+    Sync(PathBuf, io::Error),
+    /// An old single file could not be moved into the folder.
+    Migrate(String, String, io::Error),
+    OpenIncrement(Vec<u8>, io::Error),
+    /// A file that the manifest names is missing, or cannot be looked at.
+    Stat(Vec<u8>, io::Error),
+}
+
+impl fmt::Display for FolderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use FolderError::*;
+        let text = error_text;
+        match self {
+            Manifest(error) => error.fmt(f),
+            OpenManifest(path, error) => {
+                let path = path.display();
+                write!(f, "Fatal error: can't open the AOF manifest file {path} for reading: {}", text(error))
+            }
+            Create(name, error) => write!(f, "Can't open or create append-only dir {name}: {}", text(error)),
+            OpenTemporary(name, error) => {
+                write!(f, "Can't open the AOF manifest file {name}: {}", text(error))
+            }
+            WriteTemporary(name, error) => {
+                write!(f, "Error trying to write the temporary AOF manifest file {name}: {}", text(error))
+            }
+            SyncTemporary(name, error) => {
+                write!(f, "Fail to fsync the temp AOF file {name}: {}.", text(error))
+            }
+            Rename(from, to, error) => {
+                let error = text(error);
+                write!(f, "Error trying to rename the temporary AOF manifest file {from} into {to}: {error}")
+            }
+            Sync(path, error) => {
+                write!(f, "Fail to fsync AOF directory {}: {}.", path.display(), text(error))
+            }
+            Migrate(file, folder, error) => {
+                write!(f, "Error trying to move the old AOF file {file} into dir {folder}: {}", text(error))
+            }
+            OpenIncrement(name, error) => {
+                write!(f, "Can't open the append-only file {}: {}", shown(name), text(error))
+            }
+            Stat(name, error) => {
+                write!(f, "Unable to obtain the AOF file {} length. stat: {}", shown(name), text(error))
+            }
+        }
+    }
+}
+
+impl std::error::Error for FolderError {}
+
+/// An increment that is open for appending.
+#[derive(Debug)]
+pub struct Opened {
+    pub file: File,
+    pub name: Vec<u8>,
+    pub len: u64,
+    /// Whether the chain had no increment yet.
+    is_new: bool,
+}
+
+impl Opened {
+    /// What Redis says of it in its log when it starts.
+    pub fn log_message_at_start(&self) -> String {
+        let verb = if self.is_new { "Creating" } else { "Opening" };
+        format!("{verb} AOF incr file {} on server start", shown(&self.name))
+    }
+}
+
+/// Files that are out of the folder already.
+#[derive(Debug, Default)]
+pub struct Removed {
+    /// What Redis says of each in its log.
+    pub log_messages: Vec<String>,
+    /// Open still, so that their space is not freed yet: that may take long, and is to happen where waiting does not hurt, by dropping them.
+    pub files: Vec<File>,
+}
+
+impl Folder {
+    pub fn new(dir: &Path, appenddirname: &str, appendfilename: &str) -> Folder {
+        Folder { dir: dir.to_owned(), name: appenddirname.to_owned(), file: appendfilename.to_owned() }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.dir.join(&self.name)
+    }
+
+    pub fn path_of(&self, name: &[u8]) -> PathBuf {
+        self.path().join(std::ffi::OsStr::from_bytes(name))
+    }
+
+    pub fn manifest_path(&self) -> PathBuf {
+        self.path().join(self.manifest_name())
+    }
+
+    fn manifest_name(&self) -> String {
+        format!("{}.manifest", self.file)
+    }
+
+    /// Where a shard's increment grows while AOF is being switched on, until its first base is there: relative to the folder.
+    pub fn temporary_increment(&self, shard: u16, shards: u16) -> Vec<u8> {
+        match shards {
+            1 => format!("temp-{}.incr", self.file).into_bytes(),
+            _ => format!("temp-{}.shard-{shard}.incr", self.file).into_bytes(),
+        }
+    }
+
+    /// Where a rewrite by process `pid` writes a base until it is complete: in `dir`, where Redis has it.
+    pub fn temporary_base(&self, pid: u32, shard: u16, shards: u16) -> PathBuf {
+        self.dir.join(match shards {
+            1 => format!("{TEMPORARY_BASE}{pid}.aof"),
+            _ => format!("{TEMPORARY_BASE}{pid}.shard-{shard}.aof"),
+        })
+    }
+
+    /// The manifest; an empty one when there is none yet, or no folder.
+    pub fn load(&self, shards: u16) -> Result<Manifest, FolderError> {
+        let path = self.manifest_path();
+        if !path.is_file() {
+            return Ok(Manifest::new(self.file.as_bytes(), shards));
+        }
+        let content = fs::read(&path).map_err(|error| FolderError::OpenManifest(path, error))?;
+        Manifest::parse(self.file.as_bytes(), &content).map_err(FolderError::Manifest)
+    }
+
+    /// Moves the single file of a Redis before 7.0 into the folder, as a base, when there is one and the folder has nothing else; also
+    /// when an earlier attempt was interrupted. Returns what Redis says in its log, if it was done.
+    ///
+    /// The manifest is written first: with it and without the file, the next start goes on from there.
+    pub fn upgrade(&self, manifest: &mut Manifest) -> Result<Option<String>, FolderError> {
+        let old = self.dir.join(&self.file);
+        if !old.is_file() || !(manifest.is_empty() || self.is_interrupted_upgrade(manifest)) {
+            return Ok(None);
+        }
+        let new = self.path_of(self.file.as_bytes());
+        if new.is_file() {
+            // A folder without manifest, and with a file of this name: nobody knows what it is, so nothing replaces it.
+            let error = io::Error::from_raw_os_error(libc::EEXIST);
+            return Err(FolderError::Migrate(self.file.clone(), self.name.clone(), error));
+        }
+        self.create()?;
+        manifest.adopt();
+        self.write(manifest)?;
+        let moved = fs::rename(old, new)
+            .and_then(|()| sync_folder(&self.path()))
+            .and_then(|()| sync_folder(&self.dir));
+        moved.map_err(|error| FolderError::Migrate(self.file.clone(), self.name.clone(), error))?;
+        let (file, folder) = (&self.file, &self.name);
+        Ok(Some(format!(
+            "Successfully migrated an old-style AOF file ({file}) into the AOF directory ({folder})."
+        )))
+    }
+
+    /// Whether the manifest names the old file, and only that, and it is not in the folder yet.
+    fn is_interrupted_upgrade(&self, manifest: &Manifest) -> bool {
+        let old = self.file.as_bytes();
+        let mut files = manifest.files();
+        let only = files.next().filter(|_| files.next().is_none());
+        let is_base = manifest.newest().chain(0).is_some_and(|chain| chain.base.is_some());
+        is_base && only.is_some_and(|entry| entry.name == old) && !self.path_of(old).is_file()
+    }
+
+    /// Makes sure that the folder exists.
+    pub fn create(&self) -> Result<(), FolderError> {
+        let made = match fs::DirBuilder::new().mode(FOLDER_MODE).create(self.path()) {
+            Ok(()) => sync_folder(&self.dir),
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            Err(_) if self.path().is_dir() => Ok(()),
+            Err(_) => Err(io::Error::from_raw_os_error(libc::ENOTDIR)),
+        };
+        made.map_err(|error| FolderError::Create(self.name.clone(), error))
+    }
+
+    /// Puts the manifest into force, when it differs from the one that is. Also forces the names of new files to disk.
+    pub fn write(&self, manifest: &mut Manifest) -> Result<(), FolderError> {
+        if !manifest.is_changed() {
+            return Ok(());
+        }
+        let name = self.manifest_name();
+        let temporary = format!("temp-{name}");
+        let temporary_path = self.path().join(&temporary);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(FILE_MODE);
+        let opened = options.open(&temporary_path);
+        let mut file = opened.map_err(|error| FolderError::OpenTemporary(temporary.clone(), error))?;
+        let written = file.write_all(&manifest.format());
+        written.map_err(|error| FolderError::WriteTemporary(temporary.clone(), error))?;
+        file.sync_all().map_err(|error| FolderError::SyncTemporary(temporary.clone(), error))?;
+        let renamed = fs::rename(&temporary_path, self.manifest_path());
+        renamed.map_err(|error| FolderError::Rename(temporary, name, error))?;
+        sync_folder(&self.path()).map_err(|error| FolderError::Sync(self.manifest_path(), error))?;
+        manifest.is_written();
+        Ok(())
+    }
+
+    /// The bytes of all files that are to be read. An error when one of them is missing.
+    pub fn total_len(&self, manifest: &Manifest) -> Result<u64, FolderError> {
+        manifest.files().map(|entry| self.len_of(&entry.name)).sum()
+    }
+
+    pub fn len_of(&self, name: &[u8]) -> Result<u64, FolderError> {
+        let data = fs::metadata(self.path_of(name));
+        data.map(|data| data.len()).map_err(|error| FolderError::Stat(name.to_vec(), error))
+    }
+
+    /// Opens the shard's newest increment for appending, or its first one. The manifest is to be written afterwards.
+    pub fn open_last(&self, manifest: &mut Manifest, shard: u16) -> Result<Opened, FolderError> {
+        let (name, is_new) = manifest.last_increment(shard);
+        self.open(name, is_new, false)
+    }
+
+    /// Opens a new increment of the shard. The manifest (a copy, until all went well) is to be written afterwards.
+    pub fn open_next(&self, manifest: &mut Manifest, shard: u16) -> Result<Opened, FolderError> {
+        self.open(manifest.next_increment(shard), true, true)
+    }
+
+    /// Opens an increment that no manifest names yet, empty.
+    pub fn open_temporary(&self, shard: u16, shards: u16) -> Result<Opened, FolderError> {
+        self.open(self.temporary_increment(shard, shards), true, true)
+    }
+
+    fn open(&self, name: Vec<u8>, is_new: bool, truncate: bool) -> Result<Opened, FolderError> {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(FILE_MODE);
+        let opened = options.open(self.path_of(&name)).and_then(|file| {
+            if truncate {
+                file.set_len(0)?;
+            }
+            let len = file.metadata()?.len();
+            Ok((file, len))
+        });
+        match opened {
+            Ok((file, len)) => Ok(Opened { file, name, len, is_new }),
+            Err(error) => Err(FolderError::OpenIncrement(name, error)),
+        }
+    }
+
+    /// Deletes what the manifest has as history, and then its lines. To be called unless `aof-disable-auto-gc`.
+    pub fn delete_history(&self, manifest: &mut Manifest) -> Result<Removed, FolderError> {
+        let mut removed = Removed::default();
+        for entry in manifest.take_history() {
+            if manifest.files().any(|file| file.name == entry.name) {
+                continue; // Nobody but a hand that edits the manifest does this; what is read stays.
+            }
+            let path = self.path_of(&entry.name);
+            let name = shown(&entry.name);
+            removed.log_messages.push(format!("Removing the history file {name} in the background"));
+            removed.remove(&path);
+        }
+        self.write(manifest)?;
+        Ok(removed)
+    }
+
+    /// Deletes the increment that was to become the first one, after the rewrite failed.
+    pub fn delete_temporary_increment(&self, shard: u16, shards: u16) -> Removed {
+        let name = self.temporary_increment(shard, shards);
+        let message = format!("Removing the temp incr aof file {} in the background", shown(&name));
+        let mut removed = Removed { log_messages: vec![message], files: Vec::new() };
+        removed.remove(&self.path_of(&name));
+        removed
+    }
+
+    /// Deletes what rewrites left behind that a crash interrupted: bases of processes that are gone, and files of ours that no
+    /// manifest names. To be called at start, before anything is opened.
+    pub fn remove_leftovers(&self) -> Removed {
+        let mut removed = Removed::default();
+        for (folder, is_ours) in [(self.dir.clone(), false), (self.path(), true)] {
+            // Without a folder there are no leftovers.
+            for item in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let name = item.file_name();
+                let name = name.as_bytes();
+                if is_abandoned_base(name) || (is_ours && self.is_our_temporary(name)) {
+                    let message = format!("Removing {}, left by an interrupted AOF rewrite", shown(name));
+                    removed.log_messages.push(message);
+                    removed.remove(&item.path());
+                }
+            }
+        }
+        removed
+    }
+
+    /// Only those with `appendfilename` in their name: the folder may be shared.
+    fn is_our_temporary(&self, name: &[u8]) -> bool {
+        let name = name.strip_prefix(b"temp-").and_then(|name| name.strip_prefix(self.file.as_bytes()));
+        match name {
+            Some(b".manifest" | b".incr") => true,
+            Some(name) => name.starts_with(b".shard-") && name.ends_with(b".incr"),
+            None => false,
+        }
+    }
+}
+
+impl Removed {
+    fn remove(&mut self, path: &Path) {
+        // Like Redis, without a word when it is gone already: nothing depends on it. Only a regular file holds space.
+        if path.is_file() {
+            self.files.extend(File::open(path));
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+const TEMPORARY_BASE: &str = "temp-rewriteaof-bg-";
+
+/// Whether this is the base that a process wrote which is not there any more. (It may be the child of another server in the same `dir`.)
+fn is_abandoned_base(name: &[u8]) -> bool {
+    let name =
+        name.strip_prefix(TEMPORARY_BASE.as_bytes()).or_else(|| name.strip_prefix(b"temp-rewriteaof-"));
+    let Some(name) = name.filter(|name| name.ends_with(b".aof")) else {
+        return false;
+    };
+    let digits = name.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match std::str::from_utf8(&name[..digits]) {
+        Ok(pid) if digits > 0 && name[digits] == b'.' => {
+            // In a container the number is often the same again.
+            pid == std::process::id().to_string() || !Path::new("/proc").join(pid).exists()
+        }
+        _ => false,
+    }
+}
+
+/// Forces the names in a folder to disk.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// A file's name in a message.
+pub fn shown(name: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(name)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,15 @@
+//! RDB files: what stands around the values, from the signature to the checksum.
+//!
+//! A file is the signature with the version, a row of records, each of which begins with a byte that is an opcode or the type of a
+//! value, and a trailer. A key is one record, with up to three opcodes in front of it.
+//!
+//! A file of several shards is a header, the part of each shard, and a trailer, one after the other; `write` makes each, and
+//! adds up their checksums.
+
+mod opcode;
+mod write;
+
+pub use opcode::Opcode;
+pub use write::{
+    put_database, put_function, put_key, put_part, trailer, Header, Stretch, Summed, TRAILER_LEN,
+};

@@ -1,0 +1,303 @@
+//! What commands did, on its way to the shard's log: collected by unit, and appended as whole units.
+//!
+//! A unit is what one command, one MULTI body or one transaction over shards did to this shard, the deletions of keys that it
+//! found expired included. A command by itself is a unit as soon as it has run; a body when it ends; a shard's part of a
+//! transaction when its intents are given back, which may be several steps later. Since nobody else touches its keys meanwhile,
+//! that the units of others come in front of it changes nothing. `persist/persistence.md` tells what the log looks like.
+
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+
+use super::message::Message;
+use super::Shard;
+use crate::command::{Args, Effect};
+use crate::persist::aof::write::{put_command, put_part};
+use crate::persist::rdb;
+use crate::store::Evicted;
+use crate::txn::locks::Number;
+use crate::txn::message::{Ending, Writers};
+
+/// Commands that belong together, encoded.
+#[derive(Debug, Default)]
+struct Unit {
+    bytes: Vec<u8>,
+    /// The database of each command, and where it ends in `bytes`.
+    commands: SmallVec<[(usize, usize); 4]>,
+}
+
+/// A unit's buffer larger than this is given back to the allocator.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+impl Unit {
+    fn push(&mut self, db: usize, args: Args) {
+        put_command(&mut self.bytes, args);
+        self.commands.push((db, self.bytes.len()));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.commands.clear();
+        if self.bytes.capacity() > KEPT_BYTES_MAX {
+            self.bytes = Vec::new();
+        } else {
+            self.bytes.clear();
+        }
+    }
+
+    /// Appends the unit to `log`, whose database is `log_db`.
+    fn put(&self, log: &mut Vec<u8>, log_db: &mut Option<usize>) {
+        let several = self.commands.len() > 1;
+        if several {
+            put_command(log, &[b"MULTI"]);
+        }
+        let mut from = 0;
+        for (db, end) in &self.commands {
+            if *log_db != Some(*db) {
+                put_command(log, &[b"SELECT", itoa::Buffer::new().format(*db).as_bytes()]);
+                *log_db = Some(*db);
+            }
+            log.extend_from_slice(&self.bytes[from..*end]);
+            from = *end;
+        }
+        if several {
+            put_command(log, &[b"EXEC"]);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    unit: Unit,
+    /// The commands that run now are a MULTI body, whose unit ends with it.
+    in_body: bool,
+    /// The transaction whose part runs now.
+    part: Option<Number>,
+    parts: HashMap<Number, Unit, foldhash::fast::RandomState>,
+    /// Who else writes a part of the transactions whose part here is not on the disk yet.
+    undurable: HashMap<Number, Writers, foldhash::fast::RandomState>,
+    /// The database that the log is in; `None` at the beginning of a file.
+    log_db: Option<usize>,
+}
+
+impl Shard {
+    /// Whether what commands do is wanted by anyone.
+    pub(super) fn set_logging(&mut self, on: bool) {
+        self.store.log_enabled = on;
+        self.effects.log_db = None;
+        if !on {
+            self.effects = Effects::default();
+            self.store.expired_effects.clear();
+        }
+    }
+
+    /// The log goes on in a new file, which says anew what database it is in.
+    pub(super) fn log_continues_in_new_file(&mut self) {
+        self.effects.log_db = None;
+    }
+
+    /// Takes down what a command did. `changed`: whether it changed anything.
+    pub(super) fn collect(&mut self, db: usize, args: Args, effect: Effect, changed: bool) {
+        self.collect_expired();
+        let unit = self.effects.open_unit();
+        match effect {
+            Effect::Verbatim if changed => unit.push(db, args),
+            Effect::Verbatim => {}
+            Effect::Instead(commands) => {
+                for command in &commands {
+                    let args: SmallVec<[&[u8]; 8]> = command.iter().map(Vec::as_slice).collect();
+                    unit.push(db, &args);
+                }
+            }
+        }
+        self.unit_may_end();
+    }
+
+    /// Keys that were found expired become part of the unit in progress.
+    fn collect_expired(&mut self) {
+        if self.store.expired_effects.is_empty() {
+            return;
+        }
+        let expired = std::mem::take(&mut self.store.expired_effects);
+        let del = deletion(self.config.memory.lazyfree_lazy_expire);
+        let unit = self.effects.open_unit();
+        for (db, key) in expired {
+            unit.push(db, &[del, &key]);
+        }
+    }
+
+    /// Keys that expiry found, each by itself.
+    pub(super) fn log_expired(&mut self) {
+        if self.store.expired_effects.is_empty() {
+            return;
+        }
+        let del = deletion(self.config.memory.lazyfree_lazy_expire);
+        for (db, key) in std::mem::take(&mut self.store.expired_effects) {
+            self.effects.open_unit().push(db, &[del, &key]);
+            self.unit_may_end();
+        }
+    }
+
+    pub(super) fn log_evicted(&mut self, evicted: &Evicted) {
+        if self.store.log_enabled {
+            let del = deletion(self.config.memory.lazyfree_lazy_eviction);
+            self.effects.open_unit().push(evicted.db, &[del, &evicted.key]);
+            self.unit_may_end();
+        }
+    }
+
+    /// Takes down what a key holds now, whoever made it.
+    pub(super) fn log_value(&mut self, db: usize, key: &[u8]) {
+        if !self.store.log_enabled {
+            return;
+        }
+        let format = self.rdb_format();
+        let payload = self.store.peek(db, key).map(|value| rdb::dump(&value, format));
+        let expire_at = self.store.expire_at(db, key).flatten();
+        self.collect_expired();
+        let unit = self.effects.open_unit();
+        match payload {
+            None => unit.push(db, &[b"DEL", key]),
+            Some(payload) => {
+                let mut digits = itoa::Buffer::new();
+                let expire_at = digits.format(expire_at.unwrap_or(0)).as_bytes();
+                unit.push(db, &[b"RESTORE", key, expire_at, &payload, b"REPLACE", b"ABSTTL"]);
+            }
+        }
+        self.unit_may_end();
+    }
+
+    /// The commands until `end_body` are one unit.
+    pub(super) fn begin_body(&mut self) {
+        self.effects.in_body = true;
+    }
+
+    pub(super) fn end_body(&mut self) {
+        self.effects.in_body = false;
+        if self.store.log_enabled {
+            self.unit_may_end();
+        }
+    }
+
+    /// What is done until `leave_part` is this shard's part of a transaction.
+    pub(super) fn enter_part(&mut self, number: Number) {
+        if self.store.log_enabled {
+            self.effects.part = Some(number);
+        }
+    }
+
+    pub(super) fn leave_part(&mut self) {
+        if self.effects.part.is_some() {
+            self.collect_expired();
+            self.effects.part = None;
+        }
+    }
+
+    /// A transaction gives back its intents here: its part is whole.
+    pub(super) fn end_part(&mut self, number: Number, ending: &Ending) {
+        if !self.store.log_enabled {
+            return self.part_ended(number, ending, false);
+        }
+        let writers = &ending.writers;
+        let unit = self.effects.parts.remove(&number).unwrap_or_default();
+        let is_shared = writers.len() > 1 && writers.contains(&(self.id as u16));
+        if is_shared {
+            put_part(self.log.buffer(), number, writers, unit.is_empty());
+        }
+        if is_shared || !unit.is_empty() {
+            unit.put(self.log.buffer(), &mut self.effects.log_db);
+            self.log.unit_end();
+        }
+        self.part_ended(number, ending, is_shared);
+    }
+
+    fn part_ended(&mut self, number: Number, ending: &Ending, is_logged: bool) {
+        if is_logged && ending.is_awaited {
+            if self.log.holds_replies() {
+                self.log.await_transaction(number, ending.writers.len() - 1);
+                self.effects.undurable.insert(number, ending.writers.clone());
+            } else {
+                // The policy has just changed, and the others may not know that yet.
+                self.tell_durable(number, &ending.writers);
+            }
+        }
+        if let Some((coordinator, transaction)) = ending.report_to {
+            self.report_when_released(coordinator, transaction);
+        }
+    }
+
+    /// To be called when more of the log is on the disk.
+    pub(super) fn tell_durable_parts(&mut self) {
+        for number in self.log.take_newly_durable_transactions() {
+            if let Some(writers) = self.effects.undurable.remove(&number) {
+                self.tell_durable(number, &writers);
+            }
+        }
+    }
+
+    fn tell_durable(&mut self, number: Number, writers: &Writers) {
+        for writer in writers.iter().map(|writer| usize::from(*writer)) {
+            if writer != self.id {
+                self.send(writer, Message::PartDurable { number });
+            }
+        }
+    }
+
+    fn unit_may_end(&mut self) {
+        if self.effects.in_body || self.effects.part.is_some() || self.effects.unit.is_empty() {
+            return;
+        }
+        self.effects.unit.put(self.log.buffer(), &mut self.effects.log_db);
+        self.effects.unit.clear();
+        self.log.unit_end();
+    }
+}
+
+impl Effects {
+    fn open_unit(&mut self) -> &mut Unit {
+        match self.part {
+            Some(number) => self.parts.entry(number).or_default(),
+            None => &mut self.unit,
+        }
+    }
+}
+
+fn deletion(lazy: bool) -> &'static [u8] {
+    if lazy {
+        b"UNLINK"
+    } else {
+        b"DEL"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(unit: &Unit, db: Option<usize>) -> (String, Option<usize>) {
+        let (mut log, mut db) = (Vec::new(), db);
+        unit.put(&mut log, &mut db);
+        (String::from_utf8(log).unwrap().replace("\r\n", " "), db)
+    }
+
+    #[test]
+    fn one_command_is_logged_as_it_is_and_several_inside_multi() {
+        let mut unit = Unit::default();
+        unit.push(0, &[b"SET", b"k", b"v"]);
+        assert_eq!(put(&unit, Some(0)).0, "*3 $3 SET $1 k $1 v ");
+        unit.push(0, &[b"DEL", b"k"]);
+        let (log, _) = put(&unit, Some(0));
+        assert_eq!(log, "*1 $5 MULTI *3 $3 SET $1 k $1 v *2 $3 DEL $1 k *1 $4 EXEC ");
+    }
+
+    #[test]
+    fn the_database_is_said_when_it_changes_and_at_the_beginning_of_a_file() {
+        let mut unit = Unit::default();
+        unit.push(3, &[b"DEL", b"k"]);
+        assert_eq!(put(&unit, None), ("*2 $6 SELECT $1 3 *2 $3 DEL $1 k ".to_owned(), Some(3)));
+        assert_eq!(put(&unit, Some(3)).0, "*2 $3 DEL $1 k ");
+    }
+}

@@ -1,0 +1,68 @@
+//! Both sides of a transaction: the coordinator, which takes the steps (`coordinator`), and the participants, which hold intents
+//! and run their parts (`participant`). The protocol and why it is right are told in `txn/transactions.md`.
+
+mod coordinator;
+mod participant;
+
+use std::collections::HashMap;
+
+use crate::command::Caller;
+use crate::resp::{Protocol, Reply};
+use crate::runtime::ring::Token;
+use crate::txn::message::{ExecBody, Origin, OwnedCommand, TransactionId, Watch};
+use crate::txn::transaction::Transaction;
+
+/// Who is behind an entry of the lock queues that waits.
+pub(super) enum Owner {
+    /// A transaction; its coordinator is to be told.
+    Coordinator {
+        shard: usize,
+        transaction: TransactionId,
+        watch: Option<Watch>,
+    },
+    Waiting(Box<Waiting>),
+}
+
+/// Something that runs on this shard alone, as soon as the intents in front of it are gone.
+pub(super) enum Waiting {
+    Command { shard: usize, origin: Origin, command: OwnedCommand, caller: Caller, protocol: Protocol },
+    Exec { shard: usize, origin: Origin, body: Box<ExecBody> },
+}
+
+#[derive(Default)]
+pub(super) struct Transactions {
+    running: HashMap<TransactionId, Box<Transaction>, foldhash::fast::RandomState>,
+    last: u64,
+}
+
+impl Transactions {
+    fn next_id(&mut self) -> TransactionId {
+        self.last += 1;
+        Token { index: self.last as u32, generation: (self.last >> 32) as u32 }
+    }
+}
+
+/// Where a reply that comes later belongs.
+#[derive(Clone, Copy, Debug)]
+pub enum Later {
+    InPipeline(Origin),
+    InTransaction(TransactionId, usize),
+}
+
+/// The bytes of a reply, large values copied in.
+pub(super) fn flat(reply: &mut Reply) -> Vec<u8> {
+    let (plain, shared) = reply.take_parts();
+    if shared.is_empty() {
+        return plain;
+    }
+    let mut bytes =
+        Vec::with_capacity(plain.len() + shared.iter().map(|(_, value)| value.len()).sum::<usize>());
+    let mut from = 0;
+    for (offset, value) in shared {
+        bytes.extend_from_slice(&plain[from..offset]);
+        bytes.extend_from_slice(&value);
+        from = offset;
+    }
+    bytes.extend_from_slice(&plain[from..]);
+    bytes
+}
