@@ -14,6 +14,7 @@ use crate::log;
 use crate::observe::log::{self as server_log, Level};
 use crate::observe::stats::ShardStats;
 use crate::observe::{logo, Observed};
+use crate::persist::status::Status;
 use crate::process::{self, OomRole, OomScore, PidFile, Supervisor, Title};
 use crate::runtime::listen::{self, ListenError, Listener};
 use crate::runtime::mail::Mail;
@@ -21,6 +22,7 @@ use crate::runtime::mesh::Mesh;
 use crate::runtime::signals::{self, EndSignal};
 use crate::runtime::sys::error_text;
 use crate::runtime::{clock, cpus, crash, executor, machine, probe};
+use crate::shard::saving::Wish;
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
 use crate::shard::Shard;
 
@@ -262,6 +264,7 @@ fn share(
         shutdown: AtomicU64::new(Shutdown::No as u64),
         sleep_until_us: AtomicI64::new(0),
         observed: Observed::default(),
+        status: Status::default(),
         mail: Mail::new(shards),
         couriers: Arc::default(),
         started_ms: clock::unix_ms(),
@@ -332,22 +335,27 @@ fn watch(
     let mut is_stopping = false;
     while !threads.is_empty() {
         signals::wait(if is_stopping { STOPPING_WATCH_INTERVAL } else { WATCH_INTERVAL });
-        let signal = signals::caught();
-        if let Some(signal) =
-            signal.filter(|_| shared.shutdown.load(Ordering::Acquire) == Shutdown::No as u64)
-        {
-            log!(Level::Warning, "Received {} scheduling shutdown...", signal.name());
-            log!(Level::Warning, "User requested shutdown...");
-            shared.shutdown.store(Shutdown::Asked as u64, Ordering::Release);
+        let signal = signals::take();
+        let is_under_way = shared.shutdown.load(Ordering::Acquire) != Shutdown::No as u64;
+        if is_under_way && signal == Some(EndSignal::Interrupt) {
+            log!(Level::Warning, "You insist... exiting now.");
+            std::process::exit(1);
         }
-        if shared.shutdown.load(Ordering::Acquire) != Shutdown::No as u64
+        if let Some(signal) = signal.filter(|_| !is_under_way) {
+            log!(Level::Warning, "Received {} scheduling shutdown...", signal.name());
+            let config = shared.current_config();
+            let flags = match signal {
+                EndSignal::Interrupt => config.general.shutdown_on_sigint,
+                EndSignal::Terminate => config.general.shutdown_on_sigterm,
+            };
+            let save = (flags.save || flags.nosave).then_some(flags.save);
+            let wish = Wish { save, force: flags.force, asker: None };
+            shared.mail.post(0, Box::new(move |shard: &mut Shard| shard.begin_shutdown(wish)));
+        }
+        if shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64
             && !std::mem::replace(&mut is_stopping, true)
         {
             supervisor.notify("STOPPING=1\n");
-        }
-        if signals::caught_again() && signal == Some(EndSignal::Interrupt) {
-            log!(Level::Warning, "You insist... exiting now.");
-            std::process::exit(1);
         }
         let (ended, running): (Vec<_>, Vec<_>) = threads.into_iter().partition(JoinHandle::is_finished);
         threads = running;

@@ -150,8 +150,13 @@ shard_stats! {
         clients_memory,
         /// Bytes of the largest client that may be evicted.
         largest_client,
-        /// Changes since the last save.
+        /// Changes since the start.
         dirty,
+        /// Of the snapshot in progress: keys written, memory copied (bytes; now, at most), when that was found (Unix microseconds).
+        snapshot_keys,
+        snapshot_copied,
+        snapshot_copied_peak,
+        snapshot_copied_at_us,
         watching_clients,
         input_buffer_max,
         output_buffer_max,

@@ -47,6 +47,7 @@ impl Shard {
         if self.housekeeping.is_off {
             return;
         }
+        self.watch_part();
         self.accept_again();
         self.resume_paused();
         let deferred = self.look_for_background_work();
@@ -56,6 +57,7 @@ impl Shard {
         if self.id == 0 {
             self.shared.couriers.close_idle_links();
             self.sample_rates();
+            self.save_if_due();
         }
     }
 
@@ -276,7 +278,7 @@ impl Shard {
         for token in self.clients.tokens() {
             if let Some(mut connection) = self.clients.take(token) {
                 connection.flags.set(Flag::CloseAfterReply);
-                if connection.waiting.is_some() || connection.stall == Stall::Blocked {
+                if connection.waiting.is_some() || matches!(connection.stall, Stall::Blocked | Stall::Reply) {
                     self.close(&mut connection);
                 }
                 connection.stall = Stall::None;

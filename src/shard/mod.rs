@@ -8,11 +8,10 @@
 mod accept;
 mod asks;
 mod background;
-mod blocking;
+pub mod blocking;
 mod client_memory;
 pub mod clients;
 pub mod commands;
-mod durable;
 mod effects;
 mod execute;
 mod housekeeping;
@@ -25,6 +24,7 @@ mod outbox;
 pub mod pause;
 mod redact;
 mod request;
+pub mod saving;
 mod settings;
 pub mod shared;
 mod slow;
@@ -84,7 +84,7 @@ pub struct Shard {
     inside: Option<(crate::txn::message::TransactionId, usize)>,
     asks: Asks,
     effects: effects::Effects,
-    durability: durable::Durability,
+    saving: saving::Saving,
     workbench: loans::Workbench,
 
     /// Connections with output to send / input to run.
@@ -137,7 +137,7 @@ impl Shard {
             inside: None,
             asks: Asks::default(),
             effects: effects::Effects::default(),
-            durability: durable::Durability::default(),
+            saving: saving::Saving::default(),
             workbench: loans::Workbench::default(),
             to_flush: Vec::new(),
             runnable: Vec::new(),

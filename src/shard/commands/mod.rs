@@ -15,6 +15,7 @@ mod memory;
 mod migrate;
 pub(super) mod monitor;
 mod multi;
+mod saving;
 pub(super) mod server;
 mod slowlog;
 
@@ -47,6 +48,7 @@ fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
         migrate::COMMANDS,
         monitor::COMMANDS,
         multi::COMMANDS,
+        saving::COMMANDS,
         server::COMMANDS,
         slowlog::COMMANDS,
     ]

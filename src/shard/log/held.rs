@@ -5,30 +5,46 @@
 //!   when the batch was made; what comes later is in a later batch, so nobody starves.
 //! - Replies to other shards' clients wait in the outbox, by target. Messages between the shards of a transaction do not wait: the
 //!   log needs them to go on.
-//! - The answer of a transaction is made by its coordinator, from what other shards have done: `durable` tells how it waits.
+//! - The answer of a transaction is made by its coordinator, from what other shards have done. Each of those says when it has
+//!   released what it had when it gave its intents back; the answer waits for all of them.
 //!
 //! Without `always` nothing is in any of these, and all that is left of this is a comparison for each batch.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::mem;
 
 use super::Log;
 use crate::client::{Connection, Flag, Stall};
 use crate::command::table::{CommandSpec, Flag as CommandFlag};
 use crate::observe::log::Level;
+use crate::resp::Reply;
 use crate::runtime::ring::{SocketRing, Token};
 use crate::runtime::sys::error_text;
+use crate::shard::message::Message;
 use crate::shard::Shard;
+use crate::txn::message::{Origin, TransactionId};
+
+/// An answer that is there but for what the participants' disks have to say.
+#[derive(Default)]
+struct Unreleased {
+    /// Participants not heard of; negative while the answer is not there itself.
+    missing: i64,
+    answer: Option<(Origin, Reply)>,
+}
 
 #[derive(Default)]
 pub struct Held {
     /// Connections with a batch of output, by the position that it waits for.
     outputs: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    /// What coordinators are to be told, in the order of the positions.
+    reports: VecDeque<(u64, usize, TransactionId)>,
+    /// This shard's own transactions.
+    answers: HashMap<TransactionId, Unreleased, foldhash::fast::RandomState>,
     /// Connections whose writes wait for a disk that is slower than they are.
     writers: Vec<Token>,
-    /// How far the log was when something was let go last: `counted` and `released`.
-    progress: (u64, u64),
+    /// What was let go last.
+    released: u64,
 }
 
 impl Log {
@@ -46,13 +62,11 @@ impl Shard {
             self.log.step(ring, self.now_us);
             self.note_log_spikes();
         }
-        let progress = (self.log.counted(), self.log.released());
-        if progress != self.held.progress {
-            self.held.progress = progress;
-            self.log_advanced();
-            // What it tells itself.
-            self.drain_loopback();
-            self.let_go(progress.1);
+        self.tell_durable_parts();
+        let released = self.log.released();
+        if released != self.held.released {
+            self.held.released = released;
+            self.let_go(released);
         }
         if !self.held.writers.is_empty() && !self.log.is_congested() {
             let writers = mem::take(&mut self.held.writers);
@@ -62,6 +76,9 @@ impl Shard {
 
     /// The shard stops: everything goes to the disk.
     pub(in crate::shard) fn end_log(&mut self) {
+        if self.log.is_open() && self.id == 0 && !self.housekeeping.stopping {
+            crate::log!(Level::Notice, "Calling fsync() on the AOF file.");
+        }
         if let Err(error) = self.log.flush_now() {
             crate::log!(Level::Warning, "Error writing to the AOF file: {}", error_text(&error));
         }
@@ -91,6 +108,13 @@ impl Shard {
             }
         }
         self.outbox.let_go(released);
+        while self.held.reports.front().is_some_and(|(position, ..)| *position <= released) {
+            if let Some((_, coordinator, transaction)) = self.held.reports.pop_front() {
+                self.send(coordinator, Message::Released { transaction });
+            }
+        }
+        // What this shard tells itself.
+        self.drain_loopback();
     }
 
     /// Whether the batch of output that comes next has to wait; it is let go when the log is as far.
@@ -104,6 +128,44 @@ impl Shard {
             self.held.outputs.push(Reverse((c.staged_at, c.token.index, c.token.generation)));
         }
         true
+    }
+
+    /// A participant has given the intents of a transaction back: tells the coordinator when that may be seen. To be called
+    /// whenever the coordinator counts on it.
+    pub(in crate::shard) fn report_when_released(&mut self, coordinator: usize, transaction: TransactionId) {
+        match self.log.held_at() {
+            Some(position) => self.held.reports.push_back((position, coordinator, transaction)),
+            None => self.send(coordinator, Message::Released { transaction }),
+        }
+    }
+
+    /// Answers a transaction of this shard's as soon as `participants` reports have come, which may have been before.
+    pub(in crate::shard) fn answer_when_released(
+        &mut self,
+        transaction: TransactionId,
+        participants: usize,
+        origin: Origin,
+        reply: Reply,
+    ) {
+        let held = self.held.answers.entry(transaction).or_default();
+        held.missing += participants as i64;
+        held.answer = Some((origin, reply));
+        self.answer_if_released(transaction);
+    }
+
+    pub(in crate::shard) fn participant_released(&mut self, transaction: TransactionId) {
+        self.held.answers.entry(transaction).or_default().missing -= 1;
+        self.answer_if_released(transaction);
+    }
+
+    fn answer_if_released(&mut self, transaction: TransactionId) {
+        if self.held.answers.get(&transaction).is_some_and(|held| held.missing == 0 && held.answer.is_some())
+        {
+            let held = self.held.answers.remove(&transaction);
+            if let Some((origin, reply)) = held.and_then(|held| held.answer) {
+                self.answer(origin, reply);
+            }
+        }
     }
 
     /// Whether the command has to wait for a disk that is slower than its clients; the connection stalls then.

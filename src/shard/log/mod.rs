@@ -14,15 +14,16 @@
 //! the log (`leaving`). What is written stays in memory until it is durable, as far as `KEPT_BYTES_MAX` goes: when a sync
 //! fails, the kernel may have dropped what it had taken, and nobody else could write that again.
 //!
-//! `disk` decides what is written and synced when, and what happens when that fails; `held` keeps back what must not be seen
-//! yet.
+//! `disk` decides what is written and synced when, and what happens when that fails; `parts` knows the transactions
+//! over shards; `held` keeps back what must not be seen yet.
 
 mod disk;
 pub mod held;
+mod parts;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
@@ -116,9 +117,7 @@ pub struct Log {
     durable: u64,
     /// A sync is wanted up to here, whatever the policy.
     sync_wanted: u64,
-    /// Transactions of which other shards may still lose their part, and where the own part begins.
-    awaited: HashMap<Number, u64, foldhash::fast::RandomState>,
-    awaited_from: BTreeSet<(u64, Number)>,
+    parts: parts::Parts,
     disk: disk::Disk,
     /// Events for the latency monitor: name and nanoseconds.
     spikes: Vec<(&'static str, u64)>,
@@ -146,8 +145,7 @@ impl Log {
             written: 0,
             durable: 0,
             sync_wanted: 0,
-            awaited: HashMap::default(),
-            awaited_from: BTreeSet::new(),
+            parts: parts::Parts::default(),
             disk: disk::Disk::default(),
             spikes: Vec::new(),
             size: 0,
@@ -159,11 +157,20 @@ impl Log {
     pub fn configure(&mut self, config: &Config) {
         self.appendfsync = config.persistence.appendfsync;
         self.no_sync_on_rewrite = config.persistence.no_appendfsync_on_rewrite;
+        self.stop_waiting_unless_held();
     }
 
     /// Whether a rewrite or a BGSAVE is in progress: `no-appendfsync-on-rewrite` asks, and a disk that is full because of it.
     pub fn set_rewriting(&mut self, rewriting: bool) {
         self.rewriting = rewriting;
+        self.stop_waiting_unless_held();
+    }
+
+    /// What other shards' disks do matters with `always` only; what they tell meanwhile is not noted.
+    fn stop_waiting_unless_held(&mut self) {
+        if !self.holds_replies() {
+            self.parts.clear();
+        }
     }
 
     #[inline]
@@ -217,8 +224,7 @@ impl Log {
         self.filling.from = self.appended;
         self.written = self.appended;
         self.durable = self.appended;
-        self.awaited.clear();
-        self.awaited_from.clear();
+        self.parts.clear();
         self.disk.forget_troubles();
         self.tell_others();
         outcome
@@ -250,21 +256,12 @@ impl Log {
         self.durable
     }
 
-    /// What counts as durable for other shards: everything, when nobody waits for the disk.
-    pub fn counted(&self) -> u64 {
-        if self.holds_replies() {
-            self.durable
-        } else {
-            u64::MAX
-        }
-    }
-
     /// Everything, when nobody waits for the disk.
     pub fn released(&self) -> u64 {
         if !self.holds_replies() {
             return u64::MAX;
         }
-        self.awaited_from.first().map_or(self.durable, |(from, _)| self.durable.min(*from))
+        self.parts.limit().map_or(self.durable, |limit| limit.min(self.durable))
     }
 
     /// Whether what was made at `position` must not be seen yet.
@@ -273,18 +270,21 @@ impl Log {
         self.holds_replies() && position > self.released()
     }
 
-    /// The last unit is this shard's part of a transaction: nothing behind its beginning is released before
-    /// `transaction_durable`.
-    pub fn await_transaction(&mut self, number: Number) {
-        self.awaited.insert(number, self.last_unit);
-        self.awaited_from.insert((self.last_unit, number));
+    /// The last unit is this shard's part of a transaction that is answered when it is durable, and of which `others` other
+    /// shards write a part too. Each tells the others of its own, also one that does not wait for the disk (any more).
+    pub fn await_transaction(&mut self, number: Number, others: usize) {
+        self.parts.begin(number, others, self.last_unit, self.appended);
     }
 
-    /// Every other shard's part of the transaction is durable.
-    pub fn transaction_durable(&mut self, number: Number) {
-        if let Some(from) = self.awaited.remove(&number) {
-            self.awaited_from.remove(&(from, number));
-        }
+    /// Another shard says that its part of the transaction is durable.
+    pub fn part_durable(&mut self, number: Number) {
+        self.parts.other_durable(number);
+    }
+
+    /// The transactions whose part here is durable, each told once: the other shards that write one want to know.
+    pub fn take_newly_durable_transactions(&mut self) -> Vec<Number> {
+        let until = if self.holds_replies() { self.durable } else { u64::MAX };
+        self.parts.take_durable(until)
     }
 
     /// Has everything appended so far synced soon, whatever the policy.
