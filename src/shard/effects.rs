@@ -216,13 +216,9 @@ impl Shard {
 
     fn part_ended(&mut self, number: Number, ending: &Ending, is_logged: bool) {
         if is_logged && ending.is_awaited {
-            if self.log.holds_replies() {
-                self.log.await_transaction(number, ending.writers.len() - 1);
-                self.effects.undurable.insert(number, ending.writers.clone());
-            } else {
-                // The policy has just changed, and the others may not know that yet.
-                self.tell_durable(number, &ending.writers);
-            }
+            // Also when the policy has just changed here: others may not know that yet, and each counts on each.
+            self.log.await_transaction(number, ending.writers.len() - 1);
+            self.effects.undurable.insert(number, ending.writers.clone());
         }
         if let Some((coordinator, transaction)) = ending.report_to {
             self.report_when_released(coordinator, transaction);

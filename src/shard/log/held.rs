@@ -60,10 +60,10 @@ impl Shard {
     pub(in crate::shard) fn log_turn_end(&mut self, ring: &mut SocketRing) {
         if self.log.is_open() {
             self.log.step(ring, self.now_us);
-            self.tell_durable_parts();
             self.note_log_spikes();
         }
-        let released = if self.log.holds_replies() { self.log.released() } else { u64::MAX };
+        self.tell_durable_parts();
+        let released = self.log.released();
         if released != self.held.released {
             self.held.released = released;
             self.let_go(released);
@@ -76,6 +76,9 @@ impl Shard {
 
     /// The shard stops: everything goes to the disk.
     pub(in crate::shard) fn end_log(&mut self) {
+        if self.log.is_open() && self.id == 0 && !self.housekeeping.stopping {
+            crate::log!(Level::Notice, "Calling fsync() on the AOF file.");
+        }
         if let Err(error) = self.log.flush_now() {
             crate::log!(Level::Warning, "Error writing to the AOF file: {}", error_text(&error));
         }

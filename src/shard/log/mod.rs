@@ -157,20 +157,11 @@ impl Log {
     pub fn configure(&mut self, config: &Config) {
         self.appendfsync = config.persistence.appendfsync;
         self.no_sync_on_rewrite = config.persistence.no_appendfsync_on_rewrite;
-        self.stop_waiting_unless_held();
     }
 
     /// Whether a rewrite or a BGSAVE is in progress: `no-appendfsync-on-rewrite` asks, and a disk that is full because of it.
     pub fn set_rewriting(&mut self, rewriting: bool) {
         self.rewriting = rewriting;
-        self.stop_waiting_unless_held();
-    }
-
-    /// What other shards' disks do matters with `always` only; what they tell meanwhile is not noted.
-    fn stop_waiting_unless_held(&mut self) {
-        if !self.holds_replies() {
-            self.parts.clear();
-        }
     }
 
     #[inline]
@@ -256,7 +247,11 @@ impl Log {
         self.durable
     }
 
+    /// Everything, when nobody waits for the disk.
     pub fn released(&self) -> u64 {
+        if !self.holds_replies() {
+            return u64::MAX;
+        }
         self.parts.limit().map_or(self.durable, |limit| limit.min(self.durable))
     }
 
@@ -266,17 +261,15 @@ impl Log {
         self.holds_replies() && position > self.released()
     }
 
-    /// The last unit is this shard's part of a transaction, of which `others` other shards write a part too. With
-    /// `appendfsync always` only: nothing waits for it otherwise.
+    /// The last unit is this shard's part of a transaction that is answered when it is durable, and of which `others` other
+    /// shards write a part too. Each tells the others of its own, also one that does not wait for the disk (any more).
     pub fn await_transaction(&mut self, number: Number, others: usize) {
         self.parts.begin(number, others, self.last_unit, self.appended);
     }
 
     /// Another shard says that its part of the transaction is durable.
     pub fn part_durable(&mut self, number: Number) {
-        if self.holds_replies() {
-            self.parts.other_durable(number);
-        }
+        self.parts.other_durable(number);
     }
 
     /// The transactions whose part here is durable, each told once: the other shards that write one want to know.

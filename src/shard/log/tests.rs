@@ -214,11 +214,11 @@ fn a_policy_that_asks_for_more_catches_up_at_once() {
 fn a_policy_that_asks_for_less_holds_nothing_from_then_on() {
     let mut rig = Rig::new("less", AppendFsync::Always);
     rig.append("a.");
-    rig.log.await_transaction(7);
+    rig.log.await_transaction(7, 1);
     assert!(rig.log.holds(rig.log.appended()));
     rig.log.appendfsync = AppendFsync::EverySecond;
     assert!(!rig.log.holds(rig.log.appended()));
-    assert_eq!((rig.log.released(), rig.log.counted()), (u64::MAX, u64::MAX));
+    assert_eq!((rig.log.released(), rig.log.take_newly_durable_transactions()), (u64::MAX, vec![7]));
 }
 
 #[test]
@@ -226,14 +226,14 @@ fn nothing_behind_a_part_is_released_before_the_transaction_is_durable_everywher
     let mut rig = Rig::new("part", AppendFsync::Always);
     rig.append("a.");
     rig.append("part.");
-    rig.log.await_transaction(7);
+    rig.log.await_transaction(7, 1);
     rig.append("b.");
-    rig.log.await_transaction(8);
+    rig.log.await_transaction(8, 1);
     rig.settle();
     assert_eq!((rig.log.durable(), rig.log.released()), (9, 2));
-    rig.log.transaction_durable(8);
+    rig.log.part_durable(8);
     assert_eq!(rig.log.released(), 2);
-    rig.log.transaction_durable(7);
+    rig.log.part_durable(7);
     assert_eq!(rig.log.released(), 9);
 }
 
