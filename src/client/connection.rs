@@ -43,6 +43,8 @@ pub enum Flag {
     NeedsInput = 1 << 15,
     /// The next batch of output waits for the log.
     Held = 1 << 16,
+    /// No client's: it replays the log of another number of shards.
+    Replay = 1 << 17,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -171,6 +171,8 @@ shard_stats! {
         aof_pending_fsync,
         aof_last_fsync_us,
         aof_errno,
+        /// Unix seconds; 0: never.
+        aof_rewritten_at_s,
     }
 }
 

@@ -64,17 +64,6 @@ impl Course {
     }
 }
 
-/// How far the snapshot in progress is, over all shards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    pub keys: u64,
-    pub keys_total: u64,
-    pub copied_bytes: u64,
-    pub copied_bytes_peak: u64,
-    /// Unix microseconds.
-    pub copied_at_us: Option<i64>,
-}
-
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// Of BGSAVE and the save points.
@@ -90,7 +79,6 @@ pub struct Figures {
     pub pipesave_exit: Option<i32>,
     pub pipesave_bytes: u64,
     pub dumpsave_bytes: u64,
-    pub snapshot: Option<Progress>,
     pub last_fork_us: u64,
     pub forks: u64,
     pub keys_loaded: u64,
@@ -115,6 +103,10 @@ pub struct Status {
     pub save_failed: AtomicBool,
     /// Changes, over all shards and since the start, that the last save holds.
     pub saved_changes: AtomicU64,
+    /// Keys that the snapshot in progress is to have; 0: none is.
+    pub snapshot_keys_total: AtomicU64,
+    /// What clients write is logged, or will be as soon as the first rewrite is done.
+    pub aof_is_on: AtomicBool,
     pub loading: Loading,
 }
 

@@ -7,7 +7,7 @@ use super::entry::{self, Content, EMBEDDED_LEN_MAX};
 use super::lookup::Home;
 use super::object::{Object, Outline};
 use super::value::EMBSTR_LEN_MAX;
-use super::{parse_integer, Kind, Store, StringBuf, Ttl, Value, WrongType};
+use super::{parse_integer, Kind, Store, StringBuf, Ttl, Usage, Value, WrongType};
 use crate::command::CommandError;
 
 /// The largest buffer kept for the next `modify_string`, bytes.
@@ -56,6 +56,22 @@ impl Store {
         } else {
             self.set(db, key, Content::Boxed(Box::new(Object::String(Outline::new(value)))), ttl);
         }
+    }
+
+    /// Adds a string that comes from a file, encoded as `set_string` does; see `load`.
+    pub fn load_string(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        value: &[u8],
+        expire_at: Option<i64>,
+        usage: Usage,
+    ) -> bool {
+        let content = match parse_integer(value) {
+            Some(integer) => Content::Int(integer),
+            None => text_content(value),
+        };
+        self.load_content(db, key, content, expire_at, usage)
     }
 
     /// Stores a string as raw, whatever it looks like (BITOP). A large one is not copied.
