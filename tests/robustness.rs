@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use support::{
-    eventually, free_port, info, raise_open_files, seed, setting, within, Client, Random, Server, Value,
+    eventually, free_port, info, raise_open_files, seed, setting, Client, Random, Server, Value,
 };
 
 const SHARDS: [usize; 2] = [1, 2];

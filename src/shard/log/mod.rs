@@ -157,20 +157,11 @@ impl Log {
     pub fn configure(&mut self, config: &Config) {
         self.appendfsync = config.persistence.appendfsync;
         self.no_sync_on_rewrite = config.persistence.no_appendfsync_on_rewrite;
-        self.stop_waiting_unless_held();
     }
 
     /// Whether a rewrite or a BGSAVE is in progress: `no-appendfsync-on-rewrite` asks, and a disk that is full because of it.
     pub fn set_rewriting(&mut self, rewriting: bool) {
         self.rewriting = rewriting;
-        self.stop_waiting_unless_held();
-    }
-
-    /// What other shards' disks do matters with `always` only; what they tell meanwhile is not noted.
-    fn stop_waiting_unless_held(&mut self) {
-        if !self.holds_replies() {
-            self.parts.clear();
-        }
     }
 
     #[inline]
