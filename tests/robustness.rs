@@ -9,9 +9,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use support::{
-    eventually, free_port, info, raise_open_files, seed, setting, Client, Random, Server, Value,
-};
+use support::{eventually, free_port, info, raise_open_files, seed, setting, Client, Random, Server, Value};
 
 const SHARDS: [usize; 2] = [1, 2];
 const MIB: usize = 1 << 20;
