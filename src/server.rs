@@ -16,6 +16,7 @@ use crate::observe::stats::ShardStats;
 use crate::observe::{logo, Observed};
 use crate::persist::status::Status;
 use crate::process::{self, OomRole, OomScore, PidFile, Supervisor, Title};
+use crate::recovery;
 use crate::runtime::listen::{self, ListenError, Listener};
 use crate::runtime::mail::Mail;
 use crate::runtime::mesh::Mesh;
@@ -109,9 +110,12 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     let settings = settings(&loaded, supervisor);
     show_logo(config);
     let shared = Arc::new(share(loaded, settings, names, shards, maxclients));
+    let kept = recovery::find(&shared);
+    recovery::announce(&shared, &kept);
     let threads = start_shards(&shared, listeners)?;
     shared.observed.startup_memory.store(shared.used_memory(), Ordering::Relaxed);
     log!(Level::Notice, "Server initialized");
+    recovery::recover(&shared, kept)?;
     for (kind, is_open) in [("tcp", tcp), ("unix", unix)] {
         if is_open {
             log!(Level::Notice, "Ready to accept connections {kind}");

@@ -17,6 +17,7 @@ mod execute;
 mod housekeeping;
 mod inbox;
 mod io;
+pub mod loading;
 mod loans;
 pub mod log;
 pub mod message;
@@ -85,6 +86,9 @@ pub struct Shard {
     asks: Asks,
     effects: effects::Effects,
     saving: saving::Saving,
+    loading: Option<Box<loading::Loading>>,
+    /// DEBUG RELOAD MERGE: keys that are there already are replaced.
+    merges_at_load: bool,
     workbench: loans::Workbench,
 
     /// Connections with output to send / input to run.
@@ -138,6 +142,8 @@ impl Shard {
             asks: Asks::default(),
             effects: effects::Effects::default(),
             saving: saving::Saving::default(),
+            loading: None,
+            merges_at_load: false,
             workbench: loans::Workbench::default(),
             to_flush: Vec::new(),
             runnable: Vec::new(),
@@ -281,6 +287,7 @@ impl Service for Shard {
         self.answer_postponed(postponed);
         self.resume_congested();
         more |= self.run_runnable();
+        more |= self.load_slice();
         let later = self.do_background_work();
         self.end_due_waits();
         self.drain_loopback();

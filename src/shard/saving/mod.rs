@@ -126,7 +126,7 @@ impl Shard {
     }
 
     /// Answers a command about snapshots, of whatever shard's client.
-    fn answer_asker(&mut self, asker: Asker, answer: Result<&'static str, CommandError>) {
+    pub(super) fn answer_asker(&mut self, asker: Asker, answer: Result<&'static str, CommandError>) {
         let Asker { home, later } = asker;
         let tell = move |shard: &mut Shard| {
             let mut reply = Reply::default();

@@ -74,7 +74,7 @@ impl Shard {
     }
 
     /// Phases of a barrier that write the keyspace to `dbfilename`; `then` says whether the barrier is to stay.
-    pub(super) fn save_at_once(
+    pub(in crate::shard) fn save_at_once(
         &mut self,
         then: impl FnOnce(&mut Shard, Result<(), String>) -> bool + Send + 'static,
     ) -> Vec<Phase> {
