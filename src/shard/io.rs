@@ -189,7 +189,7 @@ impl Shard {
                 self.close(c);
             }
         }
-        self.put_away(connection);
+        self.finish(connection);
     }
 
     fn output_pending_max(&self, c: &Connection) -> usize {
@@ -202,17 +202,8 @@ impl Shard {
         }
     }
 
-    /// Ends the work on a taken connection: puts it back, queues its output, or frees it. What was done for it may be
-    /// seen in its replies.
+    /// Ends the work on a taken connection: puts it back, queues its output, or frees it.
     pub(super) fn finish(&mut self, mut connection: Box<Connection>) {
-        if self.log.holds_replies() {
-            connection.made_at = self.log.appended();
-        }
-        self.put_away(connection);
-    }
-
-    /// As `finish`, when nothing was done for the connection on this shard.
-    pub(super) fn put_away(&mut self, mut connection: Box<Connection>) {
         let c = &mut *connection;
         if !c.pipeline.is_empty() {
             c.pipeline.drain_into(&mut c.output.reply);

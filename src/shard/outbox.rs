@@ -18,6 +18,8 @@ pub const WAITING_MESSAGES_MAX: usize = 1024;
 struct Target {
     requests: Option<Box<RequestBatch>>,
     replies: Option<Box<ReplyBatch>>,
+    /// Replies that wait for nothing although the log holds others.
+    free_replies: Option<Box<ReplyBatch>>,
     waiting: VecDeque<Message>,
     /// Replies that the log still holds, each with its position there.
     held: VecDeque<(u64, Message)>,
@@ -53,9 +55,13 @@ impl Outbox {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.targets
-            .iter()
-            .all(|t| t.waiting.is_empty() && t.held.is_empty() && t.requests.is_none() && t.replies.is_none())
+        self.targets.iter().all(|t| {
+            t.waiting.is_empty()
+                && t.held.is_empty()
+                && t.requests.is_none()
+                && t.replies.is_none()
+                && t.free_replies.is_none()
+        })
     }
 
     /// The batch of requests being built for `target`.
@@ -64,9 +70,12 @@ impl Outbox {
         self.targets[target].requests.get_or_insert_with(|| spare.pop().unwrap_or_default())
     }
 
-    pub fn replies(&mut self, target: usize) -> &mut ReplyBatch {
+    /// The batch of replies for `target`: of those that wait for the log if it holds replies, or of those that do not.
+    pub fn replies(&mut self, target: usize, is_held: bool) -> &mut ReplyBatch {
         let spare = &mut self.spare_replies;
-        self.targets[target].replies.get_or_insert_with(|| spare.pop().unwrap_or_default())
+        let t = &mut self.targets[target];
+        let batch = if is_held { &mut t.replies } else { &mut t.free_replies };
+        batch.get_or_insert_with(|| spare.pop().unwrap_or_default())
     }
 
     /// Closes a batch that has grown large.
@@ -105,6 +114,9 @@ impl Target {
     /// Puts the batches behind the messages that wait. The log holds replies that are made at `held_at`.
     fn close(&mut self, held_at: Option<u64>) {
         self.close_requests();
+        if let Some(batch) = self.free_replies.take() {
+            self.push_reply(Message::Replies(batch), None);
+        }
         if let Some(batch) = self.replies.take() {
             self.push_reply(Message::Replies(batch), held_at);
         }

@@ -399,6 +399,7 @@ impl Shard {
         let db = c.db;
         let mut run = None;
         self.write_reply(c, |shard, _, reply| run = shard.run_command(spec, db, args, &caller, reply));
+        self.note_run(c, spec, args);
         if let Some(run) = run {
             let command = OwnedCommand { spec, db, args: OwnedArgs::from_slices(args) };
             self.block_connection(c, command, run);
@@ -565,7 +566,7 @@ fn parser_end(input: &[u8], at: usize) -> usize {
     memchr::memchr(b'\n', &input[at..]).map_or(input.len(), |line| at + line + 1)
 }
 
-fn touches_keys(spec: &CommandSpec) -> bool {
+pub(super) fn touches_keys(spec: &CommandSpec) -> bool {
     spec.is(CommandFlag::ReadOnly) || spec.is(CommandFlag::Write) || spec.is(CommandFlag::MayReplicate)
 }
 

@@ -21,7 +21,7 @@ mod slowlog;
 
 use std::sync::LazyLock;
 
-use super::request::Taken;
+use super::request::{touches_keys, Taken};
 use super::transactions::Later;
 use super::{Flow, Shard};
 use crate::client::{Connection, PendingCall};
@@ -91,6 +91,9 @@ impl Shard {
                 taken = Taken::NotYet;
             }
         });
+        if self.log.holds_replies() && (spec.name == "exec" || touches_keys(spec)) {
+            c.made_at = self.log.appended();
+        }
         taken
     }
 

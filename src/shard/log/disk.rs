@@ -93,6 +93,7 @@ pub(super) struct Disk {
     is_damaged: bool,
     damage_errno: i32,
     pub says_refusing: bool,
+    pub says_failing: bool,
     pub says_lagging: bool,
 }
 
@@ -382,7 +383,7 @@ impl Log {
                     self.spikes.push(("aof-fsync-always", nanos));
                 }
                 self.durable = self.durable.max(syncing.until);
-                self.forget_kept(self.durable);
+                self.drop_kept();
                 self.retire_files();
                 self.sync_succeeded();
             }
@@ -475,6 +476,14 @@ impl Log {
         }
     }
 
+    /// Drops what nobody asks for any more.
+    pub(super) fn drop_kept(&mut self) {
+        self.forget_kept(self.durable.min(self.released()));
+        if !self.holds(self.appended) {
+            self.forget_fresh();
+        }
+    }
+
     /// Drops what is kept of the time before `until`.
     pub(super) fn forget_kept(&mut self, until: u64) {
         while let Some(piece) = pop_front_if(&mut self.kept, |piece| piece.end() <= until) {
@@ -484,8 +493,10 @@ impl Log {
 
     /// After a failed sync: what is not durable is written again.
     fn roll_back(&mut self) {
-        while let Some(piece) = self.kept.pop_back() {
-            self.queue.push_front(piece);
+        while self.kept.back().is_some_and(|piece| piece.end() > self.durable) {
+            if let Some(piece) = self.kept.pop_back() {
+                self.queue.push_front(piece);
+            }
         }
         let first = self.queue.front().map_or(self.written, |piece| piece.from);
         if first > self.durable {

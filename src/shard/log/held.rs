@@ -8,6 +8,9 @@
 //! - The answer of a transaction is made by its coordinator, from what other shards have done. Each of those says when it has
 //!   released what it had when it gave its intents back; the answer waits for all of them.
 //!
+//! What does not look at keys waits for nothing: the server can be asked and told what to do about a disk that fails. Nor do
+//! reads then of keys that have not changed (`fresh`).
+//!
 //! Without `always` nothing is in any of these, and all that is left of this is a comparison for each batch.
 
 use std::cmp::Reverse;
@@ -16,7 +19,8 @@ use std::mem;
 
 use super::Log;
 use crate::client::{Connection, Flag, Stall};
-use crate::command::table::{CommandSpec, Flag as CommandFlag};
+use crate::command::table::{CommandSpec, Flag as CommandFlag, KeyPositions};
+use crate::command::Args;
 use crate::observe::log::Level;
 use crate::resp::Reply;
 use crate::runtime::ring::{SocketRing, Token};
@@ -96,6 +100,7 @@ impl Shard {
     }
 
     fn let_go(&mut self, released: u64) {
+        self.log.drop_kept();
         while let Some(Reverse((position, index, generation))) = self.held.outputs.peek().copied() {
             if position > released {
                 break;
@@ -115,6 +120,24 @@ impl Shard {
         }
         // What this shard tells itself.
         self.drain_loopback();
+    }
+
+    /// A command has run for the connection here: what it replied may have to wait.
+    #[inline]
+    pub(in crate::shard) fn note_run(&mut self, c: &mut Connection, spec: &CommandSpec, args: Args) {
+        if self.log.holds_replies() && self.may_show(spec, args) {
+            c.made_at = self.log.appended();
+        }
+    }
+
+    /// Whether the command may have shown, or done, what may not be seen yet.
+    pub(in crate::shard) fn may_show(&mut self, spec: &CommandSpec, args: Args) -> bool {
+        if spec.is(CommandFlag::Write) || !self.log.is_failing_somewhere() {
+            return true;
+        }
+        let mut keys = KeyPositions::new();
+        spec.key_positions(args, &mut keys);
+        self.log.is_fresh(keys.iter().map(|key| args[key.index]))
     }
 
     /// Whether the batch of output that comes next has to wait; it is let go when the log is as far.

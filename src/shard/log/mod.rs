@@ -14,10 +14,11 @@
 //! the log (`leaving`). What is written stays in memory until it is durable, as far as `KEPT_BYTES_MAX` goes: when a sync
 //! fails, the kernel may have dropped what it had taken, and nobody else could write that again.
 //!
-//! `disk` decides what is written and synced when, and what happens when that fails; `parts` knows the transactions
+//! `disk` decides what is written and synced when, and what happens when that fails; `fresh` tells then what may be read; `parts` knows the transactions
 //! over shards; `held` keeps back what must not be seen yet.
 
 mod disk;
+mod fresh;
 pub mod held;
 mod parts;
 #[cfg(test)]
@@ -52,6 +53,8 @@ pub struct Common {
     /// Logs that take no writes now, and why the last of them does not (an errno).
     refusing: AtomicUsize,
     errno: AtomicI32,
+    /// Logs whose disk fails, whether they take writes or not.
+    failing: AtomicUsize,
     /// Logs whose disk is slower than their clients.
     lagging: AtomicUsize,
 }
@@ -104,7 +107,7 @@ pub struct Log {
     filling: Piece,
     /// To be written, in order; the first one may be in part already, or in flight.
     queue: VecDeque<Piece>,
-    /// Written, not yet durable.
+    /// Written, not yet durable or not yet released.
     kept: VecDeque<Piece>,
     /// Emptied.
     spare: Piece,
@@ -119,6 +122,7 @@ pub struct Log {
     sync_wanted: u64,
     parts: parts::Parts,
     disk: disk::Disk,
+    fresh: fresh::Fresh,
     /// Events for the latency monitor: name and nanoseconds.
     spikes: Vec<(&'static str, u64)>,
     /// Bytes of the log's files that count for auto-aof-rewrite-percentage: now, and after the last rewrite.
@@ -147,6 +151,7 @@ impl Log {
             sync_wanted: 0,
             parts: parts::Parts::default(),
             disk: disk::Disk::default(),
+            fresh: fresh::Fresh::default(),
             spikes: Vec::new(),
             size: 0,
             base_size: 0,
@@ -210,6 +215,7 @@ impl Log {
         self.files.clear();
         self.queue.clear();
         self.forget_kept(u64::MAX);
+        self.forget_fresh();
         self.filling.bytes.clear();
         self.filling.ends.clear();
         self.filling.from = self.appended;
@@ -297,6 +303,12 @@ impl Log {
         let errno = self.common.errno.load(Ordering::Relaxed);
         let why = error_text(&io::Error::from_raw_os_error(errno));
         Some(CommandError::other(format!("MISCONF Errors writing to the AOF file: {why}")))
+    }
+
+    /// Whether some shard's disk fails. Replies may then wait for long, also on the others.
+    #[inline]
+    pub fn is_failing_somewhere(&self) -> bool {
+        self.common.failing.load(Ordering::Relaxed) > 0
     }
 
     /// Whether writes must wait because some shard's disk is slower than its clients.
@@ -387,6 +399,8 @@ impl Log {
             self.common.errno.store(self.disk.errno(), Ordering::Relaxed);
         }
         count(&self.common.refusing, &mut self.disk.says_refusing, refuses);
+        let failing = self.is_open() && self.disk.is_failing();
+        count(&self.common.failing, &mut self.disk.says_failing, failing);
         let backlog = self.backlog();
         let bound = if self.disk.says_lagging { BACKLOG_BYTES_MAX / 2 } else { BACKLOG_BYTES_MAX };
         let lags = self.is_open() && !self.disk.is_failing() && backlog >= bound;

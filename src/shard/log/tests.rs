@@ -495,6 +495,53 @@ fn a_device_that_is_full_says_so() {
     assert!(rig.log.flush_now().is_err());
 }
 
+fn put(rig: &mut Rig, words: &[&str]) {
+    let args: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    crate::persist::aof::write::put_command(rig.log.buffer(), &args);
+    rig.log.unit_end();
+}
+
+fn is_fresh(rig: &mut Rig, key: &str) -> bool {
+    rig.log.is_fresh([key.as_bytes()])
+}
+
+#[test]
+fn while_the_disk_fails_reads_show_what_is_safe_and_nothing_else() {
+    let mut rig = Rig::new("fresh", AppendFsync::Always);
+    put(&mut rig, &["SET", "old", "1"]);
+    rig.settle();
+    rig.bend = failing_writes(1, libc::ENOSPC);
+    rig.log.buffer().extend_from_slice(b"#TS:1\r\n");
+    put(&mut rig, &["SELECT", "3"]);
+    put(&mut rig, &["SET", "new", "1"]);
+    rig.settle();
+    assert!(rig.log.is_failing_somewhere());
+    assert!(!is_fresh(&mut rig, "old") && is_fresh(&mut rig, "new") && !is_fresh(&mut rig, "newer"));
+    put(&mut rig, &["DEL", "a", "newer"]);
+    assert!(is_fresh(&mut rig, "newer") && is_fresh(&mut rig, "a"));
+    assert!(rig.log.is_fresh([]), "what no key names may be anything");
+    rig.pass_ms(100);
+    rig.settle();
+    assert!(!is_fresh(&mut rig, "new") && !rig.log.is_fresh([]) && !rig.log.is_failing_somewhere());
+    rig.bend = failing_writes(1, libc::ENOSPC);
+    put(&mut rig, &["FLUSHALL"]);
+    rig.settle();
+    assert!(is_fresh(&mut rig, "old"));
+}
+
+#[test]
+fn what_others_may_still_lose_is_fresh_too() {
+    let mut rig = Rig::new("fresh-part", AppendFsync::Always);
+    put(&mut rig, &["SET", "ours", "1"]);
+    rig.log.await_transaction(7, 1);
+    put(&mut rig, &["SET", "behind", "1"]);
+    rig.settle();
+    assert!(rig.all_durable());
+    assert!(is_fresh(&mut rig, "ours") && is_fresh(&mut rig, "behind") && !is_fresh(&mut rig, "else"));
+    rig.log.part_durable(7);
+    assert!(!is_fresh(&mut rig, "ours"));
+}
+
 /// A file system of some pages, where the process may mount one.
 struct SmallDisk(PathBuf);
 

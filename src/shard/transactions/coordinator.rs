@@ -7,6 +7,7 @@ use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::ring::Token;
 use crate::shard::message::Message;
+use crate::shard::request::touches_keys;
 use crate::shard::{Flow, Shard};
 use crate::store::WaitNumber;
 use crate::txn::locks::Number;
@@ -543,7 +544,8 @@ impl Shard {
         match later {
             Later::InPipeline(origin) => {
                 self.settle_call(origin.client);
-                self.answer(origin, reply);
+                let spec = self.clients.get(origin.client).and_then(|c| c.last_command);
+                self.answer_of(origin, reply, spec.is_some_and(touches_keys));
             }
             Later::InTransaction(id, command) => {
                 if let Some(client) = self.transactions.running.get(&id).map(|t| t.origin.client) {
