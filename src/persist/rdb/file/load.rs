@@ -167,7 +167,7 @@ impl<R: Read> Load<R> {
                 Record::SelectDb(_) | Record::ResizeDb { .. } | Record::SlotInfo { .. } => {}
                 Record::Aux { name, value } => self.aux(name, value, store.now_ms()),
                 Record::Function(code) => self.functions.push(code),
-                Record::ModuleAux { module } => self.note(
+                Record::ModuleAux { module, .. } => self.note(
                     Level::Warning,
                     format!(
                         "The RDB file contains AUX module data I can't load: no matching module '{module}'. \
