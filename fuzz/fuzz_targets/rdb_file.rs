@@ -2,7 +2,7 @@
 //! by gyre-check-rdb, without a panic and without more memory than their length accounts for. All that look agree on whether it
 //! can be loaded; what was loaded is written, and loaded again.
 //!
-//! The first byte is the length of the pieces. Run with a limit on memory: `cargo fuzz run rdb_file -- -malloc_limit_mb=64`.
+//! The first byte is the length of the pieces, and chooses the other ways to look. Run with a limit on memory: `cargo fuzz run rdb_file -- -malloc_limit_mb=64`.
 
 #![no_main]
 
@@ -62,11 +62,11 @@ fuzz_target!(|data: &[u8]| {
     let mut in_pieces = store(SlotRange::ALL);
     assert_eq!(load(&file, piece, keeping, &mut in_pieces), counts);
     let strict = LoadOptions { checks: Checks::Duplicates, replaces: true, ..LoadOptions::default() };
-    load(&file, file.len(), strict, &mut store(SlotRange::ALL));
-    load(&file, file.len(), strict, &mut store(SlotRange::of_shard(1, 3)));
-    let mut told = Vec::new();
-    // Writing to memory does not fail.
-    let _ = check_rdb::check(&file[..], NOW_MS, &mut told);
+    match piece % 3 {
+        0 => drop(load(&file, file.len(), strict, &mut store(SlotRange::ALL))),
+        1 => drop(load(&file, file.len(), strict, &mut store(SlotRange::of_shard(1, 30)))),
+        _ => drop(check_rdb::check(&file[..], NOW_MS, &mut Vec::new())),
+    }
     let Some(counts) = counts else { return };
     let mut encoder = Encoder::new(Format::default());
     let mut written = Vec::new();
@@ -76,6 +76,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(put_part(&whole, &mut encoder, &mut written, &mut |_| true));
     let trailer = trailer(Stretch::of(&written), true);
     written.extend_from_slice(&trailer);
-    let again = load(&written, piece, keeping, &mut store(SlotRange::ALL)).expect("what was written can be loaded");
+    let again =
+        load(&written, piece, keeping, &mut store(SlotRange::ALL)).expect("what was written can be loaded");
     assert_eq!((again.loaded, again.empty), (counts.loaded, 0));
 });

@@ -227,7 +227,7 @@ fn every_file_of_a_folder_is_loaded_and_comes_back() {
             continue;
         }
         let loaded = load(&path, 2);
-        eprintln!("{}: {:?}", path.display(), loaded.counts);
+        eprintln!("{}: {:?}, digest {}", path.display(), loaded.counts, digest(&loaded.stores));
         let copy = std::env::temp_dir().join(format!("gyre-rdb-files-{}.rdb", std::process::id()));
         write(&loaded, Format::default(), &copy);
         let again = load(&copy, 1);

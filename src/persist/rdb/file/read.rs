@@ -226,7 +226,7 @@ impl<R: Read> FileReader<R> {
             return Err(self.failure(Cause::ModuleAuxWhen));
         }
         let data_at = self.position();
-        self.parse(|reader| skip_module_data(reader))?;
+        self.parse(skip_module_data)?;
         Ok(Record::ModuleAux { module: module_name(identifier), data_at })
     }
 
