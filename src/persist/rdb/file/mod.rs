@@ -11,5 +11,6 @@ mod write;
 
 pub use opcode::Opcode;
 pub use write::{
-    put_database, put_function, put_key, put_part, trailer, Header, Stretch, Summed, TRAILER_LEN,
+    put_database, put_function, put_head, put_key, put_part, put_select, trailer, Header, Stretch, Summed,
+    TRAILER_LEN,
 };

@@ -1,0 +1,111 @@
+//! What has to be done before an entry that is not saved yet changes or goes: the cold side of one branch on every write.
+
+use super::super::database::entry_of;
+use super::super::entry;
+use super::super::object::Object;
+use super::super::table::Table;
+use super::super::Store;
+use super::large::Orphan;
+use super::Snapshot;
+
+/// What a large value that is about to be overwritten is to be saved as; its object follows.
+pub(in crate::store) struct Heir(Box<Orphan<()>>);
+
+impl Store {
+    /// To be called before an entry in a table changes that has not got the present epoch yet. It has then.
+    #[cold]
+    pub(in crate::store) fn before_change(&mut self, db: usize, word: &mut u64) {
+        self.before_removal(db, *word);
+        *word = entry::with_epoch(*word, self.epoch);
+    }
+
+    /// The same for an entry that is in no table any more, and whose value lives on.
+    #[cold]
+    pub(in crate::store) fn before_removal(&mut self, db: usize, word: u64) {
+        let Some(mut snapshot) = self.snapshot.take() else { return };
+        if let Some(number) = snapshot.image.number_of(db) {
+            snapshot.save_now(self, number, word);
+        }
+        self.snapshot = Some(snapshot);
+    }
+
+    /// As `before_change`, when all that changes is the expiry: a large value goes on waiting for its turn.
+    #[cold]
+    pub(in crate::store) fn before_expiry(&mut self, db: usize, word: &mut u64) {
+        if let Some(mut snapshot) = self.snapshot.take() {
+            let number = snapshot.image.number_of(db).filter(|_| snapshot.is_large(*word));
+            if let Some(number) = number {
+                snapshot.remember_expiry(number, *word);
+            }
+            self.snapshot = Some(snapshot);
+            if number.is_some() {
+                return;
+            }
+        }
+        self.before_change(db, word);
+    }
+
+    /// As `before_change`, when the value is going to be another: a large one is left to the snapshot, by `hand_over`.
+    #[cold]
+    pub(in crate::store) fn before_replacement(&mut self, db: usize, word: &mut u64) -> Option<Heir> {
+        if let Some(snapshot) = &self.snapshot {
+            let number = snapshot.image.number_of(db).filter(|_| snapshot.is_large(*word));
+            if let Some(number) = number {
+                let heir = snapshot.orphan_of(self, number, *word);
+                *word = entry::with_epoch(*word, self.epoch);
+                return Some(Heir(Box::new(heir)));
+            }
+        }
+        self.before_change(db, word);
+        None
+    }
+
+    /// Leaves a value to the snapshot that has just been taken out of its entry.
+    #[cold]
+    pub(in crate::store) fn hand_over(&mut self, heir: Heir, object: Option<Box<Object>>) {
+        let object = object.expect("only a value that is an object has an heir");
+        match &mut self.snapshot {
+            Some(snapshot) => snapshot.adopt(*heir.0, object, &mut self.keys),
+            None => self.garbage.dispose(Some(object), &mut self.keys),
+        }
+    }
+
+    /// Frees an entry that `unlink` took out, once it is saved.
+    #[cold]
+    pub(in crate::store) fn destroy_unsaved(&mut self, db: usize, mut word: u64) {
+        let heir = self.before_replacement(db, &mut word);
+        match heir {
+            None => self.destroy_saved(word),
+            Some(heir) => {
+                // SAFETY: the word is in no table any more, and callers do not use it again.
+                let object = unsafe { entry::destroy(word, &mut self.keys) };
+                self.hand_over(heir, object);
+            }
+        }
+    }
+
+    /// Returns the tables of a flushed database, unless the snapshot has to save them first.
+    pub(in crate::store) fn before_flush(&mut self, db: usize, tables: Box<[Table]>) -> Option<Box<[Table]>> {
+        match &mut self.snapshot {
+            None => Some(tables),
+            Some(snapshot) => snapshot.image.flushed(db, tables),
+        }
+    }
+
+    pub(in crate::store) fn after_swap(&mut self, a: usize, b: usize) {
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.image.swapped(a, b);
+        }
+    }
+}
+
+impl Snapshot {
+    /// Writes an entry that is about to change, whole, and whatever it costs.
+    fn save_now(&mut self, store: &Store, number: usize, word: u64) {
+        if self.is_current(number, entry_of(word).key()) {
+            self.finish_current(&entry_of(word).value());
+        } else {
+            self.save_whole(store, number, word);
+        }
+    }
+}
