@@ -83,9 +83,8 @@ impl Store {
         if let Some(place) = self.find_place(home, key) {
             // SAFETY: the place is in a table of this store, which does not change before it is used for the last time.
             let word = unsafe { &mut *place };
-            let mut heir = None;
             if entry::epoch_of(*word) != self.epoch {
-                heir = self.before_replacement(home.db, word);
+                self.before_replacement(home.db, word);
             }
             let old = entry_of(*word);
             let had = entry::has_expiry(*word);
@@ -98,10 +97,7 @@ impl Store {
             // SAFETY: the word is in its table, and nobody else refers to its entry.
             let object = unsafe { entry::replace(word, content, expire_at, clock, &mut self.keys) };
             self.databases[home.db].recount_expiry(home.slot, had, expire_at.is_some());
-            match heir {
-                None => self.garbage.dispose(object, &mut self.keys),
-                Some(heir) => self.hand_over(heir, object),
-            }
+            self.garbage.dispose(object, &mut self.keys);
             self.ready(home.db, key);
             return;
         }

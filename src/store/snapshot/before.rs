@@ -1,15 +1,10 @@
 //! What has to be done before an entry that is not saved yet changes or goes: the cold side of one branch on every write.
 
 use super::super::database::entry_of;
-use super::super::entry;
-use super::super::object::Object;
+use super::super::entry::{self, Content};
 use super::super::table::Table;
 use super::super::Store;
-use super::large::Orphan;
 use super::Snapshot;
-
-/// What a large value that is about to be overwritten is to be saved as; its object follows.
-pub(in crate::store) struct Heir(Box<Orphan<()>>);
 
 impl Store {
     /// To be called before an entry in a table changes that has not got the present epoch yet. It has then.
@@ -45,43 +40,34 @@ impl Store {
         self.before_change(db, word);
     }
 
-    /// As `before_change`, when the value is going to be another: a large one is left to the snapshot, by `hand_over`.
+    /// As `before_change`, when the value is going to be another. A large one is left to the snapshot; the entry has another
+    /// then, which nobody may see.
     #[cold]
-    pub(in crate::store) fn before_replacement(&mut self, db: usize, word: &mut u64) -> Option<Heir> {
-        if let Some(snapshot) = &self.snapshot {
+    pub(in crate::store) fn before_replacement(&mut self, db: usize, word: &mut u64) {
+        if let Some(mut snapshot) = self.snapshot.take() {
             let number = snapshot.image.number_of(db).filter(|_| snapshot.is_large(*word));
             if let Some(number) = number {
-                let heir = snapshot.orphan_of(self, number, *word);
+                let orphan = snapshot.orphan_of(self, number, *word);
+                let (expire_at, clock) = (entry_of(*word).expire_at(), entry_of(*word).clock());
+                // SAFETY: nobody else refers to the entry.
+                let object =
+                    unsafe { entry::replace(word, Content::Int(0), expire_at, clock, &mut self.keys) };
                 *word = entry::with_epoch(*word, self.epoch);
-                return Some(Heir(Box::new(heir)));
+                snapshot.adopt(orphan, object.expect("what is large is an object"), &mut self.keys);
+            }
+            self.snapshot = Some(snapshot);
+            if number.is_some() {
+                return;
             }
         }
         self.before_change(db, word);
-        None
     }
 
-    /// Leaves a value to the snapshot that has just been taken out of its entry.
-    #[cold]
-    pub(in crate::store) fn hand_over(&mut self, heir: Heir, object: Option<Box<Object>>) {
-        let object = object.expect("only a value that is an object has an heir");
-        match &mut self.snapshot {
-            Some(snapshot) => snapshot.adopt(*heir.0, object, &mut self.keys),
-            None => self.garbage.dispose(Some(object), &mut self.keys),
-        }
-    }
-
-    /// Frees an entry that `unlink` took out, once it is saved.
+    /// Frees an entry that `unlink` took out, once it is saved or its value is left to the snapshot.
     #[cold]
     pub(in crate::store) fn destroy_unsaved(&mut self, db: usize, mut word: u64) {
-        let heir = self.before_replacement(db, &mut word);
-        match heir {
-            None => self.destroy_saved(word),
-            Some(heir) => {
-                // SAFETY: the word is in no table any more, and callers do not use it again.
-                let object = unsafe { entry::destroy(word, &mut self.keys) };
-                self.hand_over(heir, object);
-            }
-        }
+        self.before_replacement(db, &mut word);
+        self.destroy_saved(word);
     }
 
     /// Returns the tables of a flushed database, unless the snapshot has to save them first.
