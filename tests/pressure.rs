@@ -121,7 +121,8 @@ fn memory_stays_below_the_limit_under_every_policy_and_comes_back() {
             client.call(&["CONFIG", "RESETSTAT"]);
             let start = info(&mut client, "used_memory");
             let limit = start + LIMIT;
-            let set = ["CONFIG", "SET", "maxmemory-policy", policy, "maxmemory", limit.to_string().as_str()];
+            let bytes = limit.to_string();
+            let set = ["CONFIG", "SET", "maxmemory-policy", policy, "maxmemory", &bytes];
             assert!(client.call(&set).is_ok());
             let (mut done, mut refused) = (0, 0);
             for number in 0..KEYS {

@@ -19,6 +19,7 @@ mod inbox;
 mod io;
 mod loans;
 pub mod log;
+mod memory_limit;
 pub mod message;
 mod outbox;
 pub mod pause;

@@ -370,7 +370,7 @@ impl Drop for Store {
     /// Tables do not know what their words mean, so their entries are freed here.
     fn drop(&mut self) {
         for database in &mut self.databases {
-            self.garbage.add_tables(database.take_tables());
+            self.garbage.add_tables(database.take_tables(), 0);
         }
         while !self.garbage.is_empty() {
             self.garbage.free_some(usize::MAX, &mut self.keys);

@@ -168,10 +168,23 @@ impl Store {
         for db in databases {
             self.tell_watchers_of_all(db, None);
             cleared += self.databases[db].keys().total();
-            self.garbage.add_tables(self.databases[db].take_tables());
+            let bytes = self.share_of(db);
+            self.garbage.add_tables(self.databases[db].take_tables(), bytes);
             self.waiting.note_all(db);
         }
         cleared
+    }
+
+    /// About the memory of a database: its share in what is used, by the number of keys.
+    fn share_of(&self, db: usize) -> usize {
+        let all: u64 = self.databases.iter().map(|database| database.keys().total()).sum();
+        let live = self.keys.used().saturating_sub(self.garbage.bytes) as u128;
+        (live * u128::from(self.databases[db].keys().total()) / u128::from(all.max(1))) as usize
+    }
+
+    /// Memory that counts as used and waits for `free_some`, about.
+    pub fn garbage_bytes(&self) -> usize {
+        self.garbage.bytes
     }
 
     /// Exchanges the contents of two databases.
