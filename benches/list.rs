@@ -4,6 +4,8 @@
 //! `cargo bench --bench list` measures times. `cargo bench --bench list -- --memory [elements]` prints bytes per element instead,
 //! for elements of 14 bytes, as the list counts them.
 
+mod support;
+
 use std::hint::black_box;
 
 use criterion::{criterion_group, BenchmarkId, Criterion};
@@ -102,8 +104,9 @@ fn reads(c: &mut Criterion) {
     group.finish();
 }
 
-fn print_memory(elements: usize) {
+fn memory(elements: Option<u64>) {
     let settings = Settings::default();
+    let elements = elements.map_or(5_000_000, |elements| elements as usize);
     let list = list(elements, &settings);
     println!("{elements} elements: {:.2} bytes each", list.memory() as f64 / elements as f64);
 }
@@ -111,11 +114,5 @@ fn print_memory(elements: usize) {
 criterion_group!(benches, ends, reads);
 
 fn main() {
-    let mut args = std::env::args().skip(1);
-    if args.any(|arg| arg == "--memory") {
-        print_memory(args.next().and_then(|text| text.parse().ok()).unwrap_or(5_000_000));
-        return;
-    }
-    benches();
-    Criterion::default().configure_from_args().final_summary();
+    support::run(benches, memory);
 }

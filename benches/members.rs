@@ -6,68 +6,20 @@
 //! table counts, the time of an insert, and the longest single insert and step of freeing (times of the thread itself; resident
 //! is right for the first table of a process).
 
-use std::alloc::{GlobalAlloc, Layout};
-use std::ffi::c_void;
+mod support;
+
 use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{criterion_group, BenchmarkId, Criterion};
 use gyre::store::members::Members;
-
-/// The server's allocator, as memory per member depends on it.
-struct Mimalloc;
-
-// SAFETY: mimalloc's functions keep the contract of an allocator, and a layout's alignment is a power of two.
-unsafe impl GlobalAlloc for Mimalloc {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // As the server's: what is aligned anyway must not be asked for as aligned, which may cost a larger block.
-        if layout.align() <= 16 {
-            libmimalloc_sys::mi_malloc(layout.size()).cast()
-        } else {
-            libmimalloc_sys::mi_malloc_aligned(layout.size(), layout.align()).cast()
-        }
-    }
-    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
-        libmimalloc_sys::mi_free(block.cast::<c_void>());
-    }
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        libmimalloc_sys::mi_realloc_aligned(block.cast(), size, layout.align()).cast()
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Mimalloc = Mimalloc;
+use support::{member, resident_bytes, Walk};
 
 const SIZES: [u64; 3] = [1_000, 100_000, 5_000_000];
 
-/// Visits 0..size in an order that no cache foresees.
-struct Walk {
-    state: u64,
-    size: u64,
-}
-
-impl Walk {
-    fn next(&mut self) -> u64 {
-        self.state =
-            self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.state >> 32) * self.size) >> 32
-    }
-}
-
-/// 14 bytes.
-fn name(number: u64) -> [u8; 14] {
-    let mut name = *b"member:0000000";
-    let mut rest = number;
-    for digit in name[7..].iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    name
-}
-
 fn filled(size: u64) -> Members<false> {
     let mut members = Members::default();
-    (0..size).for_each(|number| assert!(members.insert(&name(number))));
+    (0..size).for_each(|number| assert!(members.insert(&member(number))));
     members
 }
 
@@ -98,16 +50,16 @@ fn times(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("members");
     for size in SIZES {
         let mut members = filled(size);
-        let mut walk = Walk { state: 1, size };
+        let mut walk = Walk(1);
         group.bench_function(BenchmarkId::new("contains, present", size), |b| {
-            b.iter(|| black_box(members.contains(&name(walk.next()))))
+            b.iter(|| black_box(members.contains(&member(walk.below(size)))))
         });
         group.bench_function(BenchmarkId::new("contains, absent", size), |b| {
-            b.iter(|| black_box(members.contains(&name(walk.next() + size))))
+            b.iter(|| black_box(members.contains(&member(walk.below(size) + size))))
         });
         group.bench_function(BenchmarkId::new("insert and remove", size), |b| {
             b.iter(|| {
-                let name = name(walk.next() + size);
+                let name = member(walk.below(size) + size);
                 members.insert(&name);
                 black_box(members.remove(&name))
             })
@@ -123,13 +75,6 @@ fn times(criterion: &mut Criterion) {
         free(members);
     }
     group.finish();
-}
-
-fn resident_bytes() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux has /proc/self/statm");
-    let pages: usize =
-        statm.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("its second field is a number");
-    pages * 4096
 }
 
 /// Fills a table by `add`, and prints what came of it.
@@ -160,8 +105,12 @@ fn memory(members: Option<u64>) {
         "", "members", "resident", "counted", "ns each", "max us", "free us"
     );
     for size in sizes {
-        report::<false>("set", size, |members, number| assert!(members.insert(&name(number))));
-        report::<true>("hash", size, |members, number| assert!(members.set(&name(number), &name(number))));
+        report::<false>("set", size, |members, number| assert!(members.insert(&member(number))));
+        report::<true>(
+            "hash",
+            size,
+            |members, number| assert!(members.set(&member(number), &member(number))),
+        );
     }
 }
 
@@ -172,10 +121,5 @@ criterion_group! {
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    if let Some(at) = args.iter().position(|arg| arg == "--memory") {
-        return memory(args.get(at + 1).and_then(|members| members.parse().ok()));
-    }
-    benches();
-    Criterion::default().configure_from_args().final_summary();
+    support::run(benches, memory);
 }

@@ -4,39 +4,13 @@
 //! `cargo bench --bench sorted_set` measures times. `cargo bench --bench sorted_set -- --memory [members]` prints bytes per
 //! member instead, for members of 14 bytes, as the resident set grows and as the set counts.
 
-use std::alloc::{GlobalAlloc, Layout};
-use std::ffi::c_void;
+mod support;
+
 use std::hint::black_box;
 
 use criterion::{criterion_group, BenchmarkId, Criterion};
 use gyre::store::{AddRule, Collection, ScoreRange, Settings, SortedSet};
-
-/// The server's allocator, as memory per member depends on it.
-struct Mimalloc;
-
-// SAFETY: mimalloc's functions keep the contract of an allocator, and a layout's alignment is a power of two.
-unsafe impl GlobalAlloc for Mimalloc {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // As the server's: what is aligned anyway must not be asked for as aligned, which may cost a larger block.
-        if layout.align() <= 16 {
-            libmimalloc_sys::mi_malloc(layout.size()).cast()
-        } else {
-            libmimalloc_sys::mi_malloc_aligned(layout.size(), layout.align()).cast()
-        }
-    }
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        libmimalloc_sys::mi_zalloc_aligned(layout.size(), layout.align()).cast()
-    }
-    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
-        libmimalloc_sys::mi_free(block.cast::<c_void>());
-    }
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        libmimalloc_sys::mi_realloc_aligned(block.cast(), size, layout.align()).cast()
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Mimalloc = Mimalloc;
+use support::{member, resident_bytes, Walk};
 
 const SIZES: [u64; 4] = [100, 1_000, 100_000, 5_000_000];
 const RANGE_LEN: usize = 10;
@@ -53,16 +27,6 @@ impl Walk {
     fn below(&mut self, bound: u64) -> u64 {
         (self.next() * bound) >> 32
     }
-}
-
-fn member(number: u64) -> [u8; 14] {
-    let mut member = *b"member:0000000";
-    let mut rest = number;
-    for digit in member[7..].iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    member
 }
 
 /// In which order of scores a set is filled.
@@ -141,13 +105,6 @@ fn sorted_set(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn resident_bytes() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux has /proc/self/statm");
-    let pages: usize =
-        statm.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("its second field is a number");
-    pages * 4096
-}
-
 fn memory(members: Option<u64>) {
     let sizes = members.map_or_else(|| vec![1_000, 10_000, 100_000, 1_000_000, 5_000_000], |n| vec![n]);
     println!("{:>10} {:>10} {:>10} {:>10}", "members", "order", "resident", "counted");
@@ -173,10 +130,5 @@ criterion_group! {
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    if let Some(at) = args.iter().position(|arg| arg == "--memory") {
-        return memory(args.get(at + 1).and_then(|members| members.parse().ok()));
-    }
-    benches();
-    Criterion::default().configure_from_args().final_summary();
+    support::run(benches, memory);
 }

@@ -3,6 +3,8 @@
 //! `cargo bench --bench stream` measures times. `cargo bench --bench stream -- --memory [entries]` prints bytes per entry
 //! instead, as the stream counts them and beside what the listpacks of Redis alone would be.
 
+mod support;
+
 use std::hint::black_box;
 
 use criterion::{criterion_group, Criterion, Throughput};
@@ -95,7 +97,8 @@ fn reading(c: &mut Criterion) {
 
 criterion_group!(benches, adding, reading);
 
-fn print_memory(entries: u64) {
+fn memory(entries: Option<u64>) {
+    let entries = entries.unwrap_or(1_000_000);
     for (name, pairs) in SHAPES {
         let stream = filled(entries, pairs);
         let listpacks: usize = stream.log().nodes().map(|node| node.listpack_bytes()).sum();
@@ -109,12 +112,5 @@ fn print_memory(entries: u64) {
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    match args.iter().position(|arg| arg == "--memory") {
-        Some(at) => print_memory(args.get(at + 1).and_then(|n| n.parse().ok()).unwrap_or(1_000_000)),
-        None => {
-            benches();
-            Criterion::default().configure_from_args().final_summary();
-        }
-    }
+    support::run(benches, memory);
 }

@@ -4,40 +4,14 @@
 //! `cargo bench --bench table` measures times. `cargo bench --bench table -- --memory [keys]` prints bytes per key
 //! instead, for keys of 11 bytes with values of 64, as the resident set grows and as the store counts.
 
-use std::alloc::{GlobalAlloc, Layout};
-use std::ffi::c_void;
+mod support;
+
 use std::hint::black_box;
 
 use criterion::{criterion_group, BenchmarkId, Criterion};
 use gyre::store::table::{Owner, Table};
 use gyre::store::{slot_of, SlotRange, Store, Ttl};
-
-/// The server's allocator, as memory per key depends on it.
-struct Mimalloc;
-
-// SAFETY: mimalloc's functions keep the contract of an allocator, and a layout's alignment is a power of two.
-unsafe impl GlobalAlloc for Mimalloc {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // As the server's: what is aligned anyway must not be asked for as aligned, which may cost a larger block.
-        if layout.align() <= 16 {
-            libmimalloc_sys::mi_malloc(layout.size()).cast()
-        } else {
-            libmimalloc_sys::mi_malloc_aligned(layout.size(), layout.align()).cast()
-        }
-    }
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        libmimalloc_sys::mi_zalloc_aligned(layout.size(), layout.align()).cast()
-    }
-    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
-        libmimalloc_sys::mi_free(block.cast::<c_void>());
-    }
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        libmimalloc_sys::mi_realloc_aligned(block.cast(), size, layout.align()).cast()
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Mimalloc = Mimalloc;
+use support::{numbered, resident_bytes, Walk};
 
 const SIZES: [u64; 3] = [1_000, 100_000, 10_000_000];
 
@@ -57,20 +31,6 @@ impl Owner for Numbers {
     fn freed(&mut self, _: usize) {}
 }
 
-/// Visits 1..=size in an order that no cache foresees.
-struct Walk {
-    state: u64,
-    size: u64,
-}
-
-impl Walk {
-    fn next(&mut self) -> u64 {
-        self.state =
-            self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (((self.state >> 32) * self.size) >> 32) + 1
-    }
-}
-
 fn table(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("table");
     for size in SIZES {
@@ -78,22 +38,22 @@ fn table(criterion: &mut Criterion) {
         for word in 1..=size {
             table.insert(mix(word), word, &mut Numbers);
         }
-        let mut walk = Walk { state: 1, size };
+        let mut walk = Walk(1);
         group.bench_function(BenchmarkId::new("get present", size), |b| {
             b.iter(|| {
-                let word = walk.next();
+                let word = walk.below(size) + 1;
                 black_box(table.get(mix(word), |w| w == word))
             })
         });
         group.bench_function(BenchmarkId::new("get absent", size), |b| {
             b.iter(|| {
-                let word = walk.next() + size;
+                let word = walk.below(size) + 1 + size;
                 black_box(table.get(mix(word), |w| w == word))
             })
         });
         group.bench_function(BenchmarkId::new("insert and remove", size), |b| {
             b.iter(|| {
-                let word = walk.next() + size;
+                let word = walk.below(size) + 1 + size;
                 table.insert(mix(word), word, &mut Numbers);
                 black_box(table.remove(mix(word), |w| w == word, &mut Numbers))
             })
@@ -103,22 +63,15 @@ fn table(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn write_key(number: u64, key: &mut [u8; 11]) {
-    *key = *b"key:0000000";
-    let mut rest = number;
-    for digit in key[4..].iter_mut().rev() {
-        *digit = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
+fn key(number: u64) -> [u8; 11] {
+    numbered(b"key:0000000", number % 10_000_000)
 }
 
 fn filled(size: u64) -> Store {
     let mut store = Store::new(SlotRange::ALL, 16);
     store.set_time(1_700_000_000_000);
-    let mut key = [0; 11];
     for number in 1..=size {
-        write_key(number % 10_000_000, &mut key);
-        store.set_string(0, &key, &[b'x'; 64], Ttl::None);
+        store.set_string(0, &key(number), &[b'x'; 64], Ttl::None);
     }
     store
 }
@@ -127,25 +80,24 @@ fn store(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("store");
     for size in SIZES {
         let mut store = filled(size);
-        let mut walk = Walk { state: 1, size };
-        let mut key = [0; 11];
+        let mut walk = Walk(1);
         group.bench_function(BenchmarkId::new("get", size), |b| {
             b.iter(|| {
-                write_key(walk.next() % 10_000_000, &mut key);
+                let key = key(walk.below(size) + 1);
                 store.slot_hint(&key, slot_of(&key));
                 black_box(store.read(0, &key).is_some())
             })
         });
         group.bench_function(BenchmarkId::new("set in place", size), |b| {
             b.iter(|| {
-                write_key(walk.next() % 10_000_000, &mut key);
+                let key = key(walk.below(size) + 1);
                 store.slot_hint(&key, slot_of(&key));
                 store.set_string(0, &key, &[b'y'; 64], Ttl::None);
             })
         });
         group.bench_function(BenchmarkId::new("insert and remove", size), |b| {
             b.iter(|| {
-                write_key(walk.next() % 10_000_000, &mut key);
+                let mut key = key(walk.below(size) + 1);
                 key[0] = b'K';
                 store.slot_hint(&key, slot_of(&key));
                 store.set_string(0, &key, &[b'y'; 64], Ttl::None);
@@ -156,13 +108,6 @@ fn store(criterion: &mut Criterion) {
         while store.free_some(10_000) {}
     }
     group.finish();
-}
-
-fn resident_bytes() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux has /proc/self/statm");
-    let pages: usize =
-        statm.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("its second field is a number");
-    pages * 4096
 }
 
 fn memory(keys: Option<u64>) {
@@ -186,10 +131,5 @@ criterion_group! {
 }
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    if let Some(at) = args.iter().position(|arg| arg == "--memory") {
-        return memory(args.get(at + 1).and_then(|keys| keys.parse().ok()));
-    }
-    benches();
-    Criterion::default().configure_from_args().final_summary();
+    support::run(benches, memory);
 }

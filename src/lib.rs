@@ -11,6 +11,7 @@ pub mod migrate;
 pub mod observe;
 pub mod persist;
 pub mod process;
+pub mod recovery;
 pub mod resp;
 pub mod runtime;
 pub mod server;

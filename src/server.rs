@@ -14,13 +14,16 @@ use crate::log;
 use crate::observe::log::{self as server_log, Level};
 use crate::observe::stats::ShardStats;
 use crate::observe::{logo, Observed};
+use crate::persist::status::Status;
 use crate::process::{self, OomRole, OomScore, PidFile, Supervisor, Title};
+use crate::recovery;
 use crate::runtime::listen::{self, ListenError, Listener};
 use crate::runtime::mail::Mail;
 use crate::runtime::mesh::Mesh;
 use crate::runtime::signals::{self, EndSignal};
 use crate::runtime::sys::error_text;
 use crate::runtime::{clock, cpus, crash, executor, machine, probe};
+use crate::shard::saving::Wish;
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
 use crate::shard::Shard;
 
@@ -107,9 +110,12 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     let settings = settings(&loaded, supervisor);
     show_logo(config);
     let shared = Arc::new(share(loaded, settings, names, shards, maxclients));
+    let kept = recovery::find(&shared);
+    recovery::announce(&shared, &kept);
     let threads = start_shards(&shared, listeners)?;
     shared.observed.startup_memory.store(shared.used_memory(), Ordering::Relaxed);
     log!(Level::Notice, "Server initialized");
+    recovery::recover(&shared, kept)?;
     for (kind, is_open) in [("tcp", tcp), ("unix", unix)] {
         if is_open {
             log!(Level::Notice, "Ready to accept connections {kind}");
@@ -258,9 +264,11 @@ fn share(
         client_id: AtomicU64::new(0),
         connected: AtomicUsize::new(0),
         pause: Pause::default(),
+        logs: Default::default(),
         shutdown: AtomicU64::new(Shutdown::No as u64),
         sleep_until_us: AtomicI64::new(0),
         observed: Observed::default(),
+        status: Status::default(),
         mail: Mail::new(shards),
         couriers: Arc::default(),
         started_ms: clock::unix_ms(),
@@ -331,22 +339,27 @@ fn watch(
     let mut is_stopping = false;
     while !threads.is_empty() {
         signals::wait(if is_stopping { STOPPING_WATCH_INTERVAL } else { WATCH_INTERVAL });
-        let signal = signals::caught();
-        if let Some(signal) =
-            signal.filter(|_| shared.shutdown.load(Ordering::Acquire) == Shutdown::No as u64)
-        {
-            log!(Level::Warning, "Received {} scheduling shutdown...", signal.name());
-            log!(Level::Warning, "User requested shutdown...");
-            shared.shutdown.store(Shutdown::Asked as u64, Ordering::Release);
+        let signal = signals::take();
+        let is_under_way = shared.shutdown.load(Ordering::Acquire) != Shutdown::No as u64;
+        if is_under_way && signal == Some(EndSignal::Interrupt) {
+            log!(Level::Warning, "You insist... exiting now.");
+            std::process::exit(1);
         }
-        if shared.shutdown.load(Ordering::Acquire) != Shutdown::No as u64
+        if let Some(signal) = signal.filter(|_| !is_under_way) {
+            log!(Level::Warning, "Received {} scheduling shutdown...", signal.name());
+            let config = shared.current_config();
+            let flags = match signal {
+                EndSignal::Interrupt => config.general.shutdown_on_sigint,
+                EndSignal::Terminate => config.general.shutdown_on_sigterm,
+            };
+            let save = (flags.save || flags.nosave).then_some(flags.save);
+            let wish = Wish { save, force: flags.force, asker: None };
+            shared.mail.post(0, Box::new(move |shard: &mut Shard| shard.begin_shutdown(wish)));
+        }
+        if shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64
             && !std::mem::replace(&mut is_stopping, true)
         {
             supervisor.notify("STOPPING=1\n");
-        }
-        if signals::caught_again() && signal == Some(EndSignal::Interrupt) {
-            log!(Level::Warning, "You insist... exiting now.");
-            std::process::exit(1);
         }
         let (ended, running): (Vec<_>, Vec<_>) = threads.into_iter().partition(JoinHandle::is_finished);
         threads = running;

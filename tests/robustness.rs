@@ -9,40 +9,10 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use support::{free_port, seed, setting, Client, Random, Server, Value};
+use support::{eventually, free_port, info, raise_open_files, seed, setting, Client, Random, Server, Value};
 
 const SHARDS: [usize; 2] = [1, 2];
 const MIB: usize = 1 << 20;
-/// How long the server may take to notice that clients have left.
-const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A field of INFO that is a number.
-fn info(client: &mut Client, field: &str) -> u64 {
-    let text = client.call(&["INFO", "everything"]).text();
-    let prefix = format!("{field}:");
-    let value = text.lines().find_map(|line| line.strip_prefix(&prefix));
-    value
-        .and_then(|value| value.parse().ok())
-        .unwrap_or_else(|| panic!("INFO has no number {field}:\n{text}"))
-}
-
-/// Waits until `done`, or until it is too late for it.
-fn eventually(done: impl FnMut() -> bool) -> bool {
-    within(SETTLE_TIMEOUT, done)
-}
-
-fn within(timeout: Duration, mut done: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + timeout;
-    loop {
-        if done() {
-            return true;
-        }
-        if Instant::now() > deadline {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
 
 fn set_linger_zero(stream: &TcpStream) {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
@@ -58,20 +28,6 @@ fn set_linger_zero(stream: &TcpStream) {
         )
     };
     assert_eq!(result, 0, "SO_LINGER is an option of every TCP socket");
-}
-
-/// Raises this process's limit of open files as far as it goes. Returns the limit.
-fn raise_open_files() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls are given a valid `rlimit` that outlives them.
-    unsafe {
-        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit), 0);
-        let wanted = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
-        if libc::setrlimit(libc::RLIMIT_NOFILE, &wanted) == 0 {
-            limit = wanted;
-        }
-    }
-    limit.rlim_cur
 }
 
 /// Requests of many kinds and their replies: arrays and inline, over shards, failing, in a transaction, binary. It

@@ -41,6 +41,10 @@ pub enum Flag {
     PeerClosed = 1 << 14,
     /// The last request was not complete; there is nothing to run before more input comes.
     NeedsInput = 1 << 15,
+    /// The next batch of output waits for the log.
+    Held = 1 << 16,
+    /// No client's: it replays the log of another number of shards.
+    Replay = 1 << 17,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,8 +95,10 @@ pub enum Stall {
     Blocked,
     /// CLIENT PAUSE.
     Paused,
-    /// The peer does not read its replies.
+    /// The peer does not read its replies, or the log holds many of them.
     Output,
+    /// The log's disk is slower than the clients that write.
+    Log,
 }
 
 /// Where the command of a blocked client waits: the shard that wakes it, and its number there.
@@ -130,6 +136,10 @@ pub struct Connection {
     /// The most input that was there since the cron last looked at the buffer's size.
     pub input_peak_bytes: usize,
     pub output: Output,
+    /// The log's position when the shard last did something for the connection: replies may tell of what is in front of it.
+    pub made_at: u64,
+    /// The same, of the batch of output that is to be sent next.
+    pub staged_at: u64,
     pub pipeline: Pipeline,
     pub multi: Option<Box<Multi>>,
     pub watching: Option<Box<Watching>>,
@@ -170,6 +180,8 @@ impl Connection {
             awaited_bytes: 0,
             input_peak_bytes: 0,
             output: Output::default(),
+            made_at: 0,
+            staged_at: 0,
             pipeline: Pipeline::default(),
             multi: None,
             watching: None,

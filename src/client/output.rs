@@ -56,22 +56,25 @@ impl Output {
         &self.plain[plain_from + (self.sent - at)..]
     }
 
-    /// The next bytes to give to the socket, when there are any and none are in flight. The caller sends them and
-    /// reports with `sent`; until then they stay where they are.
-    pub fn begin_send(&mut self) -> Option<&[u8]> {
-        if self.in_flight {
-            return None;
+    /// Makes what has been collected the next batch, if the last one is sent. True when it did.
+    pub fn stage(&mut self) -> bool {
+        if self.in_flight || self.sent != self.total || self.reply.is_empty() {
+            return false;
         }
-        if self.sent == self.total {
-            if self.reply.is_empty() {
-                return None;
-            }
-            self.plain.clear();
-            self.shared.clear();
-            self.reply.swap_parts(&mut self.plain, &mut self.shared);
-            self.sent = 0;
-            self.total = self.plain.len() + self.shared.iter().map(|(_, value)| value.len()).sum::<usize>();
-            self.peak = self.peak.max(self.total);
+        self.plain.clear();
+        self.shared.clear();
+        self.reply.swap_parts(&mut self.plain, &mut self.shared);
+        self.sent = 0;
+        self.total = self.plain.len() + self.shared.iter().map(|(_, value)| value.len()).sum::<usize>();
+        self.peak = self.peak.max(self.total);
+        true
+    }
+
+    /// The next bytes of the batch to give to the socket, when there are any and none are in flight. The caller sends them
+    /// and reports with `sent`; until then they stay where they are.
+    pub fn begin_send(&mut self) -> Option<&[u8]> {
+        if self.in_flight || self.sent == self.total {
+            return None;
         }
         self.in_flight = true;
         Some(self.next_piece())

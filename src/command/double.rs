@@ -8,6 +8,13 @@ pub fn double(text: &[u8]) -> Option<f64> {
     }
 }
 
+/// As `double`, but a number so small that a double cannot hold it exactly for that reason (C's ERANGE) is none either.
+pub fn exact_range_double(text: &[u8]) -> Option<f64> {
+    let Parsed { value, out_of_range, is_exact } = parse(text)?;
+    let fits = !out_of_range && (is_exact || !value.is_subnormal());
+    fits.then_some(value)
+}
+
 /// A double as the ends of score ranges are read: up to a NUL, white space in front, nothing at all for 0, and what
 /// is too large for infinity.
 pub fn lenient_double(text: &[u8]) -> Option<f64> {
@@ -24,6 +31,8 @@ struct Parsed {
     value: f64,
     /// Infinity or zero stands for a number that is neither.
     out_of_range: bool,
+    /// Whether the text is known to say this very number.
+    is_exact: bool,
 }
 
 fn parse(text: &[u8]) -> Option<Parsed> {
@@ -46,7 +55,7 @@ fn parse(text: &[u8]) -> Option<Parsed> {
     } else {
         value.is_infinite() && !matches!(unsigned, [b'i' | b'I', ..])
     };
-    Some(Parsed { value, out_of_range })
+    Some(Parsed { value, out_of_range, is_exact: false })
 }
 
 /// Digits in base 16 with an optional point, and an optional power of two behind a `p`.
@@ -75,8 +84,10 @@ fn hexadecimal(text: &[u8]) -> Option<Parsed> {
     if !seen_digit {
         return None;
     }
-    let value = times_power_of_two(mantissa as f64, scale.saturating_add(exponent));
-    Some(Parsed { value, out_of_range: mantissa != 0 && (value == 0.0 || value.is_infinite()) })
+    let exponent = scale.saturating_add(exponent);
+    let value = times_power_of_two(mantissa as f64, exponent);
+    let is_exact = times_power_of_two(value, exponent.saturating_neg()) == mantissa as f64;
+    Some(Parsed { value, out_of_range: mantissa != 0 && (value == 0.0 || value.is_infinite()), is_exact })
 }
 
 fn binary_exponent(text: &[u8]) -> Option<i64> {
@@ -133,6 +144,17 @@ mod tests {
             "0x1p2000",
         ] {
             assert_eq!(double(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_lose_digits_because_they_are_small_may_be_refused() {
+        for text in ["0", "1.5", "0.1", "-inf", "2.2250738585072014e-308", "0x1p-1074", "-0x.8p-1070", "0x0"]
+        {
+            assert_eq!(exact_range_double(text.as_bytes()), double(text.as_bytes()), "{text}");
+        }
+        for text in ["4.9e-324", "-1e-310", "1e-400", "1e400", "0x1.8p-1074", "x"] {
+            assert_eq!(exact_range_double(text.as_bytes()), None, "{text}");
         }
     }
 

@@ -2,11 +2,11 @@
 //! how many elements a client wants.
 
 use super::glob::glob_match;
-use super::parse::integer;
-use super::{CommandError, Context};
+use super::parse::{cursor, integer};
+use super::{Args, CommandError, CommandResult, Context};
 use crate::resp::Reply;
 use crate::store::listpack::Item;
-use crate::store::EventClass;
+use crate::store::{Collection, EventClass};
 
 /// Elements looked at per step of a scan when COUNT is not given.
 const COUNT_DEFAULT: i64 = 10;
@@ -26,14 +26,14 @@ pub fn write_item(reply: &mut Reply, item: Item) {
 }
 
 /// What follows the cursor of SSCAN, HSCAN and ZSCAN.
-pub struct ScanOptions<'a> {
+struct ScanOptions<'a> {
     count: usize,
     /// None when all match.
     pattern: Option<&'a [u8]>,
 }
 
 impl<'a> ScanOptions<'a> {
-    pub fn parse(options: &[&'a [u8]]) -> Result<ScanOptions<'a>, CommandError> {
+    fn parse(options: &[&'a [u8]]) -> Result<ScanOptions<'a>, CommandError> {
         let mut parsed = ScanOptions { count: COUNT_DEFAULT as usize, pattern: None };
         let mut rest = options.iter();
         while let Some(option) = rest.next() {
@@ -54,14 +54,14 @@ impl<'a> ScanOptions<'a> {
     }
 
     /// Whether an element of these bytes is to be returned.
-    pub fn matches(&self, element: Item) -> bool {
+    fn matches(&self, element: Item) -> bool {
         let Some(pattern) = self.pattern else { return true };
         glob_match(pattern, element.bytes(&mut itoa::Buffer::new()), false)
     }
 
     /// Repeats `step`, which takes a cursor and returns the next one and how many elements it has looked at, until there
     /// were enough of them. Returns the cursor to go on with.
-    pub fn run(&self, start: u64, mut step: impl FnMut(u64) -> (u64, usize)) -> u64 {
+    fn run(&self, start: u64, mut step: impl FnMut(u64) -> (u64, usize)) -> u64 {
         let (mut cursor, mut seen) = (start, 0);
         let mut steps_left = self.count.saturating_mul(STEPS_PER_ELEMENT);
         loop {
@@ -76,12 +76,37 @@ impl<'a> ScanOptions<'a> {
     }
 }
 
-/// The reply of a scan: the cursor, and `elements`, which are so many.
-pub fn write_scan(reply: &mut Reply, cursor: u64, count: usize, elements: &mut Reply) {
-    reply.array(2);
-    reply.bulk(itoa::Buffer::new().format(cursor).as_bytes());
-    reply.array(count);
-    reply.append(elements);
+/// HSCAN, SSCAN and ZSCAN: `key cursor [MATCH pattern] [COUNT count]`, the arguments behind the command's name.
+///
+/// `step` looks at what is at a cursor of the collection, gives each element to its last argument, and returns the cursor to go
+/// on with. That answers whether an element matches; `step` then writes it into its reply, as so many strings as `PARTS` says.
+pub fn scan_elements<C: Collection, const PARTS: usize>(
+    ctx: &mut Context,
+    args: Args,
+    step: impl Fn(C::View<'_>, u64, &mut Reply, &mut dyn FnMut(Item) -> bool) -> u64,
+) -> CommandResult {
+    let start = cursor(args[2])?;
+    // Apart, because the cursor stands in front of the elements and is known after them.
+    let mut elements = Reply::new(ctx.reply.protocol());
+    let (mut next, mut returned) = (0, 0);
+    if let Some(view) = ctx.store.read_as::<C>(ctx.db, args[1])? {
+        let options = ScanOptions::parse(&args[3..])?;
+        next = options.run(start, |cursor| {
+            let mut seen = 0;
+            let next = step(view, cursor, &mut elements, &mut |element| {
+                seen += 1;
+                let matches = options.matches(element);
+                returned += usize::from(matches);
+                matches
+            });
+            (next, seen)
+        });
+    }
+    ctx.reply.array(2);
+    ctx.reply.bulk(itoa::Buffer::new().format(next).as_bytes());
+    ctx.reply.array(returned * PARTS);
+    ctx.reply.append(&mut elements);
+    Ok(())
 }
 
 /// How many random elements a client wants.

@@ -8,7 +8,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use super::double::double;
+use super::double::exact_range_double;
 use super::parse::integer;
 use super::table::{Reaching, Wanted};
 use super::{Args, CommandError, CommandResult, Context};
@@ -401,7 +401,8 @@ fn score(text: &[u8]) -> Result<f64, CommandError> {
     }
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
     let start = text.iter().take_while(|byte| is_space(byte)).count();
-    double(&text[start..]).ok_or(CommandError::other("ERR One or more scores can't be converted into double"))
+    exact_range_double(&text[start..])
+        .ok_or(CommandError::other("ERR One or more scores can't be converted into double"))
 }
 
 fn run(ctx: &mut Context, key: &[u8], options: Options) -> CommandResult {

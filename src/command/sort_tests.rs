@@ -30,6 +30,8 @@ fn numbers_and_words_are_sorted_up_and_down() {
     assert_eq!(bench.run("SORT_RO l DESC"), array(&["10", "3", "2", "1"]));
     assert_eq!(bench.run("SORT l ALPHA"), array(&["1", "10", "2", "3"]));
     assert_eq!(bench.run("SORT words"), "-ERR One or more scores can't be converted into double\r\n");
+    bench.run("RPUSH tiny 4.9e-324");
+    assert_eq!(bench.run("SORT tiny"), "-ERR One or more scores can't be converted into double\r\n");
     assert_eq!(bench.run("SORT words ALPHA DESC asc"), array(&["a", "b", "c"]));
     assert_eq!(bench.run("SORT none"), "*0\r\n");
     bench.run("SADD s 5 4 x");

@@ -180,6 +180,14 @@ fn advice(event: &str) -> &'static str {
         }
         "expire-cycle" => "many keys expire at the same moment: spread their times, or lower active-expire-effort.",
         "eviction-cycle" => "maxmemory is reached by large keys: set lazyfree-lazy-eviction, or give the server more memory.",
+        "aof-write" | "aof-write-alone" | "aof-fsync" | "aof-fsync-always" => {
+            "the disk is slow for the append-only file: give it a faster one, or one of its own; with appendfsync everysec nobody \
+             waits for it."
+        }
+        "aof-write-pending-fsync" => "a write waited for a sync of the same file: the disk is at its limit.",
+        "aof-write-active-child" => {
+            "a snapshot is written to the same disk: see no-appendfsync-on-rewrite and rdb-save-incremental-fsync."
+        }
         _ => "look at the log for what happened then.",
     }
 }

@@ -137,6 +137,7 @@ shard_stats! {
         expired_stale_permille,
         expired_time_cap_reached,
         lazyfreed,
+        aof_delayed_fsync,
     }
     gauges {
         clients,
@@ -149,12 +150,29 @@ shard_stats! {
         clients_memory,
         /// Bytes of the largest client that may be evicted.
         largest_client,
-        /// Changes since the last save.
+        /// Changes since the start.
         dirty,
+        /// Of the snapshot in progress: keys written, memory copied (bytes; now, at most), when that was found (Unix microseconds).
+        snapshot_keys,
+        snapshot_copied,
+        snapshot_copied_peak,
+        snapshot_copied_at_us,
         watching_clients,
         input_buffer_max,
         output_buffer_max,
         lazyfree_pending,
+        /// Of the append-only file: bytes of all that would be read at a start, now and after the last rewrite; those not written
+        /// yet; those not on the disk yet; whether a sync is under way and how long the last one took; why it fails, 0 if
+        /// it does not.
+        aof_current_size,
+        aof_base_size,
+        aof_buffer_length,
+        aof_pending_bytes,
+        aof_pending_fsync,
+        aof_last_fsync_us,
+        aof_errno,
+        /// Unix seconds; 0: never.
+        aof_rewritten_at_s,
     }
 }
 

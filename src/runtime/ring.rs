@@ -1,4 +1,4 @@
-//! One shard's io_uring for sockets: accept, receive, send, and the doorbell of the mesh.
+//! One shard's io_uring: accept, receive and send on sockets, writes to the shard's log, and the doorbell of the mesh.
 //!
 //! The ring belongs to the thread that created it (SINGLE_ISSUER) and completions run only when that thread
 //! asks for them (DEFER_TASKRUN), so the shard's loop alone decides when the kernel works for it. Operations are
@@ -6,8 +6,10 @@
 //! connections.
 //!
 //! Every operation carries a `Token` back. A connection's token has a generation, so that a late
-//! completion for a connection that is gone is recognised. The memory of a send stays the caller's and must not
-//! move or change until its `Sent` completion.
+//! completion for a connection that is gone is recognised. The memory of a send or a write stays the caller's and must
+//! not move or change until its `Sent` or `FileWritten` completion.
+//!
+//! What a file operation takes its time for, the kernel's own threads wait for, not the shard.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -41,6 +43,8 @@ enum Kind {
     Send = 3,
     Doorbell = 4,
     Ignored = 5,
+    FileWrite = 6,
+    FileSync = 7,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,9 +59,16 @@ pub enum Completion {
     ReceiveEnded { token: Token, errno: Option<i32> },
     /// The send ended: bytes sent or an errno.
     Sent { token: Token, result: Result<usize, i32> },
+    /// A write to a file ended: bytes written or an errno.
+    FileWritten { token: Token, result: Result<usize, i32> },
+    /// Data of a file is on the disk, or not (an errno; ECANCELED when the write in front of it was not whole).
+    FileSynced { token: Token, result: Result<(), i32> },
     /// Another shard put something into the mesh, or another thread into the mail.
     Doorbell,
 }
+
+/// A write to a file is cut to this, bytes; the caller sees a short count and writes the rest.
+pub const FILE_WRITE_MAX: usize = 1 << 30;
 
 pub struct SocketRing {
     // Field order matters: the io_uring goes before the buffers that it may write to.
@@ -75,6 +86,13 @@ fn token_of(user_data: u64) -> Token {
 }
 
 const NOBODY: Token = Token { index: 0, generation: 0 };
+
+fn file_write(token: Token, fd: RawFd, bytes: &[u8], offset: u64) -> squeue::Entry {
+    opcode::Write::new(types::Fd(fd), bytes.as_ptr(), bytes.len().min(FILE_WRITE_MAX) as u32)
+        .offset(offset)
+        .build()
+        .user_data(user_data(Kind::FileWrite, token))
+}
 
 /// The operation that wakes the shard whose ring is `fd`.
 fn doorbell(fd: RawFd) -> squeue::Entry {
@@ -130,7 +148,7 @@ impl SocketRing {
 
     fn push(&mut self, entry: squeue::Entry) {
         loop {
-            // SAFETY: each caller passes an entry whose memory (a send's bytes) outlives its
+            // SAFETY: each caller passes an entry whose memory (a send's or write's bytes) outlives its
             // completion, as the module's contract says.
             if unsafe { self.ring.submission().push(&entry) }.is_ok() {
                 return;
@@ -177,6 +195,33 @@ impl SocketRing {
             .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
             .build()
             .user_data(user_data(Kind::Send, token));
+        self.push(entry);
+    }
+
+    /// Writes `bytes`, the first `FILE_WRITE_MAX` of them, at `offset`. They stay where they are until `FileWritten`.
+    pub fn write_file(&mut self, token: Token, fd: RawFd, bytes: &[u8], offset: u64) {
+        self.push(file_write(token, fd, bytes, offset));
+    }
+
+    /// As `write_file`, and `sync_file` behind it if all of it was written; otherwise that is cancelled.
+    pub fn write_and_sync_file(&mut self, token: Token, fd: RawFd, bytes: &[u8], offset: u64) {
+        let queue = self.ring.submission();
+        let room = queue.capacity() - queue.len();
+        drop(queue);
+        if room < 2 {
+            // A chain ends with the submission that it is in. Only errors that pass can come back.
+            let _ = self.ring.submit();
+        }
+        self.push(file_write(token, fd, bytes, offset).flags(squeue::Flags::IO_LINK));
+        self.sync_file(token, fd);
+    }
+
+    /// Brings the file's data to the disk (fdatasync): what writes that had completed before have written.
+    pub fn sync_file(&mut self, token: Token, fd: RawFd) {
+        let entry = opcode::Fsync::new(types::Fd(fd))
+            .flags(types::FsyncFlags::DATASYNC)
+            .build()
+            .user_data(user_data(Kind::FileSync, token));
         self.push(entry);
     }
 
@@ -233,6 +278,12 @@ impl SocketRing {
             } else if kind == Kind::Accept as u8 {
                 let result = if result >= 0 { Ok(result) } else { Err(-result) };
                 Completion::Accepted { listener: token.index, result, armed: more }
+            } else if kind == Kind::FileWrite as u8 {
+                let result = if result >= 0 { Ok(result as usize) } else { Err(-result) };
+                Completion::FileWritten { token, result }
+            } else if kind == Kind::FileSync as u8 {
+                let result = if result >= 0 { Ok(()) } else { Err(-result) };
+                Completion::FileSynced { token, result }
             } else if kind == Kind::Doorbell as u8 {
                 Completion::Doorbell
             } else {

@@ -1,12 +1,11 @@
 //! The signals that ask the server to end: noted by a handler, looked at by the boot thread, which a bell wakes.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 /// The first signal that came; 0 for none.
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
-static CAUGHT_AGAIN: AtomicBool = AtomicBool::new(false);
 /// The eventfd that the boot thread waits for; -1 before `catch`.
 static BELL: AtomicI32 = AtomicI32::new(-1);
 
@@ -26,9 +25,7 @@ impl EndSignal {
 }
 
 extern "C" fn on_signal(signal: libc::c_int) {
-    if CAUGHT.swap(signal, Ordering::Relaxed) != 0 {
-        CAUGHT_AGAIN.store(true, Ordering::Relaxed);
-    }
+    CAUGHT.store(signal, Ordering::Relaxed);
     ring();
 }
 
@@ -70,16 +67,11 @@ pub fn catch() -> io::Result<()> {
     Ok(())
 }
 
-/// The signal that asked the server to end, if one has come.
-pub fn caught() -> Option<EndSignal> {
-    match CAUGHT.load(Ordering::Relaxed) {
+/// The last signal that asked the server to end, since the last call.
+pub fn take() -> Option<EndSignal> {
+    match CAUGHT.swap(0, Ordering::Relaxed) {
         0 => None,
         libc::SIGINT => Some(EndSignal::Interrupt),
         _ => Some(EndSignal::Terminate),
     }
-}
-
-/// Whether somebody has asked more than once.
-pub fn caught_again() -> bool {
-    CAUGHT_AGAIN.load(Ordering::Relaxed)
 }

@@ -2,6 +2,7 @@
 //! patterns, standard output, turning into a daemon, and the process title.
 
 use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -156,6 +157,32 @@ pub fn set_thread_name(name: &[u8]) {
     }
 }
 
+/// Has the system begin to write a stretch of a file to the disk.
+pub fn begin_sync(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    sync_range(file, offset, len, libc::SYNC_FILE_RANGE_WRITE)
+}
+
+/// Waits until a stretch of a file has been written to the disk. That the file may be found there takes a sync of all of it.
+pub fn finish_sync(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let flags =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    sync_range(file, offset, len, flags)
+}
+
+fn sync_range(file: &File, offset: u64, len: u64, flags: libc::c_uint) -> io::Result<()> {
+    // SAFETY: takes numbers; the file is open.
+    match unsafe { libc::sync_file_range(file.as_raw_fd(), offset as i64, len as i64, flags) } {
+        0 => Ok(()),
+        _ => match io::Error::last_os_error() {
+            // Some file systems have no such thing.
+            error if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::ESPIPE)) => {
+                Ok(())
+            }
+            error => Err(error),
+        },
+    }
+}
+
 /// Has every file but the standard streams closed when another program takes the process over.
 pub fn close_files_on_exec() -> io::Result<()> {
     // SAFETY: marks descriptors only; none is closed while this program runs.
@@ -223,7 +250,7 @@ pub fn new_session() -> io::Result<()> {
 }
 
 /// Makes standard input, output and error the given file.
-pub fn replace_standard_streams(file: &std::fs::File) -> io::Result<()> {
+pub fn replace_standard_streams(file: &File) -> io::Result<()> {
     for stream in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
         // SAFETY: `file` is open; the standard streams are never owned by a Rust object that closes them.
         if unsafe { libc::dup2(file.as_raw_fd(), stream) } == -1 {

@@ -156,7 +156,7 @@ impl Shard {
                 Ok(()) => shard.complete(later, reply),
                 Err(error) => shard.complete_with(later, spec, Err(error)),
             };
-            shard.send(home, Message::Call(Box::new(answer)));
+            shard.send_reply(home, Message::Call(Box::new(answer)));
         };
         self.send(target, Message::Call(Box::new(call)));
     }

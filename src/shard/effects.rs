@@ -9,13 +9,14 @@ use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
+use super::message::Message;
 use super::Shard;
 use crate::command::{Args, Effect};
 use crate::persist::aof::write::{put_command, put_part};
 use crate::persist::rdb;
 use crate::store::Evicted;
 use crate::txn::locks::Number;
-use crate::txn::message::Ending;
+use crate::txn::message::{Ending, Writers};
 
 /// Commands that belong together, encoded.
 #[derive(Debug, Default)]
@@ -76,6 +77,8 @@ pub(super) struct Effects {
     /// The transaction whose part runs now.
     part: Option<Number>,
     parts: HashMap<Number, Unit, foldhash::fast::RandomState>,
+    /// Who else writes a part of the transactions whose part here is not on the disk yet.
+    undurable: HashMap<Number, Writers, foldhash::fast::RandomState>,
     /// The database that the log is in; `None` at the beginning of a file.
     log_db: Option<usize>,
 }
@@ -196,7 +199,7 @@ impl Shard {
     /// A transaction gives back its intents here: its part is whole.
     pub(super) fn end_part(&mut self, number: Number, ending: &Ending) {
         if !self.store.log_enabled {
-            return self.confirm_when_durable(number, ending, false);
+            return self.part_ended(number, ending, false);
         }
         let writers = &ending.writers;
         let unit = self.effects.parts.remove(&number).unwrap_or_default();
@@ -208,7 +211,35 @@ impl Shard {
             unit.put(self.log.buffer(), &mut self.effects.log_db);
             self.log.unit_end();
         }
-        self.confirm_when_durable(number, ending, is_shared);
+        self.part_ended(number, ending, is_shared);
+    }
+
+    fn part_ended(&mut self, number: Number, ending: &Ending, is_logged: bool) {
+        if is_logged && ending.is_awaited {
+            // Also when the policy has just changed here: others may not know that yet, and each counts on each.
+            self.log.await_transaction(number, ending.writers.len() - 1);
+            self.effects.undurable.insert(number, ending.writers.clone());
+        }
+        if let Some((coordinator, transaction)) = ending.report_to {
+            self.report_when_released(coordinator, transaction);
+        }
+    }
+
+    /// To be called when more of the log is on the disk.
+    pub(super) fn tell_durable_parts(&mut self) {
+        for number in self.log.take_newly_durable_transactions() {
+            if let Some(writers) = self.effects.undurable.remove(&number) {
+                self.tell_durable(number, &writers);
+            }
+        }
+    }
+
+    fn tell_durable(&mut self, number: Number, writers: &Writers) {
+        for writer in writers.iter().map(|writer| usize::from(*writer)) {
+            if writer != self.id {
+                self.send(writer, Message::PartDurable { number });
+            }
+        }
     }
 
     fn unit_may_end(&mut self) {

@@ -187,7 +187,8 @@ impl Shard {
             let command = OwnedCommand { spec, db, args: OwnedArgs::from_slices(args) };
             self.block_origin(from, origin, command, caller, protocol, run);
         } else {
-            self.reply_to(from, request.origin, &mut reply);
+            let is_held = self.log.holds_replies() && self.may_show(request.spec, args);
+            push_reply(self.outbox.replies(from, is_held), request.origin, &mut reply);
         }
         self.spare_reply = reply;
         self.serve_if_ready();
@@ -200,7 +201,7 @@ impl Shard {
             self.answer(origin, reply);
             return;
         }
-        push_reply(self.outbox.replies(shard), origin, reply);
+        push_reply(self.outbox.replies(shard, true), origin, reply);
     }
 
     /// Replies of this shard's clients' requests that another shard ran.
@@ -250,8 +251,16 @@ impl Shard {
     }
 
     /// A reply for a place in the pipeline of one of this shard's clients, which is not taken.
-    pub(super) fn answer(&mut self, origin: Origin, mut reply: Reply) {
+    pub(super) fn answer(&mut self, origin: Origin, reply: Reply) {
+        self.answer_of(origin, reply, true);
+    }
+
+    /// As `answer`; `shows_keys`: whether it may tell of what commands have done to keys.
+    pub(super) fn answer_of(&mut self, origin: Origin, mut reply: Reply, shows_keys: bool) {
         if let Some(mut connection) = self.clients.take(origin.client) {
+            if shows_keys {
+                connection.made_at = self.log.appended();
+            }
             connection.pipeline.fill(origin.place, &mut reply);
             if matches!(connection.stall, Stall::Reply | Stall::Blocked) {
                 self.end_stall(&mut connection);

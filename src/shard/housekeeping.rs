@@ -47,6 +47,7 @@ impl Shard {
         if self.housekeeping.is_off {
             return;
         }
+        self.watch_part();
         self.accept_again();
         self.resume_paused();
         let deferred = self.look_for_background_work();
@@ -56,6 +57,8 @@ impl Shard {
         if self.id == 0 {
             self.shared.couriers.close_idle_links();
             self.sample_rates();
+            self.save_if_due();
+            self.rewrite_if_due();
         }
     }
 
@@ -201,6 +204,7 @@ impl Shard {
         self.count_blocked();
         self.stats.clients.set(self.clients.open() as u64);
         self.stats.lazyfree_pending.set(u64::from(lazyfree_deferred));
+        self.log.publish();
     }
 
     /// Evicts until the process is under `maxmemory`. False when it stays over it.
@@ -275,7 +279,7 @@ impl Shard {
         for token in self.clients.tokens() {
             if let Some(mut connection) = self.clients.take(token) {
                 connection.flags.set(Flag::CloseAfterReply);
-                if connection.waiting.is_some() || connection.stall == Stall::Blocked {
+                if connection.waiting.is_some() || matches!(connection.stall, Stall::Blocked | Stall::Reply) {
                     self.close(&mut connection);
                 }
                 connection.stall = Stall::None;
@@ -286,7 +290,7 @@ impl Shard {
 
     /// Everything that a stopping shard waits for has happened, or took too long.
     pub(super) fn is_drained(&self) -> bool {
-        self.clients.is_empty() && self.outbox.is_empty() && self.loopback.is_empty()
+        self.clients.is_empty() && self.outbox.is_empty() && self.loopback.is_empty() && self.log.is_settled()
             || self.now_ms() > self.housekeeping.stop_at_ms
     }
 }

@@ -16,6 +16,8 @@ use crate::runtime::socket;
 const HELD_INPUT_MAX: usize = 256 * 1024;
 /// Unsent output of a connection beyond which its further requests wait, when its class has no hard limit.
 const OUTPUT_PENDING_MAX: usize = 1 << 30;
+/// The same, while the output waits for the log.
+const HELD_OUTPUT_MAX: usize = 256 * 1024;
 
 /// An operation to queue in the ring at the end of the turn.
 #[derive(Clone, Copy, Debug)]
@@ -210,10 +212,13 @@ impl Shard {
         if !c.flags.has(Flag::Closing) {
             if !c.output.reply.is_empty() {
                 self.check_output_limits(c);
-                if c.output.pending_bytes() > OUTPUT_PENDING_MAX
-                    && c.stall == Stall::None
-                    && c.output.pending_bytes() > self.output_pending_max(c)
-                {
+                let pending = c.output.pending_bytes();
+                let too_much = if c.flags.has(Flag::Held) {
+                    pending > HELD_OUTPUT_MAX
+                } else {
+                    pending > OUTPUT_PENDING_MAX && pending > self.output_pending_max(c)
+                };
+                if too_much && c.stall == Stall::None {
                     c.stall = Stall::Output;
                 }
             }
@@ -239,8 +244,8 @@ impl Shard {
     }
 
     /// Has the connection looked at in this turn's flush.
-    fn queue_flush(&mut self, c: &mut Connection) {
-        let wants = !c.output.is_in_flight() && !c.output.is_drained();
+    pub(super) fn queue_flush(&mut self, c: &mut Connection) {
+        let wants = !c.output.is_in_flight() && !c.output.is_drained() && !c.flags.has(Flag::Held);
         if (wants || c.flags.has(Flag::Closing)) && !c.flags.has(Flag::FlushQueued) {
             c.flags.set(Flag::FlushQueued);
             self.to_flush.push(c.token);
@@ -260,6 +265,13 @@ impl Shard {
                 if !busy {
                     self.free(token);
                 }
+                continue;
+            }
+            if c.output.stage() {
+                c.staged_at = c.made_at;
+            }
+            if self.hold_output(c) {
+                self.clients.put_back(connection);
                 continue;
             }
             let (token, fd) = (c.token, c.fd);

@@ -42,8 +42,8 @@ pub enum Message {
     PartDurable {
         number: Number,
     },
-    /// To the coordinator: everything that the transaction saw or did there is.
-    Confirmed {
+    /// To a transaction's coordinator: what a participant had appended when it gave the intents back is released.
+    Released {
         transaction: TransactionId,
     },
     /// About clients that wait in blocking commands.

@@ -8,23 +8,24 @@
 mod accept;
 mod asks;
 mod background;
-mod blocking;
+pub mod blocking;
 mod client_memory;
 pub mod clients;
 pub mod commands;
-mod durable;
 mod effects;
 mod execute;
 mod housekeeping;
 mod inbox;
 mod io;
+pub mod loading;
 mod loans;
-mod log;
+pub mod log;
 pub mod message;
 mod outbox;
 pub mod pause;
 mod redact;
 mod request;
+pub mod saving;
 mod settings;
 pub mod shared;
 mod slow;
@@ -68,6 +69,9 @@ pub struct Shard {
     pub store: Store,
     pub clients: Clients,
 
+    pub log: log::Log,
+    held: log::held::Held,
+
     mesh: Mesh<Message>,
     outbox: outbox::Outbox,
     /// Messages to itself: a transaction's coordinator is often also one of its shards.
@@ -81,8 +85,10 @@ pub struct Shard {
     inside: Option<(crate::txn::message::TransactionId, usize)>,
     asks: Asks,
     effects: effects::Effects,
-    durability: durable::Durability,
-    log: log::Log,
+    saving: saving::Saving,
+    loading: Option<Box<loading::Loading>>,
+    /// DEBUG RELOAD MERGE: keys that are there already are replaced.
+    merges_at_load: bool,
     workbench: loans::Workbench,
 
     /// Connections with output to send / input to run.
@@ -114,6 +120,7 @@ impl Shard {
         let mut store = Store::new(SlotRange::of_shard(id, shared.shards), config.general.databases as usize);
         let now_us = clock::unix_us();
         store.set_time(now_us / 1000);
+        let log = log::Log::new(stats.clone(), shared.logs.clone());
         let mut shard = Shard {
             id,
             config,
@@ -122,6 +129,8 @@ impl Shard {
             topology,
             store,
             clients: Clients::default(),
+            log,
+            held: log::held::Held::default(),
             outbox: outbox::Outbox::new(shared.shards),
             shared,
             mesh,
@@ -132,8 +141,9 @@ impl Shard {
             inside: None,
             asks: Asks::default(),
             effects: effects::Effects::default(),
-            durability: durable::Durability::default(),
-            log: log::Log::default(),
+            saving: saving::Saving::default(),
+            loading: None,
+            merges_at_load: false,
             workbench: loans::Workbench::default(),
             to_flush: Vec::new(),
             runnable: Vec::new(),
@@ -249,7 +259,11 @@ impl Service for Shard {
     }
 
     fn completed(&mut self, ring: &mut SocketRing, completion: Completion) {
-        if !matches!(completion, Completion::Sent { .. } | Completion::Doorbell) {
+        let is_traffic = matches!(
+            completion,
+            Completion::Received { .. } | Completion::Accepted { .. } | Completion::Starved { .. }
+        ) || matches!(completion, Completion::ReceiveEnded { .. });
+        if is_traffic {
             self.turn_meter.note_traffic();
         }
         match completion {
@@ -260,6 +274,8 @@ impl Service for Shard {
             Completion::Starved { token } => self.starved(token),
             Completion::ReceiveEnded { token, errno } => self.receive_ended(token, errno),
             Completion::Accepted { listener, result, armed } => self.accepted(listener, result, armed),
+            Completion::FileWritten { token, result } => self.log.wrote(token, result, self.now_us / 1000),
+            Completion::FileSynced { token, result } => self.log.synced(token, result, self.now_us / 1000),
             Completion::Doorbell => self.take_mail(),
         }
     }
@@ -271,14 +287,17 @@ impl Service for Shard {
         self.answer_postponed(postponed);
         self.resume_congested();
         more |= self.run_runnable();
+        more |= self.load_slice();
         let later = self.do_background_work();
         self.end_due_waits();
         self.drain_loopback();
+        self.log_turn_end(ring);
         let congested = self.send_outbox(ring);
         self.do_ring_jobs(ring);
         self.flush_outputs(ring);
         self.turn_meter.end(&self.stats);
         if self.housekeeping.stopping && self.is_drained() {
+            self.end_log();
             return Turn::Stop;
         }
         if more || congested || !self.runnable.is_empty() || !self.asks.next_turn.is_empty() {

@@ -18,7 +18,11 @@ pub const WAITING_MESSAGES_MAX: usize = 1024;
 struct Target {
     requests: Option<Box<RequestBatch>>,
     replies: Option<Box<ReplyBatch>>,
+    /// Replies that wait for nothing although the log holds others.
+    free_replies: Option<Box<ReplyBatch>>,
     waiting: VecDeque<Message>,
+    /// Replies that the log still holds, each with its position there.
+    held: VecDeque<(u64, Message)>,
     /// Something was sent since the doorbell was last looked at.
     sent: bool,
 }
@@ -51,7 +55,13 @@ impl Outbox {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.targets.iter().all(|t| t.waiting.is_empty() && t.requests.is_none() && t.replies.is_none())
+        self.targets.iter().all(|t| {
+            t.waiting.is_empty()
+                && t.held.is_empty()
+                && t.requests.is_none()
+                && t.replies.is_none()
+                && t.free_replies.is_none()
+        })
     }
 
     /// The batch of requests being built for `target`.
@@ -60,16 +70,28 @@ impl Outbox {
         self.targets[target].requests.get_or_insert_with(|| spare.pop().unwrap_or_default())
     }
 
-    pub fn replies(&mut self, target: usize) -> &mut ReplyBatch {
+    /// The batch of replies for `target`: of those that wait for the log if it holds replies, or of those that do not.
+    pub fn replies(&mut self, target: usize, is_held: bool) -> &mut ReplyBatch {
         let spare = &mut self.spare_replies;
-        self.targets[target].replies.get_or_insert_with(|| spare.pop().unwrap_or_default())
+        let t = &mut self.targets[target];
+        let batch = if is_held { &mut t.replies } else { &mut t.free_replies };
+        batch.get_or_insert_with(|| spare.pop().unwrap_or_default())
     }
 
     /// Closes a batch that has grown large.
     pub fn bound(&mut self, target: usize) {
         let t = &mut self.targets[target];
         if t.requests.as_ref().is_some_and(|batch| batch.bytes.len() >= BATCH_BYTES_MAX) {
-            t.close();
+            t.close_requests();
+        }
+    }
+
+    /// Lets replies go that were made at `released` or before.
+    pub fn let_go(&mut self, released: u64) {
+        for t in &mut self.targets {
+            while t.held.front().is_some_and(|(position, _)| *position <= released) {
+                t.waiting.extend(t.held.pop_front().map(|(_, message)| message));
+            }
         }
     }
 
@@ -89,13 +111,27 @@ impl Outbox {
 }
 
 impl Target {
-    /// Puts the batches behind the messages that wait.
-    fn close(&mut self) {
+    /// Puts the batches behind the messages that wait. The log holds replies that are made at `held_at`.
+    fn close(&mut self, held_at: Option<u64>) {
+        self.close_requests();
+        if let Some(batch) = self.free_replies.take() {
+            self.push_reply(Message::Replies(batch), None);
+        }
+        if let Some(batch) = self.replies.take() {
+            self.push_reply(Message::Replies(batch), held_at);
+        }
+    }
+
+    fn close_requests(&mut self) {
         if let Some(batch) = self.requests.take() {
             self.waiting.push_back(Message::Requests(batch));
         }
-        if let Some(batch) = self.replies.take() {
-            self.waiting.push_back(Message::Replies(batch));
+    }
+
+    fn push_reply(&mut self, message: Message, held_at: Option<u64>) {
+        match held_at {
+            Some(position) => self.held.push_back((position, message)),
+            None => self.waiting.push_back(message),
         }
     }
 }
@@ -107,9 +143,22 @@ impl Shard {
             self.loopback.push_back(message);
             return;
         }
+        let held_at = self.log.held_at();
         let t = &mut self.outbox.targets[target];
-        t.close();
+        t.close(held_at);
         t.waiting.push_back(message);
+    }
+
+    /// As `send`, for a message that completes a client's command: it waits for the log as a reply does.
+    pub(super) fn send_reply(&mut self, target: usize, message: Message) {
+        if target == self.id {
+            self.loopback.push_back(message);
+            return;
+        }
+        let held_at = self.log.held_at();
+        let t = &mut self.outbox.targets[target];
+        t.close(held_at);
+        t.push_reply(message, held_at);
     }
 
     /// Runs `call` later in this turn, when no connection is being worked on.
@@ -120,9 +169,10 @@ impl Shard {
     /// Hands over what the turn produced, and wakes who sleeps. True when a queue was full.
     pub(super) fn send_outbox(&mut self, ring: &mut SocketRing) -> bool {
         let mut congested = false;
+        let held_at = self.log.held_at();
         for target in 0..self.outbox.targets.len() {
             let t = &mut self.outbox.targets[target];
-            t.close();
+            t.close(held_at);
             while let Some(message) = t.waiting.pop_front() {
                 match self.mesh.send(target, message) {
                     Ok(()) => t.sent = true,

@@ -1,6 +1,8 @@
 //! A connection's requests, one after the other: parse, check, then queue (MULTI), run here, send to the shard
 //! that owns the keys, or begin a transaction.
 
+use std::sync::atomic::Ordering;
+
 use smallvec::SmallVec;
 
 use super::blocking::may_block;
@@ -209,6 +211,12 @@ impl Shard {
                 return Some(CommandError::OutOfMemory);
             }
         }
+        if let Some(error) = self.refusal_by_disk(c, spec) {
+            return Some(error);
+        }
+        if self.shared.status.is_loading() && !spec.is(CommandFlag::Loading) && !c.flags.has(Flag::Replay) {
+            return Some(CommandError::other("LOADING Redis is loading the dataset in memory"));
+        }
         let _ = args;
         if c.flags.has(Flag::Monitor) {
             let queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
@@ -217,6 +225,31 @@ impl Shard {
             }
         }
         None
+    }
+
+    /// Writes are refused when they could not be kept, and PING with them, so that whoever watches the server notices.
+    fn refusal_by_disk(&mut self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
+        let save_failed = self.shared.status.save_failed.load(Ordering::Relaxed);
+        if !save_failed && self.log.write_refusal().is_none() || self.shared.status.is_loading() {
+            return None;
+        }
+        let queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
+        let concerned = spec.is(CommandFlag::Write)
+            || spec.name == "ping"
+            || queue.into_iter().any(|queued| queued.spec.is(CommandFlag::Write));
+        if !concerned {
+            return None;
+        }
+        let persistence = &self.config.persistence;
+        if save_failed && persistence.stop_writes_on_bgsave_error && !persistence.save.0.is_empty() {
+            return Some(CommandError::other(
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+                 Commands that may modify the data set are disabled, because this instance is configured to report errors \
+                 during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs \
+                 for details about the RDB error.",
+            ));
+        }
+        self.log.write_refusal()
     }
 
     fn dispatch(&mut self, c: &mut Connection, request: &Prepared) -> Taken {
@@ -242,6 +275,9 @@ impl Shard {
         }
         if self.is_paused(spec, c) {
             self.hold_for_pause(c);
+            return Taken::NotYet;
+        }
+        if self.is_held_by_log(c, spec) {
             return Taken::NotYet;
         }
         let taken = match &mut c.multi {
@@ -363,6 +399,7 @@ impl Shard {
         let db = c.db;
         let mut run = None;
         self.write_reply(c, |shard, _, reply| run = shard.run_command(spec, db, args, &caller, reply));
+        self.note_run(c, spec, args);
         if let Some(run) = run {
             let command = OwnedCommand { spec, db, args: OwnedArgs::from_slices(args) };
             self.block_connection(c, command, run);
@@ -529,7 +566,7 @@ fn parser_end(input: &[u8], at: usize) -> usize {
     memchr::memchr(b'\n', &input[at..]).map_or(input.len(), |line| at + line + 1)
 }
 
-fn touches_keys(spec: &CommandSpec) -> bool {
+pub(super) fn touches_keys(spec: &CommandSpec) -> bool {
     spec.is(CommandFlag::ReadOnly) || spec.is(CommandFlag::Write) || spec.is(CommandFlag::MayReplicate)
 }
 

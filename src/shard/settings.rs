@@ -37,6 +37,7 @@ impl Shard {
         let letters = classes.first().map(|(_, letters)| letters.as_slice()).unwrap_or_default();
         self.store.events.set_classes(Events::parse(letters).unwrap_or_default());
         self.stats.tracks_latency.store(self.config.observing.latency_tracking, Ordering::Relaxed);
+        self.log.configure(&self.config);
         self.slow_log_changed();
         self.evict_some();
         self.client_memory_changed();

@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::migrate::Couriers;
 use crate::observe::stats::ShardStats;
 use crate::observe::Observed;
+use crate::persist::status::Status;
 use crate::process::{OomScore, Title};
 use crate::runtime::mail::Mail;
 
@@ -21,6 +22,8 @@ pub enum Shutdown {
     No = 0,
     /// Output is flushed, then every shard stops.
     Asked = 1,
+    /// What is to be kept is being written; if that fails it is `No` again.
+    Saving = 2,
 }
 
 /// What CONFIG needs besides the values.
@@ -50,10 +53,14 @@ pub struct Shared {
     pub client_id: AtomicU64,
     pub connected: AtomicUsize,
     pub pause: Pause,
+    /// What the shards' logs know of each other.
+    pub logs: Arc<super::log::Common>,
     pub shutdown: AtomicU64,
     /// DEBUG SLEEP: until when (Unix microseconds) no shard does anything; looked at with a new version of the configuration.
     pub sleep_until_us: AtomicI64,
     pub observed: Observed,
+    /// What is known of saving and loading.
+    pub status: Status,
     /// What threads that are no shards have for one to run.
     pub mail: Mail<Call>,
     /// MIGRATE's way to other servers.

@@ -6,7 +6,7 @@ use super::entry::{self, Content, Entry, EMBEDDED_LEN_MAX};
 use super::lookup::Home;
 use super::object::{Object, Outline};
 use super::value::Payload;
-use super::{Detached, Kind, Store, Ttl, Value};
+use super::{Detached, Kind, Store, Ttl, Usage, Value};
 
 /// Small integers that Redis shares between keys: 0 up to this one.
 const SHARED_INTEGERS_END: i64 = 10_000;
@@ -56,7 +56,10 @@ impl Store {
     pub fn take(&mut self, db: usize, key: &[u8]) -> Option<Detached> {
         let home = self.home(db, key);
         let word = self.find(home, key)?;
-        self.unlink(home, word);
+        let word = self.unlink(home, word);
+        if entry::epoch_of(word) != self.epoch {
+            self.before_removal(db, word);
+        }
         let entry = entry_of(word);
         let (kind, expire_at, clock) = (entry.kind(), entry.expire_at(), entry.clock());
         let unboxed = unboxed_payload(entry);
@@ -83,6 +86,48 @@ impl Store {
             }
         };
         self.put_content(home, key, content, expire_at, clock);
+    }
+
+    /// Adds a key that comes from a file; false, and nothing happens, when it is there already, expired or not. It is nobody's
+    /// doing: no event is raised, no watcher told.
+    pub fn load(&mut self, db: usize, key: &[u8], value: Detached, usage: Usage) -> bool {
+        let Detached { payload, kind, expire_at, .. } = value;
+        let content = match &payload {
+            Payload::Int(value) => Content::Int(*value),
+            Payload::Packed(bytes) if bytes.len() <= EMBEDDED_LEN_MAX => Content::Embedded(bytes, kind),
+            Payload::Packed(bytes) => {
+                Content::Boxed(Box::new(Object::String(Outline::new(bytes::Bytes::copy_from_slice(bytes)))))
+            }
+            Payload::Object(_) => {
+                let Payload::Object(object) = payload else { unreachable!("matched above") };
+                return self.load_content(db, key, Content::Boxed(object), expire_at, usage);
+            }
+        };
+        self.load_content(db, key, content, expire_at, usage)
+    }
+
+    pub(super) fn load_content(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        content: Content,
+        expire_at: Option<i64>,
+        usage: Usage,
+    ) -> bool {
+        let home = self.home(db, key);
+        if self.databases[db].find(home.slot, home.hash, key).is_some() {
+            return false;
+        }
+        let counts_use = self.settings.maxmemory_policy.is_lfu();
+        let clock = match usage {
+            Usage::Frequency(counter) if counts_use => Clock::lfu(self.now_ms, counter),
+            Usage::Idle(seconds) if !counts_use => Clock::lru(self.now_ms, seconds as u64),
+            _ => self.fresh_clock(),
+        };
+        let word = entry::create(key, content, expire_at, clock, &mut self.keys);
+        let slots = self.slots().len();
+        self.databases[db].insert(home.slot, home.hash, word, slots, &mut self.keys);
+        true
     }
 
     fn put_content(
@@ -120,12 +165,17 @@ impl Store {
     /// Sets the expiry (Unix milliseconds) or removes it; false when there is no key.
     pub fn set_expire(&mut self, db: usize, key: &[u8], at_ms: Option<i64>) -> bool {
         let home = self.home(db, key);
-        let Some((word, keys)) = self.find_mut(home, key) else {
+        let Some(place) = self.find_place(home, key) else {
             return false;
         };
+        // SAFETY: the place is in a table of this store, which does not change before it is used for the last time.
+        let word = unsafe { &mut *place };
+        if entry::epoch_of(*word) != self.epoch {
+            self.before_expiry(home.db, word);
+        }
         let had = entry::has_expiry(*word);
         // SAFETY: the word is in its table, and nobody else refers to its entry.
-        unsafe { entry::set_expiry(word, at_ms, keys) };
+        unsafe { entry::set_expiry(word, at_ms, &mut self.keys) };
         self.databases[home.db].recount_expiry(home.slot, had, at_ms.is_some());
         true
     }

@@ -7,7 +7,7 @@ use super::entry::{self, Content, EMBEDDED_LEN_MAX};
 use super::lookup::Home;
 use super::object::{Object, Outline};
 use super::value::EMBSTR_LEN_MAX;
-use super::{parse_integer, Kind, Store, StringBuf, Ttl, Value, WrongType};
+use super::{parse_integer, Kind, Store, StringBuf, Ttl, Usage, Value, WrongType};
 use crate::command::CommandError;
 
 /// The largest buffer kept for the next `modify_string`, bytes.
@@ -58,6 +58,22 @@ impl Store {
         }
     }
 
+    /// Adds a string that comes from a file, encoded as `set_string` does; see `load`.
+    pub fn load_string(
+        &mut self,
+        db: usize,
+        key: &[u8],
+        value: &[u8],
+        expire_at: Option<i64>,
+        usage: Usage,
+    ) -> bool {
+        let content = match parse_integer(value) {
+            Some(integer) => Content::Int(integer),
+            None => text_content(value),
+        };
+        self.load_content(db, key, content, expire_at, usage)
+    }
+
     /// Stores a string as raw, whatever it looks like (BITOP). A large one is not copied.
     pub fn set_raw(&mut self, db: usize, key: &[u8], value: BytesMut, ttl: Ttl) {
         if value.len() <= EMBEDDED_LEN_MAX {
@@ -80,7 +96,12 @@ impl Store {
     pub(super) fn set_at(&mut self, home: Home, key: &[u8], content: Content, ttl: Ttl) {
         let fresh = self.fresh_clock();
         let keeps_clock = self.settings.maxmemory_policy.is_lfu();
-        if let Some((word, keys)) = self.find_mut(home, key) {
+        if let Some(place) = self.find_place(home, key) {
+            // SAFETY: the place is in a table of this store, which does not change before it is used for the last time.
+            let word = unsafe { &mut *place };
+            if entry::epoch_of(*word) != self.epoch {
+                self.before_replacement(home.db, word);
+            }
             let old = entry_of(*word);
             let had = entry::has_expiry(*word);
             let expire_at = match ttl {
@@ -90,7 +111,7 @@ impl Store {
             };
             let clock = if keeps_clock { old.clock() } else { fresh };
             // SAFETY: the word is in its table, and nobody else refers to its entry.
-            let object = unsafe { entry::replace(word, content, expire_at, clock, keys) };
+            let object = unsafe { entry::replace(word, content, expire_at, clock, &mut self.keys) };
             self.databases[home.db].recount_expiry(home.slot, had, expire_at.is_some());
             self.garbage.dispose(object, &mut self.keys);
             self.ready(home.db, key);
@@ -205,6 +226,9 @@ impl Store {
         if entry::kind_of(word) == Kind::Int {
             let Value::Int(old) = entry.value() else { unreachable!("an int is a Value::Int") };
             let new = f(Some(old))?;
+            if entry::epoch_of(word) != self.epoch {
+                self.find_mut(home, key);
+            }
             entry.set_int(new);
             return Ok(new);
         }

@@ -150,8 +150,10 @@ pub type Writers = SmallVec<[u16; 4]>;
 pub struct Ending {
     /// Empty when the transaction has not run.
     pub writers: Writers,
-    /// Whom to tell when everything that the transaction saw or did here is on the disk.
-    pub confirm: Option<(usize, TransactionId)>,
+    /// Nothing behind a part of it counts before all of its parts are on the disk (`appendfsync always`).
+    pub is_awaited: bool,
+    /// Whom to tell when what the transaction saw or did here counts.
+    pub report_to: Option<(usize, TransactionId)>,
 }
 
 /// A MULTI body whose keys are all on the shard that gets it.

@@ -1,5 +1,7 @@
 //! The coordinator's record of one transaction: what it holds, what it runs next, what has been answered.
 
+use std::collections::VecDeque;
+
 use smallvec::SmallVec;
 
 use super::locks::{Number, Scope};
@@ -52,12 +54,21 @@ pub enum Step {
     TakingBack,
 }
 
-/// An instant at which no transaction over shards is half done.
+/// What happens while no transaction over shards is half done.
+pub enum Phase {
+    /// Every shard does this, all at the same time.
+    Each(AtBarrier),
+    /// One shard after the other does this, and goes on as soon as it is done. The last phase, if there is one like it.
+    InTurn(AtBarrier),
+    /// The coordinator does this. True: the barrier is never left again.
+    Here(Box<dyn FnOnce(&mut Shard, Number) -> bool + Send>),
+}
+
+/// A transaction that holds intents on the whole keyspace of every shard, for its phases.
 pub struct Barrier {
-    pub at_each: AtBarrier,
-    /// Runs on the coordinator once every shard has been there.
-    pub then: Box<dyn FnOnce(&mut Shard, Number) + Send>,
-    pub reached: bool,
+    pub phases: VecDeque<Phase>,
+    /// Whose turn is next in a phase that goes from shard to shard.
+    pub turn: usize,
 }
 
 pub struct Transaction {
@@ -83,8 +94,8 @@ pub struct Transaction {
     pub blocked: Option<BlockedRun>,
     /// It is no client's command, but this.
     pub barrier: Option<Barrier>,
-    /// Whether the answer waits until everything is on the disk.
-    pub is_confirmed: bool,
+    /// Its answer waits until everything is on the disk.
+    pub is_awaited: bool,
 }
 
 impl Transaction {
@@ -107,7 +118,7 @@ impl Transaction {
             waiter: None,
             blocked: None,
             barrier: None,
-            is_confirmed: false,
+            is_awaited: false,
         }
     }
 
@@ -119,7 +130,10 @@ impl Transaction {
             Some(_) => Writers::new(),
             None => self.participants.iter().filter(writes).map(|p| p.shard as u16).collect(),
         };
-        Ending { writers, confirm: self.is_confirmed.then_some((coordinator, id)) }
+        // One that has blocked has no answer yet that might wait.
+        let is_answered = self.is_awaited && self.blocked.is_none();
+        let report_to = is_answered.then_some((coordinator, id));
+        Ending { writers, is_awaited: self.is_awaited, report_to }
     }
 }
 

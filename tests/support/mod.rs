@@ -9,10 +9,12 @@
 
 mod client;
 mod random;
+mod seen;
 mod server;
 
 pub use client::{parse_reply, Client, Value};
 pub use random::Random;
+pub use seen::{eventually, info, raise_open_files, within};
 pub use server::{free_port, redis_server, Server};
 
 /// A number from the environment, for runs longer or wider than those of continuous integration.

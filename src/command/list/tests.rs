@@ -249,3 +249,22 @@ fn encodings_follow_the_configuration() {
     bench.run("RPOP l 2");
     assert_eq!(encoding(&mut bench), "$8\r\nlistpack\r\n");
 }
+
+#[test]
+fn lset_leaves_the_nodes_as_they_are() {
+    let mut bench = Bench::new();
+    let encoding = |bench: &mut Bench| bench.run("OBJECT ENCODING l");
+    let long = "z".repeat(9_000);
+    bench.run(&format!("RPUSH l a {long}"));
+    assert_eq!(encoding(&mut bench), "$9\r\nquicklist\r\n");
+    bench.run("LSET l 1 b");
+    assert_eq!(encoding(&mut bench), "$9\r\nquicklist\r\n", "still two nodes");
+    assert_eq!(bench.run("LRANGE l 0 -1"), array(&["a", "b"]));
+    bench.run("DEL l");
+    bench.run("RPUSH l a b c");
+    bench.run(&format!("LSET l 1 {long}"));
+    assert_eq!(encoding(&mut bench), "$9\r\nquicklist\r\n");
+    bench.run("LSET l 1 b");
+    assert_eq!(encoding(&mut bench), "$8\r\nlistpack\r\n", "always one node");
+    assert_eq!(bench.run("LRANGE l 0 -1"), array(&["a", "b", "c"]));
+}

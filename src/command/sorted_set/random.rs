@@ -1,7 +1,6 @@
 //! ZRANDMEMBER and ZSCAN: elements in no order.
 
-use super::super::elements::{write_item, write_scan, ScanOptions, Wanted};
-use super::super::parse::cursor;
+use super::super::elements::{scan_elements, write_item, Wanted};
 use super::{Args, CommandError, CommandResult, Context};
 use crate::resp::{format_double, format_double_17g, Protocol, Reply};
 use crate::store::listpack::Item;
@@ -65,29 +64,14 @@ pub fn zrandmember(ctx: &mut Context, args: Args) -> CommandResult {
 
 /// ZSCAN key cursor [MATCH pattern] [COUNT count]
 pub fn zscan(ctx: &mut Context, args: Args) -> CommandResult {
-    let start = cursor(args[2])?;
-    // Apart, because the cursor stands in front of the elements and is known after them.
-    let mut elements = Reply::new(ctx.reply.protocol());
-    let Some(view) = ctx.store.read_as::<SortedSet>(ctx.db, args[1])? else {
-        write_scan(ctx.reply, 0, 0, &mut elements);
-        return Ok(());
-    };
-    let options = ScanOptions::parse(&args[3..])?;
-    let mut returned = 0;
-    let next = options.run(start, |cursor| {
-        let mut seen = 0;
-        let next = view.scan(cursor, |member, score| {
-            seen += 1;
-            if options.matches(member) {
-                write_item(&mut elements, member);
-                write_scanned_score(&mut elements, view, score);
-                returned += 2;
+    scan_elements::<SortedSet, 2>(ctx, args, |view, cursor, reply, matches| {
+        view.scan(cursor, |member, score| {
+            if matches(member) {
+                write_item(reply, member);
+                write_scanned_score(reply, view, score);
             }
-        });
-        (next, seen)
-    });
-    write_scan(ctx.reply, next, returned, &mut elements);
-    Ok(())
+        })
+    })
 }
 
 /// As Redis writes it here: of a small set what is stored, of a large one with more digits than need be.

@@ -192,6 +192,30 @@ pub const COMMANDS: &[CommandSpec] = &[
         .flags(&[Admin, NoScript, Loading, Stale])
         .since("1.0.0")
         .summary("Streams every command that the server runs to this connection."),
+    server("save", 1)
+        .flags(&[Admin, NoScript, NoMulti])
+        .since("1.0.0")
+        .complexity("O(N), N keys in all databases.")
+        .summary("Writes the RDB file, and lets nobody else write meanwhile."),
+    server("bgsave", -1)
+        .flags(&[Admin, NoScript])
+        .since("1.0.0")
+        .history(&[("3.2.2", "`SCHEDULE`.")])
+        .complexity("O(1)")
+        .summary("Writes the RDB file in the background.")
+        .args(&[token("schedule", "SCHEDULE").since("3.2.2").optional()]),
+    server("bgrewriteaof", 1)
+        .flags(&[Admin, NoScript])
+        .since("1.0.0")
+        .complexity("O(1)")
+        .summary("Rewrites the append-only files in the background."),
+    server("lastsave", 1)
+        .acl(&[Category::Admin, Category::Dangerous])
+        .flags(&[Loading, Stale, Fast])
+        .tips(&["nondeterministic_output"])
+        .since("1.0.0")
+        .complexity("O(1)")
+        .summary("Tells when the RDB file was last written, as Unix time."),
     server("shutdown", -1)
         .flags(&[Admin, NoScript, Loading, Stale, NoMulti, AllowBusy, Sentinel])
         .since("1.0.0")

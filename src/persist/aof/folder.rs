@@ -263,7 +263,8 @@ impl Folder {
 
     fn open(&self, name: Vec<u8>, is_new: bool, truncate: bool) -> Result<Opened, FolderError> {
         let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(FILE_MODE);
+        // Not O_APPEND, which would ignore where the log wants its bytes.
+        options.write(true).create(true).truncate(false).mode(FILE_MODE);
         let opened = options.open(self.path_of(&name)).and_then(|file| {
             if truncate {
                 file.set_len(0)?;

@@ -18,23 +18,27 @@ mod kind;
 mod output;
 mod payload;
 mod reader;
+mod skip;
+mod wording;
 
 pub use build::{decode_value, Checks};
 pub use crc::{combine, crc64, Crc64};
 pub use decode::{decode, EntriesRead, Piece, Sink, StreamState};
-pub use encode::{Encoder, Format, Version};
+pub use encode::{Encoder, Format, Pieces, Version};
 pub use error::{Error, Reason};
 pub use kind::RdbType;
 pub use output::{put_double, put_length, put_time_ms, Compression, Count, Output, Writer};
 pub use payload::{dump, restore, PayloadError};
 pub use reader::{Reader, Text};
+pub use skip::skip;
+pub use wording::redis_text;
 
 /// Redis 7.4's, whose only new types are hashes with times to live.
 const NEWEST_READABLE: u16 = 12;
-/// Likewise.
-const VALKEY_9: u16 = 80;
+/// Likewise. Files from here on have a signature of their own.
+const OLDEST_VALKEY: u16 = 80;
 
 /// Whether values of this version of the format can be read.
 pub fn is_readable(version: u16) -> bool {
-    version <= NEWEST_READABLE || version == VALKEY_9
+    version <= NEWEST_READABLE || version == OLDEST_VALKEY
 }

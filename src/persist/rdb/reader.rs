@@ -170,6 +170,36 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Passes over a string without looking into it.
+    pub fn skip_string(&mut self) -> Result<(), Error> {
+        let start = self.position();
+        let len = match self.length_or_encoding()? {
+            Length::Plain(len) => len,
+            Length::Encoding(STRING_INT8) => 1,
+            Length::Encoding(STRING_INT16) => 2,
+            Length::Encoding(STRING_INT32) => 4,
+            Length::Encoding(STRING_LZF) => {
+                let compressed_len = self.length()?;
+                self.length()?;
+                compressed_len
+            }
+            Length::Encoding(number) => return Err(Reason::StringEncoding(number).at(start)),
+        };
+        self.take(len)?;
+        Ok(())
+    }
+
+    /// Passes over a double as written before version 8.
+    pub fn skip_old_double(&mut self) -> Result<(), Error> {
+        match self.byte()? {
+            DOUBLE_NAN.. => {}
+            len => {
+                self.take(len as u64)?;
+            }
+        }
+        Ok(())
+    }
+
     /// A string that holds a whole collection, or is a name.
     pub fn blob(&mut self) -> Result<Cow<'a, [u8]>, Error> {
         Ok(match self.string()? {

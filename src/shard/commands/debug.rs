@@ -15,6 +15,8 @@ use crate::observe::log::Level;
 use crate::persist::rdb::{Count, Encoder};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::{clock, crash};
+use crate::shard::blocking::Asker;
+use crate::shard::loading::Reload;
 use crate::shard::{Flow, Shard};
 use crate::store::{parse_integer, slot_of, Encoding, Settings, Ttl, Value};
 use crate::txn::message::OwnedArgs;
@@ -73,7 +75,7 @@ const HELP: &[&str] = &[
     "PROTOCOL <type>",
     "    Answer with a value of a type of the protocol.",
     "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
-    "    Answer OK; the data stays as it is until there are snapshots.",
+    "    Save the data set, forget it and load it again.",
     "RESTART [<milliseconds>]",
     "    Rewrite the configuration file and start the process anew, after a delay.",
     "SDSLEN <key>",
@@ -112,17 +114,7 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             Box::leak(bytes.to_vec().into_boxed_slice());
             reply.ok();
         }
-        (b"reload", options) => {
-            let known = |option: &&[u8]| {
-                [&b"merge"[..], b"noflush", b"nosave"].iter().any(|known| option.eq_ignore_ascii_case(known))
-            };
-            if !options.iter().all(known) {
-                return Err(CommandError::other(
-                    "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
-                ));
-            }
-            reply.ok();
-        }
+        (b"reload", options) => return reload(shard, c, options),
         (b"loadaof" | b"jmap", _) => reply.ok(),
         (b"drop-cluster-packet-filter", [number]) => {
             parse_integer(number).ok_or(CommandError::NotInteger)?;
@@ -471,6 +463,28 @@ fn digest_values(shard: &mut Shard, c: &mut Connection, keys: &[&[u8]]) -> Outco
             reply.simple(&digest.to_string());
         }
     });
+    Ok(Flow::Later)
+}
+
+fn reload(shard: &mut Shard, c: &mut Connection, options: Args) -> Outcome {
+    let mut reload = Reload { saves: true, flushes: true, merges: false };
+    for option in options {
+        match option.to_ascii_lowercase().as_slice() {
+            b"merge" => reload.merges = true,
+            b"noflush" => reload.flushes = false,
+            b"nosave" => reload.saves = false,
+            _ => {
+                let text = "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.";
+                return Err(CommandError::other(text));
+            }
+        }
+    }
+    if shard.is_inside_transaction() {
+        // It waits for all transactions to end.
+        return Err(CommandError::other("ERR DEBUG RELOAD is not possible inside a transaction"));
+    }
+    let asker = Asker { home: shard.id, later: shard.reply_later(c) };
+    shard.tell_leader(move |leader| leader.reload(reload, asker));
     Ok(Flow::Later)
 }
 

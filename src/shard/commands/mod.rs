@@ -15,12 +15,13 @@ mod memory;
 mod migrate;
 pub(super) mod monitor;
 mod multi;
+mod saving;
 pub(super) mod server;
 mod slowlog;
 
 use std::sync::LazyLock;
 
-use super::request::Taken;
+use super::request::{touches_keys, Taken};
 use super::transactions::Later;
 use super::{Flow, Shard};
 use crate::client::{Connection, PendingCall};
@@ -47,6 +48,7 @@ fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
         migrate::COMMANDS,
         monitor::COMMANDS,
         multi::COMMANDS,
+        saving::COMMANDS,
         server::COMMANDS,
         slowlog::COMMANDS,
     ]
@@ -89,6 +91,9 @@ impl Shard {
                 taken = Taken::NotYet;
             }
         });
+        if self.log.holds_replies() && (spec.name == "exec" || touches_keys(spec)) {
+            c.made_at = self.log.appended();
+        }
         taken
     }
 

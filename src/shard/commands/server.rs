@@ -1,20 +1,16 @@
-//! TIME ROLE WAIT SHUTDOWN LOLWUT: commands about the server as a whole.
-
-use std::sync::atomic::Ordering;
+//! TIME ROLE WAIT LOLWUT: commands about the server as a whole.
 
 use super::Handler;
-use crate::client::{Connection, Flag};
+use crate::client::Connection;
 use crate::command::{Args, CommandError};
-use crate::observe::log::Level;
 use crate::observe::lolwut;
 use crate::resp::Reply;
-use crate::runtime::{clock, signals};
-use crate::shard::shared::Shutdown;
+use crate::runtime::clock;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 
 pub const COMMANDS: &[(&str, Handler)] =
-    &[("time", time), ("role", role), ("wait", wait), ("shutdown", shutdown), ("lolwut", lolwut)];
+    &[("time", time), ("role", role), ("wait", wait), ("lolwut", lolwut)];
 
 type Outcome = Result<Flow, CommandError>;
 
@@ -56,35 +52,6 @@ fn wait(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) ->
     };
     shard.wait_for_replicas(c, deadline_us);
     Ok(Flow::Later)
-}
-
-/// SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]. Nothing is kept on disk, so there is nothing to save and no
-/// replica to wait for: the server ends as soon as replies are out, and the client gets none.
-fn shutdown(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
-    let (mut save, mut nosave, mut now, mut force, mut abort) = (false, false, false, false, false);
-    for option in &args[1..] {
-        let flag = match option.to_ascii_lowercase().as_slice() {
-            b"save" => &mut save,
-            b"nosave" => &mut nosave,
-            b"now" => &mut now,
-            b"force" => &mut force,
-            b"abort" => &mut abort,
-            _ => return Err(CommandError::Syntax),
-        };
-        *flag = true;
-    }
-    if abort && (save || nosave || now || force) || save && nosave {
-        return Err(CommandError::Syntax);
-    }
-    if abort {
-        // A shutdown waits for nothing that an ABORT could still get in front of.
-        return Err(CommandError::other("ERR No shutdown in progress."));
-    }
-    crate::log!(Level::Warning, "User requested shutdown...");
-    shard.shared.shutdown.store(Shutdown::Asked as u64, Ordering::Release);
-    signals::ring();
-    c.flags.set(Flag::CloseAfterReply);
-    Ok(Flow::Done)
 }
 
 /// LOLWUT [VERSION version] [columns] [rows]

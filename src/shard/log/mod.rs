@@ -1,22 +1,439 @@
-#[derive(Default)]
-pub struct Log(Vec<u8>);
+//! The append-only log of one shard while it runs: what a turn has appended goes to the disk through the shard's own
+//! ring, and everybody can ask how far it has got. `persist/persistence.md` tells what is appended and why it counts when.
+//!
+//! Everything is a *position*: a number of bytes that only grows, over all the files that the log has had.
+//!
+//! - `appended`: the end of the last whole unit.
+//! - `written`: the kernel has it. A write that fails, or a sync, may move this back.
+//! - `durable`: the disk has it.
+//! - `released`: everything before is durable here and belongs to no transaction that is not yet durable elsewhere. With
+//!   `appendfsync always` a reply leaves when this has reached what was appended when it was made (`held`).
+//!
+//! One write is under way at a time; what comes meanwhile collects in another buffer and goes with the next one. The memory
+//! of a write is the kernel's until its completion: a piece in flight is neither changed nor dropped, whatever becomes of
+//! the log (`leaving`). What is written stays in memory until it is durable, as far as `KEPT_BYTES_MAX` goes: when a sync
+//! fails, the kernel may have dropped what it had taken, and nobody else could write that again.
+//!
+//! `disk` decides what is written and synced when, and what happens when that fails; `fresh` tells then what may be read; `parts` knows the transactions
+//! over shards; `held` keeps back what must not be seen yet.
+
+mod disk;
+mod fresh;
+pub mod held;
+mod parts;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::{io, mem};
+
+use crate::command::CommandError;
+use crate::config::{AppendFsync, Config};
+use crate::observe::stats::ShardStats;
+use crate::runtime::sys::error_text;
+use crate::txn::locks::Number;
+
+/// Appended but not written, bytes of one shard. A disk that is slower than the clients fills this; then their writes wait. While
+/// the disk fails they are refused.
+pub const BACKLOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Written but not durable, and still in memory, bytes of one shard. What is beyond cannot be written again when a sync
+/// fails: then the log is damaged until a rewrite replaces it.
+const KEPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// An empty buffer larger than this is given back to the allocator.
+const SPARE_BYTES_MAX: usize = 256 * 1024;
+
+/// What all shards' logs know of each other.
+#[derive(Debug, Default)]
+pub struct Common {
+    /// Logs that take no writes now, and why the last of them does not (an errno).
+    refusing: AtomicUsize,
+    errno: AtomicI32,
+    /// Logs whose disk fails, whether they take writes or not.
+    failing: AtomicUsize,
+    /// Logs whose disk is slower than their clients.
+    lagging: AtomicUsize,
+}
+
+/// Whole units, one after the other.
+#[derive(Debug, Default)]
+struct Piece {
+    /// The position of the first byte.
+    from: u64,
+    bytes: Vec<u8>,
+    /// Where units end, positions; empty when that is not known any more.
+    ends: Vec<u64>,
+}
+
+impl Piece {
+    fn end(&self) -> u64 {
+        self.from + self.bytes.len() as u64
+    }
+}
+
+/// One of the log's files. The last one is written; those in front of it end where the next begins, and go once they are durable.
+#[derive(Debug)]
+struct LogFile {
+    file: Rc<File>,
+    /// The log's position where this file takes over, and its offset in the file.
+    from: u64,
+    offset: u64,
+}
+
+/// A write or sync that the kernel still works on although the log has turned away.
+#[derive(Debug)]
+struct Leaving {
+    operation: u32,
+    _file: Rc<File>,
+    piece: Piece,
+}
+
+#[derive(Debug)]
+pub struct Log {
+    stats: Arc<ShardStats>,
+    common: Arc<Common>,
+    appendfsync: AppendFsync,
+    no_sync_on_rewrite: bool,
+    /// A rewrite or a BGSAVE is in progress.
+    rewriting: bool,
+
+    /// Empty when the log is closed.
+    files: VecDeque<LogFile>,
+    /// What units are appended to.
+    filling: Piece,
+    /// To be written, in order; the first one may be in part already, or in flight.
+    queue: VecDeque<Piece>,
+    /// Written, not yet durable or not yet released.
+    kept: VecDeque<Piece>,
+    /// Emptied.
+    spare: Piece,
+    leaving: Vec<Leaving>,
+
+    appended: u64,
+    /// Where the last unit begins.
+    last_unit: u64,
+    written: u64,
+    durable: u64,
+    /// A sync is wanted up to here, whatever the policy.
+    sync_wanted: u64,
+    parts: parts::Parts,
+    disk: disk::Disk,
+    fresh: fresh::Fresh,
+    /// Events for the latency monitor: name and nanoseconds.
+    spikes: Vec<(&'static str, u64)>,
+    /// Bytes of the log's files that count for auto-aof-rewrite-percentage: now, and after the last rewrite.
+    size: u64,
+    base_size: u64,
+}
+
 impl Log {
+    pub fn new(stats: Arc<ShardStats>, common: Arc<Common>) -> Self {
+        Log {
+            stats,
+            common,
+            appendfsync: AppendFsync::EverySecond,
+            no_sync_on_rewrite: false,
+            rewriting: false,
+            files: VecDeque::new(),
+            filling: Piece::default(),
+            queue: VecDeque::new(),
+            kept: VecDeque::new(),
+            spare: Piece::default(),
+            leaving: Vec::new(),
+            appended: 0,
+            last_unit: 0,
+            written: 0,
+            durable: 0,
+            sync_wanted: 0,
+            parts: parts::Parts::default(),
+            disk: disk::Disk::default(),
+            fresh: fresh::Fresh::default(),
+            spikes: Vec::new(),
+            size: 0,
+            base_size: 0,
+        }
+    }
+
+    /// Takes over what the configuration says. A policy that asks for more catches up by itself.
+    pub fn configure(&mut self, config: &Config) {
+        self.appendfsync = config.persistence.appendfsync;
+        self.no_sync_on_rewrite = config.persistence.no_appendfsync_on_rewrite;
+    }
+
+    /// Whether a rewrite or a BGSAVE is in progress: `no-appendfsync-on-rewrite` asks, and a disk that is full because of it.
+    pub fn set_rewriting(&mut self, rewriting: bool) {
+        self.rewriting = rewriting;
+    }
+
+    #[inline]
     pub fn is_open(&self) -> bool {
-        false
+        !self.files.is_empty()
     }
+
+    /// What counts now of `appendfsync`.
+    fn policy(&self) -> AppendFsync {
+        if self.no_sync_on_rewrite && self.rewriting {
+            AppendFsync::No
+        } else {
+            self.appendfsync
+        }
+    }
+
+    /// Whether replies wait for the disk.
+    #[inline]
+    pub fn holds_replies(&self) -> bool {
+        self.is_open() && self.policy() == AppendFsync::Always
+    }
+
+    /// Begins with a file that has `len` bytes, all of them durable. Not opened with O_APPEND: the log writes at offsets.
+    pub fn open(&mut self, file: File, len: u64) {
+        debug_assert!(!self.is_open(), "the log is open");
+        self.files.push_back(LogFile { file: Rc::new(file), from: self.appended, offset: len });
+        self.written = self.appended;
+        self.durable = self.appended;
+        self.last_unit = self.appended;
+        self.filling.from = self.appended;
+        self.disk.last_sync_s = 0;
+    }
+
+    /// Later units go to this new, empty file. The old one is synced and closed once it has all that belongs to it.
+    pub fn switch(&mut self, file: File) {
+        debug_assert!(self.is_open(), "the log is closed");
+        self.seal();
+        self.files.push_back(LogFile { file: Rc::new(file), from: self.appended, offset: 0 });
+        self.retire_files();
+    }
+
+    /// Ends: what is not on the disk yet goes there first, if it takes it. Blocks for that.
+    pub fn close(&mut self) -> io::Result<()> {
+        let outcome = self.flush_now();
+        self.turn_away();
+        self.files.clear();
+        self.queue.clear();
+        self.forget_kept(u64::MAX);
+        self.forget_fresh();
+        self.filling.bytes.clear();
+        self.filling.ends.clear();
+        self.filling.from = self.appended;
+        self.written = self.appended;
+        self.durable = self.appended;
+        self.parts.clear();
+        self.disk.forget_troubles();
+        self.tell_others();
+        outcome
+    }
+
+    /// Where the unit in progress is appended. By the end of the turn only whole units may be in it.
+    #[inline]
     pub fn buffer(&mut self) -> &mut Vec<u8> {
-        &mut self.0
+        &mut self.filling.bytes
     }
-    pub fn unit_end(&mut self) {}
+
+    /// The unit in progress is whole.
+    #[inline]
+    pub fn unit_end(&mut self) {
+        let end = self.filling.end();
+        if end > self.appended {
+            self.filling.ends.push(end);
+            self.last_unit = self.appended;
+            self.appended = end;
+        }
+    }
+
+    #[inline]
     pub fn appended(&self) -> u64 {
-        0
+        self.appended
     }
+
     pub fn durable(&self) -> u64 {
-        0
+        self.durable
     }
+
+    /// Everything, when nobody waits for the disk.
     pub fn released(&self) -> u64 {
-        0
+        if !self.holds_replies() {
+            return u64::MAX;
+        }
+        self.parts.limit().map_or(self.durable, |limit| limit.min(self.durable))
     }
-    pub fn await_transaction(&mut self, _n: u64) {}
-    pub fn transaction_durable(&mut self, _n: u64) {}
+
+    /// Whether what was made at `position` must not be seen yet.
+    #[inline]
+    pub fn holds(&self, position: u64) -> bool {
+        self.holds_replies() && position > self.released()
+    }
+
+    /// The last unit is this shard's part of a transaction that is answered when it is durable, and of which `others` other
+    /// shards write a part too. Each tells the others of its own, also one that does not wait for the disk (any more).
+    pub fn await_transaction(&mut self, number: Number, others: usize) {
+        self.parts.begin(number, others, self.last_unit, self.appended);
+    }
+
+    /// Another shard says that its part of the transaction is durable.
+    pub fn part_durable(&mut self, number: Number) {
+        self.parts.other_durable(number);
+    }
+
+    /// The transactions whose part here is durable, each told once: the other shards that write one want to know.
+    pub fn take_newly_durable_transactions(&mut self) -> Vec<Number> {
+        let until = if self.holds_replies() { self.durable } else { u64::MAX };
+        self.parts.take_durable(until)
+    }
+
+    /// Has everything appended so far synced soon, whatever the policy.
+    pub fn request_sync(&mut self) {
+        self.sync_wanted = self.appended;
+    }
+
+    /// Appended, and not written yet.
+    pub fn backlog(&self) -> u64 {
+        self.appended - self.written
+    }
+
+    /// Why a write may not run now, on any shard.
+    #[inline]
+    pub fn write_refusal(&self) -> Option<CommandError> {
+        if self.common.refusing.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let errno = self.common.errno.load(Ordering::Relaxed);
+        let why = error_text(&io::Error::from_raw_os_error(errno));
+        Some(CommandError::other(format!("MISCONF Errors writing to the AOF file: {why}")))
+    }
+
+    /// Whether some shard's disk fails. Replies may then wait for long, also on the others.
+    #[inline]
+    pub fn is_failing_somewhere(&self) -> bool {
+        self.common.failing.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether writes must wait because some shard's disk is slower than its clients.
+    #[inline]
+    pub fn is_congested(&self) -> bool {
+        self.common.lagging.load(Ordering::Relaxed) > 0
+    }
+
+    /// The sizes that INFO shows: of all that would be read at a start now, and what that was after the last rewrite.
+    pub fn set_sizes(&mut self, size: u64, base_size: u64) {
+        self.size = size;
+        self.base_size = base_size;
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub fn base_size(&self) -> u64 {
+        self.base_size
+    }
+
+    /// Moves what has been appended to the queue.
+    fn seal(&mut self) {
+        debug_assert_eq!(self.filling.end(), self.appended, "a unit is not whole");
+        if self.filling.bytes.is_empty() {
+            return;
+        }
+        let next = Piece { from: self.appended, ..mem::take(&mut self.spare) };
+        self.queue.push_back(mem::replace(&mut self.filling, next));
+    }
+
+    /// Keeps the memory of a piece that is not needed any more for the next one.
+    fn recycle(&mut self, mut piece: Piece) {
+        if piece.bytes.capacity() <= SPARE_BYTES_MAX && piece.bytes.capacity() > self.spare.bytes.capacity() {
+            piece.bytes.clear();
+            piece.ends.clear();
+            self.spare = piece;
+        }
+    }
+
+    /// The file that the byte at `position` belongs to, and its offset there.
+    fn place(&self, position: u64) -> Option<(Rc<File>, u64)> {
+        let file = self.files.iter().rev().find(|file| file.from <= position).or(self.files.front())?;
+        Some((file.file.clone(), file.offset + position - file.from))
+    }
+
+    /// Writes and syncs everything, and blocks until that is done: for an orderly end. What is in flight is written a second
+    /// time, the same bytes to the same place.
+    pub fn flush_now(&mut self) -> io::Result<()> {
+        if !self.is_open() {
+            return Ok(());
+        }
+        self.seal();
+        let from = if self.disk.must_roll_back { self.durable } else { self.written };
+        for piece in self.kept.iter().chain(&self.queue) {
+            if piece.end() <= from {
+                continue;
+            }
+            let start = from.max(piece.from);
+            let Some((file, offset)) = self.place(start) else { continue };
+            if let Err(error) = file.write_all_at(&piece.bytes[(start - piece.from) as usize..], offset) {
+                self.disk.is_torn = true;
+                return Err(error);
+            }
+        }
+        if self.durable < self.appended {
+            for file in &self.files {
+                file.file.sync_data()?;
+            }
+        }
+        self.turn_away();
+        self.queue.clear();
+        self.size += self.appended - self.written;
+        self.written = self.appended;
+        self.durable = self.appended;
+        self.forget_kept(self.appended);
+        self.retire_files();
+        self.disk.forget_troubles();
+        self.tell_others();
+        Ok(())
+    }
+
+    /// Tells all shards whether writes are refused, or have to wait, because of this one.
+    fn tell_others(&mut self) {
+        let refuses = self.is_open() && self.refuses();
+        if refuses {
+            self.common.errno.store(self.disk.errno(), Ordering::Relaxed);
+        }
+        count(&self.common.refusing, &mut self.disk.says_refusing, refuses);
+        let failing = self.is_open() && self.disk.is_failing();
+        count(&self.common.failing, &mut self.disk.says_failing, failing);
+        let backlog = self.backlog();
+        let bound = if self.disk.says_lagging { BACKLOG_BYTES_MAX / 2 } else { BACKLOG_BYTES_MAX };
+        let lags = self.is_open() && !self.disk.is_failing() && backlog >= bound;
+        count(&self.common.lagging, &mut self.disk.says_lagging, lags);
+    }
+
+    /// Writes the gauges that INFO reads.
+    pub fn publish(&self) {
+        let stats = &self.stats;
+        stats.aof_current_size.set(self.size);
+        stats.aof_base_size.set(self.base_size);
+        stats.aof_buffer_length.set(self.backlog());
+        stats.aof_pending_bytes.set(self.appended - self.durable);
+        stats.aof_pending_fsync.set(u64::from(self.disk.is_syncing()));
+        stats.aof_errno.set(self.disk.errno() as u64);
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // The kernel may still read what is in flight.
+        self.turn_away();
+        mem::forget(mem::take(&mut self.leaving));
+    }
+}
+
+fn count(counter: &AtomicUsize, said: &mut bool, now: bool) {
+    if *said != now {
+        *said = now;
+        if now {
+            counter.fetch_add(1, Ordering::Relaxed);
+        } else {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }

@@ -7,14 +7,13 @@ use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::ring::Token;
 use crate::shard::message::Message;
+use crate::shard::request::touches_keys;
 use crate::shard::{Flow, Shard};
 use crate::store::WaitNumber;
 use crate::txn::locks::Number;
-use crate::txn::message::{
-    AtBarrier, Ending, Loan, Origin, OwnedCommand, Run, TransactionId, Watch, Work, WorkResult,
-};
+use crate::txn::message::{Ending, Loan, Origin, OwnedCommand, Run, TransactionId, Watch, Work, WorkResult};
 use crate::txn::plan::{self, Join, Part, Plan, Scopes};
-use crate::txn::transaction::{join, prefer, Barrier, Step, Transaction};
+use crate::txn::transaction::{join, prefer, Barrier, Phase, Step, Transaction};
 
 impl Shard {
     /// The intents of `commands` on each shard.
@@ -81,27 +80,53 @@ impl Shard {
         self.start(Transaction { caller, protocol, waiter, ..Transaction::new(commands, scopes, origin) });
     }
 
-    /// Has every shard do `at_each` at an instant at which no transaction over shards is half done, and then this one do `then`.
+    /// Goes through `phases` while no transaction over shards is half done. With `access` to read, reads go on meanwhile.
     pub(in crate::shard) fn at_barrier(
         &mut self,
-        at_each: AtBarrier,
-        then: impl FnOnce(&mut Shard, Number) + Send + 'static,
+        access: KeyAccess,
+        phases: impl IntoIterator<Item = Phase>,
     ) {
         let mut scopes = Scopes::default();
-        scopes.add_whole(self.topology.shards, KeyAccess::Write);
+        scopes.add_whole(self.topology.shards, access);
         // No client's: nobody is answered.
         let origin = Origin { client: Token { index: u32::MAX, generation: u32::MAX }, place: 0 };
-        let barrier = Some(Barrier { at_each, then: Box::new(then), reached: false });
+        let barrier = Some(Barrier { phases: phases.into_iter().collect(), turn: 0 });
         self.start(Transaction { barrier, ..Transaction::new(Vec::new(), scopes, origin) });
+    }
+
+    /// The next phase of a barrier. Phases that wait for answers leave some outstanding.
+    fn advance_barrier(&mut self, id: TransactionId, t: &mut Transaction) {
+        let shards = self.topology.shards;
+        while t.outstanding == 0 {
+            let Some(phase) = t.barrier.as_mut().and_then(|barrier| barrier.phases.pop_front()) else {
+                return;
+            };
+            t.step = Step::TakingBack;
+            match phase {
+                Phase::Here(run) => t.outstanding += usize::from(run(self, t.number)),
+                Phase::Each(at_each) => {
+                    for shard in 0..shards {
+                        self.step(id, t, shard, Work::Barrier(at_each.clone()), false);
+                    }
+                }
+                Phase::InTurn(at_each) => {
+                    let Some(barrier) = &mut t.barrier else { return };
+                    let shard = barrier.turn;
+                    barrier.turn += 1;
+                    let is_last_phase = barrier.phases.is_empty();
+                    if barrier.turn < shards {
+                        barrier.phases.push_front(Phase::InTurn(at_each.clone()));
+                    }
+                    self.step(id, t, shard, Work::Barrier(at_each), is_last_phase);
+                }
+            }
+        }
     }
 
     fn start(&mut self, mut transaction: Transaction) {
         let id = self.transactions.next_id();
         self.stats.transactions.add(1);
-        transaction.is_confirmed = transaction.barrier.is_none() && self.confirms();
-        if transaction.is_confirmed {
-            self.transactions.expect_confirmations(id, transaction.participants.len());
-        }
+        transaction.is_awaited = transaction.barrier.is_none() && self.log.holds_replies();
         self.lock_all(id, Box::new(transaction));
     }
 
@@ -164,7 +189,6 @@ impl Shard {
         }
         if changed {
             self.release_all(&mut transaction);
-            self.transactions.expect_no_confirmations(id);
             let mut reply = Reply::new(transaction.protocol);
             reply.null_array();
             self.answer(transaction.origin, reply);
@@ -197,13 +221,8 @@ impl Shard {
     /// Takes the next steps, until one has to wait for answers or all commands have run.
     fn advance(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         let t = &mut *transaction;
-        if let Some(barrier) = t.barrier.as_mut().filter(|barrier| !barrier.reached) {
-            barrier.reached = true;
-            let at_each = barrier.at_each.clone();
-            for shard in 0..self.topology.shards {
-                self.step(id, t, shard, Work::Barrier(at_each.clone()), false);
-            }
-            t.step = Step::TakingBack;
+        if t.barrier.is_some() {
+            self.advance_barrier(id, t);
         }
         while t.outstanding == 0 && t.next < t.commands.len() {
             let command = t.next;
@@ -445,24 +464,21 @@ impl Shard {
     }
 
     fn finish_transaction(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
-        if let Some(barrier) = transaction.barrier.take() {
-            let number = transaction.number;
-            self.release_all_unreleased(id, &transaction);
-            return (barrier.then)(self, number);
+        if transaction.barrier.is_some() {
+            return self.release_all_unreleased(&Ending::default(), &transaction);
         }
+        let ending = transaction.ending(self.id, id);
         if let Some(run) = transaction.blocked.take() {
             match transaction.waiter {
                 Some(number) => self.block_far_again(number, run),
                 None => self.block_far(&mut transaction, run),
             }
-            self.release_all_unreleased(id, &transaction);
-            self.transactions.expect_no_confirmations(id);
-            return;
+            return self.release_all_unreleased(&ending, &transaction);
         }
         if let Some(number) = transaction.waiter {
             self.end_rerun(number);
         }
-        self.release_all_unreleased(id, &transaction);
+        self.release_all_unreleased(&ending, &transaction);
         let mut reply = Reply::new(transaction.protocol);
         if transaction.is_exec {
             reply.array(transaction.replies.len());
@@ -470,23 +486,18 @@ impl Shard {
         for encoded in transaction.replies.drain(..) {
             reply.raw(&encoded);
         }
-        if let Some(reply) = self.transactions.hold_answer(id, transaction.origin, reply) {
+        if transaction.is_awaited {
+            let participants = transaction.participants.len();
+            self.answer_when_released(id, participants, transaction.origin, reply);
+        } else {
             self.answer(transaction.origin, reply);
         }
     }
 
-    fn release_all_unreleased(&mut self, id: TransactionId, transaction: &Transaction) {
-        let ending = transaction.ending(self.id, id);
+    fn release_all_unreleased(&mut self, ending: &Ending, transaction: &Transaction) {
         for participant in transaction.participants.iter().filter(|p| !p.released) {
             let ending = ending.clone();
             self.send(participant.shard, Message::Release { number: transaction.number, ending });
-        }
-    }
-
-    /// A participant has everything of the transaction on its disk.
-    pub(in crate::shard) fn confirmed(&mut self, id: TransactionId) {
-        if let Some((origin, reply)) = self.transactions.confirm(id) {
-            self.answer(origin, reply);
         }
     }
 
@@ -533,7 +544,8 @@ impl Shard {
         match later {
             Later::InPipeline(origin) => {
                 self.settle_call(origin.client);
-                self.answer(origin, reply);
+                let spec = self.clients.get(origin.client).and_then(|c| c.last_command);
+                self.answer_of(origin, reply, spec.is_some_and(touches_keys));
             }
             Later::InTransaction(id, command) => {
                 if let Some(client) = self.transactions.running.get(&id).map(|t| t.origin.client) {

@@ -33,49 +33,9 @@ pub(super) enum Waiting {
 pub(super) struct Transactions {
     running: HashMap<TransactionId, Box<Transaction>, foldhash::fast::RandomState>,
     last: u64,
-    /// Those whose answers leave only when all is on the disk.
-    confirming: HashMap<TransactionId, Confirming, foldhash::fast::RandomState>,
-}
-
-struct Confirming {
-    /// Participants that have not confirmed yet.
-    missing: usize,
-    answer: Option<(Origin, Reply)>,
 }
 
 impl Transactions {
-    fn expect_confirmations(&mut self, id: TransactionId, missing: usize) {
-        if missing > 0 {
-            self.confirming.insert(id, Confirming { missing, answer: None });
-        }
-    }
-
-    fn expect_no_confirmations(&mut self, id: TransactionId) {
-        self.confirming.remove(&id);
-    }
-
-    /// Keeps the answer until all participants have confirmed; gives it back when nothing has to be waited for.
-    fn hold_answer(&mut self, id: TransactionId, origin: Origin, reply: Reply) -> Option<Reply> {
-        match self.confirming.get_mut(&id) {
-            Some(confirming) => {
-                confirming.answer = Some((origin, reply));
-                None
-            }
-            None => Some(reply),
-        }
-    }
-
-    /// One participant has confirmed; the answer that may leave now.
-    fn confirm(&mut self, id: TransactionId) -> Option<(Origin, Reply)> {
-        let confirming = self.confirming.get_mut(&id)?;
-        confirming.missing -= 1;
-        if confirming.missing > 0 {
-            return None;
-        }
-        // Each confirms behind its last step, so by now the answer is there.
-        self.confirming.remove(&id)?.answer
-    }
-
     fn next_id(&mut self) -> TransactionId {
         self.last += 1;
         Token { index: self.last as u32, generation: (self.last >> 32) as u32 }

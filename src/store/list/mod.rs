@@ -50,23 +50,22 @@ enum Repr {
 }
 
 impl List {
-    /// Adds the elements of a listpack at the end: a node of its own where the list is large. For whoever builds a list of
-    /// nodes, and calls `settle` behind the last.
+    /// Adds the elements of a listpack at the end, behind others in a node of their own. For whoever builds a list of nodes,
+    /// and calls `settle` behind the last.
     pub fn push_listpack(&mut self, items: Items, settings: &Settings) {
         if items.is_empty() {
             return;
         }
+        let added = Pack::from_bytes(items.as_bytes().to_vec());
         match &mut self.0 {
-            Repr::Quick(quicklist) => quicklist.push_pack(Pack::from_bytes(items.as_bytes().to_vec())),
-            Repr::Packed(pack) if pack.is_empty() => {
-                *pack = Pack::from_bytes(items.as_bytes().to_vec());
-                self.grow(0, 0, settings);
-            }
-            Repr::Packed(_) => items.iter().for_each(|item| {
-                let mut digits = itoa::Buffer::new();
-                self.push_back(item.bytes(&mut digits), settings);
-            }),
+            Repr::Packed(pack) if pack.is_empty() => *pack = added,
+            _ => self.become_quick(settings).push_pack(added),
         }
+    }
+
+    /// The same with a node of one element.
+    pub fn push_alone(&mut self, element: &[u8], settings: &Settings) {
+        self.become_quick(settings).push_alone(element, settings);
     }
 
     /// An empty one for elements whose number is not known; `settle` it in the end.
@@ -87,15 +86,25 @@ impl List {
 
     /// To be called before `count` elements of `bytes` altogether are added (LSET: replaced).
     pub fn grow(&mut self, bytes: usize, count: usize, settings: &Settings) {
-        let Repr::Packed(pack) = &mut self.0 else { return };
+        let Repr::Packed(pack) = &self.0 else { return };
         if !Limit(settings.list_max_listpack_size).is_exceeded_by(pack, bytes, count) {
             return;
         }
-        let mut quicklist = Quicklist::new(settings);
-        if !pack.is_empty() {
-            quicklist.push_pack(std::mem::take(pack));
+        self.become_quick(settings);
+    }
+
+    fn become_quick(&mut self, settings: &Settings) -> &mut Quicklist {
+        if let Repr::Packed(pack) = &mut self.0 {
+            let mut quicklist = Quicklist::new(settings);
+            if !pack.is_empty() {
+                quicklist.push_pack(std::mem::take(pack));
+            }
+            self.0 = Repr::Quick(Box::new(quicklist));
         }
-        self.0 = Repr::Quick(Box::new(quicklist));
+        match &mut self.0 {
+            Repr::Quick(quicklist) => quicklist,
+            Repr::Packed(_) => unreachable!("it has just become a quicklist"),
+        }
     }
 
     /// To be called after elements have been taken away or replaced.

@@ -15,6 +15,9 @@ const ELEMENT_OVERHEAD_BYTES: usize = 8;
 const SIZE_CLASSES: [usize; 5] = [4096, 8192, 16_384, 32_768, 65_536];
 /// The largest listpack of a limit that counts elements, bytes.
 const SIZE_MAX_WHEN_COUNTED: usize = 8192;
+/// A listpack may become so large by LSET, whatever the limit is, bytes. In Redis there is no bound, and each LSET in such
+/// a node moves all that is behind the element.
+const REPLACED_BYTES_MAX: usize = 256 << 10;
 /// Shorter ones are not compressed, bytes.
 const COMPRESSED_FROM_BYTES: usize = 48;
 /// Bytes that compressing has to save.
@@ -152,14 +155,21 @@ impl Node {
         element.len() < plain_from && !shape.limit.is_exceeded(with, self.count as usize + 1)
     }
 
-    /// Whether `element` may take the place of number `at` here, and not in a node of its own.
-    pub fn has_room_to_replace(&self, at: usize, element: &[u8], shape: Shape, plain_from: usize) -> bool {
+    /// Whether `element` may take the place of number `at`, one of several, here: in Redis it may whatever its size is.
+    pub fn may_replace(&self, at: usize, element: &[u8], shape: Shape, plain_from: usize) -> bool {
         let mut scratch = Vec::new();
         let NodeItems::Packed(items) = self.items(&mut scratch) else { return false };
         let old = items.seek(at as i64).map_or(0, |position| items.item(position).byte_len());
         let with = items.as_bytes().len() + REDIS_MORE_BYTES + ELEMENT_OVERHEAD_BYTES + element.len() - old;
-        let fits = element.len() <= old || !shape.limit.is_exceeded(with, self.count as usize);
+        let fits = element.len() <= old
+            || with <= REPLACED_BYTES_MAX
+            || !shape.limit.is_exceeded(with, self.count as usize);
         element.len() < plain_from && fits
+    }
+
+    /// Whether its element is so long that Redis packs it no more.
+    pub fn is_plain(&self, plain_from: usize) -> bool {
+        matches!(&self.body, Body::Plain(element) if element.len() >= plain_from)
     }
 
     /// Whether the elements of the other one fit in as well.

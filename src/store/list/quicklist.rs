@@ -60,6 +60,13 @@ impl Quicklist {
         self.settle(number);
     }
 
+    /// Adds an element behind all others, in a node of its own.
+    pub fn push_alone(&mut self, element: &[u8], settings: &Settings) {
+        let number = self.nodes();
+        self.add(number, Node::of(element, self.shape, settings.quicklist_packed_threshold));
+        self.settle(number);
+    }
+
     pub fn push(&mut self, end: End, element: &[u8], settings: &Settings) {
         let nodes = self.nodes();
         let at_end = match end {
@@ -155,7 +162,9 @@ impl Quicklist {
         let plain_from = settings.quicklist_packed_threshold;
         let (number, within) = self.tree.find(index);
         let node = self.tree.node(number);
-        if node.has_room_to_replace(within, element, self.shape, plain_from) {
+        if node.count == 1 {
+            self.set_single(number, element, plain_from);
+        } else if node.may_replace(within, element, self.shape, plain_from) {
             self.change(number, |node| {
                 node.edit(|pack| {
                     pack.edit(|listpack| {
@@ -165,11 +174,6 @@ impl Quicklist {
                 })
             });
             self.settle(number);
-        } else if node.count == 1 {
-            let node = Node::of(element, self.shape, plain_from);
-            self.change(number, |old| *old = node);
-            self.settle(number);
-            self.merge_around(number);
         } else {
             self.change(number, |node| {
                 node.edit(|pack| {
@@ -181,6 +185,22 @@ impl Quicklist {
             });
             self.insert(number, within, element, plain_from);
         }
+    }
+
+    /// Puts another element in the place of a node's only one. It stays by itself, however small it is, as in Redis: but
+    /// behind what was never packed it joins its neighbour.
+    fn set_single(&mut self, number: usize, element: &[u8], plain_from: usize) {
+        let joins = self.tree.node(number).is_plain(plain_from)
+            && number + 1 < self.nodes()
+            && self.tree.node(number + 1).has_room_for(element, self.shape, plain_from);
+        if joins {
+            self.remove(number);
+            self.change(number, |node| push_into(node, End::Head, element));
+        } else {
+            let node = Node::of(element, self.shape, plain_from);
+            self.change(number, |old| *old = node);
+        }
+        self.settle(number);
     }
 
     /// Puts an element beside the first one equal to `needle`; false when there is none.
@@ -236,7 +256,9 @@ impl Quicklist {
             for number in between.saturating_sub(1)..=between + 1 {
                 self.settle(number);
             }
-            self.merge_around(between);
+            if at != 0 && at != count {
+                self.merge_around(between);
+            }
         }
     }
 
@@ -372,6 +394,18 @@ impl Quicklist {
     pub fn visit_nodes(&self, mut visit: impl FnMut(NodeItems)) {
         let mut scratch = Vec::new();
         for_each_node(&self.tree, |node| visit(node.items(&mut scratch)));
+    }
+
+    /// Calls `visit` with the nodes from number `number` on, until it answers false.
+    pub fn visit_nodes_from(&self, mut number: usize, mut visit: impl FnMut(NodeItems) -> bool) {
+        let mut scratch = Vec::new();
+        while number < self.nodes() {
+            let (run, index) = self.tree.run(number);
+            if !run[index..].iter().all(|node| visit(node.items(&mut scratch))) {
+                return;
+            }
+            number += run.len() - index;
+        }
     }
 
     fn change<R>(&mut self, number: usize, change: impl FnOnce(&mut Node) -> R) -> R {

@@ -301,11 +301,30 @@ fn a_list_built_of_listpacks_is_the_same_list() {
         let mut copy = List::empty();
         source.view().visit_nodes(|node| match node {
             NodeItems::Packed(items) => copy.push_listpack(items, &settings),
-            NodeItems::Plain(bytes) => copy.push_back(bytes, &settings),
+            NodeItems::Plain(bytes) => copy.push_alone(bytes, &settings),
         });
         copy.settle(&settings);
         check(&copy);
         assert_eq!((copy.kind(), copy.view().nodes()), (source.kind(), source.view().nodes()));
         assert_eq!(contents(&copy), contents(&source));
+    }
+}
+
+#[test]
+fn nodes_stay_apart_under_a_larger_limit() {
+    let roomy = settings(-5, 0, 1 << 30);
+    for long in [0, 1] {
+        let mut copy = List::empty();
+        for at in 0..2 {
+            if at == long {
+                copy.push_alone(&[b'z'; 9_000], &roomy);
+            } else {
+                let mut short = Listpack::new();
+                short.push_back(b"short");
+                copy.push_listpack(short.items(), &roomy);
+            }
+        }
+        copy.settle(&roomy);
+        assert_eq!((copy.kind(), copy.len()), (Kind::ListQuicklist, 2), "the long one is number {long}");
     }
 }

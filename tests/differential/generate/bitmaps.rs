@@ -28,7 +28,16 @@ fn step(draw: &mut Draw) -> Vec<Args> {
             let operation = draw.word(&["AND", "OR", "XOR", "NOT", "and", "not", "x"]);
             [args!["BITOP", operation, key], draw.keys()].concat()
         }
-        16..=21 => fields(draw),
+        16..=21 => {
+            let args = fields(draw, key.clone());
+            let may_fail = args.iter().any(|arg| arg.eq_ignore_ascii_case(b"FAIL"));
+            if may_fail {
+                // Redis tells nobody when a string has grown for writes that all failed. Gyre tells those who watch the key,
+                // so here they always are told.
+                return vec![args, args!["APPEND", key, ""]];
+            }
+            args
+        }
         22 => args!["SET", key, bytes(draw)],
         _ => args!["GET", key],
     };
@@ -84,9 +93,9 @@ fn place(draw: &mut Draw) -> String {
     }
 }
 
-fn fields(draw: &mut Draw) -> Args {
+fn fields(draw: &mut Draw, key: Vec<u8>) -> Args {
     let only_reads = draw.one_in(4);
-    let mut args = args![if only_reads { "BITFIELD_RO" } else { "BITFIELD" }, draw.key()];
+    let mut args = args![if only_reads { "BITFIELD_RO" } else { "BITFIELD" }, key];
     for _ in 0..*draw.random.pick(&[0, 1, 1, 2, 3, 5]) {
         let operation = match draw.below(10) {
             0..=2 => "GET",

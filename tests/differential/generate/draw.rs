@@ -64,6 +64,8 @@ pub struct Draw {
     pub in_transaction: bool,
     /// The last ID of streams, in milliseconds; it grows.
     pub stream_ms: u64,
+    /// A set may have become too large for integers in order while it is still small.
+    pub few_integers: bool,
     /// The oracle is Redis 7.2, as Gyre.
     pub modern: bool,
     ttls: u64,
@@ -71,13 +73,23 @@ pub struct Draw {
 
 impl Draw {
     pub fn new(random: Random, modern: bool) -> Draw {
-        Draw { random, modern, home: None, connection: 0, in_transaction: false, stream_ms: 0, ttls: 0 }
+        Draw {
+            random,
+            modern,
+            home: None,
+            connection: 0,
+            in_transaction: false,
+            stream_ms: 0,
+            few_integers: false,
+            ttls: 0,
+        }
     }
 
     /// Forgets the sequence before.
     pub fn begin(&mut self) {
         self.in_transaction = false;
         self.stream_ms = 10;
+        self.few_integers = false;
         self.ttls = 0;
     }
 

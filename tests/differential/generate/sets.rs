@@ -39,7 +39,12 @@ fn step(draw: &mut Draw) -> Vec<Args> {
         15 | 16 => args!["SMOVE", key, draw.key(), draw.element()],
         17..=19 => [args![draw.word(&["SINTER", "SUNION", "SDIFF"])], draw.keys()].concat(),
         20..=23 => {
-            let name = draw.word(&["SINTERSTORE", "SUNIONSTORE", "SDIFFSTORE"]);
+            // A union or difference begins as integers in order, and what it becomes depends on how many of them come
+            // before the first member that is none: where the source is a table, on the order of Redis's hashes.
+            let name = match draw.few_integers {
+                true => "SINTERSTORE",
+                false => draw.word(&["SINTERSTORE", "SUNIONSTORE", "SDIFFSTORE"]),
+            };
             [args![name, key], draw.keys()].concat()
         }
         24 => {

@@ -29,5 +29,8 @@ fn step(draw: &mut Draw) -> Vec<Args> {
         _ => draw.word(&["0", "1", "3", "8", "20", "64"]),
     };
     let value = if draw.one_in(4) { default } else { value };
+    if name == "set-max-intset-entries" {
+        draw.few_integers = value != default;
+    }
     vec![args!["CONFIG", "SET", name, value]]
 }

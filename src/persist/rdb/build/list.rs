@@ -14,6 +14,11 @@ impl ListBuilder {
         self.0.push_back(element, settings);
     }
 
+    /// An element that had a node of its own.
+    pub fn plain(&mut self, element: &[u8], settings: &Settings) {
+        self.0.push_alone(element, settings);
+    }
+
     pub fn packed(&mut self, listpack: Listpack, settings: &Settings) {
         self.0.push_listpack(listpack.items(), settings);
     }

@@ -79,7 +79,7 @@ impl Sink for Builder<'_> {
                     .element(element.bytes(&mut digits), settings);
             }
             Piece::ListPlain(element) => {
-                builder!(self.value, List, list::ListBuilder::new()).element(element, settings);
+                builder!(self.value, List, list::ListBuilder::new()).plain(element, settings);
             }
             Piece::ListPacked(listpack) => {
                 builder!(self.value, List, list::ListBuilder::new()).packed(listpack, settings);

@@ -6,10 +6,18 @@
 //! A file of several shards is a header, the part of each shard, and a trailer, one after the other; `write` makes each, and
 //! adds up their checksums.
 
+mod failure;
+mod load;
 mod opcode;
+mod read;
+mod source;
 mod write;
 
+pub use failure::{internal_error, Cause, Doing, Failure, TERMINATING};
+pub use load::{Counts, Facts, Load, LoadOptions, Note, Progress};
 pub use opcode::Opcode;
+pub use read::{is_value_type, Checksum, FileReader, KeyHead, Record};
 pub use write::{
-    put_database, put_function, put_key, put_part, trailer, Header, Stretch, Summed, TRAILER_LEN,
+    put_database, put_function, put_head, put_key, put_part, put_select, trailer, Header, Stretch, Summed,
+    TRAILER_LEN,
 };

@@ -4,6 +4,15 @@
 //! their gauges just before. Fields about what this server does not have are there, with the value for "none", so
 //! that tools find them.
 
+/// Writes `name:value` lines.
+macro_rules! fields {
+    ($text:expr, $($name:literal: $value:expr,)*) => {
+        $( let _ = write!($text, concat!($name, ":{}\r\n"), $value); )*
+    };
+}
+
+mod persistence;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
@@ -46,7 +55,12 @@ const SECTIONS: &[Section] = &[
     Section { names: &["server"], title: "Server", shown: Shown::Default, write: server },
     Section { names: &["clients"], title: "Clients", shown: Shown::Default, write: clients },
     Section { names: &["memory"], title: "Memory", shown: Shown::Default, write: memory },
-    Section { names: &["persistence"], title: "Persistence", shown: Shown::Default, write: persistence },
+    Section {
+        names: &["persistence"],
+        title: "Persistence",
+        shown: Shown::Default,
+        write: persistence::write,
+    },
     Section { names: &["stats"], title: "Stats", shown: Shown::Default, write: stats },
     Section { names: &["replication"], title: "Replication", shown: Shown::Default, write: replication },
     Section { names: &["cpu"], title: "CPU", shown: Shown::Default, write: cpu },
@@ -105,13 +119,6 @@ pub fn text(shared: &Shared, config: &Config, now_us: i64, wanted: &[&[u8]]) -> 
         }
     }
     text
-}
-
-/// Writes `name:value` lines.
-macro_rules! fields {
-    ($text:expr, $($name:literal: $value:expr,)*) => {
-        $( let _ = write!($text, concat!($name, ":{}\r\n"), $value); )*
-    };
 }
 
 fn server(facts: &Facts, text: &mut String) {
@@ -229,7 +236,7 @@ fn memory(facts: &Facts, text: &mut String) {
         "mem_clients_slaves": 0,
         "mem_clients_normal": memory.clients,
         "mem_cluster_links": 0,
-        "mem_aof_buffer": 0,
+        "mem_aof_buffer": facts.sum(|s| &s.aof_buffer_length),
         "mem_allocator": ALLOCATOR,
         "active_defrag_running": 0,
         "lazyfree_pending_objects": facts.sum(|s| &s.lazyfree_pending),
@@ -240,43 +247,9 @@ fn memory(facts: &Facts, text: &mut String) {
 /// As INFO names it.
 pub const ALLOCATOR: &str = "mimalloc";
 
-fn persistence(facts: &Facts, text: &mut String) {
-    fields! { text,
-        "loading": 0,
-        "async_loading": 0,
-        "current_cow_peak": 0,
-        "current_cow_size": 0,
-        "current_cow_size_age": 0,
-        "current_fork_perc": "0.00",
-        "current_save_keys_processed": 0,
-        "current_save_keys_total": 0,
-        "rdb_changes_since_last_save": facts.sum(|s| &s.dirty),
-        "rdb_bgsave_in_progress": 0,
-        "rdb_last_save_time": facts.shared.started_ms / 1000,
-        "rdb_last_bgsave_status": "ok",
-        "rdb_last_bgsave_time_sec": -1,
-        "rdb_current_bgsave_time_sec": -1,
-        "rdb_saves": 0,
-        "rdb_last_cow_size": 0,
-        "rdb_last_load_keys_expired": 0,
-        "rdb_last_load_keys_loaded": 0,
-        "aof_enabled": 0,
-        "aof_rewrite_in_progress": 0,
-        "aof_rewrite_scheduled": 0,
-        "aof_last_rewrite_time_sec": -1,
-        "aof_current_rewrite_time_sec": -1,
-        "aof_last_bgrewrite_status": "ok",
-        "aof_rewrites": 0,
-        "aof_rewrites_consecutive_failures": 0,
-        "aof_last_write_status": "ok",
-        "aof_last_cow_size": 0,
-        "module_fork_in_progress": 0,
-        "module_fork_last_cow_size": 0,
-    }
-}
-
 fn stats(facts: &Facts, text: &mut String) {
     let rates = facts.shared.observed.rates();
+    let saving = facts.shared.status.figures().clone();
     let kib = |bytes: u64| bytes as f64 / 1024.0;
     let command_nanos: u64 =
         facts.shared.stats.iter().flat_map(|stats| &stats.commands).map(|command| command.nanos.get()).sum();
@@ -311,8 +284,8 @@ fn stats(facts: &Facts, text: &mut String) {
         "pubsub_channels": 0,
         "pubsub_patterns": 0,
         "pubsubshard_channels": 0,
-        "latest_fork_usec": 0,
-        "total_forks": 0,
+        "latest_fork_usec": saving.last_fork_us,
+        "total_forks": saving.forks,
         "migrate_cached_sockets": facts.shared.couriers.idle_links(),
         "slave_expires_tracked_keys": 0,
         "active_defrag_hits": 0,

@@ -1,0 +1,335 @@
+//! Reads an RDB file record by record, without knowing what to do with any of them.
+//!
+//! What a file says between its keys is handed out as it comes. A key is handed out as its [`KeyHead`], and key and value are
+//! to be read next, by [`FileReader::key`], or are passed over.
+
+use std::io::Read;
+
+use super::super::error::{Error, Reason};
+use super::super::kind::{module_name, RdbType};
+use super::super::reader::Reader;
+use super::super::skip::{skip, skip_module_data};
+use super::super::{is_readable, OLDEST_VALKEY};
+use super::failure::{Cause, Doing, Failure};
+use super::source::{Source, Stop};
+use super::Opcode;
+
+/// `REDIS` and four digits, or `VALKEY` and three.
+const SIGNATURE_LEN: u64 = 9;
+/// Files before it have no checksum.
+const CHECKSUM_SINCE: u16 = 5;
+/// What stands before the number that tells when a module wrote its data.
+const MODULE_UNSIGNED: u64 = 2;
+/// An expiry that says that there is none.
+const NO_EXPIRY: i64 = -1;
+
+/// One thing in a file.
+#[derive(Debug)]
+pub enum Record {
+    /// A field that a server wrote for whoever knows it.
+    Aux {
+        name: Vec<u8>,
+        value: Vec<u8>,
+    },
+    /// The keys that follow are of this database.
+    SelectDb(u64),
+    /// The database has so many keys, so many of them with an expiry. A hint.
+    ResizeDb {
+        keys: u64,
+        volatile: u64,
+    },
+    /// The source of a library of functions.
+    Function(Vec<u8>),
+    /// Data of this module, which have been passed over.
+    ModuleAux {
+        module: String,
+        /// Position of the data.
+        data_at: u64,
+    },
+    /// The keys that follow are of this slot. A hint.
+    SlotInfo {
+        slot: u64,
+        keys: u64,
+        volatile: u64,
+    },
+    /// A key: to be read by [`FileReader::key`].
+    Key(KeyHead),
+    End(Checksum),
+}
+
+/// What is told about a key in front of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyHead {
+    /// The type of its value, by its number.
+    pub kind: u8,
+    pub db: u64,
+    /// Unix time, milliseconds.
+    pub expire_at: Option<i64>,
+    /// How long it had not been used, seconds.
+    pub idle_s: Option<u64>,
+    /// Its LFU counter.
+    pub frequency: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    Right,
+    /// The file was written without.
+    Absent,
+    /// The file is too old to have one, or nobody wants to know.
+    NotChecked,
+}
+
+#[derive(Debug)]
+pub struct FileReader<R> {
+    source: Source<R>,
+    is_verified: bool,
+    version: u16,
+    doing: Doing,
+    /// What has been told so far of the key that comes next, or of the one that is next.
+    head: KeyHead,
+    /// `head` has been handed out, and its key is to be read or passed over.
+    is_at_key: bool,
+    is_over: bool,
+}
+
+impl<R: Read> FileReader<R> {
+    /// Begins to read: the signature tells whether it is a file that can be read. `with_checksum` is `rdbchecksum`. `input` ends
+    /// where the file does, or at least answers then that it is at its end; what is behind the file is left alone.
+    pub fn open(input: R, with_checksum: bool) -> Result<FileReader<R>, Failure> {
+        FileReader::of_source(Source::new(input, with_checksum), with_checksum)
+    }
+
+    pub(super) fn of_source(source: Source<R>, is_verified: bool) -> Result<FileReader<R>, Failure> {
+        let mut reader = FileReader {
+            source,
+            is_verified,
+            version: 0,
+            doing: Doing::Start,
+            head: KeyHead::default(),
+            is_at_key: false,
+            is_over: false,
+        };
+        let signature: [u8; SIGNATURE_LEN as usize] = reader.parse(|reader| reader.array())?;
+        reader.version = version_of(&signature).map_err(|cause| reader.failure(cause))?;
+        Ok(reader)
+    }
+
+    /// The version of the format.
+    pub fn version(&self) -> u16 {
+        self.version
+    }
+
+    /// Bytes read so far.
+    pub fn position(&self) -> u64 {
+        self.source.position()
+    }
+
+    /// What is being read.
+    pub fn doing(&self) -> Doing {
+        self.doing
+    }
+
+    /// Behind the end of the file: what has been fetched already, and where the rest comes from.
+    pub fn into_rest(self) -> (Vec<u8>, R) {
+        self.source.into_rest()
+    }
+
+    /// The next record. After the end, and after a failure, there is none.
+    #[allow(clippy::should_implement_trait)] // an iterator of results would go on after a failure
+    pub fn next(&mut self) -> Result<Record, Failure> {
+        if self.is_at_key {
+            self.skip_key()?;
+        }
+        if self.is_over {
+            return Err(self.failure(Cause::Data(Reason::End.at(self.position()))));
+        }
+        loop {
+            self.doing = Doing::Type;
+            let byte = self.parse(|reader| reader.byte())?;
+            let Some(opcode) = Opcode::of_byte(byte) else {
+                self.head.kind = byte;
+                self.is_at_key = true;
+                return Ok(Record::Key(self.head));
+            };
+            if let Some(record) = self.opcode(opcode)? {
+                return Ok(record);
+            }
+        }
+    }
+
+    /// What follows an opcode; `None` when it tells about the next key.
+    fn opcode(&mut self, opcode: Opcode) -> Result<Option<Record>, Failure> {
+        Ok(Some(match opcode {
+            Opcode::ExpireTime => {
+                self.doing = Doing::Expire;
+                let seconds = i32::from_le_bytes(self.parse(|reader| reader.array())?);
+                self.head.expire_at = Some(seconds as i64 * 1000);
+                return Ok(None);
+            }
+            Opcode::ExpireTimeMs => {
+                self.doing = Doing::Expire;
+                let at_ms = self.parse(|reader| reader.time_ms())?;
+                self.head.expire_at = Some(at_ms).filter(|at_ms| *at_ms != NO_EXPIRY);
+                return Ok(None);
+            }
+            Opcode::Frequency => {
+                self.head.frequency = Some(self.parse(|reader| reader.byte())?);
+                return Ok(None);
+            }
+            Opcode::Idle => {
+                self.head.idle_s = Some(self.parse(|reader| reader.length())?);
+                return Ok(None);
+            }
+            Opcode::SelectDb => {
+                self.doing = Doing::Length;
+                self.head.db = self.parse(|reader| reader.length())?;
+                Record::SelectDb(self.head.db)
+            }
+            Opcode::ResizeDb => {
+                self.doing = Doing::Length;
+                let (keys, volatile) = self.parse(|reader| Ok((reader.length()?, reader.length()?)))?;
+                Record::ResizeDb { keys, volatile }
+            }
+            Opcode::SlotInfo => {
+                self.doing = Doing::Length;
+                let (slot, keys, volatile) =
+                    self.parse(|reader| Ok((reader.length()?, reader.length()?, reader.length()?)))?;
+                Record::SlotInfo { slot, keys, volatile }
+            }
+            Opcode::Aux => {
+                self.doing = Doing::Aux;
+                let name = self.parse(|reader| Ok(reader.blob()?.into_owned()))?;
+                let value = self.parse(|reader| Ok(reader.blob()?.into_owned()))?;
+                Record::Aux { name, value }
+            }
+            Opcode::ModuleAux => self.module_aux()?,
+            Opcode::Function2 => {
+                self.doing = Doing::Functions;
+                Record::Function(self.parse(|reader| Ok(reader.blob()?.into_owned()))?)
+            }
+            Opcode::FunctionBeforeRelease => return Err(self.failure(Cause::FunctionBeforeRelease)),
+            Opcode::End => {
+                let checksum = self.check_sum()?;
+                self.is_over = true;
+                Record::End(checksum)
+            }
+        }))
+    }
+
+    fn module_aux(&mut self) -> Result<Record, Failure> {
+        self.doing = Doing::ModuleAux;
+        let identifier = self.parse(|reader| reader.length())?;
+        let when_kind = self.parse(|reader| reader.length())?;
+        self.parse(|reader| reader.length())?;
+        if when_kind != MODULE_UNSIGNED {
+            return Err(self.failure(Cause::ModuleAuxWhen));
+        }
+        let data_at = self.position();
+        self.parse(skip_module_data)?;
+        Ok(Record::ModuleAux { module: module_name(identifier), data_at })
+    }
+
+    fn check_sum(&mut self) -> Result<Checksum, Failure> {
+        if self.version < CHECKSUM_SINCE {
+            return Ok(Checksum::NotChecked);
+        }
+        let computed = self.source.checksum();
+        self.doing = Doing::Checksum;
+        let stored = u64::from_le_bytes(self.parse(|reader| reader.array())?);
+        if !self.is_verified {
+            Ok(Checksum::NotChecked)
+        } else if stored == 0 {
+            Ok(Checksum::Absent)
+        } else if stored == computed {
+            Ok(Checksum::Right)
+        } else {
+            Err(self.failure(Cause::Checksum { computed, stored }))
+        }
+    }
+
+    /// Reads the key that [`FileReader::next`] has just announced, with its value, which `f` takes from the reader. `f` is called again
+    /// when it came to the end of the bytes that were there, and must not have done anything then.
+    pub fn key<T>(
+        &mut self,
+        mut f: impl FnMut(&KeyHead, &[u8], &mut Reader) -> Result<T, Error>,
+    ) -> Result<T, Failure> {
+        if !self.is_at_key {
+            return Err(self.failure(Cause::Data(Reason::End.at(self.position()))));
+        }
+        self.doing = Doing::Value;
+        let head = self.head;
+        let mut digits = itoa::Buffer::new();
+        let read = self.source.parse(|reader| {
+            let key = reader.string()?;
+            f(&head, key.bytes(&mut digits), reader)
+        });
+        match read {
+            Ok(value) => {
+                self.is_at_key = false;
+                self.head = KeyHead { db: head.db, ..KeyHead::default() };
+                Ok(value)
+            }
+            Err(stop) => Err(self.stopped(stop)),
+        }
+    }
+
+    /// Passes over the key that [`FileReader::next`] has announced.
+    pub fn skip_key(&mut self) -> Result<(), Failure> {
+        self.key(|head, _, reader| skip(head.kind, reader))
+    }
+
+    /// The failure of whoever does not want to read on, because the type of the key that comes next is none.
+    pub fn type_failure(&mut self) -> Failure {
+        self.is_at_key = false;
+        self.failure(Cause::Type(self.head.kind))
+    }
+
+    fn parse<T>(&mut self, f: impl FnMut(&mut Reader) -> Result<T, Error>) -> Result<T, Failure> {
+        self.source.parse(f).map_err(|stop| self.stopped(stop))
+    }
+
+    fn stopped(&mut self, stop: Stop) -> Failure {
+        let (at, cause) = match stop {
+            Stop::Io(error) => (self.position(), Cause::Io(error)),
+            Stop::Refused { at, error } => (at, Cause::Data(error)),
+        };
+        let mut failure = self.failure(cause);
+        failure.position = at;
+        failure
+    }
+
+    /// A failure here.
+    pub(super) fn failure(&mut self, cause: Cause) -> Failure {
+        self.is_over = true;
+        let mut failure =
+            Failure { position: self.position(), doing: self.doing, key: None, kind: None, cause };
+        if std::mem::take(&mut self.is_at_key) {
+            failure.kind = Some(self.head.kind);
+            // The key again, which may be what cannot be read.
+            match self.source.peek(|reader| Ok(reader.blob()?.into_owned())) {
+                Ok(key) => failure.key = Some(key),
+                Err(_) => failure.doing = Doing::Key,
+            }
+        }
+        failure
+    }
+}
+
+/// Whether a byte in front of a key is the type of some value, of a module's too.
+pub fn is_value_type(number: u8) -> bool {
+    RdbType::is_module(number) || RdbType::of_number(number).is_some()
+}
+
+fn version_of(signature: &[u8; SIGNATURE_LEN as usize]) -> Result<u16, Cause> {
+    let (digits, is_valkey) = match (signature.strip_prefix(b"REDIS"), signature.strip_prefix(b"VALKEY")) {
+        (Some(digits), _) => (digits, false),
+        (_, Some(digits)) => (digits, true),
+        _ => return Err(Cause::Signature),
+    };
+    let is_digit = |digit: &&u8| digit.is_ascii_digit();
+    let number =
+        digits.iter().take_while(is_digit).fold(0, |number, digit| number * 10 + (digit - b'0') as u32);
+    let version = u16::try_from(number).ok().filter(|version| *version >= 1 && is_readable(*version));
+    version.filter(|version| (*version >= OLDEST_VALKEY) == is_valkey).ok_or(Cause::Version(number))
+}

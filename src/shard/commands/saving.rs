@@ -1,0 +1,94 @@
+//! SAVE BGSAVE BGREWRITEAOF LASTSAVE SHUTDOWN: what is to be kept on disk, and the end.
+
+use super::Handler;
+use crate::client::Connection;
+use crate::command::{Args, CommandError};
+use crate::resp::Reply;
+use crate::shard::blocking::Asker;
+use crate::shard::saving::Wish;
+use crate::shard::{Flow, Shard};
+
+pub const COMMANDS: &[(&str, Handler)] = &[
+    ("save", save),
+    ("bgsave", bgsave),
+    ("bgrewriteaof", bgrewriteaof),
+    ("lastsave", lastsave),
+    ("shutdown", shutdown),
+];
+
+type Outcome = Result<Flow, CommandError>;
+
+fn asker(shard: &mut Shard, c: &mut Connection) -> Asker {
+    Asker { home: shard.id, later: shard.reply_later(c) }
+}
+
+fn save(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
+    let asker = asker(shard, c);
+    shard.tell_leader(move |leader| leader.save(asker));
+    Ok(Flow::Later)
+}
+
+/// BGSAVE [SCHEDULE]
+fn bgsave(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
+    let schedule = match args {
+        [_] => false,
+        [_, option] if option.eq_ignore_ascii_case(b"schedule") => true,
+        _ => return Err(CommandError::Syntax),
+    };
+    if shard.is_inside_transaction() {
+        // It could begin only when the transaction has ended.
+        shard.tell_leader(Shard::schedule_bgsave);
+        reply.simple("Background saving scheduled");
+        return Ok(Flow::Done);
+    }
+    let asker = asker(shard, c);
+    shard.tell_leader(move |leader| leader.bgsave(schedule, asker));
+    Ok(Flow::Later)
+}
+
+fn bgrewriteaof(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    if shard.is_inside_transaction() {
+        shard.tell_leader(Shard::schedule_rewrite);
+        reply.simple("Background append only file rewriting scheduled");
+        return Ok(Flow::Done);
+    }
+    let asker = asker(shard, c);
+    shard.tell_leader(move |leader| leader.bgrewriteaof(asker));
+    Ok(Flow::Later)
+}
+
+fn lastsave(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    reply.integer(shard.shared.status.figures().saved_at_s);
+    Ok(Flow::Done)
+}
+
+/// SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]. There is no replica to wait for, so NOW changes nothing. The client gets no
+/// reply but when it fails.
+fn shutdown(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
+    let (mut save, mut nosave, mut now, mut force, mut abort) = (false, false, false, false, false);
+    for option in &args[1..] {
+        let flag = match option.to_ascii_lowercase().as_slice() {
+            b"save" => &mut save,
+            b"nosave" => &mut nosave,
+            b"now" => &mut now,
+            b"force" => &mut force,
+            b"abort" => &mut abort,
+            _ => return Err(CommandError::Syntax),
+        };
+        *flag = true;
+    }
+    if abort && (save || nosave || now || force) || save && nosave {
+        return Err(CommandError::Syntax);
+    }
+    if abort {
+        // A shutdown waits for nothing that an ABORT could still get in front of.
+        return Err(CommandError::other("ERR No shutdown in progress."));
+    }
+    let asker = asker(shard, c);
+    let save = match (save, nosave) {
+        (false, false) => None,
+        (save, _) => Some(save),
+    };
+    shard.tell_leader(move |leader| leader.begin_shutdown(Wish { save, force, asker: Some(asker) }));
+    Ok(Flow::Later)
+}

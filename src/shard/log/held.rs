@@ -1,0 +1,209 @@
+//! What must not be seen before the log is as far: with `appendfsync always` no reply leaves the shard before everything
+//! is released that had been appended when it was made.
+//!
+//! - A connection's output is sent in batches. Each waits for the position of the last thing that was done for the connection
+//!   when the batch was made; what comes later is in a later batch, so nobody starves.
+//! - Replies to other shards' clients wait in the outbox, by target. Messages between the shards of a transaction do not wait: the
+//!   log needs them to go on.
+//! - The answer of a transaction is made by its coordinator, from what other shards have done. Each of those says when it has
+//!   released what it had when it gave its intents back; the answer waits for all of them.
+//!
+//! What does not look at keys waits for nothing: the server can be asked and told what to do about a disk that fails. Nor do
+//! reads then of keys that have not changed (`fresh`).
+//!
+//! Without `always` nothing is in any of these, and all that is left of this is a comparison for each batch.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::mem;
+
+use super::Log;
+use crate::client::{Connection, Flag, Stall};
+use crate::command::table::{CommandSpec, Flag as CommandFlag, KeyPositions};
+use crate::command::Args;
+use crate::observe::log::Level;
+use crate::resp::Reply;
+use crate::runtime::ring::{SocketRing, Token};
+use crate::runtime::sys::error_text;
+use crate::shard::message::Message;
+use crate::shard::Shard;
+use crate::txn::message::{Origin, TransactionId};
+
+/// An answer that is there but for what the participants' disks have to say.
+#[derive(Default)]
+struct Unreleased {
+    /// Participants not heard of; negative while the answer is not there itself.
+    missing: i64,
+    answer: Option<(Origin, Reply)>,
+}
+
+#[derive(Default)]
+pub struct Held {
+    /// Connections with a batch of output, by the position that it waits for.
+    outputs: BinaryHeap<Reverse<(u64, u32, u32)>>,
+    /// What coordinators are to be told, in the order of the positions.
+    reports: VecDeque<(u64, usize, TransactionId)>,
+    /// This shard's own transactions.
+    answers: HashMap<TransactionId, Unreleased, foldhash::fast::RandomState>,
+    /// Connections whose writes wait for a disk that is slower than they are.
+    writers: Vec<Token>,
+    /// What was let go last.
+    released: u64,
+}
+
+impl Log {
+    /// The position for which a reply has to wait that is made now.
+    #[inline]
+    pub fn held_at(&self) -> Option<u64> {
+        self.holds(self.appended).then_some(self.appended)
+    }
+}
+
+impl Shard {
+    /// The turn is over: writes what it has appended, and lets go what may be seen meanwhile.
+    pub(in crate::shard) fn log_turn_end(&mut self, ring: &mut SocketRing) {
+        if self.log.is_open() {
+            self.log.step(ring, self.now_us);
+            self.note_log_spikes();
+        }
+        self.tell_durable_parts();
+        let released = self.log.released();
+        if released != self.held.released {
+            self.held.released = released;
+            self.let_go(released);
+        }
+        if !self.held.writers.is_empty() && !self.log.is_congested() {
+            let writers = mem::take(&mut self.held.writers);
+            self.resume(writers, Stall::Log);
+        }
+    }
+
+    /// The shard stops: everything goes to the disk.
+    pub(in crate::shard) fn end_log(&mut self) {
+        if self.log.is_open() && self.id == 0 && !self.housekeeping.stopping {
+            crate::log!(Level::Notice, "Calling fsync() on the AOF file.");
+        }
+        if let Err(error) = self.log.flush_now() {
+            crate::log!(Level::Warning, "Error writing to the AOF file: {}", error_text(&error));
+        }
+    }
+
+    fn note_log_spikes(&mut self) {
+        if self.log.spikes.is_empty() {
+            return;
+        }
+        let mut spikes = mem::take(&mut self.log.spikes);
+        for (event, nanos) in spikes.drain(..) {
+            self.note_spike(event, nanos);
+        }
+        self.log.spikes = spikes;
+    }
+
+    fn let_go(&mut self, released: u64) {
+        self.log.drop_kept();
+        while let Some(Reverse((position, index, generation))) = self.held.outputs.peek().copied() {
+            if position > released {
+                break;
+            }
+            self.held.outputs.pop();
+            if let Some(mut connection) = self.clients.take(Token { index, generation }) {
+                connection.flags.clear(Flag::Held);
+                self.queue_flush(&mut connection);
+                self.clients.put_back(connection);
+            }
+        }
+        self.outbox.let_go(released);
+        while self.held.reports.front().is_some_and(|(position, ..)| *position <= released) {
+            if let Some((_, coordinator, transaction)) = self.held.reports.pop_front() {
+                self.send(coordinator, Message::Released { transaction });
+            }
+        }
+        // What this shard tells itself.
+        self.drain_loopback();
+    }
+
+    /// A command has run for the connection here: what it replied may have to wait.
+    #[inline]
+    pub(in crate::shard) fn note_run(&mut self, c: &mut Connection, spec: &CommandSpec, args: Args) {
+        if self.log.holds_replies() && self.may_show(spec, args) {
+            c.made_at = self.log.appended();
+        }
+    }
+
+    /// Whether the command may have shown, or done, what may not be seen yet.
+    pub(in crate::shard) fn may_show(&mut self, spec: &CommandSpec, args: Args) -> bool {
+        if spec.is(CommandFlag::Write) || !self.log.is_failing_somewhere() {
+            return true;
+        }
+        let mut keys = KeyPositions::new();
+        spec.key_positions(args, &mut keys);
+        self.log.is_fresh(keys.iter().map(|key| args[key.index]))
+    }
+
+    /// Whether the batch of output that comes next has to wait; it is let go when the log is as far.
+    #[inline]
+    pub(in crate::shard) fn hold_output(&mut self, c: &mut Connection) -> bool {
+        if !self.log.holds(c.staged_at) || c.output.is_drained() || c.output.is_in_flight() {
+            return false;
+        }
+        if !c.flags.has(Flag::Held) {
+            c.flags.set(Flag::Held);
+            self.held.outputs.push(Reverse((c.staged_at, c.token.index, c.token.generation)));
+        }
+        true
+    }
+
+    /// A participant has given the intents of a transaction back: tells the coordinator when that may be seen. To be called
+    /// whenever the coordinator counts on it.
+    pub(in crate::shard) fn report_when_released(&mut self, coordinator: usize, transaction: TransactionId) {
+        match self.log.held_at() {
+            Some(position) => self.held.reports.push_back((position, coordinator, transaction)),
+            None => self.send(coordinator, Message::Released { transaction }),
+        }
+    }
+
+    /// Answers a transaction of this shard's as soon as `participants` reports have come, which may have been before.
+    pub(in crate::shard) fn answer_when_released(
+        &mut self,
+        transaction: TransactionId,
+        participants: usize,
+        origin: Origin,
+        reply: Reply,
+    ) {
+        let held = self.held.answers.entry(transaction).or_default();
+        held.missing += participants as i64;
+        held.answer = Some((origin, reply));
+        self.answer_if_released(transaction);
+    }
+
+    pub(in crate::shard) fn participant_released(&mut self, transaction: TransactionId) {
+        self.held.answers.entry(transaction).or_default().missing -= 1;
+        self.answer_if_released(transaction);
+    }
+
+    fn answer_if_released(&mut self, transaction: TransactionId) {
+        if self.held.answers.get(&transaction).is_some_and(|held| held.missing == 0 && held.answer.is_some())
+        {
+            let held = self.held.answers.remove(&transaction);
+            if let Some((origin, reply)) = held.and_then(|held| held.answer) {
+                self.answer(origin, reply);
+            }
+        }
+    }
+
+    /// Whether the command has to wait for a disk that is slower than its clients; the connection stalls then.
+    #[inline]
+    pub(in crate::shard) fn is_held_by_log(&mut self, c: &mut Connection, spec: &CommandSpec) -> bool {
+        if !self.log.is_congested() {
+            return false;
+        }
+        let queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
+        let writes =
+            spec.is(CommandFlag::Write) || queue.into_iter().any(|queued| queued.spec.is(CommandFlag::Write));
+        if writes {
+            c.stall = Stall::Log;
+            self.held.writers.push(c.token);
+        }
+        writes
+    }
+}

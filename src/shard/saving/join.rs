@@ -1,0 +1,77 @@
+//! The end of a snapshot: the parts become one file, which takes the place of the last one.
+//!
+//! The first part is the beginning of the file already. The others are copied behind it, in the kernel where it can, and removed one by
+//! one, so that no more than one part is on the disk twice.
+
+use std::fs::{self, File};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::sync::Arc;
+
+use super::Cut;
+use crate::persist::rdb::file::{trailer, Stretch};
+use crate::runtime::sys::error_text;
+
+/// As `join`, on a thread of its own; `done` runs there. A thread that cannot start is an error like any other.
+pub fn on_thread(
+    cut: Arc<Cut>,
+    stretches: Vec<Stretch>,
+    done: impl FnOnce(Result<(), String>) + Send + 'static,
+) {
+    let done = Arc::new(std::sync::Mutex::new(Some(done)));
+    let theirs = done.clone();
+    let take = |done: &std::sync::Mutex<Option<_>>| {
+        // Taken once, by whichever side is left to tell.
+        done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+    };
+    let started = std::thread::Builder::new().name("join-rdb".to_owned()).spawn(move || {
+        let result = join(&cut, &stretches);
+        if let Some(done) = take(&theirs) {
+            done(result);
+        }
+    });
+    if let Err(error) = started {
+        if let Some(done) = take(&done) {
+            done(Err(format!("Can't start a thread to finish the RDB file: {}", error_text(&error))));
+        }
+    }
+}
+
+/// Makes the file of its parts. The error is for the log.
+pub fn join(cut: &Cut, stretches: &[Stretch]) -> Result<(), String> {
+    let text = |what: &'static str| move |error: io::Error| format!("{what}: {}", error_text(&error));
+    let mut parts = cut.parts.iter().flatten();
+    let Some(first) = parts.next() else { return Ok(()) };
+    if !first.ends_file {
+        append(&first.file, parts, stretches, cut.checksum).map_err(text("Write error saving DB on disk"))?;
+    }
+    first.file.sync_all().map_err(text("Write error saving DB on disk(fsync)"))?;
+    fs::rename(&first.name, &cut.path).map_err(|error| {
+        format!(
+            "Error moving temp DB file {} on the final destination {} (in server root dir {}): {}",
+            first.name,
+            cut.path,
+            std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default(),
+            error_text(&error)
+        )
+    })?;
+    // The new name is to survive a crash too.
+    File::open(".").and_then(|dir| dir.sync_all()).map_err(text("Failed to fsync directory while saving DB"))
+}
+
+fn append<'a>(
+    mut file: &File,
+    others: impl Iterator<Item = &'a super::PartFile>,
+    stretches: &[Stretch],
+    checksum: bool,
+) -> io::Result<()> {
+    file.seek(SeekFrom::End(0))?;
+    for part in others {
+        let mut from = &part.file;
+        from.seek(SeekFrom::Start(0))?;
+        // The standard library has the kernel copy between files.
+        io::copy(&mut from, &mut file)?;
+        fs::remove_file(&part.name)?;
+    }
+    let whole = stretches.iter().copied().reduce(Stretch::then).unwrap_or_default();
+    file.write_all(&trailer(whole, checksum))
+}

@@ -1,0 +1,474 @@
+//! Snapshots of all shards in one RDB file: SAVE, BGSAVE, the save points, and what is left when they fail.
+//!
+//! Shard 0 leads. It opens the files, and at a barrier each shard in turn fixes its state and begins with its part (`part`): by a
+//! forked child, or by writing at once. When all parts are written, a thread of its own joins them and puts the file in its
+//! place (`join`). One snapshot is under way at a time, whatever it is for. `persist/persistence.md` has the whole.
+
+mod join;
+mod part;
+mod points;
+mod rewrite;
+mod shutdown;
+
+use std::fs::File;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+pub(super) use part::OwnPart;
+pub use shutdown::Wish;
+
+use super::blocking::Asker;
+use super::message::Message;
+use super::Shard;
+use crate::command::table::KeyAccess;
+use crate::command::CommandError;
+use crate::observe::log::Level;
+use crate::persist::rdb::file::{Header, Stretch};
+use crate::persist::rdb::{Encoder, Format};
+use crate::resp::Reply;
+use crate::runtime::clock;
+use crate::runtime::sys::error_text;
+use crate::txn::locks::Number;
+use crate::txn::transaction::Phase;
+
+/// What a snapshot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// BGSAVE and the save points.
+    Background,
+    /// SAVE.
+    Foreground,
+    /// A new base for the logs of some shards.
+    Rewrite,
+}
+
+/// What every shard knows of the snapshot in progress.
+pub(super) struct Cut {
+    pub id: u64,
+    pub purpose: Purpose,
+    pub format: Format,
+    /// `rdbchecksum`
+    pub checksum: bool,
+    /// Where the file is to be in the end.
+    pub path: String,
+    /// A file for each shard that writes one.
+    pub parts: Vec<Option<PartFile>>,
+    /// Of a rewrite: where each of these shards logs from the cut on.
+    pub increments: Mutex<Vec<Option<File>>>,
+    /// The parts are AOF files (`aof-use-rdb-preamble no`).
+    pub as_commands: bool,
+}
+
+/// Where a shard writes its part.
+pub(super) struct PartFile {
+    pub name: String,
+    pub file: File,
+    /// What comes in front of the part.
+    pub head: Vec<u8>,
+    /// The trailer comes behind it.
+    pub ends_file: bool,
+}
+
+/// What a shard tells when it has begun.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Begun {
+    pub pid: Option<i32>,
+    pub fork_us: Option<u64>,
+    pub keys: u64,
+    /// Its count of changes at the cut.
+    pub changes: u64,
+}
+
+/// Why a part was not written.
+#[derive(Clone, Debug)]
+pub(super) enum Failed {
+    /// It could not begin.
+    Fork(String),
+    Killed(i32),
+    /// It could not be written.
+    Write(String),
+}
+
+/// What a shard tells when its part is written: how long it is, with its checksum, and the memory that was copied meanwhile.
+pub(super) type Written = Result<(Stretch, u64), Failed>;
+
+/// The leader's record of the snapshot in progress.
+struct Job {
+    cut: Arc<Cut>,
+    begun: usize,
+    /// Sums over the shards.
+    changes: u64,
+    keys: u64,
+    pid: Option<i32>,
+    /// Of each shard; nothing is expected of those that write no part.
+    written: Vec<Option<Written>>,
+    /// Who is told when it has begun (BGSAVE) or ended (SAVE).
+    asker: Option<Asker>,
+    /// It is not wanted any more: its end is no failure.
+    is_given_up: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Saving {
+    last_id: u64,
+    job: Option<Job>,
+    /// BGSAVE SCHEDULE, or BGSAVE inside MULTI.
+    is_scheduled: bool,
+    /// When the last one in the background began, Unix milliseconds.
+    tried_at_ms: i64,
+    /// This shard's own part.
+    own: Option<OwnPart>,
+    /// Where this shard's log was cut last, and until that is on the disk, for which snapshot.
+    cut_at: u64,
+    awaited_sync: Option<(u64, u64)>,
+    rewrites: rewrite::Rewrites,
+    shutdown: shutdown::Shutdown,
+}
+
+impl Saving {
+    pub fn is_busy(&self) -> bool {
+        self.job.is_some()
+    }
+}
+
+// The leader.
+impl Shard {
+    /// Runs `call` on the shard that leads.
+    pub(super) fn tell_leader(&mut self, call: impl FnOnce(&mut Shard) + Send + 'static) {
+        self.send(0, Message::Call(Box::new(call)));
+    }
+
+    /// Answers a command about snapshots, of whatever shard's client.
+    pub(super) fn answer_asker(&mut self, asker: Asker, answer: Result<&'static str, CommandError>) {
+        let Asker { home, later } = asker;
+        let tell = move |shard: &mut Shard| {
+            let mut reply = Reply::default();
+            match answer {
+                Ok(text) => reply.simple(text),
+                Err(error) => {
+                    let text = error.to_string();
+                    shard.stats.count_error(&text);
+                    reply.error(&text);
+                }
+            }
+            shard.complete(later, reply);
+        };
+        self.send(home, Message::Call(Box::new(tell)));
+    }
+
+    /// BGSAVE.
+    pub(super) fn bgsave(&mut self, schedule: bool, asker: Asker) {
+        let answer = match self.saving.job.as_ref().map(|job| job.cut.purpose) {
+            None if !self.saving.rewrites.is_active() => {
+                return self.start_snapshot(Purpose::Background, Some(asker));
+            }
+            Some(Purpose::Background) => {
+                Err(CommandError::other("ERR Background save already in progress"))
+            }
+            _ if schedule => {
+                self.saving.is_scheduled = true;
+                Ok("Background saving scheduled")
+            }
+            _ => Err(CommandError::other(
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
+                 schedule a BGSAVE whenever possible.",
+            )),
+        };
+        self.answer_asker(asker, answer);
+    }
+
+    /// BGSAVE where nobody can wait for it to begin.
+    pub(super) fn schedule_bgsave(&mut self) {
+        self.saving.is_scheduled = true;
+    }
+
+    /// SAVE.
+    pub(super) fn save(&mut self, asker: Asker) {
+        if self.saving.is_busy() {
+            let answer = Err(CommandError::other("ERR Background save already in progress"));
+            return self.answer_asker(asker, answer);
+        }
+        self.start_snapshot(Purpose::Foreground, Some(asker));
+    }
+
+    fn start_snapshot(&mut self, purpose: Purpose, asker: Option<Asker>) {
+        if purpose == Purpose::Background {
+            self.saving.is_scheduled = false;
+            self.saving.tried_at_ms = self.now_ms();
+            self.shared.status.figures().rdb.begin(clock::unix_us() / 1_000_000);
+        }
+        let cut = match self.new_cut(purpose) {
+            Ok(cut) => Arc::new(cut),
+            Err(why) => {
+                crate::log!(Level::Warning, "{why}");
+                self.note_saved(purpose, false, 0);
+                if let Some(asker) = asker {
+                    self.answer_asker(asker, Err(CommandError::other("ERR")));
+                }
+                return;
+            }
+        };
+        self.cut_now(cut, asker);
+    }
+
+    /// Begins with the parts, at a barrier.
+    pub(super) fn cut_now(&mut self, cut: Arc<Cut>, asker: Option<Asker>) {
+        let none: Written = Ok((Stretch::default(), 0));
+        self.saving.job = Some(Job {
+            cut: cut.clone(),
+            begun: 0,
+            changes: 0,
+            keys: 0,
+            pid: None,
+            written: cut.parts.iter().map(|part| part.is_none().then(|| none.clone())).collect(),
+            asker,
+            is_given_up: false,
+        });
+        self.tell_logs_of_snapshot(true);
+        let each = Arc::new(move |shard: &mut Shard, number| shard.begin_part(&cut, number));
+        self.at_barrier(KeyAccess::Read, [Phase::InTurn(each)]);
+    }
+
+    /// While a snapshot is being written the logs may do without syncs, and know what takes the space on the disk.
+    fn tell_logs_of_snapshot(&mut self, is_busy: bool) {
+        for shard in 0..self.topology.shards {
+            let tell = move |shard: &mut Shard| shard.log.set_rewriting(is_busy);
+            self.send(shard, Message::Call(Box::new(tell)));
+        }
+    }
+
+    /// Opens the files of a snapshot. The error is for the log.
+    fn new_cut(&mut self, purpose: Purpose) -> Result<Cut, String> {
+        self.saving.last_id += 1;
+        let persistence = &self.config.persistence;
+        let path = persistence.dbfilename.clone();
+        let checksum = persistence.rdbchecksum;
+        let format = self.rdb_format();
+        let shards = self.topology.shards;
+        let mut parts: Vec<Option<PartFile>> = Vec::with_capacity(shards);
+        for shard in 0..shards {
+            let name = match shard {
+                0 => format!("temp-{}.rdb", std::process::id()),
+                _ => format!("temp-{}.shard-{shard}.rdb", std::process::id()),
+            };
+            let file = match File::options().read(true).write(true).create(true).truncate(true).open(&name) {
+                Ok(file) => file,
+                Err(error) => {
+                    remove_files(&parts);
+                    let dir =
+                        std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
+                    return Err(format!(
+                        "Failed opening the temp RDB file {name} (in server root dir {dir}) for saving: {}",
+                        error_text(&error)
+                    ));
+                }
+            };
+            let head = if shard == 0 { self.header(format, None) } else { Vec::new() };
+            parts.push(Some(PartFile { name, file, head, ends_file: shards == 1 }));
+        }
+        let id = self.saving.last_id;
+        Ok(Cut {
+            id,
+            purpose,
+            format,
+            checksum,
+            path,
+            parts,
+            increments: Mutex::default(),
+            as_commands: false,
+        })
+    }
+
+    /// The head of a file; of a base of the log, with the number of the barrier that it is made at.
+    fn header(&self, format: Format, base_at: Option<Number>) -> Vec<u8> {
+        let number = base_at.unwrap_or_default().to_string();
+        let cut = [("gyre-cut", number.as_bytes())];
+        let header = Header {
+            version: format.version,
+            created_s: clock::unix_us() / 1_000_000,
+            used_memory: self.shared.used_memory(),
+            is_aof_base: base_at.is_some(),
+            more: if base_at.is_some() { &cut } else { &[] },
+        };
+        let mut head = Vec::new();
+        header.put(&mut Encoder::new(format), &mut head);
+        head
+    }
+
+    /// A shard has begun with its part.
+    fn part_begun(&mut self, id: u64, begun: Begun) {
+        let shards = self.topology.shards;
+        let Some(job) = self.saving.job.as_mut().filter(|job| job.cut.id == id) else { return };
+        job.begun += 1;
+        job.changes += begun.changes;
+        job.keys += begun.keys;
+        job.pid = job.pid.or(begun.pid);
+        if let Some(fork_us) = begun.fork_us {
+            let mut figures = self.shared.status.figures();
+            figures.last_fork_us = fork_us;
+            figures.forks += 1;
+        }
+        self.shared.status.snapshot_keys_total.store(job.keys, Ordering::Relaxed);
+        if job.begun < shards || job.cut.purpose == Purpose::Foreground {
+            return;
+        }
+        let (what, answer) = match job.cut.purpose {
+            Purpose::Rewrite => {
+                ("Background append only file rewriting", "Background append only file rewriting started")
+            }
+            _ => ("Background saving", "Background saving started"),
+        };
+        match job.pid {
+            Some(pid) => crate::log!(Level::Notice, "{what} started by pid {pid}"),
+            None => crate::log!(Level::Notice, "{what} started without fork"),
+        }
+        if let Some(asker) = job.asker.take() {
+            self.answer_asker(asker, Ok(answer));
+        }
+    }
+
+    /// A shard's part has ended.
+    fn part_written(&mut self, id: u64, shard: usize, written: Written) {
+        let Some(job) = self.saving.job.as_mut().filter(|job| job.cut.id == id) else { return };
+        let has_failed = written.is_err();
+        job.written[shard] = Some(written);
+        if has_failed {
+            // The others' work is for nothing.
+            self.stop_parts(id);
+        }
+        let Some(job) = self.saving.job.as_ref() else { return };
+        if job.written.iter().any(Option::is_none) {
+            return;
+        }
+        let stretches: Option<Vec<Stretch>> = job
+            .written
+            .iter()
+            .map(|written| written.as_ref().and_then(|w| w.as_ref().ok()).map(|(stretch, _)| *stretch))
+            .collect();
+        match stretches {
+            None => self.snapshot_ended(id, Err(())),
+            Some(stretches) if job.cut.purpose == Purpose::Rewrite => self.bases_written(id, stretches),
+            Some(stretches) => {
+                let (cut, shared) = (job.cut.clone(), self.shared.clone());
+                join::on_thread(cut, stretches, move |result| {
+                    let tell = move |shard: &mut Shard| {
+                        let result = result.map_err(|error| crate::log!(Level::Warning, "{error}"));
+                        shard.snapshot_ended(id, result);
+                    };
+                    shared.mail.post(0, Box::new(tell));
+                });
+            }
+        }
+    }
+
+    fn snapshot_ended(&mut self, id: u64, result: Result<(), ()>) {
+        let Some(job) = self.saving.job.take_if(|job| job.cut.id == id) else { return };
+        let purpose = job.cut.purpose;
+        self.shared.status.snapshot_keys_total.store(0, Ordering::Relaxed);
+        if result.is_err() {
+            remove_files(&job.cut.parts);
+        }
+        self.tell_logs_of_snapshot(false);
+        let what = match purpose {
+            Purpose::Rewrite => "Background AOF rewrite",
+            _ => "Background saving",
+        };
+        let mut copied = 0;
+        for written in job.written.iter().flatten() {
+            match written {
+                Ok((_, bytes)) => copied += bytes,
+                Err(_) if job.is_given_up => {}
+                Err(Failed::Fork(why)) if purpose == Purpose::Rewrite => {
+                    crate::log!(Level::Warning, "Can't rewrite append only file in background: fork: {why}");
+                }
+                Err(Failed::Fork(why)) => {
+                    crate::log!(Level::Warning, "Can't save in background: fork: {why}");
+                }
+                // The other parts are stopped when one has failed.
+                Err(Failed::Killed(libc::SIGUSR1)) => {}
+                Err(Failed::Killed(signal)) => {
+                    crate::log!(Level::Warning, "{what} terminated by signal {signal}");
+                }
+                Err(Failed::Write(why)) => {
+                    crate::log!(Level::Warning, "Write error while saving DB to the disk: {why}");
+                    match purpose {
+                        Purpose::Background => crate::log!(Level::Warning, "Background saving error"),
+                        Purpose::Rewrite => crate::log!(Level::Warning, "{what} terminated with error"),
+                        Purpose::Foreground => {}
+                    }
+                }
+            }
+        }
+        if purpose == Purpose::Rewrite {
+            if let Some(asker) = job.asker {
+                self.answer_asker(asker, Err(CommandError::other("ERR")));
+            }
+            self.rewrite_step_ended(result, job.is_given_up, copied);
+            return self.shutdown_may_go_on();
+        }
+        if result.is_ok() {
+            crate::log!(Level::Notice, "DB saved on disk");
+            if purpose == Purpose::Background {
+                crate::log!(Level::Notice, "Background saving terminated with success");
+            }
+            self.shared.status.saved_changes.store(job.changes, Ordering::Relaxed);
+        }
+        if job.is_given_up {
+            self.shared.status.figures().rdb.began_s = None;
+        } else {
+            self.note_saved(purpose, result.is_ok(), copied);
+        }
+        if let Some(asker) = job.asker {
+            let answer = match (purpose, result) {
+                (Purpose::Foreground, Ok(())) => Ok("OK"),
+                _ => Err(CommandError::other("ERR")),
+            };
+            self.answer_asker(asker, answer);
+        }
+        self.shutdown_may_go_on();
+    }
+
+    fn note_saved(&mut self, purpose: Purpose, ok: bool, copied: u64) {
+        let now_s = clock::unix_us() / 1_000_000;
+        let status = &self.shared.status;
+        let mut figures = status.figures();
+        match purpose {
+            Purpose::Background => {
+                figures.rdb.copied_bytes = copied;
+                figures.rdb.end(ok, now_s);
+            }
+            Purpose::Foreground if ok => figures.rdb.ok = true,
+            Purpose::Foreground | Purpose::Rewrite => {}
+        }
+        if ok {
+            figures.saved_at_s = now_s;
+            figures.rdb_saves += 1;
+        }
+        if ok || purpose == Purpose::Background {
+            status.save_failed.store(!ok, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends the snapshot in progress, of which nothing is to be left. False: there is none.
+    pub(super) fn give_up_snapshot(&mut self) -> bool {
+        self.forget_rewrites();
+        let Some(job) = &mut self.saving.job else { return false };
+        job.is_given_up = true;
+        let id = job.cut.id;
+        self.stop_parts(id);
+        true
+    }
+
+    fn stop_parts(&mut self, id: u64) {
+        for shard in 0..self.topology.shards {
+            self.send(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.stop_part(id))));
+        }
+    }
+}
+
+fn remove_files(parts: &[Option<PartFile>]) {
+    for part in parts.iter().flatten() {
+        // One that is gone is what is wanted.
+        let _ = std::fs::remove_file(&part.name);
+    }
+}
