@@ -327,7 +327,9 @@ impl Folder {
         let name = name.strip_prefix(b"temp-").and_then(|name| name.strip_prefix(self.file.as_bytes()));
         match name {
             Some(b".manifest" | b".incr") => true,
-            Some(name) => name.starts_with(b".shard-") && name.ends_with(b".incr"),
+            Some(name) => {
+                (name.starts_with(b".shard-") && name.ends_with(b".incr")) || name.ends_with(b".incr.aof.cut")
+            }
             None => false,
         }
     }

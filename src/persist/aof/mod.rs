@@ -2,16 +2,21 @@
 //!
 //! Everything here is plain file work, with no shard and no server in sight, so that the server, its tool `gyre-check-aof`
 //! and the tests do the same. `manifest` says which files count, and `folder` puts that on the disk; `write` and `annotation` are
-//! what is in them, `scan` reads it and finds where it ends. `../persistence.md` has the contract.
+//! what is in them, `scan` reads it and finds where it ends; `cut` finds where several logs must end so that they fit together, and `keep`
+//! ends them there. `../persistence.md` has the contract.
 
 pub mod annotation;
+pub mod cut;
 pub mod folder;
+pub mod keep;
 pub mod manifest;
 pub mod scan;
 pub mod write;
 
 pub use annotation::{Annotation, Shards};
+pub use cut::{cut, Cut, Incomplete, Log, LogPosition};
 pub use folder::{Folder, FolderError, Opened, Removed};
+pub use keep::{cut_off, Kept};
 pub use manifest::{BaseFormat, Chain, Entry, Layout, Manifest, ManifestError};
 pub use scan::{Command, Fault, Item, Mark, Place, Scanner, Source};
 
