@@ -138,8 +138,8 @@ impl Image {
 }
 
 impl Store {
-    /// Goes on with the snapshot until it is done, `until` answers true (it is asked about every ten microseconds), or too much
-    /// waits to be taken. `None` when none is open.
+    /// Goes on with the snapshot until it is done, `until` answers true (it is asked after each key and each piece of a large
+    /// value), or too much waits to be taken. `None` when none is open.
     pub fn snapshot_step(&mut self, until: &dyn Fn() -> bool) -> Option<SnapshotProgress> {
         let mut snapshot = self.snapshot.take()?;
         while !snapshot.is_done() && snapshot.out.len() <= snapshot.options.ahead_bytes_max {

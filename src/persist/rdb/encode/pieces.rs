@@ -10,11 +10,11 @@ use super::super::output::{
 use super::{put_pending, Encoder};
 use crate::store::lzf::Compressor;
 use crate::store::stream::{Group, Stream, StreamId};
-use crate::store::{HashView, ListView, SetView, SortedSetView, Value};
+use crate::store::{HashView, ListView, NodeItems, SetView, SortedSetView, Value};
 
 /// For tests, which have small values to break up.
 const SCALE: usize = if cfg!(test) { 64 } else { 1 };
-/// A piece ends when it has so many bytes,
+/// A piece ends when it has so many bytes, before or after compression,
 const PIECE_BYTES: usize = 32 * 1024 / SCALE;
 /// or so many elements.
 const PIECE_ELEMENTS: usize = 1024 / SCALE;
@@ -22,7 +22,7 @@ const PIECE_ELEMENTS: usize = 1024 / SCALE;
 const COPIED_BYTES: usize = 128 * 1024 / SCALE;
 /// Bytes of a string that are compressed at once. Repetitions of what is in another segment are not found: some percent of what
 /// compression gains.
-const SEGMENT_BYTES: usize = 64 * 1024 / SCALE;
+const SEGMENT_BYTES: usize = 32 * 1024 / SCALE;
 /// A longer string is not compressed: its compressed form would have to be kept until its length is known.
 const COMPRESSED_WHOLE_MAX: usize = (16 << 20) / SCALE;
 
@@ -245,6 +245,11 @@ fn list_nodes<O: Output>(
     output: &mut Metered<O>,
 ) -> Option<Place> {
     list.visit_nodes_from(number, |node| {
+        // Compression may make little of much.
+        output.bytes += match &node {
+            NodeItems::Packed(items) => items.as_bytes().len(),
+            NodeItems::Plain(element) => element.len(),
+        };
         encoder.list_node(node, output);
         number += 1;
         output.goes_on()
@@ -264,6 +269,7 @@ fn part_of_stream<O: Output>(
             let mut goes_on = true;
             while let (true, Some(node)) = (goes_on, nodes.next()) {
                 encoder.stream_node(node, output);
+                output.bytes += encoder.blob.len();
                 goes_on = output.goes_on();
             }
             Some(Place::StreamNode(if goes_on { None } else { nodes.next().map(|node| node.first_id()) }))
