@@ -14,6 +14,7 @@ use gyre::persist::rdb::file::{put_part, trailer, Stretch};
 use gyre::persist::rdb::{crc64, Compression, Encoder, Format, Version};
 use gyre::persist::snapshot::forked::{fork_part, PartOptions, EXIT_FAILED};
 use gyre::runtime::alloc::CountingMimalloc;
+use gyre::runtime::arena::{self, Inherit};
 use gyre::runtime::fork::{fork_child, Child, End, ForkOptions, Turn};
 use gyre::store::{Hash, List, Set, SlotRange, Store, Ttl};
 
@@ -343,6 +344,89 @@ fn a_panic_ends_the_child_and_nothing_else() {
     let _alone = alone();
     let mut child = fork_child(&options(), |_| panic!("this is a test")).unwrap();
     assert_eq!(ended(&mut child), End::Exited(101));
+}
+
+/// The bytes of memory that a child has of what lies around an address; 0 when the address is not mapped.
+fn mapped_at(address: usize) -> usize {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let ranges = maps.lines().filter_map(|line| line.split(' ').next()?.split_once('-'));
+    let number = |text| usize::from_str_radix(text, 16).unwrap();
+    ranges
+        .map(|(from, to)| number(from)..number(to))
+        .find(|range| range.contains(&address))
+        .map_or(0, |range| range.len())
+}
+
+/// A shard's thread, with a range of its own, that has allocated something.
+fn in_a_shard<R: Send + 'static>(act: impl FnOnce(&[u8]) -> R + Send + 'static) -> JoinHandle<R> {
+    thread::spawn(|| {
+        assert!(arena::enter());
+        let block = vec![5u8; 100_000];
+        assert!(arena::is_mine(block.as_ptr() as usize));
+        act(&block)
+    })
+}
+
+#[test]
+fn a_child_has_the_memory_of_its_own_shard_and_of_no_other() {
+    let _alone = alone();
+    let (tell, told) = std::sync::mpsc::channel();
+    let (end, ended_here) = std::sync::mpsc::channel::<()>();
+    let other = in_a_shard(move |block| {
+        tell.send(block.as_ptr() as usize).unwrap();
+        ended_here.recv().unwrap();
+        assert!(block.iter().all(|byte| *byte == 5), "the other's child has changed nothing here");
+    });
+    let elsewhere = told.recv().unwrap();
+    let nowhere = Box::new(7u8);
+    let own = in_a_shard(move |block| {
+        assert!(!arena::is_mine(elsewhere));
+        let fork = |inherit| {
+            let mut child = fork_child(&ForkOptions { inherit, ..options() }, |_| {
+                let intact = block.iter().all(|byte| *byte == 5) && *nowhere == 7;
+                let has_other = mapped_at(elsewhere) > 0;
+                i32::from(intact) + 2 * i32::from(has_other)
+            })
+            .unwrap();
+            ended(&mut child)
+        };
+        assert_eq!(fork(Inherit::OwnShard), End::Exited(1));
+        assert_eq!(fork(Inherit::Everything), End::Exited(3));
+        assert_eq!(fork(Inherit::OwnShard), End::Exited(1), "the other's range was closed again");
+    });
+    own.join().unwrap();
+    end.send(()).unwrap();
+    other.join().unwrap();
+}
+
+#[test]
+fn shards_exchange_memory_while_each_forks_and_every_part_is_right() {
+    let _alone = alone();
+    let exchange = Arc::new(Mutex::new(Vec::<Vec<u8>>::new()));
+    let shards: Vec<_> = (0..3u8)
+        .map(|shard| {
+            let exchange = exchange.clone();
+            in_a_shard(move |_| {
+                let store = store(3000);
+                let expected = expected(&store);
+                let path = path(&format!("shard-{shard}"));
+                for round in 0..20 {
+                    let mut mine: Vec<Vec<u8>> = (0..200).map(|n| vec![shard; n * n]).collect();
+                    std::mem::swap(&mut mine, &mut exchange.lock().unwrap());
+                    drop(mine);
+                    let file = File::create(&path).unwrap();
+                    let mut child = fork_part(Turn::take(), &store, &file, &part(), &options()).unwrap();
+                    assert_eq!(ended(&mut child), End::Exited(0), "round {round}");
+                    assert_eq!(child.progress().crc, crc64(&expected));
+                }
+                assert!(fs::read(&path).unwrap() == expected);
+                fs::remove_file(&path).unwrap();
+            })
+        })
+        .collect();
+    for shard in shards {
+        shard.join().unwrap();
+    }
 }
 
 #[test]

@@ -26,13 +26,7 @@ fn feed(stream: &[u8], piece_len: usize, limits: &Limits) -> (Requests, Option<P
                 }
                 Ok(Progress::Complete { len }) => {
                     let source = parser.unquoted().unwrap_or(&input[..len]);
-                    requests.push(
-                        parser
-                            .args()
-                            .iter()
-                            .map(|arg| arg.of(source).to_vec())
-                            .collect(),
-                    );
+                    requests.push(parser.args().iter().map(|arg| arg.of(source).to_vec()).collect());
                     start += len;
                 }
                 Err(error) => return (requests, Some(error)),
@@ -46,10 +40,7 @@ fuzz_target!(|data: &[u8]| {
     let [piece, flags, stream @ ..] = data else {
         return;
     };
-    let limits = Limits {
-        bulk_len_max: 1 << (flags & 31),
-        authenticated: flags & 32 == 0,
-    };
+    let limits = Limits { bulk_len_max: 1 << (flags & 31), authenticated: flags & 32 == 0 };
     let whole = feed(stream, stream.len().max(1), &limits);
     let in_pieces = feed(stream, usize::from(*piece).max(1), &limits);
     assert_eq!(whole, in_pieces);

@@ -6,7 +6,8 @@ mod tests;
 use super::parse::integer;
 use super::{Args, CommandError, CommandResult, Context};
 use crate::observe::log::Level;
-use crate::persist::rdb::{self, PayloadError};
+use crate::persist::rdb::file::{internal_error, Doing};
+use crate::persist::rdb::{self, redis_text, PayloadError};
 use crate::store::{Detached, EventClass};
 
 /// DUMP key
@@ -113,8 +114,9 @@ fn refusal(error: PayloadError) -> CommandError {
         PayloadError::VersionOrChecksum => {
             CommandError::other("ERR DUMP payload version or checksum are wrong")
         }
-        PayloadError::Value(error) => {
-            crate::log!(Level::Verbose, "Bad data format in RESTORE: {error}");
+        PayloadError::Value { kind, error } => {
+            let reason = redis_text(kind, &error.reason);
+            crate::log!(Level::Verbose, "{}", internal_error(error.position, Doing::Value, &reason));
             CommandError::other("ERR Bad data format")
         }
     }

@@ -14,6 +14,8 @@ pub struct Course {
     pub last_s: Option<i64>,
     /// When the one in progress began, Unix seconds.
     pub began_s: Option<i64>,
+    /// When the last one ended, Unix seconds.
+    pub ended_s: Option<i64>,
     /// Memory that was copied because of it, bytes.
     pub copied_bytes: u64,
     /// How many there were, and how many in a row have failed.
@@ -29,6 +31,7 @@ impl Default for Course {
             ok: true,
             last_s: None,
             began_s: None,
+            ended_s: None,
             copied_bytes: 0,
             count: 0,
             failures_in_a_row: 0,
@@ -46,6 +49,7 @@ impl Course {
     pub fn end(&mut self, ok: bool, now_s: i64) {
         self.last_s = self.began_s.take().map(|began| now_s - began);
         self.ok = ok;
+        self.ended_s = Some(now_s);
         self.count += 1;
         if ok {
             self.failures_in_a_row = 0;

@@ -61,6 +61,15 @@ fn count(index: usize, bytes: isize) {
     }
 }
 
+/// Memory outside a shard's range that is full: see `arena`. Null when there is none at all.
+///
+/// # Safety
+/// As `GlobalAlloc::alloc`.
+#[cold]
+unsafe fn allocate_outside(layout: Layout) -> *mut u8 {
+    mi::mi_heap_malloc_aligned(mi::mi_heap_get_backing(), layout.size(), layout.align()).cast()
+}
+
 /// Makes this process, which has just been forked, allocate as a child.
 ///
 /// # Safety
@@ -86,11 +95,15 @@ unsafe impl GlobalAlloc for CountingMimalloc {
             return child_memory::this_child(|memory| memory.allocate(layout));
         };
         count(counter, layout.size() as isize);
-        if layout.align() <= 16 {
-            mi::mi_malloc(layout.size()).cast()
+        let block = if layout.align() <= 16 {
+            mi::mi_malloc(layout.size())
         } else {
-            mi::mi_malloc_aligned(layout.size(), layout.align()).cast()
+            mi::mi_malloc_aligned(layout.size(), layout.align())
+        };
+        if block.is_null() {
+            return allocate_outside(layout);
         }
+        block.cast()
     }
 
     #[inline]
@@ -99,7 +112,16 @@ unsafe impl GlobalAlloc for CountingMimalloc {
             return child_memory::this_child(|memory| memory.allocate_zeroed(layout));
         };
         count(counter, layout.size() as isize);
-        mi::mi_zalloc_aligned(layout.size(), layout.align()).cast()
+        let block = mi::mi_zalloc_aligned(layout.size(), layout.align());
+        if block.is_null() {
+            // Fresh memory, or memory that is cleared here.
+            let block = allocate_outside(layout);
+            if !block.is_null() {
+                block.write_bytes(0, layout.size());
+            }
+            return block;
+        }
+        block.cast()
     }
 
     #[inline]
@@ -116,11 +138,17 @@ unsafe impl GlobalAlloc for CountingMimalloc {
         let Some(counter) = counter() else {
             return child_memory::this_child(|memory| memory.resize(pointer, layout, new_size));
         };
-        let moved = mi::mi_realloc_aligned(pointer.cast(), new_size, layout.align());
-        if !moved.is_null() {
-            count(counter, new_size as isize - layout.size() as isize);
+        let mut moved: *mut u8 = mi::mi_realloc_aligned(pointer.cast(), new_size, layout.align()).cast();
+        if moved.is_null() {
+            moved = allocate_outside(Layout::from_size_align_unchecked(new_size, layout.align()));
+            if moved.is_null() {
+                return moved;
+            }
+            moved.copy_from_nonoverlapping(pointer, layout.size().min(new_size));
+            mi::mi_free(pointer.cast());
         }
-        moved.cast()
+        count(counter, new_size as isize - layout.size() as isize);
+        moved
     }
 }
 

@@ -22,6 +22,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
+use super::arena::{self, Inherit};
 use super::{alloc, clock, cpus, sys};
 use crate::log;
 use crate::observe::log::Level;
@@ -48,6 +49,8 @@ pub struct ForkOptions<'a> {
     pub purpose: &'static str,
     /// What `ps` shows; its first word becomes the process's name. None: as the parent.
     pub title: Option<&'a str>,
+    /// Which shards' memory the child has.
+    pub inherit: Inherit,
     /// The kernel's OOM score (`oom-score-adj`). None: as the parent.
     pub oom_score_adj: Option<i32>,
 }
@@ -355,17 +358,17 @@ pub fn fork_child_in(
     let began = clock::Stamp::now();
     // No signal may come to the child before it has handlers of its own.
     let mask = sys::block_signals();
-    // SAFETY: the child does not return from `be_child`, and keeps the rules that this module's comment lists.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: forked just now, by a process that knows nothing of this thread's `_turn` in the child.
-        unsafe { be_child(parent, cpus, mask, options, shared, run) }
-    }
-    let error = io::Error::last_os_error();
+    let forked = arena::while_inherited(options.inherit, || {
+        // SAFETY: the child does not return from `be_child`, and keeps the rules that this module's comment lists.
+        match unsafe { libc::fork() } {
+            // SAFETY: forked just now.
+            0 => unsafe { be_child(parent, cpus, mask, options, shared, run) },
+            -1 => Err(io::Error::last_os_error()),
+            pid => Ok((pid, shared)),
+        }
+    });
     sys::restore_signals(&mask);
-    if pid < 0 {
-        return Err(error);
-    }
+    let (pid, shared) = forked??;
     let fork_us = clock::Stamp::now().nanos_since(began) / 1000;
     Ok(Child { pid, fork_us, shared, end: None })
 }

@@ -2,6 +2,7 @@
 //! shards, listeners, clocks and the allocator.
 
 pub mod alloc;
+pub mod arena;
 mod buffers;
 mod child_memory;
 pub mod clock;

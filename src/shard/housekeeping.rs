@@ -58,6 +58,7 @@ impl Shard {
             self.shared.couriers.close_idle_links();
             self.sample_rates();
             self.save_if_due();
+            self.rewrite_if_due();
         }
     }
 

@@ -92,6 +92,10 @@ impl Database {
         self.tables.get(slot)
     }
 
+    pub(super) fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
     /// The word of the key, expired or not.
     #[inline]
     pub(super) fn find(&self, slot: usize, hash: u64, key: &[u8]) -> Option<u64> {

@@ -1,7 +1,7 @@
 //! An entry: one key and its value, or the way to it, in one allocation; and the word by which a table refers to it.
 //!
 //! ```text
-//! word   | flags 8 | kind 8 | address 48 |
+//! word   | epoch 5 | flags 3 | kind 8 | address 48 |
 //! entry  | clock 3 | key length | value length | expiry 8 | key | value |
 //! ```
 //!
@@ -31,11 +31,12 @@ const ADDRESS_MASK: u64 = (1 << ADDRESS_BITS) - 1;
 const KIND_SHIFT: u32 = ADDRESS_BITS;
 /// The entry has an expiry.
 const EXPIRES: u64 = 1 << 56;
-/// Reserved for snapshots without fork: the parity of the snapshot that has seen this entry.
-#[allow(dead_code)] // the bit is spoken for; the first reader comes with those snapshots
-pub(super) const EPOCH: u64 = 1 << 57;
 /// The entry holds the address of an [`Object`].
-const BOXED: u64 = 1 << 58;
+const BOXED: u64 = 1 << 57;
+const EPOCH_SHIFT: u32 = 59;
+/// Number of different epochs.
+pub(super) const EPOCHS: u64 = 1 << (u64::BITS - EPOCH_SHIFT);
+const EPOCH: u64 = (EPOCHS - 1) << EPOCH_SHIFT;
 
 const CLOCK_BYTES: usize = 3;
 const EXPIRY_BYTES: usize = 8;
@@ -303,12 +304,30 @@ pub(super) fn has_expiry(word: u64) -> bool {
     word & EXPIRES != 0
 }
 
+/// The epoch of a word: the number of the snapshot that has this entry behind it (see `snapshot`), modulo [`EPOCHS`].
+#[inline]
+pub(super) fn epoch_of(word: u64) -> u64 {
+    word >> EPOCH_SHIFT
+}
+
+#[inline]
+pub(super) fn with_epoch(word: u64, epoch: u64) -> u64 {
+    debug_assert!(epoch < EPOCHS);
+    word & !EPOCH | epoch << EPOCH_SHIFT
+}
+
+/// Whether two words are of the same entry, whatever else they say.
+#[inline]
+pub(super) fn is_same(word: u64, other: u64) -> bool {
+    (word ^ other) & ADDRESS_MASK == 0
+}
+
 fn layout(block: usize) -> Layout {
     // A key or value is at most half a gigabyte: below the limit of isize.
     Layout::from_size_align(block, 8).expect("an entry of valid size")
 }
 
-/// Makes an entry and returns its word.
+/// Makes an entry and returns its word, of epoch 0.
 pub(super) fn create(
     key: &[u8],
     content: Content,
@@ -456,7 +475,7 @@ pub(super) unsafe fn replace(
     } else {
         let new = assemble(entry.key(), kind, body, expire_at, clock, owner);
         release(*word, owner);
-        *word = new;
+        *word = with_epoch(new, epoch_of(*word));
     }
     object
 }
@@ -477,7 +496,7 @@ pub(super) unsafe fn set_expiry(word: &mut u64, expire_at: Option<i64>, owner: &
             let new =
                 assemble(entry.key(), entry.kind(), entry.body(&parts), expire_at, entry.clock(), owner);
             release(*word, owner);
-            *word = new;
+            *word = with_epoch(new, epoch_of(*word));
         }
     }
 }

@@ -69,14 +69,14 @@ impl Store {
             MaxmemoryPolicy::AllKeysRandom | MaxmemoryPolicy::VolatileRandom => self.random_victim(policy)?,
             _ => self.best_victim(policy)?,
         };
-        self.unlink(home, word);
+        let word = self.unlink(home, word);
         let key = entry_of(word).key().to_vec();
         self.stats.evicted_keys += 1;
         self.events.raise(home.db, EventClass::EVICTED, "evicted", &key);
         if !self.watches.is_empty() {
             self.watches.touch(home.db, &key, false);
         }
-        self.destroy(word);
+        self.destroy(home.db, word);
         Some(Evicted { db: home.db, key })
     }
 

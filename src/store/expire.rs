@@ -134,7 +134,7 @@ impl Store {
     /// Deletes an entry that has expired, and tells everyone concerned.
     #[cold]
     pub(super) fn delete_expired(&mut self, home: Home, word: u64) {
-        self.unlink(home, word);
+        let word = self.unlink(home, word);
         let key = entry_of(word).key();
         self.stats.expired_keys += 1;
         self.events.raise(home.db, EventClass::EXPIRED, "expired", key);
@@ -144,6 +144,6 @@ impl Store {
         if self.log_enabled {
             self.expired_effects.push((home.db, key.to_vec()));
         }
-        self.destroy(word);
+        self.destroy(home.db, word);
     }
 }

@@ -56,7 +56,10 @@ impl Store {
     pub fn take(&mut self, db: usize, key: &[u8]) -> Option<Detached> {
         let home = self.home(db, key);
         let word = self.find(home, key)?;
-        self.unlink(home, word);
+        let word = self.unlink(home, word);
+        if entry::epoch_of(word) != self.epoch {
+            self.before_removal(db, word);
+        }
         let entry = entry_of(word);
         let (kind, expire_at, clock) = (entry.kind(), entry.expire_at(), entry.clock());
         let unboxed = unboxed_payload(entry);
@@ -162,12 +165,17 @@ impl Store {
     /// Sets the expiry (Unix milliseconds) or removes it; false when there is no key.
     pub fn set_expire(&mut self, db: usize, key: &[u8], at_ms: Option<i64>) -> bool {
         let home = self.home(db, key);
-        let Some((word, keys)) = self.find_mut(home, key) else {
+        let Some(place) = self.find_place(home, key) else {
             return false;
         };
+        // SAFETY: the place is in a table of this store, which does not change before it is used for the last time.
+        let word = unsafe { &mut *place };
+        if entry::epoch_of(*word) != self.epoch {
+            self.before_expiry(home.db, word);
+        }
         let had = entry::has_expiry(*word);
         // SAFETY: the word is in its table, and nobody else refers to its entry.
-        unsafe { entry::set_expiry(word, at_ms, keys) };
+        unsafe { entry::set_expiry(word, at_ms, &mut self.keys) };
         self.databases[home.db].recount_expiry(home.slot, had, at_ms.is_some());
         true
     }

@@ -9,6 +9,7 @@ use super::evict::EvictionPool;
 use super::lazyfree::LazyFree;
 use super::object::Object;
 use super::random::Rng;
+use super::snapshot::Snapshot;
 use super::watch::Replacement;
 use super::{
     slot_of, Ahead, EventClass, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, Waiting,
@@ -44,6 +45,11 @@ pub struct Store {
     hint: SlotHint,
     pub(super) databases: Vec<Database>,
     pub(super) keys: Keys,
+    /// New entries get it, and an entry with another one may have to be saved before it changes (see `snapshot`).
+    pub(super) epoch: u64,
+    /// Epochs that were given up before every entry had got them.
+    pub(super) stale_epochs: u64,
+    pub(super) snapshot: Option<Box<Snapshot>>,
     pub(super) rng: Rng,
     pub(super) garbage: LazyFree,
     pub(super) cycle: ExpireCycle,
@@ -92,6 +98,9 @@ impl Store {
             hint: SlotHint::default(),
             databases: (0..databases).map(|_| Database::default()).collect(),
             keys: Keys::default(),
+            epoch: 0,
+            stale_epochs: 0,
+            snapshot: None,
             rng: Rng::from_entropy(),
             garbage: LazyFree::default(),
             cycle: ExpireCycle::default(),
@@ -187,9 +196,9 @@ impl Store {
         Some(word)
     }
 
-    /// The place of the word that `find` would answer, and what is needed to change it.
+    /// The place of the word that `find` would answer, for whoever calls `before_change` or `before_replacement` with it.
     #[inline]
-    pub(super) fn find_mut(&mut self, home: Home, key: &[u8]) -> Option<(&mut u64, &mut Keys)> {
+    pub(super) fn find_place(&mut self, home: Home, key: &[u8]) -> Option<*mut u64> {
         let place: *mut u64 = self.databases[home.db].find_mut(home.slot, home.hash, key)?;
         // SAFETY: the place is in a table of this store, which does not change before the next line.
         let word = unsafe { *place };
@@ -197,7 +206,18 @@ impl Store {
             self.come_upon_expired(home, word);
             return None;
         }
-        // SAFETY: the table has not changed, and stays borrowed for as long as the reference lives.
+        Some(place)
+    }
+
+    /// The place of the word that `find` would answer, and what is needed to change it. A snapshot in progress has what it needs
+    /// of the entry then.
+    #[inline]
+    pub(super) fn find_mut(&mut self, home: Home, key: &[u8]) -> Option<(&mut u64, &mut Keys)> {
+        let place = self.find_place(home, key)?;
+        // SAFETY: here and below: the table has not changed, and stays borrowed for as long as the reference lives.
+        if entry::epoch_of(unsafe { *place }) != self.epoch {
+            self.before_change(home.db, unsafe { &mut *place });
+        }
         Some((unsafe { &mut *place }, &mut self.keys))
     }
 
@@ -236,6 +256,7 @@ impl Store {
         clock: Clock,
     ) {
         let word = entry::create(key, content, expire_at, clock, &mut self.keys);
+        let word = entry::with_epoch(word, self.epoch);
         self.databases[home.db].insert(home.slot, home.hash, word, self.slots.len(), &mut self.keys);
         self.events.raise(home.db, EventClass::NEW, "new", key);
         self.ready(home.db, key);
@@ -243,20 +264,30 @@ impl Store {
 
     /// Takes an entry out of its table and frees it.
     pub(super) fn delete(&mut self, home: Home, word: u64) {
-        self.unlink(home, word);
-        self.destroy(word);
+        let word = self.unlink(home, word);
+        self.destroy(home.db, word);
     }
 
-    pub(super) fn unlink(&mut self, home: Home, word: u64) {
-        let removed = self.databases[home.db].remove(home.slot, home.hash, |w| w == word, &mut self.keys);
-        debug_assert_eq!(removed, Some(word));
+    /// Takes an entry out of its table, and returns its word. To be followed by `destroy`, or `before_removal` where the value
+    /// lives on.
+    pub(super) fn unlink(&mut self, home: Home, word: u64) -> u64 {
+        let is_it = |other| entry::is_same(other, word);
+        let removed = self.databases[home.db].remove(home.slot, home.hash, is_it, &mut self.keys);
         if !self.waiting.is_empty() {
             self.waiting.note_gone(home.db, entry_of(word).key());
         }
+        removed.expect("a word to be unlinked is in its table")
     }
 
     /// Frees an entry that `unlink` took out.
-    pub(super) fn destroy(&mut self, word: u64) {
+    pub(super) fn destroy(&mut self, db: usize, word: u64) {
+        if entry::epoch_of(word) != self.epoch {
+            return self.destroy_unsaved(db, word);
+        }
+        self.destroy_saved(word);
+    }
+
+    pub(super) fn destroy_saved(&mut self, word: u64) {
         // SAFETY: the word is in no table any more, and callers do not use it again.
         let object = unsafe { entry::destroy(word, &mut self.keys) };
         self.garbage.dispose(object, &mut self.keys);
@@ -369,6 +400,7 @@ impl Store {
 impl Drop for Store {
     /// Tables do not know what their words mean, so their entries are freed here.
     fn drop(&mut self) {
+        self.end_snapshot();
         for database in &mut self.databases {
             self.garbage.add_tables(database.take_tables());
         }

@@ -26,6 +26,7 @@ mod random;
 mod set;
 mod settings;
 mod slot;
+mod snapshot;
 mod sorted_set;
 pub mod stream;
 mod strings;
@@ -51,6 +52,7 @@ pub use random::Rng;
 pub use set::{Integers, Set, SetIter, SetView};
 pub use settings::{MaxmemoryPolicy, Settings, StoreStats};
 pub use slot::{shard_of_slot, slot_of, SlotRange, SLOTS};
+pub use snapshot::{SaveKeys, SnapshotBuffer, SnapshotOpen, SnapshotOptions, SnapshotProgress};
 pub use sorted_set::{
     element_order, AddRule, Added, Elements, LexBound, LexRange, Score, ScoreRange, SortedSet, SortedSetView,
 };

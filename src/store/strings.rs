@@ -96,7 +96,12 @@ impl Store {
     pub(super) fn set_at(&mut self, home: Home, key: &[u8], content: Content, ttl: Ttl) {
         let fresh = self.fresh_clock();
         let keeps_clock = self.settings.maxmemory_policy.is_lfu();
-        if let Some((word, keys)) = self.find_mut(home, key) {
+        if let Some(place) = self.find_place(home, key) {
+            // SAFETY: the place is in a table of this store, which does not change before it is used for the last time.
+            let word = unsafe { &mut *place };
+            if entry::epoch_of(*word) != self.epoch {
+                self.before_replacement(home.db, word);
+            }
             let old = entry_of(*word);
             let had = entry::has_expiry(*word);
             let expire_at = match ttl {
@@ -106,7 +111,7 @@ impl Store {
             };
             let clock = if keeps_clock { old.clock() } else { fresh };
             // SAFETY: the word is in its table, and nobody else refers to its entry.
-            let object = unsafe { entry::replace(word, content, expire_at, clock, keys) };
+            let object = unsafe { entry::replace(word, content, expire_at, clock, &mut self.keys) };
             self.databases[home.db].recount_expiry(home.slot, had, expire_at.is_some());
             self.garbage.dispose(object, &mut self.keys);
             self.ready(home.db, key);
@@ -221,6 +226,9 @@ impl Store {
         if entry::kind_of(word) == Kind::Int {
             let Value::Int(old) = entry.value() else { unreachable!("an int is a Value::Int") };
             let new = f(Some(old))?;
+            if entry::epoch_of(word) != self.epoch {
+                self.find_mut(home, key);
+            }
             entry.set_int(new);
             return Ok(new);
         }

@@ -136,6 +136,12 @@ impl Table {
         self.find(hash, is_it).map(|place| unsafe { &mut *place })
     }
 
+    /// Where the word of this hash is that `is_it` accepts; valid until the table changes. It may be given another word of the
+    /// same hash.
+    pub(super) fn place_of(&self, hash: u64, is_it: impl FnMut(u64) -> bool) -> Option<*mut u64> {
+        self.find(hash, is_it)
+    }
+
     /// Where a look-up of this hash begins; for prefetching.
     #[inline]
     pub(super) fn first_line(&self, hash: u64) -> Option<*mut u64> {
@@ -234,6 +240,13 @@ impl Table {
     /// Noordhuis): a bucket is then an interval of the sequence, which splitting cuts in two and merging joins, and all
     /// before the cursor has been visited. Cursors stay below twice the most buckets that the table has had.
     pub fn scan(&self, cursor: u64, mut visit: impl FnMut(u64)) -> u64 {
+        // SAFETY: the places shown are inside live nodes.
+        self.scan_places(cursor, |place| visit(unsafe { *place }))
+    }
+
+    /// As `scan`, with the places of the words, which are valid until the table changes and may be given other words of
+    /// the same hash.
+    pub(super) fn scan_places(&self, cursor: u64, mut visit: impl FnMut(*mut u64)) -> u64 {
         if self.buckets == 0 {
             return 0;
         }
@@ -245,7 +258,11 @@ impl Table {
             mask >>= 1;
         }
         let bucket = cursor & mask;
-        self.visit_bucket(bucket as u32, &mut visit);
+        let mut node = Some(self.line(bucket as u32));
+        while let Some(current) = node {
+            current.occupied().for_each(|index| visit(current.place(index)));
+            node = current.next();
+        }
         (cursor | !mask).reverse_bits().wrapping_add(1).reverse_bits()
     }
 

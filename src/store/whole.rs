@@ -168,7 +168,10 @@ impl Store {
         for db in databases {
             self.tell_watchers_of_all(db, None);
             cleared += self.databases[db].keys().total();
-            self.garbage.add_tables(self.databases[db].take_tables());
+            let tables = self.databases[db].take_tables();
+            if let Some(tables) = self.before_flush(db, tables) {
+                self.garbage.add_tables(tables);
+            }
             self.waiting.note_all(db);
         }
         cleared
@@ -182,6 +185,7 @@ impl Store {
         self.tell_watchers_of_all(a, Some(b));
         self.tell_watchers_of_all(b, Some(a));
         self.databases.swap(a, b);
+        self.after_swap(a, b);
         self.waiting.note_all(a);
         self.waiting.note_all(b);
         self.pool.clear();

@@ -204,6 +204,11 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(1)")
         .summary("Writes the RDB file in the background.")
         .args(&[token("schedule", "SCHEDULE").since("3.2.2").optional()]),
+    server("bgrewriteaof", 1)
+        .flags(&[Admin, NoScript])
+        .since("1.0.0")
+        .complexity("O(1)")
+        .summary("Rewrites the append-only files in the background."),
     server("lastsave", 1)
         .acl(&[Category::Admin, Category::Dangerous])
         .flags(&[Loading, Stale, Fast])

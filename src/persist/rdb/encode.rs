@@ -2,11 +2,15 @@
 //!
 //! What each type needs to be written is asked of its view in `store`; small collections are written as they lie in memory.
 
+mod pieces;
+
+pub use pieces::Pieces;
+
 use super::blob::stream_node::id_bytes;
 use super::kind::RdbType;
 use super::output::{put_double, put_length, put_time_ms, Compression, Output, Writer};
 use crate::store::listpack::{write_redis, Item, Items};
-use crate::store::stream::{Consumer, Stream, StreamId};
+use crate::store::stream::{Consumer, Group, Node, Pending, Stream, StreamId};
 use crate::store::{HashView, Integers, ListView, NodeItems, SetView, SortedSetView, Value};
 
 /// How a node of a list is held.
@@ -70,6 +74,11 @@ impl Encoder {
         self.version
     }
 
+    /// See [`Writer::limit_compression`].
+    pub fn limit_compression(&mut self, len_max: usize) {
+        self.writer.limit_compression(len_max);
+    }
+
     /// The type that a value is written as, which is to be told in front of it.
     pub fn kind(&self, value: &Value) -> RdbType {
         match value {
@@ -108,7 +117,11 @@ impl Encoder {
 
     fn list(&mut self, list: ListView, output: &mut impl Output) {
         put_length(output, list.nodes() as u64);
-        list.visit_nodes(|node| match node {
+        list.visit_nodes(|node| self.list_node(node, output));
+    }
+
+    fn list_node(&mut self, node: NodeItems, output: &mut impl Output) {
+        match node {
             NodeItems::Packed(items) => {
                 put_length(output, NODE_PACKED);
                 self.listpack(items, output);
@@ -117,7 +130,7 @@ impl Encoder {
                 put_length(output, NODE_PLAIN);
                 self.writer.string(output, element);
             }
-        });
+        }
     }
 
     fn set(&mut self, set: SetView, output: &mut impl Output) {
@@ -182,48 +195,67 @@ impl Encoder {
     }
 
     fn stream(&mut self, stream: &Stream, output: &mut impl Output) {
-        let log = stream.log();
-        put_length(output, log.node_count() as u64);
-        for node in log.nodes() {
-            self.writer.string(output, &id_bytes(node.first_id()));
-            self.blob.clear();
-            node.write_listpack(&mut self.blob);
-            self.writer.string(output, &self.blob);
+        put_length(output, stream.log().node_count() as u64);
+        for node in stream.log().nodes() {
+            self.stream_node(node, output);
         }
+        self.stream_counters(stream, output);
+        for (name, group) in stream.groups() {
+            self.group_head(name, group, output);
+            for pending in group.pending_range(StreamId::MIN..=StreamId::MAX) {
+                put_pending(output, pending);
+            }
+            put_length(output, group.consumer_count() as u64);
+            for consumer in group.consumers() {
+                self.consumer_head(consumer, output);
+                for id in consumer.pending_from(StreamId::MIN) {
+                    output.put(&id_bytes(id));
+                }
+            }
+        }
+    }
+
+    fn stream_node(&mut self, node: &Node, output: &mut impl Output) {
+        self.writer.string(output, &id_bytes(node.first_id()));
+        self.blob.clear();
+        node.write_listpack(&mut self.blob);
+        self.writer.string(output, &self.blob);
+    }
+
+    /// What stands between the nodes and the groups, whose number is the last of it.
+    fn stream_counters(&mut self, stream: &Stream, output: &mut impl Output) {
+        let log = stream.log();
         put_length(output, log.len());
         put_id(output, log.last_id());
         put_id(output, log.first_id());
         put_id(output, log.max_deleted_id());
         put_length(output, log.entries_added());
         put_length(output, stream.groups().len() as u64);
-        for (name, group) in stream.groups() {
-            self.writer.string(output, name);
-            put_id(output, group.last_id);
-            put_length(output, group.entries_read.unwrap_or(UNKNOWN) as u64);
-            put_length(output, group.pending_len() as u64);
-            for (id, pending) in group.pending_range(StreamId::MIN..=StreamId::MAX) {
-                output.put(&id_bytes(id));
-                put_time_ms(output, pending.delivered_ms);
-                put_length(output, pending.deliveries);
-            }
-            put_length(output, group.consumer_count() as u64);
-            for consumer in group.consumers() {
-                self.consumer(consumer, output);
-            }
-        }
     }
 
-    fn consumer(&mut self, consumer: &Consumer, output: &mut impl Output) {
+    /// What stands in front of the pending entries of a group, whose number is the last of it.
+    fn group_head(&mut self, name: &[u8], group: &Group, output: &mut impl Output) {
+        self.writer.string(output, name);
+        put_id(output, group.last_id);
+        put_length(output, group.entries_read.unwrap_or(UNKNOWN) as u64);
+        put_length(output, group.pending_len() as u64);
+    }
+
+    /// The same of a consumer.
+    fn consumer_head(&mut self, consumer: &Consumer, output: &mut impl Output) {
         self.writer.string(output, consumer.name());
         put_time_ms(output, consumer.seen_ms);
         if self.version != Version::V10 {
             put_time_ms(output, consumer.active_ms.unwrap_or(UNKNOWN));
         }
         put_length(output, consumer.pending_len() as u64);
-        for id in consumer.pending_from(StreamId::MIN) {
-            output.put(&id_bytes(id));
-        }
     }
+}
+
+fn put_pending(output: &mut impl Output, (id, pending): (StreamId, &Pending)) {
+    output.put(&id_bytes(id));
+    put_time_ms(output, pending.delivered_ms);
+    put_length(output, pending.deliveries);
 }
 
 /// Entries read that are not known, and the time of what never was.

@@ -76,9 +76,7 @@ impl RdbType {
     /// Why a number that is no type of ours is refused.
     pub fn refusal(number: u8) -> Reason {
         match number {
-            MODULE_BEFORE_RELEASE => {
-                Reason::Corrupt("a module's value in the format of Redis 4.0's release candidates")
-            }
+            MODULE_BEFORE_RELEASE => Reason::Corrupt("Pre-release module format not supported"),
             // Hashes with times to live: Redis 7.4 from 22 on, Valkey 9 at 22.
             22..=25 => {
                 Reason::Corrupt("a hash whose fields have times to live, which Redis 7.2 does not know")

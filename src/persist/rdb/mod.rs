@@ -24,7 +24,7 @@ mod wording;
 pub use build::{decode_value, Checks};
 pub use crc::{combine, crc64, Crc64};
 pub use decode::{decode, EntriesRead, Piece, Sink, StreamState};
-pub use encode::{Encoder, Format, Version};
+pub use encode::{Encoder, Format, Pieces, Version};
 pub use error::{Error, Reason};
 pub use kind::RdbType;
 pub use output::{put_double, put_length, put_time_ms, Compression, Count, Output, Writer};

@@ -53,13 +53,25 @@ pub enum Compression {
 #[derive(Debug)]
 pub struct Writer {
     compression: Compression,
+    /// Longer strings are not compressed.
+    compressed_len_max: usize,
     compressor: Compressor,
     compressed: Vec<u8>,
 }
 
 impl Writer {
     pub fn new(compression: Compression) -> Writer {
-        Writer { compression, compressor: Compressor::default(), compressed: Vec::new() }
+        let compressor = Compressor::default();
+        Writer { compression, compressed_len_max: usize::MAX, compressor, compressed: Vec::new() }
+    }
+
+    /// Leaves longer strings as they are from now on, so that none takes long.
+    pub fn limit_compression(&mut self, len_max: usize) {
+        self.compressed_len_max = len_max;
+    }
+
+    pub fn compression(&self) -> Compression {
+        self.compression
     }
 
     /// Writes a string, as an integer when it is one of up to 32 bits, else compressed when that makes it shorter.
@@ -68,13 +80,12 @@ impl Writer {
         if integer.is_some_and(|number| put_short_integer(output, number)) {
             return;
         }
-        if self.compression == Compression::Lzf && bytes.len() >= COMPRESSED_LEN_MIN {
+        let may_compress = (COMPRESSED_LEN_MIN..=self.compressed_len_max).contains(&bytes.len());
+        if self.compression == Compression::Lzf && may_compress {
             self.compressed.clear();
             let limit = bytes.len() - COMPRESSION_GAIN_MIN;
             if self.compressor.compress(bytes, &mut self.compressed, limit) {
-                output.put(&[LZF]);
-                put_length(output, self.compressed.len() as u64);
-                put_length(output, bytes.len() as u64);
+                put_compressed_head(output, self.compressed.len(), bytes.len());
                 output.put(&self.compressed);
                 return;
             }
@@ -92,6 +103,18 @@ impl Writer {
             output.put(digits);
         }
     }
+}
+
+/// Whether a string of so many bytes gains enough by a compression to so many.
+pub(super) fn is_compression_worth(compressed_len: usize, len: usize) -> bool {
+    compressed_len + COMPRESSION_GAIN_MIN <= len
+}
+
+/// Writes what stands in front of a compressed string.
+pub(super) fn put_compressed_head(output: &mut impl Output, compressed_len: usize, len: usize) {
+    output.put(&[LZF]);
+    put_length(output, compressed_len as u64);
+    put_length(output, len as u64);
 }
 
 /// Writes an integer of up to 32 bits as a string; false, and nothing is written, for a longer one.

@@ -17,7 +17,8 @@ const VERSION_LEN: usize = 2;
 pub enum PayloadError {
     /// Too short, of a version that cannot be read, or damaged on its way.
     VersionOrChecksum,
-    Value(Error),
+    /// `kind` is the type, by its number.
+    Value { kind: u8, error: Error },
 }
 
 /// What DUMP answers.
@@ -36,11 +37,11 @@ pub fn dump(value: &Value, format: Format) -> Vec<u8> {
 pub fn restore(payload: &[u8], settings: &Settings) -> Result<Detached, PayloadError> {
     let body = verify(payload).ok_or(PayloadError::VersionOrChecksum)?;
     let mut reader = Reader::new(body);
-    let value = match reader.byte() {
-        Ok(number) => decode_value(number, &mut reader, settings, Checks::Duplicates),
-        Err(_) => Err(Reason::End.at(0)),
+    let Ok(kind) = reader.byte() else {
+        return Err(PayloadError::Value { kind: 0, error: Reason::End.at(0) });
     };
-    value.map_err(PayloadError::Value)
+    decode_value(kind, &mut reader, settings, Checks::Duplicates)
+        .map_err(|error| PayloadError::Value { kind, error })
 }
 
 /// Type and value of a payload whose version and checksum are right.

@@ -132,6 +132,10 @@ impl Shard {
                 _ => {}
             }
         }
+        if changed.contains(&"appendonly") {
+            // Once what is changed here is in force.
+            self.tell_leader(Shard::switch_aof);
+        }
         if changed.iter().any(|name| matches!(*name, "bind" | "port" | "proc-title-template")) {
             if let Some(title) = &mut self.shared.settings().title {
                 title.show(new);

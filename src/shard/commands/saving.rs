@@ -1,4 +1,4 @@
-//! SAVE BGSAVE LASTSAVE SHUTDOWN: what is to be kept on disk, and the end.
+//! SAVE BGSAVE BGREWRITEAOF LASTSAVE SHUTDOWN: what is to be kept on disk, and the end.
 
 use super::Handler;
 use crate::client::Connection;
@@ -8,8 +8,13 @@ use crate::shard::blocking::Asker;
 use crate::shard::saving::Wish;
 use crate::shard::{Flow, Shard};
 
-pub const COMMANDS: &[(&str, Handler)] =
-    &[("save", save), ("bgsave", bgsave), ("lastsave", lastsave), ("shutdown", shutdown)];
+pub const COMMANDS: &[(&str, Handler)] = &[
+    ("save", save),
+    ("bgsave", bgsave),
+    ("bgrewriteaof", bgrewriteaof),
+    ("lastsave", lastsave),
+    ("shutdown", shutdown),
+];
 
 type Outcome = Result<Flow, CommandError>;
 
@@ -38,6 +43,17 @@ fn bgsave(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) 
     }
     let asker = asker(shard, c);
     shard.tell_leader(move |leader| leader.bgsave(schedule, asker));
+    Ok(Flow::Later)
+}
+
+fn bgrewriteaof(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    if shard.is_inside_transaction() {
+        shard.tell_leader(Shard::schedule_rewrite);
+        reply.simple("Background append only file rewriting scheduled");
+        return Ok(Flow::Done);
+    }
+    let asker = asker(shard, c);
+    shard.tell_leader(move |leader| leader.bgrewriteaof(asker));
     Ok(Flow::Later)
 }
 

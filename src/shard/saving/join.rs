@@ -39,10 +39,10 @@ pub fn on_thread(
 /// Makes the file of its parts. The error is for the log.
 pub fn join(cut: &Cut, stretches: &[Stretch]) -> Result<(), String> {
     let text = |what: &'static str| move |error: io::Error| format!("{what}: {}", error_text(&error));
-    let Some((first, others)) = cut.parts.split_first() else { return Ok(()) };
+    let mut parts = cut.parts.iter().flatten();
+    let Some(first) = parts.next() else { return Ok(()) };
     if !first.ends_file {
-        append(&first.file, others, stretches, cut.checksum)
-            .map_err(text("Write error saving DB on disk"))?;
+        append(&first.file, parts, stretches, cut.checksum).map_err(text("Write error saving DB on disk"))?;
     }
     first.file.sync_all().map_err(text("Write error saving DB on disk(fsync)"))?;
     fs::rename(&first.name, &cut.path).map_err(|error| {
@@ -58,9 +58,9 @@ pub fn join(cut: &Cut, stretches: &[Stretch]) -> Result<(), String> {
     File::open(".").and_then(|dir| dir.sync_all()).map_err(text("Failed to fsync directory while saving DB"))
 }
 
-fn append(
+fn append<'a>(
     mut file: &File,
-    others: &[super::PartFile],
+    others: impl Iterator<Item = &'a super::PartFile>,
     stretches: &[Stretch],
     checksum: bool,
 ) -> io::Result<()> {

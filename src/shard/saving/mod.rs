@@ -7,11 +7,12 @@
 mod join;
 mod part;
 mod points;
+mod rewrite;
 mod shutdown;
 
 use std::fs::File;
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub(super) use part::OwnPart;
 pub use shutdown::Wish;
@@ -27,6 +28,7 @@ use crate::persist::rdb::{Encoder, Format};
 use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::runtime::sys::error_text;
+use crate::txn::locks::Number;
 use crate::txn::transaction::Phase;
 
 /// What a snapshot is for.
@@ -36,6 +38,8 @@ pub(super) enum Purpose {
     Background,
     /// SAVE.
     Foreground,
+    /// A new base for the logs of some shards.
+    Rewrite,
 }
 
 /// What every shard knows of the snapshot in progress.
@@ -47,8 +51,12 @@ pub(super) struct Cut {
     pub checksum: bool,
     /// Where the file is to be in the end.
     pub path: String,
-    /// A file for each shard.
-    pub parts: Vec<PartFile>,
+    /// A file for each shard that writes one.
+    pub parts: Vec<Option<PartFile>>,
+    /// Of a rewrite: where each of these shards logs from the cut on.
+    pub increments: Mutex<Vec<Option<File>>>,
+    /// The parts are AOF files (`aof-use-rdb-preamble no`).
+    pub as_commands: bool,
 }
 
 /// Where a shard writes its part.
@@ -92,6 +100,7 @@ struct Job {
     changes: u64,
     keys: u64,
     pid: Option<i32>,
+    /// Of each shard; nothing is expected of those that write no part.
     written: Vec<Option<Written>>,
     /// Who is told when it has begun (BGSAVE) or ended (SAVE).
     asker: Option<Asker>,
@@ -109,6 +118,10 @@ pub(super) struct Saving {
     tried_at_ms: i64,
     /// This shard's own part.
     own: Option<OwnPart>,
+    /// Where this shard's log was cut last, and until that is on the disk, for which snapshot.
+    cut_at: u64,
+    awaited_sync: Option<(u64, u64)>,
+    rewrites: rewrite::Rewrites,
     shutdown: shutdown::Shutdown,
 }
 
@@ -146,15 +159,17 @@ impl Shard {
     /// BGSAVE.
     pub(super) fn bgsave(&mut self, schedule: bool, asker: Asker) {
         let answer = match self.saving.job.as_ref().map(|job| job.cut.purpose) {
-            None => return self.start_snapshot(Purpose::Background, Some(asker)),
+            None if !self.saving.rewrites.is_active() => {
+                return self.start_snapshot(Purpose::Background, Some(asker));
+            }
             Some(Purpose::Background) => {
                 Err(CommandError::other("ERR Background save already in progress"))
             }
-            Some(_) if schedule => {
+            _ if schedule => {
                 self.saving.is_scheduled = true;
                 Ok("Background saving scheduled")
             }
-            Some(_) => Err(CommandError::other(
+            _ => Err(CommandError::other(
                 "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
                  schedule a BGSAVE whenever possible.",
             )),
@@ -193,18 +208,33 @@ impl Shard {
                 return;
             }
         };
+        self.cut_now(cut, asker);
+    }
+
+    /// Begins with the parts, at a barrier.
+    pub(super) fn cut_now(&mut self, cut: Arc<Cut>, asker: Option<Asker>) {
+        let none: Written = Ok((Stretch::default(), 0));
         self.saving.job = Some(Job {
             cut: cut.clone(),
             begun: 0,
             changes: 0,
             keys: 0,
             pid: None,
-            written: vec![None; self.topology.shards],
+            written: cut.parts.iter().map(|part| part.is_none().then(|| none.clone())).collect(),
             asker,
             is_given_up: false,
         });
-        let each = Arc::new(move |shard: &mut Shard, _| shard.begin_part(&cut));
+        self.tell_logs_of_snapshot(true);
+        let each = Arc::new(move |shard: &mut Shard, number| shard.begin_part(&cut, number));
         self.at_barrier(KeyAccess::Read, [Phase::InTurn(each)]);
+    }
+
+    /// While a snapshot is being written the logs may do without syncs, and know what takes the space on the disk.
+    fn tell_logs_of_snapshot(&mut self, is_busy: bool) {
+        for shard in 0..self.topology.shards {
+            let tell = move |shard: &mut Shard| shard.log.set_rewriting(is_busy);
+            self.send(shard, Message::Call(Box::new(tell)));
+        }
     }
 
     /// Opens the files of a snapshot. The error is for the log.
@@ -215,7 +245,7 @@ impl Shard {
         let checksum = persistence.rdbchecksum;
         let format = self.rdb_format();
         let shards = self.topology.shards;
-        let mut parts: Vec<PartFile> = Vec::with_capacity(shards);
+        let mut parts: Vec<Option<PartFile>> = Vec::with_capacity(shards);
         for shard in 0..shards {
             let name = match shard {
                 0 => format!("temp-{}.rdb", std::process::id()),
@@ -233,19 +263,32 @@ impl Shard {
                     ));
                 }
             };
-            let head = if shard == 0 { self.header(format) } else { Vec::new() };
-            parts.push(PartFile { name, file, head, ends_file: shards == 1 });
+            let head = if shard == 0 { self.header(format, None) } else { Vec::new() };
+            parts.push(Some(PartFile { name, file, head, ends_file: shards == 1 }));
         }
-        Ok(Cut { id: self.saving.last_id, purpose, format, checksum, path, parts })
+        let id = self.saving.last_id;
+        Ok(Cut {
+            id,
+            purpose,
+            format,
+            checksum,
+            path,
+            parts,
+            increments: Mutex::default(),
+            as_commands: false,
+        })
     }
 
-    fn header(&self, format: Format) -> Vec<u8> {
+    /// The head of a file; of a base of the log, with the number of the barrier that it is made at.
+    fn header(&self, format: Format, base_at: Option<Number>) -> Vec<u8> {
+        let number = base_at.unwrap_or_default().to_string();
+        let cut = [("gyre-cut", number.as_bytes())];
         let header = Header {
             version: format.version,
             created_s: clock::unix_us() / 1_000_000,
             used_memory: self.shared.used_memory(),
-            is_aof_base: false,
-            more: &[],
+            is_aof_base: base_at.is_some(),
+            more: if base_at.is_some() { &cut } else { &[] },
         };
         let mut head = Vec::new();
         header.put(&mut Encoder::new(format), &mut head);
@@ -266,15 +309,21 @@ impl Shard {
             figures.forks += 1;
         }
         self.shared.status.snapshot_keys_total.store(job.keys, Ordering::Relaxed);
-        if job.begun < shards || job.cut.purpose != Purpose::Background {
+        if job.begun < shards || job.cut.purpose == Purpose::Foreground {
             return;
         }
+        let (what, answer) = match job.cut.purpose {
+            Purpose::Rewrite => {
+                ("Background append only file rewriting", "Background append only file rewriting started")
+            }
+            _ => ("Background saving", "Background saving started"),
+        };
         match job.pid {
-            Some(pid) => crate::log!(Level::Notice, "Background saving started by pid {pid}"),
-            None => crate::log!(Level::Notice, "Background saving started without fork"),
+            Some(pid) => crate::log!(Level::Notice, "{what} started by pid {pid}"),
+            None => crate::log!(Level::Notice, "{what} started without fork"),
         }
         if let Some(asker) = job.asker.take() {
-            self.answer_asker(asker, Ok("Background saving started"));
+            self.answer_asker(asker, Ok(answer));
         }
     }
 
@@ -298,6 +347,7 @@ impl Shard {
             .collect();
         match stretches {
             None => self.snapshot_ended(id, Err(())),
+            Some(stretches) if job.cut.purpose == Purpose::Rewrite => self.bases_written(id, stretches),
             Some(stretches) => {
                 let (cut, shared) = (job.cut.clone(), self.shared.clone());
                 join::on_thread(cut, stretches, move |result| {
@@ -318,24 +368,43 @@ impl Shard {
         if result.is_err() {
             remove_files(&job.cut.parts);
         }
+        self.tell_logs_of_snapshot(false);
+        let what = match purpose {
+            Purpose::Rewrite => "Background AOF rewrite",
+            _ => "Background saving",
+        };
         let mut copied = 0;
         for written in job.written.iter().flatten() {
             match written {
                 Ok((_, bytes)) => copied += bytes,
                 Err(_) if job.is_given_up => {}
-                Err(Failed::Fork(why)) => {
-                    crate::log!(Level::Warning, "Can't save in background: fork: {why}")
+                Err(Failed::Fork(why)) if purpose == Purpose::Rewrite => {
+                    crate::log!(Level::Warning, "Can't rewrite append only file in background: fork: {why}");
                 }
+                Err(Failed::Fork(why)) => {
+                    crate::log!(Level::Warning, "Can't save in background: fork: {why}");
+                }
+                // The other parts are stopped when one has failed.
+                Err(Failed::Killed(libc::SIGUSR1)) => {}
                 Err(Failed::Killed(signal)) => {
-                    crate::log!(Level::Warning, "Background saving terminated by signal {signal}");
+                    crate::log!(Level::Warning, "{what} terminated by signal {signal}");
                 }
                 Err(Failed::Write(why)) => {
                     crate::log!(Level::Warning, "Write error while saving DB to the disk: {why}");
-                    if purpose == Purpose::Background {
-                        crate::log!(Level::Warning, "Background saving error");
+                    match purpose {
+                        Purpose::Background => crate::log!(Level::Warning, "Background saving error"),
+                        Purpose::Rewrite => crate::log!(Level::Warning, "{what} terminated with error"),
+                        Purpose::Foreground => {}
                     }
                 }
             }
+        }
+        if purpose == Purpose::Rewrite {
+            if let Some(asker) = job.asker {
+                self.answer_asker(asker, Err(CommandError::other("ERR")));
+            }
+            self.rewrite_step_ended(result, job.is_given_up, copied);
+            return self.shutdown_may_go_on();
         }
         if result.is_ok() {
             crate::log!(Level::Notice, "DB saved on disk");
@@ -369,7 +438,7 @@ impl Shard {
                 figures.rdb.end(ok, now_s);
             }
             Purpose::Foreground if ok => figures.rdb.ok = true,
-            Purpose::Foreground => {}
+            Purpose::Foreground | Purpose::Rewrite => {}
         }
         if ok {
             figures.saved_at_s = now_s;
@@ -382,6 +451,7 @@ impl Shard {
 
     /// Ends the snapshot in progress, of which nothing is to be left. False: there is none.
     pub(super) fn give_up_snapshot(&mut self) -> bool {
+        self.forget_rewrites();
         let Some(job) = &mut self.saving.job else { return false };
         job.is_given_up = true;
         let id = job.cut.id;
@@ -396,8 +466,8 @@ impl Shard {
     }
 }
 
-fn remove_files(parts: &[PartFile]) {
-    for part in parts {
+fn remove_files(parts: &[Option<PartFile>]) {
+    for part in parts.iter().flatten() {
         // One that is gone is what is wanted.
         let _ = std::fs::remove_file(&part.name);
     }

@@ -1,6 +1,6 @@
 //! A shard's part of a snapshot: begun at the cut, and watched until it is written.
 
-use super::{Begun, Cut, Failed, Purpose, Written};
+use super::{Begun, Cut, Failed, PartFile, Purpose, Written};
 use crate::observe::log::Level;
 use crate::persist::rdb::file::Stretch;
 use crate::persist::snapshot::forked::{self, PartOptions};
@@ -8,6 +8,7 @@ use crate::process::OomRole;
 use crate::runtime::fork::{Child, End, ForkOptions, Turn};
 use crate::runtime::sys::error_text;
 use crate::shard::Shard;
+use crate::txn::locks::Number;
 
 /// This shard's part of the snapshot in progress.
 pub(in crate::shard) struct OwnPart {
@@ -16,8 +17,7 @@ pub(in crate::shard) struct OwnPart {
 }
 
 impl Shard {
-    fn part_options<'a>(&self, cut: &'a Cut) -> PartOptions<'a> {
-        let part = &cut.parts[self.id];
+    fn part_options<'a>(&self, cut: &'a Cut, part: &'a PartFile) -> PartOptions<'a> {
         let persistence = &self.config.persistence;
         PartOptions {
             format: cut.format,
@@ -31,11 +31,23 @@ impl Shard {
 
     /// Writes this shard's part at once.
     pub(super) fn write_part(&self, cut: &Cut) -> std::io::Result<Stretch> {
-        forked::write_part(&self.store, &cut.parts[self.id].file, &self.part_options(cut), &mut || {})
+        match &cut.parts[self.id] {
+            Some(part) => {
+                forked::write_part(&self.store, &part.file, &self.part_options(cut, part), &mut || {})
+            }
+            None => Ok(Stretch::default()),
+        }
     }
 
     /// At the cut.
-    pub(super) fn begin_part(&mut self, cut: &Cut) {
+    pub(super) fn begin_part(&mut self, cut: &Cut, number: Number) {
+        if cut.purpose == Purpose::Rewrite {
+            self.cut_log(cut, number);
+        }
+        let Some(part) = &cut.parts[self.id] else {
+            let id = cut.id;
+            return self.tell_leader(move |leader| leader.part_begun(id, Begun::default()));
+        };
         let mut begun =
             Begun { keys: self.keys_of_all(), changes: self.stats.dirty.get(), ..Begun::default() };
         let written = match cut.purpose {
@@ -43,16 +55,27 @@ impl Shard {
                 let written = self.write_part(cut);
                 Some(written.map(|stretch| (stretch, 0)).map_err(|error| Failed::Write(error_text(&error))))
             }
-            Purpose::Background => {
-                let title = self.title_of_child("gyre-rdb-bgsave");
+            Purpose::Background | Purpose::Rewrite => {
+                let (name, purpose) = match cut.purpose {
+                    Purpose::Rewrite => ("gyre-aof-rewrite", "AOF rewrite"),
+                    _ => ("gyre-rdb-bgsave", "RDB"),
+                };
+                let title = self.title_of_child(name);
                 let fork = ForkOptions {
                     keep: &[],
-                    purpose: "RDB",
+                    purpose,
                     title: title.as_deref(),
                     oom_score_adj: self.oom_score_of_child(),
                 };
-                let (file, options) = (&cut.parts[self.id].file, self.part_options(cut));
-                match forked::fork_part(Turn::take(), &self.store, file, &options, &fork) {
+                let mut options = self.part_options(cut, part);
+                let head = match cut.purpose {
+                    Purpose::Rewrite => self.header(cut.format, Some(number)),
+                    _ => Vec::new(),
+                };
+                if cut.purpose == Purpose::Rewrite {
+                    options.head = &head;
+                }
+                match forked::fork_part(Turn::take(), &self.store, &part.file, &options, &fork) {
                     Ok(child) => {
                         begun.pid = Some(child.pid());
                         begun.fork_us = Some(child.fork_us());
@@ -90,6 +113,7 @@ impl Shard {
 
     /// Ten times a second: how far the child is, and whether it has ended.
     pub(in crate::shard) fn watch_part(&mut self) {
+        self.watch_cut();
         let Some(own) = &mut self.saving.own else { return };
         let progress = own.child.progress();
         self.stats.snapshot_keys.set(progress.keys);

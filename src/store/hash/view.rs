@@ -87,6 +87,19 @@ impl<'a> HashView<'a> {
         }
     }
 
+    /// Shows some fields from `position` on (0 to begin), in the order of `iter`, and returns the position behind them; `None` when
+    /// there are no more. Positions are good while nothing changes. A hash that is no table is shown at once.
+    pub fn walk(self, position: usize, mut each: impl FnMut(Item, Item)) -> Option<usize> {
+        match self {
+            HashView::Table(table) => table.walk(position, |f, v| each(Item::Bytes(f), Item::Bytes(v))),
+            HashView::Packed(_) if position > 0 => None,
+            HashView::Packed(_) => {
+                self.iter().for_each(|(field, value)| each(field, value));
+                Some(1)
+            }
+        }
+    }
+
     /// One step of a scan: shows some fields, and returns the next cursor (see `Members::scan`). A hash that is no table is
     /// shown at once.
     pub fn scan(self, cursor: u64, mut each: impl FnMut(Item, Item)) -> u64 {

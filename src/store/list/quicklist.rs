@@ -396,6 +396,18 @@ impl Quicklist {
         for_each_node(&self.tree, |node| visit(node.items(&mut scratch)));
     }
 
+    /// Calls `visit` with the nodes from number `number` on, until it answers false.
+    pub fn visit_nodes_from(&self, mut number: usize, mut visit: impl FnMut(NodeItems) -> bool) {
+        let mut scratch = Vec::new();
+        while number < self.nodes() {
+            let (run, index) = self.tree.run(number);
+            if !run[index..].iter().all(|node| visit(node.items(&mut scratch))) {
+                return;
+            }
+            number += run.len() - index;
+        }
+    }
+
     fn change<R>(&mut self, number: usize, change: impl FnOnce(&mut Node) -> R) -> R {
         let (bytes, result) = self.tree.change(number, |node| {
             let before = node.memory();

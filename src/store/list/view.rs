@@ -71,6 +71,17 @@ impl<'a> ListView<'a> {
         }
     }
 
+    /// As `visit_nodes`, from node number `number` on, until `visit` answers false.
+    pub fn visit_nodes_from(self, number: usize, mut visit: impl FnMut(NodeItems) -> bool) {
+        match self.0 {
+            Repr::Packed(items) if number == 0 => {
+                visit(NodeItems::Packed(items));
+            }
+            Repr::Packed(_) => {}
+            Repr::Quick(quicklist) => quicklist.visit_nodes_from(number, visit),
+        }
+    }
+
     /// Number of nodes.
     pub fn nodes(self) -> usize {
         match self.0 {

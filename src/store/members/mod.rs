@@ -38,6 +38,8 @@ const SEGMENT_BUCKETS: usize = 512;
 const RANDOM_TRIES_MAX: usize = 256;
 /// A bucket with this many elements or more is always accepted as a random one. Hardly any has more.
 const RANDOM_FULL: u64 = 32;
+/// So many buckets ahead of a walk the processor is asked for what comes.
+const WALK_PREFETCH: usize = 3;
 /// With so many elements in the table for one that is wanted, they are drawn; with fewer, all are passed through.
 const DRAW_RATIO: usize = 3;
 
@@ -311,6 +313,23 @@ impl<const VALUES: bool> Members<VALUES> {
             visit(member, value);
         }
         (cursor | !mask).reverse_bits().wrapping_add(1).reverse_bits()
+    }
+
+    /// Shows the elements of the next bucket from `position` on (0 to begin), and returns the position behind it; `None` after
+    /// the last. Positions are good while nothing changes.
+    pub fn walk(&self, position: usize, mut visit: impl FnMut(&[u8], &[u8])) -> Option<usize> {
+        if position >= self.buckets {
+            return None;
+        }
+        if position + WALK_PREFETCH < self.buckets {
+            self.bucket(position + WALK_PREFETCH).prefetch();
+        }
+        let bucket = self.bucket(position);
+        for place in bucket.places() {
+            let (member, value) = parts_of::<VALUES>(bucket.stored(place));
+            visit(member, value);
+        }
+        Some(position + 1)
     }
 
     /// All elements, in no order.

@@ -107,6 +107,19 @@ impl<'a> SetView<'a> {
         }
     }
 
+    /// Shows some members from `position` on (0 to begin), in the order of `iter`, and returns the position behind them; `None` when
+    /// there are no more. Positions are good while nothing changes. A set that is no table is shown at once.
+    pub fn walk(self, position: usize, mut each: impl FnMut(Item)) -> Option<usize> {
+        match self {
+            SetView::Table(table) => table.walk(position, |member, _| each(Item::Bytes(member))),
+            _ if position > 0 => None,
+            _ => {
+                self.iter().for_each(each);
+                Some(1)
+            }
+        }
+    }
+
     /// One step of a scan: shows some members, and returns the next cursor (see `Members::scan`). A set that is no table is
     /// shown at once.
     pub fn scan(self, cursor: u64, mut each: impl FnMut(Item)) -> u64 {

@@ -149,6 +149,12 @@ impl Log {
         self.nodes.iter()
     }
 
+    /// The nodes in order from the one on that holds `id`, or would.
+    pub fn nodes_from(&self, id: StreamId) -> impl Iterator<Item = &Node> {
+        let first = self.nodes.seek(id).or(self.nodes.first());
+        std::iter::successors(first, |place| self.nodes.after(*place)).map(|place| self.nodes.get(place))
+    }
+
     /// Entries from `start` to `end`, both included.
     pub fn range(&self, start: StreamId, end: StreamId) -> Range<'_> {
         Range::new(&self.nodes, start, end)

@@ -17,6 +17,7 @@ mod redis;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::collection::Collection;
 use super::memory::block_size;
@@ -62,6 +63,13 @@ impl Stream {
     /// Groups in the order of their names.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = (&[u8], &Group)> {
         self.inner.groups.iter().map(|(name, group)| (&name[..], group))
+    }
+
+    /// The first group behind this name, or of all.
+    pub fn group_after(&self, name: Option<&[u8]>) -> Option<(&[u8], &Group)> {
+        let start = name.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut behind = self.inner.groups.range::<[u8], _>((start, Bound::Unbounded));
+        behind.next().map(|(name, group)| (&name[..], group))
     }
 
     pub fn group(&self, name: &[u8]) -> Option<&Group> {

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::io::Read;
 use std::time::Duration;
 
@@ -24,6 +25,10 @@ const EMPTY_KEYS_NAMED_MAX: u64 = 10;
 /// Fields of a file that are kept for [`Facts::field`], and how long one may be, name and value, bytes.
 const FIELDS_MAX: usize = 64;
 const FIELD_LEN_MAX: usize = 4096;
+/// As much of a name or a value gets into the log, bytes.
+const SHOWN_LEN_MAX: usize = 1024;
+/// Notes that wait for [`Load::take_notes`]; what is noted beyond is lost.
+const NOTES_MAX: usize = 256;
 
 /// A decompressed string of more bytes becomes a value without a copy.
 const SHARED_LEN_MIN: usize = 64 << 10;
@@ -167,7 +172,7 @@ impl<R: Read> Load<R> {
                 Record::SelectDb(_) | Record::ResizeDb { .. } | Record::SlotInfo { .. } => {}
                 Record::Aux { name, value } => self.aux(name, value, store.now_ms()),
                 Record::Function(code) => self.functions.push(code),
-                Record::ModuleAux { module } => self.note(
+                Record::ModuleAux { module, .. } => self.note(
                     Level::Warning,
                     format!(
                         "The RDB file contains AUX module data I can't load: no matching module '{module}'. \
@@ -218,7 +223,9 @@ impl<R: Read> Load<R> {
     }
 
     fn note(&mut self, level: Level, text: String) {
-        self.notes.push(Note { level, text });
+        if self.notes.len() < NOTES_MAX {
+            self.notes.push(Note { level, text });
+        }
     }
 
     fn key(&mut self, store: &mut Store) -> Result<(), Failure> {
@@ -248,7 +255,7 @@ impl<R: Read> Load<R> {
             Outcome::Expired => self.counts.expired += 1,
             Outcome::Empty(key) => {
                 if self.counts.empty < EMPTY_KEYS_NAMED_MAX {
-                    let key = String::from_utf8_lossy(&key);
+                    let key = shown(&key);
                     self.note(Level::Notice, format!("rdbLoadObject skipping empty key: {key}"));
                 }
                 self.counts.empty += 1;
@@ -279,10 +286,10 @@ impl<R: Read> Load<R> {
 
     /// Understands a field as Redis does, and says so in its words.
     fn aux(&mut self, name: Vec<u8>, value: Vec<u8>, now_ms: i64) {
-        let text = String::from_utf8_lossy(&value);
+        let text = shown(&value);
         match name.to_ascii_lowercase().as_slice() {
             [b'%', ..] => {
-                let name = String::from_utf8_lossy(&name);
+                let name = shown(&name);
                 let line = format!("RDB '{name}': {text}");
                 self.note(Level::Notice, line);
             }
@@ -320,7 +327,7 @@ impl<R: Read> Load<R> {
             b"lua" | b"redis-bits" => {}
             known => {
                 if !known.starts_with(b"repl-") && !known.starts_with(b"gyre-") {
-                    let name = String::from_utf8_lossy(&name);
+                    let name = shown(&name);
                     self.note(Level::Debug, format!("Unrecognized RDB AUX field: '{name}'"));
                 }
                 if self.facts.fields.len() < FIELDS_MAX && name.len() + value.len() <= FIELD_LEN_MAX {
@@ -379,6 +386,10 @@ fn outcome_of(is_new: bool, key: &[u8]) -> Outcome {
     } else {
         Outcome::Duplicate(key.to_vec())
     }
+}
+
+fn shown(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_LEN_MAX)])
 }
 
 /// The integer that a field begins with, 0 when it does not: as C's library reads them.

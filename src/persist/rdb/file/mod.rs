@@ -18,5 +18,6 @@ pub use load::{Counts, Facts, Load, LoadOptions, Note, Progress};
 pub use opcode::Opcode;
 pub use read::{is_value_type, Checksum, FileReader, KeyHead, Record};
 pub use write::{
-    put_database, put_function, put_key, put_part, trailer, Header, Stretch, Summed, TRAILER_LEN,
+    put_database, put_function, put_head, put_key, put_part, put_select, trailer, Header, Stretch, Summed,
+    TRAILER_LEN,
 };

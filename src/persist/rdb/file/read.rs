@@ -43,6 +43,8 @@ pub enum Record {
     /// Data of this module, which have been passed over.
     ModuleAux {
         module: String,
+        /// Position of the data.
+        data_at: u64,
     },
     /// The keys that follow are of this slot. A hint.
     SlotInfo {
@@ -223,8 +225,9 @@ impl<R: Read> FileReader<R> {
         if when_kind != MODULE_UNSIGNED {
             return Err(self.failure(Cause::ModuleAuxWhen));
         }
-        self.parse(|reader| skip_module_data(reader))?;
-        Ok(Record::ModuleAux { module: module_name(identifier) })
+        let data_at = self.position();
+        self.parse(skip_module_data)?;
+        Ok(Record::ModuleAux { module: module_name(identifier), data_at })
     }
 
     fn check_sum(&mut self) -> Result<Checksum, Failure> {
@@ -245,12 +248,15 @@ impl<R: Read> FileReader<R> {
         }
     }
 
-    /// Reads the key that [`FileReader::next`] has announced, with its value, which `f` takes from the reader. `f` is called again
+    /// Reads the key that [`FileReader::next`] has just announced, with its value, which `f` takes from the reader. `f` is called again
     /// when it came to the end of the bytes that were there, and must not have done anything then.
     pub fn key<T>(
         &mut self,
         mut f: impl FnMut(&KeyHead, &[u8], &mut Reader) -> Result<T, Error>,
     ) -> Result<T, Failure> {
+        if !self.is_at_key {
+            return Err(self.failure(Cause::Data(Reason::End.at(self.position()))));
+        }
         self.doing = Doing::Value;
         let head = self.head;
         let mut digits = itoa::Buffer::new();
@@ -271,6 +277,12 @@ impl<R: Read> FileReader<R> {
     /// Passes over the key that [`FileReader::next`] has announced.
     pub fn skip_key(&mut self) -> Result<(), Failure> {
         self.key(|head, _, reader| skip(head.kind, reader))
+    }
+
+    /// The failure of whoever does not want to read on, because the type of the key that comes next is none.
+    pub fn type_failure(&mut self) -> Failure {
+        self.is_at_key = false;
+        self.failure(Cause::Type(self.head.kind))
     }
 
     fn parse<T>(&mut self, f: impl FnMut(&mut Reader) -> Result<T, Error>) -> Result<T, Failure> {

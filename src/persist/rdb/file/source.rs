@@ -117,15 +117,17 @@ impl<R: Read> Source<R> {
     fn fetch(&mut self) -> io::Result<()> {
         self.sum();
         let there = self.end - self.start;
-        if there <= self.buffer_len / 2 && self.buffer.len() > 4 * self.buffer_len {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; self.buffer_len];
+        } else if there <= self.buffer_len / 2 && self.buffer.len() > 4 * self.buffer_len {
             // A long record is over.
             let mut short = vec![0; self.buffer_len];
             short[..there].copy_from_slice(&self.buffer[self.start..self.end]);
             self.buffer = short;
         } else {
             self.buffer.copy_within(self.start..self.end, 0);
-            if there * 2 > self.buffer.len() || self.buffer.is_empty() {
-                self.buffer.resize((there * 2).max(self.buffer_len), 0);
+            if there * 2 > self.buffer.len() {
+                self.buffer.resize(there * 2, 0);
             }
         }
         self.base += self.start as u64;
@@ -161,7 +163,7 @@ mod tests {
 
     #[test]
     fn records_come_whole_however_the_input_is_cut() {
-        let bytes: Vec<u8> = (0..1000u32).map(|i| (i * 7 >> 2) as u8).collect();
+        let bytes: Vec<u8> = (0..1000u32).map(|i| ((i * 7) >> 2) as u8).collect();
         for buffer_len in [1, 2, 16, 300, 5000] {
             for drip in [1, 3, 1000] {
                 let mut source = Source::with_buffer(Drip(&bytes, drip), true, buffer_len);

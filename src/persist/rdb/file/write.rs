@@ -87,15 +87,26 @@ pub fn put_part<O: Output>(
 
 /// Begins a database of so many keys, so many of them with an expiry.
 pub fn put_database(db: usize, keys: usize, volatile: usize, output: &mut impl Output) {
-    output.put(&[Opcode::SelectDb as u8]);
-    put_length(output, db as u64);
+    put_select(db, output);
     output.put(&[Opcode::ResizeDb as u8]);
     put_length(output, keys as u64);
     put_length(output, volatile as u64);
 }
 
+/// The keys that follow are in this database.
+pub fn put_select(db: usize, output: &mut impl Output) {
+    output.put(&[Opcode::SelectDb as u8]);
+    put_length(output, db as u64);
+}
+
 /// Writes a key with all that is kept of it.
 pub fn put_key(view: &KeyView, encoder: &mut Encoder, output: &mut impl Output) {
+    put_head(view, encoder, output);
+    encoder.value(&view.value, output);
+}
+
+/// Writes what stands in front of the value of a key.
+pub fn put_head(view: &KeyView, encoder: &mut Encoder, output: &mut impl Output) {
     if let Some(at_ms) = view.expire_at {
         output.put(&[Opcode::ExpireTimeMs as u8]);
         put_time_ms(output, at_ms);
@@ -110,7 +121,6 @@ pub fn put_key(view: &KeyView, encoder: &mut Encoder, output: &mut impl Output) 
     }
     output.put(&[encoder.kind(&view.value) as u8]);
     encoder.string(view.key, output);
-    encoder.value(&view.value, output);
 }
 
 /// A stretch of a file: how long it is, and its checksum.

@@ -1,0 +1,605 @@
+//! Rewriting the logs: each shard's gets a new base, and what the base holds goes.
+//!
+//! Shard 0 leads, and keeps the manifest. BGREWRITEAOF goes from shard to shard, so that the memory and the space that it needs are
+//! one shard's. A step is: a new increment and the file for the base are opened; at a barrier every log notes the cut, and the
+//! shard goes on in the new increment and begins with its base; when that is written, and every log is on the disk
+//! up to the cut, the manifest names the new files, and the old ones go. What waits for the disk does so on a thread of its own.
+//!
+//! When AOF is switched on, all shards take that step together, and the manifest names nothing before it is done.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+use super::{Cut, PartFile, Purpose};
+use crate::command::CommandError;
+use crate::observe::log::Level;
+use crate::persist::aof::write::put_cut;
+use crate::persist::aof::{BaseFormat, Folder, FolderError, Manifest};
+use crate::persist::rdb::file::Stretch;
+use crate::runtime::clock;
+use crate::runtime::sys::error_text;
+use crate::shard::blocking::Asker;
+use crate::shard::message::Message;
+use crate::shard::Shard;
+use crate::txn::locks::Number;
+
+/// After so many failures in a row the next try waits, first a minute, then twice as long each time, as in Redis.
+const FAILURES_BEFORE_WAITING: u64 = 3;
+const WAIT_MIN_S: i64 = 60;
+const WAIT_MAX_S: i64 = 3600;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Off,
+    /// The logs are written, but count only when each shard has a base.
+    Starting,
+    On,
+}
+
+/// The shards that get a base now.
+struct Step {
+    shards: Vec<usize>,
+    /// The number of each one's new increment.
+    first_kept: Vec<Option<i64>>,
+    format: BaseFormat,
+    /// Shards whose log is not on the disk up to the cut yet.
+    undurable: usize,
+    /// The bases are written; how long they are.
+    written: Option<Vec<Stretch>>,
+}
+
+/// What the leader knows of the append-only files.
+#[derive(Default)]
+pub(super) struct Rewrites {
+    state: State,
+    manifest: Option<Manifest>,
+    /// Shards that still get a base in the rewrite in progress.
+    left: VecDeque<usize>,
+    step: Option<Step>,
+    is_active: bool,
+    is_scheduled: bool,
+    asker: Option<Asker>,
+    copied_bytes: u64,
+    /// AOF was switched off meanwhile.
+    is_given_up: bool,
+}
+
+/// What has been opened for a step.
+struct Prepared {
+    manifest: Manifest,
+    parts: Vec<Option<PartFile>>,
+    increments: Vec<Option<File>>,
+    first_kept: Vec<Option<i64>>,
+}
+
+impl Rewrites {
+    pub fn is_active(&self) -> bool {
+        self.is_active
+    }
+}
+
+// The leader.
+impl Shard {
+    pub(in crate::shard) fn aof_folder(&self) -> Folder {
+        let config = &self.config;
+        let dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+        Folder::new(&dir, &config.persistence.appenddirname, &config.persistence.appendfilename)
+    }
+
+    /// The logs are open, and this is the manifest that names them.
+    pub fn aof_has_started(&mut self, manifest: Manifest) {
+        let is_older = manifest.layouts().len() > 1;
+        self.saving.rewrites.state = State::On;
+        self.saving.rewrites.manifest = Some(manifest);
+        self.shared.status.aof_is_on.store(true, Ordering::Relaxed);
+        if is_older {
+            crate::log!(Level::Notice, "The AOF was written with another number of shards: rewriting it");
+            self.schedule_rewrite();
+        }
+    }
+
+    /// BGREWRITEAOF.
+    pub(in crate::shard) fn bgrewriteaof(&mut self, asker: Asker) {
+        let answer = if self.saving.rewrites.is_active {
+            Err(CommandError::other("ERR Background append only file rewriting already in progress"))
+        } else if self.saving.is_busy() {
+            self.schedule_rewrite();
+            Ok("Background append only file rewriting scheduled")
+        } else {
+            return self.start_rewrites(Some(asker));
+        };
+        self.answer_asker(asker, answer);
+    }
+
+    /// BGREWRITEAOF where nobody can wait for it to begin.
+    pub(in crate::shard) fn schedule_rewrite(&mut self) {
+        self.saving.rewrites.is_scheduled = true;
+        self.shared.status.figures().rewrite_is_scheduled = true;
+    }
+
+    /// `appendonly` has changed.
+    pub(in crate::shard) fn switch_aof(&mut self) {
+        let on = self.shared.current_config().persistence.appendonly;
+        match (on, self.saving.rewrites.state) {
+            (true, State::Off) => {
+                self.saving.rewrites.state = State::Starting;
+                self.shared.status.aof_is_on.store(true, Ordering::Relaxed);
+                if self.saving.is_busy() || self.saving.rewrites.is_active {
+                    self.schedule_rewrite();
+                    crate::log!(
+                        Level::Notice,
+                        "AOF was enabled but there is already another background operation. An AOF background was scheduled to \
+                         start when possible."
+                    );
+                } else {
+                    self.start_rewrites(None);
+                }
+            }
+            (false, State::Starting | State::On) => self.stop_aof(),
+            _ => {}
+        }
+    }
+
+    fn stop_aof(&mut self) {
+        let was_starting = self.saving.rewrites.state == State::Starting;
+        if self.saving.rewrites.is_active {
+            crate::log!(Level::Notice, "Killing AOF child");
+            self.saving.rewrites.is_given_up = true;
+            self.give_up_snapshot();
+        }
+        self.saving.rewrites.state = State::Off;
+        self.unschedule_rewrite();
+        self.shared.status.aof_is_on.store(false, Ordering::Relaxed);
+        for shard in 0..self.topology.shards {
+            self.send(shard, Message::Call(Box::new(Shard::close_log)));
+        }
+        if was_starting {
+            let (folder, shards) = (self.aof_folder(), self.topology.shards as u16);
+            (0..shards).for_each(|shard| drop(folder.delete_temporary_increment(shard, shards)));
+        }
+    }
+
+    fn unschedule_rewrite(&mut self) {
+        self.saving.rewrites.is_scheduled = false;
+        self.shared.status.figures().rewrite_is_scheduled = false;
+    }
+
+    fn start_rewrites(&mut self, asker: Option<Asker>) {
+        self.unschedule_rewrite();
+        self.shared.status.figures().rewrite.begin(clock::unix_us() / 1_000_000);
+        let rewrites = &mut self.saving.rewrites;
+        rewrites.is_active = true;
+        rewrites.is_given_up = false;
+        rewrites.copied_bytes = 0;
+        rewrites.asker = asker;
+        rewrites.left = (0..self.topology.shards).collect();
+        self.next_rewrite_step();
+    }
+
+    fn next_rewrite_step(&mut self) {
+        let rewrites = &mut self.saving.rewrites;
+        let shards: Vec<usize> = match rewrites.state {
+            // They count together.
+            State::Starting => rewrites.left.drain(..).collect(),
+            State::On | State::Off => rewrites.left.pop_front().into_iter().collect(),
+        };
+        if shards.is_empty() {
+            return self.end_rewrites(true);
+        }
+        let (state, folder, all) = (rewrites.state, self.aof_folder(), self.topology.shards);
+        let manifest = self.saving.rewrites.manifest.clone();
+        let format = match self.config.persistence.aof_use_rdb_preamble {
+            true => BaseFormat::Rdb,
+            false => BaseFormat::Aof,
+        };
+        let work = {
+            let shards = shards.clone();
+            move || prepare(&folder, manifest, state, &shards, all)
+        };
+        self.off_thread("aof-prepare", work, move |leader, prepared| match prepared {
+            Ok(prepared) => leader.begin_rewrite_step(shards, format, prepared),
+            Err(why) => {
+                crate::log!(Level::Warning, "{why}");
+                leader.end_rewrites(false);
+            }
+        });
+    }
+
+    fn begin_rewrite_step(&mut self, shards: Vec<usize>, format: BaseFormat, prepared: Prepared) {
+        let Prepared { manifest, parts, increments, first_kept } = prepared;
+        let rewrites = &mut self.saving.rewrites;
+        if rewrites.is_given_up {
+            super::remove_files(&parts);
+            return self.end_rewrites(false);
+        }
+        rewrites.manifest = Some(manifest);
+        let undurable = self.topology.shards;
+        rewrites.step = Some(Step { shards, first_kept, format, undurable, written: None });
+        let asker = rewrites.asker.take();
+        self.saving.last_id += 1;
+        let cut = Cut {
+            id: self.saving.last_id,
+            purpose: Purpose::Rewrite,
+            format: self.rdb_format(),
+            checksum: self.config.persistence.rdbchecksum,
+            path: String::new(),
+            parts,
+            increments: Mutex::new(increments),
+            as_commands: format == BaseFormat::Aof,
+        };
+        self.cut_now(Arc::new(cut), asker);
+    }
+
+    /// The bases are written.
+    pub(super) fn bases_written(&mut self, id: u64, stretches: Vec<Stretch>) {
+        if let Some(step) = &mut self.saving.rewrites.step {
+            step.written = Some(stretches);
+        }
+        self.install_if_ready(id);
+    }
+
+    /// A shard's log is on the disk up to the cut.
+    pub(super) fn cut_is_durable(&mut self, id: u64) {
+        if self.saving.job.as_ref().is_none_or(|job| job.cut.id != id) {
+            return;
+        }
+        if let Some(step) = &mut self.saving.rewrites.step {
+            step.undurable = step.undurable.saturating_sub(1);
+        }
+        self.install_if_ready(id);
+    }
+
+    fn install_if_ready(&mut self, id: u64) {
+        let rewrites = &mut self.saving.rewrites;
+        let Some(step) = rewrites.step.as_ref().filter(|step| step.undurable == 0) else { return };
+        let (Some(stretches), Some(manifest)) = (step.written.clone(), rewrites.manifest.clone()) else {
+            return;
+        };
+        let Some(job) = &self.saving.job else { return };
+        let (cut, state) = (job.cut.clone(), rewrites.state);
+        let (shards, first_kept, format) = (step.shards.clone(), step.first_kept.clone(), step.format);
+        let (folder, all) = (self.aof_folder(), self.topology.shards as u16);
+        let deletes_history = !self.config.persistence.aof_disable_auto_gc;
+        crate::log!(Level::Notice, "Background AOF rewrite terminated with success");
+        let work = {
+            let shards = shards.clone();
+            move || -> Result<Manifest, String> {
+                let mut manifest = manifest;
+                for (shard, first_kept) in shards.iter().zip(first_kept) {
+                    let Some(part) = &cut.parts[*shard] else { continue };
+                    install(&folder, &mut manifest, state, (*shard as u16, all), part, format, first_kept)?;
+                }
+                folder.write(&mut manifest).map_err(|error| error.to_string())?;
+                if deletes_history {
+                    delete_history(&folder, &mut manifest);
+                }
+                Ok(manifest)
+            }
+        };
+        self.off_thread("aof-install", work, move |leader, installed| {
+            let result = match installed {
+                Ok(manifest) => {
+                    leader.bases_installed(manifest, &shards, &stretches);
+                    Ok(())
+                }
+                Err(why) => {
+                    crate::log!(Level::Warning, "{why}");
+                    Err(())
+                }
+            };
+            leader.snapshot_ended(id, result);
+        });
+    }
+
+    fn bases_installed(&mut self, manifest: Manifest, shards: &[usize], stretches: &[Stretch]) {
+        let rewrites = &mut self.saving.rewrites;
+        rewrites.manifest = Some(manifest);
+        if rewrites.state == State::Starting {
+            rewrites.state = State::On;
+        }
+        for shard in shards.iter().copied() {
+            let len = stretches[shard].len;
+            self.send(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.base_installed(len))));
+        }
+        crate::log!(Level::Notice, "Background AOF rewrite finished successfully");
+    }
+
+    /// A step is over, in whatever way.
+    pub(super) fn rewrite_step_ended(&mut self, result: Result<(), ()>, is_given_up: bool, copied: u64) {
+        let rewrites = &mut self.saving.rewrites;
+        rewrites.copied_bytes = rewrites.copied_bytes.max(copied);
+        rewrites.step = None;
+        if is_given_up {
+            rewrites.is_given_up = true;
+        }
+        match result {
+            Ok(()) if !rewrites.is_given_up => self.next_rewrite_step(),
+            _ => self.end_rewrites(false),
+        }
+    }
+
+    /// Shards that have not begun do not get a base.
+    pub(super) fn forget_rewrites(&mut self) {
+        self.saving.rewrites.left.clear();
+    }
+
+    fn end_rewrites(&mut self, ok: bool) {
+        let rewrites = &mut self.saving.rewrites;
+        rewrites.is_active = false;
+        rewrites.left.clear();
+        let asker = rewrites.asker.take();
+        let is_given_up = std::mem::take(&mut rewrites.is_given_up);
+        let must_try_again = rewrites.state == State::Starting;
+        let copied = rewrites.copied_bytes;
+        {
+            let mut figures = self.shared.status.figures();
+            figures.rewrite.copied_bytes = copied;
+            if is_given_up {
+                figures.rewrite.began_s = None;
+            } else {
+                figures.rewrite.end(ok, clock::unix_us() / 1_000_000);
+            }
+        }
+        if let Some(asker) = asker {
+            self.answer_asker(asker, Err(CommandError::other("ERR")));
+        }
+        if must_try_again {
+            self.schedule_rewrite();
+        }
+    }
+
+    /// Ten times a second: a rewrite that was asked for, or that the size of the logs asks for.
+    pub(in crate::shard) fn rewrite_if_due(&mut self) {
+        let is_stopping = self.housekeeping.stopping || self.shared.status.is_loading();
+        if self.saving.is_busy()
+            || self.saving.rewrites.is_active
+            || is_stopping
+            || self.waits_after_failures()
+        {
+            return;
+        }
+        if self.saving.rewrites.is_scheduled {
+            return self.start_rewrites(None);
+        }
+        let persistence = &self.config.persistence;
+        let percentage = u64::from(persistence.auto_aof_rewrite_percentage);
+        if self.saving.rewrites.state != State::On || percentage == 0 {
+            return;
+        }
+        let (mut size, mut base) = (0, 0);
+        for stats in &self.shared.stats {
+            size += stats.aof_current_size.get();
+            base += stats.aof_base_size.get();
+        }
+        if size <= persistence.auto_aof_rewrite_min_size {
+            return;
+        }
+        let growth = (size as f64 * 100.0 / base.max(1) as f64) as u64;
+        if growth >= 100 + percentage {
+            crate::log!(Level::Notice, "Starting automatic rewriting of AOF on {}% growth", growth - 100);
+            self.start_rewrites(None);
+        }
+    }
+
+    fn waits_after_failures(&self) -> bool {
+        let figures = self.shared.status.figures();
+        let failures = figures.rewrite.failures_in_a_row;
+        if failures < FAILURES_BEFORE_WAITING {
+            return false;
+        }
+        let doublings = (failures - FAILURES_BEFORE_WAITING).min(16) as u32;
+        let wait_s = (WAIT_MIN_S << doublings).min(WAIT_MAX_S);
+        figures.rewrite.ended_s.is_some_and(|ended_s| self.now_us / 1_000_000 - ended_s < wait_s)
+    }
+
+    /// Does what may wait for the disk on a thread of its own, and then goes on with what came of it. `name`: at most 15 bytes.
+    fn off_thread<T: Send + 'static>(
+        &mut self,
+        name: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+        then: impl FnOnce(&mut Shard, T) + Send + 'static,
+    ) {
+        let (shared, id) = (self.shared.clone(), self.id);
+        let job = Arc::new(Mutex::new(Some((work, then))));
+        let take =
+            |job: &Mutex<Option<_>>| job.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let theirs = job.clone();
+        let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            if let Some((work, then)) = take(&theirs) {
+                let outcome = work();
+                shared.mail.post(id, Box::new(move |shard: &mut Shard| then(shard, outcome)));
+            }
+        });
+        if started.is_err() {
+            // Better late than never: it is done here, and waited for.
+            if let Some((work, then)) = take(&job) {
+                let outcome = work();
+                then(self, outcome);
+            }
+        }
+    }
+}
+
+// Every shard.
+impl Shard {
+    /// At the cut: the log notes it, and goes on in a new file if it gets a new base.
+    pub(super) fn cut_log(&mut self, cut: &Cut, number: Number) {
+        let increment = cut
+            .increments
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .get_mut(self.id)
+            .and_then(Option::take);
+        if self.log.is_open() {
+            put_cut(self.log.buffer(), number);
+            self.log.unit_end();
+            self.log.request_sync();
+            self.saving.awaited_sync = Some((cut.id, self.log.appended()));
+            if let Some(file) = increment {
+                self.log.switch(file);
+                self.log_continues_in_new_file();
+            }
+        } else {
+            if let Some(file) = increment {
+                self.open_log(file, 0);
+            }
+            let id = cut.id;
+            self.tell_leader(move |leader| leader.cut_is_durable(id));
+        }
+        self.saving.cut_at = self.log.appended();
+    }
+
+    /// From now on what commands do is logged.
+    pub fn open_log(&mut self, file: File, len: u64) {
+        self.log.open(file, len);
+        self.set_logging(true);
+    }
+
+    pub(in crate::shard) fn close_log(&mut self) {
+        if self.log.is_open() {
+            if let Err(error) = self.log.close() {
+                crate::log!(Level::Warning, "Error writing to the AOF file: {}", error_text(&error));
+            }
+            self.set_logging(false);
+        }
+    }
+
+    /// Ten times a second.
+    pub(super) fn watch_cut(&mut self) {
+        let Some((id, position)) = self.saving.awaited_sync else { return };
+        if !self.log.is_open() || self.log.durable() >= position {
+            self.saving.awaited_sync = None;
+            self.tell_leader(move |leader| leader.cut_is_durable(id));
+        }
+    }
+
+    /// The manifest names this shard's new base, of `len` bytes.
+    fn base_installed(&mut self, len: u64) {
+        let size = len + (self.log.appended() - self.saving.cut_at);
+        self.log.set_sizes(size, size);
+        self.stats.aof_rewritten_at_s.set((self.now_us / 1_000_000) as u64);
+    }
+}
+
+/// Opens what a step needs.
+fn prepare(
+    folder: &Folder,
+    manifest: Option<Manifest>,
+    state: State,
+    shards: &[usize],
+    all: usize,
+) -> Result<Prepared, String> {
+    let text = |error: FolderError| error.to_string();
+    folder.create().map_err(text)?;
+    let mut manifest = match manifest {
+        Some(manifest) => manifest,
+        None => folder.load(all as u16).map_err(text)?,
+    };
+    manifest.begin_layout(all as u16);
+    let mut prepared = Prepared {
+        parts: (0..all).map(|_| None).collect(),
+        increments: (0..all).map(|_| None).collect(),
+        first_kept: Vec::new(),
+        manifest,
+    };
+    for shard in shards {
+        let path = folder.temporary_base(std::process::id(), *shard as u16, all as u16);
+        let name = path.display().to_string();
+        let opened = File::options().read(true).write(true).create(true).truncate(true).open(&path);
+        let file =
+            opened.map_err(|error| format!("Opening the temp file for AOF rewrite: {}", error_text(&error)));
+        let file = match file {
+            Ok(file) => file,
+            Err(why) => {
+                super::remove_files(&prepared.parts);
+                return Err(why);
+            }
+        };
+        prepared.parts[*shard] = Some(PartFile { name, file, head: Vec::new(), ends_file: true });
+        let increment = match state {
+            State::Off => None,
+            State::Starting => Some(folder.open_temporary(*shard as u16, all as u16).map_err(text)?),
+            State::On => {
+                let opened = folder.open_next(&mut prepared.manifest, *shard as u16).map_err(text)?;
+                let name = String::from_utf8_lossy(&opened.name).into_owned();
+                crate::log!(Level::Notice, "Creating AOF incr file {name} on background rewrite");
+                Some(opened)
+            }
+        };
+        let seq = match state {
+            State::On => prepared
+                .manifest
+                .newest()
+                .chain(*shard as u16)
+                .and_then(|chain| chain.increments.last())
+                .map(|entry| entry.seq),
+            State::Off | State::Starting => None,
+        };
+        prepared.first_kept.push(seq);
+        prepared.increments[*shard] = increment.map(|opened| opened.file);
+    }
+    if state == State::On {
+        folder.write(&mut prepared.manifest).map_err(text)?;
+    }
+    Ok(prepared)
+}
+
+/// Gives a new base, and the increment that begins at it, their names.
+fn install(
+    folder: &Folder,
+    manifest: &mut Manifest,
+    state: State,
+    (shard, all): (u16, u16),
+    part: &PartFile,
+    format: BaseFormat,
+    first_kept: Option<i64>,
+) -> Result<(), String> {
+    let base = manifest.next_base(shard, format);
+    let shown = String::from_utf8_lossy(&base).into_owned();
+    let rename = |from: &str, to: PathBuf| {
+        fs::rename(from, &to).map_err(|error| {
+            format!(
+                "Error trying to rename the temporary AOF file {from} into {}: {}",
+                to.display(),
+                error_text(&error)
+            )
+        })
+    };
+    rename(&part.name, folder.path_of(&base))?;
+    crate::log!(
+        Level::Notice,
+        "Successfully renamed the temporary AOF base file {} into {shown}",
+        part.name.rsplit('/').next().unwrap_or_default()
+    );
+    let mut first_kept = first_kept;
+    if state == State::Starting {
+        let temporary = folder.temporary_increment(shard, all);
+        let name = manifest.next_increment(shard);
+        let from = folder.path_of(&temporary).display().to_string();
+        rename(&from, folder.path_of(&name))?;
+        crate::log!(
+            Level::Notice,
+            "Successfully renamed the temporary AOF incr file {} into {}",
+            String::from_utf8_lossy(&temporary),
+            String::from_utf8_lossy(&name)
+        );
+        first_kept =
+            manifest.newest().chain(shard).and_then(|chain| chain.increments.last()).map(|entry| entry.seq);
+    }
+    manifest.retire_increments(shard, first_kept);
+    Ok(())
+}
+
+/// The old files go; when one does not, it is tried again after the next rewrite.
+fn delete_history(folder: &Folder, manifest: &mut Manifest) {
+    match folder.delete_history(manifest) {
+        Ok(removed) => {
+            removed.log_messages.iter().for_each(|message| crate::log!(Level::Notice, "{message}"))
+        }
+        Err(error) => crate::log!(Level::Warning, "{error}"),
+    }
+}
