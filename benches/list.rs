@@ -2,14 +2,16 @@
 //! changes.
 //!
 //! `cargo bench --bench list` measures times. `cargo bench --bench list -- --memory [elements]` prints bytes per element instead,
-//! for elements of 14 bytes, as the list counts them.
+//! for elements of 14 bytes, as the list counts them, and the longest single steps.
 
 mod support;
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{criterion_group, BenchmarkId, Criterion};
 use gyre::store::{Collection, End, List, Settings};
+use support::{print_longest, timed};
 
 /// In its entry, in an object, a quicklist of one leaf, and of three levels.
 const SIZES: [usize; 4] = [50, 400, 10_000, 1_000_000];
@@ -109,6 +111,23 @@ fn memory(elements: Option<u64>) {
     let elements = elements.map_or(5_000_000, |elements| elements as usize);
     let list = list(elements, &settings);
     println!("{elements} elements: {:.2} bytes each", list.memory() as f64 / elements as f64);
+    longest(elements as u64);
+}
+
+/// How long single steps take, of a list that grows, loses elements at its head, and is freed.
+fn longest(size: u64) {
+    let settings = Settings::default();
+    let mut times = [Duration::ZERO; 3];
+    let mut list = List::empty();
+    for number in 0..size {
+        let element = element(number as usize);
+        timed(&mut times[0], || push(&mut list, End::Tail, &element, &settings));
+    }
+    for _ in 0..size / 2 {
+        timed(&mut times[1], || list.pop(End::Head, |_| ()));
+    }
+    while timed(&mut times[2], || list.free_some(64)) > 0 {}
+    print_longest("list", size, times);
 }
 
 criterion_group!(benches, ends, reads);

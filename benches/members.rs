@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench members` measures times. `cargo bench --bench members -- --memory [members]` prints bytes per
 //! member instead, for members of 14 bytes and for fields of 14 with values of 14, as the resident set grows and as the
-//! table counts, the time of an insert, and the longest single insert and step of freeing (times of the thread itself; resident
+//! table counts, the time of an insert, and the longest single insert, removal and step of freeing (times of the thread itself; resident
 //! is right for the first table of a process).
 
 mod support;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use criterion::{criterion_group, BenchmarkId, Criterion};
 use gyre::store::members::Members;
-use support::{member, resident_bytes, Walk};
+use support::{member, own_time, resident_bytes, timed, Walk};
 
 const SIZES: [u64; 3] = [1_000, 100_000, 5_000_000];
 
@@ -21,22 +21,6 @@ fn filled(size: u64) -> Members<false> {
     let mut members = Members::default();
     (0..size).for_each(|number| assert!(members.insert(&member(number))));
     members
-}
-
-/// Time that this thread has run, which other processes do not disturb.
-fn own_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the clock exists on Linux, and the structure is there to be written.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// Runs it, and keeps the longest time that it has taken.
-fn timed<R>(longest: &mut Duration, run: impl FnOnce() -> R) -> R {
-    let start = own_time();
-    let result = run();
-    *longest = (*longest).max(own_time() - start);
-    result
 }
 
 /// Frees a table in steps, and returns the longest of them.
@@ -90,10 +74,15 @@ fn report<const VALUES: bool>(what: &str, size: u64, mut add: impl FnMut(&mut Me
     let mut members = Members::default();
     let mut adding = Duration::ZERO;
     (0..size).for_each(|number| timed(&mut adding, || add(&mut members, number)));
+    let mut removing = Duration::ZERO;
+    (0..size / 2).for_each(|number| {
+        timed(&mut removing, || members.remove(&member(number)));
+    });
     let freeing = free(members);
     println!(
-        "{what:>8} {size:>9} {resident:>9.1} {counted:>9.1} {each_ns:>9.0} {:>9.0} {:>9.0}",
+        "{what:>8} {size:>9} {resident:>9.1} {counted:>9.1} {each_ns:>9.0} {:>9.0} {:>9.0} {:>9.0}",
         adding.as_nanos() as f64 / 1000.0,
+        removing.as_nanos() as f64 / 1000.0,
         freeing.as_nanos() as f64 / 1000.0
     );
 }
@@ -101,8 +90,8 @@ fn report<const VALUES: bool>(what: &str, size: u64, mut add: impl FnMut(&mut Me
 fn memory(members: Option<u64>) {
     let sizes = members.map_or_else(|| vec![1_000, 100_000, 1_000_000, 5_000_000], |n| vec![n]);
     println!(
-        "{:>8} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "", "members", "resident", "counted", "ns each", "max us", "free us"
+        "{:>8} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "", "members", "resident", "counted", "ns each", "add us", "remove us", "free us"
     );
     for size in sizes {
         report::<false>("set", size, |members, number| assert!(members.insert(&member(number))));

@@ -2,32 +2,19 @@
 //! memory that a member costs.
 //!
 //! `cargo bench --bench sorted_set` measures times. `cargo bench --bench sorted_set -- --memory [members]` prints bytes per
-//! member instead, for members of 14 bytes, as the resident set grows and as the set counts.
+//! member instead, for members of 14 bytes, as the resident set grows and as the set counts, and the longest single steps.
 
 mod support;
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{criterion_group, BenchmarkId, Criterion};
 use gyre::store::{AddRule, Collection, ScoreRange, Settings, SortedSet};
-use support::{member, resident_bytes, Walk};
+use support::{member, print_longest, resident_bytes, timed, Walk};
 
 const SIZES: [u64; 4] = [100, 1_000, 100_000, 5_000_000];
 const RANGE_LEN: usize = 10;
-
-/// Numbers in an order that no cache foresees.
-struct Walk(u64);
-
-impl Walk {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 32
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        (self.next() * bound) >> 32
-    }
-}
 
 /// In which order of scores a set is filled.
 #[derive(Clone, Copy)]
@@ -121,6 +108,23 @@ fn memory(members: Option<u64>) {
             std::mem::forget(set);
         }
     }
+    longest(sizes[sizes.len() - 1]);
+}
+
+/// How long single steps take, of a set that grows, shrinks from the front, and is freed.
+fn longest(size: u64) {
+    let settings = Settings::default();
+    let mut times = [Duration::ZERO; 3];
+    let mut walk = Walk(7);
+    let mut set = SortedSet::empty();
+    for number in 0..size {
+        timed(&mut times[0], || set.insert(&member(number), walk.next() as f64, &settings));
+    }
+    for number in 0..size / 2 {
+        timed(&mut times[1], || set.remove(&member(number)));
+    }
+    while timed(&mut times[2], || set.free_some(64)) > 0 {}
+    print_longest("sorted set", size, times);
 }
 
 criterion_group! {

@@ -1,15 +1,18 @@
 //! Streams: adding, ranges, reading from a place to the end; and the memory that an entry takes.
 //!
 //! `cargo bench --bench stream` measures times. `cargo bench --bench stream -- --memory [entries]` prints bytes per entry
-//! instead, as the stream counts them and beside what the listpacks of Redis alone would be.
+//! instead, as the stream counts them and beside what the listpacks of Redis alone would be,
+//! and the longest single steps.
 
 mod support;
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{criterion_group, Criterion, Throughput};
 use gyre::store::stream::{Keep, Stream, StreamId, Trim};
 use gyre::store::{Collection, Settings};
+use support::{print_longest, timed};
 
 const ENTRIES: u64 = 100_000;
 /// Entries of one millisecond.
@@ -95,6 +98,24 @@ fn reading(c: &mut Criterion) {
     group.finish();
 }
 
+/// How long single steps take, of a stream that grows, loses entries at its beginning, and is freed.
+fn longest(size: u64) {
+    let settings = Settings::default();
+    let (_, pairs) = SHAPES[1];
+    let mut times = [Duration::ZERO; 3];
+    let mut stream = Stream::empty();
+    for number in 0..size {
+        timed(&mut times[0], || {
+            stream.log_mut().append(id(number), pairs, &settings).expect("an entry is small");
+        });
+    }
+    for number in 0..size / 2 {
+        timed(&mut times[1], || stream.log_mut().delete_all(&[id(number)]));
+    }
+    while timed(&mut times[2], || stream.free_some(64)) > 0 {}
+    print_longest("stream", size, times);
+}
+
 criterion_group!(benches, adding, reading);
 
 fn memory(entries: Option<u64>) {
@@ -109,6 +130,7 @@ fn memory(entries: Option<u64>) {
             per_entry(listpacks)
         );
     }
+    longest(entries);
 }
 
 fn main() {

@@ -4,6 +4,8 @@
 // Each bench uses a part of it.
 #![allow(dead_code)]
 
+use std::time::Duration;
+
 use criterion::Criterion;
 use gyre::runtime::alloc::CountingMimalloc;
 
@@ -47,6 +49,33 @@ pub fn resident_bytes() -> usize {
     let pages: usize =
         statm.split(' ').nth(1).and_then(|n| n.parse().ok()).expect("its second field is a number");
     pages * 4096
+}
+
+/// Time that this thread has run, which other processes do not disturb.
+pub fn own_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock exists on Linux, and the structure is there to be written.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Runs it, and keeps the longest time that it has taken.
+pub fn timed<R>(longest: &mut Duration, run: impl FnOnce() -> R) -> R {
+    let start = own_time();
+    let result = run();
+    *longest = (*longest).max(own_time() - start);
+    result
+}
+
+/// The longest steps in microseconds: of adding, of taking away, of freeing.
+pub fn print_longest(what: &str, size: u64, [adding, removing, freeing]: [Duration; 3]) {
+    let us = |time: Duration| time.as_nanos() as f64 / 1000.0;
+    println!(
+        "{what}, {size} elements: longest addition {:.0} us, removal {:.0} us, step of freeing {:.0} us",
+        us(adding),
+        us(removing),
+        us(freeing)
+    );
 }
 
 /// The benches, or with `--memory [size]` in the arguments what memory is taken.

@@ -161,6 +161,8 @@ shard_stats! {
         input_buffer_max,
         output_buffer_max,
         lazyfree_pending,
+        /// Bytes deleted that wait to be freed.
+        garbage_bytes,
         /// Of the append-only file: bytes of all that would be read at a start, now and after the last rewrite; those not written
         /// yet; those not on the disk yet; whether a sync is under way and how long the last one took; why it fails, 0 if
         /// it does not.

@@ -67,6 +67,11 @@ impl Shard {
         self.serve_if_ready();
     }
 
+    /// There is memory to free, which need not wait for the next look.
+    pub(super) fn free_soon(&mut self) {
+        self.background.free_at_us.get_or_insert(self.now_us);
+    }
+
     fn free_slice(&mut self) {
         let started = Stamp::now();
         self.background.free_at_us = None;

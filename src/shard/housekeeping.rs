@@ -1,7 +1,9 @@
-//! What happens ten times a second and not for a request: eviction, idle and paused clients, limits, the gauges that
+//! What happens ten times a second and not for a request: idle and paused clients, limits, the gauges that
 //! INFO reads, and the way to the end.
 
 use std::sync::atomic::Ordering;
+
+use smallvec::SmallVec;
 
 use super::shared::Shutdown;
 use super::Shard;
@@ -9,19 +11,17 @@ use crate::client::{Connection, Flag, Stall};
 use crate::config::OutputBufferLimit;
 use crate::observe::log::Level;
 use crate::observe::stats::{Counter, ShardStats};
-use crate::runtime::clock;
 use crate::runtime::ring::Token;
 
-/// The longest single slice of eviction that no request asks for.
-const EVICT_SLICE_US: u64 = 2000;
-/// Objects freed after each evicted key.
-const FREED_PER_EVICTION: usize = 1000;
 /// Connections looked at in one cron run.
 const CLIENTS_PER_CRON_MIN: usize = 200;
 /// A connection idle for so long gives its buffers back.
 const IDLE_SHRINK_MS: i64 = 2000;
 /// How long a shutdown waits for clients to take their last replies.
 const DRAIN_MS: i64 = 1000;
+
+/// A number for each shard.
+pub(super) type Weights = SmallVec<[u64; 16]>;
 
 #[derive(Default)]
 pub struct Housekeeping {
@@ -32,6 +32,8 @@ pub struct Housekeeping {
     pub accept_again: Vec<u32>,
     /// Connections given to each shard since the last cron.
     pub placed: Vec<u64>,
+    /// Of each shard whether it has been told to evict, and has not yet.
+    pub evicting: Vec<bool>,
     pub stopping: bool,
     /// DEBUG PAUSE-CRON.
     pub is_off: bool,
@@ -204,43 +206,11 @@ impl Shard {
         self.count_blocked();
         self.stats.clients.set(self.clients.open() as u64);
         self.stats.lazyfree_pending.set(u64::from(lazyfree_deferred));
+        self.publish_garbage();
         self.log.publish();
     }
 
-    /// Evicts until the process is under `maxmemory`. False when it stays over it.
-    pub(super) fn make_room(&mut self) -> bool {
-        let limit = self.config.memory.maxmemory;
-        if self.store.expire_paused {
-            return true;
-        }
-        // Each pass frees one key; a key is at least some dozen bytes, so the number of passes is bounded by the excess.
-        while limit > 0 && self.shared.used_memory() > limit {
-            let Some(evicted) = self.store.evict_one() else { return false };
-            self.log_evicted(&evicted);
-            self.store.free_some(FREED_PER_EVICTION);
-        }
-        true
-    }
-
-    /// Evicts for a while, after `maxmemory` was lowered and between requests.
-    pub(super) fn evict_some(&mut self) {
-        let limit = self.config.memory.maxmemory;
-        if limit == 0 || self.shared.used_memory() <= limit {
-            return;
-        }
-        let started = clock::Stamp::now();
-        while self.shared.used_memory() > limit
-            && clock::Stamp::now().nanos_since(started) < EVICT_SLICE_US * 1000
-        {
-            let Some(evicted) = self.store.evict_one() else { break };
-            self.log_evicted(&evicted);
-            self.store.free_some(FREED_PER_EVICTION);
-        }
-        self.note_spike("eviction-cycle", clock::Stamp::now().nanos_since(started));
-        self.serve_if_ready();
-    }
-
-    /// A shard, chosen at random, weighed by its number of keys in `db`.
+    /// A shard, chosen at random, weighed by its number of keys in `db`; this one when there are none.
     pub(super) fn shard_by_weight(&mut self, db: usize) -> usize {
         let keys = |shard: usize| {
             if shard == self.id {
@@ -249,26 +219,28 @@ impl Shard {
                 self.shared.stats[shard].databases[db].keys.get()
             }
         };
-        let total: u64 = (0..self.topology.shards).map(keys).sum();
+        let keys: Weights = (0..self.topology.shards).map(keys).collect();
+        self.draw_shard(&keys).unwrap_or(self.id)
+    }
+
+    /// A shard, chosen at random by these weights; `None` when they are all 0.
+    pub(super) fn draw_shard(&mut self, weights: &Weights) -> Option<usize> {
+        let total: u64 = weights.iter().sum();
         if total == 0 {
-            return self.id;
+            return None;
         }
         // xorshift64*: enough to spread RANDOMKEY.
         let mut x = self.housekeeping.random.wrapping_add(self.now_us as u64) | 1;
         x ^= x >> 12;
         x ^= x << 25;
         x ^= x >> 27;
-        let mut at = x.wrapping_mul(0x2545_f491_4f6c_dd1d) % total;
-        let mut chosen = self.id;
-        for shard in 0..self.topology.shards {
-            if at < keys(shard) {
-                chosen = shard;
-                break;
-            }
-            at -= keys(shard);
-        }
         self.housekeeping.random = x;
-        chosen
+        let mut at = x.wrapping_mul(0x2545_f491_4f6c_dd1d) % total;
+        weights.iter().position(|&weight| {
+            let is_here = at < weight;
+            at = at.saturating_sub(weight);
+            is_here
+        })
     }
 
     /// Stops listening; the connections get `DRAIN_MS` to take their last replies.

@@ -20,6 +20,7 @@ mod io;
 pub mod loading;
 mod loans;
 pub mod log;
+mod memory_limit;
 pub mod message;
 mod outbox;
 pub mod pause;
@@ -288,6 +289,7 @@ impl Service for Shard {
         self.resume_congested();
         more |= self.run_runnable();
         more |= self.load_slice();
+        more |= self.snapshot_slice();
         let later = self.do_background_work();
         self.end_due_waits();
         self.drain_loopback();

@@ -29,6 +29,8 @@ enum Garbage {
 #[derive(Default)]
 pub(super) struct LazyFree {
     queue: VecDeque<Garbage>,
+    /// About how much memory that is.
+    pub bytes: usize,
     /// Objects and entries freed so far.
     pub freed: u64,
 }
@@ -38,14 +40,22 @@ impl LazyFree {
         self.queue.is_empty()
     }
 
-    pub(super) fn add_tables(&mut self, tables: Box<[Table]>) {
+    /// `bytes`: about what they and what is in them take.
+    pub(super) fn add_tables(&mut self, tables: Box<[Table]>, bytes: usize) {
         if !tables.is_empty() {
+            self.bytes += bytes;
             self.queue.push_back(Garbage::Tables { tables, next: 0 });
         }
     }
 
     /// Frees an object that has left its entry, at once when it is small.
     pub(super) fn dispose(&mut self, object: Option<Box<Object>>, keys: &mut Keys) {
+        let before = keys.used();
+        self.queue_object(object, keys);
+        self.bytes += keys.used() - before;
+    }
+
+    fn queue_object(&mut self, object: Option<Box<Object>>, keys: &mut Keys) {
         let Some(object) = object else { return };
         if object.pieces() > FREE_AT_ONCE_MAX {
             let memory_bytes = object.memory();
@@ -56,6 +66,13 @@ impl LazyFree {
 
     /// Frees about `objects` entries or pieces of objects.
     pub(super) fn free_some(&mut self, objects: usize, keys: &mut Keys) {
+        let before = keys.used();
+        self.work_off(objects, keys);
+        let freed = before.saturating_sub(keys.used());
+        self.bytes = if self.queue.is_empty() { 0 } else { self.bytes.saturating_sub(freed) };
+    }
+
+    fn work_off(&mut self, objects: usize, keys: &mut Keys) {
         let mut left = objects.max(1);
         while left > 0 {
             let Some(garbage) = self.queue.pop_front() else {
@@ -102,7 +119,7 @@ impl LazyFree {
             let drained = tables[*next].drain_some(*left, keys, |word, keys| {
                 // SAFETY: the word came out of a table that nobody else can reach, so its entry is live and unused.
                 let object = unsafe { entry::destroy(word, keys) };
-                self.dispose(object, keys);
+                self.queue_object(object, keys);
             });
             self.freed += drained as u64;
             *left = left.saturating_sub(drained);

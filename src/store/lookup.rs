@@ -402,7 +402,7 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.end_snapshot();
         for database in &mut self.databases {
-            self.garbage.add_tables(database.take_tables());
+            self.garbage.add_tables(database.take_tables(), 0);
         }
         while !self.garbage.is_empty() {
             self.garbage.free_some(usize::MAX, &mut self.keys);

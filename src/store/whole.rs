@@ -168,13 +168,26 @@ impl Store {
         for db in databases {
             self.tell_watchers_of_all(db, None);
             cleared += self.databases[db].keys().total();
+            let bytes = self.share_of(db);
             let tables = self.databases[db].take_tables();
             if let Some(tables) = self.before_flush(db, tables) {
-                self.garbage.add_tables(tables);
+                self.garbage.add_tables(tables, bytes);
             }
             self.waiting.note_all(db);
         }
         cleared
+    }
+
+    /// About the memory of a database: its share in what is used, by the number of keys.
+    fn share_of(&self, db: usize) -> usize {
+        let all: u64 = self.databases.iter().map(|database| database.keys().total()).sum();
+        let live = self.keys.used().saturating_sub(self.garbage.bytes) as u128;
+        (live * u128::from(self.databases[db].keys().total()) / u128::from(all.max(1))) as usize
+    }
+
+    /// Memory that counts as used and waits for `free_some`, about.
+    pub fn garbage_bytes(&self) -> usize {
+        self.garbage.bytes
     }
 
     /// Exchanges the contents of two databases.

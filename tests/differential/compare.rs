@@ -76,7 +76,10 @@ fn rule(args: &Args) -> Rule {
         "GEOSEARCH" | "GEORADIUS" | "GEORADIUS_RO" | "GEORADIUSBYMEMBER" | "GEORADIUSBYMEMBER_RO" => {
             if has("ANY") {
                 Rule::Shape
-            } else if has("ASC") || has("DESC") || has("COUNT") {
+            } else if has("COUNT") {
+                // Nearest first; but what is equally near is in no order, as only a part is sorted.
+                Rule::Unordered
+            } else if has("ASC") || has("DESC") {
                 Rule::Exact
             } else {
                 Rule::Unordered

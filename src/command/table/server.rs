@@ -203,7 +203,15 @@ pub const COMMANDS: &[CommandSpec] = &[
         .history(&[("3.2.2", "`SCHEDULE`.")])
         .complexity("O(1)")
         .summary("Writes the RDB file in the background.")
-        .args(&[token("schedule", "SCHEDULE").since("3.2.2").optional()]),
+        .args(&[one_of(
+            "method",
+            &[
+                token("schedule", "SCHEDULE").since("3.2.2"),
+                token("fork", "FORK"),
+                token("forkless", "FORKLESS"),
+            ],
+        )
+        .optional()]),
     server("bgrewriteaof", 1)
         .flags(&[Admin, NoScript])
         .since("1.0.0")

@@ -72,9 +72,7 @@ pub fn write_part(
     part: &PartOptions,
     key_done: &mut dyn FnMut(),
 ) -> io::Result<Stretch> {
-    let is_file = file.metadata()?.is_file();
-    let sync = if is_file && part.sync_as_it_grows { Some(Sync::from_here(file)?) } else { None };
-    let sink = Sink { file, error: None, sync };
+    let sink = FileSink::new(file, part.sync_as_it_grows)?;
     let mut output =
         Buffered { buffer: Vec::with_capacity(BUFFER_BYTES), sink: Summed::new(sink, part.checksum) };
     output.put(part.head);
@@ -92,7 +90,7 @@ pub fn write_part(
     if let Some(error) = output.sink.output.error {
         return Err(error);
     }
-    if part.ends_file && is_file {
+    if part.ends_file && file.metadata()?.is_file() {
         file.sync_all()?;
     }
     Ok(output.sink.stretch())
@@ -101,7 +99,7 @@ pub fn write_part(
 /// Collects what is written in small pieces.
 struct Buffered<'a> {
     buffer: Vec<u8>,
-    sink: Summed<Sink<'a>>,
+    sink: Summed<FileSink<'a>>,
 }
 
 impl Buffered<'_> {
@@ -125,13 +123,13 @@ impl Output for Buffered<'_> {
 }
 
 /// Writes to the file; after the first error, nothing more.
-struct Sink<'a> {
+pub(super) struct FileSink<'a> {
     file: &'a File,
     error: Option<io::Error>,
     sync: Option<Sync>,
 }
 
-impl Output for Sink<'_> {
+impl Output for FileSink<'_> {
     fn put(&mut self, bytes: &[u8]) {
         if self.error.is_none() && !bytes.is_empty() {
             self.error = self.try_put(bytes).err();
@@ -139,7 +137,18 @@ impl Output for Sink<'_> {
     }
 }
 
-impl Sink<'_> {
+impl<'a> FileSink<'a> {
+    pub fn new(file: &'a File, sync_as_it_grows: bool) -> io::Result<FileSink<'a>> {
+        let is_file = file.metadata()?.is_file();
+        let sync = if is_file && sync_as_it_grows { Some(Sync::from_here(file)?) } else { None };
+        Ok(FileSink { file, error: None, sync })
+    }
+
+    /// The error that made it stop.
+    pub fn check(&mut self) -> io::Result<()> {
+        self.error.take().map_or(Ok(()), Err)
+    }
+
     fn try_put(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut file = self.file;
         // In pieces, so that the disk gets its share of a long string, too.

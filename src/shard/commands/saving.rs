@@ -3,6 +3,7 @@
 use super::Handler;
 use crate::client::Connection;
 use crate::command::{Args, CommandError};
+use crate::config::SnapshotMethod;
 use crate::resp::Reply;
 use crate::shard::blocking::Asker;
 use crate::shard::saving::Wish;
@@ -28,11 +29,16 @@ fn save(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcom
     Ok(Flow::Later)
 }
 
-/// BGSAVE [SCHEDULE]
+/// BGSAVE [SCHEDULE | FORK | FORKLESS]
 fn bgsave(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let schedule = match args {
-        [_] => false,
-        [_, option] if option.eq_ignore_ascii_case(b"schedule") => true,
+    let (schedule, method) = match args {
+        [_] => (false, None),
+        [_, option] => match option.to_ascii_lowercase().as_slice() {
+            b"schedule" => (true, None),
+            b"fork" => (false, Some(SnapshotMethod::Fork)),
+            b"forkless" => (false, Some(SnapshotMethod::Forkless)),
+            _ => return Err(CommandError::Syntax),
+        },
         _ => return Err(CommandError::Syntax),
     };
     if shard.is_inside_transaction() {
@@ -42,7 +48,7 @@ fn bgsave(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) 
         return Ok(Flow::Done);
     }
     let asker = asker(shard, c);
-    shard.tell_leader(move |leader| leader.bgsave(schedule, asker));
+    shard.tell_leader(move |leader| leader.bgsave(schedule, method, asker));
     Ok(Flow::Later)
 }
 

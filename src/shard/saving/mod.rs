@@ -22,6 +22,7 @@ use super::message::Message;
 use super::Shard;
 use crate::command::table::KeyAccess;
 use crate::command::CommandError;
+use crate::config::SnapshotMethod;
 use crate::observe::log::Level;
 use crate::persist::rdb::file::{Header, Stretch};
 use crate::persist::rdb::{Encoder, Format};
@@ -46,6 +47,8 @@ pub(super) enum Purpose {
 pub(super) struct Cut {
     pub id: u64,
     pub purpose: Purpose,
+    /// Whether to fork, if whoever asked said so.
+    pub method: Option<SnapshotMethod>,
     pub format: Format,
     /// `rdbchecksum`
     pub checksum: bool,
@@ -121,6 +124,8 @@ pub(super) struct Saving {
     /// Where this shard's log was cut last, and until that is on the disk, for which snapshot.
     cut_at: u64,
     awaited_sync: Option<(u64, u64)>,
+    /// What this shard's last fork took.
+    fork_us_per_gib: Option<u64>,
     rewrites: rewrite::Rewrites,
     shutdown: shutdown::Shutdown,
 }
@@ -157,10 +162,10 @@ impl Shard {
     }
 
     /// BGSAVE.
-    pub(super) fn bgsave(&mut self, schedule: bool, asker: Asker) {
+    pub(super) fn bgsave(&mut self, schedule: bool, method: Option<SnapshotMethod>, asker: Asker) {
         let answer = match self.saving.job.as_ref().map(|job| job.cut.purpose) {
             None if !self.saving.rewrites.is_active() => {
-                return self.start_snapshot(Purpose::Background, Some(asker));
+                return self.start_snapshot(Purpose::Background, method, Some(asker));
             }
             Some(Purpose::Background) => {
                 Err(CommandError::other("ERR Background save already in progress"))
@@ -188,16 +193,16 @@ impl Shard {
             let answer = Err(CommandError::other("ERR Background save already in progress"));
             return self.answer_asker(asker, answer);
         }
-        self.start_snapshot(Purpose::Foreground, Some(asker));
+        self.start_snapshot(Purpose::Foreground, None, Some(asker));
     }
 
-    fn start_snapshot(&mut self, purpose: Purpose, asker: Option<Asker>) {
+    fn start_snapshot(&mut self, purpose: Purpose, method: Option<SnapshotMethod>, asker: Option<Asker>) {
         if purpose == Purpose::Background {
             self.saving.is_scheduled = false;
             self.saving.tried_at_ms = self.now_ms();
             self.shared.status.figures().rdb.begin(clock::unix_us() / 1_000_000);
         }
-        let cut = match self.new_cut(purpose) {
+        let cut = match self.new_cut(purpose, method) {
             Ok(cut) => Arc::new(cut),
             Err(why) => {
                 crate::log!(Level::Warning, "{why}");
@@ -238,7 +243,7 @@ impl Shard {
     }
 
     /// Opens the files of a snapshot. The error is for the log.
-    fn new_cut(&mut self, purpose: Purpose) -> Result<Cut, String> {
+    fn new_cut(&mut self, purpose: Purpose, method: Option<SnapshotMethod>) -> Result<Cut, String> {
         self.saving.last_id += 1;
         let persistence = &self.config.persistence;
         let path = persistence.dbfilename.clone();
@@ -270,6 +275,7 @@ impl Shard {
         Ok(Cut {
             id,
             purpose,
+            method,
             format,
             checksum,
             path,

@@ -1,29 +1,54 @@
 //! A shard's part of a snapshot: begun at the cut, and watched until it is written.
+//!
+//! Forked, a child writes it. Without fork the shard does, in slices between requests, through a thread that waits for the disk.
 
-use super::{Begun, Cut, Failed, PartFile, Purpose, Written};
+use std::fs::File;
+
+use super::{Begun, Cut, Failed, Purpose, Written};
+use crate::config::SnapshotMethod;
 use crate::observe::log::Level;
 use crate::persist::rdb::file::Stretch;
 use crate::persist::snapshot::forked::{self, PartOptions};
+use crate::persist::snapshot::writer::PartWriter;
+use crate::persist::snapshot::Forkless;
 use crate::process::OomRole;
+use crate::runtime::arena::Inherit;
+use crate::runtime::clock::Stamp;
 use crate::runtime::fork::{Child, End, ForkOptions, Turn};
 use crate::runtime::sys::error_text;
 use crate::shard::Shard;
+use crate::store::SnapshotOptions;
 use crate::txn::locks::Number;
+
+/// The longest slice of a snapshot without fork: what a request may have to wait for it.
+const SLICE_US: u64 = 250;
+/// So much may wait for the disk before the shard stops making more, bytes.
+const AHEAD_BYTES: usize = 8 << 20;
+/// So much may wait altogether, in front of a disk that is slower than the changes; then the snapshot fails, bytes.
+const WAITING_BYTES_MAX: usize = 256 << 20;
+/// What a fork takes for each GiB of a shard's memory, until one has been seen, microseconds: page tables for pages of 4 KiB.
+const FORK_US_PER_GIB: u64 = 30_000;
+const GIB: u64 = 1 << 30;
 
 /// This shard's part of the snapshot in progress.
 pub(in crate::shard) struct OwnPart {
     id: u64,
-    child: Child,
+    way: Way,
+}
+
+enum Way {
+    Forked(Child),
+    Forkless(PartWriter),
 }
 
 impl Shard {
-    fn part_options<'a>(&self, cut: &'a Cut, part: &'a PartFile) -> PartOptions<'a> {
+    fn part_options<'a>(&self, cut: &Cut, head: &'a [u8], ends_file: bool) -> PartOptions<'a> {
         let persistence = &self.config.persistence;
         PartOptions {
             format: cut.format,
             checksum: cut.checksum,
-            head: &part.head,
-            ends_file: part.ends_file,
+            head,
+            ends_file,
             sync_as_it_grows: persistence.rdb_save_incremental_fsync,
             key_delay_us: persistence.rdb_key_save_delay,
         }
@@ -33,7 +58,8 @@ impl Shard {
     pub(super) fn write_part(&self, cut: &Cut) -> std::io::Result<Stretch> {
         match &cut.parts[self.id] {
             Some(part) => {
-                forked::write_part(&self.store, &part.file, &self.part_options(cut, part), &mut || {})
+                let options = self.part_options(cut, &part.head, part.ends_file);
+                forked::write_part(&self.store, &part.file, &options, &mut || {})
             }
             None => Ok(Stretch::default()),
         }
@@ -44,54 +70,110 @@ impl Shard {
         if cut.purpose == Purpose::Rewrite {
             self.cut_log(cut, number);
         }
+        let id = cut.id;
         let Some(part) = &cut.parts[self.id] else {
-            let id = cut.id;
             return self.tell_leader(move |leader| leader.part_begun(id, Begun::default()));
         };
         let mut begun =
             Begun { keys: self.keys_of_all(), changes: self.stats.dirty.get(), ..Begun::default() };
-        let written = match cut.purpose {
-            Purpose::Foreground => {
-                let written = self.write_part(cut);
-                Some(written.map(|stretch| (stretch, 0)).map_err(|error| Failed::Write(error_text(&error))))
-            }
-            Purpose::Background | Purpose::Rewrite => {
-                let (name, purpose) = match cut.purpose {
-                    Purpose::Rewrite => ("gyre-aof-rewrite", "AOF rewrite"),
-                    _ => ("gyre-rdb-bgsave", "RDB"),
-                };
-                let title = self.title_of_child(name);
-                let fork = ForkOptions {
-                    keep: &[],
-                    purpose,
-                    title: title.as_deref(),
-                    oom_score_adj: self.oom_score_of_child(),
-                };
-                let mut options = self.part_options(cut, part);
-                let head = match cut.purpose {
-                    Purpose::Rewrite => self.header(cut.format, Some(number)),
-                    _ => Vec::new(),
-                };
-                if cut.purpose == Purpose::Rewrite {
-                    options.head = &head;
+        let written = if cut.purpose == Purpose::Foreground {
+            let written = self.write_part(cut);
+            Some(written.map(|stretch| (stretch, 0)).map_err(|error| Failed::Write(error_text(&error))))
+        } else {
+            let head = match cut.purpose {
+                Purpose::Rewrite => self.header(cut.format, Some(number)),
+                _ => part.head.clone(),
+            };
+            let options = self.part_options(cut, &head, part.ends_file);
+            // What a child uses must be this shard's own memory: it has no other's.
+            let way = match part.file.try_clone() {
+                Ok(file) => self.begin_in_background(cut, file, &options, &mut begun),
+                Err(error) => Err(Failed::Write(error_text(&error))),
+            };
+            match way {
+                Ok(way) => {
+                    self.saving.own = Some(OwnPart { id, way });
+                    None
                 }
-                match forked::fork_part(Turn::take(), &self.store, &part.file, &options, &fork) {
-                    Ok(child) => {
-                        begun.pid = Some(child.pid());
-                        begun.fork_us = Some(child.fork_us());
-                        self.note_spike("fork", child.fork_us() * 1000);
-                        self.saving.own = Some(OwnPart { id: cut.id, child });
-                        None
-                    }
-                    Err(error) => Some(Err(Failed::Fork(error_text(&error)))),
-                }
+                Err(failed) => Some(Err(failed)),
             }
         };
-        let id = cut.id;
         self.tell_leader(move |leader| leader.part_begun(id, begun));
         if let Some(written) = written {
             self.tell_written(id, written);
         }
+    }
+
+    fn begin_in_background(
+        &mut self,
+        cut: &Cut,
+        file: File,
+        options: &PartOptions,
+        begun: &mut Begun,
+    ) -> Result<Way, Failed> {
+        let method = cut.method.unwrap_or(self.config.engine.snapshot_method);
+        let forks = match method {
+            SnapshotMethod::Fork => true,
+            SnapshotMethod::Forkless => false,
+            SnapshotMethod::Auto => self.fork_is_cheap(),
+        };
+        if forks {
+            match self.fork_part(cut.purpose, &file, options) {
+                Ok(child) => {
+                    begun.pid = Some(child.pid());
+                    begun.fork_us = Some(child.fork_us());
+                    self.note_spike("fork", child.fork_us() * 1000);
+                    let used = self.store.used_memory() as u64;
+                    if used > GIB / 8 {
+                        self.saving.fork_us_per_gib = Some(child.fork_us() * GIB / used);
+                    }
+                    return Ok(Way::Forked(child));
+                }
+                Err(error) if method == SnapshotMethod::Auto => {
+                    crate::log!(
+                        Level::Notice,
+                        "Shard {} can't fork ({}): it writes its part of the snapshot itself",
+                        self.id,
+                        error_text(&error)
+                    );
+                }
+                Err(error) => return Err(Failed::Fork(error_text(&error))),
+            }
+        }
+        let writer = PartWriter::start(file, options).map_err(|error| Failed::Write(error_text(&error)))?;
+        let saver = Box::new(Forkless::new(cut.format));
+        match self.store.begin_snapshot(SnapshotOptions::default(), saver) {
+            Ok(()) => Ok(Way::Forkless(writer)),
+            Err(_) => Err(Failed::Write("another snapshot is open".to_owned())),
+        }
+    }
+
+    /// Whether a fork of this shard would hold it up for less than `snapshot-fork-stall-max-ms`, as far as one can tell.
+    fn fork_is_cheap(&self) -> bool {
+        let us_per_gib = self.saving.fork_us_per_gib.unwrap_or(FORK_US_PER_GIB);
+        let estimate_us = self.store.used_memory() as u64 * us_per_gib / GIB;
+        estimate_us <= u64::from(self.config.engine.snapshot_fork_stall_max_ms) * 1000
+    }
+
+    fn fork_part(&self, purpose: Purpose, file: &File, options: &PartOptions) -> std::io::Result<Child> {
+        let (name, what) = match purpose {
+            Purpose::Rewrite => ("gyre-aof-rewrite", "AOF rewrite"),
+            _ => ("gyre-rdb-bgsave", "RDB"),
+        };
+        let (title, oom_score_adj) = {
+            let settings = self.shared.settings();
+            let title = settings.title.as_ref().and_then(|title| title.of_child(&self.config, name));
+            let score = settings.oom_score.as_ref();
+            (title, score.and_then(|score| score.wanted(&self.config, OomRole::Child)))
+        };
+        let fork = ForkOptions {
+            keep: &[],
+            purpose: what,
+            title: title.as_deref(),
+            inherit: Inherit::OwnShard,
+            oom_score_adj,
+        };
+        forked::fork_part(Turn::take(), &self.store, file, options, &fork)
     }
 
     fn tell_written(&mut self, id: u64, written: Written) {
@@ -103,53 +185,105 @@ impl Shard {
         (0..self.store.databases()).map(|db| self.store.len(db) as u64).sum()
     }
 
-    fn title_of_child(&self, name: &str) -> Option<String> {
-        self.shared.settings().title.as_ref().and_then(|title| title.of_child(&self.config, name))
+    /// In each turn: a slice of a snapshot without fork. True: there is more to do at once.
+    pub(in crate::shard) fn snapshot_slice(&mut self) -> bool {
+        let Some(OwnPart { way: Way::Forkless(writer), .. }) = &self.saving.own else { return false };
+        if writer.waiting_bytes() > AHEAD_BYTES {
+            return false;
+        }
+        let started = Stamp::now();
+        let until = move || Stamp::now().nanos_since(started) > SLICE_US * 1000;
+        let Some(progress) = self.store.snapshot_step(&until) else { return false };
+        while let Some(chunk) = self.store.snapshot_take() {
+            writer.put(chunk);
+        }
+        self.stats.snapshot_keys.set(progress.keys_saved);
+        if progress.is_done {
+            writer.complete();
+            self.store.end_snapshot();
+        }
+        !progress.is_done
     }
 
-    fn oom_score_of_child(&self) -> Option<i32> {
-        self.shared.settings().oom_score.as_ref().and_then(|score| score.wanted(&self.config, OomRole::Child))
-    }
-
-    /// Ten times a second: how far the child is, and whether it has ended.
+    /// Ten times a second: how far the part is, and whether it has ended.
     pub(in crate::shard) fn watch_part(&mut self) {
         self.watch_cut();
         let Some(own) = &mut self.saving.own else { return };
-        let progress = own.child.progress();
-        self.stats.snapshot_keys.set(progress.keys);
-        self.stats.snapshot_copied.set(progress.copied_bytes);
-        self.stats.snapshot_copied_peak.set(progress.copied_bytes_peak);
-        self.stats.snapshot_copied_at_us.set(progress.copied_at_us.unwrap_or(0).max(0) as u64);
-        let end = match own.child.poll() {
-            Ok(None) => return,
-            Ok(Some(end)) => end,
-            Err(error) => {
-                crate::log!(Level::Warning, "Waiting for a child that saves: {}", error_text(&error));
-                End::Exited(forked::EXIT_FAILED)
+        let written: Written = match &mut own.way {
+            Way::Forked(child) => {
+                let progress = child.progress();
+                self.stats.snapshot_keys.set(progress.keys);
+                self.stats.snapshot_copied.set(progress.copied_bytes);
+                self.stats.snapshot_copied_peak.set(progress.copied_bytes_peak);
+                self.stats.snapshot_copied_at_us.set(progress.copied_at_us.unwrap_or(0).max(0) as u64);
+                match end_of_child(child) {
+                    None => return,
+                    Some(written) => written,
+                }
+            }
+            Way::Forkless(writer) => {
+                let waiting = self.store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
+                if waiting + writer.waiting_bytes() > WAITING_BYTES_MAX {
+                    let why = "the disk is slower than the changes that it has to keep up with";
+                    Err(Failed::Write(why.to_owned()))
+                } else {
+                    match writer.take_outcome() {
+                        None => return,
+                        Some(Ok(stretch)) => Ok((stretch, 0)),
+                        Some(Err(error)) => Err(Failed::Write(error_text(&error))),
+                    }
+                }
             }
         };
-        let (id, progress) = (own.id, own.child.progress());
-        self.saving.own = None;
-        self.stats.snapshot_keys.set(0);
-        self.stats.snapshot_copied.set(0);
-        self.stats.snapshot_copied_peak.set(0);
-        let written = match end {
-            End::Exited(0) => {
-                Ok((Stretch { len: progress.written_bytes, crc: progress.crc }, progress.copied_bytes_peak))
-            }
-            End::Exited(_) => {
-                let error = std::io::Error::from_raw_os_error(progress.errno.unwrap_or(libc::EIO));
-                Err(Failed::Write(error_text(&error)))
-            }
-            End::Killed(signal) => Err(Failed::Killed(signal)),
-        };
+        let id = own.id;
+        self.end_own_part();
         self.tell_written(id, written);
+    }
+
+    fn end_own_part(&mut self) {
+        self.saving.own = None;
+        self.store.end_snapshot();
+        for gauge in [
+            &self.stats.snapshot_keys,
+            &self.stats.snapshot_copied,
+            &self.stats.snapshot_copied_peak,
+            &self.stats.snapshot_copied_at_us,
+        ] {
+            gauge.set(0);
+        }
     }
 
     /// The snapshot is not wanted any more.
     pub(super) fn stop_part(&mut self, id: u64) {
-        if let Some(own) = self.saving.own.as_ref().filter(|own| own.id == id) {
-            own.child.kill();
+        match &self.saving.own {
+            Some(OwnPart { id: own, way: Way::Forked(child) }) if *own == id => child.kill(),
+            Some(OwnPart { id: own, way: Way::Forkless(_) }) if *own == id => {
+                self.end_own_part();
+                self.tell_written(id, Err(Failed::Killed(libc::SIGUSR1)));
+            }
+            _ => {}
         }
     }
+}
+
+fn end_of_child(child: &mut Child) -> Option<Written> {
+    let end = match child.poll() {
+        Ok(None) => return None,
+        Ok(Some(end)) => end,
+        Err(error) => {
+            crate::log!(Level::Warning, "Waiting for a child that saves: {}", error_text(&error));
+            End::Exited(forked::EXIT_FAILED)
+        }
+    };
+    let progress = child.progress();
+    Some(match end {
+        End::Exited(0) => {
+            Ok((Stretch { len: progress.written_bytes, crc: progress.crc }, progress.copied_bytes_peak))
+        }
+        End::Exited(_) => {
+            let error = std::io::Error::from_raw_os_error(progress.errno.unwrap_or(libc::EIO));
+            Err(Failed::Write(error_text(&error)))
+        }
+        End::Killed(signal) => Err(Failed::Killed(signal)),
+    })
 }

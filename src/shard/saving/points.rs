@@ -31,7 +31,7 @@ impl Shard {
             return;
         }
         if self.saving.is_scheduled {
-            return self.start_snapshot(Purpose::Background, None);
+            return self.start_snapshot(Purpose::Background, None, None);
         }
         let changes = self.unsaved_changes();
         let since_s = now_ms / 1000 - self.shared.status.figures().saved_at_s;
@@ -44,7 +44,7 @@ impl Shard {
             .find(|point| changes >= point.changes && since_s > point.seconds as i64);
         if let Some(point) = due {
             crate::log!(Level::Notice, "{} changes in {} seconds. Saving...", point.changes, point.seconds);
-            self.start_snapshot(Purpose::Background, None);
+            self.start_snapshot(Purpose::Background, None, None);
         }
     }
 }

@@ -224,6 +224,7 @@ impl Shard {
         let cut = Cut {
             id: self.saving.last_id,
             purpose: Purpose::Rewrite,
+            method: None,
             format: self.rdb_format(),
             checksum: self.config.persistence.rdbchecksum,
             path: String::new(),

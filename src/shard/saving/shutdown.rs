@@ -78,7 +78,7 @@ impl Shard {
         &mut self,
         then: impl FnOnce(&mut Shard, Result<(), String>) -> bool + Send + 'static,
     ) -> Vec<Phase> {
-        let cut = match self.new_cut(Purpose::Foreground) {
+        let cut = match self.new_cut(Purpose::Foreground, None) {
             Ok(cut) => Arc::new(cut),
             Err(why) => return vec![Phase::Here(Box::new(|shard, _| then(shard, Err(why))))],
         };

@@ -208,7 +208,7 @@ impl Store {
             self.garbage.dispose(Some(orphan.object), &mut self.keys);
         }
         for tables in snapshot.image.take_flushed() {
-            self.garbage.add_tables(tables);
+            self.garbage.add_tables(tables, 0);
         }
     }
 

@@ -216,7 +216,7 @@ impl Snapshot {
 
     fn next_database(&mut self, store: &mut Store) {
         if let Some(tables) = self.image.finish(self.walk.number) {
-            store.garbage.add_tables(tables);
+            store.garbage.add_tables(tables, 0);
         }
         self.walk = Walk { number: self.walk.number + 1, ..Walk::default() };
         self.walk.is_over = self.walk.number == store.databases.len();

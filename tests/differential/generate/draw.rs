@@ -326,6 +326,8 @@ impl Draw {
 
     /// A command whose outcome is chance, with looks before and after, and then both servers without the key.
     pub fn then_forget(&mut self, key: Vec<u8>, look: &str, args: Args) -> Vec<Args> {
+        // A blemish may have made it another one.
+        let key = args.get(1).cloned().unwrap_or(key);
         vec![args![look, key.clone()], args, args![look, key.clone()], args!["DEL", key]]
     }
 }

@@ -1,0 +1,122 @@
+//! `maxmemory`: who evicts, and when.
+//!
+//! The limit is the process's, and a shard evicts keys of its own only. A shard that finds the process over it, which it looks
+//! at before each command of its clients, draws the shard that is to evict, by how many keys of each may go: what goes is then
+//! about what would go if all keys lay together. When that is another shard it is told, and the command goes on;
+//! memory is over the limit until the word has arrived.
+//!
+//! What has been evicted, deleted or flushed but waits to be freed in steps (`store::lazyfree`) still counts as used. But it is
+//! room already: nothing is evicted or refused for its sake.
+
+use super::housekeeping::Weights;
+use super::message::Message;
+use super::Shard;
+use crate::runtime::clock::Stamp;
+use crate::store::MaxmemoryPolicy;
+
+/// The longest slice of eviction that no request of this shard's clients asks for.
+const EVICT_SLICE_US: u64 = 500;
+
+impl Shard {
+    /// Sees to it that the process gets under `maxmemory`. False when it stays over it because no key may go.
+    pub(super) fn make_room(&mut self) -> bool {
+        if self.store.expire_paused {
+            return true;
+        }
+        // Each pass takes one key away; a key is at least some dozen bytes, so their number is bounded by the excess.
+        while self.is_over_limit() {
+            match self.draw_evictor() {
+                Some(shard) if shard == self.id => {
+                    if !self.evict() {
+                        return false;
+                    }
+                }
+                Some(shard) => {
+                    self.have_evict(shard);
+                    return true;
+                }
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// Evicts for a while, after `maxmemory` was lowered and between requests.
+    pub(super) fn evict_some(&mut self) {
+        if self.store.expire_paused || !self.is_over_limit() {
+            return;
+        }
+        let started = Stamp::now();
+        while self.evict()
+            && Stamp::now().nanos_since(started) < EVICT_SLICE_US * 1000
+            && self.is_over_limit()
+        {}
+        self.note_spike("eviction-cycle", Stamp::now().nanos_since(started));
+        self.serve_if_ready();
+    }
+
+    fn is_over_limit(&mut self) -> bool {
+        let limit = self.config.memory.maxmemory;
+        if limit == 0 {
+            return false;
+        }
+        let used = self.shared.used_memory();
+        if used <= limit {
+            return false;
+        }
+        self.publish_garbage();
+        let garbage: u64 = self.shared.stats.iter().map(|stats| stats.garbage_bytes.get()).sum();
+        used.saturating_sub(garbage) > limit
+    }
+
+    /// Tells all shards how much memory of this one waits to be freed, and has it freed soon.
+    pub(super) fn publish_garbage(&mut self) {
+        let bytes = self.store.garbage_bytes() as u64;
+        self.stats.garbage_bytes.set(bytes);
+        if bytes > 0 {
+            self.free_soon();
+        }
+    }
+
+    fn evict(&mut self) -> bool {
+        let Some(evicted) = self.store.evict_one() else { return false };
+        self.log_evicted(&evicted);
+        true
+    }
+
+    /// The shard that is to evict a key; `None` when no key of any may go.
+    fn draw_evictor(&mut self) -> Option<usize> {
+        let policy = self.store.settings.maxmemory_policy;
+        if policy == MaxmemoryPolicy::NoEviction {
+            return None;
+        }
+        let evictable = |shard: usize| -> u64 {
+            let of_database = |db: usize| {
+                let gauges = &self.shared.stats[shard].databases[db];
+                match (shard == self.id, policy.is_volatile()) {
+                    (true, true) => self.store.volatile_len(db) as u64,
+                    (true, false) => self.store.len(db) as u64,
+                    (false, true) => gauges.volatile_keys.get(),
+                    (false, false) => gauges.keys.get(),
+                }
+            };
+            (0..self.store.databases()).map(of_database).sum()
+        };
+        let weights: Weights = (0..self.topology.shards).map(evictable).collect();
+        self.draw_shard(&weights)
+    }
+
+    fn have_evict(&mut self, shard: usize) {
+        self.housekeeping.evicting.resize(self.topology.shards, false);
+        if std::mem::replace(&mut self.housekeeping.evicting[shard], true) {
+            return;
+        }
+        let home = self.id;
+        let evict = move |other: &mut Shard| {
+            other.evict_some();
+            let done = move |this: &mut Shard| this.housekeeping.evicting[shard] = false;
+            other.send(home, Message::Call(Box::new(done)));
+        };
+        self.send(shard, Message::Call(Box::new(evict)));
+    }
+}
