@@ -28,7 +28,7 @@ use crate::runtime::sys::error_text;
 const RETRY_MS_MIN: i64 = 100;
 const RETRY_MS_MAX: i64 = 1000;
 /// A sync that takes longer is said to be slow.
-const SLOW_SYNC_S: i64 = 2;
+const SLOW_SYNC_MS: i64 = 2000;
 /// Written pieces up to this size are kept together, in pieces of that size.
 const MERGED_BYTES_MAX: usize = 16 * 1024;
 const MERGED_PIECE_BYTES: usize = 256 * 1024;
@@ -70,7 +70,7 @@ struct Syncing {
     /// Everything in front of this is durable when it succeeds.
     until: u64,
     began: Stamp,
-    began_s: i64,
+    began_ms: i64,
     linked: bool,
     said_slow: bool,
 }
@@ -178,19 +178,19 @@ impl Log {
             return;
         }
         let (now_ms, now_s) = (now_us / 1000, now_us / 1_000_000);
-        self.note_slow_sync(now_s);
+        self.note_slow_sync(now_ms);
         let may_write = self.disk.failure.is_none_or(|failure| now_ms >= failure.retry_at_ms);
         let may_sync = may_write || self.disk.failure.is_some_and(|f| f.trouble == Trouble::Write);
         if may_write && self.disk.writing.is_none() {
-            self.start_write(ring, now_s);
+            self.start_write(ring, now_ms);
         }
         if may_sync && self.disk.syncing.is_none() && self.sync_is_due(now_s) {
-            self.start_sync(ring, now_s);
+            self.start_sync(ring, now_ms);
         }
         self.tell_others();
     }
 
-    fn start_write(&mut self, ring: &mut SocketRing, now_s: i64) {
+    fn start_write(&mut self, ring: &mut SocketRing, now_ms: i64) {
         if self.disk.is_torn {
             let _ = self.cut_torn();
         }
@@ -224,9 +224,9 @@ impl Log {
         let began = Stamp::now();
         if linked {
             let (file, until) = (file.clone(), self.written + len as u64);
-            self.disk.last_sync_s = now_s;
+            self.disk.last_sync_s = now_ms / 1000;
             self.disk.syncing =
-                Some(Syncing { operation, file, until, began, began_s: now_s, linked, said_slow: false });
+                Some(Syncing { operation, file, until, began, began_ms: now_ms, linked, said_slow: false });
         }
         self.disk.writing = Some(Writing { operation, file, len, began, kind, linked });
     }
@@ -243,7 +243,7 @@ impl Log {
         }
         let is_complete = self.files.get(1).is_some_and(|next| next.from == until);
         is_complete
-            || self.sync_wanted > self.durable
+            || self.sync_wanted > self.durable && self.sync_wanted <= until
             || self.disk.sync_failed
             || match self.policy() {
                 AppendFsync::Always => true,
@@ -252,26 +252,26 @@ impl Log {
             }
     }
 
-    fn start_sync(&mut self, ring: &mut SocketRing, now_s: i64) {
+    fn start_sync(&mut self, ring: &mut SocketRing, now_ms: i64) {
         let until = self.syncable();
         let Some(file) = self.files.front().map(|front| front.file.clone()) else { return };
         let operation = self.disk.next_operation();
         ring.sync_file(token(operation), file.as_raw_fd());
-        self.disk.last_sync_s = now_s;
+        self.disk.last_sync_s = now_ms / 1000;
         self.disk.syncing = Some(Syncing {
             operation,
             file,
             until,
             began: Stamp::now(),
-            began_s: now_s,
+            began_ms: now_ms,
             linked: false,
             said_slow: false,
         });
     }
 
-    fn note_slow_sync(&mut self, now_s: i64) {
+    fn note_slow_sync(&mut self, now_ms: i64) {
         let Some(syncing) = &mut self.disk.syncing else { return };
-        if !syncing.said_slow && !syncing.linked && now_s - syncing.began_s >= SLOW_SYNC_S {
+        if !syncing.said_slow && !syncing.linked && now_ms - syncing.began_ms >= SLOW_SYNC_MS {
             syncing.said_slow = true;
             self.stats.aof_delayed_fsync.add(1);
             crate::log!(
@@ -455,8 +455,14 @@ impl Log {
             return self.recycle(piece);
         }
         let is_small = piece.bytes.len() <= MERGED_BYTES_MAX && self.policy() != AppendFsync::Always;
+        // A piece is of one file.
+        let begins_file = self.files.iter().any(|file| file.from == piece.from);
         match self.kept.back_mut() {
-            Some(last) if is_small && last.bytes.capacity() - last.bytes.len() >= piece.bytes.len() => {
+            Some(last)
+                if is_small
+                    && !begins_file
+                    && last.bytes.capacity() - last.bytes.len() >= piece.bytes.len() =>
+            {
                 last.bytes.extend_from_slice(&piece.bytes);
                 self.recycle(piece);
             }

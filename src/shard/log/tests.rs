@@ -273,6 +273,45 @@ fn units_behind_a_switch_are_in_the_new_file_and_the_old_one_is_synced_whatever_
 }
 
 #[test]
+fn what_is_written_again_after_a_switch_goes_where_it_belongs() {
+    let mut rig = Rig::new("switch-sync", AppendFsync::EverySecond);
+    rig.append("a.");
+    rig.settle();
+    let file = rig.file("two");
+    rig.log.switch(file);
+    rig.append("b.");
+    rig.bend = failing_syncs(1, libc::EIO);
+    rig.settle();
+    assert!(rig.log.disk.is_failing() && rig.log.files.len() == 2);
+    for name in ["one", "two"] {
+        OpenOptions::new().write(true).open(rig.folder.join(name)).unwrap().set_len(0).unwrap();
+    }
+    rig.pass_ms(1000);
+    rig.settle();
+    rig.settle();
+    assert_eq!((rig.contents("one"), rig.contents("two")), ("a.".into(), "b.".into()));
+    rig.pass_ms(1000);
+    rig.settle();
+    assert!(rig.all_durable());
+}
+
+#[test]
+fn a_sync_of_two_seconds_is_counted_once() {
+    let mut rig = Rig::new("slow-sync", AppendFsync::EverySecond);
+    rig.append("a.");
+    rig.settle();
+    rig.pass_ms(1000);
+    rig.log.step(&mut rig.ring, rig.now_us);
+    assert!(rig.log.disk.is_syncing());
+    for (ms, counted) in [(1900, 0), (200, 1), (5000, 1)] {
+        rig.pass_ms(ms);
+        rig.log.step(&mut rig.ring, rig.now_us);
+        assert_eq!(rig.log.stats.aof_delayed_fsync.get(), counted);
+    }
+    rig.settle();
+}
+
+#[test]
 fn a_log_goes_on_at_the_end_of_what_its_file_has() {
     let mut rig = Rig::new("continue", AppendFsync::Always);
     rig.append("a.");
