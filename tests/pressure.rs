@@ -97,13 +97,13 @@ fn addition(number: usize, element: usize) -> Vec<String> {
 
 #[test]
 fn memory_stays_below_the_limit_under_every_policy_and_comes_back() {
-    const LIMIT: u64 = 12 * MIB;
+    const LIMIT: u64 = 4 * MIB;
     /// Of keys with so many elements, small ones and large ones of every type.
     const SIZES: [usize; 3] = [10, 100, 1_000];
     /// Together about four times the limit.
-    const KEYS: usize = 1_200;
+    const KEYS: usize = 480;
     /// What INFO itself, buffers and tables of a database that was full may take.
-    const SLACK: u64 = 2 * MIB;
+    const SLACK: u64 = MIB;
     let policies = [
         "noeviction",
         "allkeys-lru",

@@ -38,6 +38,8 @@ enum Rule {
     Shape,
     /// Only how many elements.
     Length,
+    /// Only how many elements, and how far each is, where that is told: of what is equally near any may come first.
+    Nearest,
     /// Without how long ago something was.
     Timeless,
     /// Both are such numbers.
@@ -77,8 +79,7 @@ fn rule(args: &Args) -> Rule {
             if has("ANY") {
                 Rule::Shape
             } else if has("COUNT") {
-                // Nearest first; but what is equally near is in no order, as only a part is sorted.
-                Rule::Unordered
+                Rule::Nearest
             } else if has("ASC") || has("DESC") {
                 Rule::Exact
             } else {
@@ -107,6 +108,14 @@ pub fn agree(args: &Args, mate: usize, oracle: &Value, subject: &Value) -> bool 
         Rule::Shape => shape(oracle) == shape(subject),
         Rule::Length => match (oracle, subject) {
             (Value::Array(a), Value::Array(b)) => a.len() == b.len(),
+            _ => false,
+        },
+        Rule::Nearest => match (oracle, subject) {
+            (Value::Array(a), Value::Array(b)) => {
+                let has_distance = args.iter().any(|arg| arg.eq_ignore_ascii_case(b"WITHDIST"));
+                let distance = |row: &Value| has_distance.then(|| row.elements().get(1).cloned());
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| distance(a) == distance(b))
+            }
             _ => false,
         },
         Rule::Timeless => timeless(args, oracle) == timeless(args, subject),
@@ -140,6 +149,10 @@ fn is_quirk(args: &Args, oracle: &Value, subject: &Value) -> bool {
         // raw one.
         return *oracle == Value::bulk("skiplist") && *subject == Value::bulk("listpack")
             || *oracle == Value::bulk("raw") && *subject == Value::bulk("embstr");
+    }
+    // Half a second more than the last moment that there is, for rounding, is one in the past.
+    if name_is(args, "EXPIRETIME") {
+        return *oracle == Value::Integer(i64::MIN / 1000) && *subject == Value::Integer(i64::MAX / 1000 + 1);
     }
     // Only a large sorted set tells -0 from 0, and SORT has made one of a small one.
     if same_but_zeros(oracle, subject) {

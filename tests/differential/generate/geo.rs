@@ -129,9 +129,15 @@ fn options(draw: &mut Draw, args: &mut Args, with: &[&'static str]) {
         args.push(draw.word(with).into());
     }
     if draw.one_in(3) {
-        args.extend(args!["COUNT", draw.count()]);
+        // Which of the equally near are among the nearest is open: what is stored would stay so, and of the others their
+        // distances tell whether they are the nearest.
+        let stores = with.contains(&"STOREDIST");
+        let count = if stores { draw.word(&["100", "1000000", "0", "-1", "x"]).into() } else { draw.count() };
+        args.extend(args!["COUNT", count]);
         if draw.one_in(3) {
             args.push("ANY".into());
+        } else if !stores {
+            args.push("WITHDIST".into());
         }
     } else if draw.one_in(40) {
         args.push("ANY".into());
