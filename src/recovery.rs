@@ -3,6 +3,8 @@
 //! Runs on the boot thread, which gives the shards their jobs and waits for them; they load at the same time, and tell their clients
 //! that they are loading. `persist/persistence.md` tells what counts of the files, and why.
 
+mod logs;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use crate::log;
 use crate::observe::log::Level;
-use crate::persist::rdb::file::TERMINATING;
-use crate::runtime::clock;
-use crate::runtime::signals;
+use crate::persist::aof::{Folder, Manifest};
+use crate::persist::rdb::file::{Counts, TERMINATING};
+use crate::runtime::{clock, signals};
 use crate::shard::loading::{LoadFailed, Report, Step};
 use crate::shard::shared::Shared;
 use crate::shard::Shard;
@@ -23,47 +25,61 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 /// Why the server does not start; the log has the details.
 pub type Failure = String;
 
-/// What is there to be read.
-pub enum Kept {
-    Nothing,
-    /// `dbfilename`, and its length.
-    Rdb(PathBuf, u64),
+/// What is there to be read, and to be written from now on.
+pub struct Kept {
+    /// `dbfilename`, if that is what is read, and its length.
+    rdb: Option<(PathBuf, u64)>,
+    /// With `appendonly yes`.
+    logs: Option<(Folder, Manifest)>,
+    logs_bytes: u64,
 }
 
 /// Looks for what was kept.
-pub fn find(shared: &Shared) -> Kept {
+pub fn find(shared: &Shared) -> Result<Kept, Failure> {
     let config = shared.current_config();
-    let path = PathBuf::from(&config.persistence.dbfilename);
-    match std::fs::metadata(&path) {
-        Ok(file) => Kept::Rdb(path, file.len()),
-        Err(_) => Kept::Nothing,
+    let mut kept = Kept { rdb: None, logs: None, logs_bytes: 0 };
+    if config.persistence.appendonly {
+        let (folder, manifest) = logs::find(&config, shared.shards)?;
+        kept.logs_bytes = folder.total_len(&manifest).map_err(|error| error.to_string())?;
+        let is_empty = manifest.is_empty();
+        kept.logs = Some((folder, manifest));
+        if !is_empty {
+            return Ok(kept);
+        }
+        // AOF was switched on in the configuration of a server that had none: what it has saved is what there is.
     }
+    let path = PathBuf::from(&config.persistence.dbfilename);
+    kept.rdb = std::fs::metadata(&path).ok().map(|file| (path, file.len()));
+    Ok(kept)
 }
 
 /// To be called before the shards start: until `recover` has ended they answer that they are loading.
 pub fn announce(shared: &Shared, kept: &Kept) {
     let loading = &shared.status.loading;
     shared.status.figures().saved_at_s = clock::unix_us() / 1_000_000;
-    let bytes = match kept {
-        Kept::Nothing => return,
-        // Every shard reads all of it.
-        Kept::Rdb(_, len) => len * shared.shards as u64,
-    };
+    // Every shard reads all of an RDB file.
+    let bytes = kept.rdb.as_ref().map_or(0, |(_, len)| len * shared.shards as u64) + kept.logs_bytes;
     loading.began_s.store((clock::unix_us() / 1_000_000) as u64, Relaxed);
     loading.total_bytes.store(bytes, Relaxed);
-    loading.in_progress.store(true, Relaxed);
+    loading.in_progress.store(kept.rdb.is_some() || kept.logs.is_some(), Relaxed);
 }
 
-/// Has the shards, which run, load what is there.
+/// Has the shards, which run, load what is there, and begin with their logs.
 pub fn recover(shared: &Arc<Shared>, kept: Kept) -> Result<(), Failure> {
     let began = Instant::now();
-    match kept {
-        Kept::Nothing => {}
-        Kept::Rdb(path, _) => {
-            load_rdb(shared, &path)?;
-            log!(Level::Notice, "DB loaded from disk: {:.3} seconds", began.elapsed().as_secs_f64());
-        }
+    if let Some((path, _)) = &kept.rdb {
+        load_rdb(shared, path)?;
+        log!(Level::Notice, "DB loaded from disk: {:.3} seconds", began.elapsed().as_secs_f64());
     }
+    if let Some((folder, manifest)) = kept.logs {
+        logs::recover(shared, folder, manifest)?;
+    }
+    let calls = (0..shared.shards).map(|_| -> Box<dyn FnOnce(&mut Shard) + Send> {
+        Box::new(|shard: &mut Shard| shard.keep_expired(false))
+    });
+    on_each(shared, calls.collect());
+    let changes = shared.stats.iter().map(|stats| stats.dirty.get()).sum();
+    shared.status.saved_changes.store(changes, Relaxed);
     shared.status.loading.in_progress.store(false, Relaxed);
     Ok(())
 }
@@ -71,25 +87,26 @@ pub fn recover(shared: &Arc<Shared>, kept: Kept) -> Result<(), Failure> {
 fn load_rdb(shared: &Arc<Shared>, path: &Path) -> Result<(), Failure> {
     let step = Step::Rdb { path: path.to_owned(), is_base: false };
     let reports = run_phase(shared, (0..shared.shards).map(|_| vec![step.clone()]).collect());
-    match reports {
-        Ok(reports) => {
-            let mut counts = crate::persist::rdb::file::Counts::default();
-            reports.iter().for_each(|report| counts.add(report.counts));
-            log!(Level::Notice, "{}", counts.log_line());
-            let mut figures = shared.status.figures();
-            figures.keys_loaded = counts.loaded;
-            figures.keys_expired_at_load = counts.expired;
-            Ok(())
-        }
-        Err(failed) if failed.is_damaged_rdb => {
-            log!(Level::Warning, "{TERMINATING}");
-            Err(format!(
-                "Fatal error loading the DB from {}, check server logs. Exiting.",
-                failed.path.display()
-            ))
-        }
-        Err(_) => Err("Fatal error loading the DB, check server logs. Exiting.".to_owned()),
+    let reports = reports.map_err(|failed| failure(&failed, "the DB"))?;
+    note_counts(shared, &reports);
+    Ok(())
+}
+
+/// What stops the start, for the last line of the log.
+fn failure(failed: &LoadFailed, what: &str) -> Failure {
+    if failed.is_damaged_rdb {
+        log!(Level::Warning, "{TERMINATING}");
     }
+    format!("Fatal error loading {what} from {}, check server logs. Exiting.", failed.path.display())
+}
+
+fn note_counts(shared: &Shared, reports: &[Report]) {
+    let mut counts = Counts::default();
+    reports.iter().for_each(|report| counts.add(report.counts));
+    log!(Level::Notice, "{}", counts.log_line());
+    let mut figures = shared.status.figures();
+    figures.keys_loaded += counts.loaded;
+    figures.keys_expired_at_load += counts.expired;
 }
 
 /// Has each shard do its job, and waits until all have.
@@ -99,14 +116,12 @@ fn run_phase(shared: &Arc<Shared>, jobs: Vec<Vec<Step>>) -> Result<Vec<Report>, 
     for (id, steps) in jobs.into_iter().enumerate() {
         let outcomes = outcomes.clone();
         let job = move |shard: &mut Shard| {
-            shard.begin_loading(
-                steps,
-                Box::new(move |shard, outcome| {
-                    let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-                    outcomes[shard.id] = Some(outcome);
-                    signals::ring();
-                }),
-            );
+            let done = move |shard: &mut Shard, outcome| {
+                let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+                outcomes[shard.id] = Some(outcome);
+                signals::ring();
+            };
+            shard.begin_loading(steps, Box::new(done));
         };
         shared.mail.post(id, Box::new(job));
     }
@@ -118,11 +133,26 @@ fn run_phase(shared: &Arc<Shared>, jobs: Vec<Vec<Step>>) -> Result<Vec<Report>, 
             std::process::exit(0);
         }
         let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        if outcomes.iter().any(|outcome| matches!(outcome, Some(Err(_)))) {
+        let has_failed = outcomes.iter().any(|outcome| matches!(outcome, Some(Err(_))));
+        if has_failed || outcomes.iter().all(Option::is_some) {
             return outcomes.drain(..).flatten().collect();
         }
-        if outcomes.iter().all(Option::is_some) {
-            return outcomes.drain(..).flatten().collect();
-        }
+    }
+}
+
+/// Has every shard run `call`, and waits until all have.
+fn on_each(shared: &Arc<Shared>, calls: Vec<Box<dyn FnOnce(&mut Shard) + Send>>) {
+    let left = Arc::new(Mutex::new(calls.len()));
+    for (id, call) in calls.into_iter().enumerate() {
+        let left = left.clone();
+        let run = move |shard: &mut Shard| {
+            call(shard);
+            *left.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+            signals::ring();
+        };
+        shared.mail.post(id, Box::new(run));
+    }
+    while *left.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
+        signals::wait(WATCH_INTERVAL);
     }
 }

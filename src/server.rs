@@ -110,7 +110,7 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     let settings = settings(&loaded, supervisor);
     show_logo(config);
     let shared = Arc::new(share(loaded, settings, names, shards, maxclients));
-    let kept = recovery::find(&shared);
+    let kept = recovery::find(&shared)?;
     recovery::announce(&shared, &kept);
     let threads = start_shards(&shared, listeners)?;
     shared.observed.startup_memory.store(shared.used_memory(), Ordering::Relaxed);

@@ -209,6 +209,10 @@ impl Shard {
             c.pipeline.drain_into(&mut c.output.reply);
             self.places_filled(c);
         }
+        if c.flags.has(Flag::Replay) {
+            // Nobody hears the replies.
+            c.output.reply.clear();
+        }
         if !c.flags.has(Flag::Closing) {
             if !c.output.reply.is_empty() {
                 self.check_output_limits(c);

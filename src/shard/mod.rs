@@ -90,6 +90,8 @@ pub struct Shard {
     loading: Option<Box<loading::Loading>>,
     /// DEBUG RELOAD MERGE: keys that are there already are replaced.
     merges_at_load: bool,
+    /// A command that nobody knows, found while a log was replayed through a connection.
+    replay_refused: Option<String>,
     workbench: loans::Workbench,
 
     /// Connections with output to send / input to run.
@@ -145,6 +147,7 @@ impl Shard {
             saving: saving::Saving::default(),
             loading: None,
             merges_at_load: false,
+            replay_refused: None,
             workbench: loans::Workbench::default(),
             to_flush: Vec::new(),
             runnable: Vec::new(),
@@ -177,6 +180,7 @@ impl Shard {
             connection: slow::pack(connection.token),
             no_touch: connection.flags.has(crate::client::Flag::NoTouch),
             bulk_len_max: self.config.network.proto_max_bulk_len,
+            replaying: connection.flags.has(crate::client::Flag::Replay),
             lazyfree_lazy_user_flush: self.config.memory.lazyfree_lazy_user_flush,
             rdb_format: self.rdb_format(),
             ..Caller::default()

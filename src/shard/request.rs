@@ -188,6 +188,9 @@ impl Shard {
 
     /// Why the command may not run now, in the order in which Redis asks.
     fn refusal(&mut self, c: &Connection, spec: &CommandSpec, args: Args) -> Option<CommandError> {
+        if c.flags.has(Flag::Replay) {
+            return None;
+        }
         if spec.is(CommandFlag::Protected) && !self.may_use_protected(c, spec) {
             let (what, directive) = ("DEBUG", "enable-debug-command");
             return Some(CommandError::other(format!(
@@ -214,7 +217,7 @@ impl Shard {
         if let Some(error) = self.refusal_by_disk(c, spec) {
             return Some(error);
         }
-        if self.shared.status.is_loading() && !spec.is(CommandFlag::Loading) && !c.flags.has(Flag::Replay) {
+        if self.shared.status.is_loading() && !spec.is(CommandFlag::Loading) {
             return Some(CommandError::other("LOADING Redis is loading the dataset in memory"));
         }
         let _ = args;
@@ -260,6 +263,9 @@ impl Shard {
             Err(error) => {
                 if self.is_cross_protocol(c, args) {
                     return Taken::Yes;
+                }
+                if c.flags.has(Flag::Replay) && self.shared.names.find(args).is_none() {
+                    self.replay_refused = Some(String::from_utf8_lossy(args[0]).into_owned());
                 }
                 // A wrong number of arguments is held against the command.
                 self.refuse(c, self.shared.names.find(args), &error);

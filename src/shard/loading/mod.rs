@@ -6,6 +6,7 @@
 
 mod reload;
 mod replay;
+mod routed;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -19,6 +20,7 @@ use super::Shard;
 use crate::config::SanitizeDumpPayload;
 use crate::log;
 use crate::observe::log::Level;
+use crate::persist::aof::scan::has_rdb_preamble;
 use crate::persist::rdb::file::{Counts, Failure, Load, LoadOptions, Progress};
 use crate::persist::rdb::Checks;
 use crate::runtime::clock::Stamp;
@@ -37,8 +39,13 @@ pub enum Step {
         /// It is the base of an AOF: expired keys are deleted by what follows.
         is_base: bool,
     },
-    /// An append-only file that only this shard wrote, and where what counts of it begins and ends.
-    Aof { path: PathBuf, from: u64, until: u64 },
+    /// A file of the log that only this shard wrote, and where what counts of it ends. It may begin with an RDB file.
+    Log { path: PathBuf, until: u64 },
+    /// A file of a log that was written by another number of shards, and where what counts of it begins and ends: its commands find their
+    /// shards as a client's do. For the shard that leads.
+    Routed { path: PathBuf, from: u64, until: u64 },
+    /// Make the file at this path, an RDB file that holds what was loaded: the first base of the log.
+    WriteBase { path: PathBuf },
 }
 
 /// What a shard has loaded.
@@ -47,6 +54,10 @@ pub struct Report {
     pub counts: Counts,
     /// Commands replayed.
     pub commands: u64,
+    /// Where the RDB files end that were read, in order.
+    pub rdb_ends: Vec<u64>,
+    /// The length of the base that was written.
+    pub base_len: u64,
 }
 
 /// Why a shard could not load its files. What the log needs to know has been logged.
@@ -58,8 +69,10 @@ pub struct LoadFailed {
 }
 
 enum Current {
-    Rdb(PathBuf, Box<Load<File>>),
-    Aof(PathBuf, Box<replay::Replay>),
+    /// An RDB file, and up to where a log follows it.
+    Rdb(PathBuf, Box<Load<File>>, u64),
+    Log(PathBuf, Box<replay::Replay>),
+    Routed(PathBuf, Box<routed::Routed>),
 }
 
 /// What is told at the end, on the shard's thread.
@@ -84,8 +97,15 @@ impl Loading {
 impl Shard {
     /// Begins to load; `done` is called when that has ended.
     pub fn begin_loading(&mut self, steps: Vec<Step>, done: Done) {
-        self.store.expire_on_access = false;
+        if !steps.is_empty() {
+            self.store.expire_on_access = false;
+        }
         self.loading = Some(Box::new(Loading { done: Some(done), ..Loading::new(steps) }));
+    }
+
+    /// While a log is replayed, expired keys stay until their deletion comes.
+    pub fn keep_expired(&mut self, on: bool) {
+        self.store.expire_on_access = !on;
     }
 
     /// A slice of loading, if there is a job. True: there is more.
@@ -99,7 +119,9 @@ impl Shard {
                 true
             }
             outcome => {
-                self.store.expire_on_access = true;
+                if !self.shared.status.is_loading() {
+                    self.store.expire_on_access = true;
+                }
                 if let Some(done) = loading.done.take() {
                     done(self, outcome.map(|_| loading.report));
                 }
@@ -112,7 +134,7 @@ impl Shard {
     fn load_some(&mut self, loading: &mut Loading, until: &dyn Fn() -> bool) -> Result<bool, LoadFailed> {
         loop {
             match loading.current.take() {
-                Some(Current::Rdb(path, mut load)) => {
+                Some(Current::Rdb(path, mut load, until_byte)) => {
                     let progress = load.step(&mut self.store, until);
                     self.take_notes(&mut load);
                     match progress {
@@ -121,14 +143,36 @@ impl Shard {
                             loading.report.counts.add(load.counts());
                             self.count_loaded(loading, load.position());
                             loading.counted = 0;
+                            let end = load.position();
+                            loading.report.rdb_ends.push(end);
+                            if end < until_byte {
+                                loading.current = Some(self.begin_log(path, end, until_byte)?);
+                            }
                         }
                         Ok(Progress::More) => {
                             self.count_loaded(loading, load.position());
-                            loading.current = Some(Current::Rdb(path, load));
+                            loading.current = Some(Current::Rdb(path, load, until_byte));
                         }
                     }
                 }
-                Some(Current::Aof(path, mut replay)) => match self.replay_some(&mut replay, until) {
+                Some(Current::Routed(path, mut routed)) => match self.route_some(&mut routed, until) {
+                    Err(error) => {
+                        error.log(&path);
+                        return Err(LoadFailed { path, is_damaged_rdb: false });
+                    }
+                    Ok(is_done) => {
+                        self.count_loaded(loading, routed.position());
+                        if is_done {
+                            loading.report.commands += routed.commands();
+                            loading.counted = 0;
+                        } else {
+                            // Other shards run its commands, and answer in a later turn.
+                            loading.current = Some(Current::Routed(path, routed));
+                            return Ok(false);
+                        }
+                    }
+                },
+                Some(Current::Log(path, mut replay)) => match self.replay_some(&mut replay, until) {
                     Err(error) => {
                         error.log(&path);
                         return Err(LoadFailed { path, is_damaged_rdb: false });
@@ -139,12 +183,13 @@ impl Shard {
                             loading.report.commands += replay.commands();
                             loading.counted = 0;
                         } else {
-                            loading.current = Some(Current::Aof(path, replay));
+                            loading.current = Some(Current::Log(path, replay));
                         }
                     }
                 },
                 None => match loading.steps.pop_front() {
                     None => return Ok(true),
+                    Some(Step::WriteBase { path }) => loading.report.base_len = self.write_base(path)?,
                     Some(step) => loading.current = self.begin_step(step)?,
                 },
             }
@@ -172,18 +217,56 @@ impl Shard {
                     LoadFailed { path: path.clone(), is_damaged_rdb: false }
                 })?;
                 match Load::new(file, options) {
-                    Ok(load) => Ok(Some(Current::Rdb(path, Box::new(load)))),
+                    Ok(load) => Ok(Some(Current::Rdb(path, Box::new(load), 0))),
                     Err(failure) => Err(self.rdb_failed(path, &failure)),
                 }
             }
-            Step::Aof { path, from, until } => match replay::Replay::open(&path, from, until) {
-                Ok(replay) => Ok(Some(Current::Aof(path, Box::new(replay)))),
+            Step::Log { path, until } => {
+                let has_preamble =
+                    File::open(&path).and_then(|file| has_rdb_preamble(&file)).unwrap_or_default();
+                if !has_preamble {
+                    return self.begin_log(path, 0, until).map(Some);
+                }
+                let current = self.begin_step(Step::Rdb { path, is_base: true })?;
+                Ok(current.map(|current| match current {
+                    Current::Rdb(path, load, _) => Current::Rdb(path, load, until),
+                    other => other,
+                }))
+            }
+            Step::Routed { path, from, until } => match self.begin_routing(&path, from, until) {
+                Ok(routed) => Ok(Some(Current::Routed(path, Box::new(routed)))),
                 Err(error) => {
                     error.log(&path);
                     Err(LoadFailed { path, is_damaged_rdb: false })
                 }
             },
+            Step::WriteBase { .. } => Ok(None),
         }
+    }
+
+    fn begin_log(&self, path: PathBuf, from: u64, until: u64) -> Result<Current, LoadFailed> {
+        match replay::Replay::open(&path, from, until) {
+            Ok(replay) => Ok(Current::Log(path, Box::new(replay))),
+            Err(error) => {
+                error.log(&path);
+                Err(LoadFailed { path, is_damaged_rdb: false })
+            }
+        }
+    }
+
+    /// Writes what was loaded as the base of this shard's log; returns its length.
+    fn write_base(&self, path: PathBuf) -> Result<u64, LoadFailed> {
+        let written = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&path)
+            .and_then(|file| self.write_whole(&file));
+        written.map_err(|error| {
+            log!(Level::Warning, "Error writing the AOF base file {}: {error}", path.display());
+            LoadFailed { path, is_damaged_rdb: false }
+        })
     }
 
     fn load_options(&self, is_base: bool) -> LoadOptions {

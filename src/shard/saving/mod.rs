@@ -26,6 +26,7 @@ use crate::config::SnapshotMethod;
 use crate::observe::log::Level;
 use crate::persist::rdb::file::{Header, Stretch};
 use crate::persist::rdb::{Encoder, Format};
+use crate::persist::snapshot::forked;
 use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::runtime::sys::error_text;
@@ -299,6 +300,15 @@ impl Shard {
         let mut head = Vec::new();
         header.put(&mut Encoder::new(format), &mut head);
         head
+    }
+
+    /// Writes this shard's keys as the base of its log, and waits for the disk; returns the file's length. Before there are clients.
+    pub(super) fn write_whole(&self, file: &File) -> std::io::Result<u64> {
+        let format = self.rdb_format();
+        let head = self.header(format, Some(0));
+        let options = self.options_of_part(format, self.config.persistence.rdbchecksum, &head, true);
+        let stretch = forked::write_part(&self.store, file, &options, &mut || {})?;
+        Ok(stretch.len)
     }
 
     /// A shard has begun with its part.

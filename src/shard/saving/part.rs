@@ -8,6 +8,7 @@ use super::{Begun, Cut, Failed, Purpose, Written};
 use crate::config::SnapshotMethod;
 use crate::observe::log::Level;
 use crate::persist::rdb::file::Stretch;
+use crate::persist::rdb::Format;
 use crate::persist::snapshot::forked::{self, PartOptions};
 use crate::persist::snapshot::writer::PartWriter;
 use crate::persist::snapshot::Forkless;
@@ -43,10 +44,20 @@ enum Way {
 
 impl Shard {
     fn part_options<'a>(&self, cut: &Cut, head: &'a [u8], ends_file: bool) -> PartOptions<'a> {
+        self.options_of_part(cut.format, cut.checksum, head, ends_file)
+    }
+
+    pub(super) fn options_of_part<'a>(
+        &self,
+        format: Format,
+        checksum: bool,
+        head: &'a [u8],
+        ends_file: bool,
+    ) -> PartOptions<'a> {
         let persistence = &self.config.persistence;
         PartOptions {
-            format: cut.format,
-            checksum: cut.checksum,
+            format,
+            checksum,
             head,
             ends_file,
             sync_as_it_grows: persistence.rdb_save_incremental_fsync,

@@ -1,0 +1,284 @@
+//! Reading the append-only files back: which there are, where each is cut, and in which order they are replayed.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{failure, note_counts, on_each, run_phase, Failure};
+use crate::config::Config;
+use crate::log;
+use crate::observe::log::Level;
+use crate::persist::aof::cut::{cut, Log};
+use crate::persist::aof::keep::{cut_off, message_after, messages_before};
+use crate::persist::aof::scan::has_rdb_preamble;
+use crate::persist::aof::{BaseFormat, Fault, Folder, FolderError, Layout, Manifest};
+use crate::persist::rdb::file::{FileReader, Record};
+use crate::runtime::clock;
+use crate::shard::loading::Step;
+use crate::shard::shared::Shared;
+use crate::shard::Shard;
+
+fn text(error: FolderError) -> Failure {
+    if let FolderError::Manifest(error) = &error {
+        error.log_messages().iter().for_each(|message| log!(Level::Warning, "{message}"));
+    }
+    error.to_string()
+}
+
+/// The folder, and what its manifest names.
+pub(super) fn find(config: &Config, shards: usize) -> Result<(Folder, Manifest), Failure> {
+    let persistence = &config.persistence;
+    let dir =
+        std::env::current_dir().map_err(|error| format!("Can't tell the working directory: {error}"))?;
+    let folder = Folder::new(&dir, &persistence.appenddirname, &persistence.appendfilename);
+    for message in folder.remove_leftovers().log_messages {
+        log!(Level::Notice, "{message}");
+    }
+    let mut manifest = folder.load(shards as u16).map_err(text)?;
+    if let Some(message) = folder.upgrade(&mut manifest).map_err(text)? {
+        log!(Level::Notice, "{message}");
+    }
+    Ok((folder, manifest))
+}
+
+/// Replays what there is, and opens the logs.
+pub(super) fn recover(shared: &Arc<Shared>, folder: Folder, mut manifest: Manifest) -> Result<(), Failure> {
+    let began = Instant::now();
+    let had_any = !manifest.is_empty();
+    let loads_truncated = shared.current_config().persistence.aof_load_truncated;
+    let mut highest = 0;
+    for layout in manifest.layouts() {
+        highest = highest.max(cut_layout(&folder, layout, loads_truncated)?);
+    }
+    shared.transaction_number.fetch_max(highest + 1, std::sync::atomic::Ordering::Relaxed);
+    let shards = shared.shards;
+    let is_current = usize::from(manifest.newest().shards()) == shards;
+    let older = manifest.layouts().len() - usize::from(is_current);
+    for layout in &manifest.layouts()[..older] {
+        replay_elsewhere(shared, &folder, layout)?;
+    }
+    if is_current {
+        replay_own(shared, &folder, manifest.newest(), older > 0)?;
+    }
+    if had_any {
+        let seconds = began.elapsed().as_secs_f64();
+        log!(Level::Notice, "DB loaded from append only file: {seconds:.3} seconds");
+    }
+    manifest.begin_layout(shards as u16);
+    open(shared, &folder, manifest)
+}
+
+/// Finds where the logs of one layout are cut, and cuts them there. Returns the highest number in them.
+fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result<u64, Failure> {
+    let chains: Vec<_> = (0..layout.shards()).map(|shard| layout.chain(shard)).collect();
+    let scanned: Vec<Result<(Log, Option<Fault>), Failure>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = chains
+            .iter()
+            .map(|chain| {
+                scope.spawn(move || {
+                    let Some(chain) = chain else { return Ok((Log::new(0), None)) };
+                    let base_cut = match &chain.base {
+                        Some(base) => base_cut(&folder.path_of(&base.name))?,
+                        None => 0,
+                    };
+                    let open = |name: &[u8]| {
+                        File::open(folder.path_of(name)).map_err(|error| {
+                            let name = String::from_utf8_lossy(name);
+                            format!("Fatal error: can't open the append log file {name} for reading: {error}")
+                        })
+                    };
+                    let files: Result<Vec<File>, Failure> =
+                        chain.increments.iter().map(|entry| open(&entry.name)).collect();
+                    Log::scan(base_cut, &files?)
+                        .map_err(|error| format!("Unrecoverable error reading the append only file: {error}"))
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread.join().unwrap_or_else(|_| Err("Scanning the append only files failed".to_owned()))
+            })
+            .collect()
+    });
+    let mut logs = Vec::new();
+    for (chain, scanned) in chains.iter().zip(scanned) {
+        let (scanned, fault) = scanned?;
+        if let (Some(fault), Some(chain)) = (fault, chain) {
+            let file = scanned.end().file as usize;
+            let name = String::from_utf8_lossy(&chain.increments[file].name).into_owned();
+            let is_last = file + 1 == chain.increments.len();
+            if !fault.is_torn() || !loads_truncated || !is_last {
+                log!(Level::Warning, "{}", fault.log_message(&name));
+                if fault.is_torn() && !is_last {
+                    log!(Level::Warning, "Fatal error: the truncated file is not the last file");
+                }
+                return Err(
+                    "Fatal error loading the append only files, check server logs. Exiting.".to_owned()
+                );
+            }
+            messages_before(&fault, &name).iter().for_each(|message| log!(Level::Warning, "{message}"));
+        }
+        logs.push(scanned);
+    }
+    let cut = cut(&logs);
+    for incomplete in &cut.incomplete {
+        log!(
+            Level::Warning,
+            "Transaction {} is in the logs of shards {:?} and not in those of {:?}: it is cut off, and what follows it",
+            incomplete.number,
+            incomplete.present.as_slice(),
+            incomplete.missing.as_slice()
+        );
+    }
+    for shard in &cut.behind_bases {
+        log!(
+            Level::Warning,
+            "The log of shard {shard} ends before what the bases of other shards hold: something of it was lost or changed"
+        );
+    }
+    for (chain, end) in chains.iter().zip(&cut.ends) {
+        let Some(chain) = chain else { continue };
+        for (file, entry) in chain.increments.iter().enumerate().skip(end.file as usize) {
+            let len = if file == end.file as usize { end.offset } else { 0 };
+            let now_s = (clock::unix_us() / 1_000_000) as u64;
+            match cut_off(&folder.path(), &entry.name, len, now_s) {
+                Ok(None) => {}
+                Ok(Some(kept)) => {
+                    log!(Level::Warning, "{}", kept.log_message());
+                    log!(Level::Warning, "{}", message_after(&String::from_utf8_lossy(&entry.name)));
+                }
+                Err(error) => {
+                    let name = String::from_utf8_lossy(&entry.name);
+                    return Err(format!("Error truncating the AOF file {name}: {error}"));
+                }
+            }
+        }
+    }
+    Ok(logs.iter().map(|log| log.highest_number().max(log.highest_cut())).max().unwrap_or(0))
+}
+
+/// The barrier that a base was made at; 0 when it names none.
+fn base_cut(path: &Path) -> Result<u64, Failure> {
+    let file = File::open(path);
+    let file =
+        file.map_err(|error| format!("The AOF base file {} can't be read: {error}", path.display()))?;
+    if !has_rdb_preamble(&file).unwrap_or_default() {
+        // Written as commands: it begins with the annotation, if it has one.
+        let (log, _) = Log::scan(0, [&file]).map_err(|error| format!("{}: {error}", path.display()))?;
+        return Ok(log.highest_cut());
+    }
+    // What is wrong with the file is told when it is loaded.
+    let Ok(mut reader) = FileReader::open(file, false) else { return Ok(0) };
+    while let Ok(Record::Aux { name, value }) = reader.next() {
+        if name == b"gyre-cut" {
+            return Ok(std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok()).unwrap_or(0));
+        }
+    }
+    Ok(0)
+}
+
+fn len_of(folder: &Folder, name: &[u8]) -> Result<u64, Failure> {
+    folder.len_of(name).map_err(text)
+}
+
+/// Each shard replays the files that it wrote itself, all at the same time.
+fn replay_own(shared: &Arc<Shared>, folder: &Folder, layout: &Layout, follows: bool) -> Result<(), Failure> {
+    let mut jobs = Vec::new();
+    for shard in 0..layout.shards() {
+        let mut steps = Vec::new();
+        if let Some(chain) = layout.chain(shard) {
+            if follows && chain.base.is_some() {
+                // What older files say of its keys is in there.
+                steps.push(Step::Clear);
+            }
+            for entry in chain.files() {
+                steps.push(Step::Log {
+                    path: folder.path_of(&entry.name),
+                    until: len_of(folder, &entry.name)?,
+                });
+            }
+        }
+        jobs.push(steps);
+    }
+    let reports = run_phase(shared, jobs).map_err(|failed| failure(&failed, "the append only file"))?;
+    note_counts(shared, &reports);
+    Ok(())
+}
+
+/// Replays the files of another number of shards: all shards take their keys out of the bases, and the commands find their shards.
+fn replay_elsewhere(shared: &Arc<Shared>, folder: &Folder, layout: &Layout) -> Result<(), Failure> {
+    let fatal = |failed| failure(&failed, "the append only file");
+    for (_, chain) in layout.chains() {
+        for entry in chain.files() {
+            let path = folder.path_of(&entry.name);
+            let until = len_of(folder, &entry.name)?;
+            let mut from = 0;
+            let has_preamble = File::open(&path).and_then(|file| has_rdb_preamble(&file));
+            if has_preamble.unwrap_or_default() {
+                let step = Step::Rdb { path: path.clone(), is_base: true };
+                let jobs = (0..shared.shards).map(|_| vec![step.clone()]).collect();
+                let reports = run_phase(shared, jobs).map_err(fatal)?;
+                note_counts(shared, &reports);
+                from = reports.first().and_then(|report| report.rdb_ends.first().copied()).unwrap_or(until);
+            }
+            if from < until {
+                expire_on_access(shared, false);
+                let mut jobs: Vec<Vec<Step>> = (0..shared.shards).map(|_| Vec::new()).collect();
+                jobs[0].push(Step::Routed { path, from, until });
+                let outcome = run_phase(shared, jobs).map_err(fatal);
+                expire_on_access(shared, true);
+                outcome?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn expire_on_access(shared: &Arc<Shared>, on: bool) {
+    type Call = Box<dyn FnOnce(&mut Shard) + Send>;
+    let call = || -> Call { Box::new(move |shard: &mut Shard| shard.keep_expired(!on)) };
+    on_each(shared, (0..shared.shards).map(|_| call()).collect());
+}
+
+/// Opens the logs, and has the shards write to them. The first time, each gets a base.
+fn open(shared: &Arc<Shared>, folder: &Folder, mut manifest: Manifest) -> Result<(), Failure> {
+    folder.create().map_err(text)?;
+    let shards = shared.shards;
+    let mut base_lens = vec![0; shards];
+    if manifest.is_empty() {
+        let mut jobs = Vec::new();
+        for shard in 0..shards {
+            let name = manifest.next_base(shard as u16, BaseFormat::Rdb);
+            log!(Level::Notice, "Creating AOF base file {} on server start", String::from_utf8_lossy(&name));
+            jobs.push(vec![Step::WriteBase { path: folder.path_of(&name) }]);
+        }
+        let reports = run_phase(shared, jobs).map_err(|failed| failure(&failed, "the append only file"))?;
+        base_lens = reports.iter().map(|report| report.base_len).collect();
+    } else {
+        for (shard, len) in base_lens.iter_mut().enumerate() {
+            if let Some(chain) = manifest.newest().chain(shard as u16) {
+                *len = chain.files().map(|entry| len_of(folder, &entry.name)).sum::<Result<u64, _>>()?;
+            }
+        }
+    }
+    let mut calls: Vec<Box<dyn FnOnce(&mut Shard) + Send>> = Vec::new();
+    for (shard, base_len) in base_lens.iter().copied().enumerate() {
+        let opened = folder.open_last(&mut manifest, shard as u16).map_err(text)?;
+        log!(Level::Notice, "{}", opened.log_message_at_start());
+        calls.push(Box::new(move |shard: &mut Shard| {
+            shard.open_log(opened.file, opened.len);
+            shard.log.set_sizes(base_len, base_len);
+        }));
+    }
+    folder.write(&mut manifest).map_err(text)?;
+    if !manifest.history().is_empty() {
+        let removed = folder.delete_history(&mut manifest).map_err(text)?;
+        removed.log_messages.iter().for_each(|message| log!(Level::Notice, "{message}"));
+    }
+    on_each(shared, calls);
+    let begin = |leader: &mut Shard| leader.aof_has_started(manifest);
+    shared.mail.post(0, Box::new(begin));
+    Ok(())
+}
