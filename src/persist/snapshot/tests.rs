@@ -470,3 +470,35 @@ fn flushed_and_exchanged_databases_are_saved_with_their_numbers() {
         run.finish();
     }
 }
+
+#[test]
+fn every_way_to_change_a_key_has_it_saved_first() {
+    let keys = [
+        "SET key 5",
+        "SET key text",
+        "HSET key f v g w",
+        "SADD key 1 2 3",
+        "SADD key a b c",
+        "ZADD key 1 a 2 b",
+        "RPUSH key a b c",
+        "XADD key 1-1 f v",
+    ];
+    #[rustfmt::skip]
+    let changes = [
+        "SET key 6", "INCR key", "INCRBYFLOAT key 1.5", "APPEND key x", "SETRANGE key 1 y", "SETBIT key 3 1",
+        "GETDEL key", "GETEX key PX 5", "DEL key", "UNLINK key", "EXPIRE key 100", "RENAME key other",
+        "HSET key f x", "HDEL key f", "SADD key 9", "SREM key a", "SPOP key", "ZADD key 5 a", "ZREM key a",
+        "ZPOPMIN key", "LPUSH key x", "LPOP key", "LSET key 0 x", "LTRIM key 1 1", "XADD key 2-2 f w", "XDEL key 1-1",
+        "XGROUP CREATE key group 0", "XSETID key 9-9", "SINTERSTORE key key", "COPY other key REPLACE",
+    ];
+    for key in keys {
+        for change in changes {
+            let mut run = Run::new();
+            run.run("SET other value");
+            run.run(key);
+            run.begin();
+            run.run(change);
+            run.finish();
+        }
+    }
+}
