@@ -157,3 +157,81 @@ impl Range {
         (self.start..self.start + self.size).contains(&address)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::alloc::{GlobalAlloc, Layout};
+    use std::thread;
+
+    use super::super::alloc::CountingMimalloc;
+    use super::*;
+
+    /// A thread of its own that allocates in a range of `size`; gives `test` blocks that are written all over.
+    fn in_range(size: usize, must_commit: bool, test: impl FnOnce(&dyn Fn(usize) -> usize) + Send) {
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let range = Range::reserve(size, must_commit).unwrap();
+                assert!(range.allocate_here(must_commit));
+                test(&|size| {
+                    let layout = Layout::from_size_align(size, 8).unwrap();
+                    // SAFETY: the layout is not empty, and the block is as long as it says.
+                    unsafe {
+                        let block = CountingMimalloc.alloc(layout);
+                        assert!(!block.is_null(), "{size} bytes");
+                        block.write_bytes(1, size);
+                        block as usize
+                    }
+                });
+            });
+        });
+    }
+
+    #[test]
+    fn blocks_of_all_sizes_lie_in_the_range_also_when_memory_must_be_committed() {
+        for must_commit in [false, true] {
+            in_range(RANGE_MIN, must_commit, |allocate| {
+                for size in [8, 64, 500, 4096, 20_000, 100_000, 1 << 20, 20 << 20, 100 << 20] {
+                    for _ in 0..3 {
+                        assert!(is_mine(allocate(size)), "{size} bytes");
+                    }
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn a_full_range_is_no_reason_to_fail() {
+        in_range(128 << 20, false, |allocate| {
+            let inside = (0..300).filter(|_| is_mine(allocate(1 << 20))).count();
+            assert!((50..=128).contains(&inside), "{inside} MB of 128");
+            assert!(!is_mine(allocate(200 << 20)), "larger than the range");
+        });
+    }
+
+    #[test]
+    fn a_range_is_inherited_during_the_fork_of_its_thread_only() {
+        in_range(128 << 20, false, |allocate| {
+            let block = allocate(1000);
+            let marked = || flags_at(block).contains("dc");
+            assert!(marked());
+            while_inherited(Inherit::OwnShard, || assert!(!marked())).unwrap();
+            assert!(marked());
+        });
+    }
+
+    /// The flags that the system shows for the memory at an address: `dc` is "do not copy on fork".
+    fn flags_at(address: usize) -> String {
+        let maps = fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut here = false;
+        for line in maps.lines() {
+            let range = line.split(' ').next().and_then(|word| word.split_once('-'));
+            let number = |text| usize::from_str_radix(text, 16);
+            if let Some((Ok(from), Ok(to))) = range.map(|(from, to)| (number(from), number(to))) {
+                here = (from..to).contains(&address);
+            } else if let Some(flags) = line.strip_prefix("VmFlags:").filter(|_| here) {
+                return flags.to_owned();
+            }
+        }
+        panic!("{address:#x} is not mapped");
+    }
+}

@@ -345,7 +345,9 @@ mod tests {
         let small = CHUNKS_MAX * CHUNK_BYTES / SMALL_MAX;
         let refused = (0..small + 1).filter(|_| memory.allocate(layout(SMALL_MAX)).is_null()).count();
         assert!(refused >= 1);
-        assert!(memory.allocate(Layout::from_size_align(16, 8192).unwrap()) != null_mut());
-        assert!(memory.allocate(Layout::from_size_align(16, 1 << 20).unwrap()).is_null());
+        let mut memory = ChildMemory::new();
+        let aligned = |align| Layout::from_size_align(16, align).unwrap();
+        assert!(!memory.allocate(aligned(SMALL_MAX)).is_null());
+        assert!(memory.allocate(aligned(SMALL_MAX * 2)).is_null());
     }
 }
