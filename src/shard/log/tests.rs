@@ -620,7 +620,7 @@ fn on_a_disk_that_is_really_full_nothing_is_lost_and_the_file_is_always_whole() 
             if number % 7 == 0 {
                 rig.settle();
                 let contents = rig.contents("one");
-                assert!(contents.len() % 100 == 0 && expected.starts_with(&contents));
+                assert!(contents.len().is_multiple_of(100) && expected.starts_with(&contents));
             }
         }
         assert_eq!(rig.log.disk.errno(), libc::ENOSPC);
