@@ -80,6 +80,8 @@ pub fn print_longest(what: &str, size: u64, [adding, removing, freeing]: [Durati
 
 /// The benches, or with `--memory [size]` in the arguments what memory is taken.
 pub fn run(benches: impl FnOnce(), memory: impl FnOnce(Option<u64>)) {
+    // As the server does: to clear a huge page takes longer than any single step. Where it is refused they are used.
+    let _ = gyre::runtime::sys::disable_transparent_huge_pages();
     let args: Vec<String> = std::env::args().collect();
     if let Some(at) = args.iter().position(|arg| arg == "--memory") {
         return memory(args.get(at + 1).and_then(|size| size.parse().ok()));
