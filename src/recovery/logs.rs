@@ -16,6 +16,7 @@ use crate::persist::aof::{BaseFormat, Fault, Folder, FolderError, Layout, Manife
 use crate::persist::rdb::file::{FileReader, Record};
 use crate::runtime::clock;
 use crate::shard::loading::Step;
+use crate::shard::message::Call;
 use crate::shard::shared::Shared;
 use crate::shard::Shard;
 
@@ -237,7 +238,6 @@ fn replay_elsewhere(shared: &Arc<Shared>, folder: &Folder, layout: &Layout) -> R
 }
 
 fn expire_on_access(shared: &Arc<Shared>, on: bool) {
-    type Call = Box<dyn FnOnce(&mut Shard) + Send>;
     let call = || -> Call { Box::new(move |shard: &mut Shard| shard.keep_expired(!on)) };
     on_each(shared, (0..shared.shards).map(|_| call()).collect());
 }
@@ -263,7 +263,7 @@ fn open(shared: &Arc<Shared>, folder: &Folder, mut manifest: Manifest) -> Result
             }
         }
     }
-    let mut calls: Vec<Box<dyn FnOnce(&mut Shard) + Send>> = Vec::new();
+    let mut calls: Vec<Call> = Vec::new();
     for (shard, base_len) in base_lens.iter().copied().enumerate() {
         let opened = folder.open_last(&mut manifest, shard as u16).map_err(text)?;
         log!(Level::Notice, "{}", opened.log_message_at_start());
