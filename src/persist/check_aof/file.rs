@@ -4,7 +4,7 @@
 //! beyond its bound is the next line.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write as _};
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
