@@ -109,16 +109,12 @@ fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result
         if let (Some(fault), Some(chain)) = (fault, chain) {
             let file = scanned.end().file as usize;
             let name = String::from_utf8_lossy(&chain.increments[file].name).into_owned();
-            let is_last = file + 1 == chain.increments.len();
-            if !fault.is_torn() || !loads_truncated || !is_last {
+            if !fault.is_torn() || !loads_truncated {
                 log!(Level::Warning, "{}", fault.log_message(&name));
-                if fault.is_torn() && !is_last {
-                    log!(Level::Warning, "Fatal error: the truncated file is not the last file");
-                }
-                return Err(
-                    "Fatal error loading the append only files, check server logs. Exiting.".to_owned()
-                );
+                return Err("Fatal error loading the append only files, check server logs. Exiting.".to_owned());
             }
+            // An increment may be torn although others follow it: with everysec, when the power fails during a rewrite. They are
+            // cut off with its tail.
             messages_before(&fault, &name).iter().for_each(|message| log!(Level::Warning, "{message}"));
         }
         logs.push(scanned);
