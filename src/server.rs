@@ -84,9 +84,6 @@ fn greet(sources: &Sources, loaded: &Loaded) {
     for warning in &loaded.warnings {
         log!(Level::Warning, "{warning}");
     }
-    if let Some(warning) = config::persistence_warning(loaded) {
-        log!(Level::Warning, "{warning}");
-    }
 }
 
 fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: bool) -> Result<(), Failure> {

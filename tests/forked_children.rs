@@ -109,12 +109,7 @@ fn store(keys: usize) -> Store {
     store.set_time(1_700_000_000_000);
     for number in 0..keys {
         let key = format!("key:{number}");
-        store.set_string(
-            number % 3,
-            key.as_bytes(),
-            format!("{key}").repeat(number % 30 + 1).as_bytes(),
-            Ttl::None,
-        );
+        store.set_string(number % 3, key.as_bytes(), key.repeat(number % 30 + 1).as_bytes(), Ttl::None);
     }
     for number in 0..keys / 1000 {
         let elements = 1 + number * 7 % 700;

@@ -51,7 +51,7 @@ pub use memory::{MaxmemoryPolicy, Memory};
 pub use network::Network;
 pub use observing::{LogLevel, Observing, SyslogFacility};
 pub use persistence::{AppendFsync, Persistence, SanitizeDumpPayload};
-pub use promises::{broken_promise, persistence_warning};
+pub use promises::broken_promise;
 pub use replication::{PropagationErrorBehavior, ReplDisklessLoad, Replication};
 pub use rewrite::{rewrite, Rewrite, RewriteError};
 pub use security::{AclPubsubDefault, ProtectedAction, Security};

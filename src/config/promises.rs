@@ -1,5 +1,5 @@
 //! Directives that promise what this version does not do. One that would leave data or access unprotected in silence
-//! stops the start; the absence of persistence is said in the log.
+//! stops the start.
 
 use super::Loaded;
 
@@ -33,15 +33,6 @@ pub fn broken_promise(loaded: &Loaded) -> Option<String> {
     })
 }
 
-/// What an operator must know who expects data to survive a restart.
-pub fn persistence_warning(loaded: &Loaded) -> Option<&'static str> {
-    let persistence = &loaded.config.persistence;
-    (persistence.appendonly || !persistence.save.0.is_empty()).then_some(
-        "Warning: this version of Gyre keeps data in memory only. 'appendonly' and 'save' are accepted but write nothing: what it \
-         holds is gone when it stops.",
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,11 +49,5 @@ mod tests {
         assert!(broken_promise(&loaded("--tls-port 7000")).unwrap().contains("tls-port"));
         assert!(broken_promise(&loaded("--replicaof 127.0.0.1 7000")).unwrap().contains("replicaof"));
         assert!(broken_promise(&loaded("--port 7000")).is_none());
-    }
-
-    #[test]
-    fn asking_for_persistence_warns() {
-        assert!(persistence_warning(&loaded("--appendonly yes")).is_some());
-        assert!(persistence_warning(&loaded("--save 60 1")).is_some());
     }
 }

@@ -173,6 +173,7 @@ impl Shard {
     }
 
     fn run_arrived(&mut self, from: usize, Arrived { request, args, ahead }: &Arrived) {
+        self.guard_large_values(request.spec, request.db, args);
         if !self.locks.is_idle() && self.wait_if_conflicting(from, request, args) {
             return;
         }

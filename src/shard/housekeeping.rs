@@ -50,6 +50,7 @@ impl Shard {
             return;
         }
         self.watch_part();
+        self.heed_log();
         self.accept_again();
         self.resume_paused();
         let deferred = self.look_for_background_work();

@@ -423,6 +423,7 @@ impl Shard {
         scopes: impl FnOnce() -> Scopes,
     ) -> Taken {
         if owner == self.id {
+            self.guard_large_values(spec, c.db, args);
             let conflict = if self.locks.is_idle() {
                 None
             } else {

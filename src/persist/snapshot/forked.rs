@@ -212,6 +212,6 @@ impl KeyDelay {
             return true;
         }
         self.random = self.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (self.random >> 16) % self.us.unsigned_abs() == 0
+        (self.random >> 16).is_multiple_of(self.us.unsigned_abs())
     }
 }

@@ -232,8 +232,8 @@ impl Run {
                 }
                 return;
             }
-            44 if b % 8 == 0 => {
-                self.bench.store.clear((b % 16 != 0).then_some(self.bench.db));
+            44 if b.is_multiple_of(8) => {
+                self.bench.store.clear((!b.is_multiple_of(16)).then_some(self.bench.db));
                 return;
             }
             45 => return self.bench.store.swap(usize::from(a % 3), usize::from(b % 3)),
@@ -255,7 +255,7 @@ impl Run {
                 self.bench.store.free_some(usize::from(b % 50));
                 return;
             }
-            52 if b % 4 == 0 => {
+            52 if b.is_multiple_of(4) => {
                 self.bench.store.end_snapshot();
                 self.expected = None;
                 return;

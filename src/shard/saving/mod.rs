@@ -5,6 +5,7 @@
 //! place (`join`). One snapshot is under way at a time, whatever it is for. `persist/persistence.md` has the whole.
 
 mod join;
+mod large;
 mod part;
 mod points;
 mod rewrite;
@@ -128,6 +129,7 @@ pub(super) struct Saving {
     /// What this shard's last fork took.
     fork_us_per_gib: Option<u64>,
     rewrites: rewrite::Rewrites,
+    large: large::LargeValues,
     shutdown: shutdown::Shutdown,
 }
 

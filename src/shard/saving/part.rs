@@ -213,6 +213,7 @@ impl Shard {
             writer.complete();
             self.store.end_snapshot();
         }
+        self.release_saved_values();
         !progress.is_done
     }
 
@@ -254,6 +255,7 @@ impl Shard {
     fn end_own_part(&mut self) {
         self.saving.own = None;
         self.store.end_snapshot();
+        self.release_saved_values();
         for gauge in [
             &self.stats.snapshot_keys,
             &self.stats.snapshot_copied,

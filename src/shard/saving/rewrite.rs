@@ -469,6 +469,30 @@ impl Shard {
         }
     }
 
+    /// Ten times a second: what this shard's log wants of the leader.
+    pub(in crate::shard) fn heed_log(&mut self) {
+        if self.log.wants_space() {
+            self.tell_leader(Shard::give_up_for_space);
+        } else if self.log.wants_rewrite() {
+            self.tell_leader(|leader| {
+                if !leader.saving.rewrites.is_active && !leader.saving.rewrites.is_scheduled {
+                    leader.schedule_rewrite();
+                }
+            });
+        }
+    }
+
+    /// The disk has no room for what clients write: what only needs room to be faster or safer later gives way.
+    fn give_up_for_space(&mut self) {
+        if self.saving.is_busy() {
+            crate::log!(
+                Level::Warning,
+                "The AOF can't be written: the snapshot in progress is given up, to leave it the space on the disk"
+            );
+            self.give_up_snapshot();
+        }
+    }
+
     /// Ten times a second.
     pub(super) fn watch_cut(&mut self) {
         let Some((id, position)) = self.saving.awaited_sync else { return };
@@ -482,6 +506,7 @@ impl Shard {
     fn base_installed(&mut self, len: u64) {
         let size = len + (self.log.appended() - self.saving.cut_at);
         self.log.set_sizes(size, size);
+        self.log.repaired();
         self.stats.aof_rewritten_at_s.set((self.now_us / 1_000_000) as u64);
     }
 }

@@ -203,6 +203,11 @@ impl Shard {
         body: Box<ExecBody>,
         reply: &mut Reply,
     ) -> Option<(Scope, Box<ExecBody>)> {
+        if self.store.snapshot_is_open() {
+            for command in &body.commands {
+                self.guard_large_values(command.spec, command.db, &command.args.slices());
+            }
+        }
         if !self.locks.is_idle() {
             if let Some(scope) = self.exec_scope(&body) {
                 if self.locks.conflicts(&scope) {
