@@ -16,6 +16,7 @@ use crate::persist::aof::{Folder, Manifest};
 use crate::persist::rdb::file::{Counts, TERMINATING};
 use crate::runtime::{clock, signals};
 use crate::shard::loading::{LoadFailed, Report, Step};
+use crate::shard::message::Call;
 use crate::shard::shared::Shared;
 use crate::shard::Shard;
 
@@ -74,9 +75,8 @@ pub fn recover(shared: &Arc<Shared>, kept: Kept) -> Result<(), Failure> {
     if let Some((folder, manifest)) = kept.logs {
         logs::recover(shared, folder, manifest)?;
     }
-    let calls = (0..shared.shards).map(|_| -> Box<dyn FnOnce(&mut Shard) + Send> {
-        Box::new(|shard: &mut Shard| shard.keep_expired(false))
-    });
+    let calls =
+        (0..shared.shards).map(|_| -> Call { Box::new(|shard: &mut Shard| shard.keep_expired(false)) });
     on_each(shared, calls.collect());
     let changes = shared.stats.iter().map(|stats| stats.dirty.get()).sum();
     shared.status.saved_changes.store(changes, Relaxed);
@@ -141,7 +141,7 @@ fn run_phase(shared: &Arc<Shared>, jobs: Vec<Vec<Step>>) -> Result<Vec<Report>, 
 }
 
 /// Has every shard run `call`, and waits until all have.
-fn on_each(shared: &Arc<Shared>, calls: Vec<Box<dyn FnOnce(&mut Shard) + Send>>) {
+fn on_each(shared: &Arc<Shared>, calls: Vec<Call>) {
     let left = Arc::new(Mutex::new(calls.len()));
     for (id, call) in calls.into_iter().enumerate() {
         let left = left.clone();

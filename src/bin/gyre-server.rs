@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use gyre::config::argv::{self, Invocation};
-use gyre::persist::check_rdb;
+use gyre::persist::{check_aof, check_rdb};
 
 #[global_allocator]
 static ALLOCATOR: gyre::runtime::alloc::CountingMimalloc = gyre::runtime::alloc::CountingMimalloc;
@@ -24,6 +24,9 @@ Options are directives of redis.conf, and Gyre's own:
 fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|program| check_rdb::is_called(&program)) {
         return check_rdb::main(std::env::args_os());
+    }
+    if std::env::args_os().next().is_some_and(|program| check_aof::is_called(&program)) {
+        return check_aof::main(std::env::args_os());
     }
     let args: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
     match argv::parse(&args) {

@@ -6,7 +6,7 @@
 
 use sha1::{Digest as _, Sha1};
 
-use crate::resp::format_double_17g;
+use crate::resp::format_double;
 use crate::store::stream::StreamId;
 use crate::store::{Value, ValueType};
 
@@ -90,7 +90,7 @@ impl Digest {
                 for (member, score) in set.iter() {
                     let mut pair = Digest::default();
                     pair.mix(member.bytes(&mut digits));
-                    pair.mix(format_double_17g(score).as_bytes());
+                    pair.mix(format_double(score).as_bytes());
                     self.xor(&pair.0);
                 }
             }

@@ -85,7 +85,7 @@ pub fn explain(file: &Path) -> String {
 pub fn check_file(file: &Path, output: &mut dyn Write) -> io::Result<bool> {
     writeln!(output, "[offset 0] Checking RDB file {}", file.display())?;
     match File::open(file) {
-        Ok(input) => check(input, now_ms(), output),
+        Ok(input) => Ok(check(input, now_ms(), output)?.is_some()),
         Err(error) => {
             // Redis's tool ends here without a word.
             eprintln!("Cannot open {}: {error}", file.display());
@@ -94,19 +94,19 @@ pub fn check_file(file: &Path, output: &mut dyn Write) -> io::Result<bool> {
     }
 }
 
-/// As `check_file`, of a file that is open. `input` ends where the file does, or with the preamble of an AOF.
-pub fn check(input: impl Read, now_ms: i64, output: &mut dyn Write) -> io::Result<bool> {
+/// As `check_file`, of a file that is open; where it ends, if it can be loaded. An AOF may go on behind it.
+pub fn check(input: impl Read, now_ms: i64, output: &mut dyn Write) -> io::Result<Option<u64>> {
     let mut check =
         Check { now_ms, output, keys: 0, expires: 0, already_expired: 0, kind: Some(0), version: 0 };
     match check.records(input)? {
         Ok(end) => {
             check.tell(end, r"\o/ RDB looks OK! \o/")?;
             check.counts()?;
-            Ok(true)
+            Ok(Some(end))
         }
         Err(failure) => {
             check.failure(&failure)?;
-            Ok(false)
+            Ok(None)
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::persist::aof::{BaseFormat, Fault, Folder, FolderError, Layout, Manife
 use crate::persist::rdb::file::{FileReader, Record};
 use crate::runtime::clock;
 use crate::shard::loading::Step;
+use crate::shard::message::Call;
 use crate::shard::shared::Shared;
 use crate::shard::Shard;
 
@@ -108,16 +109,12 @@ fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result
         if let (Some(fault), Some(chain)) = (fault, chain) {
             let file = scanned.end().file as usize;
             let name = String::from_utf8_lossy(&chain.increments[file].name).into_owned();
-            let is_last = file + 1 == chain.increments.len();
-            if !fault.is_torn() || !loads_truncated || !is_last {
+            if !fault.is_torn() || !loads_truncated {
                 log!(Level::Warning, "{}", fault.log_message(&name));
-                if fault.is_torn() && !is_last {
-                    log!(Level::Warning, "Fatal error: the truncated file is not the last file");
-                }
-                return Err(
-                    "Fatal error loading the append only files, check server logs. Exiting.".to_owned()
-                );
+                return Err("Fatal error loading the append only files, check server logs. Exiting.".to_owned());
             }
+            // An increment may be torn although others follow it: with everysec, when the power fails during a rewrite. They are
+            // cut off with its tail.
             messages_before(&fault, &name).iter().for_each(|message| log!(Level::Warning, "{message}"));
         }
         logs.push(scanned);
@@ -237,7 +234,6 @@ fn replay_elsewhere(shared: &Arc<Shared>, folder: &Folder, layout: &Layout) -> R
 }
 
 fn expire_on_access(shared: &Arc<Shared>, on: bool) {
-    type Call = Box<dyn FnOnce(&mut Shard) + Send>;
     let call = || -> Call { Box::new(move |shard: &mut Shard| shard.keep_expired(!on)) };
     on_each(shared, (0..shared.shards).map(|_| call()).collect());
 }
@@ -263,7 +259,7 @@ fn open(shared: &Arc<Shared>, folder: &Folder, mut manifest: Manifest) -> Result
             }
         }
     }
-    let mut calls: Vec<Box<dyn FnOnce(&mut Shard) + Send>> = Vec::new();
+    let mut calls: Vec<Call> = Vec::new();
     for (shard, base_len) in base_lens.iter().copied().enumerate() {
         let opened = folder.open_last(&mut manifest, shard as u16).map_err(text)?;
         log!(Level::Notice, "{}", opened.log_message_at_start());

@@ -54,6 +54,9 @@ pub enum Step {
     TakingBack,
 }
 
+/// What the coordinator does at a barrier; whether it is never left again.
+pub type AtCoordinator = Box<dyn FnOnce(&mut Shard, Number) -> bool + Send>;
+
 /// What happens while no transaction over shards is half done.
 pub enum Phase {
     /// Every shard does this, all at the same time.
@@ -61,7 +64,7 @@ pub enum Phase {
     /// One shard after the other does this, and goes on as soon as it is done. The last phase, if there is one like it.
     InTurn(AtBarrier),
     /// The coordinator does this. True: the barrier is never left again.
-    Here(Box<dyn FnOnce(&mut Shard, Number) -> bool + Send>),
+    Here(AtCoordinator),
 }
 
 /// A transaction that holds intents on the whole keyspace of every shard, for its phases.

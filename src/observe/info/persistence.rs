@@ -120,7 +120,7 @@ fn loading(loading: &Loading, now_s: i64, text: &mut String) {
     let began_s = loading.began_s.load(Relaxed);
     let elapsed_s = (now_s - began_s as i64).max(0) as u64;
     // Redis says 1 as long as it cannot tell.
-    let left_s = if loaded == 0 { 1 } else { elapsed_s * total.saturating_sub(loaded) / loaded };
+    let left_s = (elapsed_s * total.saturating_sub(loaded)).checked_div(loaded).unwrap_or(1);
     fields! { text,
         "loading_start_time": began_s,
         "loading_total_bytes": total,

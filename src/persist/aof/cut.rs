@@ -209,10 +209,12 @@ impl Search {
     }
 
     fn cut_before(&mut self, shard: usize, index: usize, owners: &[Vec<u32>]) {
-        for behind in index..self.kept[shard] {
-            self.drop(owners[shard][behind]);
+        if index < self.kept[shard] {
+            for transaction in &owners[shard][index..self.kept[shard]] {
+                self.drop(*transaction);
+            }
+            self.kept[shard] = index;
         }
-        self.kept[shard] = self.kept[shard].min(index);
     }
 }
 

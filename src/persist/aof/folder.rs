@@ -91,7 +91,7 @@ impl fmt::Display for FolderError {
 
 impl std::error::Error for FolderError {}
 
-/// An increment that is open for appending.
+/// An increment that is open to be written on at its end, `len`.
 #[derive(Debug)]
 pub struct Opened {
     pub file: File,

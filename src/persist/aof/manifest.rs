@@ -415,7 +415,7 @@ fn put_line(out: &mut Vec<u8>, entry: &Entry, kind: char, (shard, shards): (u16,
 
 fn parse_line(text: &[u8]) -> Result<Line, &'static str> {
     let words = split_words(text).unwrap_or_default();
-    if words.len() < 6 || words.len() % 2 != 0 {
+    if words.len() < 6 || !words.len().is_multiple_of(2) {
         return Err(FORMAT);
     }
     let (mut name, mut seq, mut kind, mut shard, mut shards) = (None, 0, None, 0, 1);

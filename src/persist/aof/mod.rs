@@ -22,4 +22,4 @@ pub use manifest::{BaseFormat, Chain, Entry, Layout, Manifest, ManifestError};
 pub use scan::{Command, Fault, Item, Mark, Place, Scanner, Source};
 
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;

@@ -30,6 +30,7 @@ const UNPROVEN_VALUE_BYTES_MAX: u64 = 1 << 20;
 const SECTOR_BYTES: u64 = 512;
 
 /// What is scanned.
+#[allow(clippy::len_without_is_empty)] // an empty one is like any other
 pub trait Source {
     /// Reads what is there at a position, up to `buffer`'s length.
     fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<usize>;

@@ -5,7 +5,7 @@ const NOW_MS: i64 = 1_700_000_000_000;
 
 fn told(file: &[u8]) -> (bool, String) {
     let mut output = Vec::new();
-    let is_right = check(file, NOW_MS, &mut output).unwrap();
+    let is_right = check(file, NOW_MS, &mut output).unwrap().is_some();
     (is_right, String::from_utf8(output).unwrap())
 }
 

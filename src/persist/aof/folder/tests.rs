@@ -1,4 +1,6 @@
 use super::*;
+use std::os::unix::fs::FileExt;
+
 use crate::persist::aof::testing::TestDir;
 use crate::persist::aof::BaseFormat;
 
@@ -43,13 +45,13 @@ fn the_last_increment_is_appended_to() {
     let folder = folder(&dir);
     let mut manifest = folder.load(1).unwrap();
     assert_eq!(folder.total_len(&manifest).unwrap(), 3);
-    let mut opened = folder.open_last(&mut manifest, 0).unwrap();
+    let opened = folder.open_last(&mut manifest, 0).unwrap();
     assert_eq!(opened.len, 3);
     assert_eq!(
         opened.log_message_at_start(),
         "Opening AOF incr file appendonly.aof.1.incr.aof on server start"
     );
-    opened.file.write_all(b"def").unwrap();
+    opened.file.write_all_at(b"def", opened.len).unwrap();
     assert_eq!(folder.len_of(b"appendonly.aof.1.incr.aof").unwrap(), 6);
     assert!(!manifest.is_changed());
 }
