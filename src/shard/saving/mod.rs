@@ -25,9 +25,10 @@ use crate::command::table::KeyAccess;
 use crate::command::CommandError;
 use crate::config::SnapshotMethod;
 use crate::observe::log::Level;
+use crate::persist::aof::write::{put_cut, Timestamps};
 use crate::persist::rdb::file::{Header, Stretch};
 use crate::persist::rdb::{Encoder, Format};
-use crate::persist::snapshot::forked;
+use crate::persist::snapshot::forked::{self, PartOptions};
 use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::runtime::sys::error_text;
@@ -66,12 +67,30 @@ pub(super) struct Cut {
 
 /// Where a shard writes its part.
 pub(super) struct PartFile {
-    pub name: String,
+    name: Mutex<String>,
     pub file: File,
     /// What comes in front of the part.
     pub head: Vec<u8>,
     /// The trailer comes behind it.
     pub ends_file: bool,
+}
+
+impl PartFile {
+    pub fn new(name: String, file: File, head: Vec<u8>, ends_file: bool) -> PartFile {
+        PartFile { name: Mutex::new(name), file, head, ends_file }
+    }
+
+    pub fn name(&self) -> String {
+        self.name.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Redis's children call their files by their own numbers.
+    fn rename(&self, to: String) {
+        let mut name = self.name.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if std::fs::rename(&*name, &to).is_ok() {
+            *name = to;
+        }
+    }
 }
 
 /// What a shard tells when it has begun.
@@ -255,10 +274,7 @@ impl Shard {
         let shards = self.topology.shards;
         let mut parts: Vec<Option<PartFile>> = Vec::with_capacity(shards);
         for shard in 0..shards {
-            let name = match shard {
-                0 => format!("temp-{}.rdb", std::process::id()),
-                _ => format!("temp-{}.shard-{shard}.rdb", std::process::id()),
-            };
+            let name = temporary_name(shard);
             let file = match File::options().read(true).write(true).create(true).truncate(true).open(&name) {
                 Ok(file) => file,
                 Err(error) => {
@@ -272,7 +288,7 @@ impl Shard {
                 }
             };
             let head = if shard == 0 { self.header(format, None) } else { Vec::new() };
-            parts.push(Some(PartFile { name, file, head, ends_file: shards == 1 }));
+            parts.push(Some(PartFile::new(name, file, head, shards == 1)));
         }
         let id = self.saving.last_id;
         Ok(Cut {
@@ -304,11 +320,24 @@ impl Shard {
         head
     }
 
+    /// The head of a base that is written as commands.
+    fn head_of_commands(&self, base_at: Number) -> Vec<u8> {
+        let mut head = Vec::new();
+        if self.config.persistence.aof_timestamp_enabled {
+            Timestamps::default().put_always(&mut head, self.now_ms() / 1000);
+        }
+        put_cut(&mut head, base_at);
+        head
+    }
+
     /// Writes this shard's keys as the base of its log, and waits for the disk; returns the file's length. Before there are clients.
     pub(super) fn write_whole(&self, file: &File) -> std::io::Result<u64> {
         let format = self.rdb_format();
-        let head = self.header(format, Some(0));
-        let options = self.options_of_part(format, self.config.persistence.rdbchecksum, &head, true);
+        let persistence = &self.config.persistence;
+        let as_commands = !persistence.aof_use_rdb_preamble;
+        let head = if as_commands { self.head_of_commands(0) } else { self.header(format, Some(0)) };
+        let options = self.options_of_part(format, persistence.rdbchecksum, &head, true);
+        let options = PartOptions { as_commands, ..options };
         let stretch = forked::write_part(&self.store, file, &options, &mut || {})?;
         Ok(stretch.len)
     }
@@ -484,9 +513,23 @@ impl Shard {
     }
 }
 
+/// What a part is called until a child that writes it says otherwise.
+fn temporary_name(shard: usize) -> String {
+    match shard {
+        0 => format!("temp-{}.rdb", std::process::id()),
+        _ => format!("temp-{}.shard-{shard}.rdb", std::process::id()),
+    }
+}
+
+/// For a process that ends in the middle of a save.
+pub fn remove_temporary_files(shards: usize) {
+    // Those that are not there are none of its.
+    (0..shards).for_each(|shard| drop(std::fs::remove_file(temporary_name(shard))));
+}
+
 fn remove_files(parts: &[Option<PartFile>]) {
     for part in parts.iter().flatten() {
         // One that is gone is what is wanted.
-        let _ = std::fs::remove_file(&part.name);
+        let _ = std::fs::remove_file(part.name());
     }
 }

@@ -545,7 +545,7 @@ fn prepare(
                 return Err(why);
             }
         };
-        prepared.parts[*shard] = Some(PartFile { name, file, head: Vec::new(), ends_file: true });
+        prepared.parts[*shard] = Some(PartFile::new(name, file, Vec::new(), true));
         let increment = match state {
             State::Off => None,
             State::Starting => Some(folder.open_temporary(*shard as u16, all as u16).map_err(text)?),
@@ -595,11 +595,12 @@ fn install(
             )
         })
     };
-    rename(&part.name, folder.path_of(&base))?;
+    let temporary = part.name();
+    rename(&temporary, folder.path_of(&base))?;
     crate::log!(
         Level::Notice,
         "Successfully renamed the temporary AOF base file {} into {shown}",
-        part.name.rsplit('/').next().unwrap_or_default()
+        temporary.rsplit('/').next().unwrap_or_default()
     );
     let mut first_kept = first_kept;
     if state == State::Starting {
