@@ -35,7 +35,7 @@ const STOPPING_WATCH_INTERVAL: Duration = Duration::from_millis(10);
 const ADDRESS_IN_USE_PATIENCE: Duration = Duration::from_secs(3);
 const ADDRESS_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Why the server did not start, or stopped; for the log and the terminal.
+/// Why the server did not start, or stopped; for the log and the terminal. Empty: the log has it already.
 pub type Failure = String;
 
 /// Runs the server with the configuration that `sources` name, until it is told to end.
@@ -59,7 +59,11 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     crash::install();
     greet(sources, &loaded);
     // From here on the log is where the operator looks.
-    serve(loaded, names, supervisor, daemon).inspect_err(|failure| log!(Level::Warning, "{failure}"))
+    serve(loaded, names, supervisor, daemon).inspect_err(|failure| {
+        if !failure.is_empty() {
+            log!(Level::Warning, "{failure}");
+        }
+    })
 }
 
 /// The first lines of the log.

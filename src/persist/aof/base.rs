@@ -229,10 +229,7 @@ mod tests {
     #[test]
     fn a_string_is_set_and_expires() {
         assert_eq!(written(Value::Int(-7), None), "*3 $3 SET $1 k $2 -7 ");
-        assert_eq!(
-            written(Value::Bytes(b"v"), Some(12)),
-            "*3 $3 SET $1 k $1 v *3 $9 PEXPIREAT $1 k $2 12 "
-        );
+        assert_eq!(written(Value::Bytes(b"v"), Some(12)), "*3 $3 SET $1 k $1 v *3 $9 PEXPIREAT $1 k $2 12 ");
     }
 
     #[test]
@@ -262,6 +259,7 @@ mod tests {
              *7 $6 XSETID $1 k $3 2-0 $12 ENTRIESADDED $1 2 $12 MAXDELETEDID $3 2-0 "
         );
         stream.log_mut().delete_all(&[StreamId::new(1, 0)]);
-        assert!(written(Value::Stream(&stream), None).starts_with("*7 $4 XADD $1 k $6 MAXLEN $1 0 $3 0-1 $1 x $1 y "));
+        assert!(written(Value::Stream(&stream), None)
+            .starts_with("*7 $4 XADD $1 k $6 MAXLEN $1 0 $3 0-1 $1 x $1 y "));
     }
 }

@@ -150,11 +150,19 @@ pub(super) struct Saving {
     rewrites: rewrite::Rewrites,
     large: large::LargeValues,
     shutdown: shutdown::Shutdown,
+    /// Commands that came while a snapshot that was given up had not ended yet; bounded by the clients, who wait for them.
+    deferred: Vec<Box<dyn FnOnce(&mut Shard) + Send>>,
+    /// FLUSHALL has emptied what `dbfilename` holds.
+    is_outdated: bool,
 }
 
 impl Saving {
     pub fn is_busy(&self) -> bool {
         self.job.is_some()
+    }
+
+    fn is_ending(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.is_given_up)
     }
 }
 
@@ -185,6 +193,9 @@ impl Shard {
 
     /// BGSAVE.
     pub(super) fn bgsave(&mut self, schedule: bool, method: Option<SnapshotMethod>, asker: Asker) {
+        if self.saving.is_ending() {
+            return self.saving.deferred.push(Box::new(move |leader| leader.bgsave(schedule, method, asker)));
+        }
         let answer = match self.saving.job.as_ref().map(|job| job.cut.purpose) {
             None if !self.saving.rewrites.is_active() => {
                 return self.start_snapshot(Purpose::Background, method, Some(asker));
@@ -211,11 +222,41 @@ impl Shard {
 
     /// SAVE.
     pub(super) fn save(&mut self, asker: Asker) {
+        if self.saving.is_ending() {
+            return self.saving.deferred.push(Box::new(move |leader| leader.save(asker)));
+        }
         if self.saving.is_busy() {
             let answer = Err(CommandError::other("ERR Background save already in progress"));
             return self.answer_asker(asker, answer);
         }
         self.start_snapshot(Purpose::Foreground, None, Some(asker));
+    }
+
+    /// FLUSHALL: what is being saved is not wanted any more, and with save points what was saved must not come back.
+    pub(super) fn all_flushed(&mut self) {
+        if self.saving.job.as_ref().is_some_and(|job| job.cut.purpose == Purpose::Background) {
+            self.give_up_snapshot();
+        }
+        if !self.config.persistence.save.0.is_empty() {
+            self.saving.is_outdated = true;
+            self.save_if_outdated();
+        }
+    }
+
+    fn save_if_outdated(&mut self) {
+        if self.saving.is_outdated && !self.saving.is_busy() && !self.saving.rewrites.is_active() {
+            self.saving.is_outdated = false;
+            self.start_snapshot(Purpose::Foreground, None, None);
+        }
+    }
+
+    /// A snapshot has ended, and everything that belongs to it.
+    fn go_on_after_snapshot(&mut self) {
+        for call in std::mem::take(&mut self.saving.deferred) {
+            call(self);
+        }
+        self.shutdown_may_go_on();
+        self.save_if_outdated();
     }
 
     fn start_snapshot(&mut self, purpose: Purpose, method: Option<SnapshotMethod>, asker: Option<Asker>) {
@@ -421,6 +462,9 @@ impl Shard {
             _ => "Background saving",
         };
         let mut copied = 0;
+        if job.is_given_up && purpose == Purpose::Background {
+            crate::log!(Level::Warning, "{what} terminated by signal {}", libc::SIGUSR1);
+        }
         for written in job.written.iter().flatten() {
             match written {
                 Ok((_, bytes)) => copied += bytes,
@@ -451,7 +495,7 @@ impl Shard {
                 self.answer_asker(asker, Err(CommandError::other("ERR")));
             }
             self.rewrite_step_ended(result, job.is_given_up, copied);
-            return self.shutdown_may_go_on();
+            return self.go_on_after_snapshot();
         }
         if result.is_ok() {
             crate::log!(Level::Notice, "DB saved on disk");
@@ -472,7 +516,7 @@ impl Shard {
             };
             self.answer_asker(asker, answer);
         }
-        self.shutdown_may_go_on();
+        self.go_on_after_snapshot();
     }
 
     fn note_saved(&mut self, purpose: Purpose, ok: bool, copied: u64) {

@@ -77,6 +77,11 @@ struct Prepared {
 }
 
 impl Rewrites {
+    /// AOF has been switched on, and nothing counts of it yet.
+    pub fn is_first(&self) -> bool {
+        self.state == State::Starting
+    }
+
     pub fn is_active(&self) -> bool {
         self.is_active
     }
@@ -88,6 +93,11 @@ impl Shard {
         let config = &self.config;
         let dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         Folder::new(&dir, &config.persistence.appenddirname, &config.persistence.appendfilename)
+    }
+
+    /// What the manifest names, if it was read or written already.
+    pub(in crate::shard) fn known_manifest(&self) -> Option<&Manifest> {
+        self.saving.rewrites.manifest.as_ref()
     }
 
     /// The logs are open, and this is the manifest that names them.
@@ -104,6 +114,9 @@ impl Shard {
 
     /// BGREWRITEAOF.
     pub(in crate::shard) fn bgrewriteaof(&mut self, asker: Asker) {
+        if self.saving.is_ending() {
+            return self.saving.deferred.push(Box::new(move |leader| leader.bgrewriteaof(asker)));
+        }
         let answer = if self.saving.rewrites.is_active {
             Err(CommandError::other("ERR Background append only file rewriting already in progress"))
         } else if self.saving.is_busy() {
