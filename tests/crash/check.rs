@@ -14,7 +14,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::model::{self, home_of, key, names, number_of, shard_of_home, Entry, Held, Key, Kind, Shared, State, HOMES, KINDS};
+use super::model::{
+    self, home_of, key, names, number_of, shard_of_home, Entry, Held, Key, Kind, Shared, State, HOMES, KINDS,
+};
 use super::support::{Client, Value};
 use super::writer::{database, now_ms, History, Seen};
 
@@ -38,7 +40,9 @@ pub fn read_all(client: &mut Client, clients: usize, shared: &Shared) -> Result<
         client.call(&["SELECT", &database(id)]);
         let names = names(id);
         let requests: Vec<Vec<String>> = (0..names.len())
-            .flat_map(|key| [vec!["PEXPIRETIME".to_owned(), names[key].clone()], model::read(key, &names[key])])
+            .flat_map(|key| {
+                [vec!["PEXPIRETIME".to_owned(), names[key].clone()], model::read(key, &names[key])]
+            })
             .collect();
         let replies = client.pipeline(&requests);
         let mut state = State::new();
@@ -162,7 +166,11 @@ pub struct Loss {
 }
 
 /// By client and shard, how many operations are there. `Err`: what is wrong.
-pub fn judge(expected: &Expected, recovered: &Recovered, ended: Instant) -> Result<(Vec<Vec<usize>>, Loss), String> {
+pub fn judge(
+    expected: &Expected,
+    recovered: &Recovered,
+    ended: Instant,
+) -> Result<(Vec<Vec<usize>>, Loss), String> {
     let shards = expected.shards;
     let mut prefixes = Vec::new();
     let mut loss = Loss::default();
@@ -175,7 +183,8 @@ pub fn judge(expected: &Expected, recovered: &Recovered, ended: Instant) -> Resu
         let mut there = Vec::new();
         for (shard, ranges) in ranges.iter().enumerate() {
             let Some(most) = largest(ranges, sent) else {
-                let differences = differences(history, found, (id, shard, shards), must_have, recovered.read_ms);
+                let differences =
+                    differences(history, found, (id, shard, shards), must_have, recovered.read_ms);
                 return Err(format!(
                     "client {id}, shard {shard}: no number of its {sent} operations gives what is there ({} acknowledged, \
                      at least {must_have} must be there)\n{differences}",
@@ -187,7 +196,8 @@ pub fn judge(expected: &Expected, recovered: &Recovered, ended: Instant) -> Resu
         make_whole(id, history, shards, &ranges, recovered.read_ms, &mut there)?;
         for (shard, there) in there.iter().copied().enumerate() {
             if there < must_have {
-                let differences = differences(history, found, (id, shard, shards), must_have, recovered.read_ms);
+                let differences =
+                    differences(history, found, (id, shard, shards), must_have, recovered.read_ms);
                 return Err(format!(
                     "client {id}, shard {shard}: {there} operations are there; {must_have} must be, {} were acknowledged, \
                      {sent} sent\n{differences}",
@@ -202,7 +212,8 @@ pub fn judge(expected: &Expected, recovered: &Recovered, ended: Instant) -> Resu
             let fits = ranges[shard].iter().find(|(from, to)| (*from..=*to).contains(&there));
             let (least, most) = *fits.expect("it was taken from one of them");
             for home in (0..HOMES).filter(|home| shard_of_home(*home, shards) == shard) {
-                let count = |n: usize| history.operations[..n].iter().map(|o| o.counts(home)).sum::<usize>() as i64;
+                let count =
+                    |n: usize| history.operations[..n].iter().map(|o| o.counts(home)).sum::<usize>() as i64;
                 counted[home].0 += count(least);
                 counted[home].1 += count(most);
             }
@@ -254,13 +265,21 @@ fn make_whole(
     }
 }
 
-fn check_seen(id: usize, history: &History, seen: &Seen, there: &[usize], shards: usize) -> Result<(), String> {
+fn check_seen(
+    id: usize,
+    history: &History,
+    seen: &Seen,
+    there: &[usize],
+    shards: usize,
+) -> Result<(), String> {
     for home in 0..HOMES {
         let Some(number) = seen.get(&(id, home)) else { continue };
         let wrote = |operation: &model::Operation| {
             operation.steps.iter().any(|step| match step {
                 model::Step::Set { key: at, number: n, .. } => *at == key(Kind::Text, home) && n == number,
-                model::Step::SetAll { keys, number: n } => keys.contains(&key(Kind::Text, home)) && n == number,
+                model::Step::SetAll { keys, number: n } => {
+                    keys.contains(&key(Kind::Text, home)) && n == number
+                }
                 _ => false,
             })
         };

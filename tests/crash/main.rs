@@ -85,7 +85,8 @@ impl Plan {
     fn new(always: bool, random: &mut Random) -> Plan {
         let trouble = *random.pick(&TROUBLES);
         let mut damage = *random.pick(&DAMAGES);
-        if damage == Damage::Copy && !matches!(trouble, Trouble::None | Trouble::ForkedSaves | Trouble::ForklessSaves)
+        if damage == Damage::Copy
+            && !matches!(trouble, Trouble::None | Trouble::ForkedSaves | Trouble::ForklessSaves)
         {
             // What is copied while files come and go is not promised to be whole.
             damage = Damage::Cut;
@@ -206,7 +207,8 @@ fn damage(plan: &Plan, life: &Life, dir: &Dir, random: &mut Random) -> (Vec<usiz
         Damage::None => (until(before(LOSS_MAX)), Vec::new()),
         Damage::Cut | Damage::Zeros | Damage::Garbage => {
             let age = if plan.always { Duration::ZERO } else { LOSS_MAX };
-            let floor = life.samples.iter().rev().find(|sample| before(age).is_some_and(|limit| sample.at <= limit));
+            let floor =
+                life.samples.iter().rev().find(|sample| before(age).is_some_and(|limit| sample.at <= limit));
             let done = power::strike(&dir.data(), plan.shards, plan.damage, floor, random);
             let must_have = match floor {
                 Some(sample) if plan.always => sample.acknowledged.clone(),
@@ -321,7 +323,8 @@ fn round(always: bool, seed: u64, lives: usize, summary: &mut Summary) {
         summary.crashes += 1;
         summary.killed_starts += plan.killed_starts.len();
         summary.operations += life.histories.iter().map(|history| history.operations.len()).sum::<usize>();
-        summary.acknowledged += life.histories.iter().map(|history| history.acknowledged.len()).sum::<usize>();
+        summary.acknowledged +=
+            life.histories.iter().map(|history| history.acknowledged.len()).sum::<usize>();
         if plan.damage == Damage::None {
             summary.lost_operations = summary.lost_operations.max(loss.operations);
             summary.lost_age = summary.lost_age.max(loss.age);
@@ -344,7 +347,8 @@ fn run(always: bool) {
         round(always, seed + number, lives, &mut summary);
         left -= lives;
     }
-    let Summary { crashes, operations, acknowledged, refused, killed_starts, lost_operations, lost_age } = summary;
+    let Summary { crashes, operations, acknowledged, refused, killed_starts, lost_operations, lost_age } =
+        summary;
     eprintln!(
         "appendfsync {policy}: {crashes} crashes and {killed_starts} killed recoveries from seed {seed} on, {operations} operations \
          sent, {acknowledged} acknowledged; {refused} starts refused for garbage. Where only the process died, at most \

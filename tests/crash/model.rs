@@ -120,32 +120,103 @@ pub type State = Vec<Option<Entry>>;
 /// One command. Numbers make what is written unlike everything before.
 #[derive(Clone, Debug)]
 pub enum Step {
-    Set { key: Key, number: u64, is_big: bool },
-    SetUntil { key: Key, number: u64, at_ms: i64 },
-    ExpireAt { key: Key, at_ms: i64 },
-    Append { key: Key, number: u64 },
-    Increment { key: Key },
-    SetAll { keys: Vec<Key>, number: u64 },
-    Rename { from: Key, to: Key },
-    Copy { from: Key, to: Key },
-    Delete { keys: Vec<Key> },
-    Push { key: Key, number: u64 },
-    Pop { key: Key },
-    Trim { key: Key },
-    Move { from: Key, to: Key },
-    PutField { key: Key, field: u64, number: u64 },
-    DropField { key: Key, field: u64 },
-    AddMember { key: Key, number: u64 },
-    MoveMember { from: Key, to: Key, member: String },
-    StoreUnion { to: Key, from: [Key; 2] },
-    Score { key: Key, member: u64, number: u64 },
-    PopLowest { key: Key },
-    AddEntry { key: Key, number: u64 },
-    TrimStream { key: Key },
+    Set {
+        key: Key,
+        number: u64,
+        is_big: bool,
+    },
+    SetUntil {
+        key: Key,
+        number: u64,
+        at_ms: i64,
+    },
+    ExpireAt {
+        key: Key,
+        at_ms: i64,
+    },
+    Append {
+        key: Key,
+        number: u64,
+    },
+    Increment {
+        key: Key,
+    },
+    SetAll {
+        keys: Vec<Key>,
+        number: u64,
+    },
+    Rename {
+        from: Key,
+        to: Key,
+    },
+    Copy {
+        from: Key,
+        to: Key,
+    },
+    Delete {
+        keys: Vec<Key>,
+    },
+    Push {
+        key: Key,
+        number: u64,
+    },
+    Pop {
+        key: Key,
+    },
+    Trim {
+        key: Key,
+    },
+    Move {
+        from: Key,
+        to: Key,
+    },
+    PutField {
+        key: Key,
+        field: u64,
+        number: u64,
+    },
+    DropField {
+        key: Key,
+        field: u64,
+    },
+    AddMember {
+        key: Key,
+        number: u64,
+    },
+    MoveMember {
+        from: Key,
+        to: Key,
+        member: String,
+    },
+    StoreUnion {
+        to: Key,
+        from: [Key; 2],
+    },
+    Score {
+        key: Key,
+        member: u64,
+        number: u64,
+    },
+    PopLowest {
+        key: Key,
+    },
+    AddEntry {
+        key: Key,
+        number: u64,
+    },
+    TrimStream {
+        key: Key,
+    },
     /// Takes from one of the accounts that all clients share what it gives to another.
-    Transfer { from: usize, to: usize, amount: u64 },
+    Transfer {
+        from: usize,
+        to: usize,
+        amount: u64,
+    },
     /// Counts on a key that all clients share.
-    Count { home: usize },
+    Count {
+        home: usize,
+    },
 }
 
 /// Several steps are a MULTI body.
@@ -237,7 +308,9 @@ impl Step {
             Step::DropField { key, field } => words(&["HDEL", &names[*key], &format!("f{field}")]),
             Step::AddMember { key, number } => words(&["SADD", &names[*key], &text(*number, false)]),
             Step::MoveMember { from, to, member } => words(&["SMOVE", &names[*from], &names[*to], member]),
-            Step::StoreUnion { to, from: [a, b] } => words(&["SUNIONSTORE", &names[*to], &names[*a], &names[*b]]),
+            Step::StoreUnion { to, from: [a, b] } => {
+                words(&["SUNIONSTORE", &names[*to], &names[*a], &names[*b]])
+            }
             Step::Score { key, member, number } => {
                 words(&["ZADD", &names[*key], &number.to_string(), &format!("m{member}")])
             }
@@ -255,9 +328,12 @@ impl Step {
     fn apply(&self, state: &mut State) {
         let number_text = |number: &u64| text(*number, false);
         match self {
-            Step::Set { key, number, is_big } => state[*key] = Some(Entry::new(Held::Text(text(*number, *is_big)))),
+            Step::Set { key, number, is_big } => {
+                state[*key] = Some(Entry::new(Held::Text(text(*number, *is_big))))
+            }
             Step::SetUntil { key, number, at_ms } => {
-                state[*key] = Some(Entry { held: Held::Text(number_text(number)), expire_at_ms: Some(*at_ms) });
+                state[*key] =
+                    Some(Entry { held: Held::Text(number_text(number)), expire_at_ms: Some(*at_ms) });
             }
             Step::ExpireAt { key, at_ms } => {
                 if let Some(entry) = &mut state[*key] {
@@ -301,7 +377,9 @@ impl Step {
             }
             Step::PutField { key, field, number } => {
                 let new = || Entry::new(Held::Hash(BTreeMap::new()));
-                let Held::Hash(fields) = &mut state[*key].get_or_insert_with(new).held else { panic!("no hash") };
+                let Held::Hash(fields) = &mut state[*key].get_or_insert_with(new).held else {
+                    panic!("no hash")
+                };
                 fields.insert(format!("f{field}"), number_text(number));
             }
             Step::DropField { key, field } => {
@@ -334,7 +412,9 @@ impl Step {
             }
             Step::AddEntry { key, number } => {
                 let new = || Entry::new(Held::Stream(VecDeque::new()));
-                let Held::Stream(ids) = &mut state[*key].get_or_insert_with(new).held else { panic!("no stream") };
+                let Held::Stream(ids) = &mut state[*key].get_or_insert_with(new).held else {
+                    panic!("no stream")
+                };
                 ids.push_back(format!("{number}-1"));
             }
             Step::TrimStream { key } => {
@@ -483,9 +563,7 @@ fn single(random: &mut Random, state: &State, number: u64, now_ms: i64) -> Step 
         9 => Step::Score { key: at(Kind::Scored), member: number % 9, number },
         10 if len(Kind::Stream) > 2 * SHORT => Step::TrimStream { key: at(Kind::Stream) },
         10 => Step::AddEntry { key: at(Kind::Stream), number },
-        11 | 12 => {
-            Step::SetUntil { key: at(Kind::Fleeting), number, at_ms: deadline(random, now_ms) }
-        }
+        11 | 12 => Step::SetUntil { key: at(Kind::Fleeting), number, at_ms: deadline(random, now_ms) },
         _ => Step::Count { home },
     }
 }
@@ -553,7 +631,9 @@ pub fn parse(key: Key, reply: &Value) -> Result<Option<Held>, String> {
         texts.chunks(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect::<Vec<_>>()
     };
     let held = match kind_of(key) {
-        Kind::Text | Kind::Moved | Kind::Appended | Kind::Counter | Kind::Fleeting => Held::Text(reply.text()),
+        Kind::Text | Kind::Moved | Kind::Appended | Kind::Counter | Kind::Fleeting => {
+            Held::Text(reply.text())
+        }
         Kind::List | Kind::Taker => Held::List(texts().into()),
         Kind::Hash | Kind::FleetingHash => Held::Hash(pairs().into_iter().collect()),
         Kind::Set | Kind::Union => Held::Set(texts().into_iter().collect()),

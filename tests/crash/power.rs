@@ -53,9 +53,8 @@ pub fn sample(data: &Path, progress: &[Arc<AtomicUsize>], stop: &AtomicBool) -> 
     while !stop.load(Ordering::Relaxed) {
         let (at, acknowledged) = (Instant::now(), acknowledged(progress));
         let files = fs::read_dir(data.join("appendonlydir")).into_iter().flatten().flatten();
-        let lens = files.filter_map(|item| {
-            Some((item.file_name().into_string().ok()?, item.metadata().ok()?.len()))
-        });
+        let lens = files
+            .filter_map(|item| Some((item.file_name().into_string().ok()?, item.metadata().ok()?.len())));
         samples.push(Sample { at, acknowledged, lens: lens.collect() });
         std::thread::sleep(SAMPLE_INTERVAL);
     }
@@ -80,7 +79,13 @@ fn last_files(data: &Path, shards: usize) -> Vec<PathBuf> {
 }
 
 /// Does to the logs what `damage` says. `floor`: what is kept in any case. Returns what was done, in words.
-pub fn strike(data: &Path, shards: usize, damage: Damage, floor: Option<&Sample>, random: &mut Random) -> Vec<String> {
+pub fn strike(
+    data: &Path,
+    shards: usize,
+    damage: Damage,
+    floor: Option<&Sample>,
+    random: &mut Random,
+) -> Vec<String> {
     let mut done = Vec::new();
     for path in last_files(data, shards) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -88,9 +93,10 @@ pub fn strike(data: &Path, shards: usize, damage: Damage, floor: Option<&Sample>
         let len = bytes.len() as u64;
         let durable = floor.map_or(0, |sample| sample.lens.get(&name).copied().unwrap_or(0));
         // Bases count only when all logs are durable up to the barrier that they were made at.
-        let barrier = bytes.windows(5).rposition(|window| window == b"#CUT:").map_or(0, |at| {
-            at + bytes[at..].iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1)
-        });
+        let barrier = bytes
+            .windows(5)
+            .rposition(|window| window == b"#CUT:")
+            .map_or(0, |at| at + bytes[at..].iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1));
         let from = durable.max(barrier as u64).min(len);
         let at = match random.below(8) {
             0 => len,

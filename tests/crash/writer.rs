@@ -43,7 +43,13 @@ pub struct Writer {
 
 impl Writer {
     /// Writes until the server is gone.
-    pub fn run(&mut self, address: &str, shared: &Shared, base: State, stop: &AtomicBool) -> Result<History, String> {
+    pub fn run(
+        &mut self,
+        address: &str,
+        shared: &Shared,
+        base: State,
+        stop: &AtomicBool,
+    ) -> Result<History, String> {
         let names = names(self.id);
         let mut state = base.clone();
         let mut history = History { base, operations: Vec::new(), acknowledged: Vec::new() };
