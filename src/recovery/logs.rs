@@ -111,7 +111,7 @@ fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result
             let name = String::from_utf8_lossy(&chain.increments[file].name).into_owned();
             if !fault.is_torn() || !loads_truncated {
                 log!(Level::Warning, "{}", fault.log_message(&name));
-                return Err("Fatal error loading the append only files, check server logs. Exiting.".to_owned());
+                return Err(Failure::new());
             }
             // An increment may be torn although others follow it: with everysec, when the power fails during a rewrite. They are
             // cut off with its tail.
@@ -244,9 +244,13 @@ fn open(shared: &Arc<Shared>, folder: &Folder, mut manifest: Manifest) -> Result
     let shards = shared.shards;
     let mut base_lens = vec![0; shards];
     if manifest.is_empty() {
+        let format = match shared.current_config().persistence.aof_use_rdb_preamble {
+            true => BaseFormat::Rdb,
+            false => BaseFormat::Aof,
+        };
         let mut jobs = Vec::new();
         for shard in 0..shards {
-            let name = manifest.next_base(shard as u16, BaseFormat::Rdb);
+            let name = manifest.next_base(shard as u16, format);
             log!(Level::Notice, "Creating AOF base file {} on server start", String::from_utf8_lossy(&name));
             jobs.push(vec![Step::WriteBase { path: folder.path_of(&name) }]);
         }

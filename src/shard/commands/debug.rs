@@ -59,7 +59,7 @@ const HELP: &[&str] = &[
     "LISTPACK <key>",
     "    Print a listpack to standard output.",
     "LOADAOF",
-    "    Answer OK; the data stays as it is until there is an append-only file.",
+    "    Forget the data set and load it from the append-only files.",
     "LOG <message>",
     "    Write a message to the log.",
     "OBJECT <key>",
@@ -115,7 +115,8 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             reply.ok();
         }
         (b"reload", options) => return reload(shard, c, options),
-        (b"loadaof" | b"jmap", _) => reply.ok(),
+        (b"loadaof", _) => return load_aof(shard, c),
+        (b"jmap", _) => reply.ok(),
         (b"drop-cluster-packet-filter", [number]) => {
             parse_integer(number).ok_or(CommandError::NotInteger)?;
             reply.ok();
@@ -485,6 +486,15 @@ fn reload(shard: &mut Shard, c: &mut Connection, options: Args) -> Outcome {
     }
     let asker = Asker { home: shard.id, later: shard.reply_later(c) };
     shard.tell_leader(move |leader| leader.reload(reload, asker));
+    Ok(Flow::Later)
+}
+
+fn load_aof(shard: &mut Shard, c: &mut Connection) -> Outcome {
+    if shard.is_inside_transaction() {
+        return Err(CommandError::other("ERR DEBUG LOADAOF is not possible inside a transaction"));
+    }
+    let asker = Asker { home: shard.id, later: shard.reply_later(c) };
+    shard.tell_leader(move |leader| leader.load_aof(asker));
     Ok(Flow::Later)
 }
 

@@ -4,6 +4,7 @@
 //! forked child, or by writing at once. When all parts are written, a thread of its own joins them and puts the file in its
 //! place (`join`). One snapshot is under way at a time, whatever it is for. `persist/persistence.md` has the whole.
 
+mod backup;
 mod join;
 mod large;
 mod part;
@@ -15,6 +16,7 @@ use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+pub(super) use backup::{Dump, Handover};
 pub(super) use part::OwnPart;
 pub use shutdown::Wish;
 
@@ -25,9 +27,10 @@ use crate::command::table::KeyAccess;
 use crate::command::CommandError;
 use crate::config::SnapshotMethod;
 use crate::observe::log::Level;
+use crate::persist::aof::write::{put_cut, Timestamps};
 use crate::persist::rdb::file::{Header, Stretch};
 use crate::persist::rdb::{Encoder, Format};
-use crate::persist::snapshot::forked;
+use crate::persist::snapshot::forked::{self, PartOptions};
 use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::runtime::sys::error_text;
@@ -43,6 +46,27 @@ pub(super) enum Purpose {
     Foreground,
     /// A new base for the logs of some shards.
     Rewrite,
+    /// PIPESAVE.
+    Pipe,
+    /// DUMPSAVE, and SYNC.
+    Dump,
+}
+
+impl Purpose {
+    /// Whether it is a stream, which needs no disk.
+    fn is_backup(self) -> bool {
+        matches!(self, Purpose::Pipe | Purpose::Dump)
+    }
+
+    /// What the log calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Purpose::Background | Purpose::Foreground => "Background saving",
+            Purpose::Rewrite => "Background append only file rewriting",
+            Purpose::Pipe => "Background pipesave",
+            Purpose::Dump => "Background dumpsave",
+        }
+    }
 }
 
 /// What every shard knows of the snapshot in progress.
@@ -66,12 +90,31 @@ pub(super) struct Cut {
 
 /// Where a shard writes its part.
 pub(super) struct PartFile {
-    pub name: String,
+    /// Empty for a pipe.
+    name: Mutex<String>,
     pub file: File,
     /// What comes in front of the part.
     pub head: Vec<u8>,
     /// The trailer comes behind it.
     pub ends_file: bool,
+}
+
+impl PartFile {
+    pub fn new(name: String, file: File, head: Vec<u8>, ends_file: bool) -> PartFile {
+        PartFile { name: Mutex::new(name), file, head, ends_file }
+    }
+
+    pub fn name(&self) -> String {
+        self.name.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Redis's children call their files by their own numbers.
+    fn rename(&self, to: String) {
+        let mut name = self.name.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if std::fs::rename(&*name, &to).is_ok() {
+            *name = to;
+        }
+    }
 }
 
 /// What a shard tells when it has begun.
@@ -130,12 +173,24 @@ pub(super) struct Saving {
     fork_us_per_gib: Option<u64>,
     rewrites: rewrite::Rewrites,
     large: large::LargeValues,
+    /// The backup in progress.
+    backup: Option<backup::Backup>,
+    /// This shard's clients that wait for a dump until what they were answered before is sent.
+    handovers: Vec<Handover>,
     shutdown: shutdown::Shutdown,
+    /// Commands that came while a snapshot that was given up had not ended yet; bounded by the clients, who wait for them.
+    deferred: Vec<Box<dyn FnOnce(&mut Shard) + Send>>,
+    /// FLUSHALL has emptied what `dbfilename` holds.
+    is_outdated: bool,
 }
 
 impl Saving {
     pub fn is_busy(&self) -> bool {
         self.job.is_some()
+    }
+
+    fn is_ending(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.is_given_up)
     }
 }
 
@@ -166,6 +221,9 @@ impl Shard {
 
     /// BGSAVE.
     pub(super) fn bgsave(&mut self, schedule: bool, method: Option<SnapshotMethod>, asker: Asker) {
+        if self.saving.is_ending() {
+            return self.saving.deferred.push(Box::new(move |leader| leader.bgsave(schedule, method, asker)));
+        }
         let answer = match self.saving.job.as_ref().map(|job| job.cut.purpose) {
             None if !self.saving.rewrites.is_active() => {
                 return self.start_snapshot(Purpose::Background, method, Some(asker));
@@ -192,11 +250,41 @@ impl Shard {
 
     /// SAVE.
     pub(super) fn save(&mut self, asker: Asker) {
+        if self.saving.is_ending() {
+            return self.saving.deferred.push(Box::new(move |leader| leader.save(asker)));
+        }
         if self.saving.is_busy() {
             let answer = Err(CommandError::other("ERR Background save already in progress"));
             return self.answer_asker(asker, answer);
         }
         self.start_snapshot(Purpose::Foreground, None, Some(asker));
+    }
+
+    /// FLUSHALL: what is being saved is not wanted any more, and with save points what was saved must not come back.
+    pub(super) fn all_flushed(&mut self) {
+        if self.saving.job.as_ref().is_some_and(|job| job.cut.purpose == Purpose::Background) {
+            self.give_up_snapshot();
+        }
+        if !self.config.persistence.save.0.is_empty() {
+            self.saving.is_outdated = true;
+            self.save_if_outdated();
+        }
+    }
+
+    fn save_if_outdated(&mut self) {
+        if self.saving.is_outdated && !self.saving.is_busy() && !self.saving.rewrites.is_active() {
+            self.saving.is_outdated = false;
+            self.start_snapshot(Purpose::Foreground, None, None);
+        }
+    }
+
+    /// A snapshot has ended, and everything that belongs to it.
+    fn go_on_after_snapshot(&mut self) {
+        for call in std::mem::take(&mut self.saving.deferred) {
+            call(self);
+        }
+        self.shutdown_may_go_on();
+        self.save_if_outdated();
     }
 
     fn start_snapshot(&mut self, purpose: Purpose, method: Option<SnapshotMethod>, asker: Option<Asker>) {
@@ -232,7 +320,9 @@ impl Shard {
             asker,
             is_given_up: false,
         });
-        self.tell_logs_of_snapshot(true);
+        if !cut.purpose.is_backup() {
+            self.tell_logs_of_snapshot(true);
+        }
         let each = Arc::new(move |shard: &mut Shard, number| shard.begin_part(&cut, number));
         self.at_barrier(KeyAccess::Read, [Phase::InTurn(each)]);
     }
@@ -255,10 +345,7 @@ impl Shard {
         let shards = self.topology.shards;
         let mut parts: Vec<Option<PartFile>> = Vec::with_capacity(shards);
         for shard in 0..shards {
-            let name = match shard {
-                0 => format!("temp-{}.rdb", std::process::id()),
-                _ => format!("temp-{}.shard-{shard}.rdb", std::process::id()),
-            };
+            let name = temporary_name(shard);
             let file = match File::options().read(true).write(true).create(true).truncate(true).open(&name) {
                 Ok(file) => file,
                 Err(error) => {
@@ -272,7 +359,7 @@ impl Shard {
                 }
             };
             let head = if shard == 0 { self.header(format, None) } else { Vec::new() };
-            parts.push(Some(PartFile { name, file, head, ends_file: shards == 1 }));
+            parts.push(Some(PartFile::new(name, file, head, shards == 1)));
         }
         let id = self.saving.last_id;
         Ok(Cut {
@@ -304,11 +391,24 @@ impl Shard {
         head
     }
 
+    /// The head of a base that is written as commands.
+    fn head_of_commands(&self, base_at: Number) -> Vec<u8> {
+        let mut head = Vec::new();
+        if self.config.persistence.aof_timestamp_enabled {
+            Timestamps::default().put_always(&mut head, self.now_ms() / 1000);
+        }
+        put_cut(&mut head, base_at);
+        head
+    }
+
     /// Writes this shard's keys as the base of its log, and waits for the disk; returns the file's length. Before there are clients.
     pub(super) fn write_whole(&self, file: &File) -> std::io::Result<u64> {
         let format = self.rdb_format();
-        let head = self.header(format, Some(0));
-        let options = self.options_of_part(format, self.config.persistence.rdbchecksum, &head, true);
+        let persistence = &self.config.persistence;
+        let as_commands = !persistence.aof_use_rdb_preamble;
+        let head = if as_commands { self.head_of_commands(0) } else { self.header(format, Some(0)) };
+        let options = self.options_of_part(format, persistence.rdbchecksum, &head, true);
+        let options = PartOptions { as_commands, ..options };
         let stretch = forked::write_part(&self.store, file, &options, &mut || {})?;
         Ok(stretch.len)
     }
@@ -330,15 +430,19 @@ impl Shard {
         if job.begun < shards || job.cut.purpose == Purpose::Foreground {
             return;
         }
-        let (what, answer) = match job.cut.purpose {
-            Purpose::Rewrite => {
-                ("Background append only file rewriting", "Background append only file rewriting started")
-            }
-            _ => ("Background saving", "Background saving started"),
+        let what = job.cut.purpose.name();
+        let answer = match job.cut.purpose {
+            Purpose::Rewrite => "Background append only file rewriting started",
+            Purpose::Pipe => "Background pipesave started",
+            _ => "Background saving started",
         };
         match job.pid {
             Some(pid) => crate::log!(Level::Notice, "{what} started by pid {pid}"),
             None => crate::log!(Level::Notice, "{what} started without fork"),
+        }
+        if job.cut.purpose == Purpose::Dump {
+            // The dump is the answer.
+            return;
         }
         if let Some(asker) = job.asker.take() {
             self.answer_asker(asker, Ok(answer));
@@ -349,6 +453,9 @@ impl Shard {
     fn part_written(&mut self, id: u64, shard: usize, written: Written) {
         let Some(job) = self.saving.job.as_mut().filter(|job| job.cut.id == id) else { return };
         let has_failed = written.is_err();
+        if let Some(backup) = &self.saving.backup {
+            backup.part_ended(shard, &written);
+        }
         job.written[shard] = Some(written);
         if has_failed {
             // The others' work is for nothing.
@@ -364,6 +471,10 @@ impl Shard {
             .map(|written| written.as_ref().and_then(|w| w.as_ref().ok()).map(|(stretch, _)| *stretch))
             .collect();
         match stretches {
+            stretches if job.cut.purpose.is_backup() => {
+                let checksum = job.cut.checksum;
+                self.backup_written(id, stretches, checksum);
+            }
             None => self.snapshot_ended(id, Err(())),
             Some(stretches) if job.cut.purpose == Purpose::Rewrite => self.bases_written(id, stretches),
             Some(stretches) => {
@@ -392,6 +503,9 @@ impl Shard {
             _ => "Background saving",
         };
         let mut copied = 0;
+        if job.is_given_up && purpose == Purpose::Background {
+            crate::log!(Level::Warning, "{what} terminated by signal {}", libc::SIGUSR1);
+        }
         for written in job.written.iter().flatten() {
             match written {
                 Ok((_, bytes)) => copied += bytes,
@@ -412,7 +526,7 @@ impl Shard {
                     match purpose {
                         Purpose::Background => crate::log!(Level::Warning, "Background saving error"),
                         Purpose::Rewrite => crate::log!(Level::Warning, "{what} terminated with error"),
-                        Purpose::Foreground => {}
+                        _ => {}
                     }
                 }
             }
@@ -422,7 +536,7 @@ impl Shard {
                 self.answer_asker(asker, Err(CommandError::other("ERR")));
             }
             self.rewrite_step_ended(result, job.is_given_up, copied);
-            return self.shutdown_may_go_on();
+            return self.go_on_after_snapshot();
         }
         if result.is_ok() {
             crate::log!(Level::Notice, "DB saved on disk");
@@ -443,7 +557,7 @@ impl Shard {
             };
             self.answer_asker(asker, answer);
         }
-        self.shutdown_may_go_on();
+        self.go_on_after_snapshot();
     }
 
     fn note_saved(&mut self, purpose: Purpose, ok: bool, copied: u64) {
@@ -456,7 +570,7 @@ impl Shard {
                 figures.rdb.end(ok, now_s);
             }
             Purpose::Foreground if ok => figures.rdb.ok = true,
-            Purpose::Foreground | Purpose::Rewrite => {}
+            _ => {}
         }
         if ok {
             figures.saved_at_s = now_s;
@@ -473,6 +587,9 @@ impl Shard {
         let Some(job) = &mut self.saving.job else { return false };
         job.is_given_up = true;
         let id = job.cut.id;
+        if let Some(backup) = &self.saving.backup {
+            backup.give_up();
+        }
         self.stop_parts(id);
         true
     }
@@ -484,9 +601,23 @@ impl Shard {
     }
 }
 
+/// What a part is called until a child that writes it says otherwise.
+fn temporary_name(shard: usize) -> String {
+    match shard {
+        0 => format!("temp-{}.rdb", std::process::id()),
+        _ => format!("temp-{}.shard-{shard}.rdb", std::process::id()),
+    }
+}
+
+/// For a process that ends in the middle of a save.
+pub fn remove_temporary_files(shards: usize) {
+    // Those that are not there are none of its.
+    (0..shards).for_each(|shard| drop(std::fs::remove_file(temporary_name(shard))));
+}
+
 fn remove_files(parts: &[Option<PartFile>]) {
-    for part in parts.iter().flatten() {
+    for part in parts.iter().flatten().filter(|part| !part.name().is_empty()) {
         // One that is gone is what is wanted.
-        let _ = std::fs::remove_file(&part.name);
+        let _ = std::fs::remove_file(part.name());
     }
 }

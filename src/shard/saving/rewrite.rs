@@ -77,6 +77,11 @@ struct Prepared {
 }
 
 impl Rewrites {
+    /// AOF has been switched on, and nothing counts of it yet.
+    pub fn is_first(&self) -> bool {
+        self.state == State::Starting
+    }
+
     pub fn is_active(&self) -> bool {
         self.is_active
     }
@@ -88,6 +93,11 @@ impl Shard {
         let config = &self.config;
         let dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         Folder::new(&dir, &config.persistence.appenddirname, &config.persistence.appendfilename)
+    }
+
+    /// What the manifest names, if it was read or written already.
+    pub(in crate::shard) fn known_manifest(&self) -> Option<&Manifest> {
+        self.saving.rewrites.manifest.as_ref()
     }
 
     /// The logs are open, and this is the manifest that names them.
@@ -104,6 +114,9 @@ impl Shard {
 
     /// BGREWRITEAOF.
     pub(in crate::shard) fn bgrewriteaof(&mut self, asker: Asker) {
+        if self.saving.is_ending() {
+            return self.saving.deferred.push(Box::new(move |leader| leader.bgrewriteaof(asker)));
+        }
         let answer = if self.saving.rewrites.is_active {
             Err(CommandError::other("ERR Background append only file rewriting already in progress"))
         } else if self.saving.is_busy() {
@@ -484,7 +497,8 @@ impl Shard {
 
     /// The disk has no room for what clients write: what only needs room to be faster or safer later gives way.
     fn give_up_for_space(&mut self) {
-        if self.saving.is_busy() {
+        // A backup takes none.
+        if self.saving.job.as_ref().is_some_and(|job| !job.cut.purpose.is_backup()) {
             crate::log!(
                 Level::Warning,
                 "The AOF can't be written: the snapshot in progress is given up, to leave it the space on the disk"
@@ -545,7 +559,7 @@ fn prepare(
                 return Err(why);
             }
         };
-        prepared.parts[*shard] = Some(PartFile { name, file, head: Vec::new(), ends_file: true });
+        prepared.parts[*shard] = Some(PartFile::new(name, file, Vec::new(), true));
         let increment = match state {
             State::Off => None,
             State::Starting => Some(folder.open_temporary(*shard as u16, all as u16).map_err(text)?),
@@ -595,11 +609,12 @@ fn install(
             )
         })
     };
-    rename(&part.name, folder.path_of(&base))?;
+    let temporary = part.name();
+    rename(&temporary, folder.path_of(&base))?;
     crate::log!(
         Level::Notice,
         "Successfully renamed the temporary AOF base file {} into {shown}",
-        part.name.rsplit('/').next().unwrap_or_default()
+        temporary.rsplit('/').next().unwrap_or_default()
     );
     let mut first_kept = first_kept;
     if state == State::Starting {
