@@ -132,6 +132,13 @@ impl Shard {
                 _ => {}
             }
         }
+        if changed.contains(&"aof-disable-auto-gc") && !new.persistence.aof_disable_auto_gc {
+            if self.id == 0 {
+                self.collect_history();
+            } else {
+                self.tell_leader(Shard::collect_history);
+            }
+        }
         if changed.contains(&"appendonly") {
             // Once what is changed here is in force.
             self.tell_leader(Shard::switch_aof);

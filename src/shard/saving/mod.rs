@@ -154,6 +154,8 @@ pub(super) struct Saving {
     deferred: Vec<Box<dyn FnOnce(&mut Shard) + Send>>,
     /// FLUSHALL has emptied what `dbfilename` holds.
     is_outdated: bool,
+    /// Who waits until it does not hold that any more; bounded by the clients.
+    flushed: Vec<Box<dyn FnOnce(&mut Shard) + Send>>,
 }
 
 impl Saving {
@@ -243,6 +245,16 @@ impl Shard {
         }
     }
 
+    /// Does `call` when the file that FLUSHALL has made obsolete is replaced, or at once if that has to wait for a rewrite.
+    pub(super) fn when_flushed(&mut self, call: Box<dyn FnOnce(&mut Shard) + Send>) {
+        let is_saving = self.saving.job.as_ref().is_some_and(|job| job.cut.purpose != Purpose::Rewrite);
+        if is_saving && !self.saving.rewrites.is_active() {
+            self.saving.flushed.push(call);
+        } else {
+            call(self);
+        }
+    }
+
     fn save_if_outdated(&mut self) {
         if self.saving.is_outdated && !self.saving.is_busy() && !self.saving.rewrites.is_active() {
             self.saving.is_outdated = false;
@@ -257,6 +269,11 @@ impl Shard {
         }
         self.shutdown_may_go_on();
         self.save_if_outdated();
+        if !self.saving.is_busy() {
+            for call in std::mem::take(&mut self.saving.flushed) {
+                call(self);
+            }
+        }
     }
 
     fn start_snapshot(&mut self, purpose: Purpose, method: Option<SnapshotMethod>, asker: Option<Asker>) {
