@@ -430,6 +430,7 @@ impl Shard {
         if let Some(asker) = job.asker.take() {
             self.answer_asker(asker, Ok(answer));
         }
+        self.rewrite_has_begun();
     }
 
     /// A shard's part has ended.

@@ -66,6 +66,8 @@ pub(super) struct Rewrites {
     copied_bytes: u64,
     /// AOF was switched off meanwhile.
     is_given_up: bool,
+    /// Who waits until it has begun; bounded by the clients.
+    begun: Vec<Box<dyn FnOnce(&mut Shard) + Send>>,
     /// After so many failures the log has said that the next try waits.
     waits_after: u64,
 }
@@ -171,6 +173,23 @@ impl Shard {
             }
             (false, State::Starting | State::On) => self.stop_aof(),
             _ => {}
+        }
+    }
+
+    /// Does `call` when a rewrite that is about to begin, because `appendonly` was switched on, has begun; usually at once.
+    pub(in crate::shard) fn when_aof_has_begun(&mut self, call: Box<dyn FnOnce(&mut Shard) + Send>) {
+        let rewrites = &mut self.saving.rewrites;
+        let has_begun = self.saving.job.as_ref().is_some_and(|job| job.begun == self.topology.shards);
+        if rewrites.is_first() && rewrites.is_active && !has_begun {
+            rewrites.begun.push(call);
+        } else {
+            call(self);
+        }
+    }
+
+    pub(super) fn rewrite_has_begun(&mut self) {
+        for call in std::mem::take(&mut self.saving.rewrites.begun) {
+            call(self);
         }
     }
 
@@ -377,6 +396,8 @@ impl Shard {
         let asker = rewrites.asker.take();
         let is_given_up = std::mem::take(&mut rewrites.is_given_up);
         let must_try_again = rewrites.state == State::Starting;
+        self.rewrite_has_begun();
+        let rewrites = &mut self.saving.rewrites;
         let copied = rewrites.copied_bytes;
         {
             let mut figures = self.shared.status.figures();
