@@ -236,6 +236,10 @@ impl Shard {
 
     /// FLUSHALL: what is being saved is not wanted any more, and with save points what was saved must not come back.
     pub(super) fn all_flushed(&mut self) {
+        if self.shared.status.is_loading() {
+            // A log says it again; what follows in it is not there yet.
+            return;
+        }
         if self.saving.job.as_ref().is_some_and(|job| job.cut.purpose == Purpose::Background) {
             self.give_up_snapshot();
         }
