@@ -45,6 +45,10 @@ pub enum Flag {
     Held = 1 << 16,
     /// No client's: it replays the log of another number of shards.
     Replay = 1 << 17,
+    /// It has said (REPLCONF) that it finds the end of an RDB file by a mark behind it.
+    FindsMark = 1 << 18,
+    /// The same: that it is a replica, with a port of its own.
+    Replica = 1 << 19,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What outlives the process: the RDB format, and on it the log, the snapshots and the backups.
 
 pub mod aof;
+pub mod backup;
 pub mod check_aof;
 pub mod check_rdb;
 pub mod rdb;

@@ -14,6 +14,7 @@ pub mod listen;
 pub mod machine;
 pub mod mail;
 pub mod mesh;
+pub mod pipes;
 pub mod probe;
 pub mod ring;
 pub mod signals;

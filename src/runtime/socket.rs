@@ -1,7 +1,8 @@
 //! Settings and names of connected sockets.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 fn set(fd: RawFd, level: i32, option: i32, value: i32) -> bool {
     // SAFETY: the value is an int that lives through the call, of the size given.
@@ -44,6 +45,22 @@ pub fn close(fd: RawFd) {
 pub fn send_now(fd: RawFd, bytes: &[u8]) {
     // SAFETY: the slice is valid for its length; a failure loses a courtesy message only.
     unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+}
+
+/// Sends what fits at once; `WouldBlock` when nothing does.
+pub fn try_send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: the slice is valid for its length.
+    match unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) } {
+        -1 => Err(io::Error::last_os_error()),
+        sent => Ok(sent as usize),
+    }
+}
+
+/// Another descriptor of the same connection, which stays open whatever becomes of this one.
+pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's descriptor is open during the call.
+    unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

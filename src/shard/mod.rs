@@ -291,6 +291,7 @@ impl Service for Shard {
         self.drain_loopback();
         self.answer_postponed(postponed);
         self.resume_congested();
+        self.hand_over_connections();
         more |= self.run_runnable();
         more |= self.load_slice();
         more |= self.snapshot_slice();

@@ -212,6 +212,24 @@ pub const COMMANDS: &[CommandSpec] = &[
             ],
         )
         .optional()]),
+    server("pipesave", 1).flags(&[Admin, NoScript, NoMulti]).since("7.2.0").complexity("O(1)").summary(
+        "Writes an RDB file to the command that `pipesavecommand` names, in the background. Gyre only.",
+    ),
+    server("dumpsave", 1)
+        .flags(&[Admin, NoScript, NoMulti])
+        .since("7.2.0")
+        .complexity("O(1)")
+        .summary("Turns the connection into the stream of an RDB file, which ends with it. Gyre only."),
+    server("sync", 1)
+        .flags(&[NoAsyncLoading, Admin, NoMulti, NoScript])
+        .since("1.0.0")
+        .summary("Sends an RDB file and closes the connection: for redis-cli --rdb."),
+    server("replconf", -1)
+        .flags(&[Admin, NoScript, Loading, Stale, AllowBusy])
+        .since("3.0.0")
+        .system_command()
+        .complexity("O(1)")
+        .summary("Takes what a client says of itself in front of SYNC."),
     server("bgrewriteaof", 1)
         .flags(&[Admin, NoScript])
         .since("1.0.0")

@@ -1,17 +1,22 @@
-//! SAVE BGSAVE BGREWRITEAOF LASTSAVE SHUTDOWN: what is to be kept on disk, and the end.
+//! SAVE BGSAVE PIPESAVE DUMPSAVE SYNC BGREWRITEAOF LASTSAVE SHUTDOWN: what is to be kept on disk, and the end.
 
 use super::Handler;
-use crate::client::Connection;
+use crate::client::{Connection, Flag};
+use crate::command::parse;
 use crate::command::{Args, CommandError};
 use crate::config::SnapshotMethod;
 use crate::resp::Reply;
 use crate::shard::blocking::Asker;
-use crate::shard::saving::Wish;
+use crate::shard::saving::{Dump, Handover, Wish};
 use crate::shard::{Flow, Shard};
 
 pub const COMMANDS: &[(&str, Handler)] = &[
     ("save", save),
     ("bgsave", bgsave),
+    ("pipesave", pipesave),
+    ("dumpsave", dumpsave),
+    ("sync", sync),
+    ("replconf", replconf),
     ("bgrewriteaof", bgrewriteaof),
     ("lastsave", lastsave),
     ("shutdown", shutdown),
@@ -50,6 +55,78 @@ fn bgsave(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) 
     let asker = asker(shard, c);
     shard.tell_leader(move |leader| leader.bgsave(schedule, method, asker));
     Ok(Flow::Later)
+}
+
+fn pipesave(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
+    let asker = asker(shard, c);
+    shard.tell_leader(move |leader| leader.pipesave(asker));
+    Ok(Flow::Later)
+}
+
+fn dumpsave(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
+    dump(shard, c, Dump::Raw)
+}
+
+/// For redis-cli --rdb. The connection ends behind the RDB file, for there is no stream of commands that could follow.
+fn sync(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
+    if c.flags.has(Flag::Replica) {
+        return Err(CommandError::other(
+            "ERR Replication is not supported: SYNC is for redis-cli --rdb only",
+        ));
+    }
+    if !c.flags.has(Flag::FindsMark) {
+        return Err(CommandError::other("ERR SYNC requires EOF capability (REPLCONF capa eof)"));
+    }
+    dump(shard, c, Dump::Marked)
+}
+
+fn dump(shard: &mut Shard, c: &mut Connection, dump: Dump) -> Outcome {
+    if c.flags.has(Flag::Monitor) {
+        return Err(CommandError::other("ERR A connection that monitors can't take a dump"));
+    }
+    let asker = asker(shard, c);
+    shard.hand_over_later(Handover { client: c.token, asker, dump });
+    Ok(Flow::Later)
+}
+
+/// REPLCONF option value [option value ...]
+fn replconf(_: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
+    if args.len() % 2 == 0 {
+        return Err(CommandError::Syntax);
+    }
+    for pair in args[1..].chunks_exact(2) {
+        let (option, value) = (pair[0].to_ascii_lowercase(), pair[1]);
+        match option.as_slice() {
+            b"listening-port" => {
+                parse::integer(value)?;
+                c.flags.set(Flag::Replica);
+            }
+            b"capa" => {
+                if value.eq_ignore_ascii_case(b"eof") {
+                    c.flags.set(Flag::FindsMark);
+                }
+            }
+            // Nothing but the RDB file is sent in any case.
+            b"rdb-only" => {
+                if !(0..=1).contains(&parse::integer(value)?) {
+                    return Err(CommandError::other("ERR value is out of range, must be between 0 and 1"));
+                }
+            }
+            b"ip-address" => {}
+            b"rdb-filter-only" => {
+                let shown = String::from_utf8_lossy(value);
+                return Err(CommandError::other(format!("ERR Unsupported rdb-filter-only option: {shown}")));
+            }
+            // What replicas send when they have their data, and masters to ask for it. It is never answered.
+            b"ack" | b"getack" => return Ok(Flow::Done),
+            _ => {
+                let shown = String::from_utf8_lossy(pair[0]);
+                return Err(CommandError::other(format!("ERR Unrecognized REPLCONF option: {shown}")));
+            }
+        }
+    }
+    reply.ok();
+    Ok(Flow::Done)
 }
 
 fn bgrewriteaof(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {

@@ -16,6 +16,13 @@ pub(in crate::shard) struct LargeValues {
     held: HashMap<Fingerprint, (Number, usize, Vec<u8>)>,
 }
 
+impl LargeValues {
+    /// Whether somebody waits for one to be saved.
+    pub fn are_awaited(&self) -> bool {
+        !self.held.is_empty()
+    }
+}
+
 impl Shard {
     /// To be called before a command on this shard's keys looks whether it conflicts with an intent.
     #[inline]

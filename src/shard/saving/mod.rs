@@ -4,6 +4,7 @@
 //! forked child, or by writing at once. When all parts are written, a thread of its own joins them and puts the file in its
 //! place (`join`). One snapshot is under way at a time, whatever it is for. `persist/persistence.md` has the whole.
 
+mod backup;
 mod join;
 mod large;
 mod part;
@@ -15,6 +16,7 @@ use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+pub(super) use backup::{Dump, Handover};
 pub(super) use part::OwnPart;
 pub use shutdown::Wish;
 
@@ -44,6 +46,27 @@ pub(super) enum Purpose {
     Foreground,
     /// A new base for the logs of some shards.
     Rewrite,
+    /// PIPESAVE.
+    Pipe,
+    /// DUMPSAVE, and SYNC.
+    Dump,
+}
+
+impl Purpose {
+    /// Whether it is a stream, which needs no disk.
+    fn is_backup(self) -> bool {
+        matches!(self, Purpose::Pipe | Purpose::Dump)
+    }
+
+    /// What the log calls it.
+    fn name(self) -> &'static str {
+        match self {
+            Purpose::Background | Purpose::Foreground => "Background saving",
+            Purpose::Rewrite => "Background append only file rewriting",
+            Purpose::Pipe => "Background pipesave",
+            Purpose::Dump => "Background dumpsave",
+        }
+    }
 }
 
 /// What every shard knows of the snapshot in progress.
@@ -67,6 +90,7 @@ pub(super) struct Cut {
 
 /// Where a shard writes its part.
 pub(super) struct PartFile {
+    /// Empty for a pipe.
     name: Mutex<String>,
     pub file: File,
     /// What comes in front of the part.
@@ -149,6 +173,10 @@ pub(super) struct Saving {
     fork_us_per_gib: Option<u64>,
     rewrites: rewrite::Rewrites,
     large: large::LargeValues,
+    /// The backup in progress.
+    backup: Option<backup::Backup>,
+    /// This shard's clients that wait for a dump until what they were answered before is sent.
+    handovers: Vec<Handover>,
     shutdown: shutdown::Shutdown,
     /// Commands that came while a snapshot that was given up had not ended yet; bounded by the clients, who wait for them.
     deferred: Vec<Box<dyn FnOnce(&mut Shard) + Send>>,
@@ -313,7 +341,9 @@ impl Shard {
             asker,
             is_given_up: false,
         });
-        self.tell_logs_of_snapshot(true);
+        if !cut.purpose.is_backup() {
+            self.tell_logs_of_snapshot(true);
+        }
         let each = Arc::new(move |shard: &mut Shard, number| shard.begin_part(&cut, number));
         self.at_barrier(KeyAccess::Read, [Phase::InTurn(each)]);
     }
@@ -421,15 +451,19 @@ impl Shard {
         if job.begun < shards || job.cut.purpose == Purpose::Foreground {
             return;
         }
-        let (what, answer) = match job.cut.purpose {
-            Purpose::Rewrite => {
-                ("Background append only file rewriting", "Background append only file rewriting started")
-            }
-            _ => ("Background saving", "Background saving started"),
+        let what = job.cut.purpose.name();
+        let answer = match job.cut.purpose {
+            Purpose::Rewrite => "Background append only file rewriting started",
+            Purpose::Pipe => "Background pipesave started",
+            _ => "Background saving started",
         };
         match job.pid {
             Some(pid) => crate::log!(Level::Notice, "{what} started by pid {pid}"),
             None => crate::log!(Level::Notice, "{what} started without fork"),
+        }
+        if job.cut.purpose == Purpose::Dump {
+            // The dump is the answer.
+            return;
         }
         if let Some(asker) = job.asker.take() {
             self.answer_asker(asker, Ok(answer));
@@ -441,6 +475,9 @@ impl Shard {
     fn part_written(&mut self, id: u64, shard: usize, written: Written) {
         let Some(job) = self.saving.job.as_mut().filter(|job| job.cut.id == id) else { return };
         let has_failed = written.is_err();
+        if let Some(backup) = &self.saving.backup {
+            backup.part_ended(shard, &written);
+        }
         job.written[shard] = Some(written);
         if has_failed {
             // The others' work is for nothing.
@@ -456,6 +493,10 @@ impl Shard {
             .map(|written| written.as_ref().and_then(|w| w.as_ref().ok()).map(|(stretch, _)| *stretch))
             .collect();
         match stretches {
+            stretches if job.cut.purpose.is_backup() => {
+                let checksum = job.cut.checksum;
+                self.backup_written(id, stretches, checksum);
+            }
             None => self.snapshot_ended(id, Err(())),
             Some(stretches) if job.cut.purpose == Purpose::Rewrite => self.bases_written(id, stretches),
             Some(stretches) => {
@@ -507,7 +548,7 @@ impl Shard {
                     match purpose {
                         Purpose::Background => crate::log!(Level::Warning, "Background saving error"),
                         Purpose::Rewrite => crate::log!(Level::Warning, "{what} terminated with error"),
-                        Purpose::Foreground => {}
+                        _ => {}
                     }
                 }
             }
@@ -551,7 +592,7 @@ impl Shard {
                 figures.rdb.end(ok, now_s);
             }
             Purpose::Foreground if ok => figures.rdb.ok = true,
-            Purpose::Foreground | Purpose::Rewrite => {}
+            _ => {}
         }
         if ok {
             figures.saved_at_s = now_s;
@@ -568,6 +609,9 @@ impl Shard {
         let Some(job) = &mut self.saving.job else { return false };
         job.is_given_up = true;
         let id = job.cut.id;
+        if let Some(backup) = &self.saving.backup {
+            backup.give_up();
+        }
         self.stop_parts(id);
         true
     }
@@ -594,7 +638,7 @@ pub fn remove_temporary_files(shards: usize) {
 }
 
 fn remove_files(parts: &[Option<PartFile>]) {
-    for part in parts.iter().flatten() {
+    for part in parts.iter().flatten().filter(|part| !part.name().is_empty()) {
         // One that is gone is what is wanted.
         let _ = std::fs::remove_file(part.name());
     }

@@ -179,6 +179,8 @@ impl Shard {
     fn fork_part(&self, purpose: Purpose, file: &File, options: &PartOptions) -> std::io::Result<Child> {
         let (name, what) = match purpose {
             Purpose::Rewrite => ("gyre-aof-rewrite", "AOF rewrite"),
+            Purpose::Pipe => ("gyre-rdb-pipesave", "RDB"),
+            Purpose::Dump => ("gyre-rdb-dumpsave", "RDB"),
             _ => ("gyre-rdb-bgsave", "RDB"),
         };
         let (title, oom_score_adj) = {
@@ -209,7 +211,8 @@ impl Shard {
     /// In each turn: a slice of a snapshot without fork. True: there is more to do at once.
     pub(in crate::shard) fn snapshot_slice(&mut self) -> bool {
         let Some(OwnPart { way: Way::Forkless(writer), .. }) = &self.saving.own else { return false };
-        if writer.waiting_bytes() > AHEAD_BYTES {
+        // Who waits for a large value to be saved must not wait for whoever takes the snapshot.
+        if writer.waiting_bytes() > AHEAD_BYTES && !self.saving.large.are_awaited() {
             return false;
         }
         let started = Stamp::now();
@@ -246,7 +249,7 @@ impl Shard {
             Way::Forkless(writer) => {
                 let waiting = self.store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
                 if waiting + writer.waiting_bytes() > WAITING_BYTES_MAX {
-                    let why = "the disk is slower than the changes that it has to keep up with";
+                    let why = "it is taken more slowly than the changes come that have to be kept for it";
                     Err(Failed::Write(why.to_owned()))
                 } else {
                     match writer.take_outcome() {

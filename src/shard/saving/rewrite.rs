@@ -557,7 +557,8 @@ impl Shard {
 
     /// The disk has no room for what clients write: what only needs room to be faster or safer later gives way.
     fn give_up_for_space(&mut self) {
-        if self.saving.is_busy() {
+        // A backup takes none.
+        if self.saving.job.as_ref().is_some_and(|job| !job.cut.purpose.is_backup()) {
             crate::log!(
                 Level::Warning,
                 "The AOF can't be written: the snapshot in progress is given up, to leave it the space on the disk"
