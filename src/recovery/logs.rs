@@ -23,6 +23,7 @@ use crate::shard::Shard;
 fn text(error: FolderError) -> Failure {
     if let FolderError::Manifest(error) = &error {
         error.log_messages().iter().for_each(|message| log!(Level::Warning, "{message}"));
+        return Failure::new();
     }
     error.to_string()
 }

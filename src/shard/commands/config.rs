@@ -59,6 +59,7 @@ fn set(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
     let args = OwnedArgs::from_slices(&args[2..]);
     let later = shard.reply_later(c);
     let (home, spec) = (shard.id, c.last_command);
+    let may_wait = !shard.is_inside_transaction();
     let change = move |shard: &mut Shard| match shard.change_config(&args.slices(), setter) {
         Err(error) => {
             let answer = move |shard: &mut Shard| {
@@ -68,7 +69,12 @@ fn set(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
         }
         Ok(()) => shard.ask_all(Shard::refresh_config, move |shard, _| {
             let answer = move |shard: &mut Shard| shard.complete_with(later, spec, Ok(()));
-            shard.send(home, Message::Call(Box::new(answer)));
+            let tell = move |shard: &mut Shard| shard.send(home, Message::Call(Box::new(answer)));
+            if may_wait {
+                shard.tell_leader(move |leader| leader.when_aof_has_begun(Box::new(tell)));
+            } else {
+                tell(shard);
+            }
         }),
     };
     shard.send(SETTLER, Message::Call(Box::new(change)));
@@ -130,6 +136,13 @@ impl Shard {
                 "maxmemory" => warn_if_over(new.memory.maxmemory, self.shared.used_memory()),
                 "oom-score-adj" | "oom-score-adj-values" => self.change_oom_score(directive, new)?,
                 _ => {}
+            }
+        }
+        if changed.contains(&"aof-disable-auto-gc") && !new.persistence.aof_disable_auto_gc {
+            if self.id == 0 {
+                self.collect_history();
+            } else {
+                self.tell_leader(Shard::collect_history);
             }
         }
         if changed.contains(&"appendonly") {

@@ -90,8 +90,10 @@ const HELP: &[&str] = &[
     "    Match random texts against random patterns.",
     "STRUCTSIZE",
     "    Sizes of internal structures.",
+    "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+    "    Whether payloads and files are read whatever their checksums are.",
     "AOF-FLUSH-SLEEP, DROP-CLUSTER-PACKET-FILTER, JMAP, QUICKLIST-PACKED-THRESHOLD, REPLICATE, REPLYBUFFER,",
-    "SET-DISABLE-DENY-SCRIPTS, SET-SKIP-CHECKSUM-VALIDATION",
+    "SET-DISABLE-DENY-SCRIPTS",
     "    Accepted; they mean nothing here.",
 ];
 
@@ -121,8 +123,12 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             parse_integer(number).ok_or(CommandError::NotInteger)?;
             reply.ok();
         }
-        (b"set-skip-checksum-validation" | b"aof-flush-sleep" | b"set-disable-deny-scripts", [_]) => {
-            reply.ok()
+        (b"aof-flush-sleep" | b"set-disable-deny-scripts", [_]) => reply.ok(),
+        (b"set-skip-checksum-validation", [on]) => {
+            let on = is_on(on);
+            let set = move |shard: &mut Shard| shard.store.settings.skips_checksums = on;
+            shard.ask_all_for(c, set, |_, _: Vec<()>, r| r.ok());
+            return Ok(Flow::Later);
         }
         (b"replicate", [_, ..]) => reply.ok(),
         (b"quicklist-packed-threshold", [size]) => {

@@ -295,7 +295,7 @@ impl Shard {
     fn load_options(&self, is_base: bool) -> LoadOptions {
         let persistence = &self.config.persistence;
         LoadOptions {
-            with_checksum: persistence.rdbchecksum,
+            with_checksum: persistence.rdbchecksum && !self.store.settings.skips_checksums,
             keeps_expired: is_base,
             replaces: self.merges_at_load,
             checks: match persistence.sanitize_dump_payload {

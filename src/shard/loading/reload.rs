@@ -10,7 +10,7 @@ use super::{Loading, Step};
 use crate::command::table::KeyAccess;
 use crate::command::CommandError;
 use crate::observe::log::Level;
-use crate::persist::aof::{Chain, Folder, FolderError, Manifest};
+use crate::persist::aof::{Chain, Folder, Manifest};
 use crate::shard::blocking::Asker;
 use crate::shard::Shard;
 use crate::txn::transaction::Phase;
@@ -68,7 +68,7 @@ impl Shard {
     /// DEBUG LOADAOF, on the shard that leads.
     pub fn load_aof(&mut self, asker: Asker) {
         let folder = self.aof_folder();
-        let manifest = match self.aof_manifest() {
+        let manifest = match self.reread_manifest() {
             Ok(manifest) if usize::from(manifest.newest().shards()) == self.topology.shards => manifest,
             Ok(_) => {
                 let why = "ERR the AOF files are those of another number of shards, wait for their rewrite";
@@ -100,13 +100,6 @@ impl Shard {
             false
         };
         self.at_barrier(KeyAccess::Write, vec![Phase::Each(Arc::new(load)), Phase::Here(Box::new(answer))]);
-    }
-
-    fn aof_manifest(&self) -> Result<Manifest, FolderError> {
-        match self.known_manifest() {
-            Some(manifest) => Ok(manifest.clone()),
-            None => self.aof_folder().load(self.topology.shards as u16),
-        }
     }
 
     fn load_log_at_once(&mut self, folder: &Folder, manifest: &Manifest) -> bool {

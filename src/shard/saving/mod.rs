@@ -182,6 +182,8 @@ pub(super) struct Saving {
     deferred: Vec<Box<dyn FnOnce(&mut Shard) + Send>>,
     /// FLUSHALL has emptied what `dbfilename` holds.
     is_outdated: bool,
+    /// Who waits until it does not hold that any more; bounded by the clients.
+    flushed: Vec<Box<dyn FnOnce(&mut Shard) + Send>>,
 }
 
 impl Saving {
@@ -262,12 +264,26 @@ impl Shard {
 
     /// FLUSHALL: what is being saved is not wanted any more, and with save points what was saved must not come back.
     pub(super) fn all_flushed(&mut self) {
+        if self.shared.status.is_loading() {
+            // A log says it again; what follows in it is not there yet.
+            return;
+        }
         if self.saving.job.as_ref().is_some_and(|job| job.cut.purpose == Purpose::Background) {
             self.give_up_snapshot();
         }
         if !self.config.persistence.save.0.is_empty() {
             self.saving.is_outdated = true;
             self.save_if_outdated();
+        }
+    }
+
+    /// Does `call` when the file that FLUSHALL has made obsolete is replaced, or at once if that has to wait for a rewrite.
+    pub(super) fn when_flushed(&mut self, call: Box<dyn FnOnce(&mut Shard) + Send>) {
+        let is_saving = self.saving.job.as_ref().is_some_and(|job| job.cut.purpose != Purpose::Rewrite);
+        if is_saving && !self.saving.rewrites.is_active() {
+            self.saving.flushed.push(call);
+        } else {
+            call(self);
         }
     }
 
@@ -285,6 +301,11 @@ impl Shard {
         }
         self.shutdown_may_go_on();
         self.save_if_outdated();
+        if !self.saving.is_busy() {
+            for call in std::mem::take(&mut self.saving.flushed) {
+                call(self);
+            }
+        }
     }
 
     fn start_snapshot(&mut self, purpose: Purpose, method: Option<SnapshotMethod>, asker: Option<Asker>) {
@@ -447,6 +468,7 @@ impl Shard {
         if let Some(asker) = job.asker.take() {
             self.answer_asker(asker, Ok(answer));
         }
+        self.rewrite_has_begun();
     }
 
     /// A shard's part has ended.

@@ -66,6 +66,10 @@ pub(super) struct Rewrites {
     copied_bytes: u64,
     /// AOF was switched off meanwhile.
     is_given_up: bool,
+    /// Who waits until it has begun; bounded by the clients.
+    begun: Vec<Box<dyn FnOnce(&mut Shard) + Send>>,
+    /// After so many failures the log has said that the next try waits.
+    waits_after: u64,
 }
 
 /// What has been opened for a step.
@@ -95,9 +99,24 @@ impl Shard {
         Folder::new(&dir, &config.persistence.appenddirname, &config.persistence.appendfilename)
     }
 
-    /// What the manifest names, if it was read or written already.
-    pub(in crate::shard) fn known_manifest(&self) -> Option<&Manifest> {
-        self.saving.rewrites.manifest.as_ref()
+    /// Reads the manifest anew.
+    pub(in crate::shard) fn reread_manifest(&mut self) -> Result<Manifest, FolderError> {
+        let mut manifest = self.aof_folder().load(self.topology.shards as u16)?;
+        delete_history(&self.aof_folder(), &mut manifest);
+        self.saving.rewrites.manifest = Some(manifest.clone());
+        Ok(manifest)
+    }
+
+    /// `aof-disable-auto-gc` is off again: what it has kept goes.
+    pub(in crate::shard) fn collect_history(&mut self) {
+        let folder = self.aof_folder();
+        // While a base is put into its place the manifest is elsewhere; what is left goes behind that.
+        if self.saving.rewrites.is_active {
+            return;
+        }
+        if let Some(manifest) = self.saving.rewrites.manifest.as_mut().filter(|m| !m.history().is_empty()) {
+            delete_history(&folder, manifest);
+        }
     }
 
     /// The logs are open, and this is the manifest that names them.
@@ -157,6 +176,23 @@ impl Shard {
         }
     }
 
+    /// Does `call` when a rewrite that is about to begin, because `appendonly` was switched on, has begun; usually at once.
+    pub(in crate::shard) fn when_aof_has_begun(&mut self, call: Box<dyn FnOnce(&mut Shard) + Send>) {
+        let rewrites = &mut self.saving.rewrites;
+        let has_begun = self.saving.job.as_ref().is_some_and(|job| job.begun == self.topology.shards);
+        if rewrites.is_first() && rewrites.is_active && !has_begun {
+            rewrites.begun.push(call);
+        } else {
+            call(self);
+        }
+    }
+
+    pub(super) fn rewrite_has_begun(&mut self) {
+        for call in std::mem::take(&mut self.saving.rewrites.begun) {
+            call(self);
+        }
+    }
+
     fn stop_aof(&mut self) {
         let was_starting = self.saving.rewrites.state == State::Starting;
         if self.saving.rewrites.is_active {
@@ -171,9 +207,21 @@ impl Shard {
             self.send(shard, Message::Call(Box::new(Shard::close_log)));
         }
         if was_starting {
-            let (folder, shards) = (self.aof_folder(), self.topology.shards as u16);
-            (0..shards).for_each(|shard| drop(folder.delete_temporary_increment(shard, shards)));
+            self.remove_temporary_increments();
         }
+    }
+
+    /// What was logged for a base that did not come.
+    fn remove_temporary_increments(&mut self) {
+        let (folder, shards) = (self.aof_folder(), self.topology.shards as u16);
+        let removed: Vec<_> = (0..shards)
+            .map(|shard| folder.delete_temporary_increment(shard, shards))
+            .filter(|removed| !removed.files.is_empty())
+            .collect();
+        for message in removed.iter().flat_map(|removed| &removed.log_messages) {
+            crate::log!(Level::Notice, "{message}");
+        }
+        self.off_thread("aof-remove", move || drop(removed), |_, ()| {});
     }
 
     fn unschedule_rewrite(&mut self) {
@@ -348,6 +396,8 @@ impl Shard {
         let asker = rewrites.asker.take();
         let is_given_up = std::mem::take(&mut rewrites.is_given_up);
         let must_try_again = rewrites.state == State::Starting;
+        self.rewrite_has_begun();
+        let rewrites = &mut self.saving.rewrites;
         let copied = rewrites.copied_bytes;
         {
             let mut figures = self.shared.status.figures();
@@ -362,6 +412,7 @@ impl Shard {
             self.answer_asker(asker, Err(CommandError::other("ERR")));
         }
         if must_try_again {
+            self.remove_temporary_increments();
             self.schedule_rewrite();
         }
     }
@@ -369,15 +420,14 @@ impl Shard {
     /// Ten times a second: a rewrite that was asked for, or that the size of the logs asks for.
     pub(in crate::shard) fn rewrite_if_due(&mut self) {
         let is_stopping = self.housekeeping.stopping || self.shared.status.is_loading();
-        if self.saving.is_busy()
-            || self.saving.rewrites.is_active
-            || is_stopping
-            || self.waits_after_failures()
-        {
+        if self.saving.is_busy() || self.saving.rewrites.is_active || is_stopping {
             return;
         }
         if self.saving.rewrites.is_scheduled {
-            return self.start_rewrites(None);
+            if !self.waits_after_failures() {
+                self.start_rewrites(None);
+            }
+            return;
         }
         let persistence = &self.config.persistence;
         let percentage = u64::from(persistence.auto_aof_rewrite_percentage);
@@ -393,21 +443,31 @@ impl Shard {
             return;
         }
         let growth = (size as f64 * 100.0 / base.max(1) as f64) as u64;
-        if growth >= 100 + percentage {
+        if growth >= 100 + percentage && !self.waits_after_failures() {
             crate::log!(Level::Notice, "Starting automatic rewriting of AOF on {}% growth", growth - 100);
             self.start_rewrites(None);
         }
     }
 
-    fn waits_after_failures(&self) -> bool {
-        let figures = self.shared.status.figures();
-        let failures = figures.rewrite.failures_in_a_row;
+    fn waits_after_failures(&mut self) -> bool {
+        let (failures, ended_s) = {
+            let figures = self.shared.status.figures();
+            (figures.rewrite.failures_in_a_row, figures.rewrite.ended_s)
+        };
         if failures < FAILURES_BEFORE_WAITING {
             return false;
         }
         let doublings = (failures - FAILURES_BEFORE_WAITING).min(16) as u32;
         let wait_s = (WAIT_MIN_S << doublings).min(WAIT_MAX_S);
-        figures.rewrite.ended_s.is_some_and(|ended_s| self.now_us / 1_000_000 - ended_s < wait_s)
+        let waits = ended_s.is_some_and(|ended_s| self.now_us / 1_000_000 - ended_s < wait_s);
+        if waits && std::mem::replace(&mut self.saving.rewrites.waits_after, failures) != failures {
+            crate::log!(
+                Level::Warning,
+                "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {} minutes",
+                wait_s / 60
+            );
+        }
+        waits
     }
 
     /// Does what may wait for the disk on a thread of its own, and then goes on with what came of it. `name`: at most 15 bytes.
