@@ -111,6 +111,8 @@ struct Job {
     asker: Option<Asker>,
     /// It is not wanted any more: its end is no failure.
     is_given_up: bool,
+    /// It has been stopped, to leave its space on the disk to the logs: that is one.
+    gives_way: bool,
 }
 
 #[derive(Default)]
@@ -231,6 +233,7 @@ impl Shard {
             written: cut.parts.iter().map(|part| part.is_none().then(|| none.clone())).collect(),
             asker,
             is_given_up: false,
+            gives_way: false,
         });
         self.tell_logs_of_snapshot(true);
         let each = Arc::new(move |shard: &mut Shard, number| shard.begin_part(&cut, number));
@@ -475,6 +478,23 @@ impl Shard {
         let id = job.cut.id;
         self.stop_parts(id);
         true
+    }
+
+    /// The disk has no room for what clients write: what only needs room to be faster or safer later gives way. Monitoring
+    /// is to see that, and the next try to come after a pause: it has failed.
+    pub(super) fn give_way(&mut self) {
+        let Some(job) = self.saving.job.as_mut().filter(|job| !job.gives_way && !job.is_given_up) else {
+            return;
+        };
+        job.gives_way = true;
+        let id = job.cut.id;
+        crate::log!(
+            Level::Warning,
+            "The AOF can't be written: the snapshot in progress is given up, to leave it the space on the disk"
+        );
+        self.saving.rewrites.give_way();
+        self.stop_parts(id);
+        self.drop_bases_in_the_way(id);
     }
 
     fn stop_parts(&mut self, id: u64) {
