@@ -57,8 +57,8 @@ pub(super) fn recover(shared: &Arc<Shared>, folder: Folder, mut manifest: Manife
     let shards = shared.shards;
     let is_current = usize::from(manifest.newest().shards()) == shards;
     let older = manifest.layouts().len() - usize::from(is_current);
-    for layout in &manifest.layouts()[..older] {
-        replay_elsewhere(shared, &folder, layout)?;
+    for (index, layout) in manifest.layouts()[..older].iter().enumerate() {
+        replay_elsewhere(shared, &folder, layout, index > 0)?;
     }
     if is_current {
         replay_own(shared, &folder, manifest.newest(), older > 0)?;
@@ -92,7 +92,16 @@ fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result
                     };
                     let files: Result<Vec<File>, Failure> =
                         chain.increments.iter().map(|entry| open(&entry.name)).collect();
-                    Log::scan(base_cut, &files?)
+                    let files = files?;
+                    for (file, entry) in files.iter().zip(&chain.increments) {
+                        // A server that was killed may have left it to the kernel. From now on it counts as durable: what is
+                        // read, and written behind it, relies on that.
+                        file.sync_data().map_err(|error| {
+                            let name = String::from_utf8_lossy(&entry.name);
+                            format!("Can't fsync the append only file {name}: {error}")
+                        })?;
+                    }
+                    Log::scan(base_cut, &files)
                         .map_err(|error| format!("Unrecoverable error reading the append only file: {error}"))
                 })
             })
@@ -206,9 +215,19 @@ fn replay_own(shared: &Arc<Shared>, folder: &Folder, layout: &Layout, follows: b
 }
 
 /// Replays the files of another number of shards: all shards take their keys out of the bases, and the commands find their shards.
-fn replay_elsewhere(shared: &Arc<Shared>, folder: &Folder, layout: &Layout) -> Result<(), Failure> {
+fn replay_elsewhere(
+    shared: &Arc<Shared>,
+    folder: &Folder,
+    layout: &Layout,
+    follows: bool,
+) -> Result<(), Failure> {
     let fatal = |failed| failure(&failed, "the append only file");
-    for (_, chain) in layout.chains() {
+    for (shard, chain) in layout.chains() {
+        if follows && chain.base.is_some() {
+            // What older files say of its keys is in there.
+            let step = Step::Forget { shard: shard.into(), shards: layout.shards().into() };
+            run_phase(shared, (0..shared.shards).map(|_| vec![step.clone()]).collect()).map_err(fatal)?;
+        }
         for entry in chain.files() {
             let path = folder.path_of(&entry.name);
             let until = len_of(folder, &entry.name)?;

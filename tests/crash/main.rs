@@ -200,6 +200,8 @@ fn damage(plan: &Plan, life: &Life, dir: &Dir, random: &mut Random) -> (Vec<usiz
         };
         life.histories.iter().map(count).collect()
     };
+    // What was there when the life began is durable: recovery has seen to that.
+    let first = life.samples.first();
     let none = vec![0; life.histories.len()];
     let before = |age: Duration| life.ended.checked_sub(age);
     match plan.damage {
@@ -207,9 +209,9 @@ fn damage(plan: &Plan, life: &Life, dir: &Dir, random: &mut Random) -> (Vec<usiz
         Damage::None => (until(before(LOSS_MAX)), Vec::new()),
         Damage::Cut | Damage::Zeros | Damage::Garbage => {
             let age = if plan.always { Duration::ZERO } else { LOSS_MAX };
-            let floor =
-                life.samples.iter().rev().find(|sample| before(age).is_some_and(|limit| sample.at <= limit));
-            let done = power::strike(&dir.data(), plan.shards, plan.damage, floor, random);
+            let is_early = |sample: &&Sample| before(age).is_some_and(|limit| sample.at <= limit);
+            let floor = life.samples.iter().rev().find(is_early);
+            let done = power::strike(&dir.data(), plan.shards, plan.damage, floor.or(first), random);
             let must_have = match floor {
                 Some(sample) if plan.always => sample.acknowledged.clone(),
                 Some(sample) => until(sample.at.checked_sub(WRITE_TIME_MAX)),
@@ -217,7 +219,7 @@ fn damage(plan: &Plan, life: &Life, dir: &Dir, random: &mut Random) -> (Vec<usiz
             };
             (must_have, done)
         }
-        Damage::Anywhere => (none, power::strike(&dir.data(), plan.shards, plan.damage, None, random)),
+        Damage::Anywhere => (none, power::strike(&dir.data(), plan.shards, plan.damage, first, random)),
         Damage::Copy => {
             let _ = std::fs::remove_dir_all(dir.data());
             std::fs::rename(dir.path.join("copy"), dir.data()).expect("a folder can be renamed");

@@ -94,18 +94,21 @@ impl Process {
     /// Waits until everything is loaded. `Err`: it has ended instead.
     pub fn wait_until_ready(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + READY_TIMEOUT;
+        let mut answer = "nothing".to_owned();
         while Instant::now() < deadline {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(format!("it ends with {status}"));
             }
             if let Ok(mut client) = Client::try_connect(&self.address()) {
-                if client.try_call(&["GET", "is it ready"]).is_ok_and(|reply| !reply.is_error()) {
-                    return Ok(());
+                match client.try_call(&["GET", "is it ready"]) {
+                    Ok(reply) if !reply.is_error() => return Ok(()),
+                    Ok(reply) => answer = reply.text(),
+                    Err(error) => answer = error.to_string(),
                 }
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        Err("it does not become ready".to_owned())
+        Err(format!("it does not become ready, and answers: {answer}"))
     }
 
     pub fn client(&self) -> Client {

@@ -57,7 +57,8 @@ impl Shard {
         routed: &mut Routed,
         _enough: &dyn Fn() -> bool,
     ) -> Result<bool, ReplayError> {
-        let Some(mut connection) = self.clients.take(routed.token) else { return Ok(true) };
+        let taken = self.clients.take(routed.token);
+        let Some(mut connection) = taken else { return Err(ReplayError::Interrupted) };
         let c = &mut *connection;
         if let Some(unknown) = self.replay_refused.take() {
             self.clients.put_back(connection);

@@ -154,6 +154,8 @@ struct Job {
     asker: Option<Asker>,
     /// It is not wanted any more: its end is no failure.
     is_given_up: bool,
+    /// It has been stopped, to leave its space on the disk to the logs: that is one.
+    gives_way: bool,
 }
 
 #[derive(Default)]
@@ -342,6 +344,7 @@ impl Shard {
             written: cut.parts.iter().map(|part| part.is_none().then(|| none.clone())).collect(),
             asker,
             is_given_up: false,
+            gives_way: false,
         });
         if !cut.purpose.is_backup() {
             self.tell_logs_of_snapshot(true);
@@ -616,6 +619,23 @@ impl Shard {
         }
         self.stop_parts(id);
         true
+    }
+
+    /// The disk has no room for what clients write: what only needs room to be faster or safer later gives way. Monitoring
+    /// is to see that, and the next try to come after a pause: it has failed.
+    pub(super) fn give_way(&mut self) {
+        // A backup takes no space.
+        let takes_space = |job: &&mut Job| !job.gives_way && !job.is_given_up && !job.cut.purpose.is_backup();
+        let Some(job) = self.saving.job.as_mut().filter(takes_space) else { return };
+        job.gives_way = true;
+        let id = job.cut.id;
+        crate::log!(
+            Level::Warning,
+            "The AOF can't be written: the snapshot in progress is given up, to leave it the space on the disk"
+        );
+        self.saving.rewrites.give_way();
+        self.stop_parts(id);
+        self.drop_bases_in_the_way(id);
     }
 
     fn stop_parts(&mut self, id: u64) {

@@ -70,6 +70,8 @@ pub(super) struct Rewrites {
     begun: Vec<Box<dyn FnOnce(&mut Shard) + Send>>,
     /// After so many failures the log has said that the next try waits.
     waits_after: u64,
+    /// It left its space on the disk to the logs: not all shards have a new base.
+    has_given_way: bool,
 }
 
 /// What has been opened for a step.
@@ -88,6 +90,12 @@ impl Rewrites {
 
     pub fn is_active(&self) -> bool {
         self.is_active
+    }
+
+    /// The rewrite in progress, if there is one, does not go on with further shards, and counts as failed.
+    pub fn give_way(&mut self) {
+        self.has_given_way = self.is_active;
+        self.left.clear();
     }
 }
 
@@ -235,6 +243,7 @@ impl Shard {
         let rewrites = &mut self.saving.rewrites;
         rewrites.is_active = true;
         rewrites.is_given_up = false;
+        rewrites.has_given_way = false;
         rewrites.copied_bytes = 0;
         rewrites.asker = asker;
         rewrites.left = (0..self.topology.shards).collect();
@@ -249,7 +258,8 @@ impl Shard {
             State::On | State::Off => rewrites.left.pop_front().into_iter().collect(),
         };
         if shards.is_empty() {
-            return self.end_rewrites(true);
+            let ok = !rewrites.has_given_way;
+            return self.end_rewrites(ok);
         }
         let (state, folder, all) = (rewrites.state, self.aof_folder(), self.topology.shards);
         let manifest = self.saving.rewrites.manifest.clone();
@@ -302,6 +312,9 @@ impl Shard {
             step.written = Some(stretches);
         }
         self.install_if_ready(id);
+        if self.saving.job.as_ref().is_some_and(|job| job.gives_way) {
+            self.drop_bases_in_the_way(id);
+        }
     }
 
     /// A shard's log is on the disk up to the cut.
@@ -313,6 +326,14 @@ impl Shard {
             step.undurable = step.undurable.saturating_sub(1);
         }
         self.install_if_ready(id);
+    }
+
+    /// Bases that are written, and wait for a log that has no room because of them.
+    pub(super) fn drop_bases_in_the_way(&mut self, id: u64) {
+        let step = self.saving.rewrites.step.as_ref();
+        if step.is_some_and(|step| step.written.is_some() && step.undurable > 0) {
+            self.snapshot_ended(id, Err(()));
+        }
     }
 
     fn install_if_ready(&mut self, id: u64) {
@@ -545,25 +566,13 @@ impl Shard {
     /// Ten times a second: what this shard's log wants of the leader.
     pub(in crate::shard) fn heed_log(&mut self) {
         if self.log.wants_space() {
-            self.tell_leader(Shard::give_up_for_space);
+            self.tell_leader(Shard::give_way);
         } else if self.log.wants_rewrite() {
             self.tell_leader(|leader| {
                 if !leader.saving.rewrites.is_active && !leader.saving.rewrites.is_scheduled {
                     leader.schedule_rewrite();
                 }
             });
-        }
-    }
-
-    /// The disk has no room for what clients write: what only needs room to be faster or safer later gives way.
-    fn give_up_for_space(&mut self) {
-        // A backup takes none.
-        if self.saving.job.as_ref().is_some_and(|job| !job.cut.purpose.is_backup()) {
-            crate::log!(
-                Level::Warning,
-                "The AOF can't be written: the snapshot in progress is given up, to leave it the space on the disk"
-            );
-            self.give_up_snapshot();
         }
     }
 
