@@ -182,6 +182,8 @@ pub(super) struct Saving {
     shutdown: shutdown::Shutdown,
     /// Commands that came while a snapshot that was given up had not ended yet; bounded by the clients, who wait for them.
     deferred: Vec<Box<dyn FnOnce(&mut Shard) + Send>>,
+    /// The configuration is being changed by a command of a transaction, in front of whose end nothing can begin.
+    pub is_inside_transaction: bool,
     /// FLUSHALL has emptied what `dbfilename` holds.
     is_outdated: bool,
     /// Who waits until it does not hold that any more; bounded by the clients.

@@ -161,14 +161,14 @@ impl Shard {
         self.shared.status.figures().rewrite_is_scheduled = true;
     }
 
-    /// `appendonly` has changed.
-    pub(in crate::shard) fn switch_aof(&mut self) {
+    /// `appendonly` has changed; `must_wait`: inside a transaction.
+    pub(in crate::shard) fn switch_aof(&mut self, must_wait: bool) {
         let on = self.shared.current_config().persistence.appendonly;
         match (on, self.saving.rewrites.state) {
             (true, State::Off) => {
                 self.saving.rewrites.state = State::Starting;
                 self.shared.status.aof_is_on.store(true, Ordering::Relaxed);
-                if self.saving.is_busy() || self.saving.rewrites.is_active {
+                if must_wait || self.saving.is_busy() || self.saving.rewrites.is_active {
                     self.schedule_rewrite();
                     crate::log!(
                         Level::Notice,
