@@ -28,7 +28,7 @@ fn start(shards: usize, method: &str, options: &[&str]) -> Server {
 
 /// Keys of some types in two databases, one of them large.
 fn fill(client: &mut Client) {
-    assert!(client.call(&["DEBUG", "POPULATE", "20000", "key", "100"]).is_ok());
+    assert!(client.call(&["DEBUG", "POPULATE", "5000", "key", "100"]).is_ok());
     client.call(&["SELECT", "3"]);
     for number in 0..100 {
         client.call(&["RPUSH", &format!("list:{number}"), "a", "b", "c"]);
@@ -147,11 +147,11 @@ fn what_arrives_under_writes_is_one_cut_over_all_shards() {
                     let value = number.to_string();
                     // Keys of different shards, always equal; and changes of keys that the snapshot has yet to write.
                     client.call(&["MSET", "a", &value, "b", &value, "c", &value, "d", &value]);
-                    client.call(&["SET", &format!("key:{}", number * 37 % 20000), &value]);
-                    client.call(&["DEL", &format!("key:{}", number * 91 % 20000)]);
+                    client.call(&["SET", &format!("key:{}", number * 37 % 5000), &value]);
+                    client.call(&["DEL", &format!("key:{}", number * 91 % 5000)]);
                 }
             });
-            for round in 0..5 {
+            for round in 0..3 {
                 let file = server.dir.join("cut.rdb");
                 dump(&server, &file);
                 wait_for_end(&mut server.client(), "dumpsave");
