@@ -66,6 +66,10 @@ impl Shard {
         let taken = self.clients.take(routed.token);
         let Some(mut connection) = taken else { return Err(ReplayError::Interrupted) };
         let c = &mut *connection;
+        if c.flags.has(Flag::CloseAfterReply) {
+            self.clients.put_back(connection);
+            return Err(ReplayError::Interrupted);
+        }
         if let Some(unknown) = self.replay_refused.take() {
             self.clients.put_back(connection);
             return Err(ReplayError::Unknown(unknown));
