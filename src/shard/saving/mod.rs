@@ -21,7 +21,7 @@ pub(super) use part::OwnPart;
 pub use shutdown::Wish;
 
 use super::blocking::Asker;
-use super::message::Message;
+use super::message::{Call, Message};
 use super::Shard;
 use crate::command::table::KeyAccess;
 use crate::command::CommandError;
@@ -181,13 +181,13 @@ pub(super) struct Saving {
     handovers: Vec<Handover>,
     shutdown: shutdown::Shutdown,
     /// Commands that came while a snapshot that was given up had not ended yet; bounded by the clients, who wait for them.
-    deferred: Vec<Box<dyn FnOnce(&mut Shard) + Send>>,
+    deferred: Vec<Call>,
     /// The configuration is being changed by a command of a transaction, in front of whose end nothing can begin.
     pub is_inside_transaction: bool,
     /// FLUSHALL has emptied what `dbfilename` holds.
     is_outdated: bool,
     /// Who waits until it does not hold that any more; bounded by the clients.
-    flushed: Vec<Box<dyn FnOnce(&mut Shard) + Send>>,
+    flushed: Vec<Call>,
 }
 
 impl Saving {

@@ -22,7 +22,7 @@ use crate::persist::rdb::file::Stretch;
 use crate::runtime::clock;
 use crate::runtime::sys::error_text;
 use crate::shard::blocking::Asker;
-use crate::shard::message::Message;
+use crate::shard::message::{Call, Message};
 use crate::shard::Shard;
 use crate::txn::locks::Number;
 
@@ -67,7 +67,7 @@ pub(super) struct Rewrites {
     /// AOF was switched off meanwhile.
     is_given_up: bool,
     /// Who waits until it has begun; bounded by the clients.
-    begun: Vec<Box<dyn FnOnce(&mut Shard) + Send>>,
+    begun: Vec<Call>,
     /// After so many failures the log has said that the next try waits.
     waits_after: u64,
     /// It left its space on the disk to the logs: not all shards have a new base.
