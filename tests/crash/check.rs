@@ -10,7 +10,9 @@
 //!
 //! What is not promised, and not looked for: with `everysec`, that a client's operation on one shard is lost when an earlier one of the
 //! same client on another shard is. The logs end independently, and only transactions tie them. (With `always` that holds for what was
-//! acknowledged, because none of it is lost.)
+//! acknowledged, because none of it is lost.) Nor the order of what is sent behind a transaction over shards without waiting for its reply:
+//! a shard logs its part of one when the intents are given back, and what the same client did to other keys meanwhile is in front of it.
+//! So the clients here wait for a transaction's reply before they go on.
 
 use std::time::{Duration, Instant};
 
@@ -183,8 +185,9 @@ pub fn judge(
         let mut there = Vec::new();
         for (shard, ranges) in ranges.iter().enumerate() {
             let Some(most) = largest(ranges, sent) else {
+                let nearest = nearest(history, found, shard, shards, recovered.read_ms);
                 let differences =
-                    differences(history, found, (id, shard, shards), must_have, recovered.read_ms);
+                    differences(history, found, (id, shard, shards), nearest, recovered.read_ms);
                 return Err(format!(
                     "client {id}, shard {shard}: no number of its {sent} operations gives what is there ({} acknowledged, \
                      at least {must_have} must be there)\n{differences}",
