@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -53,7 +54,7 @@ pub(super) fn recover(shared: &Arc<Shared>, folder: Folder, mut manifest: Manife
     for layout in manifest.layouts() {
         highest = highest.max(cut_layout(&folder, layout, loads_truncated)?);
     }
-    shared.transaction_number.fetch_max(highest + 1, std::sync::atomic::Ordering::Relaxed);
+    shared.transaction_number.fetch_max(highest + 1, Relaxed);
     let shards = shared.shards;
     let is_current = usize::from(manifest.newest().shards()) == shards;
     let older = manifest.layouts().len() - usize::from(is_current);
@@ -68,7 +69,8 @@ pub(super) fn recover(shared: &Arc<Shared>, folder: Folder, mut manifest: Manife
         log!(Level::Notice, "DB loaded from append only file: {seconds:.3} seconds");
     }
     manifest.begin_layout(shards as u16);
-    open(shared, &folder, manifest)
+    let is_continued = had_any && is_current && shards > 1;
+    open(shared, &folder, manifest, is_continued)
 }
 
 /// Finds where the logs of one layout are cut, and cuts them there. Returns the highest number in them.
@@ -258,8 +260,14 @@ fn expire_on_access(shared: &Arc<Shared>, on: bool) {
     on_each(shared, (0..shared.shards).map(|_| call()).collect());
 }
 
-/// Opens the logs, and has the shards write to them. The first time, each gets a base.
-fn open(shared: &Arc<Shared>, folder: &Folder, mut manifest: Manifest) -> Result<(), Failure> {
+/// Opens the logs, and has the shards write to them. The first time, each gets a base. `is_continued`: several shards go on with the logs
+/// that they have.
+fn open(
+    shared: &Arc<Shared>,
+    folder: &Folder,
+    mut manifest: Manifest,
+    is_continued: bool,
+) -> Result<(), Failure> {
     folder.create().map_err(text)?;
     let shards = shared.shards;
     let mut base_lens = vec![0; shards];
@@ -283,6 +291,7 @@ fn open(shared: &Arc<Shared>, folder: &Folder, mut manifest: Manifest) -> Result
             }
         }
     }
+    let barrier = is_continued.then(|| shared.next_transaction());
     let mut calls: Vec<Call> = Vec::new();
     for (shard, base_len) in base_lens.iter().copied().enumerate() {
         let opened = folder.open_last(&mut manifest, shard as u16).map_err(text)?;
@@ -290,6 +299,9 @@ fn open(shared: &Arc<Shared>, folder: &Folder, mut manifest: Manifest) -> Result
         calls.push(Box::new(move |shard: &mut Shard| {
             shard.open_log(opened.file, opened.len);
             shard.log.set_sizes(base_len, base_len);
+            if let Some(number) = barrier {
+                shard.note_barrier(number);
+            }
         }));
     }
     folder.write(&mut manifest).map_err(text)?;

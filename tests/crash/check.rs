@@ -10,7 +10,9 @@
 //!
 //! What is not promised, and not looked for: with `everysec`, that a client's operation on one shard is lost when an earlier one of the
 //! same client on another shard is. The logs end independently, and only transactions tie them. (With `always` that holds for what was
-//! acknowledged, because none of it is lost.)
+//! acknowledged, because none of it is lost.) Nor the order of what is sent behind a transaction over shards without waiting for its reply:
+//! a shard logs its part of one when the intents are given back, and what the same client did to other keys meanwhile is in front of it.
+//! So the clients here wait for a transaction's reply before they go on.
 
 use std::time::{Duration, Instant};
 
@@ -183,8 +185,9 @@ pub fn judge(
         let mut there = Vec::new();
         for (shard, ranges) in ranges.iter().enumerate() {
             let Some(most) = largest(ranges, sent) else {
+                let nearest = nearest(history, found, shard, shards, recovered.read_ms);
                 let differences =
-                    differences(history, found, (id, shard, shards), must_have, recovered.read_ms);
+                    differences(history, found, (id, shard, shards), nearest, recovered.read_ms);
                 return Err(format!(
                     "client {id}, shard {shard}: no number of its {sent} operations gives what is there ({} acknowledged, \
                      at least {must_have} must be there)\n{differences}",
@@ -209,8 +212,10 @@ pub fn judge(
                 loss.operations = loss.operations.max(lost);
                 loss.age = loss.age.max(ended.saturating_duration_since(history.acknowledged[there]));
             }
+            // The keys may have been the same earlier.
+            let least = ranges[shard].first().map_or(0, |(from, _)| *from);
             let fits = ranges[shard].iter().find(|(from, to)| (*from..=*to).contains(&there));
-            let (least, most) = *fits.expect("it was taken from one of them");
+            let (_, most) = *fits.expect("it was taken from one of them");
             for home in (0..HOMES).filter(|home| shard_of_home(*home, shards) == shard) {
                 let count =
                     |n: usize| history.operations[..n].iter().map(|o| o.counts(home)).sum::<usize>() as i64;
@@ -295,15 +300,31 @@ fn check_seen(
     Ok(())
 }
 
+/// After how many operations the keys of a shard are most like what was found.
+fn nearest(history: &History, found: &State, shard: usize, shards: usize, read_ms: (i64, i64)) -> usize {
+    let mut state = history.base.clone();
+    let wrong = |state: &State| {
+        let is_wrong = |key: &Key| !is_same(state[*key].as_ref(), found[*key].as_ref(), read_ms);
+        (0..state.len()).filter(|key| shard_of_home(home_of(*key), shards) == shard).filter(is_wrong).count()
+    };
+    let mut best = (wrong(&state), 0);
+    for (index, operation) in history.operations.iter().enumerate() {
+        operation.apply(&mut state);
+        best = best.min((wrong(&state), index + 1));
+    }
+    best.1
+}
+
+/// What is not as it would be after so many operations.
 fn differences(
     history: &History,
     found: &State,
     (id, shard, shards): (usize, usize, usize),
-    must_have: usize,
+    operations: usize,
     read_ms: (i64, i64),
 ) -> String {
     let mut state = history.base.clone();
-    history.operations[..must_have].iter().for_each(|operation| operation.apply(&mut state));
+    history.operations[..operations].iter().for_each(|operation| operation.apply(&mut state));
     let names = names(id);
     let mut lines = Vec::new();
     for key in 0..KINDS.len() * HOMES {
@@ -311,7 +332,7 @@ fn differences(
         if is_here && !is_same(state[key].as_ref(), found[key].as_ref(), read_ms) {
             let short = |entry: &Option<Entry>| format!("{entry:?}").chars().take(300).collect::<String>();
             lines.push(format!("  {}: {} is there", names[key], short(&found[key])));
-            lines.push(format!("    after what must be there: {}", short(&state[key])));
+            lines.push(format!("    after {operations} operations: {}", short(&state[key])));
             if let Some(Entry { held: Held::Text(text), .. }) = &found[key] {
                 if let Some(number) = number_of(text) {
                     lines.push(format!("    it was written with the number {number}"));

@@ -35,6 +35,8 @@ const SHARDS: [usize; 3] = [1, 2, 4];
 /// With `everysec`: how long a write may be under way to the kernel.
 const WRITE_TIME_MAX: Duration = Duration::from_millis(500);
 
+const SWITCH_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What goes on besides the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
@@ -77,6 +79,8 @@ struct Plan {
     damage: Damage,
     options: Vec<String>,
     run_for: Duration,
+    /// AOF is switched off and on again before the clients come.
+    switches: bool,
     /// Starts that are killed after so long.
     killed_starts: Vec<Duration>,
 }
@@ -107,7 +111,9 @@ impl Plan {
             _ => Vec::new(),
         };
         let run_for = Duration::from_millis(run_for as u64);
-        Plan { always, shards: *random.pick(&SHARDS), trouble, damage, options, run_for, killed_starts }
+        let switches = random.one_in(5);
+        let shards = *random.pick(&SHARDS);
+        Plan { always, shards, trouble, damage, options, run_for, switches, killed_starts }
     }
 
     /// Runs beside the clients until the server is gone.
@@ -191,6 +197,26 @@ fn live(
     })
 }
 
+/// Switches AOF off and on. From when the rewrite that this begins is over everything counts again.
+fn switch_off_and_on(server: &Process) -> Result<(), String> {
+    let mut client = server.client();
+    for on in ["no", "yes"] {
+        let reply = client.call(&["CONFIG", "SET", "appendonly", on]);
+        if !reply.is_ok() {
+            return Err(format!("CONFIG SET appendonly {on} is answered with {reply:?}"));
+        }
+    }
+    let is_over = || {
+        let states = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"];
+        states.iter().all(|state| support::info(&mut client, state) == 0)
+    };
+    if support::within(SWITCH_TIMEOUT, is_over) {
+        Ok(())
+    } else {
+        Err("the rewrite that switching AOF on begins does not end".to_owned())
+    }
+}
+
 /// Takes away what the power failure took. Returns how many operations of each client must be there, and what was done.
 fn damage(plan: &Plan, life: &Life, dir: &Dir, random: &mut Random) -> (Vec<usize>, Vec<String>) {
     let until = |limit: Option<Instant>| -> Vec<usize> {
@@ -248,7 +274,10 @@ fn recover(
         match server.wait_until_ready() {
             Ok(()) => return Ok(server),
             // What is not the beginning of anything may be damage, and what follows it good: nothing is cut there unasked.
-            Err(_) if !mended => {
+            Err(why) if !mended => {
+                if !log_tail(dir).contains("Bad file format reading the append only file") {
+                    return Err(format!("garbage is not called by its name: {why}\n{}", log_tail(dir)));
+                }
                 mended = true;
                 *refused += 1;
                 power::mend(&dir.data(), written_by);
@@ -294,6 +323,11 @@ fn round(always: bool, seed: u64, lives: usize, summary: &mut Summary) {
                 log_tail(&dir)
             )
         };
+        if plan.switches {
+            if let Err(why) = switch_off_and_on(&server) {
+                fail(why, &[]);
+            }
+        }
         let bases = std::mem::take(&mut states);
         let life = match live(&plan, &mut server, &dir, &mut writers, bases, &mut random) {
             Ok(life) => life,

@@ -69,8 +69,13 @@ impl Writer {
                 let commands = operation.commands(&names, shared);
                 commands.iter().for_each(|command| bytes.extend(Client::encode(command)));
                 operation.apply(&mut state);
+                let ends_pipeline = commands.len() > 1 || operation.keys().len() > 1;
                 sent.push(commands);
                 history.operations.push(operation);
+                if ends_pipeline {
+                    // What is sent behind it, before its reply, may be logged in front of it: see `check`.
+                    break;
+                }
             }
             if client.try_send_raw(&bytes).is_err() {
                 break;

@@ -554,6 +554,13 @@ impl Shard {
         self.set_logging(true);
     }
 
+    /// What follows in this log comes behind a barrier. After a power failure logs may have kept different ones: from here on the last
+    /// one is the same on all shards again, as recovery needs it to know the parts of a transaction as such.
+    pub fn note_barrier(&mut self, number: Number) {
+        put_cut(self.log.buffer(), number);
+        self.log.unit_end();
+    }
+
     pub(in crate::shard) fn close_log(&mut self) {
         if self.log.is_open() {
             if let Err(error) = self.log.close() {
