@@ -297,7 +297,8 @@ impl Shard {
 
     /// Begins the end of a connection: nothing more is read or sent.
     pub fn close(&mut self, c: &mut Connection) {
-        if c.flags.has(Flag::Closing) {
+        // What replays a log is no client: neither its silence nor its size ends it, as the rest of the log would be lost.
+        if c.flags.any(Flag::Closing as u32 | Flag::Replay as u32) {
             return;
         }
         c.flags.set(Flag::Closing);

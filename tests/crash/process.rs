@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::support::{free_port, Client};
 
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// A directory that goes when its test has passed, and stays when it has failed.
 pub struct Dir {

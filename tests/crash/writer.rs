@@ -11,8 +11,9 @@ use super::support::{Client, Random, Value};
 /// Clients use several databases, so that the log has to say which.
 const DATABASES: usize = 3;
 const PIPELINE_MAX: usize = 12;
+const PAUSE_MS_MAX: usize = 12;
 /// What one client may do in one life of the server; it only bounds memory.
-const OPERATIONS_MAX: usize = 60_000;
+const OPERATIONS_MAX: usize = 20_000;
 
 pub fn database(client: usize) -> String {
     (client % DATABASES).to_string()
@@ -82,6 +83,10 @@ impl Writer {
                 }
                 history.acknowledged.push(Instant::now());
                 self.progress.store(history.acknowledged.len(), Ordering::Release);
+            }
+            if self.random.one_in(2) {
+                // Other moments than the busiest, and logs that are read back in no time.
+                std::thread::sleep(Duration::from_millis(self.random.below(PAUSE_MS_MAX) as u64));
             }
         }
         Ok(history)

@@ -118,8 +118,10 @@ impl Shard {
         let until = move || Stamp::now().nanos_since(started) > SLICE_US * 1000;
         match self.load_some(&mut loading, &until) {
             Ok(false) => {
+                let waits = matches!(&loading.current, Some(Current::Routed(_, routed)) if routed.waits());
                 self.loading = Some(loading);
-                true
+                // Answers of other shards wake this one up; until then the processor is theirs.
+                !waits
             }
             outcome => {
                 if !self.shared.status.is_loading() {
