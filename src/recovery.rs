@@ -98,8 +98,12 @@ const THE_DB: &str = "the DB";
 /// What stops the start, for the last line of the log.
 fn failure(failed: &LoadFailed, what: &str) -> Failure {
     if failed.is_damaged_rdb {
-        write_raw(&explain(&failed.path));
-        log!(Level::Warning, "{TERMINATING}");
+        let explanation = explain(&failed.path);
+        write_raw(&explanation);
+        // The tool ends with that line, if it sees what the shard has seen.
+        if !explanation.contains(TERMINATING) {
+            log!(Level::Warning, "{TERMINATING}");
+        }
     } else if what != THE_DB {
         return Failure::new();
     }
