@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::log;
-use crate::observe::log::Level;
+use crate::observe::log::{write_raw, Level};
 use crate::persist::aof::{Folder, Manifest};
+use crate::persist::check_rdb::explain;
 use crate::persist::rdb::file::{Counts, TERMINATING};
 use crate::runtime::{clock, signals};
 use crate::shard::loading::{LoadFailed, Report, Step};
@@ -97,7 +98,12 @@ const THE_DB: &str = "the DB";
 /// What stops the start, for the last line of the log.
 fn failure(failed: &LoadFailed, what: &str) -> Failure {
     if failed.is_damaged_rdb {
-        log!(Level::Warning, "{TERMINATING}");
+        let explanation = explain(&failed.path);
+        write_raw(&explanation);
+        // The tool ends with that line, if it sees what the shard has seen.
+        if !explanation.contains(TERMINATING) {
+            log!(Level::Warning, "{TERMINATING}");
+        }
     } else if what != THE_DB {
         return Failure::new();
     }

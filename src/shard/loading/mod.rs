@@ -310,11 +310,12 @@ impl Shard {
 
     /// What a file says of itself is the same for all shards: one of them tells it.
     fn take_notes(&mut self, load: &mut Load<File>) {
-        let notes = load.take_notes();
-        if self.id == 0 {
-            for note in notes {
+        for note in load.take_notes() {
+            if self.id == 0 || note.is_of_key {
                 log!(note.level, "{}", note.text);
             }
+        }
+        if self.id == 0 {
             if let Some(bytes) = load.facts().used_memory {
                 self.shared.status.loading.used_memory_then.store(bytes, Relaxed);
             }

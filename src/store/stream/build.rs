@@ -86,7 +86,8 @@ impl StreamBuilder {
     /// A consumer of the group; what follows is about it. Times are Unix times in milliseconds, `active_ms` -1: never.
     pub fn consumer(&mut self, name: &[u8], seen_ms: i64, active_ms: i64) -> Result<(), Contradiction> {
         let builder = self.group.as_mut().ok_or("a consumer without a group")?;
-        let number = builder.group.create_consumer(name, seen_ms).ok_or("two consumers of one name")?;
+        let number =
+            builder.group.create_consumer(name, seen_ms).ok_or("Duplicate stream consumer detected")?;
         builder.group.consumer_mut(number).active_ms = (active_ms != -1).then_some(active_ms);
         builder.consumer = Some(number);
         Ok(())

@@ -118,6 +118,8 @@ impl Facts {
 pub struct Note {
     pub level: Level,
     pub text: String,
+    /// It is about a key, which others that read the same file do not take.
+    pub is_of_key: bool,
 }
 
 #[derive(Debug)]
@@ -224,7 +226,7 @@ impl<R: Read> Load<R> {
 
     fn note(&mut self, level: Level, text: String) {
         if self.notes.len() < NOTES_MAX {
-            self.notes.push(Note { level, text });
+            self.notes.push(Note { level, text, is_of_key: false });
         }
     }
 
@@ -256,7 +258,8 @@ impl<R: Read> Load<R> {
             Outcome::Empty(key) => {
                 if self.counts.empty < EMPTY_KEYS_NAMED_MAX {
                     let key = shown(&key);
-                    self.note(Level::Notice, format!("rdbLoadObject skipping empty key: {key}"));
+                    let text = format!("rdbLoadObject skipping empty key: {key}");
+                    self.notes.push(Note { level: Level::Notice, text, is_of_key: true });
                 }
                 self.counts.empty += 1;
             }
