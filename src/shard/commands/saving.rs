@@ -91,7 +91,7 @@ fn dump(shard: &mut Shard, c: &mut Connection, dump: Dump) -> Outcome {
 
 /// REPLCONF option value [option value ...]
 fn replconf(_: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    if args.len() % 2 == 0 {
+    if args.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }
     for pair in args[1..].chunks_exact(2) {
