@@ -23,7 +23,7 @@ use crate::shard::Shard;
 /// How often the boot thread looks for a signal while the shards load.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Why the server does not start; the log has the details.
+/// Why the server does not start; the log has the details. Empty: what the log has is all that Redis would say, too.
 pub type Failure = String;
 
 /// What is there to be read, and to be written from now on.
@@ -87,15 +87,19 @@ pub fn recover(shared: &Arc<Shared>, kept: Kept) -> Result<(), Failure> {
 fn load_rdb(shared: &Arc<Shared>, path: &Path) -> Result<(), Failure> {
     let step = Step::Rdb { path: path.to_owned(), is_base: false };
     let reports = run_phase(shared, (0..shared.shards).map(|_| vec![step.clone()]).collect());
-    let reports = reports.map_err(|failed| failure(&failed, "the DB"))?;
+    let reports = reports.map_err(|failed| failure(&failed, THE_DB))?;
     note_counts(shared, &reports);
     Ok(())
 }
+
+const THE_DB: &str = "the DB";
 
 /// What stops the start, for the last line of the log.
 fn failure(failed: &LoadFailed, what: &str) -> Failure {
     if failed.is_damaged_rdb {
         log!(Level::Warning, "{TERMINATING}");
+    } else if what != THE_DB {
+        return Failure::new();
     }
     format!("Fatal error loading {what} from {}, check server logs. Exiting.", failed.path.display())
 }

@@ -23,7 +23,7 @@ use crate::runtime::mesh::Mesh;
 use crate::runtime::signals::{self, EndSignal};
 use crate::runtime::sys::error_text;
 use crate::runtime::{clock, cpus, crash, executor, machine, probe};
-use crate::shard::saving::Wish;
+use crate::shard::saving::{remove_temporary_files, Wish};
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
 use crate::shard::Shard;
 
@@ -35,7 +35,7 @@ const STOPPING_WATCH_INTERVAL: Duration = Duration::from_millis(10);
 const ADDRESS_IN_USE_PATIENCE: Duration = Duration::from_secs(3);
 const ADDRESS_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Why the server did not start, or stopped; for the log and the terminal.
+/// Why the server did not start, or stopped; for the log and the terminal. Empty: the log has it already.
 pub type Failure = String;
 
 /// Runs the server with the configuration that `sources` name, until it is told to end.
@@ -59,7 +59,11 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     crash::install();
     greet(sources, &loaded);
     // From here on the log is where the operator looks.
-    serve(loaded, names, supervisor, daemon).inspect_err(|failure| log!(Level::Warning, "{failure}"))
+    serve(loaded, names, supervisor, daemon).inspect_err(|failure| {
+        if !failure.is_empty() {
+            log!(Level::Warning, "{failure}");
+        }
+    })
 }
 
 /// The first lines of the log.
@@ -107,11 +111,11 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     let settings = settings(&loaded, supervisor);
     show_logo(config);
     let shared = Arc::new(share(loaded, settings, names, shards, maxclients));
+    log!(Level::Notice, "Server initialized");
     let kept = recovery::find(&shared)?;
     recovery::announce(&shared, &kept);
     let threads = start_shards(&shared, listeners)?;
     shared.observed.startup_memory.store(shared.used_memory(), Ordering::Relaxed);
-    log!(Level::Notice, "Server initialized");
     recovery::recover(&shared, kept)?;
     for (kind, is_open) in [("tcp", tcp), ("unix", unix)] {
         if is_open {
@@ -340,6 +344,7 @@ fn watch(
         let is_under_way = shared.shutdown.load(Ordering::Acquire) != Shutdown::No as u64;
         if is_under_way && signal == Some(EndSignal::Interrupt) {
             log!(Level::Warning, "You insist... exiting now.");
+            remove_temporary_files(shared.shards);
             std::process::exit(1);
         }
         if let Some(signal) = signal.filter(|_| !is_under_way) {
@@ -351,7 +356,7 @@ fn watch(
             };
             let save = (flags.save || flags.nosave).then_some(flags.save);
             let wish = Wish { save, force: flags.force, asker: None };
-            shared.mail.post(0, Box::new(move |shard: &mut Shard| shard.begin_shutdown(wish)));
+            shared.mail.post(0, Box::new(move |shard: &mut Shard| shard.shut_down_by_signal(wish)));
         }
         if shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64
             && !std::mem::replace(&mut is_stopping, true)

@@ -97,6 +97,7 @@ fn part() -> PartOptions<'static> {
         ends_file: false,
         sync_as_it_grows: true,
         key_delay_us: 0,
+        as_commands: false,
     }
 }
 

@@ -55,7 +55,9 @@ fn main() -> ExitCode {
         Invocation::Serve(sources) => match gyre::server::run(&sources) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
-                eprintln!("{failure}");
+                if !failure.is_empty() {
+                    eprintln!("{failure}");
+                }
                 ExitCode::FAILURE
             }
         },

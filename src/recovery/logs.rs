@@ -23,6 +23,7 @@ use crate::shard::Shard;
 fn text(error: FolderError) -> Failure {
     if let FolderError::Manifest(error) = &error {
         error.log_messages().iter().for_each(|message| log!(Level::Warning, "{message}"));
+        return Failure::new();
     }
     error.to_string()
 }
@@ -56,8 +57,8 @@ pub(super) fn recover(shared: &Arc<Shared>, folder: Folder, mut manifest: Manife
     let shards = shared.shards;
     let is_current = usize::from(manifest.newest().shards()) == shards;
     let older = manifest.layouts().len() - usize::from(is_current);
-    for layout in &manifest.layouts()[..older] {
-        replay_elsewhere(shared, &folder, layout)?;
+    for (index, layout) in manifest.layouts()[..older].iter().enumerate() {
+        replay_elsewhere(shared, &folder, layout, index > 0)?;
     }
     if is_current {
         replay_own(shared, &folder, manifest.newest(), older > 0)?;
@@ -91,7 +92,16 @@ fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result
                     };
                     let files: Result<Vec<File>, Failure> =
                         chain.increments.iter().map(|entry| open(&entry.name)).collect();
-                    Log::scan(base_cut, &files?)
+                    let files = files?;
+                    for (file, entry) in files.iter().zip(&chain.increments) {
+                        // A server that was killed may have left it to the kernel. From now on it counts as durable: what is
+                        // read, and written behind it, relies on that.
+                        file.sync_data().map_err(|error| {
+                            let name = String::from_utf8_lossy(&entry.name);
+                            format!("Can't fsync the append only file {name}: {error}")
+                        })?;
+                    }
+                    Log::scan(base_cut, &files)
                         .map_err(|error| format!("Unrecoverable error reading the append only file: {error}"))
                 })
             })
@@ -109,16 +119,12 @@ fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result
         if let (Some(fault), Some(chain)) = (fault, chain) {
             let file = scanned.end().file as usize;
             let name = String::from_utf8_lossy(&chain.increments[file].name).into_owned();
-            let is_last = file + 1 == chain.increments.len();
-            if !fault.is_torn() || !loads_truncated || !is_last {
+            if !fault.is_torn() || !loads_truncated {
                 log!(Level::Warning, "{}", fault.log_message(&name));
-                if fault.is_torn() && !is_last {
-                    log!(Level::Warning, "Fatal error: the truncated file is not the last file");
-                }
-                return Err(
-                    "Fatal error loading the append only files, check server logs. Exiting.".to_owned()
-                );
+                return Err(Failure::new());
             }
+            // An increment may be torn although others follow it: with everysec, when the power fails during a rewrite. They are
+            // cut off with its tail.
             messages_before(&fault, &name).iter().for_each(|message| log!(Level::Warning, "{message}"));
         }
         logs.push(scanned);
@@ -209,9 +215,19 @@ fn replay_own(shared: &Arc<Shared>, folder: &Folder, layout: &Layout, follows: b
 }
 
 /// Replays the files of another number of shards: all shards take their keys out of the bases, and the commands find their shards.
-fn replay_elsewhere(shared: &Arc<Shared>, folder: &Folder, layout: &Layout) -> Result<(), Failure> {
+fn replay_elsewhere(
+    shared: &Arc<Shared>,
+    folder: &Folder,
+    layout: &Layout,
+    follows: bool,
+) -> Result<(), Failure> {
     let fatal = |failed| failure(&failed, "the append only file");
-    for (_, chain) in layout.chains() {
+    for (shard, chain) in layout.chains() {
+        if follows && chain.base.is_some() {
+            // What older files say of its keys is in there.
+            let step = Step::Forget { shard: shard.into(), shards: layout.shards().into() };
+            run_phase(shared, (0..shared.shards).map(|_| vec![step.clone()]).collect()).map_err(fatal)?;
+        }
         for entry in chain.files() {
             let path = folder.path_of(&entry.name);
             let until = len_of(folder, &entry.name)?;
@@ -248,9 +264,13 @@ fn open(shared: &Arc<Shared>, folder: &Folder, mut manifest: Manifest) -> Result
     let shards = shared.shards;
     let mut base_lens = vec![0; shards];
     if manifest.is_empty() {
+        let format = match shared.current_config().persistence.aof_use_rdb_preamble {
+            true => BaseFormat::Rdb,
+            false => BaseFormat::Aof,
+        };
         let mut jobs = Vec::new();
         for shard in 0..shards {
-            let name = manifest.next_base(shard as u16, BaseFormat::Rdb);
+            let name = manifest.next_base(shard as u16, format);
             log!(Level::Notice, "Creating AOF base file {} on server start", String::from_utf8_lossy(&name));
             jobs.push(vec![Step::WriteBase { path: folder.path_of(&name) }]);
         }

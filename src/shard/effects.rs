@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::message::Message;
 use super::Shard;
 use crate::command::{Args, Effect};
-use crate::persist::aof::write::{put_command, put_part};
+use crate::persist::aof::write::{put_command, put_part, Timestamps};
 use crate::persist::rdb;
 use crate::store::Evicted;
 use crate::txn::locks::Number;
@@ -81,6 +81,7 @@ pub(super) struct Effects {
     undurable: HashMap<Number, Writers, foldhash::fast::RandomState>,
     /// The database that the log is in; `None` at the beginning of a file.
     log_db: Option<usize>,
+    timestamps: Timestamps,
 }
 
 impl Shard {
@@ -97,6 +98,15 @@ impl Shard {
     /// The log goes on in a new file, which says anew what database it is in.
     pub(super) fn log_continues_in_new_file(&mut self) {
         self.effects.log_db = None;
+        self.effects.timestamps = Timestamps::default();
+    }
+
+    /// With `aof-timestamp-enabled`, to be called in front of each unit.
+    fn log_time(&mut self) {
+        if self.config.persistence.aof_timestamp_enabled {
+            let now_s = self.now_us / 1_000_000;
+            self.effects.timestamps.put(self.log.buffer(), now_s);
+        }
     }
 
     /// Takes down what a command did. `changed`: whether it changed anything.
@@ -204,6 +214,9 @@ impl Shard {
         let writers = &ending.writers;
         let unit = self.effects.parts.remove(&number).unwrap_or_default();
         let is_shared = writers.len() > 1 && writers.contains(&(self.id as u16));
+        if is_shared || !unit.is_empty() {
+            self.log_time();
+        }
         if is_shared {
             put_part(self.log.buffer(), number, writers, unit.is_empty());
         }
@@ -246,6 +259,7 @@ impl Shard {
         if self.effects.in_body || self.effects.part.is_some() || self.effects.unit.is_empty() {
             return;
         }
+        self.log_time();
         self.effects.unit.put(self.log.buffer(), &mut self.effects.log_db);
         self.effects.unit.clear();
         self.log.unit_end();

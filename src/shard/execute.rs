@@ -46,6 +46,9 @@ impl Shard {
                 let mut ctx = context(&mut self.store, db, reply, caller);
                 let result = run(&mut ctx, args);
                 effect = ctx.effect;
+                if self.id == 0 && result.is_ok() && spec.name == "flushall" {
+                    self.all_flushed();
+                }
                 result
             }
             // Routing never brings these here.

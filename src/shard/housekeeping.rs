@@ -60,6 +60,7 @@ impl Shard {
         if self.id == 0 {
             self.shared.couriers.close_idle_links();
             self.sample_rates();
+            self.shut_down_if_asked();
             self.save_if_due();
             self.rewrite_if_due();
         }

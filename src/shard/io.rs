@@ -89,6 +89,10 @@ impl Shard {
 
     /// Limits of the input buffer, and back-pressure.
     fn after_input(&mut self, c: &mut Connection) {
+        if c.flags.has(Flag::Replay) {
+            // Its input comes from a file, in pieces that whoever reads that has chosen.
+            return;
+        }
         self.stats.input_buffer_max.set(self.stats.input_buffer_max.get().max(c.input.len() as u64));
         if c.input.len() > self.config.network.client_query_buffer_limit && !c.flags.has(Flag::Closing) {
             crate::log!(
@@ -120,7 +124,9 @@ impl Shard {
     }
 
     pub(super) fn resume_receiving(&mut self, c: &mut Connection) {
-        let stopped = Flag::Receiving as u32 | Flag::Closing as u32 | Flag::PeerClosed as u32;
+        // A replay has no socket: what is received from none is an error, which would end the connection, and the replay early.
+        let stopped =
+            Flag::Receiving as u32 | Flag::Closing as u32 | Flag::PeerClosed as u32 | Flag::Replay as u32;
         if !c.flags.any(stopped) && !is_full(c) {
             c.flags.set(Flag::Receiving);
             self.ring_jobs.push(RingJob::Receive(c.token, c.fd));
@@ -291,7 +297,8 @@ impl Shard {
 
     /// Begins the end of a connection: nothing more is read or sent.
     pub fn close(&mut self, c: &mut Connection) {
-        if c.flags.has(Flag::Closing) {
+        // What replays a log is no client: neither its silence nor its size ends it, as the rest of the log would be lost.
+        if c.flags.any(Flag::Closing as u32 | Flag::Replay as u32) {
             return;
         }
         c.flags.set(Flag::Closing);

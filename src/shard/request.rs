@@ -385,7 +385,7 @@ impl Shard {
                 })
             }
             Plan::Cursor { shard, .. } => self.at(c, spec, args, shard, || whole_read(shard)),
-            Plan::EveryShard { .. } if self.topology.shards == 1 => {
+            Plan::EveryShard { .. } if self.topology.shards == 1 && !self.empties_saved_file(spec) => {
                 self.run_here(c, spec, args);
                 Taken::Yes
             }

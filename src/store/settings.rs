@@ -90,6 +90,8 @@ pub struct Settings {
     pub list_compress_depth: u32,
     /// DEBUG QUICKLIST-PACKED-THRESHOLD: elements of so many bytes get a node of their own in a large list.
     pub quicklist_packed_threshold: usize,
+    /// DEBUG SET-SKIP-CHECKSUM-VALIDATION: payloads and files are read whatever their checksums are.
+    pub skips_checksums: bool,
     pub set_max_intset_entries: usize,
     pub set_max_listpack_entries: usize,
     /// Bytes.
@@ -128,6 +130,7 @@ impl Default for Settings {
             list_max_listpack_size: -2,
             list_compress_depth: 0,
             quicklist_packed_threshold: Settings::QUICKLIST_PACKED_THRESHOLD,
+            skips_checksums: false,
             set_max_intset_entries: 512,
             set_max_listpack_entries: 128,
             set_max_listpack_value: 64,

@@ -11,11 +11,13 @@ mod client;
 mod random;
 mod seen;
 mod server;
+mod small_disk;
 
 pub use client::{parse_reply, Client, Value};
 pub use random::Random;
 pub use seen::{eventually, info, raise_open_files, within};
-pub use server::{free_port, redis_server, Server};
+pub use server::{free_port, redis_server, temporary_dir, Server};
+pub use small_disk::SmallDisk;
 
 /// A number from the environment, for runs longer or wider than those of continuous integration.
 pub fn setting(name: &str, default: u64) -> u64 {

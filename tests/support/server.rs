@@ -171,7 +171,7 @@ impl Drop for Server {
     }
 }
 
-fn temporary_dir() -> PathBuf {
+pub fn temporary_dir() -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = format!("gyre-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let dir = std::env::temp_dir().join(name);

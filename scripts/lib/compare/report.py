@@ -2,7 +2,7 @@
 
 import statistics
 
-from . import types
+from . import persist, types
 
 # (what, workloads, figure, direction, bound): the ratio Gyre / Valkey must keep to the bound. Numbers are
 # those of the table of budgets in DESIGN.md.
@@ -36,7 +36,22 @@ COLUMNS = [
     ("p99_9_us", "p99.9 us", "{:,.0f}"),
     ("rss_per_key", "RSS B/key", "{:.1f}"),
     ("idle_percent", "idle CPU %", "{:.3f}"),
+    ("worst_ms", "worst gap ms", "{:.2f}"),
+    ("quiet_ms", "gap before ms", "{:.2f}"),
+    ("prober_late_ms", "prober late ms", "{:.2f}"),
+    ("fork_ms", "fork ms", "{:.2f}"),
+    ("cpu_s", "CPU s", "{:.2f}"),
+    ("seconds", "seconds", "{:.2f}"),
+    ("cpu_us_per_key", "CPU us/key", "{:.2f}"),
+    ("keys_per_s", "keys/s", "{:,.0f}"),
+    ("mb_per_s", "MB/s of file", "{:.0f}"),
+    ("cow_mib", "copied MiB", "{:.1f}"),
+    ("extra_mib", "extra memory MiB", "{:.1f}"),
+    ("extra_disk", "disk at most / before", "{:.2f}"),
+    ("rss_mib", "RSS MiB", "{:,.0f}"),
 ]
+# What a server is judged by: the first of these that was measured.
+MAIN_FIGURES = ["cpu_us", "rss_per_key", "idle_percent", "cpu_s", "extra_mib", "worst_ms"]
 
 
 def medians(rounds):
@@ -80,6 +95,7 @@ def budget_rows(summary):
         two = ratio(summary, workload, "cpu_us", "gyre-2-shards", "gyre-1-shard")
         met = None if two is None else two <= SHARDS_BUDGET
         rows.append((f"two shards / one shard, CPU per request ({workload})", f"<= {SHARDS_BUDGET}", two, None, met))
+    rows += persist.budget_rows(summary)
     idle = summary.get("idle", {}).get("gyre", {}).get("idle_percent")
     met = None if idle is None else idle < IDLE_BUDGET_PERCENT
     rows.append(("idle CPU of one shard, % of a core", f"< {IDLE_BUDGET_PERCENT}", idle, None, met))
@@ -104,7 +120,7 @@ def figure_table(raw, summary):
     for workload, servers in summary.items():
         for server, one in servers.items():
             cells = [form.format(one[name]) if name in one else "" for name, _, form in columns]
-            main = next((name for name in ("cpu_us", "rss_per_key", "idle_percent") if name in one), None)
+            main = next((name for name in MAIN_FIGURES if name in one), None)
             marks = []
             if (one.get("client_share", 0) > CLIENT_FULL and one.get("server_share", 1) < SERVER_FULL
                     and workload.startswith("sat-")):
@@ -134,7 +150,8 @@ def markdown(name, about, raw, summary, plots):
     parts = [f"# Comparison: {name}", "\n".join(f"- {line}" for line in about),
              "## Budgets (DESIGN.md)", budget_table(summary),
              "## Medians",
-             "Cost is CPU per request, RSS per key or idle CPU; spread is (max - min) / median of it over the "
+             "Cost is CPU per request, RSS per key, idle CPU, CPU of a load, extra memory of a rewrite or the worst "
+             "reply gap during a save; spread is (max - min) / median of it over the "
              "rounds. The floor parses requests and answers fixed bytes: no server of this build can cost less.",
              figure_table(raw, summary)]
     parts += [f"![{title}]({path})" for title, path in plots]

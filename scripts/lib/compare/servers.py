@@ -40,16 +40,20 @@ class Server:
 class Running:
     """A server process, from `with` to the end of its block."""
 
-    def __init__(self, server, cpu):
-        self.server, self.cpu = server, cpu
+    def __init__(self, server, cpu, start_with=None, patience_s=START_TIMEOUT_S):
+        """`start_with`: a directory whose files it finds in its own. `patience_s`: how long it may take to load them."""
+        self.server, self.cpu, self.start_with, self.patience_s = server, cpu, start_with, patience_s
 
     def __enter__(self):
         self.directory = tempfile.mkdtemp(prefix="gyre-compare-")
+        if self.start_with:
+            shutil.copytree(self.start_with, self.directory, dirs_exist_ok=True)
         self.port = free_port()
         self.log = open(Path(self.directory, "log"), "wb")
         command = self.server.command(self.port, self.directory)
         if self.cpu is not None:
             command = ["taskset", "-c", str(self.cpu), *command]
+        self.started_at = time.monotonic()
         self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
         try:
             self.wait_until_ready()
@@ -63,7 +67,7 @@ class Running:
         return self.process.pid
 
     def wait_until_ready(self):
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + self.patience_s
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 break
@@ -71,6 +75,7 @@ class Running:
                 with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
                     connection.sendall(b"*1\r\n$4\r\nPING\r\n")
                     if connection.recv(64) == b"+PONG\r\n":
+                        self.ready_at = time.monotonic()
                         return
             except OSError:
                 pass

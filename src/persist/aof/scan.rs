@@ -72,12 +72,12 @@ impl Source for &[u8] {
     }
 }
 
-/// Whether a file begins with an RDB file: a base, or the preamble of an old single file. Where that ends, its reader knows; the
+/// Whether a file begins with an RDB file (`REDIS`, or `VALKEY`): a base, or the preamble of an old single file. Where that ends, its reader knows; the
 /// scan begins there.
 pub fn has_rdb_preamble(source: &impl Source) -> io::Result<bool> {
     let mut signature = [0; 5];
     let len = read_full(source, 0, &mut signature)?;
-    Ok(&signature[..len] == b"REDIS")
+    Ok(matches!(&signature[..len], b"REDIS" | b"VALKE"))
 }
 
 /// Why a scan ends early.

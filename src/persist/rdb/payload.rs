@@ -35,7 +35,7 @@ pub fn dump(value: &Value, format: Format) -> Vec<u8> {
 
 /// The value in a payload. Bytes behind it, as Redis lets them be, are not looked at.
 pub fn restore(payload: &[u8], settings: &Settings) -> Result<Detached, PayloadError> {
-    let body = verify(payload).ok_or(PayloadError::VersionOrChecksum)?;
+    let body = verify(payload, settings.skips_checksums).ok_or(PayloadError::VersionOrChecksum)?;
     let mut reader = Reader::new(body);
     let Ok(kind) = reader.byte() else {
         return Err(PayloadError::Value { kind: 0, error: Reason::End.at(0) });
@@ -45,10 +45,10 @@ pub fn restore(payload: &[u8], settings: &Settings) -> Result<Detached, PayloadE
 }
 
 /// Type and value of a payload whose version and checksum are right.
-fn verify(payload: &[u8]) -> Option<&[u8]> {
+fn verify(payload: &[u8], skips_checksum: bool) -> Option<&[u8]> {
     let (checked, checksum) = payload.split_last_chunk::<CHECKSUM_LEN>()?;
     let (body, version) = checked.split_last_chunk::<VERSION_LEN>()?;
-    let is_right =
-        is_readable(u16::from_le_bytes(*version)) && crc64(checked) == u64::from_le_bytes(*checksum);
+    let is_right = is_readable(u16::from_le_bytes(*version))
+        && (skips_checksum || crc64(checked) == u64::from_le_bytes(*checksum));
     is_right.then_some(body)
 }

@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::thread;
 use std::time::Duration;
 
+use crate::persist::aof::base::put_keys;
 use crate::persist::rdb::file::{put_part, trailer, Stretch, Summed};
 use crate::persist::rdb::{Encoder, Format, Output};
 use crate::runtime::fork::{fork_child_in, Child, ForkOptions, Turn};
@@ -40,6 +41,8 @@ pub struct PartOptions<'a> {
     pub sync_as_it_grows: bool,
     /// `rdb-key-save-delay`: microseconds after each key; -n is one microsecond after one key in n.
     pub key_delay_us: i32,
+    /// The keys are written as commands (`aof-use-rdb-preamble no`), and nothing ends them.
+    pub as_commands: bool,
 }
 
 /// Forks a child that writes the part of `store`'s shard. When it has ended well its `Progress` has the length and checksum of all
@@ -77,13 +80,18 @@ pub fn write_part(
         Buffered { buffer: Vec::with_capacity(BUFFER_BYTES), sink: Summed::new(sink, part.checksum) };
     output.put(part.head);
     let mut delay = KeyDelay { us: part.key_delay_us, random: 1 };
-    put_part(store, &mut Encoder::new(part.format), &mut output, &mut |output| {
+    let mut goes_on = |output: &mut Buffered| {
         key_done();
         delay.pass();
         output.sink.output.error.is_none()
-    });
+    };
+    if part.as_commands {
+        put_keys(store, part.format, &mut output, &mut goes_on);
+    } else {
+        put_part(store, &mut Encoder::new(part.format), &mut output, &mut goes_on);
+    }
     output.flush();
-    if part.ends_file {
+    if part.ends_file && !part.as_commands {
         output.put(&trailer(output.sink.stretch(), part.checksum));
         output.flush();
     }

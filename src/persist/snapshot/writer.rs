@@ -153,6 +153,7 @@ mod tests {
             ends_file,
             sync_as_it_grows: false,
             key_delay_us: 0,
+            as_commands: false,
         }
     }
 

@@ -59,7 +59,9 @@ fn set(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
     let args = OwnedArgs::from_slices(&args[2..]);
     let later = shard.reply_later(c);
     let (home, spec) = (shard.id, c.last_command);
-    let change = move |shard: &mut Shard| match shard.change_config(&args.slices(), setter) {
+    let may_wait = !shard.is_inside_transaction();
+    let change = move |shard: &mut Shard| match shard.change_config_inside(!may_wait, &args.slices(), setter)
+    {
         Err(error) => {
             let answer = move |shard: &mut Shard| {
                 shard.complete_with(later, spec, Err(CommandError::other(error.to_string())));
@@ -68,7 +70,12 @@ fn set(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
         }
         Ok(()) => shard.ask_all(Shard::refresh_config, move |shard, _| {
             let answer = move |shard: &mut Shard| shard.complete_with(later, spec, Ok(()));
-            shard.send(home, Message::Call(Box::new(answer)));
+            let tell = move |shard: &mut Shard| shard.send(home, Message::Call(Box::new(answer)));
+            if may_wait {
+                shard.tell_leader(move |leader| leader.when_aof_has_begun(Box::new(tell)));
+            } else {
+                tell(shard);
+            }
         }),
     };
     shard.send(SETTLER, Message::Call(Box::new(change)));
@@ -93,6 +100,19 @@ fn print_help(_: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> 
 }
 
 impl Shard {
+    /// As `change_config`, by a command that may be part of a transaction.
+    fn change_config_inside(
+        &mut self,
+        transaction: bool,
+        args: &[&[u8]],
+        setter: Setter,
+    ) -> Result<(), SetError> {
+        self.saving.is_inside_transaction = transaction;
+        let result = self.change_config(args, setter);
+        self.saving.is_inside_transaction = false;
+        result
+    }
+
     /// Changes the configuration in force; on the settling shard.
     fn change_config(&mut self, args: &[&[u8]], setter: Setter) -> Result<(), SetError> {
         let current = self.shared.current_config();
@@ -132,9 +152,17 @@ impl Shard {
                 _ => {}
             }
         }
+        if changed.contains(&"aof-disable-auto-gc") && !new.persistence.aof_disable_auto_gc {
+            if self.id == 0 {
+                self.collect_history();
+            } else {
+                self.tell_leader(Shard::collect_history);
+            }
+        }
         if changed.contains(&"appendonly") {
             // Once what is changed here is in force.
-            self.tell_leader(Shard::switch_aof);
+            let must_wait = self.saving.is_inside_transaction;
+            self.tell_leader(move |leader| leader.switch_aof(must_wait));
         }
         if changed.iter().any(|name| matches!(*name, "bind" | "port" | "proc-title-template")) {
             if let Some(title) = &mut self.shared.settings().title {

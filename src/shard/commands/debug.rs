@@ -59,7 +59,7 @@ const HELP: &[&str] = &[
     "LISTPACK <key>",
     "    Print a listpack to standard output.",
     "LOADAOF",
-    "    Answer OK; the data stays as it is until there is an append-only file.",
+    "    Forget the data set and load it from the append-only files.",
     "LOG <message>",
     "    Write a message to the log.",
     "OBJECT <key>",
@@ -90,8 +90,10 @@ const HELP: &[&str] = &[
     "    Match random texts against random patterns.",
     "STRUCTSIZE",
     "    Sizes of internal structures.",
+    "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+    "    Whether payloads and files are read whatever their checksums are.",
     "AOF-FLUSH-SLEEP, DROP-CLUSTER-PACKET-FILTER, JMAP, QUICKLIST-PACKED-THRESHOLD, REPLICATE, REPLYBUFFER,",
-    "SET-DISABLE-DENY-SCRIPTS, SET-SKIP-CHECKSUM-VALIDATION",
+    "SET-DISABLE-DENY-SCRIPTS",
     "    Accepted; they mean nothing here.",
 ];
 
@@ -115,13 +117,18 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             reply.ok();
         }
         (b"reload", options) => return reload(shard, c, options),
-        (b"loadaof" | b"jmap", _) => reply.ok(),
+        (b"loadaof", _) => return load_aof(shard, c),
+        (b"jmap", _) => reply.ok(),
         (b"drop-cluster-packet-filter", [number]) => {
             parse_integer(number).ok_or(CommandError::NotInteger)?;
             reply.ok();
         }
-        (b"set-skip-checksum-validation" | b"aof-flush-sleep" | b"set-disable-deny-scripts", [_]) => {
-            reply.ok()
+        (b"aof-flush-sleep" | b"set-disable-deny-scripts", [_]) => reply.ok(),
+        (b"set-skip-checksum-validation", [on]) => {
+            let on = is_on(on);
+            let set = move |shard: &mut Shard| shard.store.settings.skips_checksums = on;
+            shard.ask_all_for(c, set, |_, _: Vec<()>, r| r.ok());
+            return Ok(Flow::Later);
         }
         (b"replicate", [_, ..]) => reply.ok(),
         (b"quicklist-packed-threshold", [size]) => {
@@ -485,6 +492,15 @@ fn reload(shard: &mut Shard, c: &mut Connection, options: Args) -> Outcome {
     }
     let asker = Asker { home: shard.id, later: shard.reply_later(c) };
     shard.tell_leader(move |leader| leader.reload(reload, asker));
+    Ok(Flow::Later)
+}
+
+fn load_aof(shard: &mut Shard, c: &mut Connection) -> Outcome {
+    if shard.is_inside_transaction() {
+        return Err(CommandError::other("ERR DEBUG LOADAOF is not possible inside a transaction"));
+    }
+    let asker = Asker { home: shard.id, later: shard.reply_later(c) };
+    shard.tell_leader(move |leader| leader.load_aof(asker));
     Ok(Flow::Later)
 }
 

@@ -163,11 +163,11 @@ fn shutdown(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) ->
     if abort && (save || nosave || now || force) || save && nosave {
         return Err(CommandError::Syntax);
     }
-    if abort {
-        // A shutdown waits for nothing that an ABORT could still get in front of.
-        return Err(CommandError::other("ERR No shutdown in progress."));
-    }
     let asker = asker(shard, c);
+    if abort {
+        shard.tell_leader(move |leader| leader.abort_shutdown(asker));
+        return Ok(Flow::Later);
+    }
     let save = match (save, nosave) {
         (false, false) => None,
         (save, _) => Some(save),

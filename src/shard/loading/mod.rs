@@ -24,6 +24,7 @@ use crate::persist::aof::scan::has_rdb_preamble;
 use crate::persist::rdb::file::{Counts, Failure, Load, LoadOptions, Progress};
 use crate::persist::rdb::Checks;
 use crate::runtime::clock::Stamp;
+use crate::store::{shard_of_slot, slot_of};
 
 /// The longest slice, while clients wait to hear that the server is loading.
 const SLICE_US: u64 = 2000;
@@ -33,6 +34,8 @@ const SLICE_US: u64 = 2000;
 pub enum Step {
     /// Forget what was loaded before.
     Clear,
+    /// Forget what was loaded before of the slots that `shard` of `shards` had.
+    Forget { shard: usize, shards: usize },
     /// An RDB file, of which this shard takes the keys of its slots.
     Rdb {
         path: PathBuf,
@@ -115,8 +118,10 @@ impl Shard {
         let until = move || Stamp::now().nanos_since(started) > SLICE_US * 1000;
         match self.load_some(&mut loading, &until) {
             Ok(false) => {
+                let waits = matches!(&loading.current, Some(Current::Routed(_, routed)) if routed.waits());
                 self.loading = Some(loading);
-                true
+                // Answers of other shards wake this one up; until then the processor is theirs.
+                !waits
             }
             outcome => {
                 if !self.shared.status.is_loading() {
@@ -199,11 +204,31 @@ impl Shard {
         }
     }
 
+    fn forget_slots_of(&mut self, shard: usize, shards: usize) {
+        for db in 0..self.store.databases() {
+            let mut theirs: Vec<Box<[u8]>> = Vec::new();
+            self.store.for_each_key(db, &mut |key, _, _| {
+                if shard_of_slot(slot_of(key), shards) == shard {
+                    theirs.push(key.into());
+                }
+                true
+            });
+            for key in theirs {
+                self.store.remove(db, &key);
+            }
+        }
+        while self.store.free_some(usize::MAX) {}
+    }
+
     fn begin_step(&mut self, step: Step) -> Result<Option<Current>, LoadFailed> {
         match step {
             Step::Clear => {
                 self.store.clear(None);
                 while self.store.free_some(usize::MAX) {}
+                Ok(None)
+            }
+            Step::Forget { shard, shards } => {
+                self.forget_slots_of(shard, shards);
                 Ok(None)
             }
             Step::Rdb { path, is_base } => {
@@ -272,7 +297,7 @@ impl Shard {
     fn load_options(&self, is_base: bool) -> LoadOptions {
         let persistence = &self.config.persistence;
         LoadOptions {
-            with_checksum: persistence.rdbchecksum,
+            with_checksum: persistence.rdbchecksum && !self.store.settings.skips_checksums,
             keeps_expired: is_base,
             replaces: self.merges_at_load,
             checks: match persistence.sanitize_dump_payload {

@@ -3,12 +3,14 @@
 //! All of it happens at one barrier, so that clients see the data before or after, never in between.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Loading, Step};
 use crate::command::table::KeyAccess;
 use crate::command::CommandError;
 use crate::observe::log::Level;
+use crate::persist::aof::{Chain, Folder, Manifest};
 use crate::shard::blocking::Asker;
 use crate::shard::Shard;
 use crate::txn::transaction::Phase;
@@ -20,6 +22,8 @@ pub struct Reload {
     pub flushes: bool,
     pub merges: bool,
 }
+
+const LOAD_AOF_FAILED: &str = "ERR Error trying to load the AOF files, check server logs.";
 
 impl Shard {
     /// DEBUG RELOAD, on the shard that leads.
@@ -61,6 +65,59 @@ impl Shard {
         self.at_barrier(KeyAccess::Write, phases);
     }
 
+    /// DEBUG LOADAOF, on the shard that leads.
+    pub fn load_aof(&mut self, asker: Asker) {
+        let folder = self.aof_folder();
+        let manifest = match self.reread_manifest() {
+            Ok(manifest) if usize::from(manifest.newest().shards()) == self.topology.shards => manifest,
+            Ok(_) => {
+                let why = "ERR the AOF files are those of another number of shards, wait for their rewrite";
+                return self.answer_asker(asker, Err(CommandError::other(why)));
+            }
+            Err(error) => {
+                crate::log!(Level::Warning, "{error}");
+                return self.answer_asker(asker, Err(CommandError::other(LOAD_AOF_FAILED)));
+            }
+        };
+        let failed = Arc::new(AtomicBool::new(false));
+        let theirs = failed.clone();
+        let load = move |shard: &mut Shard, _| {
+            if !shard.load_log_at_once(&folder, &manifest) {
+                theirs.store(true, Ordering::Relaxed);
+            }
+        };
+        let answer = move |shard: &mut Shard, _| {
+            let answer = if failed.load(Ordering::Relaxed) {
+                Err(CommandError::other(LOAD_AOF_FAILED))
+            } else {
+                // What is loaded is on the disk.
+                let changes = shard.shared.stats.iter().map(|stats| stats.dirty.get()).sum();
+                shard.shared.status.saved_changes.store(changes, Ordering::Relaxed);
+                crate::log!(Level::Notice, "Append Only File loaded by DEBUG LOADAOF");
+                Ok("OK")
+            };
+            shard.answer_asker(asker, answer);
+            false
+        };
+        self.at_barrier(KeyAccess::Write, vec![Phase::Each(Arc::new(load)), Phase::Here(Box::new(answer))]);
+    }
+
+    fn load_log_at_once(&mut self, folder: &Folder, manifest: &Manifest) -> bool {
+        self.end_log();
+        let mut steps = vec![Step::Clear];
+        for entry in manifest.newest().chain(self.id as u16).into_iter().flat_map(Chain::files) {
+            let path = folder.path_of(&entry.name);
+            match folder.len_of(&entry.name) {
+                Ok(until) => steps.push(Step::Log { path, until }),
+                Err(error) => {
+                    crate::log!(Level::Warning, "{error}");
+                    return false;
+                }
+            }
+        }
+        self.load_at_once(steps)
+    }
+
     fn load_rdb_at_once(&mut self, options: Reload) -> bool {
         let path = PathBuf::from(&self.config.persistence.dbfilename);
         let mut steps = Vec::new();
@@ -68,11 +125,16 @@ impl Shard {
             steps.push(Step::Clear);
         }
         steps.push(Step::Rdb { path, is_base: false });
+        self.merges_at_load = options.merges;
+        let is_loaded = self.load_at_once(steps);
+        self.merges_at_load = false;
+        is_loaded
+    }
+
+    fn load_at_once(&mut self, steps: Vec<Step>) -> bool {
         let logs = std::mem::replace(&mut self.store.log_enabled, false);
         self.store.expire_on_access = false;
-        self.merges_at_load = options.merges;
         let outcome = self.load_some(&mut Loading::new(steps), &|| false);
-        self.merges_at_load = false;
         self.store.expire_on_access = true;
         self.store.log_enabled = logs;
         for db in 0..self.store.databases() {

@@ -23,6 +23,8 @@ pub enum ReplayError {
     Open(io::Error),
     Fault(Fault),
     Unknown(String),
+    /// The connection that was given the commands is gone.
+    Interrupted,
 }
 
 impl ReplayError {
@@ -38,6 +40,9 @@ impl ReplayError {
             ReplayError::Fault(fault) => log!(Level::Warning, "{}", fault.log_message(&name)),
             ReplayError::Unknown(command) => {
                 log!(Level::Warning, "Unknown command '{command}' reading the append only file {name}");
+            }
+            ReplayError::Interrupted => {
+                log!(Level::Warning, "Reading the append only file {name} was interrupted");
             }
         }
     }

@@ -19,9 +19,15 @@ pub(super) struct Routed {
     until: u64,
     token: Token,
     commands: u64,
+    /// Nothing can be done before another shard answers, or in a later turn.
+    waits: bool,
 }
 
 impl Routed {
+    pub fn waits(&self) -> bool {
+        self.waits
+    }
+
     /// Bytes read.
     pub fn position(&self) -> u64 {
         self.scanner.position() - self.from
@@ -48,7 +54,7 @@ impl Shard {
             connection.flags.set(Flag::Authenticated);
             self.clients.put_back(connection);
         }
-        Ok(Routed { scanner, from, until, token, commands: 0 })
+        Ok(Routed { scanner, from, until, token, commands: 0, waits: false })
     }
 
     /// Gives the connection more to do when it has done what it had. True: all is done.
@@ -57,13 +63,19 @@ impl Shard {
         routed: &mut Routed,
         _enough: &dyn Fn() -> bool,
     ) -> Result<bool, ReplayError> {
-        let Some(mut connection) = self.clients.take(routed.token) else { return Ok(true) };
+        let taken = self.clients.take(routed.token);
+        let Some(mut connection) = taken else { return Err(ReplayError::Interrupted) };
         let c = &mut *connection;
+        if c.flags.has(Flag::CloseAfterReply) {
+            self.clients.put_back(connection);
+            return Err(ReplayError::Interrupted);
+        }
         if let Some(unknown) = self.replay_refused.take() {
             self.clients.put_back(connection);
             return Err(ReplayError::Unknown(unknown));
         }
         let is_busy = !c.input.is_empty() || !c.pipeline.is_empty() || c.is_held();
+        routed.waits = is_busy;
         if is_busy {
             self.clients.put_back(connection);
             return Ok(false);

@@ -6,6 +6,8 @@
 //! | `everysec` | as soon as the last one is done | once a Unix second, so that all shards sync at the same moment |
 //! | `no` | the same | only when asked for, or of a file that is complete |
 //!
+//! Nothing is written to a file before the one in front of it is durable, whatever the policy.
+//!
 //! A write that fails leaves the file cut behind the last whole unit that fitted, and everything behind that in memory. A
 //! sync that fails takes `written` back to `durable`: what lies between is written again, from memory, to the same places.
 //! Either is tried again after a pause, without end; whatever succeeds continues where it was.
@@ -204,12 +206,16 @@ impl Log {
             return;
         }
         let Some((file, offset)) = self.place(self.written) else { return };
+        let is_front = self.files.front().is_some_and(|front| Rc::ptr_eq(&front.file, &file));
+        if !is_front {
+            // The file in front of it is complete, and is being synced. Were this one written meanwhile, a power failure could
+            // leave a hole between the two that no recovery sees.
+            return;
+        }
         let bytes = &piece.bytes[(self.written - piece.from) as usize..];
         let len = bytes.len().min(FILE_WRITE_MAX);
-        let is_front = self.files.front().is_some_and(|front| Rc::ptr_eq(&front.file, &file));
-        let linked = always && is_front;
         let operation = self.disk.next_operation();
-        if linked {
+        if always {
             ring.write_and_sync_file(token(operation), file.as_raw_fd(), bytes, offset);
         } else {
             ring.write_file(token(operation), file.as_raw_fd(), bytes, offset);
@@ -222,13 +228,20 @@ impl Log {
             "aof-write-alone"
         };
         let began = Stamp::now();
-        if linked {
+        if always {
             let (file, until) = (file.clone(), self.written + len as u64);
             self.disk.last_sync_s = now_ms / 1000;
-            self.disk.syncing =
-                Some(Syncing { operation, file, until, began, began_ms: now_ms, linked, said_slow: false });
+            self.disk.syncing = Some(Syncing {
+                operation,
+                file,
+                until,
+                began,
+                began_ms: now_ms,
+                linked: true,
+                said_slow: false,
+            });
         }
-        self.disk.writing = Some(Writing { operation, file, len, began, kind, linked });
+        self.disk.writing = Some(Writing { operation, file, len, began, kind, linked: always });
     }
 
     /// What a sync of the first file would make durable.

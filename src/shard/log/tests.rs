@@ -273,6 +273,30 @@ fn units_behind_a_switch_are_in_the_new_file_and_the_old_one_is_synced_whatever_
 }
 
 #[test]
+fn a_file_is_written_only_when_the_one_in_front_of_it_is_durable() {
+    for policy in [AppendFsync::Always, AppendFsync::EverySecond, AppendFsync::No] {
+        let mut rig = Rig::new("switch-order", policy);
+        rig.append("a.");
+        let file = rig.file("two");
+        rig.log.switch(file);
+        let at = rig.log.appended();
+        rig.append("b.");
+        while !rig.all_durable() {
+            rig.start();
+            let is_begun = !rig.contents("two").is_empty();
+            assert!(!is_begun || rig.log.durable() >= at, "{policy:?}");
+            if !rig.log.is_in_flight() {
+                // Of the last file only a sync is left, which is the policy's affair.
+                break;
+            }
+            rig.ring.submit_and_wait(1).unwrap();
+            rig.take();
+        }
+        assert_eq!((rig.contents("one"), rig.contents("two")), ("a.".into(), "b.".into()));
+    }
+}
+
+#[test]
 fn what_is_written_again_after_a_switch_goes_where_it_belongs() {
     let mut rig = Rig::new("switch-sync", AppendFsync::EverySecond);
     rig.append("a.");

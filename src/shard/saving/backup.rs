@@ -198,7 +198,7 @@ impl Shard {
             let (from, file) = pipes::pipe()?;
             let head = if shard == 0 { self.header(format, None) } else { Vec::new() };
             sources.push(from);
-            parts.push(Some(PartFile { name: String::new(), file, head, ends_file: false }));
+            parts.push(Some(PartFile { name: Default::default(), file, head, ends_file: false }));
         }
         let patience = Duration::from_secs(u64::from(self.config.replication.repl_timeout));
         let order = Order { target, before, after, parts: sources, patience };

@@ -45,10 +45,11 @@ pub fn join(cut: &Cut, stretches: &[Stretch]) -> Result<(), String> {
         append(&first.file, parts, stretches, cut.checksum).map_err(text("Write error saving DB on disk"))?;
     }
     first.file.sync_all().map_err(text("Write error saving DB on disk(fsync)"))?;
-    fs::rename(&first.name, &cut.path).map_err(|error| {
+    let name = first.name();
+    fs::rename(&name, &cut.path).map_err(|error| {
         format!(
             "Error moving temp DB file {} on the final destination {} (in server root dir {}): {}",
-            first.name,
+            name,
             cut.path,
             std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default(),
             error_text(&error)
@@ -70,7 +71,7 @@ fn append<'a>(
         from.seek(SeekFrom::Start(0))?;
         // The standard library has the kernel copy between files.
         io::copy(&mut from, &mut file)?;
-        fs::remove_file(&part.name)?;
+        fs::remove_file(part.name())?;
     }
     let whole = stretches.iter().copied().reduce(Stretch::then).unwrap_or_default();
     file.write_all(&trailer(whole, checksum))

@@ -21,15 +21,16 @@ pub(super) use part::OwnPart;
 pub use shutdown::Wish;
 
 use super::blocking::Asker;
-use super::message::Message;
+use super::message::{Call, Message};
 use super::Shard;
 use crate::command::table::KeyAccess;
 use crate::command::CommandError;
 use crate::config::SnapshotMethod;
 use crate::observe::log::Level;
+use crate::persist::aof::write::{put_cut, Timestamps};
 use crate::persist::rdb::file::{Header, Stretch};
 use crate::persist::rdb::{Encoder, Format};
-use crate::persist::snapshot::forked;
+use crate::persist::snapshot::forked::{self, PartOptions};
 use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::runtime::sys::error_text;
@@ -90,12 +91,30 @@ pub(super) struct Cut {
 /// Where a shard writes its part.
 pub(super) struct PartFile {
     /// Empty for a pipe.
-    pub name: String,
+    name: Mutex<String>,
     pub file: File,
     /// What comes in front of the part.
     pub head: Vec<u8>,
     /// The trailer comes behind it.
     pub ends_file: bool,
+}
+
+impl PartFile {
+    pub fn new(name: String, file: File, head: Vec<u8>, ends_file: bool) -> PartFile {
+        PartFile { name: Mutex::new(name), file, head, ends_file }
+    }
+
+    pub fn name(&self) -> String {
+        self.name.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Redis's children call their files by their own numbers.
+    fn rename(&self, to: String) {
+        let mut name = self.name.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if std::fs::rename(&*name, &to).is_ok() {
+            *name = to;
+        }
+    }
 }
 
 /// What a shard tells when it has begun.
@@ -135,6 +154,8 @@ struct Job {
     asker: Option<Asker>,
     /// It is not wanted any more: its end is no failure.
     is_given_up: bool,
+    /// It has been stopped, to leave its space on the disk to the logs: that is one.
+    gives_way: bool,
 }
 
 #[derive(Default)]
@@ -159,11 +180,23 @@ pub(super) struct Saving {
     /// This shard's clients that wait for a dump until what they were answered before is sent.
     handovers: Vec<Handover>,
     shutdown: shutdown::Shutdown,
+    /// Commands that came while a snapshot that was given up had not ended yet; bounded by the clients, who wait for them.
+    deferred: Vec<Call>,
+    /// The configuration is being changed by a command of a transaction, in front of whose end nothing can begin.
+    pub is_inside_transaction: bool,
+    /// FLUSHALL has emptied what `dbfilename` holds.
+    is_outdated: bool,
+    /// Who waits until it does not hold that any more; bounded by the clients.
+    flushed: Vec<Call>,
 }
 
 impl Saving {
     pub fn is_busy(&self) -> bool {
         self.job.is_some()
+    }
+
+    fn is_ending(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.is_given_up)
     }
 }
 
@@ -194,6 +227,9 @@ impl Shard {
 
     /// BGSAVE.
     pub(super) fn bgsave(&mut self, schedule: bool, method: Option<SnapshotMethod>, asker: Asker) {
+        if self.saving.is_ending() {
+            return self.saving.deferred.push(Box::new(move |leader| leader.bgsave(schedule, method, asker)));
+        }
         let answer = match self.saving.job.as_ref().map(|job| job.cut.purpose) {
             None if !self.saving.rewrites.is_active() => {
                 return self.start_snapshot(Purpose::Background, method, Some(asker));
@@ -220,11 +256,60 @@ impl Shard {
 
     /// SAVE.
     pub(super) fn save(&mut self, asker: Asker) {
+        if self.saving.is_ending() {
+            return self.saving.deferred.push(Box::new(move |leader| leader.save(asker)));
+        }
         if self.saving.is_busy() {
             let answer = Err(CommandError::other("ERR Background save already in progress"));
             return self.answer_asker(asker, answer);
         }
         self.start_snapshot(Purpose::Foreground, None, Some(asker));
+    }
+
+    /// FLUSHALL: what is being saved is not wanted any more, and with save points what was saved must not come back.
+    pub(super) fn all_flushed(&mut self) {
+        if self.shared.status.is_loading() {
+            // A log says it again; what follows in it is not there yet.
+            return;
+        }
+        if self.saving.job.as_ref().is_some_and(|job| job.cut.purpose == Purpose::Background) {
+            self.give_up_snapshot();
+        }
+        if !self.config.persistence.save.0.is_empty() {
+            self.saving.is_outdated = true;
+            self.save_if_outdated();
+        }
+    }
+
+    /// Does `call` when the file that FLUSHALL has made obsolete is replaced, or at once if that has to wait for a rewrite.
+    pub(super) fn when_flushed(&mut self, call: Box<dyn FnOnce(&mut Shard) + Send>) {
+        let is_saving = self.saving.job.as_ref().is_some_and(|job| job.cut.purpose != Purpose::Rewrite);
+        if is_saving && !self.saving.rewrites.is_active() {
+            self.saving.flushed.push(call);
+        } else {
+            call(self);
+        }
+    }
+
+    fn save_if_outdated(&mut self) {
+        if self.saving.is_outdated && !self.saving.is_busy() && !self.saving.rewrites.is_active() {
+            self.saving.is_outdated = false;
+            self.start_snapshot(Purpose::Foreground, None, None);
+        }
+    }
+
+    /// A snapshot has ended, and everything that belongs to it.
+    fn go_on_after_snapshot(&mut self) {
+        for call in std::mem::take(&mut self.saving.deferred) {
+            call(self);
+        }
+        self.shutdown_may_go_on();
+        self.save_if_outdated();
+        if !self.saving.is_busy() {
+            for call in std::mem::take(&mut self.saving.flushed) {
+                call(self);
+            }
+        }
     }
 
     fn start_snapshot(&mut self, purpose: Purpose, method: Option<SnapshotMethod>, asker: Option<Asker>) {
@@ -259,6 +344,7 @@ impl Shard {
             written: cut.parts.iter().map(|part| part.is_none().then(|| none.clone())).collect(),
             asker,
             is_given_up: false,
+            gives_way: false,
         });
         if !cut.purpose.is_backup() {
             self.tell_logs_of_snapshot(true);
@@ -285,10 +371,7 @@ impl Shard {
         let shards = self.topology.shards;
         let mut parts: Vec<Option<PartFile>> = Vec::with_capacity(shards);
         for shard in 0..shards {
-            let name = match shard {
-                0 => format!("temp-{}.rdb", std::process::id()),
-                _ => format!("temp-{}.shard-{shard}.rdb", std::process::id()),
-            };
+            let name = temporary_name(shard);
             let file = match File::options().read(true).write(true).create(true).truncate(true).open(&name) {
                 Ok(file) => file,
                 Err(error) => {
@@ -302,7 +385,7 @@ impl Shard {
                 }
             };
             let head = if shard == 0 { self.header(format, None) } else { Vec::new() };
-            parts.push(Some(PartFile { name, file, head, ends_file: shards == 1 }));
+            parts.push(Some(PartFile::new(name, file, head, shards == 1)));
         }
         let id = self.saving.last_id;
         Ok(Cut {
@@ -334,11 +417,24 @@ impl Shard {
         head
     }
 
+    /// The head of a base that is written as commands.
+    fn head_of_commands(&self, base_at: Number) -> Vec<u8> {
+        let mut head = Vec::new();
+        if self.config.persistence.aof_timestamp_enabled {
+            Timestamps::default().put_always(&mut head, self.now_ms() / 1000);
+        }
+        put_cut(&mut head, base_at);
+        head
+    }
+
     /// Writes this shard's keys as the base of its log, and waits for the disk; returns the file's length. Before there are clients.
     pub(super) fn write_whole(&self, file: &File) -> std::io::Result<u64> {
         let format = self.rdb_format();
-        let head = self.header(format, Some(0));
-        let options = self.options_of_part(format, self.config.persistence.rdbchecksum, &head, true);
+        let persistence = &self.config.persistence;
+        let as_commands = !persistence.aof_use_rdb_preamble;
+        let head = if as_commands { self.head_of_commands(0) } else { self.header(format, Some(0)) };
+        let options = self.options_of_part(format, persistence.rdbchecksum, &head, true);
+        let options = PartOptions { as_commands, ..options };
         let stretch = forked::write_part(&self.store, file, &options, &mut || {})?;
         Ok(stretch.len)
     }
@@ -377,6 +473,7 @@ impl Shard {
         if let Some(asker) = job.asker.take() {
             self.answer_asker(asker, Ok(answer));
         }
+        self.rewrite_has_begun();
     }
 
     /// A shard's part has ended.
@@ -433,6 +530,9 @@ impl Shard {
             _ => "Background saving",
         };
         let mut copied = 0;
+        if job.is_given_up && purpose == Purpose::Background {
+            crate::log!(Level::Warning, "{what} terminated by signal {}", libc::SIGUSR1);
+        }
         for written in job.written.iter().flatten() {
             match written {
                 Ok((_, bytes)) => copied += bytes,
@@ -463,7 +563,7 @@ impl Shard {
                 self.answer_asker(asker, Err(CommandError::other("ERR")));
             }
             self.rewrite_step_ended(result, job.is_given_up, copied);
-            return self.shutdown_may_go_on();
+            return self.go_on_after_snapshot();
         }
         if result.is_ok() {
             crate::log!(Level::Notice, "DB saved on disk");
@@ -484,7 +584,7 @@ impl Shard {
             };
             self.answer_asker(asker, answer);
         }
-        self.shutdown_may_go_on();
+        self.go_on_after_snapshot();
     }
 
     fn note_saved(&mut self, purpose: Purpose, ok: bool, copied: u64) {
@@ -521,6 +621,23 @@ impl Shard {
         true
     }
 
+    /// The disk has no room for what clients write: what only needs room to be faster or safer later gives way. Monitoring
+    /// is to see that, and the next try to come after a pause: it has failed.
+    pub(super) fn give_way(&mut self) {
+        // A backup takes no space.
+        let takes_space = |job: &&mut Job| !job.gives_way && !job.is_given_up && !job.cut.purpose.is_backup();
+        let Some(job) = self.saving.job.as_mut().filter(takes_space) else { return };
+        job.gives_way = true;
+        let id = job.cut.id;
+        crate::log!(
+            Level::Warning,
+            "The AOF can't be written: the snapshot in progress is given up, to leave it the space on the disk"
+        );
+        self.saving.rewrites.give_way();
+        self.stop_parts(id);
+        self.drop_bases_in_the_way(id);
+    }
+
     fn stop_parts(&mut self, id: u64) {
         for shard in 0..self.topology.shards {
             self.send(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.stop_part(id))));
@@ -528,9 +645,23 @@ impl Shard {
     }
 }
 
+/// What a part is called until a child that writes it says otherwise.
+fn temporary_name(shard: usize) -> String {
+    match shard {
+        0 => format!("temp-{}.rdb", std::process::id()),
+        _ => format!("temp-{}.shard-{shard}.rdb", std::process::id()),
+    }
+}
+
+/// For a process that ends in the middle of a save.
+pub fn remove_temporary_files(shards: usize) {
+    // Those that are not there are none of its.
+    (0..shards).for_each(|shard| drop(std::fs::remove_file(temporary_name(shard))));
+}
+
 fn remove_files(parts: &[Option<PartFile>]) {
-    for part in parts.iter().flatten().filter(|part| !part.name.is_empty()) {
+    for part in parts.iter().flatten().filter(|part| !part.name().is_empty()) {
         // One that is gone is what is wanted.
-        let _ = std::fs::remove_file(&part.name);
+        let _ = std::fs::remove_file(part.name());
     }
 }

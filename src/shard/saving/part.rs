@@ -4,7 +4,7 @@
 
 use std::fs::File;
 
-use super::{Begun, Cut, Failed, Purpose, Written};
+use super::{Begun, Cut, Failed, PartFile, Purpose, Written};
 use crate::config::SnapshotMethod;
 use crate::observe::log::Level;
 use crate::persist::rdb::file::Stretch;
@@ -62,6 +62,7 @@ impl Shard {
             ends_file,
             sync_as_it_grows: persistence.rdb_save_incremental_fsync,
             key_delay_us: persistence.rdb_key_save_delay,
+            as_commands: false,
         }
     }
 
@@ -91,18 +92,11 @@ impl Shard {
             let written = self.write_part(cut);
             Some(written.map(|stretch| (stretch, 0)).map_err(|error| Failed::Write(error_text(&error))))
         } else {
-            let head = match cut.purpose {
-                Purpose::Rewrite => self.header(cut.format, Some(number)),
-                _ => part.head.clone(),
-            };
-            let options = self.part_options(cut, &head, part.ends_file);
-            // What a child uses must be this shard's own memory: it has no other's.
-            let way = match part.file.try_clone() {
-                Ok(file) => self.begin_in_background(cut, file, &options, &mut begun),
-                Err(error) => Err(Failed::Write(error_text(&error))),
-            };
-            match way {
+            match self.begin_in_background(cut, part, number, &mut begun) {
                 Ok(way) => {
+                    if let (Purpose::Background, Some(pid)) = (cut.purpose, begun.pid) {
+                        part.rename(format!("temp-{pid}.rdb"));
+                    }
                     self.saving.own = Some(OwnPart { id, way });
                     None
                 }
@@ -118,10 +112,11 @@ impl Shard {
     fn begin_in_background(
         &mut self,
         cut: &Cut,
-        file: File,
-        options: &PartOptions,
+        part: &PartFile,
+        number: Number,
         begun: &mut Begun,
     ) -> Result<Way, Failed> {
+        let file = part.file.try_clone().map_err(|error| Failed::Write(error_text(&error)))?;
         let method = cut.method.unwrap_or(self.config.engine.snapshot_method);
         let forks = match method {
             SnapshotMethod::Fork => true,
@@ -129,7 +124,11 @@ impl Shard {
             SnapshotMethod::Auto => self.fork_is_cheap(),
         };
         if forks {
-            match self.fork_part(cut.purpose, &file, options) {
+            // What a child uses must be this shard's own memory: it has no other's.
+            let head = self.head_of_part(cut, part, number, cut.as_commands);
+            let options = self.part_options(cut, &head, part.ends_file);
+            let options = PartOptions { as_commands: cut.as_commands, ..options };
+            match self.fork_part(cut.purpose, &file, &options) {
                 Ok(child) => {
                     begun.pid = Some(child.pid());
                     begun.fork_us = Some(child.fork_us());
@@ -151,11 +150,22 @@ impl Shard {
                 Err(error) => return Err(Failed::Fork(error_text(&error))),
             }
         }
-        let writer = PartWriter::start(file, options).map_err(|error| Failed::Write(error_text(&error)))?;
+        // Values come in pieces here, which there are no commands for. Whoever reads a base sees which form it has.
+        let head = self.head_of_part(cut, part, number, false);
+        let options = self.part_options(cut, &head, part.ends_file);
+        let writer = PartWriter::start(file, &options).map_err(|error| Failed::Write(error_text(&error)))?;
         let saver = Box::new(Forkless::new(cut.format));
         match self.store.begin_snapshot(SnapshotOptions::default(), saver) {
             Ok(()) => Ok(Way::Forkless(writer)),
             Err(_) => Err(Failed::Write("another snapshot is open".to_owned())),
+        }
+    }
+
+    fn head_of_part(&self, cut: &Cut, part: &PartFile, number: Number, as_commands: bool) -> Vec<u8> {
+        match cut.purpose {
+            Purpose::Rewrite if as_commands => self.head_of_commands(number),
+            Purpose::Rewrite => self.header(cut.format, Some(number)),
+            _ => part.head.clone(),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::persist::rdb::file::Stretch;
 use crate::runtime::clock;
 use crate::runtime::sys::error_text;
 use crate::shard::blocking::Asker;
-use crate::shard::message::Message;
+use crate::shard::message::{Call, Message};
 use crate::shard::Shard;
 use crate::txn::locks::Number;
 
@@ -66,6 +66,12 @@ pub(super) struct Rewrites {
     copied_bytes: u64,
     /// AOF was switched off meanwhile.
     is_given_up: bool,
+    /// Who waits until it has begun; bounded by the clients.
+    begun: Vec<Call>,
+    /// After so many failures the log has said that the next try waits.
+    waits_after: u64,
+    /// It left its space on the disk to the logs: not all shards have a new base.
+    has_given_way: bool,
 }
 
 /// What has been opened for a step.
@@ -77,8 +83,19 @@ struct Prepared {
 }
 
 impl Rewrites {
+    /// AOF has been switched on, and nothing counts of it yet.
+    pub fn is_first(&self) -> bool {
+        self.state == State::Starting
+    }
+
     pub fn is_active(&self) -> bool {
         self.is_active
+    }
+
+    /// The rewrite in progress, if there is one, does not go on with further shards, and counts as failed.
+    pub fn give_way(&mut self) {
+        self.has_given_way = self.is_active;
+        self.left.clear();
     }
 }
 
@@ -88,6 +105,26 @@ impl Shard {
         let config = &self.config;
         let dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         Folder::new(&dir, &config.persistence.appenddirname, &config.persistence.appendfilename)
+    }
+
+    /// Reads the manifest anew.
+    pub(in crate::shard) fn reread_manifest(&mut self) -> Result<Manifest, FolderError> {
+        let mut manifest = self.aof_folder().load(self.topology.shards as u16)?;
+        delete_history(&self.aof_folder(), &mut manifest);
+        self.saving.rewrites.manifest = Some(manifest.clone());
+        Ok(manifest)
+    }
+
+    /// `aof-disable-auto-gc` is off again: what it has kept goes.
+    pub(in crate::shard) fn collect_history(&mut self) {
+        let folder = self.aof_folder();
+        // While a base is put into its place the manifest is elsewhere; what is left goes behind that.
+        if self.saving.rewrites.is_active {
+            return;
+        }
+        if let Some(manifest) = self.saving.rewrites.manifest.as_mut().filter(|m| !m.history().is_empty()) {
+            delete_history(&folder, manifest);
+        }
     }
 
     /// The logs are open, and this is the manifest that names them.
@@ -104,6 +141,9 @@ impl Shard {
 
     /// BGREWRITEAOF.
     pub(in crate::shard) fn bgrewriteaof(&mut self, asker: Asker) {
+        if self.saving.is_ending() {
+            return self.saving.deferred.push(Box::new(move |leader| leader.bgrewriteaof(asker)));
+        }
         let answer = if self.saving.rewrites.is_active {
             Err(CommandError::other("ERR Background append only file rewriting already in progress"))
         } else if self.saving.is_busy() {
@@ -121,14 +161,14 @@ impl Shard {
         self.shared.status.figures().rewrite_is_scheduled = true;
     }
 
-    /// `appendonly` has changed.
-    pub(in crate::shard) fn switch_aof(&mut self) {
+    /// `appendonly` has changed; `must_wait`: inside a transaction.
+    pub(in crate::shard) fn switch_aof(&mut self, must_wait: bool) {
         let on = self.shared.current_config().persistence.appendonly;
         match (on, self.saving.rewrites.state) {
             (true, State::Off) => {
                 self.saving.rewrites.state = State::Starting;
                 self.shared.status.aof_is_on.store(true, Ordering::Relaxed);
-                if self.saving.is_busy() || self.saving.rewrites.is_active {
+                if must_wait || self.saving.is_busy() || self.saving.rewrites.is_active {
                     self.schedule_rewrite();
                     crate::log!(
                         Level::Notice,
@@ -141,6 +181,23 @@ impl Shard {
             }
             (false, State::Starting | State::On) => self.stop_aof(),
             _ => {}
+        }
+    }
+
+    /// Does `call` when a rewrite that is about to begin, because `appendonly` was switched on, has begun; usually at once.
+    pub(in crate::shard) fn when_aof_has_begun(&mut self, call: Box<dyn FnOnce(&mut Shard) + Send>) {
+        let rewrites = &mut self.saving.rewrites;
+        let has_begun = self.saving.job.as_ref().is_some_and(|job| job.begun == self.topology.shards);
+        if rewrites.is_first() && rewrites.is_active && !has_begun {
+            rewrites.begun.push(call);
+        } else {
+            call(self);
+        }
+    }
+
+    pub(super) fn rewrite_has_begun(&mut self) {
+        for call in std::mem::take(&mut self.saving.rewrites.begun) {
+            call(self);
         }
     }
 
@@ -158,9 +215,21 @@ impl Shard {
             self.send(shard, Message::Call(Box::new(Shard::close_log)));
         }
         if was_starting {
-            let (folder, shards) = (self.aof_folder(), self.topology.shards as u16);
-            (0..shards).for_each(|shard| drop(folder.delete_temporary_increment(shard, shards)));
+            self.remove_temporary_increments();
         }
+    }
+
+    /// What was logged for a base that did not come.
+    fn remove_temporary_increments(&mut self) {
+        let (folder, shards) = (self.aof_folder(), self.topology.shards as u16);
+        let removed: Vec<_> = (0..shards)
+            .map(|shard| folder.delete_temporary_increment(shard, shards))
+            .filter(|removed| !removed.files.is_empty())
+            .collect();
+        for message in removed.iter().flat_map(|removed| &removed.log_messages) {
+            crate::log!(Level::Notice, "{message}");
+        }
+        self.off_thread("aof-remove", move || drop(removed), |_, ()| {});
     }
 
     fn unschedule_rewrite(&mut self) {
@@ -174,6 +243,7 @@ impl Shard {
         let rewrites = &mut self.saving.rewrites;
         rewrites.is_active = true;
         rewrites.is_given_up = false;
+        rewrites.has_given_way = false;
         rewrites.copied_bytes = 0;
         rewrites.asker = asker;
         rewrites.left = (0..self.topology.shards).collect();
@@ -188,7 +258,8 @@ impl Shard {
             State::On | State::Off => rewrites.left.pop_front().into_iter().collect(),
         };
         if shards.is_empty() {
-            return self.end_rewrites(true);
+            let ok = !rewrites.has_given_way;
+            return self.end_rewrites(ok);
         }
         let (state, folder, all) = (rewrites.state, self.aof_folder(), self.topology.shards);
         let manifest = self.saving.rewrites.manifest.clone();
@@ -241,6 +312,9 @@ impl Shard {
             step.written = Some(stretches);
         }
         self.install_if_ready(id);
+        if self.saving.job.as_ref().is_some_and(|job| job.gives_way) {
+            self.drop_bases_in_the_way(id);
+        }
     }
 
     /// A shard's log is on the disk up to the cut.
@@ -252,6 +326,14 @@ impl Shard {
             step.undurable = step.undurable.saturating_sub(1);
         }
         self.install_if_ready(id);
+    }
+
+    /// Bases that are written, and wait for a log that has no room because of them.
+    pub(super) fn drop_bases_in_the_way(&mut self, id: u64) {
+        let step = self.saving.rewrites.step.as_ref();
+        if step.is_some_and(|step| step.written.is_some() && step.undurable > 0) {
+            self.snapshot_ended(id, Err(()));
+        }
     }
 
     fn install_if_ready(&mut self, id: u64) {
@@ -335,6 +417,8 @@ impl Shard {
         let asker = rewrites.asker.take();
         let is_given_up = std::mem::take(&mut rewrites.is_given_up);
         let must_try_again = rewrites.state == State::Starting;
+        self.rewrite_has_begun();
+        let rewrites = &mut self.saving.rewrites;
         let copied = rewrites.copied_bytes;
         {
             let mut figures = self.shared.status.figures();
@@ -349,6 +433,7 @@ impl Shard {
             self.answer_asker(asker, Err(CommandError::other("ERR")));
         }
         if must_try_again {
+            self.remove_temporary_increments();
             self.schedule_rewrite();
         }
     }
@@ -356,15 +441,14 @@ impl Shard {
     /// Ten times a second: a rewrite that was asked for, or that the size of the logs asks for.
     pub(in crate::shard) fn rewrite_if_due(&mut self) {
         let is_stopping = self.housekeeping.stopping || self.shared.status.is_loading();
-        if self.saving.is_busy()
-            || self.saving.rewrites.is_active
-            || is_stopping
-            || self.waits_after_failures()
-        {
+        if self.saving.is_busy() || self.saving.rewrites.is_active || is_stopping {
             return;
         }
         if self.saving.rewrites.is_scheduled {
-            return self.start_rewrites(None);
+            if !self.waits_after_failures() {
+                self.start_rewrites(None);
+            }
+            return;
         }
         let persistence = &self.config.persistence;
         let percentage = u64::from(persistence.auto_aof_rewrite_percentage);
@@ -380,21 +464,31 @@ impl Shard {
             return;
         }
         let growth = (size as f64 * 100.0 / base.max(1) as f64) as u64;
-        if growth >= 100 + percentage {
+        if growth >= 100 + percentage && !self.waits_after_failures() {
             crate::log!(Level::Notice, "Starting automatic rewriting of AOF on {}% growth", growth - 100);
             self.start_rewrites(None);
         }
     }
 
-    fn waits_after_failures(&self) -> bool {
-        let figures = self.shared.status.figures();
-        let failures = figures.rewrite.failures_in_a_row;
+    fn waits_after_failures(&mut self) -> bool {
+        let (failures, ended_s) = {
+            let figures = self.shared.status.figures();
+            (figures.rewrite.failures_in_a_row, figures.rewrite.ended_s)
+        };
         if failures < FAILURES_BEFORE_WAITING {
             return false;
         }
         let doublings = (failures - FAILURES_BEFORE_WAITING).min(16) as u32;
         let wait_s = (WAIT_MIN_S << doublings).min(WAIT_MAX_S);
-        figures.rewrite.ended_s.is_some_and(|ended_s| self.now_us / 1_000_000 - ended_s < wait_s)
+        let waits = ended_s.is_some_and(|ended_s| self.now_us / 1_000_000 - ended_s < wait_s);
+        if waits && std::mem::replace(&mut self.saving.rewrites.waits_after, failures) != failures {
+            crate::log!(
+                Level::Warning,
+                "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {} minutes",
+                wait_s / 60
+            );
+        }
+        waits
     }
 
     /// Does what may wait for the disk on a thread of its own, and then goes on with what came of it. `name`: at most 15 bytes.
@@ -472,25 +566,13 @@ impl Shard {
     /// Ten times a second: what this shard's log wants of the leader.
     pub(in crate::shard) fn heed_log(&mut self) {
         if self.log.wants_space() {
-            self.tell_leader(Shard::give_up_for_space);
+            self.tell_leader(Shard::give_way);
         } else if self.log.wants_rewrite() {
             self.tell_leader(|leader| {
                 if !leader.saving.rewrites.is_active && !leader.saving.rewrites.is_scheduled {
                     leader.schedule_rewrite();
                 }
             });
-        }
-    }
-
-    /// The disk has no room for what clients write: what only needs room to be faster or safer later gives way.
-    fn give_up_for_space(&mut self) {
-        // A backup takes none.
-        if self.saving.job.as_ref().is_some_and(|job| !job.cut.purpose.is_backup()) {
-            crate::log!(
-                Level::Warning,
-                "The AOF can't be written: the snapshot in progress is given up, to leave it the space on the disk"
-            );
-            self.give_up_snapshot();
         }
     }
 
@@ -546,7 +628,7 @@ fn prepare(
                 return Err(why);
             }
         };
-        prepared.parts[*shard] = Some(PartFile { name, file, head: Vec::new(), ends_file: true });
+        prepared.parts[*shard] = Some(PartFile::new(name, file, Vec::new(), true));
         let increment = match state {
             State::Off => None,
             State::Starting => Some(folder.open_temporary(*shard as u16, all as u16).map_err(text)?),
@@ -596,11 +678,12 @@ fn install(
             )
         })
     };
-    rename(&part.name, folder.path_of(&base))?;
+    let temporary = part.name();
+    rename(&temporary, folder.path_of(&base))?;
     crate::log!(
         Level::Notice,
         "Successfully renamed the temporary AOF base file {} into {shown}",
-        part.name.rsplit('/').next().unwrap_or_default()
+        temporary.rsplit('/').next().unwrap_or_default()
     );
     let mut first_kept = first_kept;
     if state == State::Starting {

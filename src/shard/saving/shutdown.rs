@@ -30,25 +30,86 @@ pub struct Wish {
 
 #[derive(Debug, Default)]
 pub(super) struct Shutdown {
+    /// A signal's, which is looked at ten times a second as in Redis.
+    asked: Option<Wish>,
     /// Waits for the snapshot in progress to be gone.
     waiting: Option<Wish>,
     /// The last save is being written.
     is_under_way: bool,
 }
 
+// The shard that leads.
 impl Shard {
-    /// To be called on the shard that leads.
+    /// A signal asks for it.
+    pub fn shut_down_by_signal(&mut self, wish: Wish) {
+        self.saving.shutdown.asked = Some(wish);
+        if !self.housekeeping.is_off {
+            self.shut_down_if_asked();
+        }
+    }
+
+    /// Ten times a second, and at once where nothing keeps it from that.
+    pub(in crate::shard) fn shut_down_if_asked(&mut self) {
+        if let Some(wish) = self.saving.shutdown.asked.take() {
+            self.begin_shutdown(wish);
+        }
+    }
+
+    /// SHUTDOWN ABORT: possible as long as nothing is being written.
+    pub(in crate::shard) fn abort_shutdown(&mut self, asker: Asker) {
+        let shutdown = &mut self.saving.shutdown;
+        let (asked, waiting) = (shutdown.asked.take(), shutdown.waiting.take());
+        if asked.is_none() && waiting.is_none() {
+            let error = CommandError::other("ERR No shutdown in progress.");
+            return self.answer_asker(asker, Err(error));
+        }
+        if let Some(wish) = waiting {
+            self.refuse_shutdown(wish);
+        }
+        crate::log!(Level::Notice, "Shutdown manually aborted.");
+        self.answer_asker(asker, Ok("OK"));
+    }
+
     pub fn begin_shutdown(&mut self, wish: Wish) {
         if self.saving.shutdown.waiting.is_some() || self.saving.shutdown.is_under_way {
             return;
         }
-        crate::log!(Level::Warning, "User requested shutdown...");
+        crate::log!(Level::Notice, "User requested shutdown...");
+        let purpose = self.saving.job.as_ref().map(|job| job.cut.purpose);
+        if self.saving.rewrites.is_first() && self.saving.rewrites.is_active() {
+            // What was written before AOF was switched on is in no file yet.
+            if !wish.force {
+                crate::log!(Level::Warning, "Writing initial AOF, can't exit.");
+                return self.fail_shutdown(wish);
+            }
+            crate::log!(Level::Warning, "Writing initial AOF. Exit anyway.");
+        }
         self.shared.shutdown.store(Stage::Saving as u64, Ordering::Release);
         self.saving.shutdown.waiting = Some(wish);
-        if self.give_up_snapshot() {
-            crate::log!(Level::Warning, "There is a child saving an .rdb. Killing it!");
-        } else {
-            self.shutdown_may_go_on();
+        if !self.give_up_snapshot() {
+            return self.shutdown_may_go_on();
+        }
+        match purpose {
+            Some(Purpose::Rewrite) => {
+                crate::log!(Level::Warning, "There is a child rewriting the AOF. Killing it!");
+            }
+            _ => crate::log!(Level::Warning, "There is a child saving an .rdb. Killing it!"),
+        }
+    }
+
+    fn fail_shutdown(&mut self, wish: Wish) {
+        crate::log!(
+            Level::Warning,
+            "Errors trying to shut down the server. Check the logs for more information."
+        );
+        self.refuse_shutdown(wish);
+    }
+
+    fn refuse_shutdown(&mut self, wish: Wish) {
+        self.shared.shutdown.store(Stage::No as u64, Ordering::Release);
+        if let Some(asker) = wish.asker {
+            let error = CommandError::other("ERR Errors trying to SHUTDOWN. Check logs.");
+            self.answer_asker(asker, Err(error));
         }
     }
 
@@ -123,17 +184,7 @@ impl Shard {
         }
         crate::log!(Level::Warning, "Error trying to save the DB, can't exit.");
         self.saving.shutdown.is_under_way = false;
-        self.shared.shutdown.store(Stage::No as u64, Ordering::Release);
-        match wish.asker {
-            Some(asker) => {
-                let error = CommandError::other("ERR Errors trying to SHUTDOWN. Check logs.");
-                self.answer_asker(asker, Err(error));
-            }
-            None => crate::log!(
-                Level::Warning,
-                "SIGTERM received but errors trying to shut down the server, check the logs for more information"
-            ),
-        }
+        self.fail_shutdown(wish);
         false
     }
 

@@ -2,7 +2,7 @@
 
 use super::{flat, Later};
 use crate::client::{Connection, Stall};
-use crate::command::table::{Flag, Handler, KeyAccess, KeyPositions, Reaching, Wanted};
+use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching, Wanted};
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::ring::Token;
@@ -489,9 +489,19 @@ impl Shard {
         if transaction.is_awaited {
             let participants = transaction.participants.len();
             self.answer_when_released(id, participants, transaction.origin, reply);
+        } else if transaction.commands.iter().any(|command| self.empties_saved_file(command.spec)) {
+            let (home, origin) = (self.id, transaction.origin);
+            let answer = move |shard: &mut Shard| shard.answer(origin, reply);
+            let tell = move |leader: &mut Shard| leader.send(home, Message::Call(Box::new(answer)));
+            self.tell_leader(move |leader| leader.when_flushed(Box::new(tell)));
         } else {
             self.answer(transaction.origin, reply);
         }
+    }
+
+    /// FLUSHALL with save points: it is answered when what was saved cannot come back.
+    pub(in crate::shard) fn empties_saved_file(&self, spec: &CommandSpec) -> bool {
+        spec.name == "flushall" && !self.config.persistence.save.0.is_empty()
     }
 
     fn release_all_unreleased(&mut self, ending: &Ending, transaction: &Transaction) {

@@ -1,0 +1,370 @@
+//! Nothing acknowledged is lost, and nothing is there by half, whenever the server is killed or the power fails.
+//!
+//! Many clients write all types of values, on one shard and over several, and remember what was acknowledged when. The server is
+//! killed at a random moment: while it just works, while it rewrites its logs, while it saves, while it recovers. Some of what it
+//! had not synced is taken away (`power`). Then it is started again, with the same number of shards or another one; what comes back
+//! is compared with what was written (`check`), and the clients go on from there.
+//!
+//! GYRE_TEST_ROUNDS: how many crashes for each test; a few by default. GYRE_TEST_SEED: which ones. A failure prints the seed of
+//! its round, which repeats it as far as timing does, and leaves the files where it says.
+
+mod check;
+mod model;
+mod power;
+mod process;
+#[path = "../support/mod.rs"]
+mod support;
+mod writer;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use check::{Expected, LOSS_MAX};
+use model::{Shared, State, HOMES, KINDS};
+use power::{Damage, Sample};
+use process::{copy_folder, log_tail, Dir, Process};
+use support::{setting, Client, Random};
+use writer::{History, Seen, Writer};
+
+/// Crashes that one directory lives through.
+const LIVES: usize = 3;
+const ROUNDS_DEFAULT: u64 = 9;
+const SEED_DEFAULT: u64 = 4;
+const SHARDS: [usize; 3] = [1, 2, 4];
+/// With `everysec`: how long a write may be under way to the kernel.
+const WRITE_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// What goes on besides the clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    None,
+    /// Logs that grow by a little are rewritten.
+    AutomaticRewrites,
+    /// BGREWRITEAOF again and again.
+    Rewrites,
+    ForkedSaves,
+    ForklessSaves,
+    /// Both in turn.
+    Everything,
+}
+
+const TROUBLES: [Trouble; 6] = [
+    Trouble::None,
+    Trouble::AutomaticRewrites,
+    Trouble::Rewrites,
+    Trouble::ForkedSaves,
+    Trouble::ForklessSaves,
+    Trouble::Everything,
+];
+
+const DAMAGES: [Damage; 8] = [
+    Damage::None,
+    Damage::None,
+    Damage::None,
+    Damage::Cut,
+    Damage::Zeros,
+    Damage::Garbage,
+    Damage::Anywhere,
+    Damage::Copy,
+];
+
+#[derive(Debug)]
+struct Plan {
+    always: bool,
+    shards: usize,
+    trouble: Trouble,
+    damage: Damage,
+    options: Vec<String>,
+    run_for: Duration,
+    /// Starts that are killed after so long.
+    killed_starts: Vec<Duration>,
+}
+
+impl Plan {
+    fn new(always: bool, random: &mut Random) -> Plan {
+        let trouble = *random.pick(&TROUBLES);
+        let mut damage = *random.pick(&DAMAGES);
+        if damage == Damage::Copy
+            && !matches!(trouble, Trouble::None | Trouble::ForkedSaves | Trouble::ForklessSaves)
+        {
+            // What is copied while files come and go is not promised to be whole.
+            damage = Damage::Cut;
+        }
+        let policy = if always { "always" } else { "everysec" };
+        let mut options = vec!["--appendfsync".to_owned(), policy.to_owned()];
+        let mut option = |name: &str, value: &str| options.extend([format!("--{name}"), value.to_owned()]);
+        let automatic = matches!(trouble, Trouble::AutomaticRewrites | Trouble::Everything);
+        option("auto-aof-rewrite-percentage", if automatic { "10" } else { "0" });
+        option("auto-aof-rewrite-min-size", "16kb");
+        option("snapshot-method", if random.one_in(2) { "fork" } else { "forkless" });
+        option("aof-use-rdb-preamble", if random.one_in(5) { "no" } else { "yes" });
+        option("aof-timestamp-enabled", if random.one_in(4) { "yes" } else { "no" });
+        let long = !always && random.one_in(3);
+        let run_for = if long { 2600 + random.below(1500) } else { 30 + random.below(900) };
+        let killed_starts = match random.below(3) {
+            0 => (0..1 + random.below(3)).map(|_| Duration::from_millis(random.below(250) as u64)).collect(),
+            _ => Vec::new(),
+        };
+        let run_for = Duration::from_millis(run_for as u64);
+        Plan { always, shards: *random.pick(&SHARDS), trouble, damage, options, run_for, killed_starts }
+    }
+
+    /// Runs beside the clients until the server is gone.
+    fn cause_trouble(&self, address: &str, mut random: Random, stop: &AtomicBool) {
+        let Ok(mut client) = Client::try_connect(address) else { return };
+        let rewrite: &[&str] = &["BGREWRITEAOF"];
+        let commands: &[&[&str]] = match self.trouble {
+            Trouble::None | Trouble::AutomaticRewrites => return,
+            Trouble::Rewrites => &[rewrite],
+            Trouble::ForkedSaves => &[&["BGSAVE", "FORK"]],
+            Trouble::ForklessSaves => &[&["BGSAVE", "FORKLESS"]],
+            Trouble::Everything => &[rewrite, &["BGSAVE", "FORK"], &["BGSAVE", "FORKLESS"], &["SAVE"]],
+        };
+        while !stop.load(Ordering::Relaxed) {
+            // One at a time is accepted; the others are refused, which is as it should be.
+            let command: &[&str] = commands[random.below(commands.len())];
+            if client.try_call(command).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(random.below(60) as u64));
+        }
+    }
+}
+
+/// What one life of the server left in the memory of those who watched.
+struct Life {
+    histories: Vec<History>,
+    samples: Vec<Sample>,
+    seen: Seen,
+    ended: Instant,
+    /// What was acknowledged when the copy of the folder was begun.
+    copied: Option<Vec<usize>>,
+}
+
+/// Lets clients write, and kills the server.
+fn live(
+    plan: &Plan,
+    server: &mut Process,
+    dir: &Dir,
+    writers: &mut [Writer],
+    bases: Vec<State>,
+    random: &mut Random,
+) -> Result<Life, String> {
+    let stop = AtomicBool::new(false);
+    let shared = Shared::new();
+    let address = server.address();
+    let clients = writers.len();
+    let progress: Vec<Arc<AtomicUsize>> = writers.iter().map(|writer| writer.progress.clone()).collect();
+    progress.iter().for_each(|count| count.store(0, Ordering::Release));
+    let copy_at = plan.run_for.mul_f64(0.5);
+    std::thread::scope(|scope| {
+        let (stop, shared, address, progress) = (&stop, &shared, &address, &progress);
+        let threads: Vec<_> = writers
+            .iter_mut()
+            .zip(bases)
+            .map(|(writer, base)| scope.spawn(move || writer.run(address, shared, base, stop)))
+            .collect();
+        let (random_reader, random_trouble) = (random.fork(), random.fork());
+        let reader = scope.spawn(move || writer::read(address, clients, random_reader, stop));
+        let trouble = scope.spawn(move || plan.cause_trouble(address, random_trouble, stop));
+        let data = dir.data();
+        let sampler = scope.spawn(move || power::sample(&data, progress, stop));
+        let mut copied = None;
+        if plan.damage == Damage::Copy {
+            std::thread::sleep(copy_at);
+            copied = Some(power::acknowledged(progress));
+            copy_folder(&dir.data(), &dir.path.join("copy"));
+            std::thread::sleep(plan.run_for - copy_at);
+        } else {
+            std::thread::sleep(plan.run_for);
+        }
+        let ended = Instant::now();
+        server.kill9();
+        stop.store(true, Ordering::Relaxed);
+        let histories: Result<Vec<History>, String> =
+            threads.into_iter().map(|thread| thread.join().expect("a writer does not panic")).collect();
+        let seen = reader.join().expect("the reader does not panic");
+        trouble.join().expect("the troublemaker does not panic");
+        let samples = sampler.join().expect("the sampler does not panic");
+        Ok(Life { histories: histories?, samples, seen, ended, copied })
+    })
+}
+
+/// Takes away what the power failure took. Returns how many operations of each client must be there, and what was done.
+fn damage(plan: &Plan, life: &Life, dir: &Dir, random: &mut Random) -> (Vec<usize>, Vec<String>) {
+    let until = |limit: Option<Instant>| -> Vec<usize> {
+        let count = |history: &History| match limit {
+            Some(limit) => history.acknowledged.partition_point(|at| *at < limit),
+            None => 0,
+        };
+        life.histories.iter().map(count).collect()
+    };
+    // What was there when the life began is durable: recovery has seen to that.
+    let first = life.samples.first();
+    let none = vec![0; life.histories.len()];
+    let before = |age: Duration| life.ended.checked_sub(age);
+    match plan.damage {
+        Damage::None if plan.always => (until(Some(life.ended + LOSS_MAX)), Vec::new()),
+        Damage::None => (until(before(LOSS_MAX)), Vec::new()),
+        Damage::Cut | Damage::Zeros | Damage::Garbage => {
+            let age = if plan.always { Duration::ZERO } else { LOSS_MAX };
+            let is_early = |sample: &&Sample| before(age).is_some_and(|limit| sample.at <= limit);
+            let floor = life.samples.iter().rev().find(is_early);
+            let done = power::strike(&dir.data(), plan.shards, plan.damage, floor.or(first), random);
+            let must_have = match floor {
+                Some(sample) if plan.always => sample.acknowledged.clone(),
+                Some(sample) => until(sample.at.checked_sub(WRITE_TIME_MAX)),
+                None => none,
+            };
+            (must_have, done)
+        }
+        Damage::Anywhere => (none, power::strike(&dir.data(), plan.shards, plan.damage, first, random)),
+        Damage::Copy => {
+            let _ = std::fs::remove_dir_all(dir.data());
+            std::fs::rename(dir.path.join("copy"), dir.data()).expect("a folder can be renamed");
+            let must_have = if plan.always { life.copied.clone().unwrap_or(none) } else { none };
+            (must_have, vec!["a copy made while the server ran".to_owned()])
+        }
+    }
+}
+
+/// Starts the server on what is there, several times when the plan says so; garbage may make it refuse, and is taken off then.
+fn recover(
+    plan: &Plan,
+    dir: &Dir,
+    written_by: usize,
+    next: &Plan,
+    refused: &mut usize,
+) -> Result<Process, String> {
+    let mut mended = plan.damage != Damage::Garbage;
+    for killed_after in &plan.killed_starts {
+        let mut server = Process::spawn(dir, next.shards, &next.options);
+        std::thread::sleep(*killed_after);
+        server.kill9();
+    }
+    loop {
+        let mut server = Process::spawn(dir, next.shards, &next.options);
+        match server.wait_until_ready() {
+            Ok(()) => return Ok(server),
+            // What is not the beginning of anything may be damage, and what follows it good: nothing is cut there unasked.
+            Err(_) if !mended => {
+                mended = true;
+                *refused += 1;
+                power::mend(&dir.data(), written_by);
+            }
+            Err(why) => return Err(format!("{why}:\n{}", log_tail(dir))),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Summary {
+    crashes: usize,
+    operations: usize,
+    acknowledged: usize,
+    refused: usize,
+    killed_starts: usize,
+    lost_operations: usize,
+    lost_age: Duration,
+}
+
+/// One directory, and the crashes that it lives through.
+fn round(always: bool, seed: u64, lives: usize, summary: &mut Summary) {
+    let mut random = Random::new(seed);
+    let dir = Dir::new();
+    let clients = 3 + random.below(8);
+    let mut writers: Vec<Writer> = (0..clients)
+        .map(|id| Writer { id, random: random.fork(), number: 1, progress: Arc::default() })
+        .collect();
+    let mut states: Vec<State> = vec![vec![None; KINDS.len() * HOMES]; clients];
+    let mut totals = vec![0; HOMES];
+    let mut plan = Plan::new(always, &mut random);
+    let mut server = Process::spawn(&dir, plan.shards, &plan.options);
+    if let Err(why) = server.wait_until_ready() {
+        panic!("{why}:\n{}", log_tail(&dir));
+    }
+    for life_number in 0..lives {
+        let next = Plan::new(always, &mut random);
+        let fail = |why: String, done: &[String]| -> ! {
+            panic!(
+                "seed {seed}, life {life_number} of a server with {} clients: {why}\n{plan:?}\n{done:#?}\nafterwards {next:?}\n\
+                 the server's last lines:\n{}",
+                clients,
+                log_tail(&dir)
+            )
+        };
+        let bases = std::mem::take(&mut states);
+        let life = match live(&plan, &mut server, &dir, &mut writers, bases, &mut random) {
+            Ok(life) => life,
+            Err(why) => fail(why, &[]),
+        };
+        let (must_have, done) = damage(&plan, &life, &dir, &mut random);
+        dir.keep_as_it_is();
+        server = match recover(&plan, &dir, plan.shards, &next, &mut summary.refused) {
+            Ok(server) => server,
+            Err(why) => fail(why, &done),
+        };
+        let recovered = match check::read_all(&mut server.client(), clients, &Shared::new()) {
+            Ok(recovered) => recovered,
+            Err(why) => fail(why, &done),
+        };
+        let expected = Expected {
+            shards: plan.shards,
+            histories: &life.histories,
+            must_have,
+            seen: (always && plan.damage == Damage::None).then_some(&life.seen),
+            totals: totals.clone(),
+        };
+        let (prefixes, loss) = match check::judge(&expected, &recovered, life.ended) {
+            Ok(prefixes) => prefixes,
+            Err(why) => fail(why, &done),
+        };
+        states = check::states(&life.histories, &prefixes, plan.shards);
+        totals = recovered.totals;
+        summary.crashes += 1;
+        summary.killed_starts += plan.killed_starts.len();
+        summary.operations += life.histories.iter().map(|history| history.operations.len()).sum::<usize>();
+        summary.acknowledged +=
+            life.histories.iter().map(|history| history.acknowledged.len()).sum::<usize>();
+        if plan.damage == Damage::None {
+            summary.lost_operations = summary.lost_operations.max(loss.operations);
+            summary.lost_age = summary.lost_age.max(loss.age);
+        }
+        plan = next;
+    }
+}
+
+fn run(always: bool) {
+    let rounds = setting("GYRE_TEST_ROUNDS", ROUNDS_DEFAULT) as usize;
+    let seed = setting("GYRE_TEST_SEED", SEED_DEFAULT);
+    let policy = if always { "always" } else { "everysec" };
+    let mut summary = Summary::default();
+    let mut left = rounds;
+    for number in 0.. {
+        let lives = left.min(LIVES);
+        if lives == 0 {
+            break;
+        }
+        round(always, seed + number, lives, &mut summary);
+        left -= lives;
+    }
+    let Summary { crashes, operations, acknowledged, refused, killed_starts, lost_operations, lost_age } =
+        summary;
+    eprintln!(
+        "appendfsync {policy}: {crashes} crashes and {killed_starts} killed recoveries from seed {seed} on, {operations} operations \
+         sent, {acknowledged} acknowledged; {refused} starts refused for garbage. Where only the process died, at most \
+         {lost_operations} acknowledged operations of one client were lost, the oldest {} ms old",
+        lost_age.as_millis()
+    );
+}
+
+#[test]
+fn with_always_nothing_acknowledged_is_lost() {
+    run(true);
+}
+
+#[test]
+fn with_everysec_at_most_the_last_moments_are_lost_and_nothing_is_there_by_half() {
+    run(false);
+}

@@ -1,0 +1,280 @@
+//! A disk that fills while clients write and the append-only file is rewritten: the server stays, what it has acknowledged stays,
+//! and when there is space again it goes on by itself. On a tmpfs of 64 MB, which only root can mount.
+
+mod support;
+
+use std::fs;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use support::{info, within, Client, Random, Server, SmallDisk, Value};
+
+const MIB: u64 = 1 << 20;
+const DISK_BYTES: u64 = 64 * MIB;
+/// What is in the server before the disk fills.
+const LOADED_BYTES: u64 = 12 * MIB;
+/// What is free then, for the writers and a rewrite: less than the base of one of two shards.
+const FREE_BYTES: u64 = 5 * MIB;
+const VALUE_BYTES: usize = 8 * 1024;
+const WRITERS: u64 = 4;
+const PATIENCE: Duration = Duration::from_secs(15);
+const NEVER_COMPRESSES: u64 = 7;
+
+/// What the value of a key is: its own, and nothing that can be compressed.
+fn value_of(key: &str) -> Vec<u8> {
+    let seed =
+        key.bytes().fold(NEVER_COMPRESSES, |sum, byte| sum.wrapping_mul(131).wrapping_add(byte.into()));
+    let mut random = Random::new(seed);
+    (0..VALUE_BYTES).map(|_| random.below(256) as u8).collect()
+}
+
+/// Clients that write new keys all the time, and remember which were acknowledged.
+struct Writers {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
+    refused: Arc<AtomicU64>,
+    threads: Vec<JoinHandle<Vec<String>>>,
+}
+
+impl Writers {
+    fn start(server: &Server, round: &str) -> Writers {
+        let (stop, acknowledged, refused): (Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>) =
+            Default::default();
+        let threads = (0..WRITERS)
+            .map(|writer| {
+                let (stop, acknowledged, refused) = (stop.clone(), acknowledged.clone(), refused.clone());
+                let (address, round) = (server.address(), round.to_owned());
+                thread::spawn(move || {
+                    let mut client = Client::connect(&address);
+                    let mut written = Vec::new();
+                    for number in 0.. {
+                        if stop.load(Relaxed) {
+                            break;
+                        }
+                        match write(&mut client, &format!("{round}:{writer}:{number}"), number % 4 == 0) {
+                            Ok(keys) if keys.is_empty() => {
+                                refused.fetch_add(1, Relaxed);
+                                thread::sleep(Duration::from_millis(5));
+                            }
+                            Ok(keys) => {
+                                acknowledged.fetch_add(1, Relaxed);
+                                written.extend(keys);
+                            }
+                            // Killed.
+                            Err(_) => break,
+                        }
+                    }
+                    written
+                })
+            })
+            .collect();
+        Writers { stop, acknowledged, refused, threads }
+    }
+
+    fn end(self) -> Vec<String> {
+        self.stop.store(true, Relaxed);
+        self.threads.into_iter().flat_map(|thread| thread.join().expect("writers do not panic")).collect()
+    }
+}
+
+/// Writes one key, or two at once on whatever shards. Returns those that count as written; none when it was refused.
+fn write(client: &mut Client, key: &str, two: bool) -> io::Result<Vec<String>> {
+    let keys = if two { vec![key.to_owned(), format!("{key}:too")] } else { vec![key.to_owned()] };
+    let mut args = vec![b"MSET".to_vec()];
+    for key in &keys {
+        args.push(key.clone().into_bytes());
+        args.push(value_of(key));
+    }
+    match client.try_call(&args)? {
+        reply if reply.is_ok() => Ok(keys),
+        Value::Error(text) if text.starts_with("MISCONF Errors writing to the AOF file") => Ok(Vec::new()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn field(client: &mut Client, name: &str) -> String {
+    let text = client.call(&["INFO", "persistence"]).text();
+    let prefix = format!("{name}:");
+    let value = text.lines().find_map(|line| line.strip_prefix(&prefix));
+    value.unwrap_or_else(|| panic!("INFO has no {name}:\n{text}")).to_owned()
+}
+
+fn is_saving(client: &mut Client) -> bool {
+    ["rdb_bgsave_in_progress", "aof_rewrite_in_progress"].iter().any(|name| field(client, name) != "0")
+}
+
+fn assert_all_there(client: &mut Client, keys: &[String], when: &str) {
+    let missing: Vec<&String> =
+        keys.iter().filter(|key| client.call(&["GET", key.as_str()]) != Value::Bulk(value_of(key))).collect();
+    assert!(
+        missing.is_empty(),
+        "{when}: {} of {} are lost: {:?}",
+        missing.len(),
+        keys.len(),
+        missing.first()
+    );
+}
+
+fn wait_until_loaded(server: &Server) -> Client {
+    let mut client = server.client();
+    assert!(within(PATIENCE, || !client.call(&["GET", "x"]).is_error()), "{}", server.log());
+    client
+}
+
+fn lines(log: &str, part: &str) -> usize {
+    log.lines().filter(|line| line.contains(part)).count()
+}
+
+/// No file is left of a snapshot that was given up.
+fn assert_nothing_left(disk: &SmallDisk) {
+    let left: Vec<_> =
+        disk.files().into_iter().filter(|file| file.to_string_lossy().contains("temp-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+struct Setting<'a> {
+    policy: &'a str,
+    shards: usize,
+    /// What takes the space: BGREWRITEAOF or BGSAVE.
+    command: &'a str,
+}
+
+fn a_full_disk_is_survived(setting: &Setting) {
+    let Some(disk) = SmallDisk::mount(DISK_BYTES) else { return };
+    let always = setting.policy == "always";
+    let (shards, dir) = (setting.shards.to_string(), disk.dir().display().to_string());
+    let mut options = vec!["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0", "--dir", &dir];
+    options.extend(["--appendfsync", setting.policy, "--shards", &shards, "--rdbcompression", "no"]);
+    let mut server = Server::start(&options);
+    let mut admin = wait_until_loaded(&server);
+    let mut keys = Vec::new();
+    while keys.len() * VALUE_BYTES < LOADED_BYTES as usize {
+        keys.extend(write(&mut admin, &format!("loaded:{}", keys.len()), false).expect("a live server"));
+    }
+    let ballast = disk.dir().join("ballast");
+    let used = LOADED_BYTES + FREE_BYTES;
+    fs::write(&ballast, vec![1; (DISK_BYTES - used) as usize]).expect("the disk has room");
+
+    // It takes its time, so that the writers fill the disk meanwhile.
+    assert!(admin.call(&["CONFIG", "SET", "rdb-key-save-delay", "2000"]).is_ok());
+    let started = admin.call(&[setting.command]).text();
+    assert!(started.contains("started"), "{started}");
+    let writers = Writers::start(&server, "full");
+    let gave_way = within(PATIENCE, || !is_saving(&mut admin));
+    assert!(gave_way, "it goes on:\n{}", server.log());
+    let status =
+        if setting.command == "BGSAVE" { "rdb_last_bgsave_status" } else { "aof_last_bgrewrite_status" };
+    assert_eq!(field(&mut admin, status), "err", "it did not succeed:\n{}", server.log());
+    // What it leaves is for the writers, who fill that, too.
+    let is_full = within(PATIENCE, || {
+        let before = writers.acknowledged.load(Relaxed);
+        thread::sleep(Duration::from_millis(300));
+        field(&mut admin, "aof_last_write_status") == "err" && writers.acknowledged.load(Relaxed) == before
+    });
+    assert!(is_full, "the disk was not filled:\n{}", server.log());
+    assert_eq!(field(&mut admin, "aof_last_write_error"), "No space left on device");
+    assert_nothing_left(&disk);
+
+    // It stays like that for a while: what needs no disk goes on, what does is refused or waits.
+    let mut other = server.client();
+    let until = Instant::now() + Duration::from_millis(1500);
+    let mut refused = writers.refused.load(Relaxed);
+    let acknowledged = writers.acknowledged.load(Relaxed);
+    while Instant::now() < until {
+        let asked = Instant::now();
+        // As Redis does it, PING tells of trouble that refuses writes.
+        let pong = other.call(&["PING"]).text();
+        assert!(pong == "PONG" || !always && pong.starts_with("MISCONF"), "{pong}");
+        assert_eq!(other.call(&["GET", "loaded:7"]), Value::Bulk(value_of("loaded:7")));
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        thread::sleep(Duration::from_millis(20));
+    }
+    refused = writers.refused.load(Relaxed) - refused;
+    let acknowledged = writers.acknowledged.load(Relaxed) - acknowledged;
+    eprintln!(
+        "{} {} {} shards: while full {refused} writes refused, {acknowledged} acknowledged",
+        setting.command, setting.policy, setting.shards
+    );
+    assert!(always || refused > 0, "writes are refused");
+    assert!(acknowledged <= 4 * WRITERS, "the disk has no room for them: {acknowledged}");
+
+    // Space again.
+    fs::remove_file(&ballast).expect("it is there");
+    let freed = Instant::now();
+    let before = writers.acknowledged.load(Relaxed);
+    let resumes = within(PATIENCE, || writers.acknowledged.load(Relaxed) > before + 20 * WRITERS);
+    assert!(resumes, "writes do not go on:\n{}", server.log());
+    eprintln!("writes went on {:?} after there was space", freed.elapsed());
+    assert_eq!(field(&mut admin, "aof_last_write_status"), "ok");
+    let log = server.log();
+    let failures = lines(&log, "rror writing to the AOF file") + lines(&log, "Short write while writing");
+    let solved = lines(&log, "AOF write error looks solved");
+    assert!(failures >= 1 && solved >= 1, "{log}");
+    assert!(failures <= solved && failures <= 8 * setting.shards, "a line for each change:\n{log}");
+
+    // Not all that is acknowledged with everysec has been written at that moment.
+    if always {
+        server.kill9();
+        keys.extend(writers.end());
+    } else {
+        keys.extend(writers.end());
+        assert!(within(PATIENCE, || info(&mut admin, "aof_buffer_length") == 0));
+        server.kill9();
+    }
+    server.restart();
+    let mut admin = wait_until_loaded(&server);
+    assert_all_there(&mut admin, &keys, "after kill -9");
+
+    // Now there is room for it.
+    assert!(admin.call(&[setting.command]).text().contains("started"));
+    let done = within(PATIENCE, || !is_saving(&mut admin));
+    assert!(done && field(&mut admin, status) == "ok", "{}", server.log());
+
+    if always {
+        // Killed while it is full, and started while it is full.
+        let free = free_bytes(&disk);
+        fs::write(&ballast, vec![1; free.saturating_sub(MIB) as usize]).expect("the disk has room");
+        let writers = Writers::start(&server, "again");
+        assert!(within(PATIENCE, || field(&mut admin, "aof_last_write_status") == "err"));
+        server.kill9();
+        keys.extend(writers.end());
+        server.restart();
+        let mut admin = wait_until_loaded(&server);
+        assert_all_there(&mut admin, &keys, "after kill -9 with a full disk");
+        fs::remove_file(&ballast).expect("it is there");
+        assert!(write(&mut admin, "last", false).is_ok_and(|keys| !keys.is_empty()));
+    }
+}
+
+fn free_bytes(disk: &SmallDisk) -> u64 {
+    let used: u64 = disk
+        .files()
+        .iter()
+        .map(|file| fs::metadata(disk.dir().join(file)).map_or(0, |file| file.len().next_multiple_of(4096)))
+        .sum();
+    DISK_BYTES - used
+}
+
+#[test]
+fn a_disk_that_a_rewrite_fills_is_survived_with_always() {
+    for shards in [1, 2] {
+        a_full_disk_is_survived(&Setting { policy: "always", shards, command: "BGREWRITEAOF" });
+    }
+}
+
+#[test]
+fn a_disk_that_a_rewrite_fills_is_survived_with_everysec() {
+    for shards in [1, 2] {
+        a_full_disk_is_survived(&Setting { policy: "everysec", shards, command: "BGREWRITEAOF" });
+    }
+}
+
+#[test]
+fn a_disk_that_a_save_fills_is_survived() {
+    for (policy, shards) in [("always", 2), ("everysec", 1)] {
+        a_full_disk_is_survived(&Setting { policy, shards, command: "BGSAVE" });
+    }
+}
