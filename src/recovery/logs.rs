@@ -20,6 +20,7 @@ use crate::shard::loading::Step;
 use crate::shard::message::Call;
 use crate::shard::shared::Shared;
 use crate::shard::Shard;
+use crate::store::SlotRange;
 
 fn text(error: FolderError) -> Failure {
     if let FolderError::Manifest(error) = &error {
@@ -243,11 +244,12 @@ fn replay_elsewhere(
                 from = reports.first().and_then(|report| report.rdb_ends.first().copied()).unwrap_or(until);
             }
             if from < until {
-                expire_on_access(shared, false);
+                let had = SlotRange::of_shard(shard.into(), layout.shards().into());
+                replay_for(shared, Some(had));
                 let mut jobs: Vec<Vec<Step>> = (0..shared.shards).map(|_| Vec::new()).collect();
                 jobs[0].push(Step::Routed { path, from, until });
                 let outcome = run_phase(shared, jobs).map_err(fatal);
-                expire_on_access(shared, true);
+                replay_for(shared, None);
                 outcome?;
             }
         }
@@ -255,8 +257,8 @@ fn replay_elsewhere(
     Ok(())
 }
 
-fn expire_on_access(shared: &Arc<Shared>, on: bool) {
-    let call = || -> Call { Box::new(move |shard: &mut Shard| shard.keep_expired(!on)) };
+fn replay_for(shared: &Arc<Shared>, slots: Option<SlotRange>) {
+    let call = || -> Call { Box::new(move |shard: &mut Shard| shard.replay_for(slots)) };
     on_each(shared, (0..shared.shards).map(|_| call()).collect());
 }
 

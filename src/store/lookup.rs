@@ -35,6 +35,8 @@ pub struct Store {
     pub log_enabled: bool,
     /// False while a log or replication stream is applied: an expired key is there until its DEL comes.
     pub expire_on_access: bool,
+    /// The slots that a flush or a swap of databases is about: all, but when it comes from the log of a shard that had these.
+    pub flushes_only: Option<SlotRange>,
     /// True while clients' writes are paused: an expired key is absent, but nothing is deleted.
     pub expire_paused: bool,
     /// Look-ups leave the LRU/LFU clocks alone.
@@ -91,6 +93,7 @@ impl Store {
             expired_effects: Vec::new(),
             log_enabled: false,
             expire_on_access: true,
+            flushes_only: None,
             expire_paused: false,
             no_touch: false,
             now_ms: 0,

@@ -677,3 +677,23 @@ mod whole {
         assert_eq!(store.keys_in_slot(slot, 100).into_iter().collect::<HashSet<_>>().len(), 20);
     }
 }
+
+#[test]
+fn a_flush_or_a_swap_that_is_about_some_slots_leaves_the_others_alone() {
+    let half = SlotRange::of_shard(0, 2);
+    let mut store = Store::new(SlotRange::of_shard(0, 1), 2);
+    let keys: Vec<String> = (0..100).map(|i| format!("key:{i}")).collect();
+    let inside = keys.iter().filter(|key| half.contains(slot_of(key.as_bytes()))).count();
+    assert!((20..80).contains(&inside));
+    for key in &keys {
+        store.set_string(0, key.as_bytes(), b"value", Ttl::None);
+    }
+    store.flushes_only = Some(half);
+    store.swap(0, 1);
+    assert_eq!((store.len(0), store.len(1)), (100 - inside, inside));
+    assert_eq!(store.clear(Some(0)), 0, "they are in the other database");
+    store.swap(0, 1);
+    assert_eq!((store.len(0), store.len(1)), (100, 0));
+    assert_eq!(store.clear(None), inside as u64);
+    assert!(keys.iter().all(|key| store.remove(0, key.as_bytes()) != half.contains(slot_of(key.as_bytes()))));
+}

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::database::entry_of;
 use super::lookup::Home;
 use super::table::Owner;
-use super::{Store, Value};
+use super::{slot_of, Detached, SlotRange, Store, Value};
 
 /// Bits of a scan cursor that hold the slot; the cursor within the slot's table is above them.
 const SLOT_BITS: u32 = 14;
@@ -160,6 +160,10 @@ impl Store {
 
     /// Empties one database, or all, and returns how many keys that were. Their memory is given back by `free_some`.
     pub fn clear(&mut self, db: Option<usize>) -> u64 {
+        if let Some(slots) = self.flushes_only {
+            let databases = db.map_or(0..self.databases(), |db| db..db + 1);
+            return databases.map(|db| self.take_slots(db, slots).len() as u64).sum();
+        }
         let databases = match db {
             Some(db) => db..db + 1,
             None => 0..self.databases.len(),
@@ -195,6 +199,12 @@ impl Store {
         if a == b {
             return;
         }
+        if let Some(slots) = self.flushes_only {
+            let (from_a, from_b) = (self.take_slots(a, slots), self.take_slots(b, slots));
+            from_a.into_iter().for_each(|(key, value)| self.put(b, &key, value));
+            from_b.into_iter().for_each(|(key, value)| self.put(a, &key, value));
+            return;
+        }
         self.tell_watchers_of_all(a, Some(b));
         self.tell_watchers_of_all(b, Some(a));
         self.databases.swap(a, b);
@@ -202,6 +212,18 @@ impl Store {
         self.waiting.note_all(a);
         self.waiting.note_all(b);
         self.pool.clear();
+    }
+
+    /// Takes all keys of some slots out of a database, with their values.
+    fn take_slots(&mut self, db: usize, slots: SlotRange) -> Vec<(Box<[u8]>, Detached)> {
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        self.for_each_key(db, &mut |key, _, _| {
+            if slots.contains(slot_of(key)) {
+                keys.push(key.into());
+            }
+            true
+        });
+        keys.into_iter().filter_map(|key| self.take(db, &key).map(|value| (key, value))).collect()
     }
 
     /// Number of keys of database 0 in a slot (CLUSTER COUNTKEYSINSLOT); 0 for a slot of another shard.

@@ -9,12 +9,14 @@
 
 mod client;
 mod random;
+mod scarce;
 mod seen;
 mod server;
 mod small_disk;
 
 pub use client::{parse_reply, Client, Value};
 pub use random::Random;
+pub use scarce::{refuse_forks, script, Scarce};
 pub use seen::{eventually, info, raise_open_files, within};
 pub use server::{free_port, redis_server, temporary_dir, Server};
 pub use small_disk::SmallDisk;

@@ -24,7 +24,7 @@ use crate::persist::aof::scan::has_rdb_preamble;
 use crate::persist::rdb::file::{Counts, Failure, Load, LoadOptions, Progress};
 use crate::persist::rdb::Checks;
 use crate::runtime::clock::Stamp;
-use crate::store::{shard_of_slot, slot_of};
+use crate::store::{shard_of_slot, slot_of, SlotRange, SLOTS};
 
 /// The longest slice, while clients wait to hear that the server is loading.
 const SLICE_US: u64 = 2000;
@@ -106,9 +106,11 @@ impl Shard {
         self.loading = Some(Box::new(Loading { done: Some(done), ..Loading::new(steps) }));
     }
 
-    /// While a log is replayed, expired keys stay until their deletion comes.
-    pub fn keep_expired(&mut self, on: bool) {
-        self.store.expire_on_access = !on;
+    /// While a log is replayed that another number of shards has written, expired keys stay until their deletion comes, and what
+    /// flushes or swaps databases is in the log of each of those shards: each time it is about the keys that this one had.
+    pub fn replay_for(&mut self, slots: Option<SlotRange>) {
+        self.store.expire_on_access = slots.is_none();
+        self.store.flushes_only = slots.filter(|slots| usize::from(slots.end() - slots.start()) < SLOTS);
     }
 
     /// A slice of loading, if there is a job. True: there is more.
