@@ -111,7 +111,9 @@ fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result
             let name = String::from_utf8_lossy(&chain.increments[file].name).into_owned();
             if !fault.is_torn() || !loads_truncated {
                 log!(Level::Warning, "{}", fault.log_message(&name));
-                return Err("Fatal error loading the append only files, check server logs. Exiting.".to_owned());
+                return Err(
+                    "Fatal error loading the append only files, check server logs. Exiting.".to_owned()
+                );
             }
             // An increment may be torn although others follow it: with everysec, when the power fails during a rewrite. They are
             // cut off with its tail.
