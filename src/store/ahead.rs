@@ -5,11 +5,17 @@
 //! keyspace larger than the caches each is a wait for memory. Done for a whole pipeline in step, the waits overlap.
 //! Nothing here changes anything or can be wrong: a table that grows in between only makes a fetch useless.
 
+use smallvec::SmallVec;
+
 use super::lookup::Home;
-use super::{entry, Store};
+use super::{entry, slot_of, Store};
+
+/// Keys of a file that are fetched together: enough for their waits to overlap, and few enough for what was fetched to be there
+/// still when it is used.
+pub const UPCOMING_MAX: usize = 16;
 
 /// A key's slot and hash, computed once.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Ahead {
     pub(super) slot: u16,
     pub(super) hash: u64,
@@ -60,5 +66,94 @@ impl Store {
     #[inline]
     fn home_ahead(&self, db: usize, ahead: Ahead) -> Home {
         Home { db, slot: ahead.slot.wrapping_sub(self.slots().start()) as usize, hash: ahead.hash }
+    }
+}
+
+/// The keys that come next in a file, by where they stand in it.
+#[derive(Debug, Default)]
+pub struct Upcoming {
+    keys: SmallVec<[(u64, Known); UPCOMING_MAX]>,
+    next: usize,
+}
+
+/// What looking ahead has found out about a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    pub slot: u16,
+    /// Of keys whose slot the store owns.
+    pub ahead: Option<Ahead>,
+}
+
+impl Upcoming {
+    /// What is known of the key at `position`. When nothing is, `find` is called, to tell the keys from there on, of database
+    /// `db`, and they are fetched: at most [`UPCOMING_MAX`] of them count.
+    #[inline]
+    pub fn take(
+        &mut self,
+        store: &Store,
+        db: usize,
+        position: u64,
+        find: impl FnOnce(&mut dyn FnMut(u64, &[u8])),
+    ) -> Option<Known> {
+        if self.keys.last().is_none_or(|(last, _)| *last < position) {
+            self.fetch(store, db, find);
+        }
+        while let Some((at, known)) = self.keys.get(self.next).copied() {
+            if at > position {
+                break;
+            }
+            self.next += 1;
+            if at == position {
+                return Some(known);
+            }
+        }
+        None
+    }
+
+    fn fetch(&mut self, store: &Store, db: usize, find: impl FnOnce(&mut dyn FnMut(u64, &[u8]))) {
+        self.keys.clear();
+        self.next = 0;
+        let slots = store.slots();
+        find(&mut |position, key| {
+            if self.keys.len() < UPCOMING_MAX {
+                let slot = slot_of(key);
+                let ahead = slots.contains(slot).then(|| store.look_ahead(db, key, slot));
+                self.keys.push((position, Known { slot, ahead }));
+            }
+        });
+        for ahead in self.keys.iter().filter_map(|(_, known)| known.ahead) {
+            store.fetch_bucket(db, ahead);
+        }
+        for ahead in self.keys.iter().filter_map(|(_, known)| known.ahead) {
+            store.fetch_entry(db, ahead);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SlotRange;
+
+    #[test]
+    fn upcoming_keys_are_known_by_their_position_whatever_is_skipped() {
+        let store = Store::new(SlotRange::of_shard(0, 2), 1);
+        let mut upcoming = Upcoming::default();
+        let mut asked = 0;
+        let keys: Vec<Vec<u8>> = (0..100u64).map(|i| format!("key:{i}").into_bytes()).collect();
+        for position in [0u64, 1, 5, 15, 16, 40, 41, 99, 100] {
+            let known = upcoming.take(&store, 0, position, |each| {
+                asked += 1;
+                for (at, key) in keys.iter().enumerate().skip(position as usize) {
+                    each(at as u64, key);
+                }
+            });
+            assert_eq!(known.is_some(), position < 100);
+            if let Some(known) = known {
+                let slot = slot_of(&keys[position as usize]);
+                assert_eq!((known.slot, known.ahead.is_some()), (slot, store.slots().contains(slot)));
+            }
+        }
+        assert_eq!(asked, 5);
     }
 }

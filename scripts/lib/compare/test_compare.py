@@ -43,6 +43,16 @@ class Budgets(unittest.TestCase):
         self.assertEqual((row[2], row[4]), (1.3, True))
 
 
+    def test_a_fork_of_one_shard_is_compared_with_one_of_all(self):
+        raw = {"persist-stall-1g": {"gyre-1-fork": rounds(fork_ms=[10.0]), "gyre-2-fork": rounds(fork_ms=[6.0]),
+                                    "gyre-4-fork": rounds(fork_ms=[4.0]), "gyre-1-forkless": rounds(added_ms=[1.5])}}
+        rows = {row[0]: (row[2], row[4]) for row in report.budget_rows(report.summarise(raw))}
+        self.assertEqual(rows["fork of one of 2 shards / one fork of all (persist-stall-1g)"], (0.6, True))
+        self.assertEqual(rows["fork of one of 4 shards / one fork of all (persist-stall-1g)"], (0.4, False))
+        self.assertEqual(rows["forkless, 1 shards: longest added stall, ms (persist-stall-1g)"], (1.5, False))
+        self.assertEqual(rows["forkless, 2 shards: longest added stall, ms (persist-stall-1g)"], (None, None))
+
+
 class Parsing(unittest.TestCase):
     def test_warnings_before_the_csv_of_redis_benchmark_are_skipped(self):
         output = 'WARNING: Could not fetch server CONFIG\n"test","rps","p50_latency_ms"\n"SET","99900.1","0.3"\n'

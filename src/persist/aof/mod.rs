@@ -2,9 +2,11 @@
 //!
 //! Everything here is plain file work, with no shard and no server in sight, so that the server, its tool `gyre-check-aof`
 //! and the tests do the same. `manifest` says which files count, and `folder` puts that on the disk; `write` and `annotation` are
-//! what is in them, `base` writes what begins them as commands, `scan` reads it and finds where it ends; `cut` finds where several logs must end so that they fit together, and `keep`
+//! what is in them, `base` writes what begins them as commands, `scan` reads it and finds where it ends; `ahead` tells which keys
+//! come next; `cut` finds where several logs must end so that they fit together, and `keep`
 //! ends them there. `../persistence.md` has the contract.
 
+pub mod ahead;
 pub mod annotation;
 pub mod base;
 pub mod cut;

@@ -286,6 +286,11 @@ impl<S: Source> Scanner<S> {
         self.base + self.next as u64
     }
 
+    /// What is in memory already of what comes next.
+    pub fn fetched(&self) -> &[u8] {
+        &self.window[self.next..self.end]
+    }
+
     /// Where the last whole unit so far ends.
     pub fn whole(&self) -> u64 {
         self.whole

@@ -62,6 +62,20 @@ pub fn skip(number: u8, reader: &mut Reader) -> Result<(), Error> {
     }
 }
 
+/// Passes over a value that is written as one string, as most small ones are; `None` for any other.
+pub fn skip_single(number: u8, reader: &mut Reader) -> Option<()> {
+    match RdbType::of_number(number)? {
+        RdbType::String
+        | RdbType::SetIntset
+        | RdbType::HashZiplist
+        | RdbType::HashListpack
+        | RdbType::SortedSetZiplist
+        | RdbType::SortedSetListpack
+        | RdbType::SetListpack => reader.skip_string().ok(),
+        _ => None,
+    }
+}
+
 /// So often as the length in front says. Each turn reads at least a byte, so that the input bounds their number.
 fn each<'a>(
     reader: &mut Reader<'a>,

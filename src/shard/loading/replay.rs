@@ -12,9 +12,10 @@ use crate::command::table::{CommandSpec, Handler};
 use crate::command::{Caller, Context, Effect};
 use crate::log;
 use crate::observe::log::Level;
+use crate::persist::aof::ahead::first_arguments;
 use crate::persist::aof::scan::{Fault, Item, Scanner};
 use crate::resp::Reply;
-use crate::store::parse_integer;
+use crate::store::{parse_integer, Upcoming, UPCOMING_MAX};
 use crate::txn::message::Slices;
 
 /// Why a file cannot be replayed.
@@ -54,6 +55,7 @@ pub(super) struct Replay {
     until: u64,
     db: usize,
     commands: u64,
+    upcoming: Upcoming,
     reply: Reply,
 }
 
@@ -61,7 +63,15 @@ impl Replay {
     pub fn open(path: &Path, from: u64, until: u64) -> Result<Replay, ReplayError> {
         let file = File::open(path).map_err(ReplayError::Open)?;
         let scanner = Scanner::new(file, from).map_err(ReplayError::Open)?;
-        Ok(Replay { scanner, from, until, db: 0, commands: 0, reply: Reply::default() })
+        Ok(Replay {
+            scanner,
+            from,
+            until,
+            db: 0,
+            commands: 0,
+            upcoming: Upcoming::default(),
+            reply: Reply::default(),
+        })
     }
 
     /// Bytes read.
@@ -84,6 +94,11 @@ impl Shard {
         let caller =
             Caller { replaying: true, deny_blocking: true, bulk_len_max: usize::MAX, ..Caller::default() };
         while replay.scanner.position() < replay.until {
+            let at = replay.scanner.position();
+            let scanner = &replay.scanner;
+            let known = replay.upcoming.take(&self.store, replay.db, at, |each| {
+                first_arguments(scanner.fetched(), UPCOMING_MAX, |start, key| each(at + start as u64, key));
+            });
             let command = match replay.scanner.next().map_err(ReplayError::Fault)? {
                 None => return Ok(true),
                 Some(Item::Annotation(_)) => continue,
@@ -97,6 +112,9 @@ impl Shard {
             };
             match spec.handler {
                 Handler::Keys(..) | Handler::EveryShard(..) => {
+                    if let (Some(key), Some(ahead)) = (args.get(1), known.and_then(|known| known.ahead)) {
+                        self.store.ahead_hint(key, ahead);
+                    }
                     self.replay_command(spec, replay.db, &args, &caller, &mut replay.reply);
                 }
                 // MULTI and EXEC say nothing here. Nothing else is ever logged.
@@ -127,6 +145,7 @@ impl Shard {
         let mut ctx =
             Context { store: &mut self.store, db, reply, caller, effect: Effect::default(), blocking: None };
         let _ = run(&mut ctx, args);
+        self.store.clear_slot_hint();
         reply.clear();
         if !self.store.events.is_empty() {
             self.store.events.take();

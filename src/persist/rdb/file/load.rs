@@ -18,7 +18,7 @@ use super::super::skip::skip;
 use super::failure::{Cause, Failure};
 use super::read::{Checksum, FileReader, KeyHead, Record};
 use crate::observe::log::Level;
-use crate::store::{slot_of, Detached, Store, Usage};
+use crate::store::{slot_of, Detached, Store, Upcoming, Usage, UPCOMING_MAX};
 
 /// Empty keys that are named in the log.
 const EMPTY_KEYS_NAMED_MAX: u64 = 10;
@@ -130,6 +130,7 @@ pub struct Load<R> {
     counts: Counts,
     functions: Vec<Vec<u8>>,
     notes: Vec<Note>,
+    upcoming: Upcoming,
     /// Keys since the last delay.
     undelayed: u32,
 }
@@ -158,6 +159,7 @@ impl<R: Read> Load<R> {
             counts: Counts::default(),
             functions: Vec::new(),
             notes: Vec::new(),
+            upcoming: Upcoming::default(),
             undelayed: 0,
         }
     }
@@ -167,7 +169,7 @@ impl<R: Read> Load<R> {
     pub fn step(&mut self, store: &mut Store, until: &dyn Fn() -> bool) -> Result<Progress, Failure> {
         loop {
             match self.reader.next()? {
-                Record::Key(_) => self.key(store)?,
+                Record::Key(head) => self.key(store, head.db as usize)?,
                 Record::SelectDb(db) if db >= store.databases() as u64 => {
                     return Err(self.reader.failure(Cause::Database { configured: store.databases() }));
                 }
@@ -230,12 +232,15 @@ impl<R: Read> Load<R> {
         }
     }
 
-    fn key(&mut self, store: &mut Store) -> Result<(), Failure> {
+    /// Loads a key of database `db`, of which `step` has looked whether there is one.
+    fn key(&mut self, store: &mut Store, db: usize) -> Result<(), Failure> {
         let options = &self.options;
         let slots = store.slots();
-        let mut db = 0;
+        let reader = &self.reader;
+        let known =
+            self.upcoming.take(store, db, reader.position(), |each| reader.look_ahead(UPCOMING_MAX, each));
         let outcome = self.reader.key(|head, key, reader| {
-            let slot = slot_of(key);
+            let slot = known.map_or_else(|| slot_of(key), |known| known.slot);
             if !slots.contains(slot) {
                 skip(head.kind, reader)?;
                 return Ok(Outcome::Foreign);
@@ -244,9 +249,10 @@ impl<R: Read> Load<R> {
                 skip(head.kind, reader)?;
                 return Ok(Outcome::Expired);
             }
-            // `step` has looked whether there is such a database.
-            db = head.db as usize;
-            store.slot_hint(key, slot);
+            match known.and_then(|known| known.ahead) {
+                Some(ahead) => store.ahead_hint(key, ahead),
+                None => store.slot_hint(key, slot),
+            }
             let outcome = load_value(head, db, key, reader, store, options);
             store.clear_slot_hint();
             outcome

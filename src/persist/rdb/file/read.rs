@@ -8,7 +8,7 @@ use std::io::Read;
 use super::super::error::{Error, Reason};
 use super::super::kind::{module_name, RdbType};
 use super::super::reader::Reader;
-use super::super::skip::{skip, skip_module_data};
+use super::super::skip::{skip, skip_module_data, skip_single};
 use super::super::{is_readable, OLDEST_VALKEY};
 use super::failure::{Cause, Doing, Failure};
 use super::source::{Source, Stop};
@@ -274,6 +274,22 @@ impl<R: Read> FileReader<R> {
         }
     }
 
+    /// Calls `each` with the key that [`FileReader::next`] has announced and those behind it, at most `count`, and their positions, as
+    /// far as they have been fetched and nothing but small values is between them. What is damaged shows later.
+    pub fn look_ahead(&self, count: usize, each: &mut dyn FnMut(u64, &[u8])) {
+        let mut reader = self.source.fetched();
+        let mut digits = itoa::Buffer::new();
+        let mut kind = self.head.kind;
+        for _ in 0..count {
+            let at = reader.position();
+            let Ok(key) = reader.string() else { return };
+            each(at, key.bytes(&mut digits));
+            let next = skip_single(kind, &mut reader).and_then(|()| next_kind(&mut reader));
+            let Some(next) = next else { return };
+            kind = next;
+        }
+    }
+
     /// Passes over the key that [`FileReader::next`] has announced.
     pub fn skip_key(&mut self) -> Result<(), Failure> {
         self.key(|head, _, reader| skip(head.kind, reader))
@@ -313,6 +329,20 @@ impl<R: Read> FileReader<R> {
             }
         }
         failure
+    }
+}
+
+/// The type of the value that comes next, when nothing is told in between but about its key.
+fn next_kind(reader: &mut Reader) -> Option<u8> {
+    loop {
+        let byte = reader.byte().ok()?;
+        match Opcode::of_byte(byte) {
+            None => return Some(byte),
+            Some(Opcode::ExpireTimeMs) => drop(reader.time_ms().ok()?),
+            Some(Opcode::Frequency) => drop(reader.byte().ok()?),
+            Some(Opcode::Idle) => drop(reader.length().ok()?),
+            Some(_) => return None,
+        }
     }
 }
 

@@ -106,6 +106,11 @@ impl<R: Read> Source<R> {
         }
     }
 
+    /// Reads, without moving on, what has been fetched already.
+    pub fn fetched(&self) -> Reader<'_> {
+        Reader::new_at(&self.buffer[self.start..self.end], self.position())
+    }
+
     fn sum(&mut self) {
         if let Some(crc) = &mut self.crc {
             crc.update(&self.buffer[self.summed..self.start]);
