@@ -197,8 +197,11 @@ fn a_file_tells_what_redis_logs_of_it() {
     assert_eq!((facts.used_memory, facts.is_aof_base), (Some(1 << 20), true));
     let file = file_with(b"\xfa\x05%note\x02hi\xfa\x03new\xc0\x07");
     let notes = load_into(&mut store, &file, LoadOptions::default()).unwrap().take_notes();
-    assert_eq!(notes[0], Note { level: Level::Notice, text: "RDB '%note': hi".into() });
-    assert_eq!(notes[1], Note { level: Level::Debug, text: "Unrecognized RDB AUX field: 'new'".into() });
+    assert_eq!(notes[0], Note { level: Level::Notice, is_of_key: false, text: "RDB '%note': hi".into() });
+    assert_eq!(
+        notes[1],
+        Note { level: Level::Debug, is_of_key: false, text: "Unrecognized RDB AUX field: 'new'".into() }
+    );
 }
 
 #[test]
