@@ -19,7 +19,8 @@ use super::scan::{Fault, Reason};
 pub struct Kept {
     /// The file, and the one that has its tail now: names in the same folder.
     pub name: Vec<u8>,
-    pub copy: Vec<u8>,
+    /// `None`: the disk had no room for it.
+    pub copy: Option<Vec<u8>>,
     /// The file's length now, and how much longer it was.
     pub len: u64,
     pub bytes: u64,
@@ -28,8 +29,16 @@ pub struct Kept {
 impl Kept {
     pub fn log_message(&self) -> String {
         let Kept { name, copy, len, bytes } = self;
-        let (name, copy) = (shown(name), shown(copy));
-        format!("AOF {name} was cut at offset {len}: the {bytes} bytes behind it are kept in {copy}")
+        let name = shown(name);
+        match copy {
+            Some(copy) => {
+                let copy = shown(copy);
+                format!("AOF {name} was cut at offset {len}: the {bytes} bytes behind it are kept in {copy}")
+            }
+            None => format!(
+                "AOF {name} was cut at offset {len}: the {bytes} bytes behind it could not be kept, for the disk is full"
+            ),
+        }
     }
 }
 
@@ -58,11 +67,42 @@ pub fn cut_off(folder: &Path, name: &[u8], len: u64, now_s: u64) -> io::Result<O
     }
     let copy = match existing_copy(folder, name, &mut file, len, bytes)? {
         Some(copy) => copy,
-        None => copy_tail(folder, name, &mut file, len, now_s)?,
+        None => match copy_tail(folder, name, &mut file, len, now_s) {
+            Ok(copy) => copy,
+            Err(error) if is_full(&error) && bytes <= HELD_BYTES_MAX => {
+                return cut_first(folder, name, file, len, now_s).map(Some);
+            }
+            Err(error) => return Err(error),
+        },
     };
     file.set_len(len)?;
     file.sync_all()?;
-    Ok(Some(Kept { name: name.to_vec(), copy, len, bytes }))
+    Ok(Some(Kept { name: name.to_vec(), copy: Some(copy), len, bytes }))
+}
+
+/// A longer tail is not held in memory while its file is cut, bytes.
+const HELD_BYTES_MAX: u64 = 256 << 20;
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+}
+
+/// On a full disk: the room that the copy needs is what the cut gives back. A start must not fail for want of it, so if even that is
+/// too little (blocks are shared out whole), there is no copy: the file ends where it counts to end.
+fn cut_first(folder: &Path, name: &[u8], mut file: File, len: u64, now_s: u64) -> io::Result<Kept> {
+    let mut tail = Vec::new();
+    file.seek(SeekFrom::Start(len))?;
+    file.read_to_end(&mut tail)?;
+    file.set_len(len)?;
+    file.sync_all()?;
+    let temporary = folder.join(OsStr::from_bytes(&[b"temp-", name, b".cut"].concat()));
+    let copied = fs::write(&temporary, &tail)
+        .and_then(|()| File::open(&temporary)?.sync_all())
+        .and_then(|()| rename_to_free(folder, name, &temporary, now_s));
+    if copied.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    Ok(Kept { name: name.to_vec(), copy: copied.ok(), len, bytes: tail.len() as u64 })
 }
 
 fn copy_tail(folder: &Path, name: &[u8], file: &mut File, from: u64, now_s: u64) -> io::Result<Vec<u8>> {
@@ -173,7 +213,7 @@ mod tests {
         for (tail, copy) in [("one", "a.aof.cut-5"), ("two", "a.aof.cut-5-1"), ("six", "a.aof.cut-5-2")] {
             dir.put("a.aof", format!("good{tail}").as_bytes());
             let kept = cut_off(dir.path(), b"a.aof", 4, 5).unwrap().unwrap();
-            assert_eq!(kept.copy, copy.as_bytes());
+            assert_eq!(kept.copy, Some(copy.as_bytes().to_vec()));
             assert_eq!(content(&dir, copy), tail.as_bytes());
         }
     }
@@ -187,7 +227,7 @@ mod tests {
         dir.put("a.aof.cut-5", b"tail");
         dir.put("a.aof.cut-6", b"liat");
         let kept = cut_off(dir.path(), b"a.aof", 4, 9).unwrap().unwrap();
-        assert_eq!(kept.copy, b"a.aof.cut-5");
+        assert_eq!(kept.copy, Some(b"a.aof.cut-5".to_vec()));
         assert_eq!(content(&dir, "a.aof"), b"good");
         dir.put("a.aof", b"good and more");
         cut_off(dir.path(), b"a.aof", 4, 9).unwrap().unwrap();
