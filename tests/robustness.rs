@@ -213,9 +213,11 @@ fn garbage_and_half_requests_stop_nothing() {
             }
         }
         assert!(server.is_running());
+        let have_left = eventually(|| info(&mut bystander, "connected_clients") == 1);
         assert!(
-            eventually(|| info(&mut bystander, "connected_clients") == 1),
-            "clients that have left are counted"
+            have_left,
+            "clients that have left are counted: {}",
+            bystander.call(&["CLIENT", "LIST"]).text()
         );
         assert!(eventually(|| server.open_files() <= files), "{} of {files} files", server.open_files());
         let mut client = server.client();
