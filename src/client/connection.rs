@@ -45,6 +45,8 @@ pub enum Flag {
     Held = 1 << 16,
     /// No client's: it replays the log of another number of shards.
     Replay = 1 << 17,
+    /// Nothing has come for a while, and that was looked into.
+    LookedAfter = 1 << 24,
     /// It has said (REPLCONF) that it finds the end of an RDB file by a mark behind it.
     FindsMark = 1 << 18,
     /// The same: that it is a replica, with a port of its own.

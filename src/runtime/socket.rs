@@ -36,6 +36,13 @@ pub fn shutdown(fd: RawFd) {
     unsafe { libc::shutdown(fd, libc::SHUT_RDWR) };
 }
 
+/// Whether there is something to receive, or the peer has gone.
+pub fn has_news(fd: RawFd) -> bool {
+    let mut poll = libc::pollfd { fd, events: libc::POLLIN | libc::POLLRDHUP, revents: 0 };
+    // SAFETY: one pollfd, and no waiting.
+    unsafe { libc::poll(&mut poll, 1, 0) > 0 }
+}
+
 pub fn close(fd: RawFd) {
     // SAFETY: the caller owns the descriptor and does not use it again.
     unsafe { libc::close(fd) };

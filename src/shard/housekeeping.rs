@@ -113,6 +113,7 @@ impl Shard {
                 let idle = idle_ms > IDLE_SHRINK_MS;
                 c.shrink_input(idle);
                 if idle {
+                    self.look_after(c);
                     c.output.shrink();
                     c.pipeline.shrink();
                     c.output.reset_peak();

@@ -59,6 +59,7 @@ impl Shard {
         c.last_active_ms = self.now_ms();
         c.bytes_in += len as u64;
         c.flags.clear(Flag::NeedsInput);
+        c.flags.clear(Flag::LookedAfter);
         let bytes = ring.received(buffer, len);
         if c.input.is_empty() && !c.is_held() {
             let used = self.process(c, bytes);
@@ -120,6 +121,27 @@ impl Shard {
         if c.flags.has(Flag::Receiving) && !c.flags.has(Flag::CancellingReceive) {
             c.flags.set(Flag::CancellingReceive);
             self.ring_jobs.push(RingJob::CancelReceive(c.token));
+        }
+    }
+
+    /// A connection from which nothing has come for a while. That its receive is armed and there is something to receive does not
+    /// happen, but was seen, rarely and on a machine with far more to do than it could: the peer had gone, and no completion came.
+    /// Asked again, the kernel tells.
+    pub(super) fn look_after(&mut self, c: &mut Connection) {
+        let untouched = !c.flags.any(
+            Flag::LookedAfter as u32
+                | Flag::CancellingReceive as u32
+                | Flag::Closing as u32
+                | Flag::PeerClosed as u32
+                | Flag::Replay as u32,
+        );
+        if !untouched || !c.flags.has(Flag::Receiving) {
+            return;
+        }
+        c.flags.set(Flag::LookedAfter);
+        if socket::has_news(c.fd) {
+            crate::log!(Level::Verbose, "Client {} has something to say that nobody was told of", c.id);
+            self.hold_back(c);
         }
     }
 

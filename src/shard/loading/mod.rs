@@ -317,7 +317,15 @@ impl Shard {
                 log!(note.level, "{}", note.text);
             }
         }
+        let functions = load.take_functions().len();
         if self.id == 0 {
+            if functions > 0 {
+                log!(
+                    Level::Warning,
+                    "The RDB file has {functions} libraries of functions, which are left out: there is no scripting yet. Keep the file: \
+                     the next one that is saved will not have them"
+                );
+            }
             if let Some(bytes) = load.facts().used_memory {
                 self.shared.status.loading.used_memory_then.store(bytes, Relaxed);
             }
