@@ -1,5 +1,5 @@
 //! The process as the operating system and its supervisor see it: daemon, pid file, systemd and upstart, title,
-//! working directory, OOM score.
+//! working directory, OOM score, and the name that it gives itself.
 
 use crate::config::{Config, OomScoreAdj, Supervised};
 use crate::log;
@@ -22,6 +22,19 @@ const DEFAULT_PID_FILE: &str = "/var/run/redis.pid";
 const OOM_SCORE_ADJ_MIN: i32 = -1000;
 const OOM_SCORE_ADJ_MAX: i32 = 1000;
 const OOM_SCORE_ADJ_FILE: &str = "/proc/self/oom_score_adj";
+
+/// 40 random hexadecimal digits, as runs and replication histories are known by.
+pub fn random_id() -> String {
+    use std::hash::{BuildHasher, Hasher};
+    let mut id = String::new();
+    while id.len() < 40 {
+        // The standard library seeds this from the system's random source.
+        let hasher = std::collections::hash_map::RandomState::new().build_hasher();
+        id.push_str(&format!("{:016x}", hasher.finish()));
+    }
+    id.truncate(40);
+    id
+}
 
 /// Enters the directory `dir`, where relative paths start from now on.
 pub fn enter_dir(config: &Config) -> io::Result<()> {

@@ -177,7 +177,7 @@ fn settings(loaded: &Loaded, supervisor: Supervisor) -> Settings {
         oom_score,
         executable,
         supervisor: supervisor.word(),
-        replication_id: run_id(),
+        replication_id: process::random_id(),
     }
 }
 
@@ -273,21 +273,8 @@ fn share(
         mail: Mail::new(shards),
         couriers: Arc::default(),
         started_ms: clock::unix_ms(),
-        run_id: run_id(),
+        run_id: process::random_id(),
     }
-}
-
-/// 40 random hexadecimal digits, anew for each run.
-pub fn run_id() -> String {
-    use std::hash::{BuildHasher, Hasher};
-    let mut id = String::new();
-    while id.len() < 40 {
-        // The standard library seeds this from the system's random source.
-        let hasher = std::collections::hash_map::RandomState::new().build_hasher();
-        id.push_str(&format!("{:016x}", hasher.finish()));
-    }
-    id.truncate(40);
-    id
 }
 
 /// Starts the shards and waits until each one runs.

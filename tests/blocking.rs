@@ -392,11 +392,19 @@ fn a_client_that_goes_waits_no_more() {
         wait_for_blocked(&mut client, 0);
         wait_for("queues of keys", || info(&mut client, "clients")["total_blocking_keys"] == "0");
         // Gone with its request still under way: nobody is served, and nothing is lost.
+        drop(waiting);
+        let received = |client: &mut Client| -> u64 {
+            info(client, "stats")["total_connections_received"].parse().expect("a number")
+        };
+        let before = received(&mut client);
         for _ in 0..50 {
             let mut hasty = server.client();
             hasty.send(&["BLPOP", b, c, "0"]);
             drop(hasty);
         }
+        // One that has not been noticed yet would be served, as in Redis.
+        wait_for("hasty clients", || received(&mut client) == before + 50);
+        wait_for("their end", || info(&mut client, "clients")["connected_clients"] == "1");
         wait_for_blocked(&mut client, 0);
         wait_for("queues of keys", || info(&mut client, "clients")["total_blocking_keys"] == "0");
         client.call(&["RPUSH", c, "y"]);

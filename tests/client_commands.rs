@@ -38,7 +38,7 @@ fn info(client: &mut Client, field: &str) -> i64 {
 /// Descriptors that the server has open, once all of its shards are up.
 fn files_of(server: &Server, client: &mut Client) -> usize {
     client.call(&["DBSIZE"]);
-    server.open_files()
+    server.open_sockets()
 }
 
 fn named(server: &Server, name: &str) -> Client {
@@ -115,7 +115,7 @@ fn killed_connections_are_closed_and_leak_nothing() {
             assert_eq!(control.call(&["CLIENT", "KILL", "SKIPME", "yes"]).integer(), 40, "round {round}");
             assert_eq!(info(&mut control, "connected_clients"), 1);
             assert!(victims.iter_mut().step_by(5).all(is_closed));
-            eventually("the descriptors are closed", || server.open_files() <= files);
+            eventually("the descriptors are closed", || server.open_sockets() <= files);
         }
         assert!(control.call(&["SET", "a", "1"]).is_ok());
         assert_eq!(control.call(&["CLIENT", "KILL", "SKIPME", "no"]).integer(), 1);
@@ -152,7 +152,7 @@ fn idle_connections_are_closed_and_leak_nothing() {
         assert!(idle.iter_mut().all(is_closed));
         assert!(list(&mut control).iter().any(|line| field(line, "flags") == "O"), "monitors may be idle");
         drop(monitor);
-        eventually("the descriptors are closed", || server.open_files() <= files);
+        eventually("the descriptors are closed", || server.open_sockets() <= files);
     });
 }
 

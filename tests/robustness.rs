@@ -9,7 +9,9 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use support::{eventually, free_port, info, raise_open_files, seed, setting, Client, Random, Server, Value};
+use support::{
+    eventually, free_port, goes_down_to, info, raise_open_files, seed, setting, Client, Random, Server, Value,
+};
 
 const SHARDS: [usize; 2] = [1, 2];
 const MIB: usize = 1 << 20;
@@ -200,7 +202,7 @@ fn garbage_and_half_requests_stop_nothing() {
         let mut server = Server::with_shards(shards);
         let mut bystander = server.client();
         bystander.call(&["SET", "mine", "kept"]);
-        let files = server.open_files();
+        let sockets = server.open_sockets();
         for n in 0..connections {
             let mut client = server.client();
             for _ in 0..1 + random.below(3) {
@@ -213,13 +215,17 @@ fn garbage_and_half_requests_stop_nothing() {
             }
         }
         assert!(server.is_running());
-        let have_left = eventually(|| info(&mut bystander, "connected_clients") == 1);
+        let have_left = goes_down_to(1, || info(&mut bystander, "connected_clients"));
         assert!(
             have_left,
             "clients that have left are counted: {}",
             bystander.call(&["CLIENT", "LIST"]).text()
         );
-        assert!(eventually(|| server.open_files() <= files), "{} of {files} files", server.open_files());
+        assert!(
+            eventually(|| server.open_sockets() <= sockets),
+            "{} of {sockets} sockets",
+            server.open_sockets()
+        );
         let mut client = server.client();
         assert!(client.call(&["MSET", "a", "1", "b", "2", "c", "3"]).is_ok());
     }
@@ -341,15 +347,15 @@ fn clients_that_leave_in_the_middle_leave_nothing_behind() {
         let mut server = Server::with_shards(shards);
         let mut admin = server.client();
         admin.call(&["PING"]);
-        let files = server.open_files();
+        let sockets = server.open_sockets();
         let mut settle = |server: &mut Server| {
             assert!(server.is_running());
-            let left = eventually(|| info(&mut admin, "connected_clients") == 1);
+            let left = goes_down_to(1, || info(&mut admin, "connected_clients"));
             assert!(left, "connected_clients:{}", info(&mut admin, "connected_clients"));
             assert!(
-                eventually(|| server.open_files() <= files),
-                "{} files are open, {files} at the start",
-                server.open_files()
+                eventually(|| server.open_sockets() <= sockets),
+                "{} sockets are open, {sockets} at the start",
+                server.open_sockets()
             );
             assert!(admin.call(&["MSET", "a", "1", "b", "2", "c", "3"]).is_ok());
             server.resident_bytes()
@@ -399,7 +405,7 @@ fn hold_idle(server: &Server, count: usize) -> [u64; 2] {
         assert_eq!(client.call(&["ECHO", "still here"]), Value::bulk("still here"));
     }
     drop(idle);
-    assert!(eventually(|| info(&mut admin, "connected_clients") == 1));
+    assert!(goes_down_to(1, || info(&mut admin, "connected_clients")));
     [at_once, rested].map(|held| held.saturating_sub(before) / count as u64)
 }
 

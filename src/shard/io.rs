@@ -124,9 +124,10 @@ impl Shard {
         }
     }
 
-    /// A connection from which nothing has come for a while. That its receive is armed and there is something to receive does not
-    /// happen, but was seen, rarely and on a machine with far more to do than it could: the peer had gone, and no completion came.
-    /// Asked again, the kernel tells.
+    /// A connection from which nothing has come for a while. Linux has lost the end of a stream under a multishot receive: when
+    /// the last bytes and the end arrive while the kernel is about to look, one wake-up stands for both
+    /// (<https://github.com/axboe/liburing/issues/1549>; mended in kernels since March 2026). Such a client would stay for ever. Asked
+    /// again, the kernel tells.
     pub(super) fn look_after(&mut self, c: &mut Connection) {
         let untouched = !c.flags.any(
             Flag::LookedAfter as u32

@@ -1,10 +1,9 @@
 //! The messages between shards. Those from one shard to another arrive in the order they were sent.
 
+use super::transactions::{Run, WorkResult};
 use crate::runtime::ring::Token;
 use crate::txn::locks::{Number, Scope};
-use crate::txn::message::{
-    Ending, ExecBody, Origin, ReplyBatch, RequestBatch, Run, TransactionId, Watch, WorkResult,
-};
+use crate::txn::message::{Ending, ExecBody, Origin, ReplyBatch, RequestBatch, TransactionId, Watch};
 
 pub enum Message {
     Requests(Box<RequestBatch>),

@@ -1,17 +1,13 @@
-//! What travels between shards: requests and replies of a turn, and the steps of transactions.
-
-use std::sync::Arc;
+//! What travels between shards: requests and replies of a turn, and the pieces that transactions are made of.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::locks::Number;
 use super::plan::Topology;
-use crate::command::table::{CommandSpec, Wanted};
+use crate::command::table::CommandSpec;
 use crate::command::{Blocking, Caller};
 use crate::resp::Protocol;
 use crate::runtime::ring::Token;
-use crate::shard::Shard;
 use crate::store::{Detached, WatchFlag};
 
 pub type Slices<'a> = SmallVec<[&'a [u8]; 8]>;
@@ -190,48 +186,3 @@ pub struct Loan {
 
 /// What a command has said that blocked, and the nanoseconds that it took.
 pub type BlockedRun = (Box<Blocking>, u64);
-
-/// What every shard does at a barrier; it gets the barrier's number.
-pub type AtBarrier = Arc<dyn Fn(&mut Shard, Number) + Send + Sync>;
-
-/// A step of a transaction, on one shard.
-pub enum Work {
-    /// Commands with the index of each in the transaction.
-    Commands(Vec<(usize, OwnedCommand)>),
-    /// Copies of what this command needs of the shard's keys.
-    Lend(OwnedCommand),
-    /// Which keys this command will look up that it does not name.
-    Reach(OwnedCommand),
-    /// As `Lend`, and what the command needs of these keys.
-    LendWanted(OwnedCommand, Vec<Wanted>),
-    /// A command, with the foreign values that it needs.
-    RunWithLoans(usize, OwnedCommand, Vec<Loan>),
-    /// What the command changed of the lent keys.
-    TakeBack(Vec<Loan>),
-    /// What the command, run on excerpts, does to the shard's keys.
-    Apply(Vec<OwnedCommand>),
-    Barrier(AtBarrier),
-}
-
-#[derive(Debug)]
-pub enum WorkResult {
-    Replies(Vec<(usize, Vec<u8>)>),
-    Reached(Vec<Wanted>),
-    Lent(Vec<Loan>),
-    /// The reply of a command that ran with loans, those of them that it changed, and how it blocked.
-    Changed(usize, Vec<u8>, Vec<Loan>, Option<BlockedRun>),
-    /// The reply of a command that ran on excerpts, what it does to keys of other shards, and how it blocked.
-    Effects(usize, Vec<u8>, Vec<OwnedCommand>, Option<BlockedRun>),
-    TakenBack,
-}
-
-pub struct Run {
-    pub coordinator: usize,
-    pub transaction: TransactionId,
-    pub number: Number,
-    pub caller: Caller,
-    pub protocol: Protocol,
-    pub work: Work,
-    /// The last step on this shard: its intents end with it.
-    pub ending: Option<Ending>,
-}

@@ -2,7 +2,7 @@
 //!
 //! The idea is told in `transactions.md`, next to this file.
 
+pub mod join;
 pub mod locks;
 pub mod message;
 pub mod plan;
-pub mod transaction;

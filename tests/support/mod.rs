@@ -17,7 +17,7 @@ mod small_disk;
 pub use client::{parse_reply, Client, Value};
 pub use random::Random;
 pub use scarce::{refuse_forks, script, Scarce};
-pub use seen::{eventually, info, raise_open_files, within};
+pub use seen::{eventually, goes_down_to, info, raise_open_files, within};
 pub use server::{free_port, redis_server, temporary_dir, Server};
 pub use small_disk::SmallDisk;
 

@@ -23,6 +23,19 @@ pub fn eventually(done: impl FnMut() -> bool) -> bool {
     within(SETTLE_TIMEOUT, done)
 }
 
+/// Waits until `count` has gone down to `wanted`, for as long as it goes down at all: on a machine that has much to do,
+/// what many clients have left behind takes its time.
+pub fn goes_down_to(wanted: u64, mut count: impl FnMut() -> u64) -> bool {
+    let mut least = u64::MAX;
+    while least > wanted {
+        if !eventually(|| count() < least) {
+            return false;
+        }
+        least = count().min(least - 1);
+    }
+    true
+}
+
 pub fn within(timeout: Duration, mut done: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + timeout;
     loop {

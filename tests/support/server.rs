@@ -144,9 +144,13 @@ impl Server {
         assert!(wait_until_it_accepts(&mut self.child, self.port), "does not start again:\n{}", self.log());
     }
 
-    /// Files, sockets and rings that it has open.
-    pub fn open_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, |entries| entries.count())
+    /// Sockets that it has open.
+    pub fn open_sockets(&self) -> usize {
+        let is_socket = |entry: &std::fs::DirEntry| {
+            std::fs::read_link(entry.path()).is_ok_and(|what| what.to_string_lossy().starts_with("socket:"))
+        };
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server runs");
+        files.flatten().filter(is_socket).count()
     }
 
     /// Memory that it has in RAM.

@@ -10,9 +10,9 @@ use crate::client::Flag as ClientFlag;
 use crate::command::table::{CommandSpec, Flag};
 use crate::command::CommandError;
 use crate::resp::Reply;
+use crate::shard::transactions::Transaction;
 use crate::store::WaitNumber;
 use crate::txn::message::BlockedRun;
-use crate::txn::transaction::Transaction;
 
 impl Shard {
     /// The transaction in which the client's command ran for the first time, and found nothing, is about to give its intents

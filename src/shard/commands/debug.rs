@@ -186,7 +186,7 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         (b"structsize", []) => reply.bulk(struct_sizes().as_bytes()),
         (b"change-repl-id", []) => {
             crate::log!(Level::Notice, "Changing replication IDs after receiving DEBUG change-repl-id");
-            shard.shared.settings().replication_id = crate::server::run_id();
+            shard.shared.settings().replication_id = crate::process::random_id();
             reply.ok();
         }
         (b"stringmatch-test", []) => {

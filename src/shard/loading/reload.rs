@@ -12,8 +12,8 @@ use crate::command::CommandError;
 use crate::observe::log::Level;
 use crate::persist::aof::{Chain, Folder, Manifest};
 use crate::shard::blocking::Asker;
+use crate::shard::transactions::Phase;
 use crate::shard::Shard;
-use crate::txn::transaction::Phase;
 
 /// The options of DEBUG RELOAD.
 #[derive(Clone, Copy, Debug)]
@@ -90,9 +90,7 @@ impl Shard {
             let answer = if failed.load(Ordering::Relaxed) {
                 Err(CommandError::other(LOAD_AOF_FAILED))
             } else {
-                // What is loaded is on the disk.
-                let changes = shard.shared.stats.iter().map(|stats| stats.dirty.get()).sum();
-                shard.shared.status.saved_changes.store(changes, Ordering::Relaxed);
+                shard.note_all_saved();
                 crate::log!(Level::Notice, "Append Only File loaded by DEBUG LOADAOF");
                 Ok("OK")
             };

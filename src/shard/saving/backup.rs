@@ -5,6 +5,7 @@
 //! connection when the dump has ended. As long as nothing of the dump was sent, an error can still be answered.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::{Cut, Failed, PartFile, Purpose, Written};
@@ -13,10 +14,10 @@ use crate::command::CommandError;
 use crate::observe::log::Level;
 use crate::persist::backup::{Failure, Order, Outcome, Relay, Target};
 use crate::persist::rdb::file::{trailer, Stretch};
+use crate::process;
 use crate::runtime::ring::Token;
 use crate::runtime::sys::error_text;
 use crate::runtime::{clock, pipes, socket};
-use crate::server;
 use crate::shard::blocking::Asker;
 use crate::shard::transactions::Later;
 use crate::shard::Shard;
@@ -134,7 +135,7 @@ impl Shard {
         let frame = match dump {
             Dump::Raw => [Vec::new(), Vec::new()],
             Dump::Marked => {
-                let mark = server::run_id();
+                let mark = process::random_id();
                 [format!("$EOF:{mark}\r\n").into_bytes(), mark.into_bytes()]
             }
         };
@@ -216,6 +217,7 @@ impl Shard {
             parts,
             increments: Default::default(),
             as_commands: false,
+            is_stopped: AtomicBool::new(false),
         };
         Ok((cut, relay))
     }

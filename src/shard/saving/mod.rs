@@ -13,7 +13,7 @@ mod rewrite;
 mod shutdown;
 
 use std::fs::File;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub(super) use backup::{Dump, Handover};
@@ -34,8 +34,8 @@ use crate::persist::snapshot::forked::{self, PartOptions};
 use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::runtime::sys::error_text;
+use crate::shard::transactions::Phase;
 use crate::txn::locks::Number;
-use crate::txn::transaction::Phase;
 
 /// What a snapshot is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +86,8 @@ pub(super) struct Cut {
     pub increments: Mutex<Vec<Option<File>>>,
     /// The parts are AOF files (`aof-use-rdb-preamble no`).
     pub as_commands: bool,
+    /// It is not wanted any more: who has not begun need not.
+    pub is_stopped: AtomicBool,
 }
 
 /// Where a shard writes its part.
@@ -148,6 +150,8 @@ struct Job {
     changes: u64,
     keys: u64,
     pid: Option<i32>,
+    /// The longest fork.
+    fork_us: u64,
     /// Of each shard; nothing is expected of those that write no part.
     written: Vec<Option<Written>>,
     /// Who is told when it has begun (BGSAVE) or ended (SAVE).
@@ -341,6 +345,7 @@ impl Shard {
             changes: 0,
             keys: 0,
             pid: None,
+            fork_us: 0,
             written: cut.parts.iter().map(|part| part.is_none().then(|| none.clone())).collect(),
             asker,
             is_given_up: false,
@@ -398,6 +403,7 @@ impl Shard {
             parts,
             increments: Mutex::default(),
             as_commands: false,
+            is_stopped: AtomicBool::new(false),
         })
     }
 
@@ -448,8 +454,9 @@ impl Shard {
         job.keys += begun.keys;
         job.pid = job.pid.or(begun.pid);
         if let Some(fork_us) = begun.fork_us {
+            job.fork_us = job.fork_us.max(fork_us);
             let mut figures = self.shared.status.figures();
-            figures.last_fork_us = fork_us;
+            figures.last_fork_us = job.fork_us;
             figures.forks += 1;
         }
         self.shared.status.snapshot_keys_total.store(job.keys, Ordering::Relaxed);
@@ -639,6 +646,9 @@ impl Shard {
     }
 
     fn stop_parts(&mut self, id: u64) {
+        if let Some(job) = self.saving.job.as_ref().filter(|job| job.cut.id == id) {
+            job.cut.is_stopped.store(true, Ordering::Relaxed);
+        }
         for shard in 0..self.topology.shards {
             self.send(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.stop_part(id))));
         }

@@ -3,6 +3,7 @@
 //! Forked, a child writes it. Without fork the shard does, in slices between requests, through a thread that waits for the disk.
 
 use std::fs::File;
+use std::sync::atomic::Ordering;
 
 use super::{Begun, Cut, Failed, PartFile, Purpose, Written};
 use crate::config::SnapshotMethod;
@@ -91,6 +92,8 @@ impl Shard {
         let written = if cut.purpose == Purpose::Foreground {
             let written = self.write_part(cut);
             Some(written.map(|stretch| (stretch, 0)).map_err(|error| Failed::Write(error_text(&error))))
+        } else if cut.is_stopped.load(Ordering::Relaxed) {
+            Some(Err(Failed::Killed(libc::SIGUSR1)))
         } else {
             match self.begin_in_background(cut, part, number, &mut begun) {
                 Ok(way) => {

@@ -16,6 +16,12 @@ impl Shard {
         changes.saturating_sub(self.shared.status.saved_changes.load(Ordering::Relaxed))
     }
 
+    /// What is in memory now is on the disk.
+    pub(in crate::shard) fn note_all_saved(&self) {
+        let changes = self.shared.stats.iter().map(|stats| stats.dirty.get()).sum();
+        self.shared.status.saved_changes.store(changes, Ordering::Relaxed);
+    }
+
     /// Ten times a second, on the shard that leads.
     pub(in crate::shard) fn save_if_due(&mut self) {
         if self.saving.is_busy()

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{Cut, PartFile, Purpose};
@@ -302,6 +302,7 @@ impl Shard {
             parts,
             increments: Mutex::new(increments),
             as_commands: format == BaseFormat::Aof,
+            is_stopped: AtomicBool::new(false),
         };
         self.cut_now(Arc::new(cut), asker);
     }

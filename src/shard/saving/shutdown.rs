@@ -14,8 +14,8 @@ use crate::runtime::signals;
 use crate::runtime::sys::error_text;
 use crate::shard::blocking::Asker;
 use crate::shard::shared::Shutdown as Stage;
+use crate::shard::transactions::Phase;
 use crate::shard::Shard;
-use crate::txn::transaction::Phase;
 
 /// How the server is to end.
 #[derive(Clone, Copy, Debug, Default)]
@@ -160,7 +160,10 @@ impl Shard {
                 Err(why) => Err(format!("Write error while saving DB to the disk: {why}")),
             };
             match &result {
-                Ok(()) => crate::log!(Level::Notice, "DB saved on disk"),
+                Ok(()) => {
+                    crate::log!(Level::Notice, "DB saved on disk");
+                    shard.note_all_saved();
+                }
                 Err(why) => {
                     super::remove_files(&cut.parts);
                     crate::log!(Level::Warning, "{why}");

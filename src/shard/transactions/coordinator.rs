@@ -1,5 +1,7 @@
 //! The coordinator: takes the intents, then the steps, then answers.
 
+use super::record::{Barrier, Phase, Step, Transaction};
+use super::work::{Run, Work, WorkResult};
 use super::{flat, Later};
 use crate::client::{Connection, Stall};
 use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching, Wanted};
@@ -10,10 +12,10 @@ use crate::shard::message::Message;
 use crate::shard::request::touches_keys;
 use crate::shard::{Flow, Shard};
 use crate::store::WaitNumber;
+use crate::txn::join::{join, prefer};
 use crate::txn::locks::Number;
-use crate::txn::message::{Ending, Loan, Origin, OwnedCommand, Run, TransactionId, Watch, Work, WorkResult};
+use crate::txn::message::{Ending, Loan, Origin, OwnedCommand, TransactionId, Watch};
 use crate::txn::plan::{self, Join, Part, Plan, Scopes};
-use crate::txn::transaction::{join, prefer, Barrier, Phase, Step, Transaction};
 
 impl Shard {
     /// The intents of `commands` on each shard.

@@ -1,8 +1,10 @@
 //! Both sides of a transaction: the coordinator, which takes the steps (`coordinator`), and the participants, which hold intents
-//! and run their parts (`participant`). The protocol and why it is right are told in `txn/transactions.md`.
+//! and run their parts (`participant`). The record that the coordinator keeps is in `record`, what it sends in `work`. The protocol and why it is right are told in `txn/transactions.md`.
 
 mod coordinator;
 mod participant;
+mod record;
+mod work;
 
 use std::collections::HashMap;
 
@@ -10,7 +12,9 @@ use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::ring::Token;
 use crate::txn::message::{ExecBody, Origin, OwnedCommand, TransactionId, Watch};
-use crate::txn::transaction::Transaction;
+
+pub(super) use record::{Phase, Transaction};
+pub use work::{Run, WorkResult};
 
 /// Who is behind an entry of the lock queues that waits.
 pub(super) enum Owner {

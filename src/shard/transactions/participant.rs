@@ -1,5 +1,6 @@
 //! A participant: holds intents for transactions, runs their parts, and lets those behind them go on.
 
+use super::work::{Run, Work, WorkResult};
 use super::{flat, Owner, Waiting};
 use crate::command::table::KeyAccess;
 use crate::resp::Reply;
@@ -8,8 +9,7 @@ use crate::shard::message::Message;
 use crate::shard::Shard;
 use crate::txn::locks::{Answer, Number, Scope};
 use crate::txn::message::{
-    BatchedRequest, Ending, ExecBody, Origin, OwnedArgs, OwnedCommand, Run, TransactionId, Watch, Work,
-    WorkResult,
+    BatchedRequest, Ending, ExecBody, Origin, OwnedArgs, OwnedCommand, TransactionId, Watch,
 };
 
 impl Shard {

@@ -1,0 +1,140 @@
+//! The coordinator's record of one transaction: what it holds, what it runs next, what has been answered.
+
+use std::collections::VecDeque;
+
+use smallvec::SmallVec;
+
+use super::work::AtBarrier;
+use crate::command::Caller;
+use crate::resp::Protocol;
+use crate::shard::Shard;
+use crate::store::WaitNumber;
+use crate::txn::locks::{Number, Scope};
+use crate::txn::message::{BlockedRun, Ending, Loan, Origin, OwnedCommand, TransactionId, Watch, Writers};
+use crate::txn::plan::{Join, Part, Scopes};
+
+#[derive(Debug)]
+pub struct Participant {
+    pub shard: usize,
+    pub scope: Scope,
+    /// Its Locked has not come yet.
+    pub awaited: bool,
+    /// Its intents have been given back, with its last step.
+    pub released: bool,
+}
+
+/// What the answers of the step in progress are for.
+#[derive(Debug)]
+pub enum Step {
+    Locking,
+    /// Whole commands; each reply has its own place.
+    Commands,
+    /// The parts of command `command`.
+    Parts {
+        command: usize,
+        parts: Vec<Part>,
+        join: Join,
+        replies: Vec<(usize, Vec<u8>)>,
+    },
+    /// The home shard finds out which keys command `command` will look up.
+    Reaching {
+        command: usize,
+        home: usize,
+    },
+    /// Loans for command `command` are on their way to the coordinator.
+    Lending {
+        command: usize,
+        home: usize,
+        loans: Vec<Loan>,
+    },
+    /// The home shard runs with its loans.
+    WithLoans,
+    /// Owners take back what changed.
+    TakingBack,
+}
+
+/// What the coordinator does at a barrier; whether it is never left again.
+pub type AtCoordinator = Box<dyn FnOnce(&mut Shard, Number) -> bool + Send>;
+
+/// What happens while no transaction over shards is half done.
+pub enum Phase {
+    /// Every shard does this, all at the same time.
+    Each(AtBarrier),
+    /// One shard after the other does this, and goes on as soon as it is done. The last phase, if there is one like it.
+    InTurn(AtBarrier),
+    /// The coordinator does this. True: the barrier is never left again.
+    Here(AtCoordinator),
+}
+
+/// A transaction that holds intents on the whole keyspace of every shard, for its phases.
+pub struct Barrier {
+    pub phases: VecDeque<Phase>,
+    /// Whose turn is next in a phase that goes from shard to shard.
+    pub turn: usize,
+}
+
+pub struct Transaction {
+    pub origin: Origin,
+    pub caller: Caller,
+    pub protocol: Protocol,
+    pub number: Number,
+    pub participants: SmallVec<[Participant; 4]>,
+    pub watch: Option<Watch>,
+    pub commands: Vec<OwnedCommand>,
+    /// The next command to run.
+    pub next: usize,
+    /// Encoded, one for each command.
+    pub replies: Vec<Vec<u8>>,
+    pub step: Step,
+    /// Answers that the step in progress still waits for.
+    pub outstanding: usize,
+    /// A MULTI body: the reply is an array of the commands' replies.
+    pub is_exec: bool,
+    /// Runs a blocked client's command again, of this number.
+    pub waiter: Option<WaitNumber>,
+    /// The command has blocked.
+    pub blocked: Option<BlockedRun>,
+    /// It is no client's command, but this.
+    pub barrier: Option<Barrier>,
+    /// Its answer waits until everything is on the disk.
+    pub is_awaited: bool,
+}
+
+impl Transaction {
+    /// One that has taken no step yet.
+    pub fn new(commands: Vec<OwnedCommand>, scopes: Scopes, origin: Origin) -> Transaction {
+        let participant = |(shard, scope)| Participant { shard, scope, awaited: false, released: false };
+        Transaction {
+            origin,
+            caller: Caller::default(),
+            protocol: Protocol::Resp2,
+            number: 0,
+            participants: scopes.by_shard.into_iter().map(participant).collect(),
+            watch: None,
+            replies: vec![Vec::new(); commands.len()],
+            commands,
+            next: 0,
+            step: Step::Locking,
+            outstanding: 0,
+            is_exec: false,
+            waiter: None,
+            blocked: None,
+            barrier: None,
+            is_awaited: false,
+        }
+    }
+
+    /// What its participants are to know at its end.
+    pub fn ending(&self, coordinator: usize, id: TransactionId) -> Ending {
+        let writes = |p: &&Participant| p.scope.writes();
+        let writers: Writers = match self.barrier {
+            // What a barrier does is logged by itself.
+            Some(_) => Writers::new(),
+            None => self.participants.iter().filter(writes).map(|p| p.shard as u16).collect(),
+        };
+        // One that has blocked has no answer yet that might wait.
+        let is_answered = self.is_awaited && self.blocked.is_none();
+        let report_to = is_answered.then_some((coordinator, id));
+        Ending { writers, is_awaited: self.is_awaited, report_to }
+    }
+}
