@@ -325,7 +325,8 @@ impl Service for Shard {
     }
 
     fn due_at_us(&self) -> Option<i64> {
-        self.blocked.next_deadline_us()
+        let (waits, log) = (self.blocked.next_deadline_us(), self.log.due_at_us());
+        waits.into_iter().chain(log).min()
     }
 
     fn cron(&mut self) {

@@ -2,7 +2,7 @@
 //!
 //! | `appendfsync` | a write | a sync |
 //! | --- | --- | --- |
-//! | `always` | as soon as the last one is durable | linked to each write |
+//! | `always` | as soon as the last one is durable, and a group has come together | linked to each write |
 //! | `everysec` | as soon as the last one is done | once a Unix second, so that all shards sync at the same moment |
 //! | `no` | the same | only when asked for, or of a file that is complete |
 //!
@@ -29,6 +29,10 @@ use crate::runtime::sys::error_text;
 /// The first and the longest pause after a failure.
 const RETRY_MS_MIN: i64 = 100;
 const RETRY_MS_MAX: i64 = 1000;
+/// The longest that a group of units waits for more, whatever a sync takes, microseconds.
+pub(super) const GROUP_WAIT_US_MAX: i64 = 1000;
+/// After one that has waited in vain so many groups do not wait.
+const IMPATIENT_GROUPS: u32 = 16;
 /// A sync that takes longer is said to be slow.
 const SLOW_SYNC_MS: i64 = 2000;
 /// Written pieces up to this size are kept together, in pieces of that size.
@@ -77,8 +81,25 @@ struct Syncing {
     said_slow: bool,
 }
 
+/// The units that one sync of `always` makes durable. Clients that were answered together ask again together, but not at the
+/// same moment: without a pause the first few have the disk to themselves, and the others wait for two syncs each time. So a
+/// group waits for as many as were under way when the last one ended, no longer than a sync takes; and when that
+/// turns out to be in vain, the next ones do not wait.
+#[derive(Debug, Default)]
+struct Group {
+    /// Units in flight.
+    syncing: usize,
+    /// How many units may be expected.
+    expected: usize,
+    /// When this one waits no longer, Unix microseconds.
+    until_us: Option<i64>,
+    /// So many groups will not wait.
+    impatient: u32,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Disk {
+    group: Group,
     writing: Option<Writing>,
     syncing: Option<Syncing>,
     failure: Option<Failure>,
@@ -115,6 +136,7 @@ impl Disk {
     }
 
     pub fn forget_troubles(&mut self) {
+        self.group = Group::default();
         self.failure = None;
         self.sync_failed = false;
         self.is_torn = false;
@@ -184,27 +206,60 @@ impl Log {
         let may_write = self.disk.failure.is_none_or(|failure| now_ms >= failure.retry_at_ms);
         let may_sync = may_write || self.disk.failure.is_some_and(|f| f.trouble == Trouble::Write);
         if may_write && self.disk.writing.is_none() {
+            if self.waits_for_group(now_us) {
+                return self.tell_others();
+            }
             self.start_write(ring, now_ms);
         }
+        self.disk.group.until_us = None;
         if may_sync && self.disk.syncing.is_none() && self.sync_is_due(now_s) {
             self.start_sync(ring, now_ms);
         }
         self.tell_others();
     }
 
+    /// When the log wants a turn even if nothing arrives, Unix microseconds.
+    pub fn due_at_us(&self) -> Option<i64> {
+        self.disk.group.until_us
+    }
+
+    /// Whether what has been appended waits for more to come, to be synced together.
+    fn waits_for_group(&mut self, now_us: i64) -> bool {
+        let units = self.filling.ends.len();
+        let may_start = self.disk.syncing.is_none() && self.queue.is_empty() && units > 0;
+        if !may_start || self.policy() != AppendFsync::Always {
+            return false;
+        }
+        let group = &mut self.disk.group;
+        if group.impatient > 0 {
+            group.impatient -= 1;
+        } else if units < group.expected {
+            let wait_us = (self.stats.aof_last_fsync_us.get() as i64).min(GROUP_WAIT_US_MAX);
+            if now_us < *group.until_us.get_or_insert(now_us + wait_us) {
+                return true;
+            }
+            if units < group.expected * 3 / 4 {
+                group.impatient = IMPATIENT_GROUPS;
+            }
+        }
+        group.syncing = units;
+        false
+    }
+
     fn start_write(&mut self, ring: &mut SocketRing, now_ms: i64) {
         if self.disk.is_torn {
             let _ = self.cut_torn();
+        }
+        let always = self.policy() == AppendFsync::Always;
+        if always && self.disk.syncing.is_some() {
+            // One is synced after the other, so that what is durable is the beginning of what is written. What comes meanwhile
+            // goes together.
+            return;
         }
         if self.queue.is_empty() {
             self.seal();
         }
         let Some(piece) = self.queue.front() else { return };
-        let always = self.policy() == AppendFsync::Always;
-        if always && self.disk.syncing.is_some() {
-            // One is synced after the other, so that what is durable is the beginning of what is written.
-            return;
-        }
         let Some((file, offset)) = self.place(self.written) else { return };
         let is_front = self.files.front().is_some_and(|front| Rc::ptr_eq(&front.file, &file));
         if !is_front {
@@ -393,6 +448,7 @@ impl Log {
                 self.stats.aof_last_fsync_us.set(nanos / 1000);
                 self.spikes.push(("aof-fsync", nanos));
                 if syncing.linked {
+                    self.disk.group.expected = self.disk.group.syncing + self.filling.ends.len();
                     self.spikes.push(("aof-fsync-always", nanos));
                 }
                 self.durable = self.durable.max(syncing.until);

@@ -2,6 +2,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::disk::GROUP_WAIT_US_MAX;
 use super::*;
 use crate::runtime::ring::{Completion, SocketRing};
 
@@ -85,6 +86,10 @@ impl Rig {
     fn settle(&mut self) {
         loop {
             self.start();
+            if let Some(due_us) = self.log.due_at_us() {
+                self.now_us = due_us;
+                continue;
+            }
             if !self.log.is_in_flight() {
                 return;
             }
@@ -161,6 +166,73 @@ fn with_always_all_that_came_during_a_write_goes_with_the_next_and_counts_when_i
     assert!(rig.all_durable());
     assert_eq!(rig.contents("one"), "a.b.c.");
     assert_eq!(rig.log.size(), 6);
+}
+
+/// Ends the sync in flight, and says how long it took.
+fn end_sync(rig: &mut Rig, took_us: u64) {
+    while rig.log.is_in_flight() {
+        rig.ring.submit_and_wait(1).unwrap();
+        rig.take();
+    }
+    rig.log.stats.aof_last_fsync_us.set(took_us);
+}
+
+#[test]
+fn with_always_a_group_waits_for_as_many_as_there_were_but_not_long_and_not_again_in_vain() {
+    let mut rig = Rig::new("group", AppendFsync::Always);
+    rig.append("a.");
+    rig.append("b.");
+    rig.start();
+    assert!(rig.log.is_in_flight(), "there is nothing to wait for");
+    rig.append("c.");
+    rig.start();
+    end_sync(&mut rig, 500);
+    rig.append("d.");
+    rig.start();
+    assert!(!rig.log.is_in_flight(), "a third one may come");
+    assert_eq!(rig.log.due_at_us(), Some(rig.now_us + 500));
+    rig.append("e.");
+    rig.start();
+    assert!(rig.log.is_in_flight() && rig.log.due_at_us().is_none(), "it has come");
+    end_sync(&mut rig, 1_000_000);
+    rig.append("f.");
+    rig.start();
+    assert_eq!(
+        rig.log.due_at_us(),
+        Some(rig.now_us + GROUP_WAIT_US_MAX),
+        "a slow disk is no reason to wait for long"
+    );
+    rig.now_us += GROUP_WAIT_US_MAX;
+    rig.start();
+    assert!(rig.log.is_in_flight() && rig.log.due_at_us().is_none());
+    rig.append("g.");
+    end_sync(&mut rig, 500);
+    rig.start();
+    assert!(rig.log.is_in_flight(), "the last one has waited in vain");
+    rig.settle();
+    assert_eq!(rig.contents("one"), "a.b.c.d.e.f.g.");
+}
+
+#[test]
+fn nothing_is_due_when_the_policy_or_the_log_ends_the_wait() {
+    for closes in [false, true] {
+        let mut rig = Rig::new("group-end", AppendFsync::Always);
+        rig.append("a.");
+        rig.append("b.");
+        rig.start();
+        end_sync(&mut rig, 500);
+        rig.append("c.");
+        rig.start();
+        assert!(rig.log.due_at_us().is_some());
+        if closes {
+            rig.log.close().unwrap();
+        } else {
+            rig.log.appendfsync = AppendFsync::EverySecond;
+        }
+        rig.settle();
+        assert_eq!(rig.log.due_at_us(), None);
+        assert_eq!(rig.contents("one"), "a.b.c.");
+    }
 }
 
 #[test]
