@@ -29,7 +29,9 @@ use crate::runtime::sys::error_text;
 /// The first and the longest pause after a failure.
 const RETRY_MS_MIN: i64 = 100;
 const RETRY_MS_MAX: i64 = 1000;
-/// The longest that a group of units waits for more, whatever a sync takes, microseconds.
+/// A group of units waits for more as long as a sync takes, but no shorter than fifty answered clients take to ask again, and no
+/// longer than the second bound, microseconds.
+const GROUP_WAIT_US_MIN: i64 = 250;
 pub(super) const GROUP_WAIT_US_MAX: i64 = 1000;
 /// After one that has waited in vain so many groups do not wait.
 const IMPATIENT_GROUPS: u32 = 16;
@@ -83,7 +85,7 @@ struct Syncing {
 
 /// The units that one sync of `always` makes durable. Clients that were answered together ask again together, but not at the
 /// same moment: without a pause the first few have the disk to themselves, and the others wait for two syncs each time. So a
-/// group waits for as many as were under way when the last one ended, no longer than a sync takes; and when that
+/// group waits for as many as were under way when the last one ended, about as long as a sync takes; and when that
 /// turns out to be in vain, the next ones do not wait.
 #[derive(Debug, Default)]
 struct Group {
@@ -234,7 +236,8 @@ impl Log {
         if group.impatient > 0 {
             group.impatient -= 1;
         } else if units < group.expected {
-            let wait_us = (self.stats.aof_last_fsync_us.get() as i64).min(GROUP_WAIT_US_MAX);
+            let wait_us =
+                (self.stats.aof_last_fsync_us.get() as i64).clamp(GROUP_WAIT_US_MIN, GROUP_WAIT_US_MAX);
             if now_us < *group.until_us.get_or_insert(now_us + wait_us) {
                 return true;
             }
