@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::observe::log::Level;
-use crate::runtime::cpus;
+use crate::runtime::aside;
 use link::Link;
 
 /// Targets that are delivered to at the same time.
@@ -183,11 +183,7 @@ impl Couriers {
             state.busy.insert(target.clone(), VecDeque::from([errand]));
         }
         let (couriers, thread_target) = (self.clone(), target.clone());
-        let thread = std::thread::Builder::new().name("migrate".to_owned());
-        let started = thread.spawn(move || {
-            cpus::use_all();
-            couriers.serve(thread_target);
-        });
+        let started = aside::spawn("migrate", move || couriers.serve(thread_target));
         if let Err(error) = started {
             crate::log!(Level::Warning, "MIGRATE cannot start a thread: {error}");
             self.give_up(&target);

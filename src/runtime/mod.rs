@@ -3,6 +3,7 @@
 
 pub mod alloc;
 pub mod arena;
+pub mod aside;
 mod buffers;
 mod child_memory;
 pub mod clock;

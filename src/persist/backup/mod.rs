@@ -25,7 +25,7 @@ use self::command::Running;
 use super::rdb::file::TRAILER_LEN;
 use crate::runtime::pipes::{self, Watched};
 use crate::runtime::sys::error_text;
-use crate::runtime::{cpus, socket};
+use crate::runtime::{aside, socket};
 
 /// What is passed on at once, bytes.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -108,11 +108,8 @@ impl Relay {
         let news = News { lens: vec![None; order.parts.len()], ..News::default() };
         let news = Arc::new(Mutex::new(news));
         let theirs = news.clone();
-        std::thread::Builder::new().name("backup".to_owned()).spawn(move || {
-            // Neither this thread nor the command has a claim to the core of the shard that has started them.
-            cpus::use_all();
-            done(serve(order, theirs, heard));
-        })?;
+        // The command that it runs may use the same cores.
+        aside::spawn("backup", move || done(serve(order, theirs, heard)))?;
         Ok(Relay { news, bell })
     }
 

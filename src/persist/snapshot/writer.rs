@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::forked::{FileSink, PartOptions};
 use crate::persist::rdb::file::{trailer, Stretch, Summed};
 use crate::persist::rdb::Output;
+use crate::runtime::aside;
 
 #[derive(Default)]
 struct State {
@@ -57,7 +58,7 @@ impl PartWriter {
             sync_as_it_grows: options.sync_as_it_grows,
         };
         let theirs = queue.clone();
-        std::thread::Builder::new().name("snapshot".to_owned()).spawn(move || {
+        aside::spawn("snapshot", move || {
             let outcome = write(&theirs, &file, &frame);
             let mut state = theirs.state();
             state.chunks.clear();

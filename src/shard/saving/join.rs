@@ -4,12 +4,16 @@
 //! one, so that no more than one part is on the disk twice.
 
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use super::Cut;
 use crate::persist::rdb::file::{trailer, Stretch};
+use crate::runtime::aside;
 use crate::runtime::sys::error_text;
+
+/// So much is copied at a time.
+const COPY_BYTES: u64 = 256 * 1024;
 
 /// As `join`, on a thread of its own; `done` runs there. A thread that cannot start is an error like any other.
 pub fn on_thread(
@@ -23,7 +27,7 @@ pub fn on_thread(
         // Taken once, by whichever side is left to tell.
         done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
     };
-    let started = std::thread::Builder::new().name("join-rdb".to_owned()).spawn(move || {
+    let started = aside::spawn("join-rdb", move || {
         let result = join(&cut, &stretches);
         if let Some(done) = take(&theirs) {
             done(result);
@@ -34,6 +38,13 @@ pub fn on_thread(
             done(Err(format!("Can't start a thread to finish the RDB file: {}", error_text(&error))));
         }
     }
+}
+
+/// Closes the files of a snapshot that has ended. Those that have no name any more go with that, which takes the time that
+/// a file of their size takes.
+pub fn close_files(cut: Arc<Cut>) {
+    // Without a thread it takes the shard's time.
+    let _ = aside::spawn("close-rdb", move || drop(cut));
 }
 
 /// Makes the file of its parts. The error is for the log.
@@ -69,8 +80,11 @@ fn append<'a>(
     for part in others {
         let mut from = &part.file;
         from.seek(SeekFrom::Start(0))?;
-        // The standard library has the kernel copy between files.
-        io::copy(&mut from, &mut file)?;
+        // The standard library has the kernel copy between files. Not all at once: a kernel that is not preemptible would
+        // not let a shard onto the core before the end.
+        while io::copy(&mut from.take(COPY_BYTES), &mut file)? > 0 {}
+        // It is still open: only so its space is free again.
+        part.file.set_len(0)?;
         fs::remove_file(part.name())?;
     }
     let whole = stretches.iter().copied().reduce(Stretch::then).unwrap_or_default();

@@ -570,6 +570,7 @@ impl Shard {
                 self.answer_asker(asker, Err(CommandError::other("ERR")));
             }
             self.rewrite_step_ended(result, job.is_given_up, copied);
+            join::close_files(job.cut);
             return self.go_on_after_snapshot();
         }
         if result.is_ok() {
@@ -591,6 +592,7 @@ impl Shard {
             };
             self.answer_asker(asker, answer);
         }
+        join::close_files(job.cut);
         self.go_on_after_snapshot();
     }
 

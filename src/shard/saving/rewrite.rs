@@ -19,8 +19,8 @@ use crate::observe::log::Level;
 use crate::persist::aof::write::put_cut;
 use crate::persist::aof::{BaseFormat, Folder, FolderError, Manifest};
 use crate::persist::rdb::file::Stretch;
-use crate::runtime::clock;
 use crate::runtime::sys::error_text;
+use crate::runtime::{aside, clock};
 use crate::shard::blocking::Asker;
 use crate::shard::message::{Call, Message};
 use crate::shard::Shard;
@@ -504,7 +504,7 @@ impl Shard {
         let take =
             |job: &Mutex<Option<_>>| job.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         let theirs = job.clone();
-        let started = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let started = aside::spawn(name, move || {
             if let Some((work, then)) = take(&theirs) {
                 let outcome = work();
                 shared.mail.post(id, Box::new(move |shard: &mut Shard| then(shard, outcome)));
