@@ -35,7 +35,7 @@ const SHARDS: [usize; 3] = [1, 2, 4];
 /// With `everysec`: how long a write may be under way to the kernel.
 const WRITE_TIME_MAX: Duration = Duration::from_millis(500);
 
-const SWITCH_TIMEOUT: Duration = Duration::from_secs(30);
+const REWRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What goes on besides the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,9 +176,11 @@ fn live(
         let trouble = scope.spawn(move || plan.cause_trouble(address, random_trouble, stop));
         let data = dir.data();
         let sampler = scope.spawn(move || power::sample(&data, progress, stop));
-        let mut copied = None;
+        let (mut copied, mut rewritten) = (None, Ok(()));
         if plan.damage == Damage::Copy {
             std::thread::sleep(copy_at);
+            // A server that has another number of shards than before rewrites its files first.
+            rewritten = wait_for_rewrite(&mut server.client());
             copied = Some(power::acknowledged(progress));
             copy_folder(&dir.data(), &dir.path.join("copy"));
             std::thread::sleep(plan.run_for - copy_at);
@@ -193,6 +195,7 @@ fn live(
         let seen = reader.join().expect("the reader does not panic");
         trouble.join().expect("the troublemaker does not panic");
         let samples = sampler.join().expect("the sampler does not panic");
+        rewritten?;
         Ok(Life { histories: histories?, samples, seen, ended, copied })
     })
 }
@@ -206,14 +209,19 @@ fn switch_off_and_on(server: &Process) -> Result<(), String> {
             return Err(format!("CONFIG SET appendonly {on} is answered with {reply:?}"));
         }
     }
+    wait_for_rewrite(&mut client)
+}
+
+/// Waits until no rewrite is under way.
+fn wait_for_rewrite(client: &mut Client) -> Result<(), String> {
     let is_over = || {
         let states = ["aof_rewrite_in_progress", "aof_rewrite_scheduled"];
-        states.iter().all(|state| support::info(&mut client, state) == 0)
+        states.iter().all(|state| support::info(client, state) == 0)
     };
-    if support::within(SWITCH_TIMEOUT, is_over) {
+    if support::within(REWRITE_TIMEOUT, is_over) {
         Ok(())
     } else {
-        Err("the rewrite that switching AOF on begins does not end".to_owned())
+        Err("a rewrite does not end".to_owned())
     }
 }
 
