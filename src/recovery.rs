@@ -76,11 +76,12 @@ pub fn recover(shared: &Arc<Shared>, kept: Kept) -> Result<(), Failure> {
     if let Some((folder, manifest)) = kept.logs {
         logs::recover(shared, folder, manifest)?;
     }
-    let calls = (0..shared.shards).map(|_| -> Call { Box::new(|shard: &mut Shard| shard.replay_for(None)) });
+    let calls = (0..shared.shards).map(|_| -> Call { Box::new(Shard::end_loading) });
     on_each(shared, calls.collect());
     let changes = shared.stats.iter().map(|stats| stats.dirty.get()).sum();
     shared.status.saved_changes.store(changes, Relaxed);
     shared.status.loading.in_progress.store(false, Relaxed);
+    shared.mail.post(0, Box::new(|shard: &mut Shard| shard.accept_again()));
     Ok(())
 }
 

@@ -25,12 +25,17 @@ pub struct Listeners {
 }
 
 impl Shard {
-    /// Starts to accept on `listeners`; shard 0 only.
+    /// Starts to accept on `listeners`; shard 0 only. At a start with something to load that waits for the next cron, so that whoever
+    /// connects at once does not hear that little is still being loaded.
     pub fn listen(&mut self, listeners: Vec<Listener>) {
         for listener in listeners {
             self.listeners.last += 1;
             let number = self.listeners.last;
-            self.ring_jobs.push(RingJob::Accept(number, listener.fd()));
+            if self.shared.status.is_loading() {
+                self.housekeeping.accept_again.push(number);
+            } else {
+                self.ring_jobs.push(RingJob::Accept(number, listener.fd()));
+            }
             self.listeners.open.push((number, listener));
         }
     }
@@ -114,7 +119,10 @@ impl Shard {
     pub fn stop_listening(&mut self, which: impl Fn(&Listener) -> bool) {
         let all = std::mem::take(&mut self.listeners.open);
         for (number, listener) in all {
-            if which(&listener) {
+            let is_idle = self.housekeeping.accept_again.contains(&number);
+            if which(&listener) && is_idle {
+                self.housekeeping.accept_again.retain(|idle| *idle != number);
+            } else if which(&listener) {
                 self.ring_jobs.push(RingJob::CancelAccept(number));
                 self.listeners.ending.push((number, listener));
             } else {
@@ -151,7 +159,8 @@ impl Shard {
         }
     }
 
-    pub(super) fn accept_again(&mut self) {
+    /// Accepts where that has to be begun, or begun again.
+    pub fn accept_again(&mut self) {
         for number in std::mem::take(&mut self.housekeeping.accept_again) {
             if let Some((_, listener)) = self.listeners.open.iter().find(|(n, _)| *n == number) {
                 self.ring_jobs.push(RingJob::Accept(number, listener.fd()));

@@ -100,16 +100,20 @@ impl Loading {
 impl Shard {
     /// Begins to load; `done` is called when that has ended.
     pub fn begin_loading(&mut self, steps: Vec<Step>, done: Done) {
-        if !steps.is_empty() {
-            self.store.expire_on_access = false;
-        }
+        self.store.expire_on_access = false;
         self.loading = Some(Box::new(Loading { done: Some(done), ..Loading::new(steps) }));
+    }
+
+    /// Everything is loaded, and the log is open: what expires from now on is in it. A key that went before would be there again at the
+    /// next start, below what was written to it since.
+    pub fn end_loading(&mut self) {
+        self.store.expire_on_access = true;
     }
 
     /// While a log is replayed that another number of shards has written, expired keys stay until their deletion comes, and what
     /// flushes or swaps databases is in the log of each of those shards: each time it is about the keys that this one had.
     pub fn replay_for(&mut self, slots: Option<SlotRange>) {
-        self.store.expire_on_access = slots.is_none();
+        self.store.expire_on_access = false;
         self.store.flushes_only = slots.filter(|slots| usize::from(slots.end() - slots.start()) < SLOTS);
     }
 
