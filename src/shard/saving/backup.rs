@@ -199,7 +199,7 @@ impl Shard {
             let (from, file) = pipes::pipe()?;
             let head = if shard == 0 { self.header(format, None) } else { Vec::new() };
             sources.push(from);
-            parts.push(Some(PartFile { name: Default::default(), file, head, ends_file: false }));
+            parts.push(Some(PartFile::new(String::new(), file, head, false)));
         }
         let patience = Duration::from_secs(u64::from(self.config.replication.repl_timeout));
         let order = Order { target, before, after, parts: sources, patience };

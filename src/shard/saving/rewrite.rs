@@ -8,12 +8,13 @@
 //! When AOF is switched on, all shards take that step together, and the manifest names nothing before it is done.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Cut, PartFile, Purpose};
+use super::bases::{delete_history, install, prepare, Prepared};
+use super::{Cut, Purpose};
 use crate::command::CommandError;
 use crate::observe::log::Level;
 use crate::persist::aof::write::put_cut;
@@ -32,7 +33,7 @@ const WAIT_MIN_S: i64 = 60;
 const WAIT_MAX_S: i64 = 3600;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     #[default]
     Off,
     /// The logs are written, but count only when each shard has a base.
@@ -72,14 +73,6 @@ pub(super) struct Rewrites {
     waits_after: u64,
     /// It left its space on the disk to the logs: not all shards have a new base.
     has_given_way: bool,
-}
-
-/// What has been opened for a step.
-struct Prepared {
-    manifest: Manifest,
-    parts: Vec<Option<PartFile>>,
-    increments: Vec<Option<File>>,
-    first_kept: Vec<Option<i64>>,
 }
 
 impl Rewrites {
@@ -367,7 +360,7 @@ impl Shard {
         self.off_thread("aof-install", work, move |leader, installed| {
             let result = match installed {
                 Ok(manifest) => {
-                    leader.bases_installed(manifest, &shards, &stretches);
+                    leader.bases_installed(manifest, state, &shards, &stretches);
                     Ok(())
                 }
                 Err(why) => {
@@ -379,10 +372,12 @@ impl Shard {
         });
     }
 
-    fn bases_installed(&mut self, manifest: Manifest, shards: &[usize], stretches: &[Stretch]) {
+    /// `state`: what the step had begun in.
+    fn bases_installed(&mut self, manifest: Manifest, state: State, shards: &[usize], stretches: &[Stretch]) {
         let rewrites = &mut self.saving.rewrites;
         rewrites.manifest = Some(manifest);
-        if rewrites.state == State::Starting {
+        // If AOF was switched off meanwhile, and on again, the logs have a gap that only the next bases close.
+        if state == State::Starting && !rewrites.is_given_up {
             rewrites.state = State::On;
         }
         for shard in shards.iter().copied() {
@@ -599,125 +594,5 @@ impl Shard {
         self.log.set_sizes(size, size);
         self.log.repaired();
         self.stats.aof_rewritten_at_s.set((self.now_us / 1_000_000) as u64);
-    }
-}
-
-/// Opens what a step needs.
-fn prepare(
-    folder: &Folder,
-    manifest: Option<Manifest>,
-    state: State,
-    shards: &[usize],
-    all: usize,
-) -> Result<Prepared, String> {
-    let text = |error: FolderError| error.to_string();
-    folder.create().map_err(text)?;
-    let mut manifest = match manifest {
-        Some(manifest) => manifest,
-        None => folder.load(all as u16).map_err(text)?,
-    };
-    manifest.begin_layout(all as u16);
-    let mut prepared = Prepared {
-        parts: (0..all).map(|_| None).collect(),
-        increments: (0..all).map(|_| None).collect(),
-        first_kept: Vec::new(),
-        manifest,
-    };
-    for shard in shards {
-        let path = folder.temporary_base(std::process::id(), *shard as u16, all as u16);
-        let name = path.display().to_string();
-        let opened = File::options().read(true).write(true).create(true).truncate(true).open(&path);
-        let file =
-            opened.map_err(|error| format!("Opening the temp file for AOF rewrite: {}", error_text(&error)));
-        let file = match file {
-            Ok(file) => file,
-            Err(why) => {
-                super::remove_files(&prepared.parts);
-                return Err(why);
-            }
-        };
-        prepared.parts[*shard] = Some(PartFile::new(name, file, Vec::new(), true));
-        let increment = match state {
-            State::Off => None,
-            State::Starting => Some(folder.open_temporary(*shard as u16, all as u16).map_err(text)?),
-            State::On => {
-                let opened = folder.open_next(&mut prepared.manifest, *shard as u16).map_err(text)?;
-                let name = String::from_utf8_lossy(&opened.name).into_owned();
-                crate::log!(Level::Notice, "Creating AOF incr file {name} on background rewrite");
-                Some(opened)
-            }
-        };
-        let seq = match state {
-            State::On => prepared
-                .manifest
-                .newest()
-                .chain(*shard as u16)
-                .and_then(|chain| chain.increments.last())
-                .map(|entry| entry.seq),
-            State::Off | State::Starting => None,
-        };
-        prepared.first_kept.push(seq);
-        prepared.increments[*shard] = increment.map(|opened| opened.file);
-    }
-    if state == State::On {
-        folder.write(&mut prepared.manifest).map_err(text)?;
-    }
-    Ok(prepared)
-}
-
-/// Gives a new base, and the increment that begins at it, their names.
-fn install(
-    folder: &Folder,
-    manifest: &mut Manifest,
-    state: State,
-    (shard, all): (u16, u16),
-    part: &PartFile,
-    format: BaseFormat,
-    first_kept: Option<i64>,
-) -> Result<(), String> {
-    let base = manifest.next_base(shard, format);
-    let shown = String::from_utf8_lossy(&base).into_owned();
-    let rename = |from: &str, to: PathBuf| {
-        fs::rename(from, &to).map_err(|error| {
-            format!(
-                "Error trying to rename the temporary AOF file {from} into {}: {}",
-                to.display(),
-                error_text(&error)
-            )
-        })
-    };
-    let temporary = part.name();
-    rename(&temporary, folder.path_of(&base))?;
-    crate::log!(
-        Level::Notice,
-        "Successfully renamed the temporary AOF base file {} into {shown}",
-        temporary.rsplit('/').next().unwrap_or_default()
-    );
-    let mut first_kept = first_kept;
-    if state == State::Starting {
-        let temporary = folder.temporary_increment(shard, all);
-        let name = manifest.next_increment(shard);
-        let from = folder.path_of(&temporary).display().to_string();
-        rename(&from, folder.path_of(&name))?;
-        crate::log!(
-            Level::Notice,
-            "Successfully renamed the temporary AOF incr file {} into {}",
-            String::from_utf8_lossy(&temporary),
-            String::from_utf8_lossy(&name)
-        );
-        first_kept =
-            manifest.newest().chain(shard).and_then(|chain| chain.increments.last()).map(|entry| entry.seq);
-    }
-    manifest.retire_increments(shard, first_kept);
-    Ok(())
-}
-
-/// The old files go; when one does not, it is tried again after the next rewrite.
-fn delete_history(folder: &Folder, manifest: &mut Manifest) {
-    match folder.delete_history(manifest) {
-        Ok(removed) => {
-            removed.log_messages.iter().for_each(|message| crate::log!(Level::Notice, "{message}"))
-        }
-        Err(error) => crate::log!(Level::Warning, "{error}"),
     }
 }

@@ -1,0 +1,213 @@
+//! A snapshot, as every shard knows it: what it is for, the files of its parts, and what the shards tell about theirs.
+
+use std::fs::File;
+use std::sync::atomic::AtomicBool;
+use std::sync::Mutex;
+
+use crate::config::SnapshotMethod;
+use crate::persist::aof::write::{put_cut, Timestamps};
+use crate::persist::rdb::file::{Header, Stretch};
+use crate::persist::rdb::{Encoder, Format};
+use crate::runtime::clock;
+use crate::runtime::sys::error_text;
+use crate::shard::Shard;
+use crate::txn::locks::Number;
+
+/// What a snapshot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// BGSAVE and the save points.
+    Background,
+    /// SAVE.
+    Foreground,
+    /// A new base for the logs of some shards.
+    Rewrite,
+    /// PIPESAVE.
+    Pipe,
+    /// DUMPSAVE, and SYNC.
+    Dump,
+}
+
+impl Purpose {
+    /// Whether it is a stream, which needs no disk.
+    pub fn is_backup(self) -> bool {
+        matches!(self, Purpose::Pipe | Purpose::Dump)
+    }
+
+    /// What the log calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Purpose::Background | Purpose::Foreground => "Background saving",
+            Purpose::Rewrite => "Background append only file rewriting",
+            Purpose::Pipe => "Background pipesave",
+            Purpose::Dump => "Background dumpsave",
+        }
+    }
+}
+
+/// What every shard knows of the snapshot in progress.
+pub(super) struct Cut {
+    pub id: u64,
+    pub purpose: Purpose,
+    /// Whether to fork, if whoever asked said so.
+    pub method: Option<SnapshotMethod>,
+    pub format: Format,
+    /// `rdbchecksum`
+    pub checksum: bool,
+    /// Where the file is to be in the end.
+    pub path: String,
+    /// A file for each shard that writes one.
+    pub parts: Vec<Option<PartFile>>,
+    /// Of a rewrite: where each of these shards logs from the cut on.
+    pub increments: Mutex<Vec<Option<File>>>,
+    /// The parts are AOF files (`aof-use-rdb-preamble no`).
+    pub as_commands: bool,
+    /// It is not wanted any more: who has not begun need not.
+    pub is_stopped: AtomicBool,
+}
+
+/// Where a shard writes its part.
+pub(super) struct PartFile {
+    /// Empty for a pipe.
+    name: Mutex<String>,
+    pub file: File,
+    /// What comes in front of the part.
+    pub head: Vec<u8>,
+    /// The trailer comes behind it.
+    pub ends_file: bool,
+}
+
+impl PartFile {
+    pub fn new(name: String, file: File, head: Vec<u8>, ends_file: bool) -> PartFile {
+        PartFile { name: Mutex::new(name), file, head, ends_file }
+    }
+
+    pub fn name(&self) -> String {
+        self.name.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// Redis's children call their files by their own numbers.
+    pub fn rename(&self, to: String) {
+        let mut name = self.name.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if std::fs::rename(&*name, &to).is_ok() {
+            *name = to;
+        }
+    }
+}
+
+/// What a shard tells when it has begun.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Begun {
+    pub pid: Option<i32>,
+    pub fork_us: Option<u64>,
+    pub keys: u64,
+    /// Its count of changes at the cut.
+    pub changes: u64,
+}
+
+/// Why a part was not written.
+#[derive(Clone, Debug)]
+pub(super) enum Failed {
+    /// It could not begin.
+    Fork(String),
+    Killed(i32),
+    /// It could not be written.
+    Write(String),
+}
+
+/// What a shard tells when its part is written: how long it is, with its checksum, and the memory that was copied meanwhile.
+pub(super) type Written = Result<(Stretch, u64), Failed>;
+
+impl Shard {
+    /// Opens the files of a snapshot. The error is for the log.
+    pub(super) fn new_cut(
+        &mut self,
+        purpose: Purpose,
+        method: Option<SnapshotMethod>,
+    ) -> Result<Cut, String> {
+        self.saving.last_id += 1;
+        let persistence = &self.config.persistence;
+        let path = persistence.dbfilename.clone();
+        let checksum = persistence.rdbchecksum;
+        let format = self.rdb_format();
+        let shards = self.topology.shards;
+        let mut parts: Vec<Option<PartFile>> = Vec::with_capacity(shards);
+        for shard in 0..shards {
+            let name = temporary_name(shard);
+            let file = match File::options().read(true).write(true).create(true).truncate(true).open(&name) {
+                Ok(file) => file,
+                Err(error) => {
+                    remove_files(&parts);
+                    let dir =
+                        std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
+                    return Err(format!(
+                        "Failed opening the temp RDB file {name} (in server root dir {dir}) for saving: {}",
+                        error_text(&error)
+                    ));
+                }
+            };
+            let head = if shard == 0 { self.header(format, None) } else { Vec::new() };
+            parts.push(Some(PartFile::new(name, file, head, shards == 1)));
+        }
+        let id = self.saving.last_id;
+        Ok(Cut {
+            id,
+            purpose,
+            method,
+            format,
+            checksum,
+            path,
+            parts,
+            increments: Mutex::default(),
+            as_commands: false,
+            is_stopped: AtomicBool::new(false),
+        })
+    }
+
+    /// The head of a file; of a base of the log, with the number of the barrier that it is made at.
+    pub(super) fn header(&self, format: Format, base_at: Option<Number>) -> Vec<u8> {
+        let number = base_at.unwrap_or_default().to_string();
+        let cut = [("gyre-cut", number.as_bytes())];
+        let header = Header {
+            version: format.version,
+            created_s: clock::unix_us() / 1_000_000,
+            used_memory: self.shared.used_memory(),
+            is_aof_base: base_at.is_some(),
+            more: if base_at.is_some() { &cut } else { &[] },
+        };
+        let mut head = Vec::new();
+        header.put(&mut Encoder::new(format), &mut head);
+        head
+    }
+
+    /// The head of a base that is written as commands.
+    pub(super) fn head_of_commands(&self, base_at: Number) -> Vec<u8> {
+        let mut head = Vec::new();
+        if self.config.persistence.aof_timestamp_enabled {
+            Timestamps::default().put_always(&mut head, self.now_ms() / 1000);
+        }
+        put_cut(&mut head, base_at);
+        head
+    }
+}
+
+/// What a part is called until a child that writes it says otherwise.
+fn temporary_name(shard: usize) -> String {
+    match shard {
+        0 => format!("temp-{}.rdb", std::process::id()),
+        _ => format!("temp-{}.shard-{shard}.rdb", std::process::id()),
+    }
+}
+
+/// For a process that ends in the middle of a save.
+pub fn remove_temporary_files(shards: usize) {
+    // Those that are not there are none of its.
+    (0..shards).for_each(|shard| drop(std::fs::remove_file(temporary_name(shard))));
+}
+
+pub(super) fn remove_files(parts: &[Option<PartFile>]) {
+    for part in parts.iter().flatten().filter(|part| !part.name().is_empty()) {
+        // One that is gone is what is wanted.
+        let _ = std::fs::remove_file(part.name());
+    }
+}
