@@ -93,11 +93,7 @@ impl Shard {
             .filter(|(_, l)| !l.unix)
             .filter_map(|(_, l)| l.name.rsplit_once(':').map(|(host, _)| host.to_owned()))
             .collect();
-        // Ends listening at once; the descriptors themselves stay open until their accept has ended.
-        for (_, listener) in self.listeners.open.iter().filter(|(_, l)| !l.unix) {
-            socket::shutdown(listener.fd());
-        }
-        self.stop_listening(|l| !l.unix);
+        self.stop_listening_at_once(|l| !l.unix);
         match listen::tcp(addresses, port, backlog, mark) {
             Ok(opened) => {
                 self.listen(opened);
@@ -113,6 +109,20 @@ impl Shard {
                 Err(error)
             }
         }
+    }
+
+    /// Nobody can connect any more.
+    pub(super) fn end_listening(&mut self) {
+        self.stop_listening_at_once(|_| true);
+    }
+
+    /// As `stop_listening`, but what connects in the next moments is refused; the descriptors themselves stay open until their
+    /// accept has ended.
+    fn stop_listening_at_once(&mut self, which: impl Fn(&Listener) -> bool) {
+        for (_, listener) in self.listeners.open.iter().filter(|(_, listener)| which(listener)) {
+            socket::shutdown(listener.fd());
+        }
+        self.stop_listening(which);
     }
 
     /// Ends the listeners that `which` names.

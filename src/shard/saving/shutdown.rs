@@ -192,6 +192,8 @@ impl Shard {
     }
 
     fn stop_all(&mut self) {
+        // Whoever is told that the server ends finds nobody listening any more.
+        self.end_listening();
         self.shared.shutdown.store(Stage::Asked as u64, Ordering::Release);
         signals::ring();
     }
