@@ -12,8 +12,9 @@ use crate::client::{Connection, Flag, Queued, Stall};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, KeyPositions};
 use crate::command::{Args, CommandError};
 use crate::resp::{Limits, Progress, ProtocolError, Reply, RequestParser};
+use crate::runtime::ring::Token;
 use crate::store::{slot_of, Ahead};
-use crate::txn::locks::Scope;
+use crate::txn::locks::{fingerprint_of_client, Scope};
 use crate::txn::message::{BatchedRequest, Origin, OwnedArgs, OwnedCommand, Slices};
 use crate::txn::plan::{self, Plan, Scopes};
 
@@ -429,7 +430,8 @@ impl Shard {
             } else {
                 let scope =
                     scopes().by_shard.into_iter().find(|(shard, _)| *shard == owner).map(|(_, scope)| scope);
-                scope.filter(|scope| self.locks.conflicts(scope))
+                let client = fingerprint_of_client(self.id, c.token);
+                scope.filter(|scope| self.locks.conflicts_in_order(scope, client))
             };
             let Some(scope) = conflict else {
                 self.run_here(c, spec, args);
@@ -446,7 +448,7 @@ impl Shard {
                 caller: self.caller_of(c),
                 protocol: c.output.reply.protocol(),
             };
-            self.wait_behind(&scope, waiting);
+            self.wait_behind(&scope, self.id, c.token, waiting);
             return Taken::Yes;
         }
         if !self.may_reserve(c, owner) {
@@ -494,10 +496,11 @@ impl Shard {
         Origin { client: c.token, place: c.pipeline.reserve(silent) }
     }
 
-    /// Lets a command wait until the intents in front of it are gone.
-    pub(super) fn wait_behind(&mut self, scope: &Scope, waiting: Waiting) {
+    /// Lets a command of a client, served by shard `home`, wait until the intents in front of it are gone, and what the same client
+    /// has waiting: of its commands for one shard none overtakes another.
+    pub(super) fn wait_behind(&mut self, scope: &Scope, home: usize, client: Token, waiting: Waiting) {
         let number = self.shared.next_transaction();
-        let answer = self.locks.request(number, scope);
+        let answer = self.locks.request_in_order(number, scope, fingerprint_of_client(home, client));
         assert_eq!(answer, crate::txn::locks::Answer::Waiting, "a command waits for nothing");
         self.lock_owners.insert(number, Owner::Waiting(Box::new(waiting)));
     }

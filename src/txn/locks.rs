@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use crate::command::table::KeyAccess;
+use crate::runtime::ring::Token;
 
 /// Position in the order of all transactions of the process; never reused.
 pub type Number = u64;
@@ -28,6 +29,15 @@ pub fn fingerprint(key: &[u8]) -> Fingerprint {
     let mut hasher = SEED.build_hasher();
     hasher.write(key);
     hasher.finish().max(1)
+}
+
+/// A client, by the shard that serves it and its place there: what of it waits on a shard waits in the order in which it came.
+pub fn fingerprint_of_client(shard: usize, client: Token) -> Fingerprint {
+    let mut name = [0; 17];
+    name[1..9].copy_from_slice(&(shard as u64).to_le_bytes());
+    name[9..13].copy_from_slice(&client.index.to_le_bytes());
+    name[13..].copy_from_slice(&client.generation.to_le_bytes());
+    fingerprint(&name)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +95,8 @@ impl Scope {
         }
     }
 
-    /// The queues concerned, each once, with the strongest mode wanted.
-    fn wanted(&self) -> SmallVec<[(Fingerprint, Mode); 6]> {
-        let mut wanted: SmallVec<[(Fingerprint, Mode); 6]> = SmallVec::new();
+    fn wanted(&self) -> Wanted {
+        let mut wanted = Wanted::new();
         match self {
             Scope::Whole(access) => wanted.push((WHOLE, mode_of(*access))),
             Scope::Keys(intents) => {
@@ -108,6 +117,9 @@ impl Scope {
     }
 }
 
+/// The queues concerned, each once, with the strongest mode wanted.
+type Wanted = SmallVec<[(Fingerprint, Mode); 6]>;
+
 #[derive(Debug)]
 struct Place {
     number: Number,
@@ -118,7 +130,7 @@ struct Place {
 
 #[derive(Debug)]
 struct Holder {
-    queues: SmallVec<[(Fingerprint, Mode); 6]>,
+    queues: Wanted,
     /// Queues in which its place is not free yet.
     waiting: usize,
 }
@@ -154,6 +166,11 @@ impl Locks {
         !self.is_idle() && scope.wanted().iter().any(|(key, mode)| against(*key, *mode))
     }
 
+    /// As `conflicts`, and whether it would get in front of what the same client has waiting here.
+    pub fn conflicts_in_order(&self, scope: &Scope, client: Fingerprint) -> bool {
+        !self.is_idle() && (self.queues.contains_key(&client) || self.conflicts(scope))
+    }
+
     /// Whether something that runs now would get in front of a transaction other than `except` that holds one of its keys.
     /// Those that only wait for the key have seen nothing of it yet and do not mind.
     pub fn conflicts_with_holders(&self, scope: &Scope, except: Option<Number>) -> bool {
@@ -171,8 +188,18 @@ impl Locks {
 
     /// Puts the transaction `number` into its queues.
     pub fn request(&mut self, number: Number, scope: &Scope) -> Answer {
+        self.enqueue(number, scope.wanted())
+    }
+
+    /// As `request`, behind what the same client has waiting.
+    pub fn request_in_order(&mut self, number: Number, scope: &Scope, client: Fingerprint) -> Answer {
+        let mut wanted = scope.wanted();
+        wanted.push((client, Mode::Write));
+        self.enqueue(number, wanted)
+    }
+
+    fn enqueue(&mut self, number: Number, wanted: Wanted) -> Answer {
         assert!(!self.holders.contains_key(&number), "transaction {number} asked twice");
-        let wanted = scope.wanted();
         for (key, mode) in &wanted {
             let Some(queue) = self.queues.get(key) else { continue };
             for place in queue.iter().rev().take_while(|place| place.number > number) {
@@ -325,6 +352,24 @@ mod tests {
         assert!(locks.conflicts_with_holders(&keys(&[(4, Write)]), None));
         assert!(locks.conflicts_with_holders(&keys(&[(4, Write), (6, Write)]), Some(1)));
         assert!(!locks.conflicts_with_holders(&keys(&[(6, Read)]), None));
+    }
+
+    #[test]
+    fn what_one_client_has_waiting_keeps_its_order_and_nobody_elses() {
+        let client = |index| fingerprint_of_client(1, Token { index, generation: 3 });
+        let mut locks = Locks::default();
+        assert!(!locks.conflicts_in_order(&keys(&[(4, Write)]), client(1)));
+        assert_eq!(locks.request(1, &keys(&[(4, Write)])), Answer::Granted);
+        assert!(locks.conflicts_in_order(&keys(&[(4, Read)]), client(1)));
+        assert!(!locks.conflicts_in_order(&keys(&[(5, Read)]), client(1)), "nothing of it waits");
+        assert_eq!(locks.request_in_order(2, &keys(&[(4, Read)]), client(1)), Answer::Waiting);
+        assert!(locks.conflicts_in_order(&keys(&[(5, Read)]), client(1)));
+        assert!(!locks.conflicts_in_order(&keys(&[(5, Read)]), client(2)));
+        assert!(!locks.conflicts(&keys(&[(5, Read)])));
+        assert_eq!(locks.request_in_order(3, &keys(&[(5, Read)]), client(1)), Answer::Waiting);
+        assert_eq!(release(&mut locks, 1), [2]);
+        assert_eq!(release(&mut locks, 2), [3]);
+        assert!(release(&mut locks, 3).is_empty() && locks.is_idle());
     }
 
     #[test]

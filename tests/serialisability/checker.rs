@@ -14,9 +14,6 @@ use std::fmt;
 
 use super::model::{Command, Key, Outcome, State, WATCHES_MAX};
 
-/// Whether two reads of one pipeline keep their order. They do not yet: a read that need not wait overtakes one
-/// of the same connection that waits for another of its keys.
-const PIPELINED_READS_KEEP_ORDER: bool = false;
 /// Configurations visited before the search gives up.
 const CONFIGURATIONS_MAX: usize = 1_000_000;
 /// The same for each of the many searches that make an anomaly short.
@@ -315,9 +312,6 @@ impl History {
                 if same_pipeline
                     && other.place_in_pipeline < operation.place_in_pipeline
                     && other.keys() & operation.keys() != 0
-                    && (PIPELINED_READS_KEEP_ORDER
-                        || !other.changed_nothing()
-                        || !operation.changed_nothing())
                 {
                     preceding[later] |= 1 << earlier;
                 }

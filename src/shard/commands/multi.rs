@@ -78,7 +78,7 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
                 protocol: reply.protocol(),
             });
             if owner == shard.id {
-                match shard.exec_or_body(body, reply) {
+                match shard.exec_or_body(owner, c.token, body, reply) {
                     None => {
                         shard.unwatch_all(c);
                         return Ok(Flow::Done);

@@ -4,10 +4,11 @@ use super::work::{Run, Work, WorkResult};
 use super::{flat, Owner, Waiting};
 use crate::command::table::KeyAccess;
 use crate::resp::Reply;
+use crate::runtime::ring::Token;
 use crate::shard::loans::Outcome;
 use crate::shard::message::Message;
 use crate::shard::Shard;
-use crate::txn::locks::{Answer, Number, Scope};
+use crate::txn::locks::{fingerprint_of_client, Answer, Number, Scope};
 use crate::txn::message::{
     BatchedRequest, Ending, ExecBody, Origin, OwnedArgs, OwnedCommand, TransactionId, Watch,
 };
@@ -168,7 +169,8 @@ impl Shard {
     ) -> bool {
         let command = OwnedCommand { spec: request.spec, db: request.db, args: OwnedArgs::from_slices(args) };
         let Some(scope) = self.own_scope(std::slice::from_ref(&command)) else { return false };
-        if !self.locks.conflicts(&scope) {
+        let client = request.origin.client;
+        if !self.locks.conflicts_in_order(&scope, fingerprint_of_client(from, client)) {
             return false;
         }
         let waiting = Waiting::Command {
@@ -178,7 +180,7 @@ impl Shard {
             caller: request.caller,
             protocol: request.protocol,
         };
-        self.wait_behind(&scope, waiting);
+        self.wait_behind(&scope, from, client, waiting);
         true
     }
 
@@ -191,15 +193,20 @@ impl Shard {
     /// A MULTI body of which every key is on this shard.
     pub(in crate::shard) fn exec_here(&mut self, from: usize, origin: Origin, body: Box<ExecBody>) {
         let mut reply = Reply::new(body.protocol);
-        match self.exec_or_body(body, &mut reply) {
+        match self.exec_or_body(from, origin.client, body, &mut reply) {
             None => self.reply_to(from, origin, &mut reply),
-            Some((scope, body)) => self.wait_behind(&scope, Waiting::Exec { shard: from, origin, body }),
+            Some((scope, body)) => {
+                let waiting = Waiting::Exec { shard: from, origin, body };
+                self.wait_behind(&scope, from, origin.client, waiting);
+            }
         }
     }
 
     /// Runs the body, or hands it back with the intents that it has to wait for.
     pub(in crate::shard) fn exec_or_body(
         &mut self,
+        home: usize,
+        client: Token,
         body: Box<ExecBody>,
         reply: &mut Reply,
     ) -> Option<(Scope, Box<ExecBody>)> {
@@ -210,7 +217,7 @@ impl Shard {
         }
         if !self.locks.is_idle() {
             if let Some(scope) = self.exec_scope(&body) {
-                if self.locks.conflicts(&scope) {
+                if self.locks.conflicts_in_order(&scope, fingerprint_of_client(home, client)) {
                     return Some((scope, body));
                 }
             }
@@ -221,7 +228,7 @@ impl Shard {
 
     /// A body of one of this shard's own clients waits for the intents in front of it.
     pub(in crate::shard) fn exec_behind(&mut self, scope: &Scope, origin: Origin, body: Box<ExecBody>) {
-        self.wait_behind(scope, Waiting::Exec { shard: self.id, origin, body });
+        self.wait_behind(scope, self.id, origin.client, Waiting::Exec { shard: self.id, origin, body });
     }
 
     fn exec_scope(&self, body: &ExecBody) -> Option<Scope> {
