@@ -231,8 +231,9 @@ impl Shard {
     }
 
     fn start_rewrites(&mut self, asker: Option<Asker>) {
-        self.unschedule_rewrite();
+        // In this order: whoever asks sees one of the two.
         self.shared.status.figures().rewrite.begin(clock::unix_us() / 1_000_000);
+        self.unschedule_rewrite();
         let rewrites = &mut self.saving.rewrites;
         rewrites.is_active = true;
         rewrites.is_given_up = false;
@@ -336,6 +337,10 @@ impl Shard {
         let (Some(stretches), Some(manifest)) = (step.written.clone(), rewrites.manifest.clone()) else {
             return;
         };
+        if rewrites.is_given_up {
+            // AOF was switched off, and may be on again: these bases are of before that.
+            return self.snapshot_ended(id, Err(()));
+        }
         let Some(job) = &self.saving.job else { return };
         let (cut, state) = (job.cut.clone(), rewrites.state);
         let (shards, first_kept, format) = (step.shards.clone(), step.first_kept.clone(), step.format);
@@ -412,7 +417,11 @@ impl Shard {
         rewrites.left.clear();
         let asker = rewrites.asker.take();
         let is_given_up = std::mem::take(&mut rewrites.is_given_up);
-        let must_try_again = rewrites.state == State::Starting;
+        if rewrites.state == State::Starting {
+            // It is tried again. In front of its end: whoever asks sees one of the two.
+            self.schedule_rewrite();
+            self.remove_temporary_increments();
+        }
         self.rewrite_has_begun();
         let rewrites = &mut self.saving.rewrites;
         let copied = rewrites.copied_bytes;
@@ -427,10 +436,6 @@ impl Shard {
         }
         if let Some(asker) = asker {
             self.answer_asker(asker, Err(CommandError::other("ERR")));
-        }
-        if must_try_again {
-            self.remove_temporary_increments();
-            self.schedule_rewrite();
         }
     }
 
