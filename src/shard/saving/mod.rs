@@ -209,6 +209,8 @@ impl Shard {
                 call(self);
             }
         }
+        // One save after the other must not keep a rewrite that is scheduled waiting for ever.
+        self.rewrite_if_due();
     }
 
     fn start_snapshot(&mut self, purpose: Purpose, method: Option<SnapshotMethod>, asker: Option<Asker>) {
