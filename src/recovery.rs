@@ -42,7 +42,8 @@ pub fn find(shared: &Shared) -> Result<Kept, Failure> {
     let mut kept = Kept { rdb: None, logs: None, logs_bytes: 0 };
     if config.persistence.appendonly {
         let (folder, manifest) = logs::find(&config, shared.shards)?;
-        kept.logs_bytes = folder.total_len(&manifest).map_err(|error| error.to_string())?;
+        let bytes = folder.bytes_to_read(&manifest, shared.shards as u16);
+        kept.logs_bytes = bytes.map_err(|error| error.to_string())?;
         let is_empty = manifest.is_empty();
         kept.logs = Some((folder, manifest));
         if !is_empty {

@@ -122,6 +122,21 @@ fn change(client: &mut Client) {
                 "RENAME inverted renamed",
                 "COPY many:zset copied DB 7",
                 "MOVE merged 8",
+                // Of several keys each: what other numbers of shards have to cut, or to do together.
+                "MSET part:1 a part:2 b part:3 c part:4 d part:5 e part:6 f",
+                "DEL part:1 part:2 far:10 far:11 far:12",
+                "RENAME part:3 renamed:1",
+                "RENAME part:4 renamed:2",
+                "LMOVE many:list line LEFT RIGHT",
+                "RPOPLPUSH many:list line",
+                "LMOVE line another:line RIGHT LEFT",
+                "SMOVE many:set another:set member:11",
+                "ZUNIONSTORE weighed 3 many:zset few:zset copied WEIGHTS 1 2 3",
+                "ZDIFFSTORE differing 2 many:zset few:zset",
+                "BITOP XOR mixed bits renamed string:text",
+                "MSET weight:0 30 weight:70000 10 weight:140000 20",
+                "SORT many:numbers BY weight:* GET # GET weight:* STORE by-weight",
+                "COPY line line:copy DB 5",
                 "EVAL return{redis.call('set',KEYS[1],'script'),redis.call('pexpire',KEYS[1],'9000000')} 1 by-script",
             ])
             // Not here before scripts are.

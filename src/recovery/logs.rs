@@ -217,7 +217,7 @@ fn replay_own(shared: &Arc<Shared>, folder: &Folder, layout: &Layout, follows: b
     Ok(())
 }
 
-/// Replays the files of another number of shards: all shards take their keys out of the bases, and the commands find their shards.
+/// Replays the files of another number of shards: all shards read them, and take what concerns their keys.
 fn replay_elsewhere(
     shared: &Arc<Shared>,
     folder: &Folder,
@@ -246,8 +246,8 @@ fn replay_elsewhere(
             if from < until {
                 let had = SlotRange::of_shard(shard.into(), layout.shards().into());
                 replay_for(shared, Some(had));
-                let mut jobs: Vec<Vec<Step>> = (0..shared.shards).map(|_| Vec::new()).collect();
-                jobs[0].push(Step::Routed { path, from, until });
+                let step = Step::ForeignLog { path, from, until };
+                let jobs = (0..shared.shards).map(|_| vec![step.clone()]).collect();
                 let outcome = run_phase(shared, jobs).map_err(fatal);
                 replay_for(shared, None);
                 outcome?;

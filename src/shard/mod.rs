@@ -90,8 +90,7 @@ pub struct Shard {
     loading: Option<Box<loading::Loading>>,
     /// DEBUG RELOAD MERGE: keys that are there already are replaced.
     merges_at_load: bool,
-    /// A command that nobody knows, found while a log was replayed through a connection.
-    replay_refused: Option<String>,
+    meetings: loading::Meetings,
     workbench: loans::Workbench,
 
     /// Connections with output to send / input to run.
@@ -147,7 +146,7 @@ impl Shard {
             saving: saving::Saving::default(),
             loading: None,
             merges_at_load: false,
-            replay_refused: None,
+            meetings: loading::Meetings::default(),
             workbench: loans::Workbench::default(),
             to_flush: Vec::new(),
             runnable: Vec::new(),

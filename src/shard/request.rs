@@ -265,9 +265,6 @@ impl Shard {
                 if self.is_cross_protocol(c, args) {
                     return Taken::Yes;
                 }
-                if c.flags.has(Flag::Replay) && self.shared.names.find(args).is_none() {
-                    self.replay_refused = Some(String::from_utf8_lossy(args[0]).into_owned());
-                }
                 // A wrong number of arguments is held against the command.
                 self.refuse(c, self.shared.names.find(args), &error);
                 self.end_request(c);

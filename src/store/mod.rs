@@ -38,7 +38,7 @@ mod waiting;
 mod watch;
 mod whole;
 
-pub use ahead::{Ahead, Upcoming, UPCOMING_MAX};
+pub use ahead::{Ahead, Known, Upcoming, UPCOMING_MAX};
 pub use collection::{Collection, Tools, Updated};
 pub use events::{EventClass, Events, KeyspaceEvent};
 pub use evict::Evicted;

@@ -235,9 +235,16 @@ impl Folder {
         Ok(())
     }
 
-    /// The bytes of all files that are to be read. An error when one of them is missing.
-    pub fn total_len(&self, manifest: &Manifest) -> Result<u64, FolderError> {
-        manifest.files().map(|entry| self.len_of(&entry.name)).sum()
+    /// The bytes that `shards` shards read: the files of another number of them are read by each. An error when a file is missing.
+    pub fn bytes_to_read(&self, manifest: &Manifest, shards: u16) -> Result<u64, FolderError> {
+        let mut bytes = 0;
+        for layout in manifest.layouts() {
+            let readers = if layout.shards() == shards { 1 } else { shards.into() };
+            for entry in layout.chains().flat_map(|(_, chain)| chain.files()) {
+                bytes += self.len_of(&entry.name)? * readers;
+            }
+        }
+        Ok(bytes)
     }
 
     pub fn len_of(&self, name: &[u8]) -> Result<u64, FolderError> {

@@ -4,15 +4,16 @@
 //! The boot thread decides what is read and in which order (`crate::recovery`), and gives each shard a job for each phase of it.
 //! DEBUG RELOAD runs such jobs at once.
 
+mod meeting;
 mod reload;
 mod replay;
-mod routed;
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 
+pub use meeting::Meetings;
 pub use reload::Reload;
 pub use replay::ReplayError;
 
@@ -44,9 +45,9 @@ pub enum Step {
     },
     /// A file of the log that only this shard wrote, and where what counts of it ends. It may begin with an RDB file.
     Log { path: PathBuf, until: u64 },
-    /// A file of a log that was written by another number of shards, and where what counts of it begins and ends: its commands find their
-    /// shards as a client's do. For the shard that leads.
-    Routed { path: PathBuf, from: u64, until: u64 },
+    /// A file of a log that was written by another number of shards, and where what counts of it begins and ends. Each shard takes
+    /// what concerns its keys, at the same time as the others.
+    ForeignLog { path: PathBuf, from: u64, until: u64 },
     /// Make the file at this path, an RDB file that holds what was loaded: the first base of the log.
     WriteBase { path: PathBuf },
 }
@@ -75,7 +76,6 @@ enum Current {
     /// An RDB file, and up to where a log follows it.
     Rdb(PathBuf, Box<Load<File>>, u64),
     Log(PathBuf, Box<replay::Replay>),
-    Routed(PathBuf, Box<routed::Routed>),
 }
 
 /// What is told at the end, on the shard's thread.
@@ -124,7 +124,7 @@ impl Shard {
         let until = move || Stamp::now().nanos_since(started) > SLICE_US * 1000;
         match self.load_some(&mut loading, &until) {
             Ok(false) => {
-                let waits = matches!(&loading.current, Some(Current::Routed(_, routed)) if routed.waits());
+                let waits = matches!(&loading.current, Some(Current::Log(_, replay)) if replay.waits());
                 self.loading = Some(loading);
                 // Answers of other shards wake this one up; until then the processor is theirs.
                 !waits
@@ -157,7 +157,7 @@ impl Shard {
                             let end = load.position();
                             loading.report.rdb_ends.push(end);
                             if end < until_byte {
-                                loading.current = Some(self.begin_log(path, end, until_byte)?);
+                                loading.current = Some(begin_log(path, end, until_byte, false)?);
                             }
                         }
                         Ok(Progress::More) => {
@@ -166,23 +166,6 @@ impl Shard {
                         }
                     }
                 }
-                Some(Current::Routed(path, mut routed)) => match self.route_some(&mut routed, until) {
-                    Err(error) => {
-                        error.log(&path);
-                        return Err(LoadFailed { path, is_damaged_rdb: false });
-                    }
-                    Ok(is_done) => {
-                        self.count_loaded(loading, routed.position());
-                        if is_done {
-                            loading.report.commands += routed.commands();
-                            loading.counted = 0;
-                        } else {
-                            // Other shards run its commands, and answer in a later turn.
-                            loading.current = Some(Current::Routed(path, routed));
-                            return Ok(false);
-                        }
-                    }
-                },
                 Some(Current::Log(path, mut replay)) => match self.replay_some(&mut replay, until) {
                     Err(error) => {
                         error.log(&path);
@@ -194,7 +177,11 @@ impl Shard {
                             loading.report.commands += replay.commands();
                             loading.counted = 0;
                         } else {
+                            let waits = replay.waits();
                             loading.current = Some(Current::Log(path, replay));
+                            if waits {
+                                return Ok(false);
+                            }
                         }
                     }
                 },
@@ -256,7 +243,7 @@ impl Shard {
                 let has_preamble =
                     File::open(&path).and_then(|file| has_rdb_preamble(&file)).unwrap_or_default();
                 if !has_preamble {
-                    return self.begin_log(path, 0, until).map(Some);
+                    return begin_log(path, 0, until, false).map(Some);
                 }
                 let current = self.begin_step(Step::Rdb { path, is_base: true })?;
                 Ok(current.map(|current| match current {
@@ -264,24 +251,8 @@ impl Shard {
                     other => other,
                 }))
             }
-            Step::Routed { path, from, until } => match self.begin_routing(&path, from, until) {
-                Ok(routed) => Ok(Some(Current::Routed(path, Box::new(routed)))),
-                Err(error) => {
-                    error.log(&path);
-                    Err(LoadFailed { path, is_damaged_rdb: false })
-                }
-            },
+            Step::ForeignLog { path, from, until } => begin_log(path, from, until, true).map(Some),
             Step::WriteBase { .. } => Ok(None),
-        }
-    }
-
-    fn begin_log(&self, path: PathBuf, from: u64, until: u64) -> Result<Current, LoadFailed> {
-        match replay::Replay::open(&path, from, until) {
-            Ok(replay) => Ok(Current::Log(path, Box::new(replay))),
-            Err(error) => {
-                error.log(&path);
-                Err(LoadFailed { path, is_damaged_rdb: false })
-            }
         }
     }
 
@@ -347,5 +318,15 @@ impl Shard {
         let more = position.saturating_sub(loading.counted);
         loading.counted = position;
         self.shared.status.loading.loaded_bytes.fetch_add(more, Relaxed);
+    }
+}
+
+fn begin_log(path: PathBuf, from: u64, until: u64, is_foreign: bool) -> Result<Current, LoadFailed> {
+    match replay::Replay::open(&path, from, until, is_foreign) {
+        Ok(replay) => Ok(Current::Log(path, Box::new(replay))),
+        Err(error) => {
+            error.log(&path);
+            Err(LoadFailed { path, is_damaged_rdb: false })
+        }
     }
 }

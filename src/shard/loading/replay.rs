@@ -1,4 +1,5 @@
-//! Replays an append-only file that this shard wrote itself: all of its commands concern keys of this shard.
+//! Replays an append-only file: one that this shard wrote itself, all of whose commands concern keys of this shard, or one that was
+//! written by another number of shards. Such a file is replayed by every shard, each for its own keys.
 //!
 //! Where the file ends is decided before (`crate::recovery`): what is replayed are whole units, so the commands of a MULTI body
 //! can run as they come.
@@ -7,16 +8,21 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use smallvec::SmallVec;
+
+use super::meeting::Meeting;
 use super::Shard;
-use crate::command::table::{CommandSpec, Handler};
-use crate::command::{Caller, Context, Effect};
+use crate::command::table::{CommandSpec, Handler, KeyPositions};
+use crate::command::{Args, Caller, Context, Effect};
 use crate::log;
 use crate::observe::log::Level;
 use crate::persist::aof::ahead::first_arguments;
 use crate::persist::aof::scan::{Fault, Item, Scanner};
 use crate::resp::Reply;
-use crate::store::{parse_integer, Upcoming, UPCOMING_MAX};
-use crate::txn::message::Slices;
+use crate::runtime::ring::Token;
+use crate::store::{parse_integer, shard_of_slot, Known, Upcoming, UPCOMING_MAX};
+use crate::txn::message::{OwnedArgs, Slices};
+use crate::txn::plan::{plan, Plan};
 
 /// Why a file cannot be replayed.
 #[derive(Debug)]
@@ -57,10 +63,31 @@ pub(super) struct Replay {
     commands: u64,
     upcoming: Upcoming,
     reply: Reply,
+    /// Of a file that another number of shards has written.
+    foreign: Option<Foreign>,
+}
+
+#[derive(Default)]
+struct Foreign {
+    meeting: Option<Meeting>,
+    replayer: Option<Token>,
+}
+
+/// What of a command of a foreign file is this shard's to do.
+enum Share {
+    Whole,
+    Part(OwnedArgs),
+    Nothing,
+    /// Several shards have to do it together.
+    Together {
+        host: usize,
+        guests: SmallVec<[usize; 4]>,
+    },
 }
 
 impl Replay {
-    pub fn open(path: &Path, from: u64, until: u64) -> Result<Replay, ReplayError> {
+    /// `is_foreign`: it was written by another number of shards.
+    pub fn open(path: &Path, from: u64, until: u64, is_foreign: bool) -> Result<Replay, ReplayError> {
         let file = File::open(path).map_err(ReplayError::Open)?;
         let scanner = Scanner::new(file, from).map_err(ReplayError::Open)?;
         Ok(Replay {
@@ -71,7 +98,13 @@ impl Replay {
             commands: 0,
             upcoming: Upcoming::default(),
             reply: Reply::default(),
+            foreign: is_foreign.then(Foreign::default),
         })
+    }
+
+    /// Whether nothing can be done before other shards have come to the same command.
+    pub fn waits(&self) -> bool {
+        self.foreign.as_ref().is_some_and(|foreign| foreign.meeting.is_some())
     }
 
     /// Bytes read.
@@ -85,7 +118,7 @@ impl Replay {
 }
 
 impl Shard {
-    /// Replays until `enough` says so. True: all of it.
+    /// Replays until `enough` says so, or other shards must be waited for. True: all of it.
     pub(super) fn replay_some(
         &mut self,
         replay: &mut Replay,
@@ -93,6 +126,9 @@ impl Shard {
     ) -> Result<bool, ReplayError> {
         let caller =
             Caller { replaying: true, deny_blocking: true, bulk_len_max: usize::MAX, ..Caller::default() };
+        if !self.end_meeting(replay)? {
+            return Ok(false);
+        }
         while replay.scanner.position() < replay.until {
             let at = replay.scanner.position();
             let scanner = &replay.scanner;
@@ -100,7 +136,7 @@ impl Shard {
                 first_arguments(scanner.fetched(), UPCOMING_MAX, |start, key| each(at + start as u64, key));
             });
             let command = match replay.scanner.next().map_err(ReplayError::Fault)? {
-                None => return Ok(true),
+                None => break,
                 Some(Item::Annotation(_)) => continue,
                 Some(Item::Command(command)) => command,
             };
@@ -110,18 +146,44 @@ impl Shard {
                 Ok(spec) => spec,
                 Err(_) => return Err(ReplayError::Unknown(String::from_utf8_lossy(args[0]).into_owned())),
             };
-            match spec.handler {
-                Handler::Keys(..) | Handler::EveryShard(..) => {
+            // MULTI and EXEC say nothing here. Nothing else of these kinds is ever logged.
+            if matches!(spec.handler, Handler::Connection | Handler::Container) {
+                let db = args.get(1).and_then(|text| parse_integer(text));
+                if let ("select", Some(db)) = (spec.name, db) {
+                    replay.db = usize::try_from(db).unwrap_or(0).min(self.store.databases() - 1);
+                }
+                continue;
+            }
+            let share = match replay.foreign {
+                Some(_) => self.share_of(spec, &args, known),
+                None => Share::Whole,
+            };
+            let (db, reply) = (replay.db, &mut replay.reply);
+            match share {
+                Share::Nothing => {}
+                Share::Whole => {
                     if let (Some(key), Some(ahead)) = (args.get(1), known.and_then(|known| known.ahead)) {
                         self.store.ahead_hint(key, ahead);
                     }
-                    self.replay_command(spec, replay.db, &args, &caller, &mut replay.reply);
+                    self.replay_command(spec, db, &args, &caller, reply);
                 }
-                // MULTI and EXEC say nothing here. Nothing else is ever logged.
-                Handler::Connection | Handler::Container => {
-                    let db = args.get(1).and_then(|text| parse_integer(text));
-                    if let ("select", Some(db)) = (spec.name, db) {
-                        replay.db = usize::try_from(db).unwrap_or(0).min(self.store.databases() - 1);
+                Share::Part(part) => {
+                    let part = part.slices();
+                    self.replay_command(spec, db, &part, &caller, reply);
+                }
+                Share::Together { host, guests } => {
+                    let meeting = if host == self.id {
+                        let command = Some(command.bytes().into());
+                        Meeting::Host { guests, position: at, command, db }
+                    } else {
+                        self.come_as_guest(host, at)
+                    };
+                    drop(args);
+                    if let Some(foreign) = &mut replay.foreign {
+                        foreign.meeting = Some(meeting);
+                    }
+                    if !self.end_meeting(replay)? {
+                        return Ok(false);
                     }
                 }
             }
@@ -129,7 +191,53 @@ impl Shard {
                 return Ok(false);
             }
         }
+        if let Some(replayer) = replay.foreign.as_mut().and_then(|foreign| foreign.replayer.take()) {
+            self.clients.remove(replayer);
+        }
         Ok(true)
+    }
+
+    /// True: the replay goes on.
+    fn end_meeting(&mut self, replay: &mut Replay) -> Result<bool, ReplayError> {
+        let Some(Foreign { meeting: open @ Some(_), replayer }) = &mut replay.foreign else { return Ok(true) };
+        if let Some(meeting) = open {
+            if !self.attend(meeting, replayer)? {
+                return Ok(false);
+            }
+        }
+        *open = None;
+        Ok(true)
+    }
+
+    fn share_of(&self, spec: &CommandSpec, args: Args, known: Option<Known>) -> Share {
+        let whole_if = |is_mine| if is_mine { Share::Whole } else { Share::Nothing };
+        if let (Some((1, _)), Some(known)) = (spec.single_key(), known) {
+            return whole_if(shard_of_slot(known.slot, self.topology.shards) == self.id);
+        }
+        let mut keys = KeyPositions::new();
+        spec.key_positions(args, &mut keys);
+        let (host, guests): (usize, SmallVec<[usize; 4]>) = match plan(spec, args, &keys, self.topology) {
+            // Every shard does to its own keys what concerns all (FLUSHALL).
+            Plan::EveryShard { .. } => return Share::Whole,
+            Plan::Anywhere => return whole_if(self.id == 0),
+            Plan::At(owner) | Plan::Cursor { shard: owner, .. } => return whole_if(owner == self.id),
+            Plan::Split(parts, _) => {
+                let mine = parts.into_iter().find(|part| part.shard == self.id);
+                return mine.map_or(Share::Nothing, |part| Share::Part(part.args));
+            }
+            Plan::Lend { home, foreign } => {
+                let mut guests: SmallVec<[usize; 4]> = foreign.iter().map(|(shard, _)| *shard).collect();
+                guests.sort_unstable();
+                guests.dedup();
+                (home, guests)
+            }
+            Plan::Reach { home } => (home, (0..self.topology.shards).filter(|shard| *shard != home).collect()),
+        };
+        if host == self.id || guests.contains(&self.id) {
+            Share::Together { host, guests }
+        } else {
+            Share::Nothing
+        }
     }
 
     /// Does again what a command did. Unlike a client's it counts nowhere; an error is what it was the first time.
@@ -137,7 +245,7 @@ impl Shard {
         &mut self,
         spec: &CommandSpec,
         db: usize,
-        args: &[&[u8]],
+        args: Args,
         caller: &Caller,
         reply: &mut Reply,
     ) {

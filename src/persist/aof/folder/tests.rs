@@ -44,7 +44,8 @@ fn the_last_increment_is_appended_to() {
     dir.put("appendonlydir/appendonly.aof.1.incr.aof", b"abc");
     let folder = folder(&dir);
     let mut manifest = folder.load(1).unwrap();
-    assert_eq!(folder.total_len(&manifest).unwrap(), 3);
+    assert_eq!(folder.bytes_to_read(&manifest, 1).unwrap(), 3);
+    assert_eq!(folder.bytes_to_read(&manifest, 4).unwrap(), 12, "each of four shards looks for its keys");
     let opened = folder.open_last(&mut manifest, 0).unwrap();
     assert_eq!(opened.len, 3);
     assert_eq!(
@@ -61,7 +62,7 @@ fn a_missing_file_is_an_error_that_names_it() {
     let dir = TestDir::new();
     dir.put(MANIFEST, b"file appendonly.aof.1.incr.aof seq 1 type i\n");
     let folder = folder(&dir);
-    let error = folder.total_len(&folder.load(1).unwrap()).unwrap_err();
+    let error = folder.bytes_to_read(&folder.load(1).unwrap(), 1).unwrap_err();
     assert_eq!(
         error.to_string(),
         "Unable to obtain the AOF file appendonly.aof.1.incr.aof length. stat: No such file or directory"

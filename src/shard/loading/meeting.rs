@@ -1,0 +1,98 @@
+//! Commands of a log that another number of shards has written whose keys are now on several of them, and that cannot be cut by key
+//! (RENAME, LMOVE, SINTERSTORE).
+//!
+//! Every shard replays such a log for itself, and passes over what concerns the keys of others. Those that a command of this kind
+//! concerns meet at it: the guests tell the owner of its first key, the host, when they have come to it, and wait. Then the host has
+//! it run as a transaction, on behalf of a connection that has no client, and tells the guests to go on. All of them come to the
+//! meetings in the order of the file, so somebody can always go on: those that are to meet first.
+
+use smallvec::SmallVec;
+
+use super::replay::ReplayError;
+use crate::client::{Connection, Flag};
+use crate::runtime::ring::Token;
+use crate::shard::message::Message;
+use crate::shard::Shard;
+
+/// What other shards have said of meetings.
+#[derive(Debug, Default)]
+pub struct Meetings {
+    /// Positions of commands that this shard is the host of, one for each guest that has come to it.
+    arrived: Vec<u64>,
+    /// The one that this shard waits for as a guest is over.
+    is_over: bool,
+}
+
+/// Where this shard stands in the meeting that it has come to.
+#[derive(Debug)]
+pub(super) enum Meeting {
+    Guest,
+    Host {
+        guests: SmallVec<[usize; 4]>,
+        position: u64,
+        /// The command as it is in the file, until it has begun.
+        command: Option<Box<[u8]>>,
+        db: usize,
+    },
+}
+
+impl Shard {
+    /// To be called once, when the replay has come to the command of the meeting.
+    pub(super) fn come_as_guest(&mut self, host: usize, position: u64) -> Meeting {
+        self.meetings.is_over = false;
+        let tell = move |host: &mut Shard| host.meetings.arrived.push(position);
+        self.send(host, Message::Call(Box::new(tell)));
+        Meeting::Guest
+    }
+
+    /// True: the command has run, and the replay goes on behind it. `replayer` is the connection that runs it, made when it
+    /// is needed first.
+    pub(super) fn attend(
+        &mut self,
+        meeting: &mut Meeting,
+        replayer: &mut Option<Token>,
+    ) -> Result<bool, ReplayError> {
+        let Meeting::Host { guests, position, command, db } = meeting else {
+            return Ok(self.meetings.is_over);
+        };
+        if let Some(bytes) = command {
+            let here = self.meetings.arrived.iter().filter(|arrived| *arrived == position).count();
+            if here < guests.len() {
+                return Ok(false);
+            }
+            self.meetings.arrived.retain(|arrived| arrived != position);
+            let token = *replayer.get_or_insert_with(|| self.open_replayer());
+            let Some(mut connection) = self.clients.take(token) else { return Err(ReplayError::Interrupted) };
+            let c = &mut *connection;
+            c.db = *db;
+            c.input.extend_from_slice(bytes);
+            c.flags.clear(Flag::NeedsInput);
+            self.process_input(c);
+            self.finish(connection);
+            *command = None;
+        }
+        let connection = replayer.and_then(|token| self.clients.get(token));
+        let Some(c) = connection.filter(|c| !c.flags.has(Flag::CloseAfterReply)) else {
+            return Err(ReplayError::Interrupted);
+        };
+        if !c.input.is_empty() || !c.pipeline.is_empty() || c.is_held() {
+            return Ok(false);
+        }
+        for guest in guests.iter().copied() {
+            let tell = |guest: &mut Shard| guest.meetings.is_over = true;
+            self.send(guest, Message::Call(Box::new(tell)));
+        }
+        Ok(true)
+    }
+
+    fn open_replayer(&mut self) -> Token {
+        let now_ms = self.now_ms();
+        let token = self.clients.insert(|token| Connection::new(0, token, -1, now_ms));
+        if let Some(mut connection) = self.clients.take(token) {
+            connection.flags.set(Flag::Replay);
+            connection.flags.set(Flag::Authenticated);
+            self.clients.put_back(connection);
+        }
+        token
+    }
+}
