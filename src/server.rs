@@ -272,6 +272,8 @@ fn share(
         status: Status::default(),
         mail: Mail::new(shards),
         couriers: Arc::default(),
+        inboxes: (0..shards).map(|_| Default::default()).collect(),
+        listeners: Default::default(),
         started_ms: clock::unix_ms(),
         run_id: process::random_id(),
     }

@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-use super::{Multi, Output, Pipeline, Watching};
+use super::{Multi, Output, Pipeline, Subscriptions, Watching};
 use crate::command::table::CommandSpec;
 use crate::resp::RequestParser;
 use crate::runtime::clock::Stamp;
@@ -51,6 +51,8 @@ pub enum Flag {
     FindsMark = 1 << 18,
     /// The same: that it is a replica, with a port of its own.
     Replica = 1 << 19,
+    /// It listens to channels.
+    Subscriber = 1 << 20,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -149,6 +151,7 @@ pub struct Connection {
     pub pipeline: Pipeline,
     pub multi: Option<Box<Multi>>,
     pub watching: Option<Box<Watching>>,
+    pub subscriptions: Option<Box<Subscriptions>>,
     pub name: Box<[u8]>,
     pub user: &'static str,
     pub library_name: Box<[u8]>,
@@ -191,6 +194,7 @@ impl Connection {
             pipeline: Pipeline::default(),
             multi: None,
             watching: None,
+            subscriptions: None,
             name: Box::default(),
             user: "default",
             library_name: Box::default(),
@@ -224,6 +228,7 @@ impl Connection {
             + self.output.memory_bytes().saturating_sub(UNCOUNTED_OUTPUT_BYTES)
             + self.multi.as_ref().map_or(0, |multi| multi.memory_bytes())
             + self.watching.as_ref().map_or(0, |watching| watching.memory_bytes())
+            + self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.memory_bytes())
             + self.name.len()
             + self.library_name.len()
             + self.library_version.len()

@@ -4,8 +4,10 @@ mod connection;
 mod multi;
 mod output;
 mod pipeline;
+mod subscriptions;
 
 pub use connection::{Connection, Flag, Flags, PendingCall, Stall, WaitingAt};
 pub use multi::{Multi, Queued, Watching};
 pub use output::Output;
 pub use pipeline::{Pipeline, PLACES_MAX};
+pub use subscriptions::{confirm, Subscriptions, Topic};

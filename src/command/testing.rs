@@ -107,6 +107,6 @@ fn handler(args: &[&[u8]]) -> KeysHandler {
     let name = String::from_utf8_lossy(args[0]);
     match NAMES.find(args).unwrap_or_else(|| panic!("there is no command {name}")).handler {
         Handler::Keys(run, _) | Handler::EveryShard(run, _) => run,
-        Handler::Connection | Handler::Container => panic!("{name} needs more than keys"),
+        Handler::Channel | Handler::Connection | Handler::Container => panic!("{name} needs more than keys"),
     }
 }

@@ -158,6 +158,10 @@ shard_stats! {
         snapshot_copied_peak,
         snapshot_copied_at_us,
         watching_clients,
+        /// Names with subscribers that the shard counts: of its own channels, and of all patterns.
+        pubsub_channels,
+        pubsub_patterns,
+        pubsub_shard_channels,
         input_buffer_max,
         output_buffer_max,
         lazyfree_pending,

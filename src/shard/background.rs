@@ -63,7 +63,7 @@ impl Shard {
         }
         self.stats.expire_cycle_us.add(nanos / 1000);
         self.note_spike("expire-cycle", nanos);
-        self.store.events.take();
+        self.publish_events();
         self.serve_if_ready();
     }
 

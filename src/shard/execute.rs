@@ -51,6 +51,10 @@ impl Shard {
                 }
                 result
             }
+            Handler::Channel => {
+                self.run_publish(spec, args, reply);
+                Ok(())
+            }
             // Routing never brings these here.
             Handler::Connection | Handler::Container => Ok(()),
         };
@@ -79,9 +83,7 @@ impl Shard {
             self.stats.dirty.add(self.store.dirty - dirty);
             self.show_len(db);
         }
-        if !self.store.events.is_empty() {
-            self.store.events.take();
-        }
+        self.publish_events();
         if let Some(blocking) = blocked {
             reply.truncate(mark);
             return Some((blocking, nanos));

@@ -106,7 +106,8 @@ impl Shard {
             let c = &mut *connection;
             let idle_ms = now_ms - c.last_active_ms;
             let waits_for_peer = matches!(c.stall, Stall::None | Stall::Output);
-            if timeout_ms > 0 && idle_ms > timeout_ms && waits_for_peer && !c.flags.has(Flag::Monitor) {
+            let listens = c.flags.any(Flag::Monitor as u32 | Flag::Subscriber as u32);
+            if timeout_ms > 0 && idle_ms > timeout_ms && waits_for_peer && !listens {
                 crate::log!(Level::Verbose, "Closing idle client");
                 self.close(c);
             } else {
@@ -129,6 +130,9 @@ impl Shard {
 
     pub(super) fn output_limits(&self, c: &Connection) -> OutputBufferLimit {
         let limits = &self.config.network.client_output_buffer_limit;
+        if c.flags.has(Flag::Subscriber) {
+            return limits.pubsub;
+        }
         let unlimited = limits.normal == OutputBufferLimit::default();
         if c.flags.has(Flag::Monitor) && unlimited {
             // A monitor is a normal client, as in Redis. But what it is sent it did not ask for, so it has a limit in

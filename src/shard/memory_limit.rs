@@ -81,6 +81,7 @@ impl Shard {
     fn evict(&mut self) -> bool {
         let Some(evicted) = self.store.evict_one() else { return false };
         self.log_evicted(&evicted);
+        self.publish_events();
         true
     }
 

@@ -24,6 +24,7 @@ mod memory_limit;
 pub mod message;
 mod outbox;
 pub mod pause;
+pub mod pubsub;
 mod redact;
 mod request;
 pub mod saving;
@@ -107,6 +108,7 @@ pub struct Shard {
     slow_log: slow::SlowLog,
     blocked: blocking::Blocked,
     monitors: commands::monitor::Monitors,
+    pubsub: pubsub::PubSub,
     client_memory: client_memory::ClientMemory,
     turn_meter: TurnMeter,
     housekeeping: housekeeping::Housekeeping,
@@ -158,6 +160,7 @@ impl Shard {
             slow_log: slow::SlowLog::default(),
             blocked: blocking::Blocked::default(),
             monitors: commands::monitor::Monitors::default(),
+            pubsub: pubsub::PubSub::new(topology.shards),
             client_memory: client_memory::ClientMemory::default(),
             turn_meter: TurnMeter::default(),
             housekeeping: housekeeping::Housekeeping::default(),

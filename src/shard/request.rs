@@ -11,7 +11,7 @@ use super::Shard;
 use crate::client::{Connection, Flag, Queued, Stall};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, KeyPositions};
 use crate::command::{Args, CommandError};
-use crate::resp::{Limits, Progress, ProtocolError, Reply, RequestParser};
+use crate::resp::{Limits, Progress, Protocol, ProtocolError, Reply, RequestParser};
 use crate::runtime::ring::Token;
 use crate::store::{slot_of, Ahead};
 use crate::txn::locks::{fingerprint_of_client, Scope};
@@ -217,6 +217,16 @@ impl Shard {
         }
         if let Some(error) = self.refusal_by_disk(c, spec) {
             return Some(error);
+        }
+        if c.flags.has(Flag::Subscriber)
+            && c.output.reply.protocol() == Protocol::Resp2
+            && !is_for_subscribers(spec)
+        {
+            return Some(CommandError::other(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+                 context",
+                spec.name
+            )));
         }
         if self.shared.status.is_loading() && !spec.is(CommandFlag::Loading) {
             return Some(CommandError::other("LOADING Redis is loading the dataset in memory"));
@@ -575,6 +585,11 @@ fn parser_end(input: &[u8], at: usize) -> usize {
 
 pub(super) fn touches_keys(spec: &CommandSpec) -> bool {
     spec.is(CommandFlag::ReadOnly) || spec.is(CommandFlag::Write) || spec.is(CommandFlag::MayReplicate)
+}
+
+/// What a client may send that takes whatever comes for messages.
+fn is_for_subscribers(spec: &CommandSpec) -> bool {
+    spec.name.ends_with("subscribe") || matches!(spec.name, "ping" | "quit" | "reset")
 }
 
 /// What is not queued in a MULTI, but run at once.

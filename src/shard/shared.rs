@@ -65,6 +65,10 @@ pub struct Shared {
     pub mail: Mail<Call>,
     /// MIGRATE's way to other servers.
     pub couriers: Arc<Couriers>,
+    /// What was published for the subscribers of each shard.
+    pub inboxes: Vec<super::pubsub::Inbox>,
+    /// Subscriptions to channels and patterns, of all clients.
+    pub listeners: AtomicUsize,
     pub started_ms: i64,
     pub run_id: String,
     pub maxclients: AtomicUsize,

@@ -141,6 +141,7 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
                 }
             }
         }
+        Handler::Channel => Plan::At(topology.owner(args[1])),
         Handler::Connection | Handler::Container => Plan::Anywhere,
     }
 }

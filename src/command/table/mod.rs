@@ -18,6 +18,7 @@ pub mod keys;
 mod list;
 pub mod movable;
 mod names;
+mod pubsub;
 mod server;
 mod set;
 mod sorted_set;
@@ -47,6 +48,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     hash::COMMANDS,
     connection::COMMANDS,
     transactions::COMMANDS,
+    pubsub::COMMANDS,
     server::COMMANDS,
     diagnostics::COMMANDS,
 ];
@@ -146,6 +148,8 @@ pub enum Handler {
     Keys(KeysHandler, Spread),
     /// On every shard's whole keyspace (DBSIZE, KEYS, FLUSHALL, SWAPDB, RANDOMKEY, SCAN); `Gather` joins the replies.
     EveryShard(KeysHandler, Gather),
+    /// On the shard that owns the channel which its first argument names (PUBLISH).
+    Channel,
     /// By the client's connection, which matches on the command's full name: needs the connection or the server (PING, CLIENT, CONFIG, MULTI, INFO).
     Connection,
     /// A container that is always called with a subcommand (CLIENT, CONFIG, OBJECT).

@@ -24,8 +24,14 @@ const CROSS_PROTOCOL_LOG_S: i64 = 60;
 
 type Outcome = Result<Flow, CommandError>;
 
-fn ping(_: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
+fn ping(_: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
     match args {
+        [_] | [_, _] if c.flags.has(Flag::Subscriber) && reply.protocol() == Protocol::Resp2 => {
+            // Such a client takes whatever comes for messages.
+            reply.array(2);
+            reply.bulk(b"pong");
+            reply.bulk(args.get(1).copied().unwrap_or_default());
+        }
         [_] => reply.simple("PONG"),
         [_, message] => reply.bulk(message),
         _ => return Err(CommandError::WrongArity("ping")),

@@ -157,7 +157,7 @@ impl Shard {
         }
         // Keys that had expired are gone now.
         self.show_len(db);
-        self.store.events.take();
+        self.publish_events();
         parcels
     }
 

@@ -15,6 +15,7 @@ mod memory;
 mod migrate;
 pub(super) mod monitor;
 mod multi;
+mod pubsub;
 mod saving;
 pub(super) mod server;
 mod slowlog;
@@ -24,7 +25,7 @@ use std::sync::LazyLock;
 use super::request::{touches_keys, Taken};
 use super::transactions::Later;
 use super::{Flow, Shard};
-use crate::client::{Connection, PendingCall};
+use crate::client::{Connection, Flag, PendingCall};
 use crate::command::table::{self, CommandSpec};
 use crate::command::{Args, CommandError};
 use crate::resp::Reply;
@@ -48,6 +49,7 @@ fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
         migrate::COMMANDS,
         monitor::COMMANDS,
         multi::COMMANDS,
+        pubsub::COMMANDS,
         saving::COMMANDS,
         server::COMMANDS,
         slowlog::COMMANDS,
@@ -86,11 +88,20 @@ impl Shard {
         args: Args,
     ) -> Taken {
         let mut taken = Taken::Yes;
+        let flags = c.flags;
+        if pubsub::answers_with_messages(spec.name) {
+            c.flags.clear(Flag::ReplyOff);
+            c.flags.clear(Flag::ReplySkip);
+        }
         self.write_reply(c, |shard, c, reply| {
             if shard.call_connection_command(c, spec, args, reply) == Flow::NotYet {
                 taken = Taken::NotYet;
             }
         });
+        if pubsub::answers_with_messages(spec.name) {
+            c.flags.assign(Flag::ReplyOff, flags.has(Flag::ReplyOff));
+            c.flags.assign(Flag::ReplySkip, flags.has(Flag::ReplySkip));
+        }
         if self.log.holds_replies() && (spec.name == "exec" || touches_keys(spec)) {
             c.made_at = self.log.appended();
         }

@@ -174,6 +174,7 @@ impl Shard {
         c.multi = None;
         self.unwatch_all(c);
         self.forget_monitor(c);
+        self.forget_subscriptions(c);
     }
 
     /// The queued commands, each with the database that SELECTs among them give it.

@@ -147,7 +147,7 @@ impl Shard {
                 Err(_) => return Err(ReplayError::Unknown(String::from_utf8_lossy(args[0]).into_owned())),
             };
             // MULTI and EXEC say nothing here. Nothing else of these kinds is ever logged.
-            if matches!(spec.handler, Handler::Connection | Handler::Container) {
+            if matches!(spec.handler, Handler::Channel | Handler::Connection | Handler::Container) {
                 let db = args.get(1).and_then(|text| parse_integer(text));
                 if let ("select", Some(db)) = (spec.name, db) {
                     replay.db = usize::try_from(db).unwrap_or(0).min(self.store.databases() - 1);
@@ -199,7 +199,9 @@ impl Shard {
 
     /// True: the replay goes on.
     fn end_meeting(&mut self, replay: &mut Replay) -> Result<bool, ReplayError> {
-        let Some(Foreign { meeting: open @ Some(_), replayer }) = &mut replay.foreign else { return Ok(true) };
+        let Some(Foreign { meeting: open @ Some(_), replayer }) = &mut replay.foreign else {
+            return Ok(true);
+        };
         if let Some(meeting) = open {
             if !self.attend(meeting, replayer)? {
                 return Ok(false);
@@ -231,7 +233,9 @@ impl Shard {
                 guests.dedup();
                 (home, guests)
             }
-            Plan::Reach { home } => (home, (0..self.topology.shards).filter(|shard| *shard != home).collect()),
+            Plan::Reach { home } => {
+                (home, (0..self.topology.shards).filter(|shard| *shard != home).collect())
+            }
         };
         if host == self.id || guests.contains(&self.id) {
             Share::Together { host, guests }

@@ -291,6 +291,7 @@ impl Shard {
     /// have different keys, and those on one shard keep their order.
     fn run_whole(&mut self, id: TransactionId, t: &mut Transaction) {
         let mut by_shard: Vec<(usize, Vec<(usize, OwnedCommand)>)> = Vec::new();
+        let mut publisher = None;
         while t.next < t.commands.len() {
             let command = &t.commands[t.next];
             if let Handler::Connection | Handler::Container = command.spec.handler {
@@ -301,6 +302,12 @@ impl Shard {
                 Plan::At(shard) | Plan::Cursor { shard, .. } => shard,
                 _ => break,
             };
+            if let Handler::Channel = command.spec.handler {
+                // What is published on several shards keeps its order: one after the other.
+                if publisher.replace(shard).is_some_and(|before| before != shard) {
+                    break;
+                }
+            }
             let entry = (t.next, command.clone());
             match by_shard.iter_mut().find(|(s, _)| *s == shard) {
                 Some((_, list)) => list.push(entry),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{ClientType, Outcome};
-use crate::client::{Connection, Flag, Stall};
+use crate::client::{Connection, Flag, Stall, Topic};
 use crate::command::{Args, CommandError};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::socket::Address;
@@ -126,8 +126,11 @@ impl Shard {
             write!(line, "id={} addr={} laddr={} fd={}", c.id, self.peer_text(c), self.local_text(c), c.fd);
         let _ = write!(line, " name={} age={}", text(&c.name), seconds_since(c.created_ms));
         let _ = write!(line, " idle={} flags={} db={}", seconds_since(c.last_active_ms), flags(c), c.db);
-        let _ =
-            write!(line, " sub=0 psub=0 ssub=0 multi={}", multi.map_or(-1, |multi| multi.queue.len() as i64));
+        let subscribed = |topic| c.subscriptions.as_ref().map_or(0, |all| all.of(topic).len());
+        let (channels, patterns) = (subscribed(Topic::Channel), subscribed(Topic::Pattern));
+        let shard_channels = subscribed(Topic::ShardChannel);
+        let _ = write!(line, " sub={channels} psub={patterns} ssub={shard_channels}");
+        let _ = write!(line, " multi={}", multi.map_or(-1, |multi| multi.queue.len() as i64));
         // As in Redis, what is understood of an incomplete request is no longer input.
         let (understood, parsed_argument_bytes) = c.parser.understood_bytes();
         let input = (c.input.len() + c.running_bytes).saturating_sub(understood);
@@ -174,6 +177,7 @@ impl Shard {
 fn flags(c: &Connection) -> String {
     let facts = [
         (c.flags.has(Flag::Monitor), 'O'),
+        (c.flags.has(Flag::Subscriber), 'P'),
         (c.multi.is_some(), 'x'),
         (c.stall == Stall::Paused || c.waiting.is_some(), 'b'),
         (c.watching.as_ref().is_some_and(|watching| watching.flag.is_set()), 'd'),

@@ -56,8 +56,12 @@ impl ClientType {
         }
     }
 
-    fn of(_: &Connection) -> Self {
-        ClientType::Normal
+    fn of(c: &Connection) -> Self {
+        if c.flags.has(Flag::Subscriber) {
+            ClientType::Pubsub
+        } else {
+            ClientType::Normal
+        }
     }
 }
 

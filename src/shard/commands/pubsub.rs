@@ -1,0 +1,125 @@
+//! SUBSCRIBE, its like, and PUBSUB. (PUBLISH runs on the owner of its channel: `shard/pubsub`.)
+
+use super::{help, Handler};
+use crate::client::{Connection, Topic};
+use crate::command::glob::glob_match;
+use crate::command::{Args, CommandError};
+use crate::resp::Reply;
+use crate::shard::pubsub::Change;
+use crate::shard::{Flow, Shard};
+
+pub const COMMANDS: &[(&str, Handler)] = &[
+    ("subscribe", |shard, c, reply, args| begin(shard, c, reply, args, Topic::Channel, "subscribe")),
+    ("psubscribe", |shard, c, reply, args| begin(shard, c, reply, args, Topic::Pattern, "psubscribe")),
+    ("ssubscribe", |shard, c, reply, args| begin(shard, c, reply, args, Topic::ShardChannel, "ssubscribe")),
+    ("unsubscribe", |shard, c, reply, args| end(shard, c, reply, args, Topic::Channel, "unsubscribe")),
+    ("punsubscribe", |shard, c, reply, args| end(shard, c, reply, args, Topic::Pattern, "punsubscribe")),
+    ("sunsubscribe", |shard, c, reply, args| end(shard, c, reply, args, Topic::ShardChannel, "sunsubscribe")),
+    ("pubsub|channels", |shard, c, _, args| channels(shard, c, args, Topic::Channel)),
+    ("pubsub|shardchannels", |shard, c, _, args| channels(shard, c, args, Topic::ShardChannel)),
+    ("pubsub|numsub", |shard, c, _, args| subscriber_counts(shard, c, args, Topic::Channel)),
+    ("pubsub|shardnumsub", |shard, c, _, args| subscriber_counts(shard, c, args, Topic::ShardChannel)),
+    ("pubsub|numpat", pattern_count),
+    ("pubsub|help", print_help),
+];
+
+const HELP: &[&str] = &[
+    "CHANNELS [<pattern>]",
+    "    List the channels that somebody is subscribed to (that match <pattern>).",
+    "NUMPAT",
+    "    Return how many different patterns somebody is subscribed to.",
+    "NUMSUB [<channel> ...]",
+    "    Return how many connections are subscribed to each of the channels, patterns aside.",
+    "SHARDCHANNELS [<pattern>]",
+    "    List the shard channels that somebody is subscribed to (that match <pattern>).",
+    "SHARDNUMSUB [<shardchannel> ...]",
+    "    Return how many connections are subscribed to each of the shard channels.",
+];
+
+type Outcome = Result<Flow, CommandError>;
+
+/// Whether the command's answers are messages of Pub/Sub, which come also when replies are switched off.
+pub(super) fn answers_with_messages(name: &str) -> bool {
+    name.ends_with("subscribe")
+}
+
+fn begin(
+    shard: &mut Shard,
+    c: &mut Connection,
+    reply: &mut Reply,
+    args: Args,
+    topic: Topic,
+    what: &'static str,
+) -> Outcome {
+    let names = args[1..].iter().map(|name| (*name).into()).collect();
+    Ok(shard.subscribe(c, reply, topic, Change::Begin, names, what))
+}
+
+fn end(
+    shard: &mut Shard,
+    c: &mut Connection,
+    reply: &mut Reply,
+    args: Args,
+    topic: Topic,
+    what: &'static str,
+) -> Outcome {
+    let names = match &args[1..] {
+        [] => Shard::names_of(c.subscriptions.as_deref(), topic),
+        names => names.iter().map(|name| (*name).into()).collect(),
+    };
+    Ok(shard.subscribe(c, reply, topic, Change::End, names, what))
+}
+
+fn channels(shard: &mut Shard, c: &mut Connection, args: Args, topic: Topic) -> Outcome {
+    let pattern = match args {
+        [_, _] => None,
+        [_, _, pattern] => Some(Box::<[u8]>::from(*pattern)),
+        _ => return Err(subcommand_syntax(args[1])),
+    };
+    let question = move |shard: &mut Shard| {
+        let names = shard.pubsub.tally(topic).iter().map(|(name, _)| name);
+        let wanted =
+            names.filter(|name| pattern.as_ref().is_none_or(|pattern| glob_match(pattern, name, false)));
+        wanted.map(Box::<[u8]>::from).collect::<Vec<_>>()
+    };
+    shard.ask_all_for(c, question, |_, answers, reply| {
+        reply.array(answers.iter().map(Vec::len).sum());
+        answers.iter().flatten().for_each(|name| reply.bulk(name));
+    });
+    Ok(Flow::Later)
+}
+
+fn subscriber_counts(shard: &mut Shard, c: &mut Connection, args: Args, topic: Topic) -> Outcome {
+    let names: Vec<Box<[u8]>> = args[2..].iter().map(|name| (*name).into()).collect();
+    let asked = names.clone();
+    // A shard knows nothing of channels that others own.
+    let question = move |shard: &mut Shard| {
+        let tally = shard.pubsub.tally(topic);
+        asked.iter().map(|name| tally.count(name)).collect::<Vec<_>>()
+    };
+    shard.ask_all_for(c, question, move |_, answers, reply| {
+        reply.array(names.len() * 2);
+        for (index, name) in names.iter().enumerate() {
+            reply.bulk(name);
+            reply.integer(answers.iter().map(|counts| counts[index]).sum::<u64>() as i64);
+        }
+    });
+    Ok(Flow::Later)
+}
+
+fn pattern_count(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    reply.integer(shard.pubsub.tally(Topic::Pattern).len() as i64);
+    Ok(Flow::Done)
+}
+
+fn print_help(_: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    help(reply, "PUBSUB", HELP);
+    Ok(Flow::Done)
+}
+
+fn subcommand_syntax(subcommand: &[u8]) -> CommandError {
+    CommandError::other(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try PUBSUB HELP.",
+        String::from_utf8_lossy(subcommand)
+    ))
+}

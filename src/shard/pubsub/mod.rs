@@ -1,0 +1,415 @@
+//! Publish/subscribe over shards, and the notifications of what happens to keys, which are published alike.
+//!
+//! A channel has an owner, as a key has: the shard of its slot. The owner knows how many subscribers of the channel each shard has, and
+//! every shard knows how many subscribers of each pattern each shard has. PUBLISH runs on the owner like a command on a key:
+//! it answers from these tallies alone, and what was published goes once to each shard with somebody who listens, which knows its
+//! own subscribers. A message costs one look-up on the owner and one on each shard that is concerned, however many shards there are.
+//!
+//! What happens to a key is published by the key's own shard, so that the events of a key keep their order, whatever channels they
+//! go to. So of the channels for events every shard has a tally.
+//!
+//! Order: the messages of a channel come to all subscribers in one order. What is published after something else was answered comes after it,
+//! also on another channel and by another client: it is in the subscribers' inbox before the answer is on its way.
+//!
+//! A connection that subscribes is entered on its own shard at once, and gets its answer when it has been counted everywhere: what is
+//! published after the answer, by anybody, reaches it. A message that comes in between goes behind the answer.
+//!
+//! A shard that does not take its messages in loses its subscribers when too much waits for it: nobody misses a message without
+//! noticing. With `appendfsync always` messages wait for the log as replies do.
+
+mod inbox;
+mod registry;
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+pub use self::inbox::Inbox;
+use self::inbox::Publication;
+use self::registry::{Subscribers, Tally};
+use super::message::Message;
+use super::{Flow, Shard};
+use crate::client::{confirm, Connection, Flag, Subscriptions, Topic};
+use crate::command::glob::glob_match;
+use crate::command::table::CommandSpec;
+use crate::command::Args;
+use crate::observe::log::Level;
+use crate::resp::{Protocol, Reply};
+use crate::runtime::ring::Token;
+use crate::store::EventClass;
+
+/// Messages that a shard writes to its subscribers before others get their turn.
+const WRITTEN_PER_TURN: usize = 4096;
+
+/// Channels that begin so are for what happens to keys.
+const EVENT_CHANNELS: &[u8] = b"__key";
+
+#[derive(Debug, Default)]
+pub(super) struct PubSub {
+    /// Of the names that this shard owns, and of all patterns.
+    channels: Tally,
+    shard_channels: Tally,
+    patterns: Tally,
+    /// Of channels for events that other shards own.
+    foreign_channels: Tally,
+    /// This shard's connections.
+    channels_here: Subscribers,
+    shard_channels_here: Subscribers,
+    patterns_here: Subscribers,
+    /// Messages that wait for the log: up to which position, and for the subscribers of which shard.
+    held: VecDeque<(u64, usize, Publication)>,
+    /// The shards that messages have been put into the inbox of, and which do not know yet.
+    to_wake: Vec<bool>,
+    /// They are told later in this turn.
+    is_scheduled: bool,
+}
+
+impl PubSub {
+    pub fn new(shards: usize) -> PubSub {
+        PubSub { to_wake: vec![false; shards], ..PubSub::default() }
+    }
+
+    pub fn tally(&self, topic: Topic) -> &Tally {
+        match topic {
+            Topic::Channel => &self.channels,
+            Topic::Pattern => &self.patterns,
+            Topic::ShardChannel => &self.shard_channels,
+        }
+    }
+
+    fn tally_mut(&mut self, topic: Topic) -> &mut Tally {
+        match topic {
+            Topic::Channel => &mut self.channels,
+            Topic::Pattern => &mut self.patterns,
+            Topic::ShardChannel => &mut self.shard_channels,
+        }
+    }
+
+    fn here(&self, topic: Topic) -> &Subscribers {
+        match topic {
+            Topic::Channel => &self.channels_here,
+            Topic::Pattern => &self.patterns_here,
+            Topic::ShardChannel => &self.shard_channels_here,
+        }
+    }
+
+    fn here_mut(&mut self, topic: Topic) -> &mut Subscribers {
+        match topic {
+            Topic::Channel => &mut self.channels_here,
+            Topic::Pattern => &mut self.patterns_here,
+            Topic::ShardChannel => &mut self.shard_channels_here,
+        }
+    }
+}
+
+/// A change to what one connection is subscribed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    Begin,
+    End,
+}
+
+/// Subscribing and unsubscribing.
+impl Shard {
+    /// Changes what a connection is subscribed to; it gets a message about each of `names` that begins with `what`.
+    pub(super) fn subscribe(
+        &mut self,
+        c: &mut Connection,
+        reply: &mut Reply,
+        topic: Topic,
+        change: Change,
+        names: Vec<Box<[u8]>>,
+        what: &'static str,
+    ) -> Flow {
+        let subscriptions = c.subscriptions.get_or_insert_default();
+        let mut changed = Vec::new();
+        let mut confirmations = Vec::with_capacity(names.len());
+        for name in names {
+            let is_changed = match change {
+                Change::Begin => subscriptions.add(topic, &name),
+                Change::End => subscriptions.remove(topic, &name),
+            };
+            let left = subscriptions.counted_with(topic);
+            if is_changed {
+                match change {
+                    Change::Begin => self.pubsub.here_mut(topic).add(&name, c.token),
+                    Change::End => self.pubsub.here_mut(topic).remove(&name, c.token),
+                }
+                changed.push(name.clone());
+            }
+            confirmations.push((name, left));
+        }
+        let none_left = confirmations.is_empty().then(|| subscriptions.counted_with(topic));
+        if subscriptions.is_empty() {
+            c.subscriptions = None;
+        }
+        c.flags.assign(Flag::Subscriber, c.subscriptions.is_some());
+        let answer = move |reply: &mut Reply| {
+            confirmations.iter().for_each(|(name, left)| confirm(reply, what, Some(name), *left));
+            if let Some(left) = none_left {
+                confirm(reply, what, None, left);
+            }
+        };
+        let home = self.id;
+        if changed.iter().all(|name| self.only_counts_here(topic, name)) {
+            self.count_subscriber(home, topic, change, &changed);
+            answer(reply);
+            return Flow::Done;
+        }
+        let changed: Arc<[Box<[u8]>]> = changed.into();
+        let question = move |shard: &mut Shard| shard.count_subscriber(home, topic, change, &changed);
+        self.ask_all_for(c, question, move |_, _: Vec<()>, reply| answer(reply));
+        Flow::Later
+    }
+
+    fn only_counts_here(&self, topic: Topic, name: &[u8]) -> bool {
+        self.topology.shards == 1 || self.topology.owner(name) == self.id && !counts_everywhere(topic, name)
+    }
+
+    /// Counts a connection of shard `home` that begins or ceases to listen to those of `names` that this shard has a tally of.
+    fn count_subscriber(&mut self, home: usize, topic: Topic, change: Change, names: &[Box<[u8]>]) {
+        for name in names {
+            let tally = if topic == Topic::Pattern || self.topology.owner(name) == self.id {
+                self.pubsub.tally_mut(topic)
+            } else if counts_everywhere(topic, name) {
+                &mut self.pubsub.foreign_channels
+            } else {
+                continue;
+            };
+            match change {
+                Change::Begin => tally.add(name, home),
+                Change::End => tally.remove(name, home),
+            }
+        }
+        if home == self.id && topic != Topic::ShardChannel {
+            let listeners = &self.shared.listeners;
+            match change {
+                Change::Begin => listeners.fetch_add(names.len(), Ordering::Relaxed),
+                Change::End => listeners.fetch_sub(names.len(), Ordering::Relaxed),
+            };
+        }
+        self.stats.pubsub_channels.set(self.pubsub.channels.len() as u64);
+        self.stats.pubsub_patterns.set(self.pubsub.patterns.len() as u64);
+        self.stats.pubsub_shard_channels.set(self.pubsub.shard_channels.len() as u64);
+    }
+
+    /// The connection ends or is reset.
+    pub(super) fn forget_subscriptions(&mut self, c: &mut Connection) {
+        let Some(subscriptions) = c.subscriptions.take() else { return };
+        c.flags.clear(Flag::Subscriber);
+        let home = self.id;
+        for topic in [Topic::Channel, Topic::Pattern, Topic::ShardChannel] {
+            let names: Arc<[Box<[u8]>]> = subscriptions.of(topic).iter().cloned().collect();
+            names.iter().for_each(|name| self.pubsub.here_mut(topic).remove(name, c.token));
+            if names.is_empty() {
+                continue;
+            }
+            for shard in 0..self.topology.shards {
+                let names = names.clone();
+                let count = move |shard: &mut Shard| shard.count_subscriber(home, topic, Change::End, &names);
+                // Behind what has told of the subscriptions.
+                self.send(shard, Message::Call(Box::new(count)));
+            }
+        }
+    }
+
+    /// What the connection is subscribed to by name.
+    pub(super) fn names_of(subscriptions: Option<&Subscriptions>, topic: Topic) -> Vec<Box<[u8]>> {
+        subscriptions.map_or_else(Vec::new, |subscriptions| subscriptions.of(topic).iter().cloned().collect())
+    }
+}
+
+/// Publishing.
+impl Shard {
+    /// PUBLISH and SPUBLISH, on the channel's owner.
+    pub(super) fn run_publish(&mut self, spec: &CommandSpec, args: Args, reply: &mut Reply) {
+        let topic = if spec.name == "spublish" { Topic::ShardChannel } else { Topic::Channel };
+        reply.integer(self.publish(topic, args[1], args[2]) as i64);
+    }
+
+    /// Sends a message to all who listen to a channel that this shard owns, or an event; returns their number.
+    fn publish(&mut self, topic: Topic, channel: &[u8], message: &[u8]) -> u64 {
+        let pubsub = &mut self.pubsub;
+        let (mut listeners, mut shards) = (0, SmallVec::<[usize; 8]>::new());
+        let mut count = |by_shard: &[(usize, u32)]| {
+            for (shard, subscribers) in by_shard {
+                listeners += u64::from(*subscribers);
+                if !shards.contains(shard) {
+                    shards.push(*shard);
+                }
+            }
+        };
+        count(pubsub.tally(topic).of(channel));
+        if topic == Topic::Channel {
+            count(pubsub.foreign_channels.of(channel));
+            let matching = pubsub.patterns.iter().filter(|(pattern, _)| glob_match(pattern, channel, false));
+            matching.for_each(|(_, by_shard)| count(by_shard));
+        }
+        if !shards.is_empty() {
+            let publication = Publication {
+                topic,
+                channel: Bytes::copy_from_slice(channel),
+                message: Bytes::copy_from_slice(message),
+            };
+            shards.iter().for_each(|shard| self.put_into_inbox(*shard, publication.clone()));
+        }
+        listeners
+    }
+
+    /// Publishes what has happened to keys, if somebody wants to know.
+    pub(super) fn publish_events(&mut self) {
+        if self.store.events.is_empty() {
+            return;
+        }
+        let events = self.store.events.take();
+        if self.shared.listeners.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let classes = self.store.events.classes();
+        for event in events {
+            if classes.contains(EventClass::KEYSPACE) {
+                let channel = [format!("__keyspace@{}__:", event.db).as_bytes(), &event.key].concat();
+                self.publish(Topic::Channel, &channel, event.name.as_bytes());
+            }
+            if classes.contains(EventClass::KEYEVENT) {
+                let channel = format!("__keyevent@{}__:{}", event.db, event.name);
+                self.publish(Topic::Channel, channel.as_bytes(), &event.key);
+            }
+        }
+    }
+
+    fn put_into_inbox(&mut self, shard: usize, publication: Publication) {
+        // Behind those that wait already.
+        let last = self.pubsub.held.back().map(|(position, ..)| *position);
+        if let Some(position) = self.log.held_at().or(last) {
+            self.pubsub.held.push_back((position, shard, publication));
+            return;
+        }
+        self.shared.inboxes[shard].put(publication);
+        self.pubsub.to_wake[shard] = true;
+        if !std::mem::replace(&mut self.pubsub.is_scheduled, true) {
+            self.call_self(Shard::wake_subscribers);
+        }
+    }
+
+    /// The log has come to `released`. To be called before the replies that waited for it go out.
+    pub(super) fn let_publications_go(&mut self, released: u64) {
+        while self.pubsub.held.front().is_some_and(|(position, ..)| *position <= released) {
+            let Some((_, shard, publication)) = self.pubsub.held.pop_front() else { return };
+            self.shared.inboxes[shard].put(publication);
+            self.pubsub.to_wake[shard] = true;
+            if !std::mem::replace(&mut self.pubsub.is_scheduled, true) {
+                self.call_self(Shard::wake_subscribers);
+            }
+        }
+    }
+
+    /// Tells the shards that have got messages to look into their inboxes.
+    fn wake_subscribers(&mut self) {
+        self.pubsub.is_scheduled = false;
+        for shard in 0..self.topology.shards {
+            if std::mem::take(&mut self.pubsub.to_wake[shard]) {
+                self.send(shard, Message::Call(Box::new(Shard::empty_inbox)));
+            }
+        }
+    }
+
+    /// Gives messages to this shard's subscribers.
+    fn empty_inbox(&mut self) {
+        if self.shared.inboxes[self.id].take_overrun() {
+            self.close_subscribers();
+        }
+        let mut written = 0;
+        while written < WRITTEN_PER_TURN {
+            let Some(publication) = self.shared.inboxes[self.id].take() else { return };
+            written += 1 + self.deliver(&publication);
+        }
+        self.asks.next_turn.push(Box::new(Shard::empty_inbox));
+    }
+
+    fn close_subscribers(&mut self) {
+        for token in self.clients.tokens() {
+            let Some(mut connection) = self.clients.take(token) else { continue };
+            let c = &mut *connection;
+            if c.flags.has(Flag::Subscriber) && !c.flags.has(Flag::Closing) {
+                crate::log!(
+                    Level::Warning,
+                    "Closing subscriber that messages from another shard cannot reach fast enough: {}",
+                    self.describe_client(c)
+                );
+                self.stats.output_buffer_closes.add(1);
+                self.close(c);
+            }
+            self.finish(connection);
+        }
+    }
+
+    /// Returns how often it has written the message.
+    fn deliver(&mut self, Publication { topic, channel, message }: &Publication) -> usize {
+        let what: &[u8] = if *topic == Topic::ShardChannel { b"smessage" } else { b"message" };
+        let listeners: SmallVec<[Token; 8]> = self.pubsub.here(*topic).of(channel).collect();
+        let mut written = listeners.len();
+        for token in listeners {
+            self.tell_subscriber(token, |reply| {
+                reply.push(3);
+                reply.bulk(what);
+                reply.bulk(channel);
+                reply.shared_bulk(message);
+            });
+        }
+        if *topic == Topic::Channel {
+            written += self.deliver_by_pattern(channel, message);
+        }
+        written
+    }
+
+    fn deliver_by_pattern(&mut self, channel: &Bytes, message: &Bytes) -> usize {
+        let matching =
+            self.pubsub.patterns_here.iter().filter(|(pattern, _)| glob_match(pattern, channel, false));
+        let matching: SmallVec<[(Bytes, Vec<Token>); 2]> = matching
+            .map(|(pattern, tokens)| (Bytes::copy_from_slice(pattern), tokens.iter().copied().collect()))
+            .collect();
+        let written = matching.iter().map(|(_, tokens)| tokens.len()).sum();
+        for (pattern, tokens) in matching {
+            for token in tokens {
+                self.tell_subscriber(token, |reply| {
+                    reply.push(4);
+                    reply.bulk(b"pmessage");
+                    reply.bulk(&pattern);
+                    reply.bulk(channel);
+                    reply.shared_bulk(message);
+                });
+            }
+        }
+        written
+    }
+
+    /// Writes a message to a subscriber, also to one that has switched replies off. It goes behind the replies that are
+    /// under way, but does not wait for a command that is blocked where the protocol can tell the two apart.
+    fn tell_subscriber(&mut self, token: Token, write: impl FnOnce(&mut Reply)) {
+        let Some(mut connection) = self.clients.take(token) else { return };
+        let c = &mut *connection;
+        if !c.flags.any(Flag::Closing as u32 | Flag::CloseAfterReply as u32) {
+            let protocol = c.output.reply.protocol();
+            if c.pipeline.is_empty() || c.waiting.is_some() && protocol == Protocol::Resp3 {
+                write(&mut c.output.reply);
+            } else {
+                let mut reply = std::mem::take(&mut self.spare_reply);
+                reply.set_protocol(protocol);
+                write(&mut reply);
+                c.pipeline.push(&mut reply);
+                self.spare_reply = reply;
+            }
+        }
+        self.finish(connection);
+    }
+}
+
+/// Whether every shard has a tally of the name.
+fn counts_everywhere(topic: Topic, name: &[u8]) -> bool {
+    topic == Topic::Pattern || topic == Topic::Channel && name.starts_with(EVENT_CHANNELS)
+}
