@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-use super::{Multi, Output, Pipeline, Subscriptions, Watching};
+use super::{Multi, Output, Pipeline, Subscriptions, Tracking, Watching};
 use crate::command::table::CommandSpec;
 use crate::resp::RequestParser;
 use crate::runtime::clock::Stamp;
@@ -152,6 +152,7 @@ pub struct Connection {
     pub multi: Option<Box<Multi>>,
     pub watching: Option<Box<Watching>>,
     pub subscriptions: Option<Box<Subscriptions>>,
+    pub tracking: Option<Box<Tracking>>,
     pub name: Box<[u8]>,
     pub user: &'static str,
     pub library_name: Box<[u8]>,
@@ -195,6 +196,7 @@ impl Connection {
             multi: None,
             watching: None,
             subscriptions: None,
+            tracking: None,
             name: Box::default(),
             user: "default",
             library_name: Box::default(),
@@ -211,6 +213,11 @@ impl Connection {
             bytes_out: 0,
             accounted_bytes: 0,
         }
+    }
+
+    /// Neither ended nor about to end.
+    pub fn is_open(&self) -> bool {
+        !self.flags.any(Flag::Closing as u32 | Flag::CloseAfterReply as u32)
     }
 
     /// No request may be taken from the input now.

@@ -5,9 +5,11 @@ mod multi;
 mod output;
 mod pipeline;
 mod subscriptions;
+mod tracking;
 
 pub use connection::{Connection, Flag, Flags, PendingCall, Stall, WaitingAt};
 pub use multi::{Multi, Queued, Watching};
 pub use output::Output;
 pub use pipeline::{Pipeline, PLACES_MAX};
 pub use subscriptions::{confirm, Subscriptions, Topic};
+pub use tracking::{Choice, Redirect, Tracking};

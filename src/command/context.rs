@@ -20,6 +20,8 @@ pub struct Caller {
     pub on_excerpts: bool,
     /// The command has blocked before; so long, in nanoseconds, did its earlier runs take.
     pub spent_nanos: u64,
+    /// The client keeps copies of what it reads, and wants to hear when they are outdated.
+    pub remembers_reads: bool,
     /// `CLIENT NO-TOUCH ON`: reads leave the LRU/LFU clock alone.
     pub no_touch: bool,
     /// Replaying the append-only file, or applying a replication stream: no expiry on access.

@@ -162,6 +162,11 @@ shard_stats! {
         pubsub_channels,
         pubsub_patterns,
         pubsub_shard_channels,
+        /// Connections that track; keys that they have read, and how many of them have read each, together; prefixes.
+        tracking_clients,
+        tracking_keys,
+        tracking_items,
+        tracking_prefixes,
         input_buffer_max,
         output_buffer_max,
         lazyfree_pending,

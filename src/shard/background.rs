@@ -64,6 +64,7 @@ impl Shard {
         self.stats.expire_cycle_us.add(nanos / 1000);
         self.note_spike("expire-cycle", nanos);
         self.publish_events();
+        self.tell_changes(0);
         self.serve_if_ready();
     }
 

@@ -49,6 +49,9 @@ impl Shard {
                 if self.id == 0 && result.is_ok() && spec.name == "flushall" {
                     self.all_flushed();
                 }
+                if result.is_ok() && matches!(spec.name, "flushall" | "flushdb") {
+                    self.all_copies_are_outdated();
+                }
                 result
             }
             Handler::Channel => {
@@ -60,6 +63,9 @@ impl Shard {
         };
         let nanos = Stamp::now().nanos_since(started) + caller.spent_nanos;
         let blocked = blocking.filter(|_| result.is_ok());
+        if caller.remembers_reads && blocked.is_none() {
+            self.remember_reads(spec, args, caller);
+        }
         if !caller.is_extra_part && blocked.is_none() {
             self.stats.called(spec.id, nanos);
         }
@@ -84,6 +90,7 @@ impl Shard {
             self.show_len(db);
         }
         self.publish_events();
+        self.tell_changes(caller.client_id);
         if let Some(blocking) = blocked {
             reply.truncate(mark);
             return Some((blocking, nanos));

@@ -82,6 +82,7 @@ impl Shard {
         let Some(evicted) = self.store.evict_one() else { return false };
         self.log_evicted(&evicted);
         self.publish_events();
+        self.tell_changes(0);
         true
     }
 

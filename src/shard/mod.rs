@@ -31,6 +31,7 @@ pub mod saving;
 mod settings;
 pub mod shared;
 mod slow;
+mod tracking;
 mod transactions;
 
 use std::collections::{HashMap, VecDeque};
@@ -109,6 +110,7 @@ pub struct Shard {
     blocked: blocking::Blocked,
     monitors: commands::monitor::Monitors,
     pubsub: pubsub::PubSub,
+    trackers: tracking::Trackers,
     client_memory: client_memory::ClientMemory,
     turn_meter: TurnMeter,
     housekeeping: housekeeping::Housekeeping,
@@ -161,6 +163,7 @@ impl Shard {
             blocked: blocking::Blocked::default(),
             monitors: commands::monitor::Monitors::default(),
             pubsub: pubsub::PubSub::new(topology.shards),
+            trackers: tracking::Trackers::default(),
             client_memory: client_memory::ClientMemory::default(),
             turn_meter: TurnMeter::default(),
             housekeeping: housekeeping::Housekeeping::default(),
@@ -180,6 +183,10 @@ impl Shard {
             client_id: connection.id,
             home: self.id as u32,
             connection: slow::pack(connection.token),
+            remembers_reads: connection
+                .tracking
+                .as_deref()
+                .is_some_and(|tracking| tracking.remembers_reads()),
             no_touch: connection.flags.has(crate::client::Flag::NoTouch),
             bulk_len_max: self.config.network.proto_max_bulk_len,
             replaying: connection.flags.has(crate::client::Flag::Replay),
@@ -263,6 +270,7 @@ impl Service for Shard {
             self.resume_paused();
         }
         self.refresh_config();
+        self.look_into_inbox();
     }
 
     fn completed(&mut self, ring: &mut SocketRing, completion: Completion) {
@@ -309,7 +317,8 @@ impl Service for Shard {
             self.end_log();
             return Turn::Stop;
         }
-        if more || congested || !self.runnable.is_empty() || !self.asks.next_turn.is_empty() {
+        let waiting = !self.runnable.is_empty() || !self.housekeeping.congested.is_empty();
+        if more || congested || waiting || !self.asks.next_turn.is_empty() {
             Turn::Ready
         } else if later {
             Turn::Soon

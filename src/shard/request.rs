@@ -282,10 +282,16 @@ impl Shard {
             }
         };
         c.last_command = Some(spec);
+        let evicted = self.store.stats.evicted_keys;
         if let Some(error) = self.refusal(c, spec, args) {
             self.refuse(c, Some(spec), &error);
             self.end_request(c);
             return Taken::Yes;
+        }
+        if c.tracking.is_some() && self.store.stats.evicted_keys != evicted {
+            // It hears of what had to go for the command before the reply, so in the next turn.
+            self.look_again(c);
+            return Taken::NotYet;
         }
         if self.is_paused(spec, c) {
             self.hold_for_pause(c);
@@ -316,8 +322,14 @@ impl Shard {
         taken
     }
 
-    /// CLIENT REPLY SKIP concerns exactly the next request.
+    /// CLIENT REPLY SKIP and CLIENT CACHING concern exactly the next request.
     fn end_request(&mut self, c: &mut Connection) {
+        if let Some(tracking) = c.tracking.as_deref_mut().filter(|_| c.multi.is_none()) {
+            // CLIENT CACHING is about the next command that is none of CLIENT.
+            if !c.last_command.is_some_and(|spec| spec.name.starts_with("client|")) {
+                tracking.has_chosen = false;
+            }
+        }
         if c.flags.any(Flag::ReplySkip as u32 | Flag::ReplySkipNext as u32) {
             c.flags.assign(Flag::ReplySkip, c.flags.has(Flag::ReplySkipNext));
             c.flags.clear(Flag::ReplySkipNext);
@@ -481,12 +493,18 @@ impl Shard {
         if c.pipeline.is_full() || self.outbox.is_congested(owner) {
             c.stall = Stall::Pipeline;
             if c.pipeline.is_empty() {
-                // No reply will come to wake it: the next turn looks again.
-                self.housekeeping.congested.push(c.token);
+                // No reply will come to wake it.
+                self.look_again(c);
             }
             return false;
         }
         true
+    }
+
+    /// Stalls the connection until the next turn.
+    fn look_again(&mut self, c: &mut Connection) {
+        c.stall = Stall::Pipeline;
+        self.housekeeping.congested.push(c.token);
     }
 
     /// A transaction begins when earlier requests have been answered.

@@ -39,6 +39,7 @@ impl Shard {
         self.stats.tracks_latency.store(self.config.observing.latency_tracking, Ordering::Relaxed);
         self.log.configure(&self.config);
         self.slow_log_changed();
+        self.limit_tracking();
         self.evict_some();
         self.client_memory_changed();
     }

@@ -55,7 +55,7 @@ pub(super) fn pack(token: Token) -> u64 {
     u64::from(token.generation) << 32 | u64::from(token.index)
 }
 
-fn unpack(connection: u64) -> Token {
+pub(super) fn unpack(connection: u64) -> Token {
     Token { index: connection as u32, generation: (connection >> 32) as u32 }
 }
 

@@ -76,6 +76,7 @@ impl Store {
         if !self.watches.is_empty() {
             self.watches.touch(home.db, &key, false);
         }
+        self.changes.note(&key, false);
         self.destroy(home.db, word);
         Some(Evicted { db: home.db, key })
     }

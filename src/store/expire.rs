@@ -141,6 +141,7 @@ impl Store {
         if !self.watches.is_empty() {
             self.watches.touch(home.db, key, false);
         }
+        self.changes.note(key, false);
         if self.log_enabled {
             self.expired_effects.push((home.db, key.to_vec()));
         }

@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 
+use super::changes::Changes;
 use super::clock::Clock;
 use super::database::{entry_of, Database, Keys};
 use super::entry::{self, Content};
@@ -24,6 +25,7 @@ pub struct Store {
     pub settings: Settings,
     pub events: Events,
     pub watches: Watches,
+    pub changes: Changes,
     pub waiting: Waiting,
     pub stats: StoreStats,
     /// Changes since the last save, counted by commands.
@@ -87,6 +89,7 @@ impl Store {
             settings: Settings::default(),
             events: Events::default(),
             watches: Watches::default(),
+            changes: Changes::default(),
             waiting: Waiting::default(),
             stats: StoreStats::default(),
             dirty: 0,
@@ -342,6 +345,7 @@ impl Store {
         if !self.watches.is_empty() {
             self.tell_watchers(db, key);
         }
+        self.changes.note(key, true);
     }
 
     /// There is something new for those who wait for this key. Costs one branch while nobody waits for any.

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod census;
+mod changes;
 mod clock;
 mod collection;
 mod database;
@@ -39,6 +40,7 @@ mod watch;
 mod whole;
 
 pub use ahead::{Ahead, Known, Upcoming, UPCOMING_MAX};
+pub use changes::{Change, Changes};
 pub use collection::{Collection, Tools, Updated};
 pub use events::{EventClass, Events, KeyspaceEvent};
 pub use evict::Evicted;

@@ -102,6 +102,23 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(1)")
         .summary("Tells the server the name or version of the client library.")
         .args(&[one_of("attr", &[string("libname").token("LIB-NAME"), string("libver").token("LIB-VER")])]),
+    connection("client|tracking", -3)
+        .flags(&[NoScript, Loading, Stale, Sentinel])
+        .since("6.0.0")
+        .complexity("O(1). More with many prefixes.")
+        .summary("Has the connection told when what it has read changes.")
+        .args(&[one_of("status", &[token("on", "ON"), token("off", "OFF")]), integer("client-id").token("REDIRECT").optional(), string("prefix").token("PREFIX").optional().multiple().multiple_token(), token("bcast", "BCAST").optional(), token("optin", "OPTIN").optional(), token("optout", "OPTOUT").optional(), token("noloop", "NOLOOP").optional()]),
+    connection("client|caching", 3)
+        .flags(&[NoScript, Loading, Stale, Sentinel])
+        .since("6.0.0")
+        .complexity("O(1)")
+        .summary("Chooses whether what the next command reads is tracked.")
+        .args(&[one_of("mode", &[token("yes", "YES"), token("no", "NO")])]),
+    connection("client|trackinginfo", 2)
+        .flags(&[NoScript, Loading, Stale, Sentinel])
+        .since("6.2.0")
+        .complexity("O(1)")
+        .summary("Tells what is tracked for the connection."),
     connection("client|getredir", 2)
         .flags(&[NoScript, Loading, Stale, Sentinel])
         .since("6.0.0")

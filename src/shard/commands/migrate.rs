@@ -158,6 +158,7 @@ impl Shard {
         // Keys that had expired are gone now.
         self.show_len(db);
         self.publish_events();
+        self.tell_changes(0);
         parcels
     }
 

@@ -175,6 +175,7 @@ impl Shard {
         self.unwatch_all(c);
         self.forget_monitor(c);
         self.forget_subscriptions(c);
+        self.forget_tracking(c);
     }
 
     /// The queued commands, each with the database that SELECTs among them give it.

@@ -28,8 +28,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-pub use self::inbox::Inbox;
 use self::inbox::Publication;
+pub use self::inbox::{Inbox, Push};
 use self::registry::{Subscribers, Tally};
 use super::message::Message;
 use super::{Flow, Shard};
@@ -61,7 +61,7 @@ pub(super) struct PubSub {
     shard_channels_here: Subscribers,
     patterns_here: Subscribers,
     /// Messages that wait for the log: up to which position, and for the subscribers of which shard.
-    held: VecDeque<(u64, usize, Publication)>,
+    held: VecDeque<(u64, usize, Push)>,
     /// The shards that messages have been put into the inbox of, and which do not know yet.
     to_wake: Vec<bool>,
     /// They are told later in this turn.
@@ -255,7 +255,9 @@ impl Shard {
                 channel: Bytes::copy_from_slice(channel),
                 message: Bytes::copy_from_slice(message),
             };
-            shards.iter().for_each(|shard| self.put_into_inbox(*shard, publication.clone()));
+            shards
+                .iter()
+                .for_each(|shard| self.put_into_inbox(*shard, Push::Publication(publication.clone())));
         }
         listeners
     }
@@ -282,14 +284,15 @@ impl Shard {
         }
     }
 
-    fn put_into_inbox(&mut self, shard: usize, publication: Publication) {
+    /// Has shard `shard` tell its connections.
+    pub(super) fn put_into_inbox(&mut self, shard: usize, push: Push) {
         // Behind those that wait already.
         let last = self.pubsub.held.back().map(|(position, ..)| *position);
         if let Some(position) = self.log.held_at().or(last) {
-            self.pubsub.held.push_back((position, shard, publication));
+            self.pubsub.held.push_back((position, shard, push));
             return;
         }
-        self.shared.inboxes[shard].put(publication);
+        self.shared.inboxes[shard].put(push);
         self.pubsub.to_wake[shard] = true;
         if !std::mem::replace(&mut self.pubsub.is_scheduled, true) {
             self.call_self(Shard::wake_subscribers);
@@ -299,8 +302,8 @@ impl Shard {
     /// The log has come to `released`. To be called before the replies that waited for it go out.
     pub(super) fn let_publications_go(&mut self, released: u64) {
         while self.pubsub.held.front().is_some_and(|(position, ..)| *position <= released) {
-            let Some((_, shard, publication)) = self.pubsub.held.pop_front() else { return };
-            self.shared.inboxes[shard].put(publication);
+            let Some((_, shard, push)) = self.pubsub.held.pop_front() else { return };
+            self.shared.inboxes[shard].put(push);
             self.pubsub.to_wake[shard] = true;
             if !std::mem::replace(&mut self.pubsub.is_scheduled, true) {
                 self.call_self(Shard::wake_subscribers);
@@ -318,15 +321,33 @@ impl Shard {
         }
     }
 
-    /// Gives messages to this shard's subscribers.
+    /// Before requests are taken in: whoever has heard elsewhere that something was published or has changed finds it here told of.
+    #[inline]
+    pub(super) fn look_into_inbox(&mut self) {
+        if !self.shared.inboxes[self.id].is_empty() {
+            self.empty_inbox();
+        }
+    }
+
+    /// Tells this shard's connections what there is to tell.
     fn empty_inbox(&mut self) {
         if self.shared.inboxes[self.id].take_overrun() {
             self.close_subscribers();
         }
         let mut written = 0;
         while written < WRITTEN_PER_TURN {
-            let Some(publication) = self.shared.inboxes[self.id].take() else { return };
-            written += 1 + self.deliver(&publication);
+            let Some(push) = self.shared.inboxes[self.id].take() else { return };
+            written += match push {
+                Push::Publication(publication) => 1 + self.deliver(&publication),
+                Push::Invalidation(invalidation) => {
+                    self.invalidate(invalidation);
+                    1
+                }
+                Push::Redirected(redirected) => {
+                    self.invalidate_redirected(redirected);
+                    1
+                }
+            };
         }
         self.asks.next_turn.push(Box::new(Shard::empty_inbox));
     }
@@ -335,7 +356,8 @@ impl Shard {
         for token in self.clients.tokens() {
             let Some(mut connection) = self.clients.take(token) else { continue };
             let c = &mut *connection;
-            if c.flags.has(Flag::Subscriber) && !c.flags.has(Flag::Closing) {
+            let is_told = c.flags.has(Flag::Subscriber) || c.tracking.is_some();
+            if is_told && !c.flags.has(Flag::Closing) {
                 crate::log!(
                     Level::Warning,
                     "Closing subscriber that messages from another shard cannot reach fast enough: {}",
@@ -354,7 +376,7 @@ impl Shard {
         let listeners: SmallVec<[Token; 8]> = self.pubsub.here(*topic).of(channel).collect();
         let mut written = listeners.len();
         for token in listeners {
-            self.tell_subscriber(token, |reply| {
+            self.push_to(token, |reply| {
                 reply.push(3);
                 reply.bulk(what);
                 reply.bulk(channel);
@@ -376,7 +398,7 @@ impl Shard {
         let written = matching.iter().map(|(_, tokens)| tokens.len()).sum();
         for (pattern, tokens) in matching {
             for token in tokens {
-                self.tell_subscriber(token, |reply| {
+                self.push_to(token, |reply| {
                     reply.push(4);
                     reply.bulk(b"pmessage");
                     reply.bulk(&pattern);
@@ -388,9 +410,9 @@ impl Shard {
         written
     }
 
-    /// Writes a message to a subscriber, also to one that has switched replies off. It goes behind the replies that are
+    /// Writes a message to a connection, also to one that has switched replies off. It goes behind the replies that are
     /// under way, but does not wait for a command that is blocked where the protocol can tell the two apart.
-    fn tell_subscriber(&mut self, token: Token, write: impl FnOnce(&mut Reply)) {
+    pub(super) fn push_to(&mut self, token: Token, write: impl FnOnce(&mut Reply)) {
         let Some(mut connection) = self.clients.take(token) else { return };
         let c = &mut *connection;
         if !c.flags.any(Flag::Closing as u32 | Flag::CloseAfterReply as u32) {

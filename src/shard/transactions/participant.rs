@@ -82,7 +82,12 @@ impl Shard {
                 }
                 WorkResult::Replies(replies)
             }
-            Work::Lend(command) => WorkResult::Lent(self.lend_own(&command)),
+            Work::Lend(command) => {
+                if caller.remembers_reads {
+                    self.remember_reads(command.spec, &command.args.slices(), &caller);
+                }
+                WorkResult::Lent(self.lend_own(&command))
+            }
             Work::Reach(command) => WorkResult::Reached(self.wanted_by(&command)),
             Work::LendWanted(command, wanted) => WorkResult::Lent(self.lend_own_and(&command, &wanted)),
             Work::RunWithLoans(index, command, loans) => {
@@ -98,6 +103,7 @@ impl Shard {
                 for loan in loans {
                     self.take_back(loan);
                 }
+                self.tell_changes(caller.client_id);
                 WorkResult::TakenBack
             }
             Work::Apply(effects) => {

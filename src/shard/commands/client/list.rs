@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::tracking::redirection;
 use super::{ClientType, Outcome};
 use crate::client::{Connection, Flag, Stall, Topic};
 use crate::command::{Args, CommandError};
@@ -145,7 +146,7 @@ impl Shard {
         let _ = write!(line, " tot-mem={}", c.memory_bytes() + in_use);
         let _ = write!(line, " events={} cmd={}", events(c), c.last_command.map_or("NULL", |spec| spec.name));
         let protocol = if c.output.reply.protocol() == Protocol::Resp3 { 3 } else { 2 };
-        let _ = write!(line, " user={} redir=-1 resp={protocol}", c.user);
+        let _ = write!(line, " user={} redir={} resp={protocol}", c.user, redirection(c));
         let _ = write!(line, " lib-name={} lib-ver={}", text(&c.library_name), text(&c.library_version));
         line
     }
@@ -181,6 +182,9 @@ fn flags(c: &Connection) -> String {
         (c.multi.is_some(), 'x'),
         (c.stall == Stall::Paused || c.waiting.is_some(), 'b'),
         (c.watching.as_ref().is_some_and(|watching| watching.flag.is_set()), 'd'),
+        (c.tracking.is_some(), 't'),
+        (c.tracking.as_ref().is_some_and(|tracking| tracking.is_broken), 'R'),
+        (c.tracking.as_ref().is_some_and(|tracking| tracking.is_broadcast), 'B'),
         (c.flags.has(Flag::CloseAfterReply), 'c'),
         (c.flags.has(Flag::Closing), 'A'),
         (c.flags.has(Flag::UnixSocket), 'U'),

@@ -4,6 +4,7 @@
 mod kill;
 mod list;
 mod pause;
+mod tracking;
 
 use super::connection::checked_name;
 use super::{help, Handler};
@@ -20,7 +21,10 @@ pub const COMMANDS: &[(&str, Handler)] = &[
     ("client|getname", get_name),
     ("client|setname", set_name),
     ("client|setinfo", set_info),
-    ("client|getredir", get_redirection),
+    ("client|getredir", tracking::get_redirection),
+    ("client|tracking", tracking::tracking),
+    ("client|caching", tracking::caching),
+    ("client|trackinginfo", tracking::info),
     ("client|no-evict", no_evict),
     ("client|no-touch", no_touch),
     ("client|reply", reply_mode),
@@ -106,12 +110,6 @@ fn set_info(_: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) ->
     Ok(Flow::Done)
 }
 
-/// Nobody is redirected as long as there is no client-side caching.
-fn get_redirection(_: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    reply.integer(-1);
-    Ok(Flow::Done)
-}
-
 fn switch(c: &mut Connection, flag: Flag, reply: &mut Reply, word: &[u8]) -> Outcome {
     match word.to_ascii_lowercase().as_slice() {
         b"on" => c.flags.set(flag),
@@ -146,6 +144,8 @@ fn reply_mode(_: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) 
 }
 
 const HELP: &[&str] = &[
+    "CACHING (YES|NO)",
+    "    Choose whether what the next command reads is tracked.",
     "GETREDIR",
     "    Show the connection that invalidations for this one are redirected to, -1 for none.",
     "GETNAME",
@@ -188,6 +188,10 @@ const HELP: &[&str] = &[
     "    Tell the server about the client's library. Options are:",
     "    * LIB-NAME: the library's name.",
     "    * LIB-VER: the library's version.",
+    "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]",
+    "    Have this connection told when what it has read changes.",
+    "TRACKINGINFO",
+    "    Show what is tracked for this connection.",
     "UNBLOCK <clientid> [TIMEOUT|ERROR]",
     "    Wake a client out of a blocking command.",
     "NO-EVICT (ON|OFF)",
