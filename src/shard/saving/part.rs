@@ -25,7 +25,7 @@ use crate::txn::locks::Number;
 /// The longest slice of a snapshot without fork: what a request may have to wait for it.
 const SLICE_US: u64 = 250;
 /// So much may wait for the disk before the shard stops making more, bytes.
-const AHEAD_BYTES: usize = 8 << 20;
+const AHEAD_BYTES: usize = 2 << 20;
 /// So much may wait altogether, in front of a disk that is slower than the changes; then the snapshot fails, bytes.
 const WAITING_BYTES_MAX: usize = 256 << 20;
 /// What a fork takes for each GiB of a shard's memory, until one has been seen, microseconds: page tables for pages of 4 KiB.

@@ -277,11 +277,12 @@ impl Shard {
     fn begin_rewrite_step(&mut self, shards: Vec<usize>, format: BaseFormat, prepared: Prepared) {
         let Prepared { manifest, parts, increments, first_kept } = prepared;
         let rewrites = &mut self.saving.rewrites;
+        // It is written: also when the step is given up, what follows begins with the increments that it names.
+        rewrites.manifest = Some(manifest);
         if rewrites.is_given_up {
             super::remove_files(&parts);
             return self.end_rewrites(false);
         }
-        rewrites.manifest = Some(manifest);
         let undurable = self.topology.shards;
         rewrites.step = Some(Step { shards, first_kept, format, undurable, written: None });
         let asker = rewrites.asker.take();
