@@ -236,6 +236,7 @@ impl Connection {
             + self.multi.as_ref().map_or(0, |multi| multi.memory_bytes())
             + self.watching.as_ref().map_or(0, |watching| watching.memory_bytes())
             + self.subscriptions.as_ref().map_or(0, |subscriptions| subscriptions.memory_bytes())
+            + self.tracking.as_ref().map_or(0, |tracking| tracking.memory_bytes())
             + self.name.len()
             + self.library_name.len()
             + self.library_version.len()

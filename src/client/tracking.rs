@@ -38,6 +38,11 @@ pub struct Tracking {
 }
 
 impl Tracking {
+    pub fn memory_bytes(&self) -> usize {
+        let names: usize = self.prefixes.iter().map(|prefix| prefix.len() + size_of::<Box<[u8]>>()).sum();
+        size_of::<Self>() + names
+    }
+
     /// Whether the keys of the next read are remembered.
     pub fn remembers_reads(&self) -> bool {
         !self.is_broadcast

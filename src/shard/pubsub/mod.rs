@@ -20,10 +20,9 @@
 mod inbox;
 mod registry;
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-
-use std::collections::VecDeque;
 
 use bytes::Bytes;
 use smallvec::SmallVec;

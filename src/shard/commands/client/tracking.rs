@@ -31,7 +31,7 @@ impl Options {
                     if options.redirect.is_some() {
                         return Err(other("ERR A client can only redirect to a single other client"));
                     }
-                    let id = parse_integer(id).ok_or(other("ERR Invalid client ID"))?;
+                    let id = parse_integer(id).ok_or(CommandError::NotInteger)?;
                     options.redirect = Some(u64::try_from(id).map_err(|_| no_such_client())?);
                     tail
                 }
@@ -142,7 +142,10 @@ pub(super) fn tracking(shard: &mut Shard, c: &mut Connection, reply: &mut Reply,
             return shard.complete_with(later, spec, Err(no_such_client()));
         };
         let no_loop = options.no_loop;
-        let Some((is_new, prefixes)) = shard.set_tracking(reader.token, options, redirect) else { return };
+        let Some((is_new, prefixes)) = shard.set_tracking(reader.token, options, redirect) else {
+            // It is gone. A transaction that this is a part of ends all the same.
+            return shard.complete_with(later, None, Ok(()));
+        };
         let begin = move |shard: &mut Shard| shard.begin_tracking(reader, is_new, &prefixes, no_loop);
         shard.ask_all(begin, move |shard, _: Vec<()>| shard.complete_with(later, None, Ok(())));
     });
