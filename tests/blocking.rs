@@ -9,19 +9,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use gyre::store::{shard_of_slot, slot_of};
-use support::{Client, Random, Server, Value};
+use support::{name_on, Client, Random, Server, Value};
 
 const SHARDS: [usize; 3] = [1, 2, 4];
 /// Long enough for a reply that must not come to come.
 const SILENCE: Duration = Duration::from_millis(60);
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A key of the given shard; `number` tells several apart.
-fn key_of(shard: usize, shards: usize, number: usize) -> String {
-    let is_there = |key: &String| shard_of_slot(slot_of(key.as_bytes()), shards) == shard % shards;
-    (0..).map(|salt| format!("key{number}:{salt}")).find(is_there).expect("every shard has keys")
-}
 
 /// For each number of shards a server, and four keys each: all on one shard, and as far apart as can be.
 fn everywhere(options: &[&str], test: impl Fn(&Server, [&str; 4])) {
@@ -29,7 +22,7 @@ fn everywhere(options: &[&str], test: impl Fn(&Server, [&str; 4])) {
         let count = shards.to_string();
         let server = Server::start(&[&["--shards", &count], options].concat());
         for spread in [0, 1] {
-            let keys = [0, 1, 2, 3].map(|number| key_of(number * spread, shards, number));
+            let keys = [0, 1, 2, 3].map(|number| name_on(number * spread, shards, number));
             let keys = [0, 1, 2, 3].map(|number: usize| keys[number].as_str());
             eprintln!("{shards} shards, keys {keys:?}");
             test(&server, keys);
@@ -724,7 +717,7 @@ fn a_pause_serves_nobody_and_stops_no_timeout() {
 fn a_shutdown_does_not_wait_for_those_who_wait() {
     for shards in SHARDS {
         let mut server = Server::with_shards(shards);
-        let keys: Vec<String> = (0..4).map(|number| key_of(number, shards, number)).collect();
+        let keys: Vec<String> = (0..4).map(|number| name_on(number, shards, number)).collect();
         let mut waiting =
             blocked(&server, &[&["BLPOP", &keys[0], "0"], &["BLPOP", &keys[0], &keys[1], &keys[3], "0"]]);
         let started = Instant::now();
@@ -865,7 +858,7 @@ fn every_element_is_delivered_once_whatever_happens_to_those_who_wait() {
         let server = Server::with_shards(shards);
         let stress = Stress {
             address: server.address(),
-            keys: (0..6).map(|number| key_of(number, shards, number)).collect(),
+            keys: (0..6).map(|number| name_on(number, shards, number)).collect(),
             is_over: AtomicBool::new(false),
             killed: AtomicUsize::new(0),
             ids: Mutex::new(Vec::new()),

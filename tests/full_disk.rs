@@ -4,13 +4,13 @@
 mod support;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use support::{info, within, Client, Random, Server, SmallDisk, Value};
+use support::{info, name_on, within, Client, Random, Server, SmallDisk, Value};
 
 const MIB: u64 = 1 << 20;
 const DISK_BYTES: u64 = 64 * MIB;
@@ -276,5 +276,106 @@ fn a_disk_that_a_rewrite_fills_is_survived_with_everysec() {
 fn a_disk_that_a_save_fills_is_survived() {
     for (policy, shards) in [("always", 2), ("everysec", 1)] {
         a_full_disk_is_survived(&Setting { policy, shards, command: "BGSAVE" });
+    }
+}
+
+/// A file that leaves no room at all.
+fn fill(disk: &SmallDisk) -> std::path::PathBuf {
+    let path = disk.dir().join("ballast");
+    let mut file = fs::File::create(&path).expect("there is room for a name");
+    while file.write_all(&[1; 4096]).is_ok() {}
+    path
+}
+
+/// The parts of the next message.
+fn message(client: &mut Client) -> Vec<String> {
+    client.receive().elements().iter().map(Value::text).collect()
+}
+
+fn hears_nothing(client: &mut Client) -> bool {
+    client.set_timeout(Duration::from_millis(300));
+    let nothing = client.try_receive().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+    client.set_timeout(PATIENCE);
+    nothing
+}
+
+/// With `always` nobody is told of what the disk has no room for, be it by an event, by a message, or by an invalidation, until it
+/// has. Those who are to be told more than may wait are closed.
+#[test]
+fn nobody_hears_of_what_a_full_disk_has_no_room_for() {
+    for shards in [1, 2] {
+        let Some(disk) = SmallDisk::mount(DISK_BYTES) else { return };
+        let (count, dir) = (shards.to_string(), disk.dir().display().to_string());
+        let mut options = vec!["--appendonly", "yes", "--appendfsync", "always", "--dir", &dir];
+        options.extend(["--shards", &count, "--notify-keyspace-events", "KA"]);
+        let mut server = Server::start(&options);
+        let mut admin = wait_until_loaded(&server);
+        let key = name_on(shards - 1, shards, 1);
+        let (channel, event) = (format!("{{{key}}}news"), format!("__keyspace@0__:{key}"));
+        let (big, small) = ("x".repeat(4 << 20), "x".repeat(64 << 10));
+
+        let mut subscriber = server.client();
+        subscriber.send(&["SUBSCRIBE", &channel, &event]);
+        assert_eq!((message(&mut subscriber).len(), message(&mut subscriber).len()), (3, 3));
+        let mut caching = server.client3();
+        assert!(caching.call(&["CLIENT", "TRACKING", "ON"]).is_ok());
+        for round in ["space", "no append-only file"] {
+            assert!(!caching.call(&["GET", &key]).is_error());
+            let ballast = fill(&disk);
+            let mut writer = server.client();
+            writer.send(&["SET", &key, &big]);
+            assert!(within(PATIENCE, || field(&mut admin, "aof_last_write_status") == "err"));
+            let mut publisher = server.client();
+            publisher.send(&["PUBLISH", &channel, "it is set"]);
+            for client in [&mut subscriber, &mut caching, &mut writer, &mut publisher] {
+                assert!(hears_nothing(client), "{round}");
+            }
+            if round == "space" {
+                fs::remove_file(&ballast).expect("it is there");
+            } else {
+                assert!(admin.call(&["CONFIG", "SET", "appendonly", "no"]).is_ok());
+            }
+            assert_eq!(message(&mut subscriber), ["message", &event, "set"], "{round}");
+            assert_eq!(message(&mut subscriber), ["message", &channel, "it is set"], "{round}");
+            assert_eq!(caching.receive().elements()[0].text(), "invalidate", "{round}");
+            assert!(writer.receive().is_ok() && publisher.receive() == Value::Integer(1), "{round}");
+            let _ = fs::remove_file(&ballast);
+        }
+
+        assert!(admin.call(&["CONFIG", "SET", "appendonly", "yes"]).is_ok());
+        assert!(within(PATIENCE, || !is_saving(&mut admin)));
+        let ballast = fill(&disk);
+        let mut writer = server.client();
+        writer.send(&["SET", "{other}of the same shard as before or not", &big]);
+        writer.send(&["SET", &key, "not to be lost, nor heard of"]);
+        assert!(within(PATIENCE, || field(&mut admin, "aof_last_write_status") == "err"));
+        let mut publisher = server.client();
+        publisher.send(&["CLIENT", "REPLY", "OFF"]);
+        let flood = Client::encode(&["PUBLISH", &channel, &small]).repeat(16);
+        (0..80).for_each(|_| publisher.send_raw(&flood));
+        assert!(subscriber.receive_until_closed().is_empty(), "too much waits");
+        assert!(hears_nothing(&mut writer));
+        let mut new = server.client();
+        new.send(&["SUBSCRIBE", &channel]);
+        assert_eq!(message(&mut new), ["subscribe", &channel, "1"]);
+        fs::remove_file(&ballast).expect("it is there");
+        assert!(writer.receive().is_ok() && writer.receive().is_ok());
+        assert_eq!(admin.call(&["PUBLISH", &channel, "the last"]).integer(), 1);
+        while message(&mut new)[2] != "the last" {}
+
+        let ballast = fill(&disk);
+        let mut writer = server.client();
+        let lost = name_on(shards - 1, shards, 2);
+        new.send(&["SUBSCRIBE", &format!("__keyspace@0__:{lost}")]);
+        assert_eq!(message(&mut new)[0], "subscribe");
+        writer.send(&["SET", &lost, &big]);
+        assert!(within(PATIENCE, || field(&mut admin, "aof_last_write_status") == "err"));
+        server.kill9();
+        assert!(new.receive_until_closed().is_empty(), "nobody has heard of it");
+        fs::remove_file(&ballast).expect("it is there");
+        server.restart();
+        let mut admin = wait_until_loaded(&server);
+        assert!(admin.call(&["GET", &lost]).is_null());
+        assert_eq!(admin.call(&["GET", &key]).text(), "not to be lost, nor heard of");
     }
 }

@@ -7,23 +7,16 @@ use std::net::TcpListener;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use gyre::store::{shard_of_slot, slot_of};
-use support::{free_port, Client, Server, Value};
+use support::{free_port, name_on, Client, Server, Value};
 
 const SHARDS: [usize; 2] = [1, 2];
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A key of the given shard; `number` tells several apart.
-fn key_of(shard: usize, shards: usize, number: usize) -> String {
-    let is_there = |key: &String| shard_of_slot(slot_of(key.as_bytes()), shards) == shard % shards;
-    (0..).map(|salt| format!("key{number}:{salt}")).find(is_there).expect("every shard has keys")
-}
 
 /// For each number of shards a server, and four keys on as many shards as there are.
 fn everywhere(test: impl Fn(&Server, [&str; 4])) {
     for shards in SHARDS {
         let server = Server::with_shards(shards);
-        let keys = [0, 1, 2, 3].map(|number| key_of(number, shards, number));
+        let keys = [0, 1, 2, 3].map(|number| name_on(number, shards, number));
         let keys = [0, 1, 2, 3].map(|number: usize| keys[number].as_str());
         eprintln!("{shards} shards, keys {keys:?}");
         test(&server, keys);

@@ -6,17 +6,10 @@ use std::collections::HashMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gyre::store::{shard_of_slot, slot_of};
-use support::{within, Client, Server, Value};
+use support::{name_on, within, Client, Server, Value};
 
 const SHARDS: [usize; 3] = [1, 2, 4];
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A channel that the given shard owns; `number` tells several apart.
-fn channel_of(shard: usize, shards: usize, number: usize) -> String {
-    let is_there = |name: &String| shard_of_slot(slot_of(name.as_bytes()), shards) == shard % shards;
-    (0..).map(|salt| format!("news{number}:{salt}")).find(is_there).expect("every shard has channels")
-}
 
 fn everywhere(options: &[&str], test: impl Fn(&Server, usize)) {
     for shards in SHARDS {
@@ -61,20 +54,20 @@ fn a_message_reaches_all_who_listen_on_every_shard_and_they_are_counted() {
     everywhere(&[], |server, shards| {
         let mut publisher = server.client();
         for owner in 0..shards {
-            let channel = channel_of(owner, shards, 0);
+            let channel = name_on(owner, shards, 0);
             assert_eq!(publish(&mut publisher, &channel, "nobody"), 0);
             // More clients than shards: every shard has some.
             let mut listeners: Vec<Client> =
                 (0..8).map(|_| subscriber(server, "SUBSCRIBE", &[&channel, "other"])).collect();
-            let mut by_pattern = subscriber(server, "PSUBSCRIBE", &["news*", "n?ws*", "sport*"]);
+            let mut by_pattern = subscriber(server, "PSUBSCRIBE", &["name*", "n?me*", "sport*"]);
             assert_eq!(publish(&mut publisher, &channel, "hello"), 10);
             for listener in &mut listeners {
                 assert_eq!(received(listener), ["message", &channel, "hello"]);
             }
             let mut patterns = [received(&mut by_pattern), received(&mut by_pattern)];
             patterns.sort();
-            assert_eq!(patterns[0], ["pmessage", "n?ws*", &channel, "hello"]);
-            assert_eq!(patterns[1], ["pmessage", "news*", &channel, "hello"]);
+            assert_eq!(patterns[0], ["pmessage", "n?me*", &channel, "hello"]);
+            assert_eq!(patterns[1], ["pmessage", "name*", &channel, "hello"]);
             let counts = publisher.call(&["PUBSUB", "NUMSUB", &channel, "none", "other"]);
             assert_eq!(
                 texts(&counts),
@@ -99,7 +92,7 @@ fn a_message_reaches_all_who_listen_on_every_shard_and_they_are_counted() {
 #[test]
 fn shard_channels_are_a_world_of_their_own() {
     everywhere(&[], |server, shards| {
-        let (channel, mut publisher) = (channel_of(1, shards, 0), server.client());
+        let (channel, mut publisher) = (name_on(1, shards, 0), server.client());
         let mut plain = subscriber(server, "SUBSCRIBE", &[&channel]);
         let mut by_pattern = subscriber(server, "PSUBSCRIBE", &["*"]);
         let mut sharded = subscriber(server, "SSUBSCRIBE", &[&channel]);
@@ -123,11 +116,11 @@ fn all_subscribers_of_a_channel_see_one_order() {
     const WRITERS: usize = 6;
     const MESSAGES: usize = 400;
     everywhere(&[], |server, shards| {
-        let channel = channel_of(shards - 1, shards, 7);
+        let channel = name_on(shards - 1, shards, 7);
         let mut listeners: Vec<Client> = (0..6)
             .map(|number| match number % 2 {
                 0 => subscriber(server, "SUBSCRIBE", &[&channel]),
-                _ => subscriber(server, "PSUBSCRIBE", &["news7*"]),
+                _ => subscriber(server, "PSUBSCRIBE", &["name7*"]),
             })
             .collect();
         thread::scope(|scope| {
@@ -165,7 +158,7 @@ fn what_is_published_behind_the_answer_to_a_subscription_arrives() {
     everywhere(&[], |server, shards| {
         let mut publisher = server.client();
         for round in 0..200 {
-            let channel = channel_of(round, shards, round);
+            let channel = name_on(round, shards, round);
             let mut listener = server.client();
             listener.send(&["SUBSCRIBE", &channel]);
             assert_eq!(received(&mut listener), ["subscribe", &channel, "1"]);
@@ -180,12 +173,12 @@ fn what_is_published_behind_the_answer_to_a_subscription_arrives() {
 #[test]
 fn what_is_published_after_an_answer_comes_after_it_on_any_channel() {
     everywhere(&[], |server, shards| {
-        let channels: Vec<String> = (0..4).map(|shard| channel_of(shard, shards, 90 + shard)).collect();
+        let channels: Vec<String> = (0..4).map(|shard| name_on(shard, shards, 90 + shard)).collect();
         let names: Vec<&str> = channels.iter().map(String::as_str).collect();
         let mut listeners: Vec<Client> = (0..4)
             .map(|number| match number % 2 {
                 0 => subscriber(server, "SUBSCRIBE", &names),
-                _ => subscriber(server, "PSUBSCRIBE", &["news9*"]),
+                _ => subscriber(server, "PSUBSCRIBE", &["name9*"]),
             })
             .collect();
         let mut publishers: Vec<Client> = (0..3).map(|_| server.client()).collect();
@@ -213,7 +206,7 @@ fn what_is_published_after_an_answer_comes_after_it_on_any_channel() {
 #[test]
 fn an_older_client_that_listens_may_do_little_else_and_a_newer_one_all() {
     everywhere(&[], |server, shards| {
-        let channel = channel_of(1, shards, 0);
+        let channel = name_on(1, shards, 0);
         let mut old = subscriber(server, "SUBSCRIBE", &[&channel]);
         let refused = old.call(&["GET", "a"]).text();
         assert!(refused.starts_with("ERR Can't execute 'get': only (P|S)SUBSCRIBE"), "{refused}");
@@ -248,7 +241,7 @@ fn an_older_client_that_listens_may_do_little_else_and_a_newer_one_all() {
 #[test]
 fn messages_reach_a_client_that_is_blocked_or_hears_no_replies() {
     everywhere(&[], |server, shards| {
-        let (channel, mut publisher) = (channel_of(1, shards, 0), server.client());
+        let (channel, mut publisher) = (name_on(1, shards, 0), server.client());
         let mut blocked = server.client3();
         blocked.send(&["SUBSCRIBE", &channel]);
         assert_eq!(received(&mut blocked), ["subscribe", &channel, "1"]);
@@ -274,7 +267,7 @@ fn messages_reach_a_client_that_is_blocked_or_hears_no_replies() {
 #[test]
 fn transactions_publish_and_subscribe() {
     everywhere(&[], |server, shards| {
-        let channels: Vec<String> = (0..4).map(|shard| channel_of(shard, shards, shard)).collect();
+        let channels: Vec<String> = (0..4).map(|shard| name_on(shard, shards, shard)).collect();
         let names: Vec<&str> = channels.iter().map(String::as_str).collect();
         let mut listener = subscriber(server, "SUBSCRIBE", &names);
         let mut client = server.client3();
@@ -298,7 +291,7 @@ fn events_of_keys_come_to_subscribers_on_any_shard() {
     everywhere(&["--notify-keyspace-events", "KEA"], |server, shards| {
         let mut client = server.client();
         for shard in 0..shards {
-            let key = channel_of(shard, shards, 3);
+            let key = name_on(shard, shards, 3);
             let mut by_key = subscriber(server, "SUBSCRIBE", &[&format!("__keyspace@0__:{key}")]);
             let mut by_event = subscriber(server, "PSUBSCRIBE", &["__keyevent@0__:*"]);
             assert!(client.call(&["SET", &key, "x", "PX", "100"]).is_ok());
@@ -320,7 +313,7 @@ fn events_of_keys_come_to_subscribers_on_any_shard() {
 #[test]
 fn a_subscriber_that_does_not_read_is_closed() {
     everywhere(&["--client-output-buffer-limit", "pubsub 2mb 0 0"], |server, shards| {
-        let channel = channel_of(1, shards, 0);
+        let channel = name_on(1, shards, 0);
         let deaf = subscriber(server, "SUBSCRIBE", &[&channel]);
         let mut publisher = server.client();
         let message = "x".repeat(64 * 1024);
@@ -333,4 +326,54 @@ fn a_subscriber_that_does_not_read_is_closed() {
         assert!(server.log().contains("overcoming of output buffer limits"), "{}", server.log());
         drop(deaf);
     });
+}
+
+/// While a shard is busy with something long, more is published for its subscribers than may wait: they are closed, and have missed
+/// nothing of what is in front. Those of other shards get everything.
+#[test]
+fn subscribers_whose_shard_takes_nothing_in_are_closed() {
+    const MESSAGES: usize = 10;
+    const MESSAGE_BYTES: usize = 8 << 20;
+    let server = Server::start(&["--shards", "2", "--client-output-buffer-limit", "pubsub 0 0 0"]);
+    let (channel, busy_key) = (name_on(0, 2, 0), name_on(1, 2, 0));
+    let mut admin = server.client();
+    assert_eq!(admin.call(&["SETRANGE", &busy_key, "67108863", "x"]).integer(), 1 << 26);
+    let subscribers: Vec<Client> = (0..4).map(|_| subscriber(&server, "SUBSCRIBE", &[&channel])).collect();
+    let publishers: Vec<Client> = (0..2).map(|_| server.client()).collect();
+    let hearing: Vec<_> = subscribers
+        .into_iter()
+        .map(|mut subscriber| {
+            subscriber.set_timeout(6 * PATIENCE);
+            thread::spawn(move || (0..).take_while(|_| subscriber.try_receive().is_ok()).count())
+        })
+        .collect();
+
+    let mut busy = server.client();
+    assert!(busy.call(&["MULTI"]).is_ok());
+    for _ in 0..60 {
+        assert_eq!(busy.call(&["BITCOUNT", &busy_key]).text(), "QUEUED");
+    }
+    busy.send(&["EXEC"]);
+    let publishing: Vec<_> = publishers
+        .into_iter()
+        .map(|mut publisher| {
+            publisher.set_timeout(6 * PATIENCE);
+            let (channel, message) = (channel.clone(), "x".repeat(MESSAGE_BYTES));
+            thread::spawn(move || {
+                (0..MESSAGES).map(|_| publish(&mut publisher, &channel, &message)).max().unwrap_or(0)
+            })
+        })
+        .collect();
+    for publisher in publishing {
+        publisher.join().expect("publishers do not panic");
+    }
+    assert!(within(PATIENCE, || server.log().contains("cannot reach fast enough")), "{}", server.log());
+    assert!(within(PATIENCE, || publish(&mut admin, &channel, "the last") <= 2), "those closed do not count");
+    drop(server);
+    let mut heard: Vec<usize> =
+        hearing.into_iter().map(|thread| thread.join().expect("they do not panic")).collect();
+    heard.sort_unstable();
+    eprintln!("heard {heard:?}");
+    assert!(heard[0] < 2 * MESSAGES, "somebody was closed: {heard:?}");
+    assert!(heard[3] > 2 * MESSAGES, "somebody heard everything: {heard:?}");
 }

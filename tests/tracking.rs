@@ -5,23 +5,16 @@ mod support;
 use std::thread;
 use std::time::Duration;
 
-use gyre::store::{shard_of_slot, slot_of};
-use support::{within, Client, Server, Value};
+use support::{name_on, within, Client, Server, Value};
 
 const SHARDS: [usize; 3] = [1, 2, 4];
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// A key of the given shard; `number` tells several apart.
-fn key_of(shard: usize, shards: usize, number: usize) -> String {
-    let is_there = |key: &String| shard_of_slot(slot_of(key.as_bytes()), shards) == shard % shards;
-    (0..).map(|salt| format!("key{number}:{salt}")).find(is_there).expect("every shard has keys")
-}
 
 fn everywhere(options: &[&str], test: impl Fn(&Server, [&str; 4])) {
     for shards in SHARDS {
         eprintln!("{shards} shards");
         let count = shards.to_string();
-        let keys = [0, 1, 2, 3].map(|shard| key_of(shard, shards, shard));
+        let keys = [0, 1, 2, 3].map(|shard| name_on(shard, shards, shard));
         let server = Server::start(&[&["--shards", &count], options].concat());
         test(&server, [0, 1, 2, 3].map(|index: usize| keys[index].as_str()));
     }
@@ -116,7 +109,7 @@ fn everything_is_outdated_when_databases_are_emptied() {
 fn prefixes_are_broadcast_and_own_changes_can_be_left_out() {
     everywhere(&[], |server, keys| {
         let mut all = tracking(server, &["BCAST"]);
-        let mut some = tracking(server, &["BCAST", "PREFIX", "key1", "PREFIX", "key2", "NOLOOP"]);
+        let mut some = tracking(server, &["BCAST", "PREFIX", "name1", "PREFIX", "name2", "NOLOOP"]);
         let mut writer = server.client();
         assert!(writer.call(&["SET", keys[0], "x"]).is_ok());
         assert_eq!(next(&mut all), [keys[0]]);
@@ -127,9 +120,9 @@ fn prefixes_are_broadcast_and_own_changes_can_be_left_out() {
         assert!(some.call(&["SET", keys[2], "x"]).is_ok());
         assert_eq!(next(&mut all), [keys[2]]);
         assert_silent(&mut some);
-        let overlapping = some.call(&["CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "key"]).text();
+        let overlapping = some.call(&["CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "name"]).text();
         assert!(
-            overlapping.starts_with("ERR Prefix 'key' overlaps with an existing prefix 'key"),
+            overlapping.starts_with("ERR Prefix 'name' overlaps with an existing prefix 'name"),
             "{overlapping}"
         );
         drop((all, some));

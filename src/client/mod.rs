@@ -5,11 +5,13 @@ mod multi;
 mod output;
 mod pipeline;
 mod subscriptions;
+mod topic;
 mod tracking;
 
 pub use connection::{Connection, Flag, Flags, PendingCall, Stall, WaitingAt};
 pub use multi::{Multi, Queued, Watching};
 pub use output::Output;
 pub use pipeline::{Pipeline, PLACES_MAX};
-pub use subscriptions::{confirm, Subscriptions, Topic};
+pub use subscriptions::{confirm, Subscriptions};
+pub use topic::{PerTopic, Topic};
 pub use tracking::{Choice, Redirect, Tracking};

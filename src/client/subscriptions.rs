@@ -2,49 +2,27 @@
 
 use std::collections::HashSet;
 
+use super::topic::{PerTopic, Topic};
 use crate::resp::Reply;
 
-/// The three name spaces of Pub/Sub.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Topic {
-    Channel,
-    /// A glob pattern of channels.
-    Pattern,
-    ShardChannel,
-}
-
-type Names = HashSet<Box<[u8]>, foldhash::fast::RandomState>;
+pub type Names = HashSet<Box<[u8]>, foldhash::fast::RandomState>;
 
 #[derive(Debug, Default)]
 pub struct Subscriptions {
-    channels: Names,
-    patterns: Names,
-    shard_channels: Names,
+    names: PerTopic<Names>,
     name_bytes: usize,
 }
 
 impl Subscriptions {
-    pub fn of(&self, topic: Topic) -> &HashSet<Box<[u8]>, foldhash::fast::RandomState> {
-        match topic {
-            Topic::Channel => &self.channels,
-            Topic::Pattern => &self.patterns,
-            Topic::ShardChannel => &self.shard_channels,
-        }
-    }
-
-    fn of_mut(&mut self, topic: Topic) -> &mut Names {
-        match topic {
-            Topic::Channel => &mut self.channels,
-            Topic::Pattern => &mut self.patterns,
-            Topic::ShardChannel => &mut self.shard_channels,
-        }
+    pub fn of(&self, topic: Topic) -> &Names {
+        &self.names[topic]
     }
 
     /// True: it was not subscribed to before.
     pub fn add(&mut self, topic: Topic, name: &[u8]) -> bool {
-        let is_new = !self.of(topic).contains(name);
+        let is_new = !self.names[topic].contains(name);
         if is_new {
-            self.of_mut(topic).insert(name.into());
+            self.names[topic].insert(name.into());
             self.name_bytes += name.len();
         }
         is_new
@@ -52,7 +30,7 @@ impl Subscriptions {
 
     /// True: it was subscribed to.
     pub fn remove(&mut self, topic: Topic, name: &[u8]) -> bool {
-        let was_there = self.of_mut(topic).remove(name);
+        let was_there = self.names[topic].remove(name);
         if was_there {
             self.name_bytes -= name.len();
         }
@@ -62,17 +40,19 @@ impl Subscriptions {
     /// What the answer to a change of this kind of subscription counts: shard channels by themselves, the others together.
     pub fn counted_with(&self, topic: Topic) -> usize {
         match topic {
-            Topic::Channel | Topic::Pattern => self.channels.len() + self.patterns.len(),
-            Topic::ShardChannel => self.shard_channels.len(),
+            Topic::Channel | Topic::Pattern => {
+                self.names[Topic::Channel].len() + self.names[Topic::Pattern].len()
+            }
+            Topic::ShardChannel => self.names[Topic::ShardChannel].len(),
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.channels.is_empty() && self.patterns.is_empty() && self.shard_channels.is_empty()
+        self.names.iter().all(Names::is_empty)
     }
 
     pub fn memory_bytes(&self) -> usize {
-        let room = self.channels.capacity() + self.patterns.capacity() + self.shard_channels.capacity();
+        let room: usize = self.names.iter().map(Names::capacity).sum();
         size_of::<Self>() + self.name_bytes + room * (size_of::<Box<[u8]>>() + 1)
     }
 }

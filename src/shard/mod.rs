@@ -25,6 +25,7 @@ pub mod message;
 mod outbox;
 pub mod pause;
 pub mod pubsub;
+pub mod push;
 mod redact;
 mod request;
 pub mod saving;
@@ -110,6 +111,7 @@ pub struct Shard {
     blocked: blocking::Blocked,
     monitors: commands::monitor::Monitors,
     pubsub: pubsub::PubSub,
+    pushes: push::Pushes,
     trackers: tracking::Trackers,
     client_memory: client_memory::ClientMemory,
     turn_meter: TurnMeter,
@@ -162,7 +164,8 @@ impl Shard {
             slow_log: slow::SlowLog::default(),
             blocked: blocking::Blocked::default(),
             monitors: commands::monitor::Monitors::default(),
-            pubsub: pubsub::PubSub::new(topology.shards),
+            pubsub: pubsub::PubSub::default(),
+            pushes: push::Pushes::new(topology.shards),
             trackers: tracking::Trackers::default(),
             client_memory: client_memory::ClientMemory::default(),
             turn_meter: TurnMeter::default(),

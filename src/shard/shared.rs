@@ -65,8 +65,8 @@ pub struct Shared {
     pub mail: Mail<Call>,
     /// MIGRATE's way to other servers.
     pub couriers: Arc<Couriers>,
-    /// What was published for the subscribers of each shard.
-    pub inboxes: Vec<super::pubsub::Inbox>,
+    /// What the connections of each shard are to be told.
+    pub inboxes: Vec<super::push::Inbox>,
     /// Subscriptions to channels and patterns, of all clients.
     pub listeners: AtomicUsize,
     pub started_ms: i64,

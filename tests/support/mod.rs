@@ -21,6 +21,13 @@ pub use seen::{eventually, goes_down_to, info, raise_open_files, within};
 pub use server::{free_port, redis_server, temporary_dir, Server};
 pub use small_disk::SmallDisk;
 
+/// The name of a key or a channel that the given shard owns; `number` tells several apart.
+pub fn name_on(shard: usize, shards: usize, number: usize) -> String {
+    use gyre::store::{shard_of_slot, slot_of};
+    let is_there = |name: &String| shard_of_slot(slot_of(name.as_bytes()), shards) == shard % shards;
+    (0..).map(|salt| format!("name{number}:{salt}")).find(is_there).expect("every shard has names")
+}
+
 /// A number from the environment, for runs longer or wider than those of continuous integration.
 pub fn setting(name: &str, default: u64) -> u64 {
     match std::env::var(name) {

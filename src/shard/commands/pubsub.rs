@@ -9,12 +9,14 @@ use crate::shard::pubsub::Change;
 use crate::shard::{Flow, Shard};
 
 pub const COMMANDS: &[(&str, Handler)] = &[
-    ("subscribe", |shard, c, reply, args| begin(shard, c, reply, args, Topic::Channel, "subscribe")),
-    ("psubscribe", |shard, c, reply, args| begin(shard, c, reply, args, Topic::Pattern, "psubscribe")),
-    ("ssubscribe", |shard, c, reply, args| begin(shard, c, reply, args, Topic::ShardChannel, "ssubscribe")),
-    ("unsubscribe", |shard, c, reply, args| end(shard, c, reply, args, Topic::Channel, "unsubscribe")),
-    ("punsubscribe", |shard, c, reply, args| end(shard, c, reply, args, Topic::Pattern, "punsubscribe")),
-    ("sunsubscribe", |shard, c, reply, args| end(shard, c, reply, args, Topic::ShardChannel, "sunsubscribe")),
+    ("subscribe", |shard, c, reply, args| change(shard, c, reply, args, Topic::Channel, "subscribe")),
+    ("psubscribe", |shard, c, reply, args| change(shard, c, reply, args, Topic::Pattern, "psubscribe")),
+    ("ssubscribe", |shard, c, reply, args| change(shard, c, reply, args, Topic::ShardChannel, "ssubscribe")),
+    ("unsubscribe", |shard, c, reply, args| change(shard, c, reply, args, Topic::Channel, "unsubscribe")),
+    ("punsubscribe", |shard, c, reply, args| change(shard, c, reply, args, Topic::Pattern, "punsubscribe")),
+    ("sunsubscribe", |shard, c, reply, args| {
+        change(shard, c, reply, args, Topic::ShardChannel, "sunsubscribe")
+    }),
     ("pubsub|channels", |shard, c, _, args| channels(shard, c, args, Topic::Channel)),
     ("pubsub|shardchannels", |shard, c, _, args| channels(shard, c, args, Topic::ShardChannel)),
     ("pubsub|numsub", |shard, c, _, args| subscriber_counts(shard, c, args, Topic::Channel)),
@@ -43,7 +45,7 @@ pub(super) fn answers_with_messages(name: &str) -> bool {
     name.ends_with("subscribe")
 }
 
-fn begin(
+fn change(
     shard: &mut Shard,
     c: &mut Connection,
     reply: &mut Reply,
@@ -51,23 +53,13 @@ fn begin(
     topic: Topic,
     what: &'static str,
 ) -> Outcome {
-    let names = args[1..].iter().map(|name| (*name).into()).collect();
-    Ok(shard.subscribe(c, reply, topic, Change::Begin, names, what))
-}
-
-fn end(
-    shard: &mut Shard,
-    c: &mut Connection,
-    reply: &mut Reply,
-    args: Args,
-    topic: Topic,
-    what: &'static str,
-) -> Outcome {
+    let change = if what.ends_with("unsubscribe") { Change::End } else { Change::Begin };
     let names = match &args[1..] {
+        // Only to end all.
         [] => Shard::names_of(c.subscriptions.as_deref(), topic),
         names => names.iter().map(|name| (*name).into()).collect(),
     };
-    Ok(shard.subscribe(c, reply, topic, Change::End, names, what))
+    Ok(shard.subscribe(c, reply, topic, change, names, what))
 }
 
 fn channels(shard: &mut Shard, c: &mut Connection, args: Args, topic: Topic) -> Outcome {
@@ -77,7 +69,7 @@ fn channels(shard: &mut Shard, c: &mut Connection, args: Args, topic: Topic) -> 
         _ => return Err(subcommand_syntax(args[1])),
     };
     let question = move |shard: &mut Shard| {
-        let names = shard.pubsub.tally(topic).iter().map(|(name, _)| name);
+        let names = shard.pubsub.tallies[topic].iter().map(|(name, _)| name);
         let wanted =
             names.filter(|name| pattern.as_ref().is_none_or(|pattern| glob_match(pattern, name, false)));
         wanted.map(Box::<[u8]>::from).collect::<Vec<_>>()
@@ -94,7 +86,7 @@ fn subscriber_counts(shard: &mut Shard, c: &mut Connection, args: Args, topic: T
     let asked = names.clone();
     // A shard knows nothing of channels that others own.
     let question = move |shard: &mut Shard| {
-        let tally = shard.pubsub.tally(topic);
+        let tally = &shard.pubsub.tallies[topic];
         asked.iter().map(|name| tally.count(name)).collect::<Vec<_>>()
     };
     shard.ask_all_for(c, question, move |_, answers, reply| {
@@ -108,7 +100,7 @@ fn subscriber_counts(shard: &mut Shard, c: &mut Connection, args: Args, topic: T
 }
 
 fn pattern_count(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    reply.integer(shard.pubsub.tally(Topic::Pattern).len() as i64);
+    reply.integer(shard.pubsub.tallies[Topic::Pattern].len() as i64);
     Ok(Flow::Done)
 }
 

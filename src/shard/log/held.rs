@@ -101,7 +101,7 @@ impl Shard {
 
     fn let_go(&mut self, released: u64) {
         self.log.drop_kept();
-        self.let_publications_go(released);
+        self.let_pushes_go(released);
         while let Some(Reverse((position, index, generation))) = self.held.outputs.peek().copied() {
             if position > released {
                 break;

@@ -13,36 +13,26 @@
 //!
 //! A connection that subscribes is entered on its own shard at once, and gets its answer when it has been counted everywhere: what is
 //! published after the answer, by anybody, reaches it. A message that comes in between goes behind the answer.
-//!
-//! A shard that does not take its messages in loses its subscribers when too much waits for it: nobody misses a message without
-//! noticing. With `appendfsync always` messages wait for the log as replies do.
 
-mod inbox;
 mod registry;
 
-use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use self::inbox::Publication;
-pub use self::inbox::{Inbox, Push};
 use self::registry::{Subscribers, Tally};
 use super::message::Message;
+use super::push::Push;
 use super::{Flow, Shard};
-use crate::client::{confirm, Connection, Flag, Subscriptions, Topic};
+use crate::client::{confirm, Connection, Flag, PerTopic, Subscriptions, Topic};
 use crate::command::glob::glob_match;
 use crate::command::table::CommandSpec;
 use crate::command::Args;
-use crate::observe::log::Level;
-use crate::resp::{Protocol, Reply};
+use crate::resp::Reply;
 use crate::runtime::ring::Token;
 use crate::store::EventClass;
-
-/// Messages that a shard writes to its subscribers before others get their turn.
-const WRITTEN_PER_TURN: usize = 4096;
 
 /// Channels that begin so are for what happens to keys.
 const EVENT_CHANNELS: &[u8] = b"__key";
@@ -50,59 +40,20 @@ const EVENT_CHANNELS: &[u8] = b"__key";
 #[derive(Debug, Default)]
 pub(super) struct PubSub {
     /// Of the names that this shard owns, and of all patterns.
-    channels: Tally,
-    shard_channels: Tally,
-    patterns: Tally,
+    pub tallies: PerTopic<Tally>,
     /// Of channels for events that other shards own.
     foreign_channels: Tally,
     /// This shard's connections.
-    channels_here: Subscribers,
-    shard_channels_here: Subscribers,
-    patterns_here: Subscribers,
-    /// Messages that wait for the log: up to which position, and for the subscribers of which shard.
-    held: VecDeque<(u64, usize, Push)>,
-    /// The shards that messages have been put into the inbox of, and which do not know yet.
-    to_wake: Vec<bool>,
-    /// They are told later in this turn.
-    is_scheduled: bool,
+    here: PerTopic<Subscribers>,
 }
 
-impl PubSub {
-    pub fn new(shards: usize) -> PubSub {
-        PubSub { to_wake: vec![false; shards], ..PubSub::default() }
-    }
-
-    pub fn tally(&self, topic: Topic) -> &Tally {
-        match topic {
-            Topic::Channel => &self.channels,
-            Topic::Pattern => &self.patterns,
-            Topic::ShardChannel => &self.shard_channels,
-        }
-    }
-
-    fn tally_mut(&mut self, topic: Topic) -> &mut Tally {
-        match topic {
-            Topic::Channel => &mut self.channels,
-            Topic::Pattern => &mut self.patterns,
-            Topic::ShardChannel => &mut self.shard_channels,
-        }
-    }
-
-    fn here(&self, topic: Topic) -> &Subscribers {
-        match topic {
-            Topic::Channel => &self.channels_here,
-            Topic::Pattern => &self.patterns_here,
-            Topic::ShardChannel => &self.shard_channels_here,
-        }
-    }
-
-    fn here_mut(&mut self, topic: Topic) -> &mut Subscribers {
-        match topic {
-            Topic::Channel => &mut self.channels_here,
-            Topic::Pattern => &mut self.patterns_here,
-            Topic::ShardChannel => &mut self.shard_channels_here,
-        }
-    }
+/// A message on its way.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// A channel or a shard channel.
+    pub topic: Topic,
+    pub channel: Bytes,
+    pub message: Bytes,
 }
 
 /// A change to what one connection is subscribed to.
@@ -135,8 +86,8 @@ impl Shard {
             let left = subscriptions.counted_with(topic);
             if is_changed {
                 match change {
-                    Change::Begin => self.pubsub.here_mut(topic).add(&name, c.token),
-                    Change::End => self.pubsub.here_mut(topic).remove(&name, c.token),
+                    Change::Begin => self.pubsub.here[topic].add(&name, c.token),
+                    Change::End => self.pubsub.here[topic].remove(&name, c.token),
                 }
                 changed.push(name.clone());
             }
@@ -173,7 +124,7 @@ impl Shard {
     fn count_subscriber(&mut self, home: usize, topic: Topic, change: Change, names: &[Box<[u8]>]) {
         for name in names {
             let tally = if topic == Topic::Pattern || self.topology.owner(name) == self.id {
-                self.pubsub.tally_mut(topic)
+                &mut self.pubsub.tallies[topic]
             } else if counts_everywhere(topic, name) {
                 &mut self.pubsub.foreign_channels
             } else {
@@ -191,9 +142,10 @@ impl Shard {
                 Change::End => listeners.fetch_sub(names.len(), Ordering::Relaxed),
             };
         }
-        self.stats.pubsub_channels.set(self.pubsub.channels.len() as u64);
-        self.stats.pubsub_patterns.set(self.pubsub.patterns.len() as u64);
-        self.stats.pubsub_shard_channels.set(self.pubsub.shard_channels.len() as u64);
+        let names = |topic| self.pubsub.tallies[topic].len() as u64;
+        self.stats.pubsub_channels.set(names(Topic::Channel));
+        self.stats.pubsub_patterns.set(names(Topic::Pattern));
+        self.stats.pubsub_shard_channels.set(names(Topic::ShardChannel));
     }
 
     /// The connection ends or is reset.
@@ -201,9 +153,9 @@ impl Shard {
         let Some(subscriptions) = c.subscriptions.take() else { return };
         c.flags.clear(Flag::Subscriber);
         let home = self.id;
-        for topic in [Topic::Channel, Topic::Pattern, Topic::ShardChannel] {
+        for topic in Topic::ALL {
             let names: Arc<[Box<[u8]>]> = subscriptions.of(topic).iter().cloned().collect();
-            names.iter().for_each(|name| self.pubsub.here_mut(topic).remove(name, c.token));
+            names.iter().for_each(|name| self.pubsub.here[topic].remove(name, c.token));
             if names.is_empty() {
                 continue;
             }
@@ -242,10 +194,12 @@ impl Shard {
                 }
             }
         };
-        count(pubsub.tally(topic).of(channel));
+        count(pubsub.tallies[topic].of(channel));
         if topic == Topic::Channel {
             count(pubsub.foreign_channels.of(channel));
-            let matching = pubsub.patterns.iter().filter(|(pattern, _)| glob_match(pattern, channel, false));
+            let matching = pubsub.tallies[Topic::Pattern]
+                .iter()
+                .filter(|(pattern, _)| glob_match(pattern, channel, false));
             matching.for_each(|(_, by_shard)| count(by_shard));
         }
         if !shards.is_empty() {
@@ -256,7 +210,7 @@ impl Shard {
             };
             shards
                 .iter()
-                .for_each(|shard| self.put_into_inbox(*shard, Push::Publication(publication.clone())));
+                .for_each(|shard| self.push_to_shard(*shard, Push::Publication(publication.clone())));
         }
         listeners
     }
@@ -283,99 +237,13 @@ impl Shard {
         }
     }
 
-    /// Has shard `shard` tell its connections.
-    pub(super) fn put_into_inbox(&mut self, shard: usize, push: Push) {
-        // Behind those that wait already.
-        let last = self.pubsub.held.back().map(|(position, ..)| *position);
-        if let Some(position) = self.log.held_at().or(last) {
-            self.pubsub.held.push_back((position, shard, push));
-            return;
-        }
-        self.shared.inboxes[shard].put(push);
-        self.pubsub.to_wake[shard] = true;
-        if !std::mem::replace(&mut self.pubsub.is_scheduled, true) {
-            self.call_self(Shard::wake_subscribers);
-        }
-    }
-
-    /// The log has come to `released`. To be called before the replies that waited for it go out.
-    pub(super) fn let_publications_go(&mut self, released: u64) {
-        while self.pubsub.held.front().is_some_and(|(position, ..)| *position <= released) {
-            let Some((_, shard, push)) = self.pubsub.held.pop_front() else { return };
-            self.shared.inboxes[shard].put(push);
-            self.pubsub.to_wake[shard] = true;
-            if !std::mem::replace(&mut self.pubsub.is_scheduled, true) {
-                self.call_self(Shard::wake_subscribers);
-            }
-        }
-    }
-
-    /// Tells the shards that have got messages to look into their inboxes.
-    fn wake_subscribers(&mut self) {
-        self.pubsub.is_scheduled = false;
-        for shard in 0..self.topology.shards {
-            if std::mem::take(&mut self.pubsub.to_wake[shard]) {
-                self.send(shard, Message::Call(Box::new(Shard::empty_inbox)));
-            }
-        }
-    }
-
-    /// Before requests are taken in: whoever has heard elsewhere that something was published or has changed finds it here told of.
-    #[inline]
-    pub(super) fn look_into_inbox(&mut self) {
-        if !self.shared.inboxes[self.id].is_empty() {
-            self.empty_inbox();
-        }
-    }
-
-    /// Tells this shard's connections what there is to tell.
-    fn empty_inbox(&mut self) {
-        if self.shared.inboxes[self.id].take_overrun() {
-            self.close_subscribers();
-        }
-        let mut written = 0;
-        while written < WRITTEN_PER_TURN {
-            let Some(push) = self.shared.inboxes[self.id].take() else { return };
-            written += match push {
-                Push::Publication(publication) => 1 + self.deliver(&publication),
-                Push::Invalidation(invalidation) => {
-                    self.invalidate(invalidation);
-                    1
-                }
-                Push::Redirected(redirected) => {
-                    self.invalidate_redirected(redirected);
-                    1
-                }
-            };
-        }
-        self.asks.next_turn.push(Box::new(Shard::empty_inbox));
-    }
-
-    fn close_subscribers(&mut self) {
-        for token in self.clients.tokens() {
-            let Some(mut connection) = self.clients.take(token) else { continue };
-            let c = &mut *connection;
-            let is_told = c.flags.has(Flag::Subscriber) || c.tracking.is_some();
-            if is_told && !c.flags.has(Flag::Closing) {
-                crate::log!(
-                    Level::Warning,
-                    "Closing subscriber that messages from another shard cannot reach fast enough: {}",
-                    self.describe_client(c)
-                );
-                self.stats.output_buffer_closes.add(1);
-                self.close(c);
-            }
-            self.finish(connection);
-        }
-    }
-
     /// Returns how often it has written the message.
-    fn deliver(&mut self, Publication { topic, channel, message }: &Publication) -> usize {
+    pub(super) fn deliver(&mut self, Publication { topic, channel, message }: &Publication) -> usize {
         let what: &[u8] = if *topic == Topic::ShardChannel { b"smessage" } else { b"message" };
-        let listeners: SmallVec<[Token; 8]> = self.pubsub.here(*topic).of(channel).collect();
+        let listeners: SmallVec<[Token; 8]> = self.pubsub.here[*topic].of(channel).collect();
         let mut written = listeners.len();
         for token in listeners {
-            self.push_to(token, |reply| {
+            self.push_to_connection(token, |reply| {
                 reply.push(3);
                 reply.bulk(what);
                 reply.bulk(channel);
@@ -389,15 +257,16 @@ impl Shard {
     }
 
     fn deliver_by_pattern(&mut self, channel: &Bytes, message: &Bytes) -> usize {
-        let matching =
-            self.pubsub.patterns_here.iter().filter(|(pattern, _)| glob_match(pattern, channel, false));
+        let matching = self.pubsub.here[Topic::Pattern]
+            .iter()
+            .filter(|(pattern, _)| glob_match(pattern, channel, false));
         let matching: SmallVec<[(Bytes, Vec<Token>); 2]> = matching
             .map(|(pattern, tokens)| (Bytes::copy_from_slice(pattern), tokens.iter().copied().collect()))
             .collect();
         let written = matching.iter().map(|(_, tokens)| tokens.len()).sum();
         for (pattern, tokens) in matching {
             for token in tokens {
-                self.push_to(token, |reply| {
+                self.push_to_connection(token, |reply| {
                     reply.push(4);
                     reply.bulk(b"pmessage");
                     reply.bulk(&pattern);
@@ -407,26 +276,6 @@ impl Shard {
             }
         }
         written
-    }
-
-    /// Writes a message to a connection, also to one that has switched replies off. It goes behind the replies that are
-    /// under way, but does not wait for a command that is blocked where the protocol can tell the two apart.
-    pub(super) fn push_to(&mut self, token: Token, write: impl FnOnce(&mut Reply)) {
-        let Some(mut connection) = self.clients.take(token) else { return };
-        let c = &mut *connection;
-        if !c.flags.any(Flag::Closing as u32 | Flag::CloseAfterReply as u32) {
-            let protocol = c.output.reply.protocol();
-            if c.pipeline.is_empty() || c.waiting.is_some() && protocol == Protocol::Resp3 {
-                write(&mut c.output.reply);
-            } else {
-                let mut reply = std::mem::take(&mut self.spare_reply);
-                reply.set_protocol(protocol);
-                write(&mut reply);
-                c.pipeline.push(&mut reply);
-                self.spare_reply = reply;
-            }
-        }
-        self.finish(connection);
     }
 }
 

@@ -1,7 +1,7 @@
 //! CLIENT TRACKING: clients keep copies of what they read, and are told when it changes.
 //!
 //! The shard that owns a key remembers which connections have read it, and puts an invalidation into the inbox of their shards when it changes
-//! (`pubsub/inbox.rs`), before the reply to the change is on its way. A shard looks into its inbox before it takes in requests: who
+//! (`push/inbox.rs`), before the reply to the change is on its way. A shard looks into its inbox before it takes in requests: who
 //! asks the server after a change was answered has heard of it before the answer. And an invalidation goes behind the replies that
 //! its connection still waits for, one of which may be to the read that it is about.
 //!
@@ -18,7 +18,7 @@ use smallvec::SmallVec;
 pub use self::table::Reader;
 use self::table::Table;
 use super::message::Message;
-use super::pubsub::Push;
+use super::push::Push;
 use super::slow;
 use super::Shard;
 use crate::client::{Connection, Redirect};
@@ -145,7 +145,7 @@ impl Shard {
             let Some((key, readers)) = self.trackers.table.evict() else { break };
             for to in readers {
                 let keys = Some(smallvec::smallvec![Bytes::copy_from_slice(&key)]);
-                self.put_into_inbox(
+                self.push_to_shard(
                     to.home,
                     Push::Invalidation(Invalidation { to, by: 0, is_broadcast: false, keys }),
                 );
@@ -184,7 +184,7 @@ impl Shard {
             let by = if by_command { by } else { 0 };
             for to in self.trackers.table.forget(&key) {
                 let keys = Some(smallvec::smallvec![Bytes::copy_from_slice(&key)]);
-                self.put_into_inbox(
+                self.push_to_shard(
                     to.home,
                     Push::Invalidation(Invalidation { to, by, is_broadcast: false, keys }),
                 );
@@ -217,7 +217,7 @@ impl Shard {
             }
         }
         for invalidation in invalidations {
-            self.put_into_inbox(invalidation.to.home, Push::Invalidation(invalidation));
+            self.push_to_shard(invalidation.to.home, Push::Invalidation(invalidation));
         }
     }
 
@@ -255,10 +255,10 @@ impl Shard {
         match tracking.redirect {
             Some(redirect) => {
                 let redirected = Redirected { from: to, to: redirect, keys };
-                self.put_into_inbox(redirect.shard, Push::Redirected(redirected));
+                self.push_to_shard(redirect.shard, Push::Redirected(redirected));
             }
             None if protocol == Protocol::Resp3 => {
-                self.push_to(to.token, |reply| {
+                self.push_to_connection(to.token, |reply| {
                     reply.push(2);
                     reply.bulk(b"invalidate");
                     write_keys(reply, keys.as_deref());
@@ -279,13 +279,13 @@ impl Shard {
             return self.send(from.home, Message::Call(Box::new(tell)));
         };
         if protocol == Protocol::Resp3 {
-            self.push_to(to.token, |reply| {
+            self.push_to_connection(to.token, |reply| {
                 reply.push(2);
                 reply.bulk(b"invalidate");
                 write_keys(reply, keys.as_deref());
             });
         } else if listens {
-            self.push_to(to.token, |reply| {
+            self.push_to_connection(to.token, |reply| {
                 reply.push(3);
                 reply.bulk(b"message");
                 reply.bulk(CHANNEL);
@@ -303,7 +303,7 @@ impl Shard {
         };
         tracking.is_broken = true;
         if protocol == Protocol::Resp3 {
-            self.push_to(from.token, |reply| {
+            self.push_to_connection(from.token, |reply| {
                 reply.push(2);
                 reply.bulk(b"tracking-redir-broken");
                 reply.integer(to.id as i64);

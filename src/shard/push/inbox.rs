@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bytes::Bytes;
 use crossbeam_queue::SegQueue;
 
-use super::super::tracking::{Invalidation, Redirected};
-use crate::client::Topic;
+use crate::shard::pubsub::Publication;
+use crate::shard::tracking::{Invalidation, Redirected};
 
 /// What may wait for a shard that takes nothing in, bytes.
 const WAITING_BYTES_MAX: usize = 64 << 20;
@@ -33,15 +33,6 @@ impl Push {
     }
 }
 
-/// A message on its way.
-#[derive(Clone, Debug)]
-pub struct Publication {
-    /// A channel or a shard channel.
-    pub topic: Topic,
-    pub channel: Bytes,
-    pub message: Bytes,
-}
-
 #[derive(Debug, Default)]
 pub struct Inbox {
     queue: SegQueue<Push>,
@@ -50,15 +41,25 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// From any shard.
-    pub fn put(&self, push: Push) {
+    /// Makes room for a message, which is then put in, or given up. Without room it is an overrun; `Err` tells whether it is the
+    /// first that the shard has not taken notice of.
+    pub fn make_room(&self, push: &Push) -> Result<(), bool> {
         let bytes = push.bytes();
-        if self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > WAITING_BYTES_MAX {
-            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            self.is_overrun.store(true, Ordering::Release);
-        } else {
-            self.queue.push(push);
+        if self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= WAITING_BYTES_MAX {
+            return Ok(());
         }
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        Err(!self.is_overrun.swap(true, Ordering::AcqRel))
+    }
+
+    /// From any shard, and only if there is room.
+    pub fn put(&self, push: Push) {
+        self.queue.push(push);
+    }
+
+    /// Room was made for it, but it is not put in.
+    pub fn give_up(&self, push: &Push) {
+        self.waiting_bytes.fetch_sub(push.bytes(), Ordering::Relaxed);
     }
 
     #[inline]
@@ -69,7 +70,7 @@ impl Inbox {
     /// The next message.
     pub fn take(&self) -> Option<Push> {
         let push = self.queue.pop()?;
-        self.waiting_bytes.fetch_sub(push.bytes(), Ordering::Relaxed);
+        self.give_up(&push);
         Some(push)
     }
 
@@ -82,6 +83,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::Topic;
 
     #[test]
     fn what_waits_is_bounded_and_a_loss_is_known_once() {
@@ -93,13 +95,18 @@ mod tests {
         });
         let inbox = Inbox::default();
         for _ in 0..3 {
+            assert_eq!(inbox.make_room(&publication), Ok(()));
             inbox.put(publication.clone());
         }
         assert!(!inbox.take_overrun());
-        inbox.put(publication.clone());
+        assert_eq!(inbox.make_room(&publication), Err(true));
+        assert_eq!(inbox.make_room(&publication), Err(false));
         assert!(inbox.take_overrun() && !inbox.take_overrun());
         assert_eq!(std::iter::from_fn(|| inbox.take()).count(), 3);
-        inbox.put(publication);
-        assert!(!inbox.take_overrun(), "there is room again");
+        for _ in 0..10 {
+            assert_eq!(inbox.make_room(&publication), Ok(()), "there is room again");
+            inbox.give_up(&publication);
+        }
+        assert!(!inbox.take_overrun());
     }
 }
