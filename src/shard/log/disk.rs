@@ -3,7 +3,7 @@
 //! | `appendfsync` | a write | a sync |
 //! | --- | --- | --- |
 //! | `always` | as soon as the last one is durable, and a group has come together | linked to each write |
-//! | `everysec` | as soon as the last one is done | once a Unix second, so that all shards sync at the same moment |
+//! | `everysec` | at once (`direct`), or as soon as the last one is done | once a Unix second, so that all shards sync at the same moment |
 //! | `no` | the same | only when asked for, or of a file that is complete |
 //!
 //! Nothing is written to a file before the one in front of it is durable, whatever the policy.
@@ -19,6 +19,7 @@ use std::mem;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
+use super::direct::{self, Direct, SyncInFlight};
 use super::{Leaving, Log, Piece, BACKLOG_BYTES_MAX, KEPT_BYTES_MAX};
 use crate::config::AppendFsync;
 use crate::observe::log::Level;
@@ -81,6 +82,7 @@ struct Syncing {
     began_ms: i64,
     linked: bool,
     said_slow: bool,
+    _counted: SyncInFlight,
 }
 
 /// The units that one sync of `always` makes durable. Clients that were answered together ask again together, but not at the
@@ -102,6 +104,7 @@ struct Group {
 #[derive(Debug, Default)]
 pub(super) struct Disk {
     group: Group,
+    pub direct: Direct,
     writing: Option<Writing>,
     syncing: Option<Syncing>,
     failure: Option<Failure>,
@@ -211,7 +214,7 @@ impl Log {
             if self.waits_for_group(now_us) {
                 return self.tell_others();
             }
-            self.start_write(ring, now_ms);
+            while self.start_write(ring, now_ms) {}
         }
         self.disk.group.until_us = None;
         if may_sync && self.disk.syncing.is_none() && self.sync_is_due(now_s) {
@@ -249,7 +252,8 @@ impl Log {
         false
     }
 
-    fn start_write(&mut self, ring: &mut SocketRing, now_ms: i64) {
+    /// True: it has been done, and there may be more to write.
+    fn start_write(&mut self, ring: &mut SocketRing, now_ms: i64) -> bool {
         if self.disk.is_torn {
             let _ = self.cut_torn();
         }
@@ -257,36 +261,35 @@ impl Log {
         if always && self.disk.syncing.is_some() {
             // One is synced after the other, so that what is durable is the beginning of what is written. What comes meanwhile
             // goes together.
-            return;
+            return false;
         }
         if self.queue.is_empty() {
             self.seal();
         }
-        let Some(piece) = self.queue.front() else { return };
-        let Some((file, offset)) = self.place(self.written) else { return };
+        let Some(piece) = self.queue.front() else { return false };
+        let Some((file, offset)) = self.place(self.written) else { return false };
         let is_front = self.files.front().is_some_and(|front| Rc::ptr_eq(&front.file, &file));
         if !is_front {
             // The file in front of it is complete, and is being synced. Were this one written meanwhile, a power failure could
             // leave a hole between the two that no recovery sees.
-            return;
+            return false;
         }
         let bytes = &piece.bytes[(self.written - piece.from) as usize..];
         let len = bytes.len().min(FILE_WRITE_MAX);
         let operation = self.disk.next_operation();
+        let began = Stamp::now();
+        let kind = self.kind_of_write();
+        let writing = Writing { operation, file: file.clone(), len, began, kind, linked: always };
+        if self.may_write_directly(len, now_ms) {
+            let result = direct::write(&file, &bytes[..len], offset);
+            self.disk.writing = Some(writing);
+            let before = self.written;
+            self.wrote(token(operation), result, now_ms);
+            self.disk.direct.note(Stamp::now().nanos_since(began), now_ms);
+            return self.written > before && !self.disk.is_failing();
+        }
         if always {
             ring.write_and_sync_file(token(operation), file.as_raw_fd(), bytes, offset);
-        } else {
-            ring.write_file(token(operation), file.as_raw_fd(), bytes, offset);
-        }
-        let kind = if self.disk.syncing.is_some() {
-            "aof-write-pending-fsync"
-        } else if self.rewriting {
-            "aof-write-active-child"
-        } else {
-            "aof-write-alone"
-        };
-        let began = Stamp::now();
-        if always {
             let (file, until) = (file.clone(), self.written + len as u64);
             self.disk.last_sync_s = now_ms / 1000;
             self.disk.syncing = Some(Syncing {
@@ -297,9 +300,24 @@ impl Log {
                 began_ms: now_ms,
                 linked: true,
                 said_slow: false,
+                _counted: SyncInFlight::new(self.common.clone()),
             });
+        } else {
+            ring.write_file(token(operation), file.as_raw_fd(), bytes, offset);
         }
-        self.disk.writing = Some(Writing { operation, file, len, began, kind, linked: always });
+        self.disk.writing = Some(writing);
+        false
+    }
+
+    /// What the latency monitor calls a write that begins now.
+    fn kind_of_write(&self) -> &'static str {
+        if self.disk.syncing.is_some() {
+            "aof-write-pending-fsync"
+        } else if self.rewriting {
+            "aof-write-active-child"
+        } else {
+            "aof-write-alone"
+        }
     }
 
     /// What a sync of the first file would make durable.
@@ -337,6 +355,7 @@ impl Log {
             began_ms: now_ms,
             linked: false,
             said_slow: false,
+            _counted: SyncInFlight::new(self.common.clone()),
         });
     }
 

@@ -17,6 +17,7 @@
 //! `disk` decides what is written and synced when, and what happens when that fails; `fresh` tells then what may be read; `parts` knows the transactions
 //! over shards; `held` keeps back what must not be seen yet.
 
+mod direct;
 mod disk;
 mod fresh;
 pub mod held;
@@ -57,6 +58,8 @@ pub struct Common {
     failing: AtomicUsize,
     /// Logs whose disk is slower than their clients.
     lagging: AtomicUsize,
+    /// Syncs in flight.
+    syncing: AtomicUsize,
 }
 
 /// Whole units, one after the other.

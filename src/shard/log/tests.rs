@@ -2,6 +2,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::direct::{Direct, SyncInFlight};
 use super::disk::GROUP_WAIT_US_MAX;
 use super::*;
 use crate::runtime::ring::{Completion, SocketRing};
@@ -30,6 +31,7 @@ impl Rig {
         fs::create_dir_all(&folder).unwrap();
         let mut log = Log::new(Arc::new(ShardStats::new(0, 0)), Arc::default());
         log.appendfsync = policy;
+        log.disk.direct = Direct::never();
         let mut rig = Rig { log, ring: SocketRing::new().unwrap(), folder, now_us: NOON_US, bend: None };
         let file = rig.file("one");
         rig.log.open(file, 0);
@@ -50,6 +52,12 @@ impl Rig {
 
     fn contents(&self, name: &str) -> String {
         String::from_utf8(fs::read(self.folder.join(name)).unwrap()).unwrap()
+    }
+
+    /// From now on the shard writes by itself where it may.
+    fn writes_directly(mut self) -> Rig {
+        self.log.disk.direct = Direct::default();
+        self
     }
 
     fn append(&mut self, unit: &str) {
@@ -253,6 +261,48 @@ fn with_everysec_each_turn_is_written_and_the_second_syncs() {
     rig.pass_ms(1000);
     rig.settle();
     assert!(rig.all_durable() && rig.log.kept.is_empty());
+}
+
+#[test]
+fn what_need_not_wait_for_the_disk_is_written_before_the_turn_ends() {
+    let mut rig = Rig::new("direct", AppendFsync::EverySecond).writes_directly();
+    for (units, expected) in [(&["one "][..], "one "), (&["two ", "three "], "one two three ")] {
+        units.iter().for_each(|unit| rig.append(unit));
+        rig.log.step(&mut rig.ring, rig.now_us);
+        assert_eq!((rig.contents("one").as_str(), rig.log.is_in_flight()), (expected, false));
+    }
+    rig.pass_ms(1000);
+    rig.append("four ");
+    rig.log.step(&mut rig.ring, rig.now_us);
+    assert!(rig.contents("one").ends_with("four ") && rig.log.disk.is_syncing());
+
+    rig.append("during a sync ");
+    rig.log.step(&mut rig.ring, rig.now_us);
+    assert!(rig.contents("one").ends_with("four "), "a sync is in flight");
+    rig.settle();
+    assert_eq!(rig.log.common.syncing.load(Ordering::Relaxed), 0);
+    let others = SyncInFlight::new(rig.log.common.clone());
+    let through_the_ring = |rig: &mut Rig, why: &str| {
+        let before = rig.contents("one");
+        rig.append(why);
+        rig.log.step(&mut rig.ring, rig.now_us);
+        assert_eq!(rig.contents("one"), before, "{why}");
+        rig.settle();
+        assert_eq!(rig.contents("one"), before + why);
+    };
+    through_the_ring(&mut rig, "during the sync of another log ");
+    drop(others);
+    rig.log.set_rewriting(true);
+    through_the_ring(&mut rig, "during a rewrite ");
+    rig.log.set_rewriting(false);
+    through_the_ring(&mut rig, &"x".repeat(1 << 20));
+    rig.log.disk.direct.note(5_000_000, rig.now_us / 1000);
+    through_the_ring(&mut rig, "after a slow write ");
+    rig.pass_ms(10_000);
+    rig.settle();
+    rig.append("at last");
+    rig.log.step(&mut rig.ring, rig.now_us);
+    assert!(rig.contents("one").ends_with("at last"));
 }
 
 #[test]
@@ -705,8 +755,13 @@ impl Drop for SmallDisk {
 #[test]
 fn on_a_disk_that_is_really_full_nothing_is_lost_and_the_file_is_always_whole() {
     let Some(disk) = SmallDisk::mount() else { return };
-    for policy in [AppendFsync::Always, AppendFsync::EverySecond] {
+    for (policy, direct) in
+        [(AppendFsync::Always, false), (AppendFsync::EverySecond, false), (AppendFsync::EverySecond, true)]
+    {
         let mut rig = Rig::inside(&disk.0, "real", policy);
+        if direct {
+            rig = rig.writes_directly();
+        }
         fs::write(rig.folder.join("other"), vec![0; 30_000]).unwrap();
         let unit = |number: usize| format!("{number:06}:{}\n", "x".repeat(92));
         let mut expected = String::new();
