@@ -360,7 +360,9 @@ fn publish_to_busy_shard(commands: usize) -> Option<Vec<usize>> {
             publisher.set_timeout(6 * PATIENCE);
             let (channel, message) = (channel.clone(), "x".repeat(OVERRUN_MESSAGE_BYTES));
             thread::spawn(move || {
-                (0..OVERRUN_MESSAGES).for_each(|_| drop(publish(&mut publisher, &channel, &message)));
+                for _ in 0..OVERRUN_MESSAGES {
+                    publish(&mut publisher, &channel, &message);
+                }
             })
         })
         .collect();
