@@ -65,8 +65,6 @@ fn save_under_load(server: &Server, command: &[&str], keys: u64) -> (String, boo
                 let reply = client.call(&[b"SET".to_vec(), key, value(&mut random)]);
                 assert!(reply.is_ok(), "{reply:?}");
                 writes.fetch_add(1, Relaxed);
-                // What is overwritten has to be saved first: faster than the disk takes it, it would wait in memory.
-                thread::sleep(Duration::from_millis(1));
             }
         });
         let mut client = server.client();

@@ -56,7 +56,7 @@ pub struct Common {
     errno: AtomicI32,
     /// Logs whose disk fails, whether they take writes or not.
     failing: AtomicUsize,
-    /// Logs whose disk is slower than their clients.
+    /// Logs, and snapshots, whose disk is slower than their clients.
     lagging: AtomicUsize,
     /// Syncs in flight.
     syncing: AtomicUsize,
@@ -103,6 +103,7 @@ pub struct Log {
     no_sync_on_rewrite: bool,
     /// A rewrite or a BGSAVE is in progress.
     rewriting: bool,
+    says_snapshot_lags: bool,
 
     /// Empty when the log is closed.
     files: VecDeque<LogFile>,
@@ -141,6 +142,7 @@ impl Log {
             appendfsync: AppendFsync::EverySecond,
             no_sync_on_rewrite: false,
             rewriting: false,
+            says_snapshot_lags: false,
             files: VecDeque::new(),
             filling: Piece::default(),
             queue: VecDeque::new(),
@@ -393,6 +395,13 @@ impl Log {
         self.disk.forget_troubles();
         self.tell_others();
         Ok(())
+    }
+
+    /// Tells all shards whether writes have to wait for this one's snapshot; true when that is new.
+    pub fn say_snapshot_lags(&mut self, lags: bool) -> bool {
+        let is_new = self.says_snapshot_lags != lags;
+        count(&self.common.lagging, &mut self.says_snapshot_lags, lags);
+        is_new
     }
 
     /// Tells all shards whether writes are refused, or have to wait, because of this one.

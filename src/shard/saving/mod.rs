@@ -9,6 +9,7 @@ mod bases;
 mod cut;
 mod join;
 mod large;
+mod pace;
 mod part;
 mod points;
 mod rewrite;
@@ -67,6 +68,7 @@ pub(super) struct Saving {
     tried_at_ms: i64,
     /// This shard's own part.
     own: Option<OwnPart>,
+    pace: pace::Pace,
     /// Where this shard's log was cut last, and until that is on the disk, for which snapshot.
     cut_at: u64,
     awaited_sync: Option<(u64, u64)>,

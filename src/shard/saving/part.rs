@@ -35,6 +35,7 @@ const GIB: u64 = 1 << 30;
 /// This shard's part of the snapshot in progress.
 pub(in crate::shard) struct OwnPart {
     id: u64,
+    purpose: Purpose,
     way: Way,
 }
 
@@ -100,7 +101,7 @@ impl Shard {
                     if let (Purpose::Background, Some(pid)) = (cut.purpose, begun.pid) {
                         part.rename(format!("temp-{pid}.rdb"));
                     }
-                    self.saving.own = Some(OwnPart { id, way });
+                    self.saving.own = Some(OwnPart { id, purpose: cut.purpose, way });
                     None
                 }
                 Err(failed) => Some(Err(failed)),
@@ -213,11 +214,17 @@ impl Shard {
 
     /// In each turn: a slice of a snapshot without fork. True: there is more to do at once.
     pub(in crate::shard) fn snapshot_slice(&mut self) -> bool {
-        let Some(OwnPart { way: Way::Forkless(writer), .. }) = &self.saving.own else { return false };
+        let Some(OwnPart { purpose, way: Way::Forkless(writer), .. }) = &self.saving.own else {
+            return false;
+        };
+        let (purpose, handed_over) = (*purpose, writer.waiting_bytes());
+        let kept = self.store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
+        self.pace_writers(purpose, handed_over + kept);
         // Who waits for a large value to be saved must not wait for whoever takes the snapshot.
-        if writer.waiting_bytes() > AHEAD_BYTES && !self.saving.large.are_awaited() {
+        if handed_over > AHEAD_BYTES && !self.saving.large.are_awaited() {
             return false;
         }
+        let Some(OwnPart { way: Way::Forkless(writer), .. }) = &self.saving.own else { return false };
         let started = Stamp::now();
         let until = move || Stamp::now().nanos_since(started) > SLICE_US * 1000;
         let Some(progress) = self.store.snapshot_step(&until) else { return false };
@@ -231,6 +238,11 @@ impl Shard {
         }
         self.release_saved_values();
         !progress.is_done
+    }
+
+    /// Whether a snapshot without fork is in progress: the disk takes what waits for it without a word.
+    pub(in crate::shard) fn is_snapshot_under_way(&self) -> bool {
+        matches!(&self.saving.own, Some(OwnPart { way: Way::Forkless(_), .. }))
     }
 
     /// Ten times a second: how far the part is, and whether it has ended.
@@ -270,6 +282,7 @@ impl Shard {
 
     fn end_own_part(&mut self) {
         self.saving.own = None;
+        self.end_pace();
         self.store.end_snapshot();
         self.release_saved_values();
         for gauge in [
@@ -285,8 +298,8 @@ impl Shard {
     /// The snapshot is not wanted any more.
     pub(super) fn stop_part(&mut self, id: u64) {
         match &self.saving.own {
-            Some(OwnPart { id: own, way: Way::Forked(child) }) if *own == id => child.kill(),
-            Some(OwnPart { id: own, way: Way::Forkless(_) }) if *own == id => {
+            Some(OwnPart { id: own, way: Way::Forked(child), .. }) if *own == id => child.kill(),
+            Some(OwnPart { id: own, way: Way::Forkless(_), .. }) if *own == id => {
                 self.end_own_part();
                 self.tell_written(id, Err(Failed::Killed(libc::SIGUSR1)));
             }
