@@ -97,7 +97,7 @@ fn where_forks_are_refused(test: impl FnOnce() + Send) {
 
 #[test]
 fn where_redis_cannot_fork_a_save_succeeds_with_most_of_the_memory_in_use() {
-    /// A tenth of it is more than what two shards let wait for the disk, and what the allocator's pages lose to writes meanwhile.
+    /// A tenth of it is more than what two shards let wait for the disk (16 MiB each) before writers wait, too.
     const LIMIT_BYTES: u64 = 448 * MIB;
     where_forks_are_refused(|| {
         if let Some(binary) = redis_server() {

@@ -2,8 +2,8 @@
 //!
 //! With `everysec` and `no` replies do not wait for the log. While a write is under way in the ring they are sent, and should the
 //! process be killed at that moment what they acknowledge is lost. But nearly always the kernel only copies the bytes, and then the
-//! shard may as well wait for it: a process that is killed has lost nothing, which costs less than a
-//! worker of the ring, too (most file systems have no way to write to a page without one).
+//! shard may as well wait for that: a process that is killed then has lost nothing. It takes no more processor time than a worker of the
+//! ring does, which many file systems need for it.
 //!
 //! A write goes through the ring where it may take longer: while any of the logs is being synced (a journal that is being
 //! committed lets nobody into the blocks that it writes), while a snapshot is written, when there is much of it, and for a while
@@ -11,14 +11,13 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::{Common, Log};
 use crate::config::AppendFsync;
 
-/// More than this takes as long to copy as a worker takes to wake.
+/// More than this is better copied by somebody else than the shard.
 const DIRECT_BYTES_MAX: usize = 64 * 1024;
 /// What takes longer has waited for the disk.
 const SLOW_WRITE_NANOS: u64 = 2_000_000;
@@ -77,6 +76,6 @@ impl Log {
 }
 
 /// Writes as much as the kernel takes.
-pub(super) fn write(file: &Rc<File>, bytes: &[u8], offset: u64) -> Result<usize, i32> {
+pub(super) fn write(file: &File, bytes: &[u8], offset: u64) -> Result<usize, i32> {
     file.write_at(bytes, offset).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO))
 }
