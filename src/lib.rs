@@ -4,6 +4,7 @@
 //! `client` holds one connection, `txn` decides which shards a command needs, `command` runs it on the shard that owns its keys,
 //! `migrate` carries keys to other servers, `store` is the keyspace of one shard. Arrows run down only; `command` and `store` do no I/O.
 
+pub mod acl;
 pub mod client;
 pub mod command;
 pub mod config;

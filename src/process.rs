@@ -36,6 +36,16 @@ pub fn random_id() -> String {
     id
 }
 
+/// So many hexadecimal digits from the system's random source, for secrets.
+pub fn random_hex(digits: usize) -> io::Result<String> {
+    use std::io::Read;
+    let mut bytes = vec![0; digits.div_ceil(2)];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let mut text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    text.truncate(digits);
+    Ok(text)
+}
+
 /// Enters the directory `dir`, where relative paths start from now on.
 pub fn enter_dir(config: &Config) -> io::Result<()> {
     env::set_current_dir(&config.general.dir)

@@ -7,9 +7,10 @@ use std::sync::{mpsc, Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::acl::Users;
 use crate::command::table::{self, Names};
 use crate::config::argv::Sources;
-use crate::config::{self, Config, ConfigError, Loaded, Network, ShardCount};
+use crate::config::{self, AclPubsubDefault, Config, ConfigError, Loaded, Network, ShardCount};
 use crate::log;
 use crate::observe::log::{self as server_log, Level};
 use crate::observe::stats::ShardStats;
@@ -25,6 +26,7 @@ use crate::runtime::sys::error_text;
 use crate::runtime::{clock, cpus, crash, executor, machine, probe};
 use crate::shard::saving::{remove_temporary_files, Wish};
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
+use crate::shard::users::read_users;
 use crate::shard::Shard;
 
 /// How often the boot thread looks for the end of the shards when nobody rings, and while they are about to end.
@@ -110,7 +112,8 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     signals::catch().map_err(|e| format!("Signals cannot be waited for: {}", error_text(&e)))?;
     let settings = settings(&loaded, supervisor);
     show_logo(config);
-    let shared = Arc::new(share(loaded, settings, names, shards, maxclients));
+    let users = users(&loaded)?;
+    let shared = Arc::new(share(loaded, settings, names, users, shards, maxclients));
     log!(Level::Notice, "Server initialized");
     let kept = recovery::find(&shared)?;
     recovery::announce(&shared, &kept);
@@ -222,6 +225,38 @@ fn listen_patiently(network: &Network, backlog: i32) -> Result<Vec<Listener>, Li
     }
 }
 
+/// The users of the configuration, or of the ACL file.
+fn users(loaded: &Loaded) -> Result<Users, Failure> {
+    let security = &loaded.config.security;
+    let (file, hear_all) = (&security.aclfile, security.acl_pubsub_default == AclPubsubDefault::AllChannels);
+    if !file.as_os_str().is_empty() {
+        if loaded.users.is_empty() {
+            return read_users(file, hear_all)
+                .map_err(|why| format!("Aborting Redis startup because of ACL errors: {why}"));
+        }
+        return Err("Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid. \
+                    This setup is very likely to lead to configuration errors and security holes, please define either an ACL \
+                    file or declare users directly in your redis.conf, but not both."
+            .to_owned());
+    }
+    let lines = loaded.users.iter().map(|line| (&line.name[..], &line.rules[..]));
+    let users = Users::new(security.requirepass.as_deref()).with_configured(lines, hear_all);
+    let users = users.map_err(|(index, error)| {
+        let word = String::from_utf8_lossy(&error.word);
+        let reason = format!("Error in user declaration '{word}': {}", error.why);
+        ConfigError::at(&loaded.users[index].origin, reason).to_string()
+    })?;
+    for user in users.iter().filter(|user| !user.is_enabled) {
+        log!(
+            Level::Notice,
+            "The user '{}' is disabled (there is no 'on' modifier in the user description). Make sure this is not a \
+             configuration error.",
+            String::from_utf8_lossy(&user.name)
+        );
+    }
+    Ok(users)
+}
+
 fn open_listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
     let network = &config.network;
     let backlog = network.tcp_backlog as i32;
@@ -246,6 +281,7 @@ fn share(
     loaded: Loaded,
     settings: Settings,
     names: &'static Names,
+    users: Users,
     shards: usize,
     maxclients: u32,
 ) -> Shared {
@@ -259,6 +295,8 @@ fn share(
         port: AtomicU64::new(u64::from(config.network.port)),
         maxclients: AtomicUsize::new(maxclients as usize),
         config: Mutex::new(Arc::new(config)),
+        users: Mutex::new(Arc::new(users)),
+        denials: Mutex::default(),
         config_version: AtomicU64::new(1),
         names,
         transaction_number: AtomicU64::new(0),

@@ -1,8 +1,10 @@
 //! The state of one connection on the shard that serves it.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use super::{Multi, Output, Pipeline, Subscriptions, Tracking, Watching};
+use crate::acl::User;
 use crate::command::table::CommandSpec;
 use crate::resp::RequestParser;
 use crate::runtime::clock::Stamp;
@@ -53,6 +55,8 @@ pub enum Flag {
     Replica = 1 << 19,
     /// It listens to channels.
     Subscriber = 1 << 20,
+    /// Its user may do everything.
+    MayEverything = 1 << 21,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,7 +158,7 @@ pub struct Connection {
     pub subscriptions: Option<Box<Subscriptions>>,
     pub tracking: Option<Box<Tracking>>,
     pub name: Box<[u8]>,
-    pub user: &'static str,
+    pub user: Arc<User>,
     pub library_name: Box<[u8]>,
     pub library_version: Box<[u8]>,
     pub peer: Address,
@@ -175,7 +179,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(id: u64, token: Token, fd: RawFd, now_ms: i64) -> Self {
+    pub fn new(id: u64, token: Token, fd: RawFd, user: Arc<User>, now_ms: i64) -> Self {
         Connection {
             id,
             token,
@@ -198,7 +202,7 @@ impl Connection {
             subscriptions: None,
             tracking: None,
             name: Box::default(),
-            user: "default",
+            user,
             library_name: Box::default(),
             library_version: Box::default(),
             peer: Address::Unknown,
@@ -284,7 +288,7 @@ mod tests {
     use super::*;
 
     fn connection() -> Connection {
-        Connection::new(1, Token { index: 0, generation: 0 }, -1, 0)
+        Connection::new(1, Token { index: 0, generation: 0 }, -1, Arc::new(User::new(b"default", false)), 0)
     }
 
     #[test]

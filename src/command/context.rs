@@ -12,6 +12,8 @@ pub struct Caller {
     /// The shard that serves the client, and its name for the connection: for what the client's own shard must be told.
     pub home: u32,
     pub connection: u64,
+    /// The serial number of the client's user.
+    pub user: u64,
     /// One of several parts of a command, another of which stands for it in the statistics.
     pub is_extra_part: bool,
     /// Inside MULTI/EXEC or a script: a blocking command must not block, but answer as if its time were up.

@@ -31,6 +31,20 @@ impl CommandError {
     }
 }
 
+/// What follows a subcommand of `container` does not make sense.
+pub fn subcommand_syntax(container: &str, args: &[&[u8]]) -> CommandError {
+    let name = &args[1][..args[1].len().min(128)];
+    CommandError::other(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {container} HELP.",
+        c_text(name)
+    ))
+}
+
+/// An argument inside an error text: up to the first NUL.
+pub fn c_text(arg: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(&arg[..memchr::memchr(0, arg).unwrap_or(arg.len())])
+}
+
 impl fmt::Display for CommandError {
     /// The line that the client gets, code included, without the leading `-`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,11 +13,6 @@ pub fn broken_promise(loaded: &Loaded) -> Option<String> {
             "it has no TLS; put a TLS proxy in front, or remove the directive",
         ),
         (
-            !config.security.aclfile.as_os_str().is_empty() || !loaded.users.is_empty(),
-            "user / aclfile",
-            "it knows the default user only; protect it with 'requirepass'",
-        ),
-        (
             config.replication.replicaof.is_some(),
             "replicaof",
             "it does not replicate; remove the directive to run it as a master",

@@ -203,7 +203,8 @@ impl Shard {
     /// Serves a new connection.
     pub(super) fn adopt(&mut self, Adopted { fd, id, unix }: Adopted) {
         let now_ms = self.now_ms();
-        let token = self.clients.insert(|token| Connection::new(id, token, fd, now_ms));
+        let user = self.users.default_user();
+        let token = self.clients.insert(|token| Connection::new(id, token, fd, user, now_ms));
         let Some(mut connection) = self.clients.take(token) else { return };
         let c = &mut *connection;
         c.flags.assign(Flag::UnixSocket, unix);
@@ -220,7 +221,7 @@ impl Shard {
             c.peer = Address::Unix;
             c.local = Address::Unix;
         }
-        c.flags.assign(Flag::Authenticated, self.config.security.requirepass.is_none());
+        self.log_in_as_default(c);
         if self.is_protected_from(c) {
             socket::send_now(fd, PROTECTED_MODE_REPLY.as_bytes());
             self.stats.connections_rejected.add(1);
@@ -233,7 +234,7 @@ impl Shard {
 
     /// Without a password, protected mode serves only this machine.
     fn is_protected_from(&self, c: &Connection) -> bool {
-        if !self.config.network.protected_mode || self.config.security.requirepass.is_some() {
+        if !self.config.network.protected_mode || !self.users.default_user().needs_no_password {
             return false;
         }
         !is_local(c)

@@ -197,7 +197,7 @@ impl Shard {
         let run = self.run_command(request.spec, request.db, args, &request.caller, &mut reply);
         if let Some(run) = run {
             let BatchedRequest { origin, spec, db, caller, protocol, .. } = **request;
-            let command = OwnedCommand { spec, db, args: OwnedArgs::from_slices(args) };
+            let command = OwnedCommand::new(spec, db, OwnedArgs::from_slices(args));
             self.block_origin(from, origin, command, caller, protocol, run);
         } else {
             let is_held = self.log.holds_replies() && self.may_show(request.spec, args);

@@ -183,7 +183,7 @@ impl Shard {
             .map(|effect| {
                 let args: Vec<&[u8]> = effect.iter().map(Vec::as_slice).collect();
                 let spec = table::lookup(args[0]).expect("a command logs one that there is");
-                OwnedCommand { spec, db, args: OwnedArgs::from_slices(&args) }
+                OwnedCommand::new(spec, db, OwnedArgs::from_slices(&args))
             })
             .partition(|effect| self.owner_of_effect(effect) == self.id);
         self.apply(&own, caller);

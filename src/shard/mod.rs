@@ -34,6 +34,7 @@ pub mod shared;
 mod slow;
 mod tracking;
 mod transactions;
+pub mod users;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
@@ -43,6 +44,7 @@ use clients::Clients;
 use message::Message;
 use shared::Shared;
 
+use crate::acl::Users;
 use crate::command::Caller;
 use crate::config::Config;
 use crate::observe::stats::ShardStats;
@@ -110,6 +112,7 @@ pub struct Shard {
     slow_log: slow::SlowLog,
     blocked: blocking::Blocked,
     monitors: commands::monitor::Monitors,
+    users: Arc<Users>,
     pubsub: pubsub::PubSub,
     pushes: push::Pushes,
     trackers: tracking::Trackers,
@@ -122,6 +125,7 @@ pub struct Shard {
 impl Shard {
     pub fn new(id: usize, shared: Arc<Shared>, mesh: Mesh<Message>) -> Self {
         let config = shared.current_config();
+        let users = shared.current_users();
         let config_version = shared.config_version.load(Ordering::Acquire);
         let stats = shared.stats[id].clone();
         let topology = Topology { shards: shared.shards };
@@ -164,6 +168,7 @@ impl Shard {
             slow_log: slow::SlowLog::default(),
             blocked: blocking::Blocked::default(),
             monitors: commands::monitor::Monitors::default(),
+            users,
             pubsub: pubsub::PubSub::default(),
             pushes: push::Pushes::new(topology.shards),
             trackers: tracking::Trackers::default(),
@@ -186,6 +191,7 @@ impl Shard {
             client_id: connection.id,
             home: self.id as u32,
             connection: slow::pack(connection.token),
+            user: connection.user.serial,
             remembers_reads: connection
                 .tracking
                 .as_deref()
@@ -220,6 +226,7 @@ impl Shard {
             self.config_version = version;
             self.config = self.shared.current_config();
             self.apply_config();
+            self.refresh_users();
             self.sleep_with_others();
         }
     }

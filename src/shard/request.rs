@@ -188,7 +188,7 @@ impl Shard {
     }
 
     /// Why the command may not run now, in the order in which Redis asks.
-    fn refusal(&mut self, c: &Connection, spec: &CommandSpec, args: Args) -> Option<CommandError> {
+    fn refusal(&mut self, c: &Connection, spec: &'static CommandSpec, args: Args) -> Option<CommandError> {
         if c.flags.has(Flag::Replay) {
             return None;
         }
@@ -205,6 +205,9 @@ impl Shard {
         }
         if c.multi.is_some() && spec.is(CommandFlag::NoMulti) {
             return Some(CommandError::other("ERR Command not allowed inside a transaction"));
+        }
+        if let Some(error) = self.refusal_by_user(c, spec, args) {
+            return Some(error);
         }
         if self.config.memory.maxmemory > 0 && !self.make_room() {
             let exec_denies = spec.name == "exec"
@@ -231,7 +234,6 @@ impl Shard {
         if self.shared.status.is_loading() && !spec.is(CommandFlag::Loading) {
             return Some(CommandError::other("LOADING Redis is loading the dataset in memory"));
         }
-        let _ = args;
         if c.flags.has(Flag::Monitor) {
             let queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
             if touches_keys(spec) || queue.into_iter().any(|queued| touches_keys(queued.spec)) {
@@ -413,7 +415,7 @@ impl Shard {
                 if !self.may_begin_transaction(c) {
                     return Taken::NotYet;
                 }
-                let command = OwnedCommand { spec, db: c.db, args: OwnedArgs::from_slices(args) };
+                let command = OwnedCommand::new(spec, c.db, OwnedArgs::from_slices(args));
                 self.begin_transaction(c, vec![command], false);
                 Taken::Yes
             }
@@ -427,7 +429,7 @@ impl Shard {
         self.write_reply(c, |shard, _, reply| run = shard.run_command(spec, db, args, &caller, reply));
         self.note_run(c, spec, args);
         if let Some(run) = run {
-            let command = OwnedCommand { spec, db, args: OwnedArgs::from_slices(args) };
+            let command = OwnedCommand::new(spec, db, OwnedArgs::from_slices(args));
             self.block_connection(c, command, run);
         }
         self.serve_if_ready();
@@ -463,7 +465,7 @@ impl Shard {
             let waiting = Waiting::Command {
                 shard: self.id,
                 origin,
-                command: OwnedCommand { spec, db: c.db, args: OwnedArgs::from_slices(args) },
+                command: OwnedCommand::new(spec, c.db, OwnedArgs::from_slices(args)),
                 caller: self.caller_of(c),
                 protocol: c.output.reply.protocol(),
             };

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::message::Call;
 pub use super::pause::Pause;
+use crate::acl::{Denials, Users};
 use crate::config::Config;
 use crate::migrate::Couriers;
 use crate::observe::stats::ShardStats;
@@ -44,6 +45,9 @@ pub struct Shared {
     pub stats: Vec<Arc<ShardStats>>,
     /// The configuration in force; shards keep their own `Arc` and look again when the version changes.
     pub config: Mutex<Arc<Config>>,
+    /// Who may do what; taken over with a new version of the configuration.
+    pub(crate) users: Mutex<Arc<Users>>,
+    pub(crate) denials: Mutex<Denials>,
     pub config_version: AtomicU64,
     /// Held while CONFIG changes something, so that changes come one after the other.
     pub settings: Mutex<Settings>,
@@ -94,6 +98,20 @@ impl Shared {
     pub fn publish_config(&self, config: Config) {
         *self.config.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(config);
         self.config_version.fetch_add(1, Ordering::Release);
+    }
+
+    pub fn current_users(&self) -> Arc<Users> {
+        self.users.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    pub fn publish_users(&self, users: Users) {
+        *self.users.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(users);
+        self.config_version.fetch_add(1, Ordering::Release);
+    }
+
+    /// ACL LOG of all shards.
+    pub fn denials(&self) -> MutexGuard<'_, Denials> {
+        self.denials.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// What CONFIG needs besides the values, for one at a time.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::plan::Topology;
-use crate::command::table::CommandSpec;
+use crate::command::table::{CommandSpec, Handler};
 use crate::command::{Blocking, Caller};
 use crate::resp::Protocol;
 use crate::runtime::ring::Token;
@@ -65,12 +65,23 @@ pub struct OwnedCommand {
     pub spec: &'static CommandSpec,
     pub db: usize,
     pub args: OwnedArgs,
+    /// It is not run, but answered by this error: EXEC finds that its user may not any more.
+    pub denied: Option<Box<str>>,
 }
 
 impl OwnedCommand {
+    pub fn new(spec: &'static CommandSpec, db: usize, args: OwnedArgs) -> OwnedCommand {
+        OwnedCommand { spec, db, args, denied: None }
+    }
+
+    /// Whether the client's own shard answers it without a look at keys.
+    pub fn is_for_connection(&self) -> bool {
+        matches!(self.spec.handler, Handler::Connection | Handler::Container) || self.denied.is_some()
+    }
+
     /// The same command in the same database, to be given other arguments.
     pub fn without_args(&self) -> OwnedCommand {
-        OwnedCommand { spec: self.spec, db: self.db, args: OwnedArgs::default() }
+        OwnedCommand::new(self.spec, self.db, OwnedArgs::default())
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Gyre with `options` as on its command line; persistence is off.
+    /// Gyre with `options` as on its command line, so that a configuration file comes first; persistence is off.
     pub fn start(options: &[&str]) -> Server {
         Server::start_binary(Path::new(env!("CARGO_BIN_EXE_gyre-server")), options)
     }
@@ -187,7 +187,10 @@ fn spawn(binary: &Path, port: u16, dir: &Path, options: &[String]) -> Child {
     let log =
         File::options().create(true).append(true).open(dir.join("log")).expect("a new file can be made");
     let errors = log.try_clone().expect("a file can be shared");
+    let has_file = options.first().is_some_and(|option| !option.starts_with("--"));
+    let (file, options) = options.split_at(usize::from(has_file));
     Command::new(binary)
+        .args(file)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
         .args(options)
         .current_dir(dir)

@@ -2,9 +2,9 @@
 
 use super::delete::Ids;
 use super::id::{range_start, strict_id};
-use super::{c_text, group_changed, log_as_claim, log_group_id, no_key_or_group, reply_entry, reply_id};
+use super::{group_changed, log_as_claim, log_group_id, no_key_or_group, reply_entry, reply_id};
 use crate::command::parse::integer;
-use crate::command::{Args, CommandError, CommandResult, Context};
+use crate::command::{c_text, Args, CommandError, CommandResult, Context};
 use crate::resp::Reply;
 use crate::store::stream::{ConsumerNumber, Group, Log, Pending, Stream, StreamId};
 

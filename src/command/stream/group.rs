@@ -1,9 +1,9 @@
 //! XGROUP: making, moving and removing groups and their consumers.
 
 use super::id::{any_id, strict_id};
-use super::{group_changed, no_group_for_key, subcommand_syntax};
+use super::{group_changed, no_group_for_key};
 use crate::command::parse::integer;
-use crate::command::{Args, CommandError, CommandResult, Context};
+use crate::command::{subcommand_syntax, Args, CommandError, CommandResult, Context};
 use crate::store::stream::{Group, Stream, StreamId};
 
 const HELP: [&str; 17] = [

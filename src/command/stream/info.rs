@@ -1,8 +1,8 @@
 //! XINFO.
 
-use super::{no_group_for_key, reply_entry, reply_id, subcommand_syntax};
+use super::{no_group_for_key, reply_entry, reply_id};
 use crate::command::parse::integer;
-use crate::command::{Args, CommandError, CommandResult, Context};
+use crate::command::{subcommand_syntax, Args, CommandError, CommandResult, Context};
 use crate::resp::Reply;
 use crate::store::stream::{Consumer, Entry, Group, Log, Stream, StreamId};
 

@@ -32,24 +32,10 @@ pub use read::{xread, xread_excerpt};
 pub use read_group::{xreadgroup, xreadgroup_excerpt};
 pub use trim::xtrim;
 
-use super::{Args, CommandError, Context};
+use super::{c_text, CommandError, Context};
 use crate::resp::Reply;
 use crate::store::stream::{Entry, Pending, StreamId};
 use crate::store::EventClass;
-
-/// What follows a subcommand does not make sense.
-fn subcommand_syntax(container: &str, args: Args) -> CommandError {
-    let name = &args[1][..args[1].len().min(128)];
-    CommandError::other(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {container} HELP.",
-        c_text(name)
-    ))
-}
-
-/// An argument inside an error text: up to the first NUL.
-fn c_text(arg: &[u8]) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(&arg[..memchr::memchr(0, arg).unwrap_or(arg.len())])
-}
 
 fn no_group_for_key(group: &[u8], key: &[u8]) -> CommandError {
     CommandError::other(format!(

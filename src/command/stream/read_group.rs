@@ -4,8 +4,8 @@ use smallvec::SmallVec;
 
 use super::id::strict_id;
 use super::read::{excerpt_by, wait_or_null, Options, StreamsReply};
-use super::{c_text, group_changed, log_as_claim, log_group_id, reply_entry, reply_id};
-use crate::command::{Args, CommandError, CommandResult, Context};
+use super::{group_changed, log_as_claim, log_group_id, reply_entry, reply_id};
+use crate::command::{c_text, Args, CommandError, CommandResult, Context};
 use crate::resp::Reply;
 use crate::store::stream::{ConsumerNumber, Group, Log, Pending, Stream, StreamId};
 use crate::store::{Detached, Store};

@@ -5,6 +5,7 @@
 //! Each family has a file with a constant list of entries, a container followed by its subcommands. `FAMILIES` joins
 //! them; the compiler builds the table from it and fills in what can be derived. To add a family is to write its file and to list it there.
 
+mod acl;
 pub mod arg;
 mod bitmap;
 mod connection;
@@ -50,6 +51,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     transactions::COMMANDS,
     pubsub::COMMANDS,
     server::COMMANDS,
+    acl::COMMANDS,
     diagnostics::COMMANDS,
 ];
 

@@ -313,9 +313,9 @@ fn stats(facts: &Facts, text: &mut String) {
         "instantaneous_eventloop_cycles_per_sec": rates.loop_turns.mean() / shards,
         "instantaneous_eventloop_duration_usec": rates.turn_us.mean(),
         "acl_access_denied_auth": facts.sum(|s| &s.refused_logins),
-        "acl_access_denied_cmd": 0,
-        "acl_access_denied_key": 0,
-        "acl_access_denied_channel": 0,
+        "acl_access_denied_cmd": facts.sum(|s| &s.denied_commands),
+        "acl_access_denied_key": facts.sum(|s| &s.denied_keys),
+        "acl_access_denied_channel": facts.sum(|s| &s.denied_channels),
     }
 }
 

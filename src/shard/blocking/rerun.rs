@@ -7,7 +7,7 @@
 
 use super::{Far, Notice, Shard, Wait, Waiter};
 use crate::client::Flag as ClientFlag;
-use crate::command::table::{CommandSpec, Flag};
+use crate::command::table::CommandSpec;
 use crate::command::CommandError;
 use crate::resp::Reply;
 use crate::shard::transactions::Transaction;
@@ -44,7 +44,7 @@ impl Shard {
             return;
         }
         let (command, caller, protocol) = (wait.command.clone(), wait.caller, wait.protocol);
-        if let Some(error) = self.refusal_when_woken(command.spec.is(Flag::DenyOom)) {
+        if let Some(error) = self.refusal_when_woken(command.spec, &command.args.slices(), &caller) {
             let mut reply = Reply::new(protocol);
             self.refuse_waiter(command.spec, &error, &mut reply);
             self.end_rerun(number);

@@ -5,8 +5,8 @@
 //! answer.
 
 use super::{Notice, Shard, Wait};
-use crate::command::table::{Flag, KeyAccess};
-use crate::command::CommandError;
+use crate::command::table::{CommandSpec, Flag, KeyAccess};
+use crate::command::{Args, Caller, CommandError};
 use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::store::{ReadyKey, WaitNumber};
@@ -126,7 +126,8 @@ impl Shard {
         let OwnedCommand { spec, db, .. } = wait.command;
         let args = std::mem::take(&mut wait.command.args);
         let (caller, mut reply) = (wait.caller, Reply::new(wait.protocol));
-        if let Some(error) = self.refusal_when_woken(spec.is(Flag::DenyOom)) {
+        let refusal = self.refusal_when_woken(spec, &args.slices(), &caller);
+        if let Some(error) = refusal {
             self.refuse_waiter(spec, &error, &mut reply);
         } else {
             let run = self.run_command(spec, db, &args.slices(), &caller, &mut reply);
@@ -143,9 +144,17 @@ impl Shard {
         self.reply_to(home, origin, &mut reply);
     }
 
-    /// Memory may have run out since the command first ran.
-    pub(super) fn refusal_when_woken(&mut self, denied_without_memory: bool) -> Option<CommandError> {
-        let full = denied_without_memory && self.config.memory.maxmemory > 0 && !self.make_room();
+    /// Memory may have run out since the command first ran, and its user may have lost the right to run it.
+    pub(super) fn refusal_when_woken(
+        &mut self,
+        spec: &'static CommandSpec,
+        args: Args,
+        caller: &Caller,
+    ) -> Option<CommandError> {
+        if let Some(error) = self.refusal_by_user_of(spec, args, caller) {
+            return Some(error);
+        }
+        let full = spec.is(Flag::DenyOom) && self.config.memory.maxmemory > 0 && !self.make_room();
         full.then_some(CommandError::OutOfMemory)
     }
 }

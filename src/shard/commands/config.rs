@@ -142,6 +142,10 @@ impl Shard {
                     listening_done = true;
                     self.rebind_for(directive, new)?;
                 }
+                "requirepass" => {
+                    let password = new.security.requirepass.as_deref();
+                    self.shared.publish_users(self.shared.current_users().with_default_password(password));
+                }
                 "maxclients" => self.change_maxclients(old, new)?,
                 "crash-log-enabled" => crash::enable_reports(new.observing.crash_log_enabled),
                 "loglevel" => server_log::set_level(new.observing.loglevel),
@@ -219,11 +223,12 @@ impl Shard {
         // One writer at a time: the lock is held for as long as the file takes, as Redis stops for it too.
         let settings = self.shared.settings();
         let file: Option<&PathBuf> = settings.file.as_ref();
-        match config::rewrite(
-            file.map(PathBuf::as_path),
-            &config,
-            Rewrite { everything, ..Rewrite::default() },
-        ) {
+        // Users live in the configuration, or in a file of their own.
+        let has_file = !config.security.aclfile.as_os_str().is_empty();
+        let users: Vec<Vec<u8>> =
+            self.users.iter().map(|user| user.line()[b"user ".len()..].to_vec()).collect();
+        let users = (!has_file).then_some(&users[..]);
+        match config::rewrite(file.map(PathBuf::as_path), &config, Rewrite { everything, users }) {
             Ok(()) => {
                 crate::log!(Level::Notice, "CONFIG REWRITE executed with success.");
                 Ok(())

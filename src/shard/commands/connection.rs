@@ -50,32 +50,7 @@ fn select(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) 
     Ok(Flow::Done)
 }
 
-/// Takes the same time wherever the two differ, so that the time does not tell the password.
-fn same(given: &[u8], wanted: &[u8]) -> bool {
-    let mut differs = given.len() ^ wanted.len();
-    for (index, byte) in given.iter().enumerate() {
-        differs |= usize::from(byte ^ wanted.get(index % wanted.len().max(1)).copied().unwrap_or(0));
-    }
-    differs == 0
-}
-
-fn authenticate(shard: &Shard, c: &mut Connection, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
-    let wanted = shard.config.security.requirepass.as_deref();
-    if user == b"default" && wanted.is_none_or(|wanted| same(password, wanted)) {
-        c.flags.set(Flag::Authenticated);
-        return Ok(());
-    }
-    shard.stats.refused_logins.add(1);
-    Err(CommandError::other("WRONGPASS invalid username-password pair or user is disabled."))
-}
-
 impl Shard {
-    /// Whether the connection may run commands: it is logged in, or nobody needs to.
-    #[inline]
-    pub(in crate::shard) fn is_admitted(&self, c: &Connection) -> bool {
-        c.flags.has(Flag::Authenticated) || self.config.security.requirepass.is_none()
-    }
-
     /// Closes a connection that speaks HTTP: a web page may have been made to send commands in the body of a request, which
     /// must not be run.
     pub(in crate::shard) fn is_cross_protocol(&mut self, c: &mut Connection, args: Args) -> bool {
@@ -101,7 +76,7 @@ impl Shard {
 fn auth(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
     let (user, password) = match args {
         [_, password] => {
-            if shard.config.security.requirepass.is_none() {
+            if shard.users.default_user().needs_no_password {
                 return Err(CommandError::other(
                     "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
                      configuration is correct?",
@@ -112,7 +87,7 @@ fn auth(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) ->
         [_, user, password] => (*user, *password),
         _ => return Err(CommandError::Syntax),
     };
-    authenticate(shard, c, user, password)?;
+    shard.authenticate(c, args[0], user, password)?;
     reply.ok();
     Ok(Flow::Done)
 }
@@ -149,7 +124,7 @@ fn hello(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         };
     }
     if let Some((user, password)) = credentials {
-        authenticate(shard, c, user, password)?;
+        shard.authenticate(c, args[0], user, password)?;
     }
     if !c.flags.has(Flag::Authenticated) {
         return Err(CommandError::other(
@@ -201,7 +176,7 @@ fn reset(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> O
     for flag in [Flag::ReplyOff, Flag::ReplySkip, Flag::ReplySkipNext, Flag::NoEvict, Flag::NoTouch] {
         c.flags.clear(flag);
     }
-    c.flags.assign(Flag::Authenticated, shard.config.security.requirepass.is_none());
+    shard.log_in_as_default(c);
     reply.set_protocol(Protocol::Resp2);
     reply.simple("RESET");
     Ok(Flow::Done)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{help, Handler};
 use crate::client::Connection;
 use crate::command::glob::glob_match;
-use crate::command::{Args, CommandError};
+use crate::command::{subcommand_syntax, Args, CommandError};
 use crate::observe::digest::Digest;
 use crate::observe::log::Level;
 use crate::persist::rdb::{Count, Encoder};
@@ -147,7 +147,7 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             );
             return Ok(Flow::Later);
         }
-        (b"replybuffer", [what, value]) => reply_buffer(reply, what, value)?,
+        (b"replybuffer", [what, value]) => reply_buffer(reply, args, what, value)?,
         (b"object", [key]) => return with_key(shard, c, key, object),
         (b"sdslen", [key]) => return with_key(shard, c, key, string_lengths),
         (b"listpack", [key]) => return with_key(shard, c, key, listpack),
@@ -208,16 +208,9 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
                 "ERR Debug option only available for cluster mode enabled setup!",
             ));
         }
-        _ => return Err(unknown(args[1])),
+        _ => return Err(subcommand_syntax("DEBUG", args)),
     }
     Ok(Flow::Done)
-}
-
-fn unknown(subcommand: &[u8]) -> CommandError {
-    CommandError::other(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{}'. Try DEBUG HELP.",
-        String::from_utf8_lossy(&subcommand[..subcommand.len().min(128)])
-    ))
 }
 
 /// As C's `atoi(text) != 0`.
@@ -257,13 +250,13 @@ fn sleep(shard: &mut Shard, seconds: &[u8]) {
     shard.store.set_time(shard.now_us / 1000);
 }
 
-fn reply_buffer(reply: &mut Reply, what: &[u8], value: &[u8]) -> Result<(), CommandError> {
+fn reply_buffer(reply: &mut Reply, args: Args, what: &[u8], value: &[u8]) -> Result<(), CommandError> {
     if what.eq_ignore_ascii_case(b"peak-reset-time") {
         if !value.eq_ignore_ascii_case(b"never") && !value.eq_ignore_ascii_case(b"reset") {
             parse_integer(value).ok_or(CommandError::NotInteger)?;
         }
     } else if !what.eq_ignore_ascii_case(b"resizing") {
-        return Err(unknown(b"replybuffer"));
+        return Err(subcommand_syntax("DEBUG", args));
     }
     reply.ok();
     Ok(())

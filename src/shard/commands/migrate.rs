@@ -107,7 +107,7 @@ fn migrate(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> 
         }
         // Set by who calls this.
         let spec = c.last_command.expect("a command is running");
-        let command = OwnedCommand { spec, db: c.db, args: OwnedArgs::from_slices(args) };
+        let command = OwnedCommand::new(spec, c.db, OwnedArgs::from_slices(args));
         shard.begin_transaction(c, vec![command], false);
         return Ok(Flow::Begun);
     }

@@ -4,6 +4,7 @@
 //! shards is asked with `Shard::ask_all_for` and answered later. The command table says which commands come
 //! here (`Handler::Connection`); the list below says which function each one is.
 
+mod acl;
 mod client;
 mod command;
 mod config;
@@ -49,6 +50,7 @@ fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
         migrate::COMMANDS,
         monitor::COMMANDS,
         multi::COMMANDS,
+        acl::COMMANDS,
         pubsub::COMMANDS,
         saving::COMMANDS,
         server::COMMANDS,

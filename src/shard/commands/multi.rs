@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::Handler;
-use crate::client::{Connection, Multi, Watching};
+use crate::client::{Connection, Flag, Multi, Watching};
 use crate::command::table::{Handler as Where, KeyPositions};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::Reply;
@@ -53,7 +53,8 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
         shard.unwatch_all(c);
         return Err(CommandError::other("EXECABORT Transaction discarded because of previous errors."));
     }
-    let reach = shard.reach_of(c, &multi);
+    let denied = shard.denied_at_exec(c, &multi);
+    let reach = if denied.is_empty() { shard.reach_of(c, &multi) } else { Reach::Transaction };
     let ready = match reach {
         Reach::OneShard(owner) if owner == shard.id => true,
         Reach::OneShard(owner) => shard.may_reserve(c, owner),
@@ -63,7 +64,10 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
         c.multi = Some(multi);
         return Ok(Flow::NotYet);
     }
-    let commands = shard.bodies(c, *multi);
+    let mut commands = shard.bodies(c, *multi);
+    for (index, why) in denied {
+        commands[index].denied = Some(why);
+    }
     if shard.is_monitored() && !c.watching.as_ref().is_some_and(|watching| watching.flag.is_set()) {
         for command in &commands {
             shard.show_to_monitors(c, command.db, command.spec, &command.args.slices());
@@ -193,7 +197,23 @@ impl Shard {
                         }
                     }
                 }
-                OwnedCommand { spec: queued.spec, db, args: queued.args }
+                OwnedCommand::new(queued.spec, db, queued.args)
+            })
+            .collect()
+    }
+
+    /// The queued commands that the user may not run any more, and what is answered in their place.
+    fn denied_at_exec(&mut self, c: &Connection, multi: &Multi) -> Vec<(usize, Box<str>)> {
+        if c.flags.has(Flag::MayEverything) {
+            return Vec::new();
+        }
+        let queue = multi.queue.iter().enumerate();
+        queue
+            .filter_map(|(index, queued)| {
+                let reason = self.denial_at_exec(c, queued.spec, &queued.args.slices())?;
+                let why = "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This \
+                           command is no longer allowed for the following reason";
+                Some((index, format!("NOPERM {why}: {reason}").into()))
             })
             .collect()
     }

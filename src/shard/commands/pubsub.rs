@@ -3,7 +3,7 @@
 use super::{help, Handler};
 use crate::client::{Connection, Topic};
 use crate::command::glob::glob_match;
-use crate::command::{Args, CommandError};
+use crate::command::{subcommand_syntax, Args, CommandError};
 use crate::resp::Reply;
 use crate::shard::pubsub::Change;
 use crate::shard::{Flow, Shard};
@@ -66,7 +66,7 @@ fn channels(shard: &mut Shard, c: &mut Connection, args: Args, topic: Topic) -> 
     let pattern = match args {
         [_, _] => None,
         [_, _, pattern] => Some(Box::<[u8]>::from(*pattern)),
-        _ => return Err(subcommand_syntax(args[1])),
+        _ => return Err(subcommand_syntax("PUBSUB", args)),
     };
     let question = move |shard: &mut Shard| {
         let names = shard.pubsub.tallies[topic].iter().map(|(name, _)| name);
@@ -107,11 +107,4 @@ fn pattern_count(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Ar
 fn print_help(_: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
     help(reply, "PUBSUB", HELP);
     Ok(Flow::Done)
-}
-
-fn subcommand_syntax(subcommand: &[u8]) -> CommandError {
-    CommandError::other(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{}'. Try PUBSUB HELP.",
-        String::from_utf8_lossy(subcommand)
-    ))
 }

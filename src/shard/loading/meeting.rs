@@ -87,10 +87,12 @@ impl Shard {
 
     fn open_replayer(&mut self) -> Token {
         let now_ms = self.now_ms();
-        let token = self.clients.insert(|token| Connection::new(0, token, -1, now_ms));
+        let user = self.users.default_user();
+        let token = self.clients.insert(|token| Connection::new(0, token, -1, user, now_ms));
         if let Some(mut connection) = self.clients.take(token) {
             connection.flags.set(Flag::Replay);
             connection.flags.set(Flag::Authenticated);
+            connection.flags.set(Flag::MayEverything);
             self.clients.put_back(connection);
         }
         token

@@ -228,7 +228,7 @@ impl Shard {
         }
         while t.outstanding == 0 && t.next < t.commands.len() {
             let command = t.next;
-            if let Handler::Connection | Handler::Container = t.commands[command].spec.handler {
+            if t.commands[command].is_for_connection() {
                 t.next += 1;
                 self.run_for_connection(id, t, command);
                 continue;
@@ -294,7 +294,7 @@ impl Shard {
         let mut publisher = None;
         while t.next < t.commands.len() {
             let command = &t.commands[t.next];
-            if let Handler::Connection | Handler::Container = command.spec.handler {
+            if command.is_for_connection() {
                 break;
             }
             let shard = match self.plan_of(command) {
@@ -525,6 +525,12 @@ impl Shard {
         let Some(mut connection) = self.clients.take(t.origin.client) else { return };
         let owned = &t.commands[command];
         let mut reply = Reply::new(t.protocol);
+        if let Some(why) = &owned.denied {
+            self.stats.count_error(why);
+            reply.error(why);
+            t.replies[command] = flat(&mut reply);
+            return self.finish(connection);
+        }
         self.inside = Some((id, command));
         let flow =
             self.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply);

@@ -173,7 +173,7 @@ impl Shard {
         request: &BatchedRequest,
         args: &[&[u8]],
     ) -> bool {
-        let command = OwnedCommand { spec: request.spec, db: request.db, args: OwnedArgs::from_slices(args) };
+        let command = OwnedCommand::new(request.spec, request.db, OwnedArgs::from_slices(args));
         let Some(scope) = self.own_scope(std::slice::from_ref(&command)) else { return false };
         let client = request.origin.client;
         if !self.locks.conflicts_in_order(&scope, fingerprint_of_client(from, client)) {

@@ -1,6 +1,7 @@
 //! CLIENT KILL.
 
 use super::{ClientType, Outcome};
+use crate::acl::Users;
 use crate::client::{Connection, Flag};
 use crate::command::{Args, CommandError};
 use crate::resp::Reply;
@@ -20,7 +21,7 @@ struct Filter {
 
 impl Filter {
     /// By options; the old form with an address only is parsed by its caller.
-    fn parse(options: Args) -> Result<Self, CommandError> {
+    fn parse(options: Args, users: &Users) -> Result<Self, CommandError> {
         let mut filter = Filter { skip_asking: true, ..Filter::default() };
         for pair in options.chunks(2) {
             let [option, value] = pair else { return Err(CommandError::Syntax) };
@@ -33,7 +34,7 @@ impl Filter {
                 b"type" => filter.client_type = Some(ClientType::by_name(value)?),
                 b"addr" => filter.address = Some(value.to_vec()),
                 b"laddr" => filter.local_address = Some(value.to_vec()),
-                b"user" if *value == b"default" => filter.user = Some(value.to_vec()),
+                b"user" if users.get(value).is_some() => filter.user = Some(value.to_vec()),
                 b"user" => {
                     let name = String::from_utf8_lossy(value);
                     return Err(CommandError::other(format!("ERR No such user '{name}'")));
@@ -52,7 +53,7 @@ impl Filter {
         };
         self.id.is_none_or(|id| c.id as i64 == id)
             && self.client_type.is_none_or(|wanted| ClientType::of(c) == wanted)
-            && self.user.as_ref().is_none_or(|user| user == c.user.as_bytes())
+            && self.user.as_ref().is_none_or(|user| **user == *c.user.name)
             && is(&self.address, &|| shard.peer_text(c))
             && is(&self.local_address, &|| shard.local_text(c))
     }
@@ -63,7 +64,7 @@ pub(super) fn kill(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: A
     let filter = if old_form {
         Filter { address: Some(args[2].to_vec()), ..Filter::default() }
     } else {
-        Filter::parse(&args[2..])?
+        Filter::parse(&args[2..], &shard.users)?
     };
     let own = !filter.skip_asking && filter.holds(shard, c);
     let asking = c.id;

@@ -146,7 +146,7 @@ impl Shard {
         let _ = write!(line, " tot-mem={}", c.memory_bytes() + in_use);
         let _ = write!(line, " events={} cmd={}", events(c), c.last_command.map_or("NULL", |spec| spec.name));
         let protocol = if c.output.reply.protocol() == Protocol::Resp3 { 3 } else { 2 };
-        let _ = write!(line, " user={} redir={} resp={protocol}", c.user, redirection(c));
+        let _ = write!(line, " user={} redir={} resp={protocol}", text(&c.user.name), redirection(c));
         let _ = write!(line, " lib-name={} lib-ver={}", text(&c.library_name), text(&c.library_version));
         line
     }

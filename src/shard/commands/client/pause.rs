@@ -3,7 +3,7 @@
 
 use super::Outcome;
 use crate::client::{Connection, WaitingAt};
-use crate::command::{parse, Args, CommandError};
+use crate::command::{parse, subcommand_syntax, Args, CommandError};
 use crate::resp::Reply;
 use crate::shard::blocking::End;
 use crate::shard::pause::Paused;
@@ -16,7 +16,7 @@ pub(super) fn pause(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: 
         [_, _, _, mode] if mode.eq_ignore_ascii_case(b"all") => Paused::All,
         [_, _, _, mode] if mode.eq_ignore_ascii_case(b"write") => Paused::Writes,
         [_, _, _, _] => return Err(CommandError::other("ERR CLIENT PAUSE mode must be WRITE or ALL")),
-        _ => return Err(too_many(args)),
+        _ => return Err(subcommand_syntax("CLIENT", args)),
     };
     let now_ms = shard.now_ms();
     let until_ms = deadline(args[2], now_ms)?;
@@ -51,7 +51,7 @@ pub(super) fn unblock(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args
         [_, _, _, _] => {
             return Err(CommandError::other("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"))
         }
-        _ => return Err(too_many(args)),
+        _ => return Err(subcommand_syntax("CLIENT", args)),
     };
     let id = parse::integer(args[2])?;
     let later = shard.reply_later(c);
@@ -70,13 +70,6 @@ pub(super) fn unblock(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args
         }
     });
     Ok(Flow::Later)
-}
-
-fn too_many(args: Args) -> CommandError {
-    let subcommand = String::from_utf8_lossy(args[1]);
-    CommandError::other(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try CLIENT HELP."
-    ))
 }
 
 #[cfg(test)]

@@ -1,0 +1,323 @@
+//! Users on one shard: whose a connection is, and whether its requests may run.
+//!
+//! Every shard has all users, as one value that is replaced when something changes. The shard that changes the configuration
+//! changes them, too, one change after the other; a change is answered when every shard has taken it over, and so knows for each of
+//! its connections what the user may do now.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
+use super::message::Message;
+use super::slow::unpack;
+use super::{Flow, Shard};
+use crate::acl::{Context, Entry, Reason, User, Users, DEFAULT_USER};
+use crate::client::{Connection, Flag, Topic};
+use crate::command::table::CommandSpec;
+use crate::command::{Args, Caller, CommandError};
+use crate::config::AclPubsubDefault;
+use crate::observe::log::Level;
+use crate::resp::Reply;
+use crate::runtime::sys::error_text;
+
+/// The shard that changes users.
+const SETTLER: usize = 0;
+
+/// What ACL changes: the new users, and what the client is told.
+type Changed = Result<(Users, Answer), CommandError>;
+
+/// An answer to a change.
+pub(super) enum Answer {
+    Ok,
+    Count(usize),
+}
+
+/// Whose a connection is.
+impl Shard {
+    /// A new connection, or one that is reset, is the default user's.
+    pub(super) fn log_in_as_default(&self, c: &mut Connection) {
+        let user = self.users.default_user();
+        c.flags.assign(Flag::Authenticated, user.is_open());
+        become_user(c, user);
+    }
+
+    /// AUTH and HELLO.
+    pub(super) fn authenticate(
+        &mut self,
+        c: &mut Connection,
+        command: &[u8],
+        name: &[u8],
+        password: &[u8],
+    ) -> Result<(), CommandError> {
+        match self.users.get(name).filter(|user| user.accepts(password)).cloned() {
+            Some(user) => {
+                c.flags.set(Flag::Authenticated);
+                become_user(c, user);
+                Ok(())
+            }
+            None => {
+                let context = if c.multi.is_some() { Context::Multi } else { Context::TopLevel };
+                self.note_denial(c, context, Reason::Auth, command, name);
+                Err(CommandError::other("WRONGPASS invalid username-password pair or user is disabled."))
+            }
+        }
+    }
+
+    /// Whether the connection may run commands: it is logged in, or nobody needs to.
+    #[inline]
+    pub(super) fn is_admitted(&self, c: &Connection) -> bool {
+        c.flags.has(Flag::Authenticated) || self.users.default_user().is_open()
+    }
+
+    /// Takes over changed users. Connections of those that are gone are closed, and subscribers that may no longer hear what they
+    /// hear.
+    pub(super) fn refresh_users(&mut self) {
+        let users = self.shared.current_users();
+        if Arc::ptr_eq(&users, &self.users) {
+            return;
+        }
+        self.users = users;
+        for token in self.clients.tokens() {
+            let Some(mut connection) = self.clients.take(token) else { continue };
+            let c = &mut *connection;
+            let user = self.users.get(&c.user.name).cloned();
+            match user.filter(|user| user.serial == c.user.serial || *user.name == *DEFAULT_USER) {
+                Some(user) => {
+                    if must_leave(c, &user) {
+                        self.send_away(c);
+                    }
+                    become_user(c, user);
+                }
+                None => self.send_away(c),
+            }
+            self.finish(connection);
+        }
+    }
+
+    /// Closes a connection; behind its answer when it waits for one.
+    fn send_away(&mut self, c: &mut Connection) {
+        if c.pipeline.is_empty() || c.waiting.is_some() {
+            self.close(c);
+        } else {
+            c.flags.set(Flag::CloseAfterReply);
+        }
+    }
+}
+
+fn become_user(c: &mut Connection, user: Arc<User>) {
+    c.flags.assign(Flag::MayEverything, user.may_everything());
+    c.user = user;
+}
+
+/// Whether it is subscribed to something that the user, as he is now, may not hear.
+fn must_leave(c: &Connection, user: &User) -> bool {
+    let Some(subscriptions) = c.subscriptions.as_deref() else { return false };
+    let may_hear_all = |topic: Topic| {
+        subscriptions.of(topic).iter().all(|name| user.may_hear(name, topic == Topic::Pattern))
+    };
+    !user.hears_all_of(&c.user) && !Topic::ALL.into_iter().all(may_hear_all)
+}
+
+/// Whether a request may run.
+impl Shard {
+    /// Why the connection's user may not run the command; it is put down in ACL LOG.
+    #[inline]
+    pub(super) fn refusal_by_user(
+        &mut self,
+        c: &Connection,
+        spec: &'static CommandSpec,
+        args: Args,
+    ) -> Option<CommandError> {
+        if c.flags.has(Flag::MayEverything) {
+            return None;
+        }
+        match c.user.check(spec, args) {
+            Ok(()) => sort_refusal(&c.user, spec, args),
+            Err(denial) => {
+                let context = if c.multi.is_some() { Context::Multi } else { Context::TopLevel };
+                self.note_denial(c, context, denial.reason, denial.object(spec, args), &c.user.name);
+                Some(CommandError::other(format!("NOPERM {}", denial.text(&c.user, spec))))
+            }
+        }
+    }
+
+    /// Why the user of a client that has waited, maybe of another shard's, may not run its command any more.
+    pub(super) fn refusal_by_user_of(
+        &mut self,
+        spec: &'static CommandSpec,
+        args: Args,
+        caller: &Caller,
+    ) -> Option<CommandError> {
+        // When the user is gone the connection is about to be closed.
+        let user = self.users.by_serial(caller.user)?.clone();
+        let denial = user.check(spec, args).err()?;
+        let (token, object) = (unpack(caller.connection), denial.object(spec, args).to_vec());
+        let note = move |shard: &mut Shard| {
+            if let Some(connection) = shard.clients.take(token) {
+                let name = &connection.user.name;
+                shard.note_denial(&connection, Context::TopLevel, denial.reason, &object, name);
+                shard.finish(connection);
+            }
+        };
+        self.send(caller.home as usize, Message::Call(Box::new(note)));
+        Some(CommandError::other(format!("NOPERM {}", denial.text(&user, spec))))
+    }
+
+    /// Why a command of a transaction may not run, though it could be queued.
+    pub(super) fn denial_at_exec(
+        &mut self,
+        c: &Connection,
+        spec: &'static CommandSpec,
+        args: Args,
+    ) -> Option<&'static str> {
+        let denial = c.user.check(spec, args).err()?;
+        self.note_denial(c, Context::Multi, denial.reason, denial.object(spec, args), &c.user.name);
+        Some(match denial.reason {
+            Reason::Command | Reason::Auth => "no permission to execute the command or subcommand",
+            Reason::Key => "no permission to touch the specified keys",
+            Reason::Channel => "no permission to access one of the channels used as arguments to the command",
+        })
+    }
+
+    fn note_denial(&mut self, c: &Connection, context: Context, reason: Reason, object: &[u8], user: &[u8]) {
+        let counter = match reason {
+            Reason::Auth => &self.stats.refused_logins,
+            Reason::Command => &self.stats.denied_commands,
+            Reason::Key => &self.stats.denied_keys,
+            Reason::Channel => &self.stats.denied_channels,
+        };
+        counter.add(1);
+        let now_ms = self.now_ms();
+        let entry = Entry {
+            id: 0,
+            count: 0,
+            reason,
+            context,
+            object: object.into(),
+            user: user.into(),
+            client: self.describe_client(c),
+            created_ms: now_ms,
+            updated_ms: now_ms,
+        };
+        self.shared.denials().add(entry, self.config.security.acllog_max_len as usize);
+    }
+}
+
+/// SORT may read keys that it does not name, for which one has to be allowed to read all.
+fn sort_refusal(user: &User, spec: &CommandSpec, args: Args) -> Option<CommandError> {
+    if !matches!(spec.name, "sort" | "sort_ro") {
+        return None;
+    }
+    let mut option = None;
+    let mut rest = args.get(2..).unwrap_or_default();
+    while let [word, tail @ ..] = rest {
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        rest = match tail {
+            [_, _, tail @ ..] if is("limit") => tail,
+            [_, tail @ ..] if is("store") => tail,
+            [pattern, tail @ ..] if is("by") => {
+                if pattern.contains(&b'*') {
+                    option = option.or(Some("BY"));
+                }
+                tail
+            }
+            [_, tail @ ..] if is("get") => {
+                option = option.or(Some("GET"));
+                tail
+            }
+            _ => tail,
+        };
+    }
+    let option = option.filter(|_| !user.may_read_all_keys(spec, args))?;
+    Some(CommandError::other(format!(
+        "ERR {option} option of SORT denied due to insufficient ACL permissions."
+    )))
+}
+
+/// Changes.
+impl Shard {
+    /// Changes the users for a client, which has its answer when every shard knows.
+    pub(super) fn change_users(
+        &mut self,
+        c: &mut Connection,
+        change: impl FnOnce(&mut Shard, &Users) -> Changed + Send + 'static,
+    ) -> Flow {
+        let later = self.reply_later(c);
+        let (home, spec, protocol) = (self.id, c.last_command, c.output.reply.protocol());
+        let settle = move |shard: &mut Shard| match change(shard, &shard.shared.current_users()) {
+            Err(error) => {
+                let answer = move |shard: &mut Shard| shard.complete_with(later, spec, Err(error));
+                shard.send(home, Message::Call(Box::new(answer)));
+            }
+            Ok((users, answer)) => {
+                shard.shared.publish_users(users);
+                shard.ask_all(Shard::refresh_config, move |shard, _: Vec<()>| {
+                    let answer = move |shard: &mut Shard| {
+                        let mut reply = Reply::new(protocol);
+                        match answer {
+                            Answer::Ok => reply.ok(),
+                            Answer::Count(count) => reply.integer(count as i64),
+                        }
+                        shard.complete(later, reply);
+                    };
+                    shard.send(home, Message::Call(Box::new(answer)));
+                });
+            }
+        };
+        self.send(SETTLER, Message::Call(Box::new(settle)));
+        Flow::Later
+    }
+
+    /// Whether new users may hear all channels.
+    pub(super) fn new_users_hear_all(&self) -> bool {
+        self.config.security.acl_pubsub_default == AclPubsubDefault::AllChannels
+    }
+
+    /// The users of the ACL file.
+    pub(super) fn load_users(&self) -> Result<Users, CommandError> {
+        let file = &self.config.security.aclfile;
+        read_users(file, self.new_users_hear_all()).map_err(|why| CommandError::other(format!("ERR {why}")))
+    }
+
+    /// Writes the users to the ACL file.
+    pub(super) fn save_users(&self) -> Result<(), CommandError> {
+        write_whole(&self.config.security.aclfile, &self.users.text()).map_err(|(what, error)| {
+            crate::log!(Level::Warning, "{what} ACL file for ACL SAVE: {}", error_text(&error));
+            CommandError::other(
+                "ERR There was an error trying to save the ACLs. Please check the server logs for more information",
+            )
+        })
+    }
+}
+
+/// Reads an ACL file.
+pub fn read_users(file: &Path, all_channels: bool) -> Result<Users, String> {
+    let name = file.display().to_string();
+    let text = fs::read(file)
+        .map_err(|error| format!("Error loading ACLs, opening file '{name}': {}", error_text(&error)))?;
+    Users::of_file(&name, &text, all_channels)
+}
+
+/// Replaces a file, so that whenever the machine stops there is the old one or the new one. `Err`: at what it failed.
+fn write_whole(path: &Path, text: &[u8]) -> Result<(), (&'static str, io::Error)> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".tmp-{}-{number}", std::process::id()));
+    let at = |what: &'static str| move |error: io::Error| (what, error);
+    let write = || {
+        let mut file = fs::File::create(&name).map_err(at("Opening temp"))?;
+        file.write_all(text).map_err(at("Writing"))?;
+        file.sync_all().map_err(at("Syncing"))?;
+        fs::rename(&name, path).map_err(at("Renaming"))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(at("Syncing the folder of the"))
+    };
+    let outcome = write();
+    if outcome.is_err() {
+        let _ = fs::remove_file(&name);
+    }
+    outcome
+}
