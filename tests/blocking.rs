@@ -908,7 +908,8 @@ fn every_element_is_delivered_once_whatever_happens_to_those_who_wait() {
         let killed = stress.killed.load(Ordering::Relaxed);
         eprintln!("{shards} shards: {all} elements, {lost} lost with {killed} clients that went");
         assert!(lost <= killed, "{lost} of {all} elements were lost");
-        assert!(!taken.is_empty());
+        // On a busy machine all of the few elements may have gone to clients that went.
+        assert!(all > 0, "nothing was made");
         for field in ["blocked_clients", "total_blocking_keys", "clients_in_timeout_table"] {
             wait_for(field, || info(&mut client, "clients")[field] == "0");
         }
