@@ -15,6 +15,7 @@ pub mod process;
 pub mod recovery;
 pub mod resp;
 pub mod runtime;
+pub mod script;
 pub mod server;
 pub mod shard;
 pub mod store;

@@ -1,0 +1,1 @@
+//! The libraries that scripts find besides Lua's own: `cjson`, `cmsgpack`, `struct` and `bit`.
