@@ -94,6 +94,12 @@ impl Reply {
         self.line(b'+', text.as_bytes());
     }
 
+    /// As `simple`, for a text that a script made.
+    pub fn simple_bytes(&mut self, text: &[u8]) {
+        debug_assert!(!text.iter().any(|byte| matches!(byte, b'\r' | b'\n')));
+        self.line(b'+', text);
+    }
+
     /// `-text`, code included (`ERR ...`); line breaks at its end are dropped and others become spaces, as Redis
     /// does.
     pub fn error(&mut self, text: &str) {

@@ -1,3 +1,15 @@
 //! Scripts: Lua 5.1 with what Redis gives to it.
+//!
+//! A script runs in an interpreter (`vm`) and on a stack of its own (`execution`). When it calls a command it stands still, and whoever
+//! runs it gets the command, finds the reply in whatever way, and lets it go on; likewise now and then when it takes long. So
+//! nothing here knows about shards. `convert` has the values of both worlds, `source` the texts of scripts, `libs` the libraries.
 
+mod convert;
+mod execution;
 pub mod libs;
+mod source;
+mod vm;
+
+pub use execution::{Execution, Progress, Resume, What};
+pub use source::{Script, ScriptFlags, Sha};
+pub use vm::{Outcome, Vm};

@@ -1,0 +1,172 @@
+//! A script that runs: it goes on until it calls a command, has taken its time, or ends.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use corosensei::stack::DefaultStack;
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use mlua::Function;
+
+use super::source::Script;
+use super::vm::{Outcome, Vm};
+use crate::resp::Protocol;
+use crate::runtime::clock::Stamp;
+use crate::txn::message::OwnedArgs;
+
+/// A script takes so long before others get a turn, nanoseconds.
+const SLICE_NANOS: u64 = 2_000_000;
+
+/// Why a script stands still.
+#[derive(Debug)]
+pub enum Progress {
+    /// It calls a command, and waits for `Resume::Reply`.
+    Call(OwnedArgs),
+    /// It asks whether its user might run this, and waits for `Resume::Permission`.
+    AskPermission(OwnedArgs),
+    /// It has taken long; it goes on with `Resume::GoOn`.
+    Slice,
+    Done(Box<Outcome>),
+}
+
+/// What a script goes on with.
+#[derive(Debug)]
+pub enum Resume {
+    GoOn,
+    /// The command's reply, encoded in the protocol that the script has chosen.
+    Reply(Vec<u8>),
+    /// The command has not run: an error text, with a code in front when it begins with `-`.
+    Refused(String),
+    /// None: there is no such command.
+    Permission(Option<bool>),
+}
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub enum What {
+    Script(Arc<Script>),
+    /// A registered function, by its name.
+    Function(Arc<str>),
+}
+
+impl What {
+    /// As error messages name it.
+    pub fn name(&self) -> String {
+        match self {
+            What::Script(script) => script.sha.text().into_owned(),
+            What::Function(name) => name.to_string(),
+        }
+    }
+}
+
+pub(super) type ScriptYielder = Yielder<Resume, Progress>;
+type Body = Coroutine<Resume, Progress, Outcome, DefaultStack>;
+
+/// What the functions of an interpreter know about the script that runs in it.
+#[derive(Default)]
+pub(super) struct Running {
+    /// The running script's; it lives on the script's stack, so it is there whenever that runs.
+    pub yielder: Cell<Option<*const ScriptYielder>>,
+    pub protocol: Cell<Protocol>,
+    /// `redis.set_repl`: 1 the append-only file, 2 the replicas.
+    pub propagation: Cell<u8>,
+    pub is_killed: Cell<bool>,
+    pub resumed_at: Cell<Option<Stamp>>,
+}
+
+impl Running {
+    /// Lets the script stand still until whoever runs it has an answer. None: no script runs (a library is being loaded).
+    pub fn ask(&self, progress: Progress) -> Option<Resume> {
+        let yielder = self.yielder.get()?;
+        // SAFETY: it is set while the script runs, by the closure on whose stack it lives and this function is called.
+        Some(unsafe { &*yielder }.suspend(progress))
+    }
+
+    pub fn has_taken_long(&self) -> bool {
+        self.resumed_at.get().is_some_and(|at| Stamp::now().nanos_since(at) > SLICE_NANOS)
+    }
+}
+
+pub struct Execution {
+    vm: Option<Vm>,
+    running: Rc<Running>,
+    body: Option<Body>,
+}
+
+impl Execution {
+    /// `protocol`: of the client. Nothing runs yet. `code` belongs to the interpreter.
+    pub(super) fn new(
+        mut vm: Vm,
+        stack: DefaultStack,
+        code: Function,
+        what: &What,
+        keys: &[&[u8]],
+        args: &[&[u8]],
+        protocol: Protocol,
+    ) -> Execution {
+        let running = vm.running();
+        running.protocol.set(Protocol::Resp2);
+        running.propagation.set(3);
+        running.is_killed.set(false);
+        let runner = vm.runner();
+        let (name, is_function) = (what.name(), matches!(what, What::Function(_)));
+        let owned = |list: &[&[u8]]| -> Vec<Vec<u8>> { list.iter().map(|item| item.to_vec()).collect() };
+        let (keys, args) = (owned(keys), owned(args));
+        let shared = running.clone();
+        let body = Body::with_stack(stack, move |yielder: &ScriptYielder, _| {
+            shared.yielder.set(Some(yielder));
+            let outcome = runner.run(code, &name, keys, args, is_function, protocol);
+            shared.yielder.set(None);
+            outcome
+        });
+        Execution { vm: Some(vm), running, body: Some(body) }
+    }
+
+    pub fn resume(&mut self, with: Resume) -> Progress {
+        let Some(body) = &mut self.body else { return Progress::Slice };
+        self.running.resumed_at.set(Some(Stamp::now()));
+        match body.resume(with) {
+            CoroutineResult::Yield(progress) => progress,
+            CoroutineResult::Return(outcome) => Progress::Done(Box::new(outcome)),
+        }
+    }
+
+    /// What the script wants replies in.
+    pub fn protocol(&self) -> Protocol {
+        self.running.protocol.get()
+    }
+
+    /// Whether what commands do goes to the append-only file.
+    pub fn is_logged(&self) -> bool {
+        self.running.propagation.get() & 1 != 0
+    }
+
+    /// The script fails as soon as it goes on.
+    pub fn kill(&self) {
+        self.running.is_killed.set(true);
+    }
+
+    /// The interpreter, when the script has ended; one whose script was killed is not used again.
+    pub fn into_vm(mut self) -> Option<Vm> {
+        let body = self.body.take_if(|body| body.done())?;
+        let mut vm = self.vm.take()?;
+        if self.running.is_killed.get() {
+            return None;
+        }
+        vm.take_back(body.into_stack());
+        Some(vm)
+    }
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        if let Some(mut body) = self.body.take() {
+            if body.started() && !body.done() {
+                // Its stack has frames of C, which cannot be unwound. This happens only when the server ends.
+                // SAFETY: nothing on that stack is used again: the interpreter, which refers to it, is not either.
+                unsafe { body.force_reset() };
+                std::mem::forget(self.vm.take());
+            }
+        }
+    }
+}
