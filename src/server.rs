@@ -25,6 +25,7 @@ use crate::runtime::signals::{self, EndSignal};
 use crate::runtime::sys::error_text;
 use crate::runtime::{clock, cpus, crash, executor, machine, probe};
 use crate::shard::saving::{remove_temporary_files, Wish};
+use crate::shard::scripts::KnownScripts;
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
 use crate::shard::users::read_users;
 use crate::shard::Shard;
@@ -298,6 +299,7 @@ fn share(
         users: Mutex::new(Arc::new(users)),
         denials: Mutex::default(),
         config_version: AtomicU64::new(1),
+        scripts: KnownScripts::new(shards),
         names,
         transaction_number: AtomicU64::new(0),
         client_id: AtomicU64::new(0),

@@ -13,6 +13,7 @@ const ALIKE_SCAN: usize = 10;
 pub enum Context {
     TopLevel,
     Multi,
+    Lua,
 }
 
 impl Context {
@@ -20,6 +21,7 @@ impl Context {
         match self {
             Context::TopLevel => "toplevel",
             Context::Multi => "multi",
+            Context::Lua => "lua",
         }
     }
 }

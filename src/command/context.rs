@@ -18,6 +18,8 @@ pub struct Caller {
     pub is_extra_part: bool,
     /// Inside MULTI/EXEC or a script: a blocking command must not block, but answer as if its time were up.
     pub deny_blocking: bool,
+    /// A script calls the command.
+    pub in_script: bool,
     /// Values are excerpts of what their keys hold (`Spread::Excerpt`): the command says by `log_instead` what to do to each key.
     pub on_excerpts: bool,
     /// The command has blocked before; so long, in nanoseconds, did its earlier runs take.

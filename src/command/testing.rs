@@ -107,6 +107,8 @@ fn handler(args: &[&[u8]]) -> KeysHandler {
     let name = String::from_utf8_lossy(args[0]);
     match NAMES.find(args).unwrap_or_else(|| panic!("there is no command {name}")).handler {
         Handler::Keys(run, _) | Handler::EveryShard(run, _) => run,
-        Handler::Channel | Handler::Connection | Handler::Container => panic!("{name} needs more than keys"),
+        Handler::Channel | Handler::Connection | Handler::Container | Handler::Script => {
+            panic!("{name} needs more than keys")
+        }
     }
 }

@@ -122,13 +122,22 @@ impl Execution {
         Execution { vm: Some(vm), running, body: Some(body) }
     }
 
+    /// Its time counts from now on.
+    pub fn begin_slice(&self) {
+        self.running.resumed_at.set(Some(Stamp::now()));
+    }
+
     pub fn resume(&mut self, with: Resume) -> Progress {
         let Some(body) = &mut self.body else { return Progress::Slice };
-        self.running.resumed_at.set(Some(Stamp::now()));
         match body.resume(with) {
             CoroutineResult::Yield(progress) => progress,
             CoroutineResult::Return(outcome) => Progress::Done(Box::new(outcome)),
         }
+    }
+
+    /// Whether it has had its time.
+    pub fn has_taken_long(&self) -> bool {
+        self.running.has_taken_long()
     }
 
     /// What the script wants replies in.

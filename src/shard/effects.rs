@@ -180,13 +180,23 @@ impl Shard {
         self.unit_may_end();
     }
 
-    /// The commands until `end_body` are one unit.
-    pub(super) fn begin_body(&mut self) {
-        self.effects.in_body = true;
+    /// The commands until `end_body` are one unit. Returns what that is to be given: whether they are part of a unit anyway.
+    pub(super) fn begin_body(&mut self) -> bool {
+        std::mem::replace(&mut self.effects.in_body, true)
     }
 
-    pub(super) fn end_body(&mut self) {
+    /// What has been done since `begin_body` becomes the beginning of a transaction's part.
+    pub(super) fn body_becomes_part(&mut self, number: Number) {
         self.effects.in_body = false;
+        if self.store.log_enabled {
+            self.collect_expired();
+            let unit = std::mem::take(&mut self.effects.unit);
+            self.effects.parts.insert(number, unit);
+        }
+    }
+
+    pub(super) fn end_body(&mut self, is_inner: bool) {
+        self.effects.in_body = is_inner;
         if self.store.log_enabled {
             self.unit_may_end();
         }

@@ -27,6 +27,10 @@ impl Shard {
         caller: &Caller,
         reply: &mut Reply,
     ) -> Option<BlockedRun> {
+        if let Handler::Script = spec.handler {
+            self.run_script(spec, db, args, caller, reply);
+            return None;
+        }
         let mark = reply.mark();
         let dirty = self.store.dirty;
         self.store.no_touch = caller.no_touch;
@@ -59,7 +63,7 @@ impl Shard {
                 Ok(())
             }
             // Routing never brings these here.
-            Handler::Connection | Handler::Container => Ok(()),
+            Handler::Connection | Handler::Container | Handler::Script => Ok(()),
         };
         let nanos = Stamp::now().nanos_since(started) + caller.spent_nanos;
         let blocked = blocking.filter(|_| result.is_ok());
@@ -195,7 +199,9 @@ impl Shard {
         let mut reply = std::mem::take(&mut self.spare_reply);
         reply.set_protocol(request.protocol);
         let run = self.run_command(request.spec, request.db, args, &request.caller, &mut reply);
-        if let Some(run) = run {
+        if let Some(script) = self.take_standing_script() {
+            self.adopt_script(script, from, request.origin);
+        } else if let Some(run) = run {
             let BatchedRequest { origin, spec, db, caller, protocol, .. } = **request;
             let command = OwnedCommand::new(spec, db, OwnedArgs::from_slices(args));
             self.block_origin(from, origin, command, caller, protocol, run);

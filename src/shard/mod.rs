@@ -29,6 +29,7 @@ pub mod push;
 mod redact;
 mod request;
 pub mod saving;
+pub mod scripts;
 mod settings;
 pub mod shared;
 mod slow;
@@ -113,6 +114,7 @@ pub struct Shard {
     blocked: blocking::Blocked,
     monitors: commands::monitor::Monitors,
     users: Arc<Users>,
+    scripts: scripts::Scripts,
     pubsub: pubsub::PubSub,
     pushes: push::Pushes,
     trackers: tracking::Trackers,
@@ -169,6 +171,7 @@ impl Shard {
             blocked: blocking::Blocked::default(),
             monitors: commands::monitor::Monitors::default(),
             users,
+            scripts: scripts::Scripts::default(),
             pubsub: pubsub::PubSub::default(),
             pushes: push::Pushes::new(topology.shards),
             trackers: tracking::Trackers::default(),

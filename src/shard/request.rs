@@ -221,6 +221,9 @@ impl Shard {
         if let Some(error) = self.refusal_by_disk(c, spec) {
             return Some(error);
         }
+        if self.shared.scripts.is_busy(self.id) && !spec.is(CommandFlag::AllowBusy) {
+            return Some(self.busy_error());
+        }
         if c.flags.has(Flag::Subscriber)
             && c.output.reply.protocol() == Protocol::Resp2
             && !is_for_subscribers(spec)
@@ -256,6 +259,12 @@ impl Shard {
         if !concerned {
             return None;
         }
+        self.disk_refusal()
+    }
+
+    /// Why writes are refused, when they could not be kept.
+    pub(super) fn disk_refusal(&mut self) -> Option<CommandError> {
+        let save_failed = self.shared.status.save_failed.load(Ordering::Relaxed);
         let persistence = &self.config.persistence;
         if save_failed && persistence.stop_writes_on_bgsave_error && !persistence.save.0.is_empty() {
             return Some(CommandError::other(
@@ -352,6 +361,9 @@ impl Shard {
             }
             return self.run_connection_command(c, spec, args);
         }
+        if let Handler::Script = spec.handler {
+            return self.route_script(c, spec, args);
+        }
         if let Some((index, access)) = spec.single_key() {
             let key = args[index];
             let owner = match ahead {
@@ -422,12 +434,43 @@ impl Shard {
         }
     }
 
+    /// A script runs where its keys are, if that is one shard and it is known to keep to them.
+    fn route_script(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
+        let command = OwnedCommand::new(spec, c.db, OwnedArgs::from_slices(args));
+        let mut scopes = Scopes::default();
+        let is_wide = self.script_may_touch_all(&command);
+        if !is_wide {
+            let mut keys = KeyPositions::new();
+            spec.key_positions(args, &mut keys);
+            plan::scopes(args, &keys, self.topology, &mut scopes);
+        }
+        if is_wide || scopes.by_shard.len() > 1 {
+            if !self.may_begin_transaction(c) {
+                return Taken::NotYet;
+            }
+            self.show_script(c, spec, args);
+            self.begin_transaction(c, vec![command], false);
+            return Taken::Yes;
+        }
+        let owner = scopes.by_shard.first().map_or(self.id, |(shard, _)| *shard);
+        if owner != self.id && !self.may_reserve(c, owner) {
+            return Taken::NotYet;
+        }
+        self.show_script(c, spec, args);
+        self.at(c, spec, args, owner, || scopes)
+    }
+
     fn run_here(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) {
         let caller = self.caller_of(c);
         let db = c.db;
         let mut run = None;
         self.write_reply(c, |shard, _, reply| run = shard.run_command(spec, db, args, &caller, reply));
         self.note_run(c, spec, args);
+        if let Some(script) = self.take_standing_script() {
+            let origin = self.reserve(c);
+            c.stall = Stall::Reply;
+            self.adopt_script(script, self.id, origin);
+        }
         if let Some(run) = run {
             let command = OwnedCommand::new(spec, db, OwnedArgs::from_slices(args));
             self.block_connection(c, command, run);

@@ -49,6 +49,7 @@ pub struct Shared {
     pub(crate) users: Mutex<Arc<Users>>,
     pub(crate) denials: Mutex<Denials>,
     pub config_version: AtomicU64,
+    pub scripts: super::scripts::KnownScripts,
     /// Held while CONFIG changes something, so that changes come one after the other.
     pub settings: Mutex<Settings>,
     /// Command names, as the configuration renames them; made once at boot and never freed.

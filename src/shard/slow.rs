@@ -75,7 +75,8 @@ impl Shard {
 
     #[inline]
     pub(super) fn note_slow(&mut self, spec: &CommandSpec, args: Args, caller: &Caller, nanos: u64) {
-        if nanos >= self.slow_log.least_nanos {
+        // What a script calls is in the log by the script.
+        if nanos >= self.slow_log.least_nanos && !caller.in_script {
             self.note_slow_command(spec, args, caller, nanos);
         }
     }

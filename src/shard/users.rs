@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::message::Message;
 use super::slow::unpack;
 use super::{Flow, Shard};
-use crate::acl::{Context, Entry, Reason, User, Users, DEFAULT_USER};
+use crate::acl::{Context, Denial, Entry, Reason, User, Users, DEFAULT_USER};
 use crate::client::{Connection, Flag, Topic};
 use crate::command::table::CommandSpec;
 use crate::command::{Args, Caller, CommandError};
@@ -153,16 +153,28 @@ impl Shard {
         // When the user is gone the connection is about to be closed.
         let user = self.users.by_serial(caller.user)?.clone();
         let denial = user.check(spec, args).err()?;
+        self.note_denial_of(spec, args, caller, denial, Context::TopLevel);
+        Some(CommandError::other(format!("NOPERM {}", denial.text(&user, spec))))
+    }
+
+    /// Puts a denial down in ACL LOG that concerns a client of maybe another shard.
+    pub(super) fn note_denial_of(
+        &mut self,
+        spec: &'static CommandSpec,
+        args: Args,
+        caller: &Caller,
+        denial: Denial,
+        context: Context,
+    ) {
         let (token, object) = (unpack(caller.connection), denial.object(spec, args).to_vec());
         let note = move |shard: &mut Shard| {
             if let Some(connection) = shard.clients.take(token) {
                 let name = &connection.user.name;
-                shard.note_denial(&connection, Context::TopLevel, denial.reason, &object, name);
+                shard.note_denial(&connection, context, denial.reason, &object, name);
                 shard.finish(connection);
             }
         };
         self.send(caller.home as usize, Message::Call(Box::new(note)));
-        Some(CommandError::other(format!("NOPERM {}", denial.text(&user, spec))))
     }
 
     /// Why a command of a transaction may not run, though it could be queued.

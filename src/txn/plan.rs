@@ -143,6 +143,11 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
         }
         Handler::Channel => Plan::At(topology.owner(args[1])),
         Handler::Connection | Handler::Container => Plan::Anywhere,
+        // Whoever runs it knows more about it than its keys.
+        Handler::Script => match keys.first() {
+            None => Plan::Anywhere,
+            Some(first) => Plan::At(topology.owner(args[first.index])),
+        },
     }
 }
 

@@ -20,6 +20,7 @@ mod list;
 pub mod movable;
 mod names;
 mod pubsub;
+mod scripting;
 mod server;
 mod set;
 mod sorted_set;
@@ -49,6 +50,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     hash::COMMANDS,
     connection::COMMANDS,
     transactions::COMMANDS,
+    scripting::COMMANDS,
     pubsub::COMMANDS,
     server::COMMANDS,
     acl::COMMANDS,
@@ -154,6 +156,8 @@ pub enum Handler {
     Channel,
     /// By the client's connection, which matches on the command's full name: needs the connection or the server (PING, CLIENT, CONFIG, MULTI, INFO).
     Connection,
+    /// A script, on the shard that owns its keys, or step by step on all that it needs (EVAL, FCALL).
+    Script,
     /// A container that is always called with a subcommand (CLIENT, CONFIG, OBJECT).
     Container,
 }

@@ -18,6 +18,7 @@ pub(super) mod monitor;
 mod multi;
 mod pubsub;
 mod saving;
+mod script;
 pub(super) mod server;
 mod slowlog;
 
@@ -51,6 +52,7 @@ fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
         monitor::COMMANDS,
         multi::COMMANDS,
         acl::COMMANDS,
+        script::COMMANDS,
         pubsub::COMMANDS,
         saving::COMMANDS,
         server::COMMANDS,

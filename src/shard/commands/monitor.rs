@@ -97,24 +97,40 @@ impl Shard {
         spec: &CommandSpec,
         args: Args,
     ) {
+        if self.is_monitored() && !spec.is(CommandFlag::Admin) && !spec.is(CommandFlag::SkipMonitor) {
+            let address = self.monitored_address(c);
+            self.write_line(&address, db, spec, args);
+        }
+    }
+
+    /// A script is shown before what it calls.
+    pub(in crate::shard) fn show_script(&mut self, c: &Connection, spec: &CommandSpec, args: Args) {
         if self.is_monitored() {
-            self.write_line(c, db, spec, args);
+            let address = self.monitored_address(c);
+            self.write_line(&address, c.db, spec, args);
+        }
+    }
+
+    /// What a script calls.
+    pub(in crate::shard) fn show_script_call(&mut self, db: usize, spec: &CommandSpec, args: Args) {
+        if self.is_monitored() && !spec.is(CommandFlag::Admin) && !spec.is(CommandFlag::SkipMonitor) {
+            self.write_line("lua", db, spec, args);
+        }
+    }
+
+    fn monitored_address(&self, c: &Connection) -> String {
+        match c.peer {
+            Address::Unix => format!("unix:{}", self.unix_socket_name()),
+            _ => self.peer_text(c),
         }
     }
 
     #[cold]
-    fn write_line(&mut self, c: &Connection, db: usize, spec: &CommandSpec, args: Args) {
-        if spec.is(CommandFlag::Admin) || spec.is(CommandFlag::SkipMonitor) {
-            return;
-        }
+    fn write_line(&mut self, address: &str, db: usize, spec: &CommandSpec, args: Args) {
         if self.monitors.lines.is_empty() {
             self.call_self(Shard::send_monitor_lines);
         }
         let now_us = clock::unix_us();
-        let address = match c.peer {
-            Address::Unix => format!("unix:{}", self.unix_socket_name()),
-            _ => self.peer_text(c),
-        };
         let lines = &mut self.monitors.lines;
         lines.extend(
             format!("+{}.{:06} [{db} {address}]", now_us / 1_000_000, now_us % 1_000_000).into_bytes(),

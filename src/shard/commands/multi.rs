@@ -228,6 +228,7 @@ impl Shard {
                 Where::Keys(..) => {}
                 // One shard is everything.
                 Where::EveryShard(..) if self.topology.shards == 1 => continue,
+                // Scripts, too, need a coordinator.
                 _ => return Reach::Transaction,
             }
             queued.spec.key_positions(&slices, &mut keys);

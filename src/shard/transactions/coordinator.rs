@@ -10,6 +10,7 @@ use crate::resp::{Protocol, Reply};
 use crate::runtime::ring::Token;
 use crate::shard::message::Message;
 use crate::shard::request::touches_keys;
+use crate::shard::scripts::Going;
 use crate::shard::{Flow, Shard};
 use crate::store::WaitNumber;
 use crate::txn::join::{join, prefer};
@@ -23,6 +24,10 @@ impl Shard {
         let mut scopes = Scopes::default();
         for command in commands {
             let slices = command.args.slices();
+            if matches!(command.spec.handler, Handler::Script) && self.script_may_touch_all(command) {
+                scopes.add_whole(self.topology.shards, KeyAccess::Write);
+                continue;
+            }
             if let Handler::EveryShard(..) = command.spec.handler {
                 let access = if command.spec.is(Flag::Write) { KeyAccess::Write } else { KeyAccess::Read };
                 scopes.add_whole(self.topology.shards, access);
@@ -125,7 +130,7 @@ impl Shard {
         }
     }
 
-    fn start(&mut self, mut transaction: Transaction) {
+    pub(in crate::shard) fn start(&mut self, mut transaction: Transaction) {
         let id = self.transactions.next_id();
         self.stats.transactions.add(1);
         transaction.is_awaited = transaction.barrier.is_none() && self.log.holds_replies();
@@ -199,7 +204,7 @@ impl Shard {
         }
     }
 
-    fn release_all(&mut self, transaction: &mut Transaction) {
+    pub(in crate::shard) fn release_all(&mut self, transaction: &mut Transaction) {
         for index in 0..transaction.participants.len() {
             let participant = &mut transaction.participants[index];
             if !std::mem::replace(&mut participant.released, true) {
@@ -221,13 +226,26 @@ impl Shard {
     }
 
     /// Takes the next steps, until one has to wait for answers or all commands have run.
-    fn advance(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
+    pub(in crate::shard) fn advance(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         let t = &mut *transaction;
         if t.barrier.is_some() {
             self.advance_barrier(id, t);
         }
-        while t.outstanding == 0 && t.next < t.commands.len() {
+        while t.outstanding == 0 && (t.script.is_some() || t.next < t.commands.len()) {
+            if t.script.is_some() {
+                match self.go_on_script(id, t) {
+                    Going::On => {}
+                    Going::Again => return self.begin_again(transaction),
+                    Going::Call(call) => self.run_call(id, t, call),
+                }
+                continue;
+            }
             let command = t.next;
+            if let Handler::Script = t.commands[command].spec.handler {
+                t.next += 1;
+                self.begin_script(t, command);
+                continue;
+            }
             if t.commands[command].is_for_connection() {
                 t.next += 1;
                 self.run_for_connection(id, t, command);
@@ -266,6 +284,34 @@ impl Shard {
         }
     }
 
+    /// Takes the first step of a script's call, which is command `call`.
+    fn run_call(&mut self, id: TransactionId, t: &mut Transaction, call: usize) {
+        match self.plan_of(&t.commands[call]) {
+            Plan::Split(parts, joining) => self.run_parts(id, t, call, parts, joining),
+            Plan::EveryShard { join: joining, .. } => {
+                let args = t.commands[call].args.clone();
+                let parts = (0..self.topology.shards)
+                    .map(|shard| Part { shard, args: args.clone(), key_indexes: Default::default() })
+                    .collect();
+                self.run_parts(id, t, call, parts, joining);
+            }
+            Plan::Lend { home, foreign } => self.lend(id, t, call, home, foreign),
+            Plan::Reach { home } => {
+                let work = Work::Reach(t.commands[call].clone());
+                self.step(id, t, home, work, false);
+                t.step = Step::Reaching { command: call, home };
+            }
+            Plan::Anywhere => self.run_call_at(id, t, call, self.id),
+            Plan::At(shard) | Plan::Cursor { shard, .. } => self.run_call_at(id, t, call, shard),
+        }
+    }
+
+    fn run_call_at(&mut self, id: TransactionId, t: &mut Transaction, call: usize, shard: usize) {
+        t.step = Step::Commands;
+        let work = Work::Commands(vec![(call, t.commands[call].clone())]);
+        self.step(id, t, shard, work, false);
+    }
+
     /// Sends one step to one shard.
     fn step(&mut self, id: TransactionId, t: &mut Transaction, shard: usize, work: Work, last: bool) {
         let release = last
@@ -294,7 +340,7 @@ impl Shard {
         let mut publisher = None;
         while t.next < t.commands.len() {
             let command = &t.commands[t.next];
-            if command.is_for_connection() {
+            if command.is_for_connection() || matches!(command.spec.handler, Handler::Script) {
                 break;
             }
             let shard = match self.plan_of(command) {
@@ -494,6 +540,9 @@ impl Shard {
         }
         for encoded in transaction.replies.drain(..) {
             reply.raw(&encoded);
+        }
+        if let Some(home) = transaction.home.filter(|home| *home != self.id) {
+            return self.reply_to(home, transaction.origin, &mut reply);
         }
         if transaction.is_awaited {
             let participants = transaction.participants.len();

@@ -35,12 +35,12 @@ pub(super) enum Waiting {
 
 #[derive(Default)]
 pub(super) struct Transactions {
-    running: HashMap<TransactionId, Box<Transaction>, foldhash::fast::RandomState>,
+    pub(super) running: HashMap<TransactionId, Box<Transaction>, foldhash::fast::RandomState>,
     last: u64,
 }
 
 impl Transactions {
-    fn next_id(&mut self) -> TransactionId {
+    pub(super) fn next_id(&mut self) -> TransactionId {
         self.last += 1;
         Token { index: self.last as u32, generation: (self.last >> 32) as u32 }
     }

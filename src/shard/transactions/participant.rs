@@ -153,6 +153,9 @@ impl Shard {
                 let mut reply = Reply::new(protocol);
                 let (spec, db) = (command.spec, command.db);
                 let run = self.run_command(spec, db, &command.args.slices(), &caller, &mut reply);
+                if let Some(script) = self.take_standing_script() {
+                    return self.adopt_script(script, shard, origin);
+                }
                 match run {
                     Some(run) => self.block_origin(shard, origin, command, caller, protocol, run),
                     None => self.reply_to(shard, origin, &mut reply),
@@ -257,13 +260,13 @@ impl Shard {
             }
         }
         reply.array(body.commands.len());
-        self.begin_body();
+        let outer = self.begin_body();
         for command in &body.commands {
             let args = command.args.slices();
             let run = self.run_command(command.spec, command.db, &args, &body.caller, reply);
             debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
         }
-        self.end_body();
+        self.end_body(outer);
         self.serve_if_ready();
     }
 }

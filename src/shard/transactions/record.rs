@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::work::AtBarrier;
 use crate::command::Caller;
 use crate::resp::Protocol;
+use crate::shard::scripts::Run;
 use crate::shard::Shard;
 use crate::store::WaitNumber;
 use crate::txn::locks::{Number, Scope};
@@ -98,6 +99,10 @@ pub struct Transaction {
     pub barrier: Option<Barrier>,
     /// Its answer waits until everything is on the disk.
     pub is_awaited: bool,
+    /// The shard that serves the client.
+    pub home: Option<usize>,
+    /// The script that one of the commands is, and which; calls of it come behind the commands.
+    pub script: Option<(usize, Box<Run>)>,
 }
 
 impl Transaction {
@@ -121,7 +126,15 @@ impl Transaction {
             blocked: None,
             barrier: None,
             is_awaited: false,
+            home: None,
+            script: None,
         }
+    }
+
+    /// A command in progress answers later.
+    pub fn begin_waiting(&mut self) {
+        self.step = Step::Commands;
+        self.outstanding += 1;
     }
 
     /// What its participants are to know at its end.

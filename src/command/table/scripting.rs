@@ -1,0 +1,101 @@
+//! Scripts.
+
+use super::arg::{integer, key, one_of, string, token, Arg};
+use super::flags::{Flag::*, KeyFlag::*};
+use super::keys::KeySpec;
+use super::spec::{command, container, CommandSpec, Group};
+use super::Handler;
+
+const fn script(name: &'static str, arity: i16) -> CommandSpec {
+    command(Group::Scripting, name, arity).acl(&[super::Category::Scripting]).since("2.6.0")
+}
+
+const fn run(name: &'static str) -> CommandSpec {
+    script(name, -3).run(Handler::Script).complexity("That of the script.")
+}
+
+const WRITING: &[super::Flag] = &[NoScript, SkipMonitor, MayReplicate, NoMandatoryKeys, Stale];
+const READING: &[super::Flag] = &[NoScript, SkipMonitor, NoMandatoryKeys, Stale, ReadOnly];
+
+const KEYS: &[KeySpec] = &[KeySpec::at(2, &[Rw, Access, Update])
+    .key_num(0, 1, 1)
+    .notes("We cannot tell how the keys will be used so we assume the worst, RW and UPDATE")];
+const READ_KEYS: &[KeySpec] = &[KeySpec::at(2, &[Ro, Access])
+    .key_num(0, 1, 1)
+    .notes("We cannot tell how the keys will be used so we assume the worst, RO and ACCESS")];
+
+const TEXT: &[Arg] = &[
+    string("script"),
+    integer("numkeys"),
+    key("key").optional().multiple(),
+    string("arg").optional().multiple(),
+];
+const SHA: &[Arg] = &[
+    string("sha1"),
+    integer("numkeys"),
+    key("key").optional().multiple(),
+    string("arg").optional().multiple(),
+];
+
+pub const COMMANDS: &[CommandSpec] = &[
+    run("eval").flags(WRITING).keys(KEYS).summary("Runs a script.").args(TEXT),
+    run("evalsha")
+        .flags(WRITING)
+        .keys(KEYS)
+        .summary("Runs a script that the server knows, by its hash.")
+        .args(SHA),
+    run("eval_ro")
+        .flags(READING)
+        .keys(READ_KEYS)
+        .since("7.0.0")
+        .summary("Runs a script that changes nothing.")
+        .args(TEXT),
+    run("evalsha_ro")
+        .flags(READING)
+        .keys(READ_KEYS)
+        .since("7.0.0")
+        .summary("Runs a script that the server knows and that changes nothing, by its hash.")
+        .args(SHA),
+    container(Group::Scripting, "script")
+        .since("2.6.0")
+        .summary("Manages the scripts that the server knows."),
+    script("script|debug", 3)
+        .flags(&[NoScript])
+        .since("3.2.0")
+        .complexity("O(1)")
+        .summary("Sets the debug mode of the connection's scripts.")
+        .args(&[one_of("mode", &[token("yes", "YES"), token("sync", "SYNC"), token("no", "NO")])]),
+    script("script|exists", -3)
+        .flags(&[NoScript])
+        .tips(&["request_policy:all_shards", "response_policy:agg_logical_and"])
+        .complexity("O(N), N scripts.")
+        .summary("Tells which scripts the server knows.")
+        .args(&[string("sha1").multiple()]),
+    script("script|flush", -2)
+        .flags(&[NoScript])
+        .history(&[("6.2.0", "`ASYNC` and `SYNC`.")])
+        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
+        .complexity("O(N), N scripts.")
+        .summary("Forgets all scripts.")
+        .args(&[one_of(
+            "flush-type",
+            &[token("async", "ASYNC").since("6.2.0"), token("sync", "SYNC").since("6.2.0")],
+        )
+        .optional()]),
+    script("script|help", 2)
+        .flags(&[Loading, Stale])
+        .since("5.0.0")
+        .complexity("O(1)")
+        .summary("Tells how to use the subcommands."),
+    script("script|kill", 2)
+        .flags(&[NoScript, AllowBusy])
+        .tips(&["request_policy:all_shards", "response_policy:one_succeeded"])
+        .complexity("O(1)")
+        .summary("Ends a slow script that has not written anything."),
+    script("script|load", 3)
+        .flags(&[NoScript, Stale])
+        .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
+        .complexity("O(N), N bytes of the script.")
+        .summary("Lets the server know a script.")
+        .args(&[string("script")]),
+];

@@ -1,0 +1,254 @@
+//! Running a script here, in one go.
+
+use std::sync::atomic::Ordering;
+
+use super::{Run, Standing};
+use crate::command::table::{CommandSpec, Flag, Handler, KeyPositions, Reaching};
+use crate::command::{Args, Caller, CommandError};
+use crate::resp::Reply;
+use crate::runtime::clock::Stamp;
+use crate::script::{Outcome, Progress, Resume};
+use crate::shard::transactions::flat;
+use crate::shard::{Flow, Shard};
+use crate::store::parse_integer;
+use crate::txn::locks::fingerprint;
+use crate::txn::message::{OwnedArgs, OwnedCommand};
+use crate::txn::plan::{self, Plan};
+
+/// A script that has run for so long lets others have their turn, nanoseconds.
+const IN_ONE_GO_NANOS: u64 = 10_000_000;
+
+/// The commands for connections that scripts may call without leaving the shard.
+const QUICK: [&str; 4] = ["ping", "echo", "time", "lolwut"];
+
+impl Shard {
+    /// A command that is a script. Without a reply it has not come to its end: `take_standing_script` has it then.
+    pub(in crate::shard) fn run_script(
+        &mut self,
+        spec: &'static CommandSpec,
+        db: usize,
+        args: Args,
+        caller: &Caller,
+        reply: &mut Reply,
+    ) {
+        let started = Stamp::now();
+        let mut run = match self.prepare_script(spec, db, args, caller, reply.protocol()) {
+            Ok(run) => run,
+            Err(error) => return self.script_refused(spec, args, caller, started, &error, reply),
+        };
+        let outer = self.begin_body();
+        match self.drive(&mut run) {
+            Some(outcome) => {
+                self.end_body(outer);
+                self.end_script(run, *outcome, reply);
+            }
+            None => self.scripts.standing = Some(run),
+        }
+    }
+
+    /// The script that the last command was and that has not come to its end.
+    #[inline]
+    pub(in crate::shard) fn take_standing_script(&mut self) -> Option<Box<Run>> {
+        self.scripts.standing.take()
+    }
+
+    /// It cannot be run, for this reason.
+    pub(super) fn script_refused(
+        &mut self,
+        spec: &'static CommandSpec,
+        args: Args,
+        caller: &Caller,
+        started: Stamp,
+        error: &CommandError,
+        reply: &mut Reply,
+    ) {
+        let nanos = Stamp::now().nanos_since(started);
+        self.stats.called(spec.id, nanos);
+        self.stats.commands[spec.id as usize].failed.add(1);
+        let text = error.to_string();
+        self.stats.count_error(&text);
+        reply.error(&text);
+        self.note_slow(spec, args, caller, nanos);
+    }
+
+    /// The script has come to its end: accounts for it, and gives the reply.
+    pub(super) fn end_script(&mut self, run: Box<Run>, outcome: Outcome, reply: &mut Reply) {
+        let Run { execution, known, command, caller, started, touches_others, slow, is_busy, .. } = *run;
+        debug_assert!(!is_busy, "a script that holds others up ends unseen");
+        if let Some(slow) = slow {
+            self.shared.scripts.remove_slow(&slow);
+        }
+        if let Some(known) = known.filter(|_| self.topology.shards > 1 && (touches_others || !outcome.failed))
+        {
+            known.learn(touches_others);
+        }
+        self.keep_vm(execution);
+        let nanos = Stamp::now().nanos_since(started);
+        let spec = command.spec;
+        self.stats.called(spec.id, nanos);
+        if outcome.failed {
+            self.stats.commands[spec.id as usize].failed.add(1);
+        }
+        if let Some(error) = &outcome.uncounted_error {
+            self.stats.count_error(&String::from_utf8_lossy(error));
+        }
+        let mut written = outcome.reply;
+        reply.append(&mut written);
+        let caller = Caller { in_script: false, ..caller };
+        self.note_slow(spec, &command.args.slices(), &caller, nanos);
+    }
+
+    /// Runs a script to its end, or until it cannot go on in the same way.
+    fn drive(&mut self, run: &mut Run) -> Option<Box<Outcome>> {
+        run.execution.begin_slice();
+        loop {
+            let with = run.resume.take().unwrap_or(Resume::GoOn);
+            let resume = match run.execution.resume(with) {
+                Progress::Done(outcome) => return Some(outcome),
+                Progress::Slice => {
+                    run.execution.begin_slice();
+                    Resume::GoOn
+                }
+                Progress::AskPermission(args) => Resume::Permission(self.may_call(run, &args.slices())),
+                Progress::Call(args) => {
+                    let checked = self.check_call(run, &args.slices());
+                    match checked.map(|spec| self.call_here(run, spec, args)) {
+                        Err(why) => Resume::Refused(why),
+                        Ok(Some(resume)) => resume,
+                        Ok(None) => return None,
+                    }
+                }
+            };
+            run.resume = Some(resume);
+            if Stamp::now().nanos_since(run.started) > IN_ONE_GO_NANOS {
+                run.standing = Standing::Here;
+                return None;
+            }
+        }
+    }
+
+    /// Runs a call of a script on this shard. None: that cannot be done, and the script stands at the call.
+    fn call_here(&mut self, run: &mut Run, spec: &'static CommandSpec, args: OwnedArgs) -> Option<Resume> {
+        let slices = args.slices();
+        let standing = match self.place_of(run, spec, &slices) {
+            CallPlace::Here => {
+                let reply = self.call_now(run, spec, &slices);
+                return Some(Resume::Reply(reply));
+            }
+            CallPlace::Later => Standing::Here,
+            CallPlace::Elsewhere if run.has_written => {
+                if let Some(known) = &run.known {
+                    known.learn(true);
+                }
+                return Some(Resume::Refused(undeclared().to_owned()));
+            }
+            CallPlace::Elsewhere => Standing::Everywhere,
+        };
+        drop(slices);
+        run.standing = standing;
+        run.call = Some(OwnedCommand::new(spec, run.db, args));
+        None
+    }
+
+    fn place_of(&mut self, run: &mut Run, spec: &'static CommandSpec, args: Args) -> CallPlace {
+        if let Handler::Connection | Handler::Container = spec.handler {
+            let is_quick = spec.name == "select" || QUICK.contains(&spec.name);
+            return if is_quick { CallPlace::Here } else { CallPlace::Later };
+        }
+        let mut keys = KeyPositions::new();
+        spec.key_positions(args, &mut keys);
+        run.note_keys(spec, args, &keys);
+        let shards = self.topology.shards;
+        match plan::plan(spec, args, &keys, self.topology) {
+            Plan::Anywhere => {}
+            Plan::At(shard) | Plan::Cursor { shard, .. } if shard == self.id => {}
+            Plan::At(_) if matches!(spec.handler, Handler::Channel) => return CallPlace::Later,
+            Plan::EveryShard { .. } if shards == 1 && !self.empties_saved_file(spec) => {}
+            _ if shards == 1 => return CallPlace::Later,
+            _ => return CallPlace::Elsewhere,
+        }
+        self.guard_large_values(spec, run.db, args);
+        if !self.locks.is_idle() {
+            let command = OwnedCommand::new(spec, run.db, OwnedArgs::from_slices(args));
+            let scope = self.own_scope(std::slice::from_ref(&command));
+            if scope.is_some_and(|scope| self.locks.conflicts_with_holders(&scope, None)) {
+                return CallPlace::Later;
+            }
+        }
+        CallPlace::Here
+    }
+
+    /// Runs a call on this shard's keys, or one that needs none; returns its encoded reply.
+    pub(super) fn call_now(&mut self, run: &mut Run, spec: &'static CommandSpec, args: Args) -> Vec<u8> {
+        let mut reply = Reply::new(run.execution.protocol());
+        run.note_write(spec);
+        self.show_script_call(run.db, spec, args);
+        if let Handler::Connection | Handler::Container = spec.handler {
+            if spec.name == "select" {
+                self.select_in_script(run, args, &mut reply);
+            } else {
+                let mut connection = self.connection_of_script(run);
+                let flow = self.call_connection_command(&mut connection, spec, args, &mut reply);
+                debug_assert!(flow == Flow::Done, "{} answers later", spec.name);
+            }
+            return flat(&mut reply);
+        }
+        // What `redis.set_repl` keeps out of the log.
+        let is_logged = self.store.log_enabled;
+        self.store.log_enabled &= run.execution.is_logged();
+        let caller = run.caller;
+        let blocked = self.run_command(spec, run.db, args, &caller, &mut reply);
+        debug_assert!(blocked.is_none(), "{} blocks in a script", spec.name);
+        self.store.log_enabled = is_logged;
+        flat(&mut reply)
+    }
+
+    /// SELECT is for the script alone.
+    fn select_in_script(&mut self, run: &mut Run, args: Args, reply: &mut Reply) {
+        let db = parse_integer(args[1]).map(usize::try_from);
+        match db {
+            None => reply.error(&CommandError::NotInteger.to_string()),
+            Some(Ok(db)) if db < self.store.databases() => {
+                run.db = db;
+                reply.ok();
+            }
+            Some(_) => reply.error(&CommandError::DbIndexOutOfRange.to_string()),
+        }
+    }
+}
+
+/// Where a call can run.
+enum CallPlace {
+    Here,
+    /// On this shard, but not at once.
+    Later,
+    /// It needs other shards.
+    Elsewhere,
+}
+
+impl Run {
+    /// A call is about to run.
+    pub(super) fn note_write(&mut self, spec: &CommandSpec) {
+        if spec.is(Flag::Write) {
+            self.has_written = true;
+            if let Some(slow) = &self.slow {
+                slow.has_written.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Remembers whether a call keeps to the keys that the script has named.
+    pub(super) fn note_keys(&mut self, spec: &CommandSpec, args: Args, keys: &KeyPositions) {
+        let is_named = |key: &[u8]| self.named.binary_search(&fingerprint(key)).is_ok();
+        let reaches = matches!(spec.handler, Handler::EveryShard(..)) || Reaching::of(spec, args).is_some();
+        if reaches || !keys.iter().all(|key| is_named(args[key.index])) {
+            self.touches_others = true;
+        }
+    }
+}
+
+/// Why a call is refused that would need shards which the script does not hold, after it has written.
+pub(super) fn undeclared() -> &'static str {
+    "Script attempted to access a key that it does not declare, on another shard and after it had written. Declare all keys; \
+     from now on the server holds all shards for this script"
+}

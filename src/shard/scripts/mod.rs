@@ -1,0 +1,382 @@
+//! Scripts on one shard: which one is meant, where it runs, and running it.
+//!
+//! A script whose keys are all here runs at once, as any command does, and nobody comes between its calls (`drive`). One with keys on
+//! several shards is a transaction: it holds intents on its keys, and its coordinator has every call run where the keys are
+//! (`far`). So does one that takes long: it goes on as a transaction that has the whole shard to itself, and the shard's other
+//! work, connections included, goes on meanwhile.
+//!
+//! Redis lets scripts touch keys that they do not name. Here such a key may be on another shard. So, with several shards, a script
+//! runs for the first time as a transaction over everything, and the server remembers whether it has kept to its keys: if so its
+//! next run needs these only. One that reaches further all the same starts again over everything, if it has not written
+//! yet; if it has, the call is refused, and the next run is over everything.
+
+mod drive;
+mod far;
+mod known;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::acl::{Context, Denial, User};
+use crate::client::{Connection, Flag as ClientFlag};
+use crate::command::table::{CommandSpec, Flag};
+use crate::command::{Args, Caller, CommandError};
+use crate::resp::Protocol;
+use crate::runtime::clock::Stamp;
+use crate::runtime::ring::Token;
+use crate::script::{Execution, Resume, Script, ScriptFlags, Sha, Vm, What};
+use crate::store::parse_integer;
+use crate::txn::locks::fingerprint;
+use crate::txn::message::{OwnedArgs, OwnedCommand};
+
+use super::Shard;
+
+pub(super) use far::Going;
+pub use known::{Known, KnownScripts, Reach, Slow, Unkillable};
+
+/// Interpreters that are kept for the next scripts.
+const IDLE_MAX: usize = 8;
+
+#[derive(Default)]
+pub(super) struct Scripts {
+    idle: Vec<Vm>,
+    /// What this shard has looked up, of the shared version `version`.
+    known: HashMap<Sha, Arc<Known>, foldhash::fast::RandomState>,
+    version: u64,
+    /// The script that the last command was, when it has not come to its end: whoever ran the command takes it from here.
+    standing: Option<Box<Run>>,
+}
+
+/// Why a script that ran here did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It takes long, or calls something that takes time: it goes on as a transaction here.
+    Here,
+    /// It needs other shards: it starts again, as a transaction over all.
+    Everywhere,
+}
+
+/// A script that runs.
+pub struct Run {
+    execution: Execution,
+    known: Option<Arc<Known>>,
+    /// The command that it came by.
+    command: OwnedCommand,
+    is_function: bool,
+    /// The database that its commands are in.
+    db: usize,
+    caller: Caller,
+    protocol: Protocol,
+    is_read_only: bool,
+    may_exceed_memory: bool,
+    has_no_memory: bool,
+    has_written: bool,
+    /// Fingerprints of the keys that it names, when anybody asks.
+    named: Vec<u64>,
+    touches_others: bool,
+    started: Stamp,
+    /// As the transaction, or the connection, has it.
+    outer_caller: Caller,
+    /// What it goes on with.
+    resume: Option<Resume>,
+    /// The call that it stands at.
+    call: Option<OwnedCommand>,
+    standing: Standing,
+    slow: Option<Arc<Slow>>,
+    is_busy: bool,
+    /// Its call is the transaction's last command, whose reply it waits for.
+    awaits_reply: bool,
+    name: String,
+}
+
+/// What a request asks to be run.
+struct Invocation<'a> {
+    what: What,
+    known: Option<Arc<Known>>,
+    flags: ScriptFlags,
+    keys: &'a [&'a [u8]],
+    args: &'a [&'a [u8]],
+}
+
+// Which script is meant.
+impl Shard {
+    /// What clients of this shard are told while a script holds it up.
+    #[cold]
+    pub(super) fn busy_error(&self) -> CommandError {
+        CommandError::other(if self.shared.scripts.is_function_busy() {
+            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+        } else {
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+        })
+    }
+
+    /// Forgets what this shard knows when all was flushed.
+    fn refresh_scripts(&mut self) {
+        let version = self.shared.scripts.version();
+        if version != self.scripts.version {
+            self.scripts.version = version;
+            self.scripts.known.clear();
+            self.scripts.idle.clear();
+        }
+    }
+
+    fn known_script(&mut self, sha: &Sha) -> Option<Arc<Known>> {
+        if let Some(known) = self.scripts.known.get(sha) {
+            return Some(known.clone());
+        }
+        let known = self.shared.scripts.get(sha)?;
+        self.scripts.known.insert(*sha, known.clone());
+        Some(known)
+    }
+
+    /// Lets the server know a script.
+    pub(super) fn learn_script(&mut self, text: &[u8]) -> Result<Arc<Known>, CommandError> {
+        self.refresh_scripts();
+        if let Some(known) = self.known_script(&Sha::of(text)) {
+            return Ok(known);
+        }
+        let script = Script::new(text).map_err(|why| CommandError::other(format!("ERR {why}")))?;
+        let mut vm = self.take_vm()?;
+        let compiled = vm.compile(&script);
+        self.scripts.idle.push(vm);
+        compiled.map_err(|why| {
+            CommandError::other(format!("ERR Error compiling script (new function): {why}"))
+        })?;
+        let known = self.shared.scripts.add(script);
+        self.scripts.known.insert(known.script.sha, known.clone());
+        Ok(known)
+    }
+
+    fn take_vm(&mut self) -> Result<Vm, CommandError> {
+        match self.scripts.idle.pop() {
+            Some(vm) => Ok(vm),
+            None => Vm::new().map_err(CommandError::other),
+        }
+    }
+
+    fn keep_vm(&mut self, execution: Execution) {
+        if let Some(vm) = execution.into_vm() {
+            if self.scripts.idle.len() < IDLE_MAX {
+                self.scripts.idle.push(vm);
+            }
+        }
+        let bytes: usize = self.scripts.idle.iter().map(Vm::memory_bytes).sum();
+        self.stats.script_bytes.set(bytes as u64);
+    }
+
+    fn invocation<'a>(
+        &mut self,
+        spec: &CommandSpec,
+        args: &'a [&'a [u8]],
+    ) -> Result<Invocation<'a>, CommandError> {
+        let no_script = || CommandError::other("NOSCRIPT No matching script. Please use EVAL.");
+        let is_by_sha = spec.name.starts_with("evalsha");
+        let sha = is_by_sha.then(|| Sha::parse(args[1]).ok_or_else(no_script)).transpose()?;
+        let count = parse_integer(args[2]).ok_or(CommandError::NotInteger)?;
+        if count > args.len() as i64 - 3 {
+            return Err(CommandError::other("ERR Number of keys can't be greater than number of args"));
+        }
+        let count = usize::try_from(count)
+            .map_err(|_| CommandError::other("ERR Number of keys can't be negative"))?;
+        let known = match sha {
+            Some(sha) => {
+                self.refresh_scripts();
+                self.known_script(&sha).ok_or_else(no_script)?
+            }
+            None => self.learn_script(args[1])?,
+        };
+        let (keys, args) = args[3..].split_at(count);
+        Ok(Invocation {
+            what: What::Script(known.script.clone()),
+            flags: known.script.flags,
+            known: Some(known),
+            keys,
+            args,
+        })
+    }
+
+    /// Whether everything has to be held for a script, because it may touch more than the keys that it names.
+    pub(super) fn script_may_touch_all(&self, command: &OwnedCommand) -> bool {
+        if self.topology.shards == 1 {
+            return false;
+        }
+        let args = command.args.slices();
+        let sha = match command.spec.name.starts_with("evalsha") {
+            true => Sha::parse(args[1]),
+            false => Some(Sha::of(args[1])),
+        };
+        // What is not known, or no script, finds out when it runs.
+        let known = sha.and_then(|sha| self.shared.scripts.get(&sha));
+        known.is_none_or(|known| known.reach() != Reach::Named)
+    }
+}
+
+// Before it runs, and each of its calls.
+impl Shard {
+    /// Everything that a script needs to run, unless it may not.
+    fn prepare_script(
+        &mut self,
+        spec: &'static CommandSpec,
+        db: usize,
+        args: Args,
+        caller: &Caller,
+        protocol: Protocol,
+    ) -> Result<Box<Run>, CommandError> {
+        let Invocation { what, known, flags, keys, args: values } = self.invocation(spec, args)?;
+        let is_read_only_command = spec.name.ends_with("_ro");
+        let has_no_memory = self.config.memory.maxmemory > 0 && !self.make_room();
+        if !flags.undeclared {
+            self.check_declared(flags, is_read_only_command, has_no_memory)?;
+        }
+        let mut vm = self.take_vm()?;
+        if let What::Script(script) = &what {
+            // Another shard, or another interpreter, has found that it compiles.
+            vm.compile(script).map_err(|why| {
+                CommandError::other(format!("ERR Error compiling script (new function): {why}"))
+            })?;
+        }
+        let execution = match vm.start(&what, keys, values, protocol) {
+            Ok(execution) => execution,
+            Err(vm) => {
+                self.scripts.idle.extend(vm);
+                return Err(CommandError::other("ERR no memory for the script"));
+            }
+        };
+        let named = if self.topology.shards > 1 {
+            let mut named: Vec<u64> = keys.iter().map(|key| fingerprint(key)).collect();
+            named.sort_unstable();
+            named
+        } else {
+            Vec::new()
+        };
+        Ok(Box::new(Run {
+            execution,
+            known,
+            command: OwnedCommand::new(spec, db, OwnedArgs::from_slices(args)),
+            is_function: matches!(what, What::Function(_)),
+            db,
+            caller: Caller { deny_blocking: true, in_script: true, ..*caller },
+            protocol,
+            is_read_only: is_read_only_command || flags.no_writes && !flags.undeclared,
+            may_exceed_memory: flags.allow_oom && !flags.undeclared,
+            has_no_memory,
+            has_written: false,
+            named,
+            touches_others: false,
+            started: Stamp::now(),
+            outer_caller: *caller,
+            resume: Some(Resume::GoOn),
+            call: None,
+            standing: Standing::Here,
+            slow: None,
+            is_busy: false,
+            awaits_reply: false,
+            name: what.name(),
+        }))
+    }
+
+    /// What a script has said about itself is held against it before it runs.
+    fn check_declared(
+        &mut self,
+        flags: ScriptFlags,
+        is_read_only_command: bool,
+        has_no_memory: bool,
+    ) -> Result<(), CommandError> {
+        if !flags.no_writes {
+            if let Some(refusal) = self.disk_refusal() {
+                let text = refusal.to_string();
+                let cause = text.split_once("AOF: ").map(|(_, cause)| cause);
+                let text = match cause {
+                    None => "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to \
+                             disk. Writable scripts are blocked. Use 'no-writes' flag for read only scripts."
+                        .to_owned(),
+                    Some(cause) => format!(
+                        "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to disk. \
+                         Writable scripts are blocked. Use 'no-writes' flag for read only scripts. AOF error: {cause}"
+                    ),
+                };
+                return Err(CommandError::other(text));
+            }
+            if is_read_only_command {
+                return Err(CommandError::other(
+                    "ERR Can not execute a script with write flag using *_ro command.",
+                ));
+            }
+        }
+        if has_no_memory && !flags.allow_oom && !flags.no_writes {
+            return Err(CommandError::other(
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a script may make this call. `Err`: why not, as the script is told.
+    fn check_call(&mut self, run: &mut Run, args: Args) -> Result<&'static CommandSpec, String> {
+        let spec = self.shared.names.find(args);
+        let checked = spec
+            .ok_or_else(|| "Unknown Redis command called from script".to_owned())
+            .and_then(|spec| self.call_refusal(run, spec, args).map_or(Ok(spec), Err));
+        if let Err(text) = &checked {
+            let code = text.strip_prefix('-').map_or("ERR", |text| text);
+            self.stats.count_error(code);
+            if let Some(spec) = spec {
+                self.stats.commands[spec.id as usize].rejected.add(1);
+            }
+        }
+        checked
+    }
+
+    fn call_refusal(&mut self, run: &mut Run, spec: &'static CommandSpec, args: Args) -> Option<String> {
+        if !spec.accepts(args.len()) {
+            return Some("Wrong number of args calling Redis command from script".to_owned());
+        }
+        if spec.is(Flag::NoScript) {
+            return Some("This Redis command is not allowed from script".to_owned());
+        }
+        if let Some((user, denial)) = self.denial_of(spec, args, &run.caller) {
+            self.note_denial_of(spec, args, &run.caller, denial, Context::Lua);
+            return Some(format!("ACL failure in script: {}", denial.text(&user, spec)));
+        }
+        if run.is_read_only && (spec.is(Flag::Write) || spec.is(Flag::MayReplicate)) {
+            return Some("Write commands are not allowed from read-only scripts.".to_owned());
+        }
+        if !run.has_written && spec.is(Flag::Write) {
+            if let Some(refusal) = self.disk_refusal() {
+                return Some(format!("-{refusal}"));
+            }
+        }
+        if !run.has_written && run.has_no_memory && !run.may_exceed_memory && spec.is(Flag::DenyOom) {
+            return Some(format!("-{}", CommandError::OutOfMemory));
+        }
+        None
+    }
+
+    fn denial_of(
+        &self,
+        spec: &'static CommandSpec,
+        args: Args,
+        caller: &Caller,
+    ) -> Option<(Arc<User>, Denial)> {
+        let user = self.users.by_serial(caller.user)?;
+        Some((user.clone(), user.check(spec, args).err()?))
+    }
+
+    /// `redis.acl_check_cmd`. None: there is no such command.
+    fn may_call(&self, run: &Run, args: Args) -> Option<bool> {
+        let spec = self.shared.names.find(args)?;
+        Some(self.denial_of(spec, args, &run.caller).is_none())
+    }
+
+    /// A connection for the commands of a script that need one.
+    fn connection_of_script(&self, run: &Run) -> Connection {
+        let user =
+            self.users.by_serial(run.caller.user).cloned().unwrap_or_else(|| self.users.default_user());
+        let nobody = Token { index: u32::MAX, generation: u32::MAX };
+        let mut connection = Connection::new(run.caller.client_id, nobody, -1, user, self.now_ms());
+        connection.flags.set(ClientFlag::Authenticated);
+        connection.db = run.db;
+        connection.output.reply.set_protocol(run.execution.protocol());
+        connection
+    }
+}
