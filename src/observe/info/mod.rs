@@ -189,6 +189,8 @@ fn memory(facts: &Facts, text: &mut String) {
     let limits = &facts.config.memory;
     let (allocator, resident, all) =
         (memory.allocator_fragmentation(), memory.allocator_resident(), memory.fragmentation());
+    let vm = facts.sum(|s| &s.script_bytes);
+    let (scripts, script_bytes) = facts.shared.scripts.size();
     fields! { text,
         "used_memory": memory.used,
         "used_memory_human": human(memory.used),
@@ -206,19 +208,19 @@ fn memory(facts: &Facts, text: &mut String) {
         "allocator_resident": memory.resident,
         "total_system_memory": system,
         "total_system_memory_human": human(system),
-        "used_memory_lua": 0,
-        "used_memory_vm_eval": 0,
-        "used_memory_lua_human": human(0),
-        "used_memory_scripts_eval": 0,
-        "number_of_cached_scripts": 0,
+        "used_memory_lua": vm,
+        "used_memory_vm_eval": vm,
+        "used_memory_lua_human": human(vm),
+        "used_memory_scripts_eval": script_bytes,
+        "number_of_cached_scripts": scripts,
         "number_of_functions": 0,
         "number_of_libraries": 0,
         "used_memory_vm_functions": 0,
-        "used_memory_vm_total": 0,
-        "used_memory_vm_total_human": human(0),
+        "used_memory_vm_total": vm,
+        "used_memory_vm_total_human": human(vm),
         "used_memory_functions": 0,
-        "used_memory_scripts": 0,
-        "used_memory_scripts_human": human(0),
+        "used_memory_scripts": script_bytes,
+        "used_memory_scripts_human": human(script_bytes as u64),
         "maxmemory": limits.maxmemory,
         "maxmemory_human": human(limits.maxmemory),
         "maxmemory_policy": limits.maxmemory_policy.word(),

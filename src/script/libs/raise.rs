@@ -1,0 +1,181 @@
+//! Functions for scripts that fail as Lua's own functions do.
+//!
+//! An error that a Rust function gives to mlua reaches the script as userdata. Scripts that were written for Redis want
+//! what its C functions raise: a string, with the caller's place in front (`user_script:1: ...`), or a table.
+//!
+//! So such a function is two, one around the other. The inner one is Rust's and gives back its outcome as values:
+//! `true` and the results, or `false` and what to raise. The outer one is a plain C function that raises it, when nothing
+//! of Rust's is left on the stack. An outer function in Lua would need no unsafe code, but `return cjson.decode(x)` is a
+//! tail call: it would take the caller's frame away, and with it the place that the error is to name.
+
+use std::ffi::c_int;
+
+use mlua::ffi::{self, lua_State};
+use mlua::{FromLuaMulti, Function, IntoLua, IntoLuaMulti, Lua, MultiValue, Value};
+
+/// Why a function could not do what a script asked, in the form in which the script is to see it.
+#[derive(Debug)]
+pub enum Failure {
+    /// A string: the place of the call, if Lua code made it, and this text.
+    Message(Vec<u8>),
+    /// A string that says which argument is wrong: the place of the call, the argument's number, the function's name as
+    /// the caller wrote it, and this text.
+    Argument { number: usize, text: Vec<u8> },
+    /// This very value.
+    Raw(Value),
+    /// An error of mlua's: to get out of a script that has to end, for example. A runtime error becomes its text, and a
+    /// full Lua stack becomes Lua's text for it; all else passes through scripts as userdata.
+    Lua(mlua::Error),
+}
+
+impl Failure {
+    pub fn message(text: impl Into<Vec<u8>>) -> Self {
+        Failure::Message(text.into())
+    }
+
+    pub fn argument(number: usize, text: impl Into<Vec<u8>>) -> Self {
+        Failure::Argument { number, text: text.into() }
+    }
+}
+
+impl From<mlua::Error> for Failure {
+    fn from(error: mlua::Error) -> Self {
+        Failure::Lua(error)
+    }
+}
+
+/// A Lua function that runs `function`, and raises its failures as Lua's own functions would.
+///
+/// For Lua code it is one C function: `pcall` gives the error's text as a string, and the place in it is that of the
+/// caller. Seen from `function`, the stack has one more level than usual: the caller is at level 2.
+pub fn function_that_may_fail<A, R>(
+    lua: &Lua,
+    function: impl Fn(&Lua, A) -> Result<R, Failure> + 'static,
+) -> mlua::Result<Function>
+where
+    A: FromLuaMulti,
+    R: IntoLuaMulti,
+{
+    let inner = lua.create_function(move |lua, arguments: A| match function(lua, arguments) {
+        Ok(results) => {
+            let mut values = results.into_lua_multi(lua)?;
+            values.push_front(Value::Boolean(true));
+            Ok(values)
+        }
+        Err(failure) => failed(lua, failure),
+    })?;
+    // SAFETY: the closure runs with `inner` alone on the stack, and takes it as its one upvalue. It owns nothing that
+    // would be lost if Lua has no memory for that and jumps out of it.
+    unsafe { lua.exec_raw(inner, |state| ffi::lua_pushcclosure(state, call_and_raise, 1)) }
+}
+
+/// `false`, what to put in front of the third value (nothing for nil, the place for false, all that is said of the
+/// argument with a number), and that third value, which is to be raised.
+fn failed(lua: &Lua, failure: Failure) -> mlua::Result<MultiValue> {
+    let (front, value) = match failure {
+        Failure::Message(text) => (Value::Boolean(false), lua.create_string(text)?.into_lua(lua)?),
+        Failure::Argument { number, text } => {
+            (Value::Integer(number as i64), lua.create_string(text)?.into_lua(lua)?)
+        }
+        Failure::Raw(value) => (Value::Nil, value),
+        Failure::Lua(mlua::Error::RuntimeError(text)) => {
+            (Value::Nil, lua.create_string(text)?.into_lua(lua)?)
+        }
+        Failure::Lua(mlua::Error::StackError) => {
+            (Value::Boolean(false), lua.create_string("stack overflow")?.into_lua(lua)?)
+        }
+        Failure::Lua(error) => return Err(error),
+    };
+    Ok(MultiValue::from_vec(vec![Value::Boolean(false), front, value]))
+}
+
+/// Calls the function that is its upvalue with its own arguments; see `failed` for what comes back.
+///
+/// # Safety
+///
+/// Lua calls it, with a function made by `function_that_may_fail` as its first upvalue.
+unsafe extern "C-unwind" fn call_and_raise(state: *mut lua_State) -> c_int {
+    // SAFETY: Lua gives a C function room for 20 values besides its arguments, and the calls below need four at most.
+    // Each index that is used exists: the upvalue by the contract above, and 1 to 3 by what the inner function returns.
+    // Errors leave by a jump over this frame, which holds integers and pointers only, so nothing has to be dropped.
+    unsafe {
+        let arguments = ffi::lua_gettop(state);
+        ffi::lua_pushvalue(state, ffi::lua_upvalueindex(1));
+        ffi::lua_insert(state, 1);
+        ffi::lua_call(state, arguments, ffi::LUA_MULTRET);
+        if ffi::lua_toboolean(state, 1) != 0 {
+            // Lua takes the results from the top: all but the `true`.
+            return ffi::lua_gettop(state) - 1;
+        }
+        match ffi::lua_type(state, 2) {
+            ffi::LUA_TNUMBER => {
+                let number = ffi::lua_tointeger(state, 2) as c_int;
+                return ffi::luaL_argerror(state, number, ffi::lua_tostring(state, 3));
+            }
+            ffi::LUA_TBOOLEAN => {
+                ffi::luaL_where(state, 1);
+                ffi::lua_insert(state, 3);
+                ffi::lua_concat(state, 2);
+            }
+            _ => {}
+        }
+        ffi::lua_error(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(code: &str) -> String {
+        let lua = Lua::new();
+        let fail = function_that_may_fail(&lua, |lua, (kind, value): (String, Value)| match kind.as_str() {
+            "message" => Err(Failure::message("no luck")),
+            "argument" => Err(Failure::argument(2, "too blue")),
+            "raw" => Err(Failure::Raw(value)),
+            "runtime" => Err(mlua::Error::runtime("as it is").into()),
+            "stack" => Err(mlua::Error::StackError.into()),
+            "results" => Ok(MultiValue::from_vec(vec![value.clone(), Value::Nil, value])),
+            _ => Ok((lua.globals().raw_len(),).into_lua_multi(lua)?),
+        })
+        .unwrap();
+        lua.globals().set("fail", fail).unwrap();
+        lua.load(code).set_name("@user_script").eval().unwrap()
+    }
+
+    #[test]
+    fn results_come_back_as_they_are() {
+        assert_eq!(
+            run("return table.concat({select('#', fail('results', 7)), fail('results', 7)}, ',', 1, 2)"),
+            "3,7"
+        );
+        assert_eq!(run("return tostring(select('#', fail('nothing')))"), "1");
+    }
+
+    #[test]
+    fn errors_are_strings_that_name_the_callers_place() {
+        for (code, text) in [
+            ("local _, e = pcall(fail, 'message') return e", "no luck"),
+            (
+                "local _, e = pcall(function() local x = fail('message') end) return e",
+                "user_script:1: no luck",
+            ),
+            (
+                "local _, e = pcall(function()\n return fail('message') end) return e",
+                "user_script:2: no luck",
+            ),
+            (
+                "local _, e = pcall(function() return fail('argument') end) return e",
+                "user_script:1: bad argument #2 to 'fail' (too blue)",
+            ),
+            ("local _, e = pcall(fail, 'argument') return e", "bad argument #2 to '?' (too blue)"),
+            ("local _, e = pcall(function() fail('runtime') end) return e", "as it is"),
+            ("local _, e = pcall(function() fail('stack') end) return e", "user_script:1: stack overflow"),
+            ("local _, e = pcall(fail, 'raw', 'text') return type(e) .. e", "stringtext"),
+            ("local t = {} local _, e = pcall(fail, 'raw', t) return tostring(e == t)", "true"),
+            ("local _, e = coroutine.resume(coroutine.create(function(k) local x = fail(k) end), 'message') return e", "user_script:1: no luck"),
+        ] {
+            assert_eq!(run(code), text, "{code}");
+        }
+    }
+}
