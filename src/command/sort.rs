@@ -187,6 +187,7 @@ struct Options<'a> {
     descending: bool,
     alpha: bool,
     store: Option<&'a [u8]>,
+    in_script: bool,
 }
 
 impl<'a> Options<'a> {
@@ -198,6 +199,7 @@ impl<'a> Options<'a> {
             descending: false,
             alpha: false,
             store: None,
+            in_script: false,
         };
         while let [name, rest @ ..] = args {
             let is = |word: &[u8]| name.eq_ignore_ascii_case(word);
@@ -322,8 +324,8 @@ impl Elements {
 
     /// Sorts what LIMIT selects; elements outside may be in any order.
     fn sort(&mut self, store: &mut Store, db: usize, options: &Options) -> CommandResult {
-        // A set has no order of its own; what is stored must not depend on that of its table.
-        let is_stored_set = !self.are_ordered && options.store.is_some();
+        // A set has no order of its own; what is stored, or a script decides by, must not depend on that of its table.
+        let is_stored_set = !self.are_ordered && (options.store.is_some() || options.in_script);
         let (by, alpha) = match options.sorts() {
             true => (options.by, options.alpha),
             false if is_stored_set => (None, true),
@@ -406,6 +408,7 @@ fn score(text: &[u8]) -> Result<f64, CommandError> {
 }
 
 fn run(ctx: &mut Context, key: &[u8], options: Options) -> CommandResult {
+    let options = Options { in_script: ctx.caller.in_script, ..options };
     let mut elements = Elements::load(ctx.store, ctx.db, key, &options)?;
     elements.sort(ctx.store, ctx.db, &options)?;
     match options.store {

@@ -5,8 +5,8 @@ use mlua::{Lua, Table, Value};
 use crate::command::double::lenient_double;
 use crate::resp::{Protocol, Reply};
 
-/// Deeper nested values become an error, as they do when Redis's Lua stack is full.
-const DEPTH_MAX: usize = 1900;
+/// Deeper nested values become an error, as they do in Redis when Lua's stack is full. Each takes some of the script's stack.
+const DEPTH_MAX: usize = 500;
 
 /// The error table that scripts get: `text` has a code in front after a `-`, or none.
 pub fn error_table(lua: &Lua, text: &[u8]) -> mlua::Result<Table> {

@@ -4,14 +4,13 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use corosensei::stack::DefaultStack;
-use corosensei::{Coroutine, CoroutineResult, Yielder};
 use mlua::Function;
 
 use super::source::Script;
 use super::vm::{Outcome, Vm};
 use crate::resp::Protocol;
 use crate::runtime::clock::Stamp;
+use crate::runtime::fiber::{Fiber, FiberStack, Step, Suspender};
 use crate::txn::message::OwnedArgs;
 
 /// A script takes so long before others get a turn, nanoseconds.
@@ -59,14 +58,10 @@ impl What {
     }
 }
 
-pub(super) type ScriptYielder = Yielder<Resume, Progress>;
-type Body = Coroutine<Resume, Progress, Outcome, DefaultStack>;
-
 /// What the functions of an interpreter know about the script that runs in it.
 #[derive(Default)]
 pub(super) struct Running {
-    /// The running script's; it lives on the script's stack, so it is there whenever that runs.
-    pub yielder: Cell<Option<*const ScriptYielder>>,
+    suspender: Suspender<Resume, Progress>,
     pub protocol: Cell<Protocol>,
     /// `redis.set_repl`: 1 the append-only file, 2 the replicas.
     pub propagation: Cell<u8>,
@@ -77,9 +72,7 @@ pub(super) struct Running {
 impl Running {
     /// Lets the script stand still until whoever runs it has an answer. None: no script runs (a library is being loaded).
     pub fn ask(&self, progress: Progress) -> Option<Resume> {
-        let yielder = self.yielder.get()?;
-        // SAFETY: it is set while the script runs, by the closure on whose stack it lives and this function is called.
-        Some(unsafe { &*yielder }.suspend(progress))
+        self.suspender.suspend(progress)
     }
 
     pub fn has_taken_long(&self) -> bool {
@@ -90,14 +83,14 @@ impl Running {
 pub struct Execution {
     vm: Option<Vm>,
     running: Rc<Running>,
-    body: Option<Body>,
+    body: Fiber<Resume, Progress, Outcome>,
 }
 
 impl Execution {
     /// `protocol`: of the client. Nothing runs yet. `code` belongs to the interpreter.
     pub(super) fn new(
         mut vm: Vm,
-        stack: DefaultStack,
+        stack: FiberStack,
         code: Function,
         what: &What,
         keys: &[&[u8]],
@@ -112,14 +105,10 @@ impl Execution {
         let (name, is_function) = (what.name(), matches!(what, What::Function(_)));
         let owned = |list: &[&[u8]]| -> Vec<Vec<u8>> { list.iter().map(|item| item.to_vec()).collect() };
         let (keys, args) = (owned(keys), owned(args));
-        let shared = running.clone();
-        let body = Body::with_stack(stack, move |yielder: &ScriptYielder, _| {
-            shared.yielder.set(Some(yielder));
-            let outcome = runner.run(code, &name, keys, args, is_function, protocol);
-            shared.yielder.set(None);
-            outcome
+        let body = Fiber::new(stack, &running.suspender, move || {
+            runner.run(code, &name, keys, args, is_function, protocol)
         });
-        Execution { vm: Some(vm), running, body: Some(body) }
+        Execution { vm: Some(vm), running, body }
     }
 
     /// Its time counts from now on.
@@ -128,10 +117,10 @@ impl Execution {
     }
 
     pub fn resume(&mut self, with: Resume) -> Progress {
-        let Some(body) = &mut self.body else { return Progress::Slice };
-        match body.resume(with) {
-            CoroutineResult::Yield(progress) => progress,
-            CoroutineResult::Return(outcome) => Progress::Done(Box::new(outcome)),
+        match self.body.resume(with) {
+            Some(Step::Suspended(progress)) => progress,
+            Some(Step::Ended(outcome)) => Progress::Done(Box::new(outcome)),
+            None => Progress::Slice,
         }
     }
 
@@ -157,25 +146,12 @@ impl Execution {
 
     /// The interpreter, when the script has ended; one whose script was killed is not used again.
     pub fn into_vm(mut self) -> Option<Vm> {
-        let body = self.body.take_if(|body| body.done())?;
+        let stack = self.body.into_stack()?;
         let mut vm = self.vm.take()?;
         if self.running.is_killed.get() {
             return None;
         }
-        vm.take_back(body.into_stack());
+        vm.take_back(stack);
         Some(vm)
-    }
-}
-
-impl Drop for Execution {
-    fn drop(&mut self) {
-        if let Some(mut body) = self.body.take() {
-            if body.started() && !body.done() {
-                // Its stack has frames of C, which cannot be unwound. This happens only when the server ends.
-                // SAFETY: nothing on that stack is used again: the interpreter, which refers to it, is not either.
-                unsafe { body.force_reset() };
-                std::mem::forget(self.vm.take());
-            }
-        }
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! A script runs in an interpreter (`vm`) and on a stack of its own (`execution`). When it calls a command it stands still, and whoever
 //! runs it gets the command, finds the reply in whatever way, and lets it go on; likewise now and then when it takes long. So
-//! nothing here knows about shards. `convert` has the values of both worlds, `source` the texts of scripts, `libs` the libraries.
+//! nothing here knows about shards. `natives` and the prelude are what scripts find there, `convert` has the values of both worlds, `source` the texts of scripts, `libs` the libraries.
 
 mod convert;
 mod execution;
 pub mod libs;
+mod natives;
 mod source;
 mod vm;
 

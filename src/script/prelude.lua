@@ -78,6 +78,21 @@ local api = {
     REDIS_VERSION = native.version, REDIS_VERSION_NUM = native.version_num,
 }
 
+-- Matching takes a piece of the stack for each item of a pattern.
+local function bounded(name)
+    local match = string[name]
+    string[name] = function(text, pattern, ...)
+        if type(pattern) == "string" and #pattern > 16384 then
+            error("pattern too long", 2)
+        end
+        return match(text, pattern, ...)
+    end
+end
+bounded("find")
+bounded("match")
+bounded("gmatch")
+bounded("gsub")
+
 local G = _G
 for _, name in next, { "dofile", "loadfile", "print", "debug", "module", "require", "package" } do
     G[name] = nil
@@ -116,7 +131,7 @@ G.rawset = function(table, ...)
     end
     return rawset(table, ...)
 end
-local LOCKED = protect({})
+local LOCKED = protect({ __index = {} })
 local STRINGS = getmetatable("")
 G.getmetatable = function(...)
     local value = ...

@@ -1,23 +1,19 @@
 //! One Lua interpreter, with the functions that scripts call.
 
-use std::cell::Cell;
-use std::collections::HashMap;
-use std::fmt;
 use std::rc::Rc;
 
-use corosensei::stack::DefaultStack;
-use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
+use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
-use super::convert::{error_table, lua_to_reply, reply_to_lua};
-use super::execution::{Execution, Progress, Resume, Running, What};
+use super::convert::lua_to_reply;
+use super::execution::{Execution, Progress, Running, What};
 use super::libs;
+use super::natives::natives;
 use super::source::{Script, Sha};
-use crate::observe::log::Level;
-use crate::resp::{format_double, Protocol, Reply};
-use crate::txn::message::OwnedArgs;
+use crate::resp::{Protocol, Reply};
+use crate::runtime::fiber::FiberStack;
 
 /// The stack of a script, bytes of address space. Lua's parser and pattern matching recur on it.
-const STACK_BYTES: usize = 4 * 1024 * 1024;
+const STACK_BYTES: usize = 8 * 1024 * 1024;
 /// Instructions between two looks at the time.
 const INSTRUCTIONS_PER_LOOK: u32 = 10_000;
 /// Collector steps are taken after so many scripts, as Redis does.
@@ -39,8 +35,9 @@ pub struct Vm {
     lua: Lua,
     run: Function,
     running: Rc<Running>,
-    scripts: HashMap<Sha, Function, foldhash::fast::RandomState>,
-    stack: Option<DefaultStack>,
+    /// By the bytes of their hashes. (mlua can hold some thousand functions at a time only.)
+    scripts: Table,
+    stack: Option<FiberStack>,
     runs: u32,
 }
 
@@ -66,13 +63,19 @@ impl Vm {
             HookTriggers::new().every_nth_instruction(INSTRUCTIONS_PER_LOOK),
             move |lua, _| look_around(lua, &hooked),
         )?;
-        let stack = DefaultStack::new(STACK_BYTES).map_err(mlua::Error::external)?;
-        Ok(Vm { lua, run, running, scripts: HashMap::default(), stack: Some(stack), runs: 0 })
+        let stack = FiberStack::new(STACK_BYTES).map_err(mlua::Error::external)?;
+        let scripts = lua.create_table()?;
+        Ok(Vm { lua, run, running, scripts, stack: Some(stack), runs: 0 })
     }
 
     /// Whether it knows the script already.
     pub fn knows(&self, sha: &Sha) -> bool {
-        self.scripts.contains_key(sha)
+        self.script(sha).is_some()
+    }
+
+    fn script(&self, sha: &Sha) -> Option<Function> {
+        let key = self.lua.create_string(sha.bytes()).ok()?;
+        self.scripts.raw_get(key).ok()
     }
 
     /// Compiles a script. `Err`: what is wrong with it, by Lua's words.
@@ -81,14 +84,8 @@ impl Vm {
             return Ok(());
         }
         let function = compiled(&self.lua, script.code(), "@user_script")?;
-        self.scripts.insert(script.sha, function);
-        Ok(())
-    }
-
-    /// Forgets all scripts.
-    pub fn flush(&mut self) {
-        self.scripts.clear();
-        let _ = self.lua.gc_collect();
+        let key = self.lua.create_string(script.sha.bytes()).map_err(|error| error.to_string())?;
+        self.scripts.raw_set(key, function).map_err(|error| error.to_string())
     }
 
     /// Bytes that Lua has allocated.
@@ -105,11 +102,11 @@ impl Vm {
         protocol: Protocol,
     ) -> Result<Execution, Option<Vm>> {
         let code = match what {
-            What::Script(script) => self.scripts.get(&script.sha).cloned(),
+            What::Script(script) => self.script(&script.sha),
             What::Function(_) => None,
         };
         let Some(code) = code else { return Err(Some(self)) };
-        let Some(stack) = self.stack.take().or_else(|| DefaultStack::new(STACK_BYTES).ok()) else {
+        let Some(stack) = self.stack.take().or_else(|| FiberStack::new(STACK_BYTES).ok()) else {
             return Err(None);
         };
         self.runs += 1;
@@ -127,7 +124,7 @@ impl Vm {
         Runner { lua: self.lua.clone(), run: self.run.clone(), running: self.running.clone() }
     }
 
-    pub(super) fn take_back(&mut self, stack: DefaultStack) {
+    pub(super) fn take_back(&mut self, stack: FiberStack) {
         self.stack = Some(stack);
     }
 }
@@ -240,263 +237,9 @@ fn killed() -> mlua::Error {
     mlua::Error::runtime("Script killed by user with SCRIPT KILL...")
 }
 
-type Answer = mlua::Result<Value>;
-
-/// An error on its way through Lua; the prelude unwraps it before a script sees it.
-#[derive(Debug)]
-enum Raised {
-    /// A table with the text, as the `redis` functions raise; whether it has been counted as a failed command.
-    Reply(Vec<u8>, bool),
-    /// The text itself, as Lua's own functions raise.
-    Text(&'static str),
-}
-
-impl fmt::Display for Raised {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Raised::Reply(text, _) => f.write_str(&String::from_utf8_lossy(text)),
-            Raised::Text(text) => f.write_str(text),
-        }
-    }
-}
-
-impl std::error::Error for Raised {}
-
-fn failed(text: &str) -> Answer {
-    Err(mlua::Error::external(Raised::Reply(text.as_bytes().to_vec(), false)))
-}
-
-/// An error that is a text, as Lua's own functions raise.
-fn refused(text: &'static str) -> Answer {
-    Err(mlua::Error::external(Raised::Text(text)))
-}
-
-/// The value that a script sees of an error that was raised by the server.
-fn unwrapped(lua: &Lua, problem: Value) -> Answer {
-    let Value::Error(error) = &problem else { return Ok(problem) };
-    match error.downcast_ref::<Raised>() {
-        Some(Raised::Reply(text, is_counted)) => Ok(Value::Table(reply_error(lua, text, *is_counted)?)),
-        Some(Raised::Text(text)) => Ok(Value::String(lua.create_string(text)?)),
-        None => Ok(Value::String(lua.create_string(error.to_string())?)),
-    }
-}
-
-fn reply_error(lua: &Lua, text: &[u8], is_counted: bool) -> mlua::Result<Table> {
-    let table = error_table(lua, text)?;
-    if is_counted {
-        table.raw_set("ignore_error_stats_update", true)?;
-    }
-    Ok(table)
-}
-
-fn natives(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
-    let native = lua.create_table()?;
-    let add = |name: &str, function: Function| native.raw_set(name, function);
-
-    let context = running.clone();
-    add(
-        "call",
-        lua.create_function(move |lua, args: MultiValue| {
-            let encoded = call(&context, &args).map_err(mlua::Error::external)?;
-            match encoded.strip_prefix(b"-") {
-                Some(_) => Err(mlua::Error::external(Raised::Reply(encoded, true))),
-                None => reply_to_lua(lua, &encoded),
-            }
-        })?,
-    )?;
-    let context = running.clone();
-    add(
-        "pcall",
-        lua.create_function(move |lua, args: MultiValue| match call(&context, &args) {
-            Ok(encoded) => reply_to_lua(lua, &encoded),
-            Err(raised) => unwrapped(lua, Value::Error(Box::new(mlua::Error::external(raised)))),
-        })?,
-    )?;
-    add("unwrap", lua.create_function(|lua, problem: Value| unwrapped(lua, problem))?)?;
-    let context = running.clone();
-    add(
-        "acl_check_cmd",
-        lua.create_function(move |_, args: MultiValue| match command_args(&args) {
-            Err(why) => failed(why),
-            Ok(args) => match context.ask(Progress::AskPermission(args)) {
-                Some(Resume::Permission(Some(allowed))) => Ok(Value::Boolean(allowed)),
-                Some(Resume::Permission(None)) => failed("Invalid command passed to redis.acl_check_cmd()"),
-                _ => failed("redis.acl_check_cmd can only be called inside a script invocation"),
-            },
-        })?,
-    )?;
-    let context = running.clone();
-    add(
-        "setresp",
-        lua.create_function(move |_, args: MultiValue| {
-            if args.len() != 1 {
-                return failed("redis.setresp() requires one argument.");
-            }
-            match number(&args[0]) {
-                Some(2.0) => context.protocol.set(Protocol::Resp2),
-                Some(3.0) => context.protocol.set(Protocol::Resp3),
-                _ => return failed("RESP version must be 2 or 3."),
-            }
-            Ok(Value::Nil)
-        })?,
-    )?;
-    let context = running.clone();
-    add(
-        "set_repl",
-        lua.create_function(move |_, args: MultiValue| {
-            if args.len() != 1 {
-                return failed("redis.set_repl() requires one argument.");
-            }
-            let flags = number(&args[0]).unwrap_or(0.0);
-            if !(0.0..4.0).contains(&flags) {
-                return failed(
-                    "Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
-                );
-            }
-            context.propagation.set(flags as u8);
-            Ok(Value::Nil)
-        })?,
-    )?;
-    add(
-        "sha1hex",
-        lua.create_function(|lua, args: MultiValue| {
-            if args.len() != 1 {
-                return failed("wrong number of arguments");
-            }
-            let sha = Sha::of(&text(&args[0]).unwrap_or_default());
-            Ok(Value::String(lua.create_string(sha.bytes())?))
-        })?,
-    )?;
-    add(
-        "error_reply",
-        lua.create_function(|lua, args: MultiValue| match (args.len(), args.front()) {
-            (1, Some(Value::String(text))) => {
-                let text = text.as_bytes();
-                let text = if text.starts_with(b"-") { text.to_vec() } else { [b"-", &text[..]].concat() };
-                Ok(Value::Table(error_table(lua, &text)?))
-            }
-            _ => Ok(Value::Table(error_table(lua, b"wrong number or type of arguments")?)),
-        })?,
-    )?;
-    add("log", lua.create_function(|_, args: MultiValue| log(&args))?)?;
-    let (major, minor, patch) = version();
-    native.raw_set("version", crate::REDIS_VERSION)?;
-    native.raw_set("version_num", major << 16 | minor << 8 | patch)?;
-    add_random(lua, &native)?;
-    Ok(native)
-}
-
-/// Has a command run; returns its encoded reply.
-fn call(running: &Running, args: &MultiValue) -> Result<Vec<u8>, Raised> {
-    let raised = |text: &str, is_counted| Raised::Reply(text.as_bytes().to_vec(), is_counted);
-    let args = command_args(args).map_err(|why| raised(why, false))?;
-    match running.ask(Progress::Call(args)) {
-        Some(Resume::Reply(encoded)) => Ok(encoded),
-        Some(Resume::Refused(text)) => Err(raised(&text, true)),
-        _ => Err(raised("redis.call/pcall can only be called inside a script invocation", false)),
-    }
-}
-
-fn version() -> (u32, u32, u32) {
-    let mut numbers = crate::REDIS_VERSION.split('.').map(|number| number.parse().unwrap_or(0));
-    let mut next = || numbers.next().unwrap_or(0);
-    (next(), next(), next())
-}
-
-/// `math.random` and `math.randomseed`, by the generator that Redis has in their place: drand48's.
-fn add_random(lua: &Lua, native: &Table) -> mlua::Result<()> {
-    const MAX: f64 = i32::MAX as f64;
-    let state = Rc::new(Cell::new(0x330e_u64));
-    let seeded = state.clone();
-    let random = lua.create_function(move |_, args: MultiValue| {
-        state.set(state.get().wrapping_mul(0x5_deec_e66d).wrapping_add(0xb) & 0xffff_ffff_ffff);
-        let share = ((state.get() >> 17) as f64 % MAX) / MAX;
-        let bound = |index: usize| args.get(index).and_then(number).map(|bound| bound.trunc());
-        let value = match (args.len(), bound(0), bound(1)) {
-            (0, ..) => share,
-            (1, Some(upper), _) if upper >= 1.0 => (share * upper).floor() + 1.0,
-            (2, Some(lower), Some(upper)) if lower <= upper => {
-                (share * (upper - lower + 1.0)).floor() + lower
-            }
-            (1, Some(_), _) => return refused("bad argument #1 to 'random' (interval is empty)"),
-            (2, Some(_), Some(_)) => return refused("bad argument #2 to 'random' (interval is empty)"),
-            (1 | 2, None, _) => return refused("bad argument #1 to 'random' (number expected)"),
-            (2, _, None) => return refused("bad argument #2 to 'random' (number expected)"),
-            _ => return refused("wrong number of arguments"),
-        };
-        Ok(Value::Number(value))
-    })?;
-    native.raw_set("random", random)?;
-    let seed = lua.create_function(move |_, args: MultiValue| match args.front().and_then(number) {
-        Some(seed) => {
-            seeded.set(u64::from(seed as i64 as u32) << 16 | 0x330e);
-            Ok(Value::Nil)
-        }
-        None => refused("bad argument #1 to 'randomseed' (number expected)"),
-    })?;
-    native.raw_set("randomseed", seed)
-}
-
-fn log(args: &MultiValue) -> Answer {
-    if args.len() < 2 {
-        return failed("redis.log() requires two arguments or more.");
-    }
-    let Some(level) = number(&args[0]) else {
-        return failed("First argument must be a number (log level).");
-    };
-    let level = match level as i64 {
-        0 => Level::Debug,
-        1 => Level::Verbose,
-        2 => Level::Notice,
-        3 => Level::Warning,
-        _ => return failed("Invalid debug level."),
-    };
-    let words: Vec<Vec<u8>> = args.iter().skip(1).filter_map(text).collect();
-    crate::log!(level, "{}", String::from_utf8_lossy(&words.join(&b' ')));
-    Ok(Value::Nil)
-}
-
-/// A number, or a text that is one, as Lua takes it.
-fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Integer(number) => Some(*number as f64),
-        Value::Number(number) => Some(*number),
-        Value::String(text) => std::str::from_utf8(&text.as_bytes()).ok()?.trim().parse().ok(),
-        _ => None,
-    }
-}
-
-/// A text, or a number as one.
-fn text(value: &Value) -> Option<Vec<u8>> {
-    match value {
-        Value::String(text) => Some(text.as_bytes().to_vec()),
-        Value::Integer(number) => Some(number.to_string().into_bytes()),
-        Value::Number(number) => Some(format_double(*number).as_bytes().to_vec()),
-        _ => None,
-    }
-}
-
-fn command_args(args: &MultiValue) -> Result<OwnedArgs, &'static str> {
-    if args.is_empty() {
-        return Err("Please specify at least one argument for this redis lib call");
-    }
-    let mut owned = OwnedArgs::default();
-    for arg in args {
-        match arg {
-            Value::String(text) => owned.push(&text.as_bytes()),
-            Value::Integer(number) => owned.push(itoa::Buffer::new().format(*number).as_bytes()),
-            Value::Number(number) if number.trunc() == *number && number.abs() < 9.0e18 => {
-                owned.push(itoa::Buffer::new().format(*number as i64).as_bytes())
-            }
-            Value::Number(number) => owned.push(format_double(*number).as_bytes()),
-            _ => return Err("Lua redis lib command arguments must be strings or integers"),
-        }
-    }
-    Ok(owned)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::execution::Resume;
     use super::*;
 
     /// Runs a script whose commands are answered by `answer`.
@@ -622,6 +365,7 @@ mod tests {
         vm.compile(&script).unwrap();
         let Ok(mut execution) = vm.start(&What::Script(script), &[], &[], Protocol::Resp2) else { panic!() };
         for _ in 0..3 {
+            execution.begin_slice();
             assert!(matches!(execution.resume(Resume::GoOn), Progress::Slice));
         }
         execution.kill();

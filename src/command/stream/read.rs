@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::id::strict_id;
 use super::reply_entry;
 use crate::command::parse::{block_timeout_ms, integer};
-use crate::command::{Args, BlockTimeout, Blocking, CommandError, CommandResult, Context, WaitFor};
+use crate::command::{c_text, Args, BlockTimeout, Blocking, CommandError, CommandResult, Context, WaitFor};
 use crate::resp::{DeferredLen, Protocol, Reply};
 use crate::store::stream::{Stream, StreamId};
 use crate::store::{Detached, Store, ValueType};
@@ -24,6 +24,16 @@ pub struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
+    /// A script may not say that it would wait.
+    pub fn check_script(&self, ctx: &Context, args: Args) -> CommandResult {
+        if self.block.is_some() && ctx.caller.in_script {
+            let name = c_text(args[0]);
+            let text = format!("ERR {name} command is not allowed with BLOCK option from scripts");
+            return Err(CommandError::other(text));
+        }
+        Ok(())
+    }
+
     pub fn parse(args: Args<'a>, is_group: bool, now_ms: i64) -> Result<Options<'a>, CommandError> {
         let mut options =
             Options { count: usize::MAX, block: None, group: None, no_ack: false, keys: &[], ids: &[] };
@@ -164,6 +174,7 @@ pub fn wait_or_null(ctx: &mut Context, options: &Options, is_group: bool, again:
 /// XREAD [COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id | $ [id | $ ...]
 pub fn xread(ctx: &mut Context, args: Args) -> CommandResult {
     let options = Options::parse(args, false, ctx.now_ms())?;
+    options.check_script(ctx, args)?;
     let mut after: SmallVec<[StreamId; 8]> = SmallVec::new();
     for (key, id) in options.keys.iter().zip(options.ids) {
         let stream = ctx.store.read_as::<Stream>(ctx.db, key)?;

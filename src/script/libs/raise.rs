@@ -4,14 +4,13 @@
 //! what its C functions raise: a string, with the caller's place in front (`user_script:1: ...`), or a table.
 //!
 //! So such a function is two, one around the other. The inner one is Rust's and gives back its outcome as values:
-//! `true` and the results, or `false` and what to raise. The outer one is a plain C function that raises it, when nothing
-//! of Rust's is left on the stack. An outer function in Lua would need no unsafe code, but `return cjson.decode(x)` is a
+//! `true` and the results, or `false` and what to raise. The outer one is a plain C function that raises it (`runtime::lua`),
+//! when nothing of Rust's is left on the stack. An outer function in Lua would need no unsafe code, but `return cjson.decode(x)` is a
 //! tail call: it would take the caller's frame away, and with it the place that the error is to name.
 
-use std::ffi::c_int;
+use mlua::{FromLuaMulti, Function, IntoLua, IntoLuaMulti, Lua, MultiValue, Table, Value};
 
-use mlua::ffi::{self, lua_State};
-use mlua::{FromLuaMulti, Function, IntoLua, IntoLuaMulti, Lua, MultiValue, Value};
+use crate::runtime::lua::{raising, Arguments};
 
 /// Why a function could not do what a script asked, in the form in which the script is to see it.
 #[derive(Debug)]
@@ -64,9 +63,25 @@ where
         }
         Err(failure) => failed(lua, failure),
     })?;
-    // SAFETY: the closure runs with `inner` alone on the stack, and takes it as its one upvalue. It owns nothing that
-    // would be lost if Lua has no memory for that and jumps out of it.
-    unsafe { lua.exec_raw(inner, |state| ffi::lua_pushcclosure(state, call_and_raise, 1)) }
+    raising(lua, inner, Arguments::AsTheyAre)
+}
+
+/// As `function_that_may_fail`, for one that takes any number of arguments: it gets a table of them, and how many they are.
+pub fn function_of_many_that_may_fail<R: IntoLuaMulti>(
+    lua: &Lua,
+    function: impl Fn(&Lua, Table, usize) -> Result<R, Failure> + 'static,
+) -> mlua::Result<Function> {
+    let inner = lua.create_function(move |lua, (arguments, count): (Table, usize)| {
+        match function(lua, arguments, count) {
+            Ok(results) => {
+                let mut values = results.into_lua_multi(lua)?;
+                values.push_front(Value::Boolean(true));
+                Ok(values)
+            }
+            Err(failure) => failed(lua, failure),
+        }
+    })?;
+    raising(lua, inner, Arguments::InTable)
 }
 
 /// `false`, what to put in front of the third value (nothing for nil, the place for false, all that is said of the
@@ -87,40 +102,6 @@ fn failed(lua: &Lua, failure: Failure) -> mlua::Result<MultiValue> {
         Failure::Lua(error) => return Err(error),
     };
     Ok(MultiValue::from_vec(vec![Value::Boolean(false), front, value]))
-}
-
-/// Calls the function that is its upvalue with its own arguments; see `failed` for what comes back.
-///
-/// # Safety
-///
-/// Lua calls it, with a function made by `function_that_may_fail` as its first upvalue.
-unsafe extern "C-unwind" fn call_and_raise(state: *mut lua_State) -> c_int {
-    // SAFETY: Lua gives a C function room for 20 values besides its arguments, and the calls below need four at most.
-    // Each index that is used exists: the upvalue by the contract above, and 1 to 3 by what the inner function returns.
-    // Errors leave by a jump over this frame, which holds integers and pointers only, so nothing has to be dropped.
-    unsafe {
-        let arguments = ffi::lua_gettop(state);
-        ffi::lua_pushvalue(state, ffi::lua_upvalueindex(1));
-        ffi::lua_insert(state, 1);
-        ffi::lua_call(state, arguments, ffi::LUA_MULTRET);
-        if ffi::lua_toboolean(state, 1) != 0 {
-            // Lua takes the results from the top: all but the `true`.
-            return ffi::lua_gettop(state) - 1;
-        }
-        match ffi::lua_type(state, 2) {
-            ffi::LUA_TNUMBER => {
-                let number = ffi::lua_tointeger(state, 2) as c_int;
-                return ffi::luaL_argerror(state, number, ffi::lua_tostring(state, 3));
-            }
-            ffi::LUA_TBOOLEAN => {
-                ffi::luaL_where(state, 1);
-                ffi::lua_insert(state, 3);
-                ffi::lua_concat(state, 2);
-            }
-            _ => {}
-        }
-        ffi::lua_error(state)
-    }
 }
 
 #[cfg(test)]

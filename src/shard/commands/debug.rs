@@ -123,7 +123,11 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             parse_integer(number).ok_or(CommandError::NotInteger)?;
             reply.ok();
         }
-        (b"aof-flush-sleep" | b"set-disable-deny-scripts", [_]) => reply.ok(),
+        (b"aof-flush-sleep", [_]) => reply.ok(),
+        (b"set-disable-deny-scripts", [on]) => {
+            shard.shared.scripts.may_call_all.store(is_on(on), Ordering::Relaxed);
+            reply.ok();
+        }
         (b"set-skip-checksum-validation", [on]) => {
             let on = is_on(on);
             let set = move |shard: &mut Shard| shard.store.settings.skips_checksums = on;

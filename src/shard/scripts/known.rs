@@ -67,6 +67,8 @@ pub struct KnownScripts {
     slow: Mutex<Vec<Arc<Slow>>>,
     /// Of each shard: how many scripts hold it up for longer than `busy-reply-threshold`.
     busy: Vec<AtomicU32>,
+    /// DEBUG SET-DISABLE-DENY-SCRIPTS: also what is not meant for scripts.
+    pub may_call_all: AtomicBool,
 }
 
 impl KnownScripts {
@@ -76,6 +78,7 @@ impl KnownScripts {
             version: AtomicU64::new(1),
             slow: Mutex::default(),
             busy: (0..shards).map(|_| AtomicU32::new(0)).collect(),
+            may_call_all: AtomicBool::new(false),
         }
     }
 

@@ -15,6 +15,7 @@ mod far;
 mod known;
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use crate::acl::{Context, Denial, User};
@@ -331,7 +332,7 @@ impl Shard {
         if !spec.accepts(args.len()) {
             return Some("Wrong number of args calling Redis command from script".to_owned());
         }
-        if spec.is(Flag::NoScript) {
+        if spec.is(Flag::NoScript) && !self.shared.scripts.may_call_all.load(Ordering::Relaxed) {
             return Some("This Redis command is not allowed from script".to_owned());
         }
         if let Some((user, denial)) = self.denial_of(spec, args, &run.caller) {

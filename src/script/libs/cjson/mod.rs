@@ -23,16 +23,19 @@ use config::Config;
 /// nesting ends at this even where the configured limits are higher.
 const STACK_VALUES_MAX: usize = 8_000;
 
-/// A library with settings of its own.
 pub fn library(lua: &Lua) -> mlua::Result<Table> {
+    with_own_settings(lua, Next::new(lua)?)
+}
+
+fn with_own_settings(lua: &Lua, next: Next) -> mlua::Result<Table> {
     let library = lua.create_table()?;
     let config = Rc::new(Config::default());
-    let next = Next::new(lua)?;
+    let its_next = next.clone();
     config::set_functions(lua, &library, &config)?;
     let its_config = Rc::clone(&config);
     let encode = function_that_may_fail(lua, move |lua, arguments: Arguments| {
         let value = only_argument(&arguments)?;
-        Ok(lua.create_string(encode::encode(&its_config, &next, value)?)?)
+        Ok(lua.create_string(encode::encode(&its_config, &its_next, value)?)?)
     })?;
     library.set("encode", encode)?;
     let decode = function_that_may_fail(lua, move |lua, arguments: Arguments| {
@@ -42,7 +45,7 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
         decode::decode(lua, &config, &text)
     })?;
     library.set("decode", decode)?;
-    library.set("new", lua.create_function(|lua, ()| self::library(lua))?)?;
+    library.set("new", lua.create_function(move |lua, ()| with_own_settings(lua, next.clone()))?)?;
     library.set("null", Value::NULL)?;
     library.set("_NAME", "cjson")?;
     library.set("_VERSION", "2.1.0")?;

@@ -149,6 +149,11 @@ fn settings_are_checked_and_shown() {
 }
 
 #[test]
+fn scripts_cannot_get_in_between() {
+    check(&[("(function() next = error return cjson.new().encode({a = {1}, b = {2}}):len() end)()", "17")]);
+}
+
+#[test]
 fn holes_do_not_fill_the_memory() {
     check(&[(
         "cjson.encode_sparse_array(false, 0, 0), cjson.encode({[2147483647] = 1})",

@@ -1,0 +1,251 @@
+//! What the server gives to an interpreter: the functions behind `redis.*` and `math.random`. The prelude makes of them what
+//! scripts find.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use mlua::{Lua, Table, Value};
+
+use super::convert::{error_table, reply_to_lua};
+use super::execution::{Progress, Resume, Running};
+use super::libs::raise::{function_of_many_that_may_fail, Failure};
+use super::source::Sha;
+use crate::observe::log::Level;
+use crate::resp::{format_double, Protocol};
+use crate::txn::message::OwnedArgs;
+
+type Answer = Result<Value, Failure>;
+
+/// The table that the prelude gets.
+pub fn natives(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
+    let native = lua.create_table()?;
+    let shared = running.clone();
+    let add = |name: &str, function: fn(&Lua, &Running, &[Value]) -> Answer| {
+        let running = shared.clone();
+        let function = move |lua: &Lua, args: Table, count: usize| {
+            // None of these takes more than a few.
+            let args =
+                (1..=count.min(FEW)).map(|index| args.raw_get(index)).collect::<mlua::Result<Vec<_>>>()?;
+            function(lua, &running, &args)
+        };
+        native.raw_set(name, function_of_many_that_may_fail(lua, function)?)
+    };
+    add("setresp", set_protocol)?;
+    add("set_repl", set_propagation)?;
+    add("sha1hex", sha1hex)?;
+    add("error_reply", error_reply)?;
+
+    let context = running.clone();
+    let call = move |lua: &Lua, args: Table, count: usize| match call(&context, &args, count) {
+        Ok(encoded) if encoded.first() != Some(&b'-') => Ok(reply_to_lua(lua, &encoded)?),
+        Ok(encoded) => Err(Failure::Raw(reply_to_lua(lua, &encoded)?)),
+        Err(refusal) => Err(Failure::Raw(refusal.value(lua)?)),
+    };
+    native.raw_set("call", function_of_many_that_may_fail(lua, call)?)?;
+    let context = running.clone();
+    let pcall = move |lua: &Lua, args: Table, count: usize| match self::call(&context, &args, count) {
+        Ok(encoded) => Ok(reply_to_lua(lua, &encoded)?),
+        Err(refusal) => Ok(refusal.value(lua)?),
+    };
+    native.raw_set("pcall", function_of_many_that_may_fail(lua, pcall)?)?;
+    let context = running.clone();
+    let check = move |lua: &Lua, args: Table, count: usize| may_call(lua, &context, &args, count);
+    native.raw_set("acl_check_cmd", function_of_many_that_may_fail(lua, check)?)?;
+    native.raw_set("log", function_of_many_that_may_fail(lua, log)?)?;
+    // An error of the interpreter itself, on its way through scripts.
+    let unwrap = lua.create_function(|lua, problem: Value| match &problem {
+        Value::Error(error) => Ok(Value::String(lua.create_string(error.to_string())?)),
+        _ => Ok(problem),
+    })?;
+    native.raw_set("unwrap", unwrap)?;
+
+    let mut numbers = crate::REDIS_VERSION.split('.').map(|number| number.parse().unwrap_or(0));
+    let version = (0..3).fold(0_u32, |version, _| version << 8 | numbers.next().unwrap_or(0));
+    native.raw_set("version", crate::REDIS_VERSION)?;
+    native.raw_set("version_num", version)?;
+    add_random(lua, &native)?;
+    Ok(native)
+}
+
+/// Arguments that are looked at, of functions that take a few.
+const FEW: usize = 3;
+
+/// A call that has not run.
+struct Refusal {
+    text: String,
+    /// It counts as a failed command already.
+    is_counted: bool,
+}
+
+impl Refusal {
+    fn new(text: &str) -> Refusal {
+        Refusal { text: text.to_owned(), is_counted: false }
+    }
+
+    fn value(&self, lua: &Lua) -> mlua::Result<Value> {
+        let table = error_table(lua, self.text.as_bytes())?;
+        if self.is_counted {
+            table.raw_set("ignore_error_stats_update", true)?;
+        }
+        Ok(Value::Table(table))
+    }
+}
+
+/// Raises a table with the text, as the `redis` functions do.
+fn failed(lua: &Lua, text: &str) -> Failure {
+    match Refusal::new(text).value(lua) {
+        Ok(table) => Failure::Raw(table),
+        Err(error) => Failure::Lua(error),
+    }
+}
+
+/// Has a command run; returns its encoded reply.
+fn call(running: &Running, args: &Table, count: usize) -> Result<Vec<u8>, Refusal> {
+    let args = command_args(args, count).map_err(Refusal::new)?;
+    match running.ask(Progress::Call(args)) {
+        Some(Resume::Reply(encoded)) => Ok(encoded),
+        Some(Resume::Refused(text)) => Err(Refusal { text, is_counted: true }),
+        _ => Err(Refusal::new("redis.call/pcall can only be called inside a script invocation")),
+    }
+}
+
+fn may_call(lua: &Lua, running: &Running, args: &Table, count: usize) -> Answer {
+    let args = command_args(args, count).map_err(|why| failed(lua, why))?;
+    match running.ask(Progress::AskPermission(args)) {
+        Some(Resume::Permission(Some(allowed))) => Ok(Value::Boolean(allowed)),
+        Some(Resume::Permission(None)) => Err(failed(lua, "Invalid command passed to redis.acl_check_cmd()")),
+        _ => Err(failed(lua, "redis.acl_check_cmd can only be called inside a script invocation")),
+    }
+}
+
+fn command_args(args: &Table, count: usize) -> Result<OwnedArgs, &'static str> {
+    const WRONG: &str = "Lua redis lib command arguments must be strings or integers";
+    if count == 0 {
+        return Err("Please specify at least one argument for this redis lib call");
+    }
+    let mut owned = OwnedArgs::default();
+    for index in 1..=count {
+        match args.raw_get(index).map_err(|_| WRONG)? {
+            Value::String(text) => owned.push(&text.as_bytes()),
+            Value::Integer(number) => owned.push(itoa::Buffer::new().format(number).as_bytes()),
+            Value::Number(number) if number.trunc() == number && number.abs() < 9.0e18 => {
+                owned.push(itoa::Buffer::new().format(number as i64).as_bytes())
+            }
+            Value::Number(number) => owned.push(format_double(number).as_bytes()),
+            _ => return Err(WRONG),
+        }
+    }
+    Ok(owned)
+}
+
+fn set_protocol(lua: &Lua, running: &Running, args: &[Value]) -> Answer {
+    let [version] = args else { return Err(failed(lua, "redis.setresp() requires one argument.")) };
+    running.protocol.set(match number(version).map(f64::trunc) {
+        Some(2.0) => Protocol::Resp2,
+        Some(3.0) => Protocol::Resp3,
+        _ => return Err(failed(lua, "RESP version must be 2 or 3.")),
+    });
+    Ok(Value::Nil)
+}
+
+fn set_propagation(lua: &Lua, running: &Running, args: &[Value]) -> Answer {
+    let [flags] = args else { return Err(failed(lua, "redis.set_repl() requires one argument.")) };
+    let flags = number(flags).unwrap_or(0.0);
+    if !(0.0..4.0).contains(&flags) {
+        let text = "Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.";
+        return Err(failed(lua, text));
+    }
+    running.propagation.set(flags as u8);
+    Ok(Value::Nil)
+}
+
+fn sha1hex(lua: &Lua, _: &Running, args: &[Value]) -> Answer {
+    let [value] = args else { return Err(failed(lua, "wrong number of arguments")) };
+    let sha = Sha::of(&text(value).unwrap_or_default());
+    Ok(Value::String(lua.create_string(sha.bytes())?))
+}
+
+fn error_reply(lua: &Lua, _: &Running, args: &[Value]) -> Answer {
+    let [Value::String(text)] = args else {
+        return Ok(Refusal::new("wrong number or type of arguments").value(lua)?);
+    };
+    let text = text.as_bytes();
+    let text = if text.starts_with(b"-") { text.to_vec() } else { [b"-", &text[..]].concat() };
+    Ok(Value::Table(error_table(lua, &text)?))
+}
+
+fn log(lua: &Lua, args: Table, count: usize) -> Answer {
+    if count < 2 {
+        return Err(failed(lua, "redis.log() requires two arguments or more."));
+    }
+    let Some(level) = number(&args.raw_get(1)?) else {
+        return Err(failed(lua, "First argument must be a number (log level)."));
+    };
+    let level = match level as i64 {
+        0 => Level::Debug,
+        1 => Level::Verbose,
+        2 => Level::Notice,
+        3 => Level::Warning,
+        _ => return Err(failed(lua, "Invalid debug level.")),
+    };
+    let mut words: Vec<Vec<u8>> = Vec::new();
+    for index in 2..=count {
+        words.extend(text(&args.raw_get(index)?));
+    }
+    crate::log!(level, "{}", String::from_utf8_lossy(&words.join(&b' ')));
+    Ok(Value::Nil)
+}
+
+/// `math.random` and `math.randomseed`, by the generator that Redis has in their place: drand48's.
+fn add_random(lua: &Lua, native: &Table) -> mlua::Result<()> {
+    const MAX: f64 = i32::MAX as f64;
+    let state = Rc::new(Cell::new(0x330e_u64));
+    let seeded = state.clone();
+    let random = function_of_many_that_may_fail(lua, move |_, args, count| {
+        state.set(state.get().wrapping_mul(0x5_deec_e66d).wrapping_add(0xb) & 0xffff_ffff_ffff);
+        let share = ((state.get() >> 17) as f64 % MAX) / MAX;
+        let bound = |index: usize| -> Result<f64, Failure> {
+            let bound = number(&args.raw_get(index)?).map(f64::trunc);
+            bound.ok_or_else(|| Failure::argument(index, "number expected"))
+        };
+        Ok(match count {
+            0 => share,
+            1 => match bound(1)? {
+                upper if upper >= 1.0 => (share * upper).floor() + 1.0,
+                _ => return Err(Failure::argument(1, "interval is empty")),
+            },
+            2 => match (bound(1)?, bound(2)?) {
+                (lower, upper) if lower <= upper => (share * (upper - lower + 1.0)).floor() + lower,
+                _ => return Err(Failure::argument(2, "interval is empty")),
+            },
+            _ => return Err(Failure::message("wrong number of arguments")),
+        })
+    })?;
+    native.raw_set("random", random)?;
+    let seed = function_of_many_that_may_fail(lua, move |_, args, _| {
+        let seed = number(&args.raw_get(1)?).ok_or_else(|| Failure::argument(1, "number expected"))?;
+        seeded.set(u64::from(seed as i64 as u32) << 16 | 0x330e);
+        Ok(())
+    })?;
+    native.raw_set("randomseed", seed)
+}
+
+/// A number, or a text that is one, as Lua takes it.
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Integer(number) => Some(*number as f64),
+        Value::Number(number) => Some(*number),
+        Value::String(text) => std::str::from_utf8(&text.as_bytes()).ok()?.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// A text, or a number as one.
+fn text(value: &Value) -> Option<Vec<u8>> {
+    match value {
+        Value::String(text) => Some(text.as_bytes().to_vec()),
+        Value::Integer(number) => Some(number.to_string().into_bytes()),
+        Value::Number(number) => Some(format_double(*number).as_bytes().to_vec()),
+        _ => None,
+    }
+}
