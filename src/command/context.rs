@@ -20,6 +20,8 @@ pub struct Caller {
     pub deny_blocking: bool,
     /// A script calls the command.
     pub in_script: bool,
+    /// What the time is for a script, Unix milliseconds.
+    pub at_ms: Option<i64>,
     /// Values are excerpts of what their keys hold (`Spread::Excerpt`): the command says by `log_instead` what to do to each key.
     pub on_excerpts: bool,
     /// The command has blocked before; so long, in nanoseconds, did its earlier runs take.

@@ -273,10 +273,18 @@ fn with_key(shard: &mut Shard, c: &mut Connection, key: &[u8], work: WithKey) ->
     let (db, key) = (c.db, key.to_vec());
     let owner = shard.topology.owner(&key);
     shard.ask_one_for(c, owner, move |shard, reply| {
-        if !shard.store.exists(db, &key) {
-            return Err(CommandError::NoSuchKey);
+        // A key that has expired is shown, too, as long as it is there.
+        shard.store.set_time(0);
+        let expire_at = shard.store.expire_at(db, &key);
+        if expire_at.flatten().is_none_or(|at_ms| at_ms > shard.now_ms()) {
+            shard.store.set_time(shard.now_ms());
         }
-        work(shard, db, &key, reply)
+        let result = match expire_at {
+            Some(_) => work(shard, db, &key, reply),
+            None => Err(CommandError::NoSuchKey),
+        };
+        shard.store.set_time(shard.now_ms());
+        result
     });
     Ok(Flow::Later)
 }

@@ -163,6 +163,9 @@ fn shutdown(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) ->
     if abort && (save || nosave || now || force) || save && nosave {
         return Err(CommandError::Syntax);
     }
+    if !nosave && shard.shared.scripts.is_busy(shard.id) {
+        return Err(shard.busy_error());
+    }
     let asker = asker(shard, c);
     if abort {
         shard.tell_leader(move |leader| leader.abort_shutdown(asker));

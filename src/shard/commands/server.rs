@@ -14,8 +14,8 @@ pub const COMMANDS: &[(&str, Handler)] =
 
 type Outcome = Result<Flow, CommandError>;
 
-fn time(_: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    let now_us = clock::unix_us();
+fn time(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    let now_us = shard.time_in_script().unwrap_or_else(clock::unix_us);
     reply.array(2);
     reply.bulk_integer(now_us / 1_000_000);
     reply.bulk_integer(now_us % 1_000_000);

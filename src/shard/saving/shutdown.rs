@@ -120,6 +120,11 @@ impl Shard {
             // What is not there yet must not replace what is on the disk.
             return self.stop_all();
         }
+        if wish.save == Some(false) && self.shared.scripts.is_any_slow() {
+            // What such a script has done is not in the log, nor will it be; there may be no end of it to wait for.
+            crate::log!(Level::Warning, "A script is still running, and ends unfinished.");
+            return self.stop_all();
+        }
         self.saving.shutdown.is_under_way = true;
         let mut phases = vec![Phase::Each(Arc::new(|shard: &mut Shard, _| shard.end_log()))];
         if wish.save.unwrap_or(!self.config.persistence.save.0.is_empty()) {

@@ -10,7 +10,6 @@ use crate::runtime::clock::Stamp;
 use crate::script::{Outcome, Progress, Resume};
 use crate::shard::transactions::flat;
 use crate::shard::{Flow, Shard};
-use crate::store::parse_integer;
 use crate::txn::locks::fingerprint;
 use crate::txn::message::{OwnedArgs, OwnedCommand};
 use crate::txn::plan::{self, Plan};
@@ -19,7 +18,7 @@ use crate::txn::plan::{self, Plan};
 const IN_ONE_GO_NANOS: u64 = 10_000_000;
 
 /// The commands for connections that scripts may call without leaving the shard.
-const QUICK: [&str; 4] = ["ping", "echo", "time", "lolwut"];
+const QUICK: [&str; 5] = ["ping", "echo", "select", "time", "lolwut"];
 
 impl Shard {
     /// A command that is a script. Without a reply it has not come to its end: `take_standing_script` has it then.
@@ -94,7 +93,7 @@ impl Shard {
         }
         let mut written = outcome.reply;
         reply.append(&mut written);
-        let caller = Caller { in_script: false, ..caller };
+        let caller = Caller { in_script: false, at_ms: None, ..caller };
         self.note_slow(spec, &command.args.slices(), &caller, nanos);
     }
 
@@ -152,8 +151,7 @@ impl Shard {
 
     fn place_of(&mut self, run: &mut Run, spec: &'static CommandSpec, args: Args) -> CallPlace {
         if let Handler::Connection | Handler::Container = spec.handler {
-            let is_quick = spec.name == "select" || QUICK.contains(&spec.name);
-            return if is_quick { CallPlace::Here } else { CallPlace::Later };
+            return if QUICK.contains(&spec.name) { CallPlace::Here } else { CallPlace::Later };
         }
         let mut keys = KeyPositions::new();
         spec.key_positions(args, &mut keys);
@@ -178,42 +176,47 @@ impl Shard {
         CallPlace::Here
     }
 
+    /// The time for the script whose call runs now, Unix microseconds. None: no script calls.
+    pub(in crate::shard) fn time_in_script(&self) -> Option<i64> {
+        self.scripts.frozen_us
+    }
+
+    /// For a script the time stands still.
+    fn at_time_of<R>(&mut self, run: &Run, work: impl FnOnce(&mut Shard) -> R) -> R {
+        let now_us = std::mem::replace(&mut self.now_us, run.now_us);
+        self.store.set_time(self.now_us / 1000);
+        self.scripts.frozen_us = Some(run.now_us);
+        let result = work(self);
+        self.scripts.frozen_us = None;
+        self.now_us = now_us;
+        self.store.set_time(now_us / 1000);
+        result
+    }
+
     /// Runs a call on this shard's keys, or one that needs none; returns its encoded reply.
     pub(super) fn call_now(&mut self, run: &mut Run, spec: &'static CommandSpec, args: Args) -> Vec<u8> {
         let mut reply = Reply::new(run.execution.protocol());
         run.note_write(spec);
         self.show_script_call(run.db, spec, args);
         if let Handler::Connection | Handler::Container = spec.handler {
-            if spec.name == "select" {
-                self.select_in_script(run, args, &mut reply);
-            } else {
-                let mut connection = self.connection_of_script(run);
-                let flow = self.call_connection_command(&mut connection, spec, args, &mut reply);
-                debug_assert!(flow == Flow::Done, "{} answers later", spec.name);
-            }
+            let mut connection = self.connection_of_script(run);
+            let flow = self.at_time_of(run, |shard| {
+                shard.call_connection_command(&mut connection, spec, args, &mut reply)
+            });
+            debug_assert!(flow == Flow::Done, "{} answers later", spec.name);
+            // SELECT is for the script alone.
+            run.db = connection.db;
             return flat(&mut reply);
         }
         // What `redis.set_repl` keeps out of the log.
         let is_logged = self.store.log_enabled;
         self.store.log_enabled &= run.execution.is_logged();
         let caller = run.caller;
-        let blocked = self.run_command(spec, run.db, args, &caller, &mut reply);
+        let db = run.db;
+        let blocked = self.at_time_of(run, |shard| shard.run_command(spec, db, args, &caller, &mut reply));
         debug_assert!(blocked.is_none(), "{} blocks in a script", spec.name);
         self.store.log_enabled = is_logged;
         flat(&mut reply)
-    }
-
-    /// SELECT is for the script alone.
-    fn select_in_script(&mut self, run: &mut Run, args: Args, reply: &mut Reply) {
-        let db = parse_integer(args[1]).map(usize::try_from);
-        match db {
-            None => reply.error(&CommandError::NotInteger.to_string()),
-            Some(Ok(db)) if db < self.store.databases() => {
-                run.db = db;
-                reply.ok();
-            }
-            Some(_) => reply.error(&CommandError::DbIndexOutOfRange.to_string()),
-        }
     }
 }
 

@@ -17,6 +17,9 @@ use crate::txn::locks::{fingerprint, Answer, Scope};
 use crate::txn::message::{Origin, OwnedArgs, OwnedCommand, TransactionId};
 use crate::txn::plan::Scopes;
 
+/// A script that has taken so long may be killed, nanoseconds.
+const SLOW_NANOS: u64 = 5_000_000;
+
 /// What a transaction that runs a script does next.
 pub(in crate::shard) enum Going {
     /// It waits for something, or the script has ended.
@@ -71,7 +74,7 @@ impl Shard {
         caller: Caller,
         protocol: Protocol,
     ) {
-        let caller = Caller { in_script: false, deny_blocking: false, ..caller };
+        let caller = Caller { in_script: false, deny_blocking: false, at_ms: None, ..caller };
         let begin = move |shard: &mut Shard| {
             let mut scopes = Scopes::default();
             scopes.add_whole(shard.topology.shards, KeyAccess::Write);
@@ -117,6 +120,10 @@ impl Shard {
     /// Lets the script go on until it waits for something, or ends.
     pub(in crate::shard) fn go_on_script(&mut self, id: TransactionId, t: &mut Transaction) -> Going {
         let Some((place, mut run)) = t.script.take() else { return Going::On };
+        if Stamp::now().nanos_since(run.started) > SLOW_NANOS {
+            let shards: Vec<usize> = t.participants.iter().map(|p| p.shard).collect();
+            self.note_standing(&mut run, &shards);
+        }
         if run.slow.as_ref().is_some_and(|slow| slow.is_killed.load(Ordering::Relaxed)) {
             run.execution.kill();
         }
@@ -163,8 +170,6 @@ impl Shard {
             };
             run.resume = Some(resume);
             if is_turn_over {
-                let shards: Vec<usize> = t.participants.iter().map(|p| p.shard).collect();
-                self.note_standing(&mut run, &shards);
                 t.script = Some((place, run));
                 t.outstanding += 1;
                 self.go_on_next_turn(id);
@@ -205,7 +210,7 @@ impl Shard {
     ) -> Called {
         let slices = args.slices();
         if let Handler::Connection | Handler::Container = spec.handler {
-            if spec.name == "select" {
+            if spec.name == "select" || spec.name == "time" {
                 return Called::Answered(Resume::Reply(self.call_now(run, spec, &slices)));
             }
             return self.call_for_connection(id, t, run, spec, &slices);

@@ -143,6 +143,11 @@ impl KnownScripts {
         self.slow().retain(|other| !Arc::ptr_eq(other, slow));
     }
 
+    /// Whether a script has been running for long.
+    pub fn is_any_slow(&self) -> bool {
+        !self.slow().is_empty()
+    }
+
     /// Whether the busy ones are functions.
     pub fn is_function_busy(&self) -> bool {
         self.slow().first().is_some_and(|slow| slow.is_function)

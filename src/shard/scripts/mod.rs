@@ -46,6 +46,8 @@ pub(super) struct Scripts {
     version: u64,
     /// The script that the last command was, when it has not come to its end: whoever ran the command takes it from here.
     standing: Option<Box<Run>>,
+    /// The time of the script whose call runs now, Unix microseconds.
+    frozen_us: Option<i64>,
 }
 
 /// Why a script that ran here did not come to its end.
@@ -76,6 +78,8 @@ pub struct Run {
     named: Vec<u64>,
     touches_others: bool,
     started: Stamp,
+    /// What it takes for the time, Unix microseconds.
+    now_us: i64,
     /// As the transaction, or the connection, has it.
     outer_caller: Caller,
     /// What it goes on with.
@@ -256,7 +260,12 @@ impl Shard {
             command: OwnedCommand::new(spec, db, OwnedArgs::from_slices(args)),
             is_function: matches!(what, What::Function(_)),
             db,
-            caller: Caller { deny_blocking: true, in_script: true, ..*caller },
+            caller: Caller {
+                deny_blocking: true,
+                in_script: true,
+                at_ms: Some(self.now_us / 1000),
+                ..*caller
+            },
             protocol,
             is_read_only: is_read_only_command || flags.no_writes && !flags.undeclared,
             may_exceed_memory: flags.allow_oom && !flags.undeclared,
@@ -265,6 +274,7 @@ impl Shard {
             named,
             touches_others: false,
             started: Stamp::now(),
+            now_us: self.now_us,
             outer_caller: *caller,
             resume: Some(Resume::GoOn),
             call: None,

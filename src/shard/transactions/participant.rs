@@ -70,6 +70,9 @@ impl Shard {
     pub(in crate::shard) fn run_step(&mut self, run: Run) {
         let Run { coordinator, transaction, number, caller, protocol, work, ending } = run;
         self.enter_part(number);
+        if let Some(at_ms) = caller.at_ms {
+            self.store.set_time(at_ms);
+        }
         let result = match work {
             Work::Commands(commands) => {
                 let mut replies = Vec::with_capacity(commands.len());
@@ -116,6 +119,9 @@ impl Shard {
             }
         };
         self.leave_part();
+        if caller.at_ms.is_some() {
+            self.store.set_time(self.now_us / 1000);
+        }
         self.send(coordinator, Message::Ran { from: self.id, transaction, result });
         if let Some(ending) = ending {
             self.release(number, &ending);
