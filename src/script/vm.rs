@@ -1,13 +1,18 @@
 //! One Lua interpreter, with the functions that scripts call.
 
+mod functions;
+
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
 
 use corosensei::stack::DefaultStack;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
 
+pub(super) use self::functions::{Known, Registered};
 use super::convert::{error_table, lua_to_reply, reply_to_lua};
 use super::execution::{Execution, Progress, Resume, Running, What};
 use super::libs;
@@ -38,8 +43,11 @@ pub struct Outcome {
 pub struct Vm {
     lua: Lua,
     run: Function,
+    /// Runs the code of a library.
+    load: Function,
     running: Rc<Running>,
     scripts: HashMap<Sha, Function, foldhash::fast::RandomState>,
+    libraries: HashMap<Arc<str>, Known, foldhash::fast::RandomState>,
     stack: Option<DefaultStack>,
     runs: u32,
 }
@@ -59,7 +67,7 @@ impl Vm {
         let running = Rc::new(Running::default());
         let native = natives(&lua, &running)?;
         let prelude = lua.load(PRELUDE).set_name("=gyre");
-        let (run, globals): (Function, Table) = prelude.call(native)?;
+        let (run, load, globals): (Function, Function, Table) = prelude.call(native)?;
         lua.set_globals(globals)?;
         let hooked = running.clone();
         lua.set_global_hook(
@@ -67,7 +75,16 @@ impl Vm {
             move |lua, _| look_around(lua, &hooked),
         )?;
         let stack = DefaultStack::new(STACK_BYTES).map_err(mlua::Error::external)?;
-        Ok(Vm { lua, run, running, scripts: HashMap::default(), stack: Some(stack), runs: 0 })
+        Ok(Vm {
+            lua,
+            run,
+            load,
+            running,
+            scripts: HashMap::default(),
+            libraries: HashMap::default(),
+            stack: Some(stack),
+            runs: 0,
+        })
     }
 
     /// Whether it knows the script already.
@@ -96,7 +113,7 @@ impl Vm {
         self.lua.used_memory()
     }
 
-    /// Prepares a script that has been compiled. None: it has not.
+    /// Prepares a script that has been compiled, or a function that has been prepared. None: it has not.
     pub fn start(
         mut self,
         what: &What,
@@ -106,7 +123,7 @@ impl Vm {
     ) -> Result<Execution, Option<Vm>> {
         let code = match what {
             What::Script(script) => self.scripts.get(&script.sha).cloned(),
-            What::Function(_) => None,
+            What::Function(called) => self.callback(&called.library, &called.name),
         };
         let Some(code) = code else { return Err(Some(self)) };
         let Some(stack) = self.stack.take().or_else(|| DefaultStack::new(STACK_BYTES).ok()) else {
@@ -223,7 +240,7 @@ impl Runner {
     }
 }
 
-/// Called now and then while a script runs.
+/// Called now and then while a script runs, or a library is being loaded.
 fn look_around(lua: &Lua, running: &Rc<Running>) -> mlua::Result<VmState> {
     if running.has_taken_long() {
         running.ask(Progress::Slice);
@@ -232,6 +249,11 @@ fn look_around(lua: &Lua, running: &Rc<Running>) -> mlua::Result<VmState> {
         // At every line from now on, so that no pcall keeps it alive.
         lua.set_global_hook(HookTriggers::new().every_line(), |_, _| Err(killed()))?;
         return Err(killed());
+    }
+    if running.load_until.get().is_some_and(|until| Instant::now() > until) {
+        // Once is enough: a library that is being loaded has no pcall.
+        running.load_until.set(None);
+        return Err(mlua::Error::external(Raised::Reply(b"FUNCTION LOAD timeout".to_vec(), false)));
     }
     Ok(VmState::Continue)
 }
@@ -310,6 +332,13 @@ fn natives(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
         lua.create_function(move |lua, args: MultiValue| match call(&context, &args) {
             Ok(encoded) => reply_to_lua(lua, &encoded),
             Err(raised) => unwrapped(lua, Value::Error(Box::new(mlua::Error::external(raised)))),
+        })?,
+    )?;
+    let context = running.clone();
+    add(
+        "register_function",
+        lua.create_function(move |lua, args: MultiValue| {
+            functions::register_function(lua, &context, &args)
         })?,
     )?;
     add("unwrap", lua.create_function(|lua, problem: Value| unwrapped(lua, problem))?)?;
