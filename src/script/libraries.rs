@@ -78,8 +78,10 @@ impl Libraries {
 
     /// Bytes, about; without what the interpreters have of them.
     pub fn memory_bytes(&self) -> usize {
-        let libraries = self.iter().map(|library| library.memory_bytes() + size_of::<(Arc<str>, Arc<Library>)>());
-        let names = self.functions.keys().map(|name| name.len() + size_of::<(Box<str>, (Arc<Library>, usize))>());
+        let libraries =
+            self.iter().map(|library| library.memory_bytes() + size_of::<(Arc<str>, Arc<Library>)>());
+        let names =
+            self.functions.keys().map(|name| name.len() + size_of::<(Box<str>, (Arc<Library>, usize))>());
         size_of_val(self) + libraries.sum::<usize>() + names.sum::<usize>()
     }
 
@@ -147,7 +149,7 @@ impl Libraries {
         let mut restored = Libraries::default();
         let mut known = Vec::new();
         while !reader.remaining().is_empty() {
-            match reader.byte().ok().and_then(Opcode::from_byte) {
+            match reader.byte().ok().and_then(Opcode::of_byte) {
                 Some(Opcode::Function2) => {}
                 Some(Opcode::FunctionBeforeRelease) => {
                     return Err("ERR Pre-GA function format not supported".to_owned());

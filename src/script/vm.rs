@@ -337,9 +337,7 @@ fn natives(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
     let context = running.clone();
     add(
         "register_function",
-        lua.create_function(move |lua, args: MultiValue| {
-            functions::register_function(lua, &context, &args)
-        })?,
+        lua.create_function(move |lua, args: MultiValue| functions::register_function(lua, &context, &args))?,
     )?;
     add("unwrap", lua.create_function(|lua, problem: Value| unwrapped(lua, problem))?)?;
     let context = running.clone();

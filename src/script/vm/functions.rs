@@ -11,8 +11,8 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 
 use super::{compiled, failed, Answer, Vm};
 use crate::script::execution::Running;
-use crate::script::library::{checked_name, FunctionInfo, Library};
 use crate::script::libraries::Libraries;
+use crate::script::library::{checked_name, FunctionInfo, Library};
 use crate::script::source::ScriptFlags;
 
 /// The code of a library that has been loaded already may take so long to run again. It has no clock and no random numbers, so this
@@ -123,8 +123,11 @@ pub(super) fn register_function(lua: &Lua, running: &Running, args: &MultiValue)
         _ => Err("wrong number of arguments to redis.register_function"),
     };
     let added = given.and_then(|given| {
-        let info =
-            FunctionInfo { name: checked_name(&given.name)?, description: given.description, flags: given.flags };
+        let info = FunctionInfo {
+            name: checked_name(&given.name)?,
+            description: given.description,
+            flags: given.flags,
+        };
         let mut registering = running.registering.borrow_mut();
         let registered = registering.get_or_insert_default();
         if registered.iter().any(|function| function.info.name == info.name) {
@@ -167,7 +170,9 @@ fn named_arguments(lua: &Lua, named: &Table) -> Read<Given> {
             (b"function_name", value) => match text_of(lua, &value)? {
                 Some(text) => name = Some(text),
                 None => {
-                    return Ok(Err("function_name argument given to redis.register_function must be a string"))
+                    return Ok(Err(
+                        "function_name argument given to redis.register_function must be a string",
+                    ))
                 }
             },
             (b"description", value) => match text_of(lua, &value)? {
