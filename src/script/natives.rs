@@ -10,6 +10,7 @@ use super::convert::{error_table, reply_to_lua};
 use super::execution::{Progress, Resume, Running};
 use super::libs::raise::{function_of_many_that_may_fail, Failure};
 use super::source::Sha;
+use super::vm::register_function;
 use crate::observe::log::Level;
 use crate::resp::{format_double, Protocol};
 use crate::txn::message::OwnedArgs;
@@ -34,6 +35,7 @@ pub fn natives(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
     add("set_repl", set_propagation)?;
     add("sha1hex", sha1hex)?;
     add("error_reply", error_reply)?;
+    add("register_function", register_function)?;
 
     let context = running.clone();
     let call = move |lua: &Lua, args: Table, count: usize| match call(&context, &args, count) {
@@ -54,7 +56,7 @@ pub fn natives(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
     native.raw_set("log", function_of_many_that_may_fail(lua, log)?)?;
     // An error of the interpreter itself, on its way through scripts.
     let unwrap = lua.create_function(|lua, problem: Value| match &problem {
-        Value::Error(error) => Ok(Value::String(lua.create_string(error.to_string())?)),
+        Value::Error(error) => Ok(Value::String(lua.create_string(plain_text(error))?)),
         _ => Ok(problem),
     })?;
     native.raw_set("unwrap", unwrap)?;
@@ -92,10 +94,18 @@ impl Refusal {
 }
 
 /// Raises a table with the text, as the `redis` functions do.
-fn failed(lua: &Lua, text: &str) -> Failure {
+pub fn failed(lua: &Lua, text: &str) -> Failure {
     match Refusal::new(text).value(lua) {
         Ok(table) => Failure::Raw(table),
         Err(error) => Failure::Lua(error),
+    }
+}
+
+fn plain_text(error: &mlua::Error) -> String {
+    match error {
+        mlua::Error::RuntimeError(text) => text.clone(),
+        mlua::Error::CallbackError { cause, .. } => plain_text(cause),
+        other => other.to_string(),
     }
 }
 

@@ -36,11 +36,46 @@ local function plain(problem)
     return problem
 end
 
+-- Matching takes a piece of the stack for each item of a pattern.
+local find, match, gmatch, gsub, sub = string.find, string.match, string.gmatch, string.gsub, string.sub
+local function check(pattern)
+    if type(pattern) == "string" and #pattern > 16384 then
+        error("pattern too long", 3)
+    end
+end
+function string.find(text, pattern, ...)
+    check(pattern)
+    return find(text, pattern, ...)
+end
+function string.match(text, pattern, ...)
+    check(pattern)
+    return match(text, pattern, ...)
+end
+function string.gmatch(text, pattern, ...)
+    check(pattern)
+    return gmatch(text, pattern, ...)
+end
+function string.gsub(text, pattern, ...)
+    check(pattern)
+    return gsub(text, pattern, ...)
+end
+
+-- An error in one of these names this file: the caller's place is meant.
+local function placed(problem, place)
+    if type(problem) == "string" and sub(problem, 1, 5) == "gyre:" then
+        problem = gsub(problem, "^gyre:%d+: ", "", 1)
+        if place then
+            return place.short_src .. ":" .. place.currentline .. ": " .. problem
+        end
+    end
+    return problem
+end
+
 local function finish_pcall(ok, value, ...)
     if ok then
         return ok, value, ...
     end
-    value = plain(value)
+    value = placed(plain(value))
     if type(value) == "table" and type(value.err) == "string" then
         return false, value.err
     end
@@ -77,21 +112,6 @@ local api = {
     LOG_DEBUG = 0, LOG_VERBOSE = 1, LOG_NOTICE = 2, LOG_WARNING = 3,
     REDIS_VERSION = native.version, REDIS_VERSION_NUM = native.version_num,
 }
-
--- Matching takes a piece of the stack for each item of a pattern.
-local function bounded(name)
-    local match = string[name]
-    string[name] = function(text, pattern, ...)
-        if type(pattern) == "string" and #pattern > 16384 then
-            error("pattern too long", 2)
-        end
-        return match(text, pattern, ...)
-    end
-end
-bounded("find")
-bounded("match")
-bounded("gmatch")
-bounded("gsub")
 
 local G = _G
 for _, name in next, { "dofile", "loadfile", "print", "debug", "module", "require", "package" } do
@@ -196,16 +216,61 @@ end
 STRINGS.__index = string
 G._G = nil
 
-local function missing(_, name)
-    local value = rawget(G, name)
+local function found(table, name)
+    local value = rawget(table, name)
     if value == nil then
-        error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+        error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 3)
     end
+    return value
+end
+
+-- What the globals are now.
+local visible = G
+local function missing(_, name)
+    local value = found(visible, name)
     return value
 end
 
 local proxy = protect(G, missing)
 rawset(G, "_G", proxy)
+
+-- Functions have neither KEYS and ARGV nor what is there for EVAL alone.
+local function copy(from, without)
+    local to = {}
+    for key, value in next, from do
+        to[key] = value
+    end
+    for _, key in next, without do
+        to[key] = nil
+    end
+    return to
+end
+local FUNCTION_GLOBALS = copy(G, {})
+FUNCTION_GLOBALS.redis = protect(copy(api, { "replicate_commands", "breakpoint", "debug" }))
+
+-- A library that is being loaded finds nothing else. What it logs, it has logged when it was loaded first.
+local LIBRARY_GLOBALS = {}
+local is_known = false
+local library_api = {
+    register_function = native.register_function,
+    log = function(...)
+        if not is_known or visible ~= LIBRARY_GLOBALS then
+            native.log(...)
+        end
+    end,
+    LOG_DEBUG = 0, LOG_VERBOSE = 1, LOG_NOTICE = 2, LOG_WARNING = 3,
+    REDIS_VERSION = native.version, REDIS_VERSION_NUM = native.version_num,
+}
+local function missing_of_library(_, name)
+    local value = found(library_api, name)
+    return value
+end
+LIBRARY_GLOBALS.redis = protect(library_api, missing_of_library)
+
+local function show(globals)
+    visible = globals
+    real[proxy] = globals
+end
 
 -- Where an error was raised, as Redis tells it: the innermost function of a script.
 local function describe(problem)
@@ -215,7 +280,7 @@ local function describe(problem)
         level = level + 1
         place = debug_getinfo(level, "nSl")
     end
-    problem = plain(problem)
+    problem = placed(plain(problem), place)
     if type(problem) ~= "table" then
         problem = { err = "ERR " .. tostring(problem) }
     end
@@ -229,11 +294,22 @@ end
 -- Runs a script, or a function with its keys and arguments.
 local function run(code, keys, args, is_function)
     if is_function then
+        show(FUNCTION_GLOBALS)
         return xpcall(function() return code(keys, args) end, describe)
     end
+    show(G)
     rawset(G, "KEYS", keys)
     rawset(G, "ARGV", args)
     return xpcall(code, describe)
+end
+
+-- Runs the code of a library, which registers its functions.
+local function load_library(code, is_known_elsewhere)
+    is_known = is_known_elsewhere
+    show(LIBRARY_GLOBALS)
+    local ok, problem = xpcall(code, describe)
+    show(G)
+    return ok, plain(problem)
 end
 
 -- What these functions could reach is as closed to scripts as the rest.
@@ -249,5 +325,9 @@ local function close(value)
     end
 end
 close(G)
+close(FUNCTION_GLOBALS)
+close(LIBRARY_GLOBALS)
+-- What may be on the stack below a script, which can ask for its environment.
+close({ run, load_library, describe, found, missing, missing_of_library })
 
-return run, proxy
+return run, load_library, proxy
