@@ -74,6 +74,8 @@ impl Vm {
         )?;
         let stack = FiberStack::new(STACK_BYTES).map_err(mlua::Error::external)?;
         let scripts = lua.create_table()?;
+        // What making it has left behind.
+        lua.gc_collect()?;
         Ok(Vm {
             lua,
             run,

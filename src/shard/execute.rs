@@ -46,6 +46,9 @@ impl Shard {
                 result
             }
             Handler::EveryShard(_, Gather::Cursor) => self.run_with_cursor(spec, db, args, caller, reply),
+            Handler::EveryShard(..) if spec.name.starts_with("function|") => {
+                self.change_libraries(spec, args, caller, reply)
+            }
             Handler::EveryShard(run, _) => {
                 let mut ctx = context(&mut self.store, db, reply, caller);
                 let result = run(&mut ctx, args);

@@ -39,7 +39,11 @@ pub fn join(join: Join, parts: &[Part], mut replies: Vec<(usize, Vec<u8>)>) -> V
         return replies.swap_remove(at).1;
     }
     match join {
-        Join::First | Join::OneOf => replies.into_iter().next().map(|(_, reply)| reply).unwrap_or_default(),
+        Join::First => {
+            let first = replies.into_iter().min_by_key(|(shard, _)| *shard);
+            first.map(|(_, reply)| reply).unwrap_or_default()
+        }
+        Join::OneOf => replies.into_iter().next().map(|(_, reply)| reply).unwrap_or_default(),
         Join::Sum => {
             let sum: i64 = replies.iter().map(|(_, reply)| integer(reply)).sum();
             format!(":{sum}\r\n").into_bytes()

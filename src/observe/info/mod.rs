@@ -191,6 +191,8 @@ fn memory(facts: &Facts, text: &mut String) {
         (memory.allocator_fragmentation(), memory.allocator_resident(), memory.fragmentation());
     let vm = facts.sum(|s| &s.script_bytes);
     let (scripts, script_bytes) = facts.shared.scripts.size();
+    let libraries = facts.shared.scripts.libraries();
+    let library_bytes = libraries.memory_bytes();
     fields! { text,
         "used_memory": memory.used,
         "used_memory_human": human(memory.used),
@@ -213,14 +215,14 @@ fn memory(facts: &Facts, text: &mut String) {
         "used_memory_lua_human": human(vm),
         "used_memory_scripts_eval": script_bytes,
         "number_of_cached_scripts": scripts,
-        "number_of_functions": 0,
-        "number_of_libraries": 0,
+        "number_of_functions": libraries.functions_count(),
+        "number_of_libraries": libraries.libraries_count(),
         "used_memory_vm_functions": 0,
         "used_memory_vm_total": vm,
         "used_memory_vm_total_human": human(vm),
-        "used_memory_functions": 0,
-        "used_memory_scripts": script_bytes,
-        "used_memory_scripts_human": human(script_bytes as u64),
+        "used_memory_functions": library_bytes,
+        "used_memory_scripts": script_bytes + library_bytes,
+        "used_memory_scripts_human": human((script_bytes + library_bytes) as u64),
         "maxmemory": limits.maxmemory,
         "maxmemory_human": human(limits.maxmemory),
         "maxmemory_policy": limits.maxmemory_policy.word(),

@@ -10,6 +10,7 @@ mod command;
 mod config;
 mod connection;
 mod debug;
+mod function;
 mod info;
 mod latency;
 mod memory;
@@ -52,6 +53,7 @@ fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
         monitor::COMMANDS,
         multi::COMMANDS,
         acl::COMMANDS,
+        function::COMMANDS,
         script::COMMANDS,
         pubsub::COMMANDS,
         saving::COMMANDS,

@@ -71,18 +71,7 @@ fn load(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) ->
 }
 
 fn kill(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    shard.shared.scripts.kill(false).map_err(|why| {
-        CommandError::other(match why {
-            Unkillable::NotBusy => "NOTBUSY No scripts in execution right now.",
-            Unkillable::HasWritten => {
-                "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the \
-                 script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command."
-            }
-            Unkillable::OtherKind => {
-                "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
-            }
-        })
-    })?;
+    shard.shared.scripts.kill(false).map_err(Unkillable::error)?;
     reply.ok();
     Ok(Flow::Done)
 }

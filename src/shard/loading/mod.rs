@@ -292,14 +292,10 @@ impl Shard {
                 log!(note.level, "{}", note.text);
             }
         }
-        let functions = load.take_functions().len();
+        let functions = load.take_functions();
         if self.id == 0 {
-            if functions > 0 {
-                log!(
-                    Level::Warning,
-                    "The RDB file has {functions} libraries of functions, which are left out: there is no scripting yet. Keep the file: \
-                     the next one that is saved will not have them"
-                );
+            if let Err(why) = self.load_libraries(&functions) {
+                log!(Level::Warning, "A library of functions cannot be loaded, and is left out: {why}");
             }
             if let Some(bytes) = load.facts().used_memory {
                 self.shared.status.loading.used_memory_then.store(bytes, Relaxed);

@@ -218,6 +218,10 @@ impl Shard {
         }
         let mut keys = KeyPositions::new();
         spec.key_positions(args, &mut keys);
+        if let (Handler::Script, true) = (spec.handler, self.topology.shards > 1) {
+            // It may need anything.
+            return Share::Together { host: 0, guests: (1..self.topology.shards).collect() };
+        }
         let (host, guests): (usize, SmallVec<[usize; 4]>) = match plan(spec, args, &keys, self.topology) {
             // Every shard does to its own keys what concerns all (FLUSHALL).
             Plan::EveryShard { .. } => return Share::Whole,
@@ -247,12 +251,19 @@ impl Shard {
     /// Does again what a command did. Unlike a client's it counts nowhere; an error is what it was the first time.
     fn replay_command(
         &mut self,
-        spec: &CommandSpec,
+        spec: &'static CommandSpec,
         db: usize,
         args: Args,
         caller: &Caller,
         reply: &mut Reply,
     ) {
+        if let Handler::Script = spec.handler {
+            return self.replay_script(spec, db, args, caller, reply);
+        }
+        if spec.name.starts_with("function|") {
+            let _ = self.change_libraries(spec, args, caller, reply);
+            return reply.clear();
+        }
         let (Handler::Keys(run, _) | Handler::EveryShard(run, _)) = spec.handler else { return };
         let mut ctx =
             Context { store: &mut self.store, db, reply, caller, effect: Effect::default(), blocking: None };

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::Mutex;
 
 use crate::config::SnapshotMethod;
-use crate::persist::aof::write::{put_cut, Timestamps};
+use crate::persist::aof::write::{put_command, put_cut, Timestamps};
 use crate::persist::rdb::file::{Header, Stretch};
 use crate::persist::rdb::{Encoder, Format};
 use crate::runtime::clock;
@@ -176,7 +176,11 @@ impl Shard {
             more: if base_at.is_some() { &cut } else { &[] },
         };
         let mut head = Vec::new();
-        header.put(&mut Encoder::new(format), &mut head);
+        let libraries = self.shared.scripts.libraries();
+        // Of bases, that of the first shard has them.
+        let has_libraries = base_at.is_none() || self.id == 0;
+        let codes = libraries.iter().filter(|_| has_libraries).map(|library| &library.code[..]);
+        header.put_with_functions(codes, &mut Encoder::new(format), &mut head);
         head
     }
 
@@ -187,6 +191,11 @@ impl Shard {
             Timestamps::default().put_always(&mut head, self.now_ms() / 1000);
         }
         put_cut(&mut head, base_at);
+        if self.id == 0 {
+            for library in self.shared.scripts.libraries().iter() {
+                put_command(&mut head, &[b"FUNCTION".as_slice(), b"LOAD", &library.code]);
+            }
+        }
         head
     }
 }

@@ -72,14 +72,13 @@ impl Shard {
 
     /// The script has come to its end: accounts for it, and gives the reply.
     pub(super) fn end_script(&mut self, run: Box<Run>, outcome: Outcome, reply: &mut Reply) {
-        let Run { execution, known, command, caller, started, touches_others, slow, is_busy, .. } = *run;
+        let Run { execution, memory, command, caller, started, touches_others, slow, is_busy, .. } = *run;
         debug_assert!(!is_busy, "a script that holds others up ends unseen");
         if let Some(slow) = slow {
             self.shared.scripts.remove_slow(&slow);
         }
-        if let Some(known) = known.filter(|_| self.topology.shards > 1 && (touches_others || !outcome.failed))
-        {
-            known.learn(touches_others);
+        if self.topology.shards > 1 && (touches_others || !outcome.failed) {
+            memory.learn(touches_others);
         }
         self.keep_vm(execution);
         let nanos = Stamp::now().nanos_since(started);
@@ -98,7 +97,7 @@ impl Shard {
     }
 
     /// Runs a script to its end, or until it cannot go on in the same way.
-    fn drive(&mut self, run: &mut Run) -> Option<Box<Outcome>> {
+    pub(super) fn drive(&mut self, run: &mut Run) -> Option<Box<Outcome>> {
         run.execution.begin_slice();
         loop {
             let with = run.resume.take().unwrap_or(Resume::GoOn);
@@ -136,9 +135,7 @@ impl Shard {
             }
             CallPlace::Later => Standing::Here,
             CallPlace::Elsewhere if run.has_written => {
-                if let Some(known) = &run.known {
-                    known.learn(true);
-                }
+                run.memory.learn(true);
                 return Some(Resume::Refused(undeclared().to_owned()));
             }
             CallPlace::Elsewhere => Standing::Everywhere,

@@ -1,9 +1,9 @@
 //! A script as a transaction: the coordinator has each of its calls run on the shards that own its keys, and gives it turns.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::drive::undeclared;
-use super::{Run, Standing};
+use super::{Run, Slow, Standing};
 use crate::command::table::{CommandSpec, Handler, KeyAccess, KeyPositions, Reaching};
 use crate::command::{Args, Caller};
 use crate::observe::log::Level;
@@ -86,9 +86,7 @@ impl Shard {
 
     /// A script that has not written anything does not go on.
     pub(super) fn abandon_script(&mut self, mut run: Box<Run>) {
-        if let Some(known) = &run.known {
-            known.learn(true);
-        }
+        run.memory.learn(true);
         self.let_others_in(&mut run, &[]);
         run.execution.kill();
         // It ends by an error at its next look around, or at its next call.
@@ -220,9 +218,7 @@ impl Shard {
         run.note_keys(spec, &slices, &keys);
         if !self.covers(t, spec, &slices, &keys) {
             if run.has_written || t.is_exec {
-                if let Some(known) = &run.known {
-                    known.learn(true);
-                }
+                run.memory.learn(true);
                 return Called::Answered(Resume::Refused(undeclared().to_owned()));
             }
             return Called::Going(Going::Again);
@@ -324,7 +320,14 @@ impl Shard {
     /// A script lets others have their turn.
     fn note_standing(&mut self, run: &mut Run, shards: &[usize]) {
         if run.slow.is_none() {
-            run.slow = Some(self.shared.scripts.add_slow(run.is_function, run.has_written));
+            run.slow = Some(self.shared.scripts.add_slow(Slow {
+                is_function: run.is_function,
+                name: run.name.clone(),
+                command: run.command.args.clone(),
+                started: run.started,
+                has_written: AtomicBool::new(run.has_written),
+                is_killed: AtomicBool::new(false),
+            }));
         }
         let ms = Stamp::now().nanos_since(run.started) / 1_000_000;
         if !run.is_busy && ms >= self.config.general.busy_reply_threshold {

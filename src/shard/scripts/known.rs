@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::script::{Script, Sha};
+use crate::command::CommandError;
+use crate::runtime::clock::Stamp;
+use crate::script::{Libraries, Script, Sha};
+use crate::txn::message::OwnedArgs;
 
 /// Which keys a script was seen to touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,17 +20,13 @@ pub enum Reach {
     Everything,
 }
 
-#[derive(Debug)]
-pub struct Known {
-    pub script: Arc<Script>,
+/// What is remembered of a script or a function.
+#[derive(Debug, Default)]
+pub struct Memory {
     reach: AtomicU8,
 }
 
-impl Known {
-    pub fn new(script: Arc<Script>) -> Arc<Known> {
-        Arc::new(Known { script, reach: AtomicU8::new(0) })
-    }
-
+impl Memory {
     pub fn reach(&self) -> Reach {
         match self.reach.load(Ordering::Relaxed) {
             0 => Reach::Unknown,
@@ -42,10 +41,20 @@ impl Known {
     }
 }
 
+#[derive(Debug)]
+pub struct Known {
+    pub script: Arc<Script>,
+    pub memory: Arc<Memory>,
+}
+
 /// A script that has taken so long that others got their turn.
 #[derive(Debug)]
 pub struct Slow {
     pub is_function: bool,
+    pub name: String,
+    /// By which it was called.
+    pub command: OwnedArgs,
+    pub started: Stamp,
     pub has_written: AtomicBool,
     pub is_killed: AtomicBool,
 }
@@ -55,16 +64,41 @@ pub struct Slow {
 pub enum Unkillable {
     NotBusy,
     HasWritten,
-    /// SCRIPT KILL is for scripts, FUNCTION KILL for functions.
-    OtherKind,
+    /// SCRIPT KILL is for scripts, FUNCTION KILL for functions: what runs is a function, or is none.
+    OtherKind {
+        is_function: bool,
+    },
+}
+
+impl Unkillable {
+    pub fn error(self) -> CommandError {
+        CommandError::other(match self {
+            Unkillable::NotBusy => "NOTBUSY No scripts in execution right now.",
+            Unkillable::HasWritten => {
+                "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the \
+                 script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command."
+            }
+            Unkillable::OtherKind { is_function: true } => {
+                "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+            }
+            Unkillable::OtherKind { is_function: false } => {
+                "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+            }
+        })
+    }
 }
 
 #[derive(Debug)]
 pub struct KnownScripts {
     by_sha: Mutex<HashMap<Sha, Arc<Known>, foldhash::fast::RandomState>>,
-    /// Changes when scripts are forgotten.
+    /// Changes when scripts are forgotten, or libraries change.
     version: AtomicU64,
+    /// Changes when scripts are forgotten.
+    epoch: AtomicU64,
     slow: Mutex<Vec<Arc<Slow>>>,
+    libraries: Mutex<Arc<Libraries>>,
+    /// Of functions, by their names in lower case, for as long as the libraries are the same.
+    functions: Mutex<HashMap<Box<[u8]>, Arc<Memory>>>,
     /// Of each shard: how many scripts hold it up for longer than `busy-reply-threshold`.
     busy: Vec<AtomicU32>,
     /// DEBUG SET-DISABLE-DENY-SCRIPTS: also what is not meant for scripts.
@@ -76,7 +110,10 @@ impl KnownScripts {
         KnownScripts {
             by_sha: Mutex::default(),
             version: AtomicU64::new(1),
+            epoch: AtomicU64::new(0),
             slow: Mutex::default(),
+            libraries: Mutex::default(),
+            functions: Mutex::default(),
             busy: (0..shards).map(|_| AtomicU32::new(0)).collect(),
             may_call_all: AtomicBool::new(false),
         }
@@ -90,18 +127,42 @@ impl KnownScripts {
         self.version.load(Ordering::Acquire)
     }
 
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
     pub fn get(&self, sha: &Sha) -> Option<Arc<Known>> {
         self.lock().get(sha).cloned()
     }
 
     /// Adds a script; whoever was first wins.
     pub fn add(&self, script: Arc<Script>) -> Arc<Known> {
-        self.lock().entry(script.sha).or_insert_with(|| Known::new(script)).clone()
+        self.lock()
+            .entry(script.sha)
+            .or_insert_with(|| Arc::new(Known { script, memory: Arc::default() }))
+            .clone()
     }
 
     pub fn flush(&self) {
         self.lock().clear();
+        self.epoch.fetch_add(1, Ordering::Release);
         self.version.fetch_add(1, Ordering::Release);
+    }
+
+    pub fn libraries(&self) -> Arc<Libraries> {
+        self.libraries.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    pub fn publish_libraries(&self, libraries: Libraries) {
+        *self.libraries.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(libraries);
+        self.functions.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clear();
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// What is remembered of a function.
+    pub fn memory_of_function(&self, name: &[u8]) -> Arc<Memory> {
+        let mut functions = self.functions.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        functions.entry(name.to_ascii_lowercase().into()).or_default().clone()
     }
 
     /// How many, and the bytes of their texts.
@@ -129,14 +190,15 @@ impl KnownScripts {
         self.slow.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    pub fn add_slow(&self, is_function: bool, has_written: bool) -> Arc<Slow> {
-        let slow = Arc::new(Slow {
-            is_function,
-            has_written: AtomicBool::new(has_written),
-            is_killed: AtomicBool::new(false),
-        });
+    pub fn add_slow(&self, slow: Slow) -> Arc<Slow> {
+        let slow = Arc::new(slow);
         self.slow().push(slow.clone());
         slow
+    }
+
+    /// The one that has been running for longest.
+    pub fn slowest(&self) -> Option<Arc<Slow>> {
+        self.slow().first().cloned()
     }
 
     pub fn remove_slow(&self, slow: &Arc<Slow>) {
@@ -160,7 +222,7 @@ impl KnownScripts {
             if slow.has_written.load(Ordering::Relaxed) {
                 why = Unkillable::HasWritten;
             } else if slow.is_function != functions {
-                why = Unkillable::OtherKind;
+                why = Unkillable::OtherKind { is_function: slow.is_function };
             } else {
                 slow.is_killed.store(true, Ordering::Relaxed);
                 return Ok(());
@@ -178,26 +240,38 @@ mod tests {
     fn what_a_script_was_seen_to_touch_only_grows() {
         let scripts = KnownScripts::new(2);
         let known = scripts.add(Script::new(b"return 1").unwrap());
-        assert_eq!(known.reach(), Reach::Unknown);
-        known.learn(false);
-        assert_eq!(known.reach(), Reach::Named);
-        known.learn(true);
-        known.learn(false);
-        assert_eq!(scripts.get(&known.script.sha).unwrap().reach(), Reach::Everything);
+        let memory = &known.memory;
+        assert_eq!(memory.reach(), Reach::Unknown);
+        memory.learn(false);
+        assert_eq!(memory.reach(), Reach::Named);
+        memory.learn(true);
+        memory.learn(false);
+        assert_eq!(scripts.get(&known.script.sha).unwrap().memory.reach(), Reach::Everything);
         let version = scripts.version();
         scripts.flush();
         assert!(scripts.get(&known.script.sha).is_none() && scripts.version() > version);
+    }
+
+    fn slow() -> Slow {
+        Slow {
+            is_function: false,
+            name: String::new(),
+            command: OwnedArgs::default(),
+            started: Stamp::now(),
+            has_written: AtomicBool::new(false),
+            is_killed: AtomicBool::new(false),
+        }
     }
 
     #[test]
     fn only_what_has_not_written_is_killed() {
         let scripts = KnownScripts::new(1);
         assert_eq!(scripts.kill(false), Err(Unkillable::NotBusy));
-        let slow = scripts.add_slow(false, false);
-        assert_eq!(scripts.kill(true), Err(Unkillable::OtherKind));
+        let slow = scripts.add_slow(slow());
+        assert_eq!(scripts.kill(true), Err(Unkillable::OtherKind { is_function: false }));
         slow.has_written.store(true, Ordering::Relaxed);
         assert_eq!(scripts.kill(false), Err(Unkillable::HasWritten));
-        let other = scripts.add_slow(false, false);
+        let other = scripts.add_slow(slow());
         assert_eq!(scripts.kill(false), Ok(()));
         assert!(other.is_killed.load(Ordering::Relaxed) && !slow.is_killed.load(Ordering::Relaxed));
         scripts.remove_slow(&slow);

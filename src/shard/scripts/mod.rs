@@ -13,6 +13,7 @@
 mod drive;
 mod far;
 mod known;
+mod libraries;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
@@ -25,7 +26,7 @@ use crate::command::{Args, Caller, CommandError};
 use crate::resp::Protocol;
 use crate::runtime::clock::Stamp;
 use crate::runtime::ring::Token;
-use crate::script::{Execution, Resume, Script, ScriptFlags, Sha, Vm, What};
+use crate::script::{Execution, Libraries, LibraryFunction, Resume, Script, ScriptFlags, Sha, Vm, What};
 use crate::store::parse_integer;
 use crate::txn::locks::fingerprint;
 use crate::txn::message::{OwnedArgs, OwnedCommand};
@@ -33,7 +34,7 @@ use crate::txn::message::{OwnedArgs, OwnedCommand};
 use super::Shard;
 
 pub(super) use far::Going;
-pub use known::{Known, KnownScripts, Reach, Slow, Unkillable};
+pub use known::{Known, KnownScripts, Memory, Reach, Slow, Unkillable};
 
 /// Interpreters that are kept for the next scripts.
 const IDLE_MAX: usize = 8;
@@ -44,6 +45,8 @@ pub(super) struct Scripts {
     /// What this shard has looked up, of the shared version `version`.
     known: HashMap<Sha, Arc<Known>, foldhash::fast::RandomState>,
     version: u64,
+    epoch: u64,
+    libraries: Arc<Libraries>,
     /// The script that the last command was, when it has not come to its end: whoever ran the command takes it from here.
     standing: Option<Box<Run>>,
     /// The time of the script whose call runs now, Unix microseconds.
@@ -62,7 +65,7 @@ enum Standing {
 /// A script that runs.
 pub struct Run {
     execution: Execution,
-    known: Option<Arc<Known>>,
+    memory: Arc<Memory>,
     /// The command that it came by.
     command: OwnedCommand,
     is_function: bool,
@@ -97,7 +100,7 @@ pub struct Run {
 /// What a request asks to be run.
 struct Invocation<'a> {
     what: What,
-    known: Option<Arc<Known>>,
+    memory: Arc<Memory>,
     flags: ScriptFlags,
     keys: &'a [&'a [u8]],
     args: &'a [&'a [u8]],
@@ -120,8 +123,14 @@ impl Shard {
         let version = self.shared.scripts.version();
         if version != self.scripts.version {
             self.scripts.version = version;
-            self.scripts.known.clear();
-            self.scripts.idle.clear();
+            let epoch = self.shared.scripts.epoch();
+            if epoch != self.scripts.epoch {
+                self.scripts.epoch = epoch;
+                self.scripts.known.clear();
+                self.scripts.idle.clear();
+            }
+            self.scripts.libraries = self.shared.scripts.libraries();
+            self.scripts.idle.iter_mut().for_each(|vm| vm.keep_libraries(&self.scripts.libraries));
         }
     }
 
@@ -174,15 +183,13 @@ impl Shard {
         spec: &CommandSpec,
         args: &'a [&'a [u8]],
     ) -> Result<Invocation<'a>, CommandError> {
+        if spec.name.starts_with("fcall") {
+            return self.function_invocation(args);
+        }
         let no_script = || CommandError::other("NOSCRIPT No matching script. Please use EVAL.");
         let is_by_sha = spec.name.starts_with("evalsha");
         let sha = is_by_sha.then(|| Sha::parse(args[1]).ok_or_else(no_script)).transpose()?;
-        let count = parse_integer(args[2]).ok_or(CommandError::NotInteger)?;
-        if count > args.len() as i64 - 3 {
-            return Err(CommandError::other("ERR Number of keys can't be greater than number of args"));
-        }
-        let count = usize::try_from(count)
-            .map_err(|_| CommandError::other("ERR Number of keys can't be negative"))?;
+        let count = key_count(args, CommandError::NotInteger)?;
         let known = match sha {
             Some(sha) => {
                 self.refresh_scripts();
@@ -194,7 +201,24 @@ impl Shard {
         Ok(Invocation {
             what: What::Script(known.script.clone()),
             flags: known.script.flags,
-            known: Some(known),
+            memory: known.memory.clone(),
+            keys,
+            args,
+        })
+    }
+
+    fn function_invocation<'a>(&mut self, args: &'a [&'a [u8]]) -> Result<Invocation<'a>, CommandError> {
+        self.refresh_scripts();
+        let libraries = self.scripts.libraries.clone();
+        let (library, function) =
+            libraries.function(args[1]).ok_or_else(|| CommandError::other("ERR Function not found"))?;
+        let count = key_count(args, CommandError::other("ERR Bad number of keys provided"))?;
+        let (keys, args) = args[3..].split_at(count);
+        let called = LibraryFunction { library: library.clone(), name: function.name.clone() };
+        Ok(Invocation {
+            what: What::Function(called),
+            flags: function.flags,
+            memory: self.shared.scripts.memory_of_function(function.name.as_bytes()),
             keys,
             args,
         })
@@ -206,13 +230,16 @@ impl Shard {
             return false;
         }
         let args = command.args.slices();
+        if command.spec.name.starts_with("fcall") {
+            return self.shared.scripts.memory_of_function(args[1]).reach() != Reach::Named;
+        }
         let sha = match command.spec.name.starts_with("evalsha") {
             true => Sha::parse(args[1]),
             false => Some(Sha::of(args[1])),
         };
         // What is not known, or no script, finds out when it runs.
         let known = sha.and_then(|sha| self.shared.scripts.get(&sha));
-        known.is_none_or(|known| known.reach() != Reach::Named)
+        known.is_none_or(|known| known.memory.reach() != Reach::Named)
     }
 }
 
@@ -227,18 +254,23 @@ impl Shard {
         caller: &Caller,
         protocol: Protocol,
     ) -> Result<Box<Run>, CommandError> {
-        let Invocation { what, known, flags, keys, args: values } = self.invocation(spec, args)?;
+        let Invocation { what, memory, flags, keys, args: values } = self.invocation(spec, args)?;
         let is_read_only_command = spec.name.ends_with("_ro");
-        let has_no_memory = self.config.memory.maxmemory > 0 && !self.make_room();
+        let has_no_memory = !caller.replaying && self.config.memory.maxmemory > 0 && !self.make_room();
         if !flags.undeclared {
             self.check_declared(flags, is_read_only_command, has_no_memory)?;
         }
         let mut vm = self.take_vm()?;
-        if let What::Script(script) = &what {
-            // Another shard, or another interpreter, has found that it compiles.
-            vm.compile(script).map_err(|why| {
-                CommandError::other(format!("ERR Error compiling script (new function): {why}"))
-            })?;
+        // Another shard, or another interpreter, has found that it compiles.
+        let ready = match &what {
+            What::Script(script) => {
+                vm.compile(script).map_err(|why| format!("ERR Error compiling script (new function): {why}"))
+            }
+            What::Function(called) => vm.prepare_function(&called.library, &called.name),
+        };
+        if let Err(why) = ready {
+            self.scripts.idle.push(vm);
+            return Err(CommandError::other(why));
         }
         let execution = match vm.start(&what, keys, values, protocol) {
             Ok(execution) => execution,
@@ -256,7 +288,7 @@ impl Shard {
         };
         Ok(Box::new(Run {
             execution,
-            known,
+            memory,
             command: OwnedCommand::new(spec, db, OwnedArgs::from_slices(args)),
             is_function: matches!(what, What::Function(_)),
             db,
@@ -390,4 +422,13 @@ impl Shard {
         connection.output.reply.set_protocol(run.execution.protocol());
         connection
     }
+}
+
+/// How many of the arguments behind the number are keys.
+fn key_count(args: Args, not_a_number: CommandError) -> Result<usize, CommandError> {
+    let count = parse_integer(args[2]).ok_or(not_a_number)?;
+    if count > args.len() as i64 - 3 {
+        return Err(CommandError::other("ERR Number of keys can't be greater than number of args"));
+    }
+    usize::try_from(count).map_err(|_| CommandError::other("ERR Number of keys can't be negative"))
 }

@@ -1,0 +1,124 @@
+//! The libraries of functions: the first shard changes them, for all.
+
+use super::Shard;
+use crate::command::table::CommandSpec;
+use crate::command::{Args, Caller, CommandError, CommandResult};
+use crate::resp::Reply;
+use crate::runtime::clock::Stamp;
+use crate::script::{Libraries, RestorePolicy, Resume, LOAD_TIME_MAX};
+
+impl Shard {
+    /// FUNCTION LOAD, DELETE, FLUSH and RESTORE, which all shards stand still for.
+    pub(in crate::shard) fn change_libraries(
+        &mut self,
+        spec: &CommandSpec,
+        args: Args,
+        caller: &Caller,
+        reply: &mut Reply,
+    ) -> CommandResult {
+        if self.id != 0 {
+            // What the first shard answers counts.
+            reply.ok();
+            return Ok(());
+        }
+        self.refresh_scripts();
+        let libraries = self.scripts.libraries.clone();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let mut loaded = None;
+        let changed = match (spec.name, &args[2..]) {
+            ("function|load", [options @ .., code]) => {
+                let mut replace = caller.replaying;
+                for option in options {
+                    if !option.eq_ignore_ascii_case(b"replace") {
+                        return Err(CommandError::other(format!(
+                            "ERR Unknown option given: {}",
+                            text(option)
+                        )));
+                    }
+                    replace = true;
+                }
+                let time_max = (!caller.replaying).then_some(LOAD_TIME_MAX);
+                let result = self.with_vm(|vm| libraries.load(vm, code, replace, time_max))?;
+                result.map(|(libraries, name)| {
+                    loaded = Some(name);
+                    libraries
+                })
+            }
+            ("function|delete", [name]) => libraries.delete(name),
+            ("function|flush", []) => Ok(Libraries::default()),
+            ("function|flush", [how]) if is_flush_kind(how) => Ok(Libraries::default()),
+            ("function|flush", [_]) => Err("ERR FUNCTION FLUSH only supports SYNC|ASYNC option".to_owned()),
+            ("function|restore", [payload, policy @ ..]) => {
+                let policy = match policy {
+                    [] => RestorePolicy::Append,
+                    [word] => RestorePolicy::parse(word).ok_or_else(|| {
+                        CommandError::other("ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.")
+                    })?,
+                    _ => return Err(crate::command::subcommand_syntax("FUNCTION", args)),
+                };
+                let skips_checksum = self.store.settings.skips_checksums;
+                self.with_vm(|vm| libraries.restored(vm, payload, policy, skips_checksum))?
+            }
+            _ => return Err(crate::command::subcommand_syntax("FUNCTION", args)),
+        };
+        let changed = changed.map_err(CommandError::other)?;
+        self.shared.scripts.publish_libraries(changed);
+        self.store.dirty += 1;
+        match loaded {
+            Some(name) => reply.bulk(name.as_bytes()),
+            None => reply.ok(),
+        }
+        Ok(())
+    }
+
+    fn with_vm<R>(&mut self, work: impl FnOnce(&mut crate::script::Vm) -> R) -> Result<R, CommandError> {
+        let mut vm = self.take_vm()?;
+        let result = work(&mut vm);
+        self.scripts.idle.push(vm);
+        Ok(result)
+    }
+
+    /// The libraries of a file, in place of those of the same names.
+    pub(in crate::shard) fn load_libraries(&mut self, codes: &[Vec<u8>]) -> Result<(), String> {
+        if codes.is_empty() {
+            return Ok(());
+        }
+        self.refresh_scripts();
+        let libraries = self.scripts.libraries.clone();
+        let codes = codes.iter().map(Vec::as_slice);
+        let loaded =
+            self.with_vm(|vm| libraries.loaded(vm, codes, true)).map_err(|error| error.to_string())?;
+        self.shared.scripts.publish_libraries(loaded?);
+        Ok(())
+    }
+
+    /// A script in a log that somebody else has written.
+    pub(in crate::shard) fn replay_script(
+        &mut self,
+        spec: &'static CommandSpec,
+        db: usize,
+        args: Args,
+        caller: &Caller,
+        reply: &mut Reply,
+    ) {
+        let started = Stamp::now();
+        match self.prepare_script(spec, db, args, caller, reply.protocol()) {
+            Err(error) => self.script_refused(spec, args, caller, started, &error, reply),
+            Ok(mut run) => loop {
+                if let Some(outcome) = self.drive(&mut run) {
+                    self.end_script(run, *outcome, reply);
+                    break;
+                }
+                if run.call.take().is_some() {
+                    run.resume =
+                        Some(Resume::Refused("This Redis command is not allowed while loading".to_owned()));
+                }
+            },
+        }
+        reply.clear();
+    }
+}
+
+fn is_flush_kind(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"sync") || word.eq_ignore_ascii_case(b"async")
+}
