@@ -1,13 +1,15 @@
 //! A script that runs: it goes on until it calls a command, has taken its time, or ends.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use mlua::Function;
 
+use super::library::Library;
 use super::source::Script;
-use super::vm::{Outcome, Vm};
+use super::vm::{Outcome, Registering, Vm};
 use crate::resp::Protocol;
 use crate::runtime::clock::Stamp;
 use crate::runtime::fiber::{Fiber, FiberStack, Step, Suspender};
@@ -44,8 +46,14 @@ pub enum Resume {
 #[derive(Clone, Debug)]
 pub enum What {
     Script(Arc<Script>),
-    /// A registered function, by its name.
-    Function(Arc<str>),
+    Function(LibraryFunction),
+}
+
+/// A registered function, by its name as it was registered.
+#[derive(Clone, Debug)]
+pub struct LibraryFunction {
+    pub library: Arc<Library>,
+    pub name: Arc<str>,
 }
 
 impl What {
@@ -53,7 +61,7 @@ impl What {
     pub fn name(&self) -> String {
         match self {
             What::Script(script) => script.sha.text().into_owned(),
-            What::Function(name) => name.to_string(),
+            What::Function(called) => called.name.to_string(),
         }
     }
 }
@@ -67,6 +75,11 @@ pub(super) struct Running {
     pub propagation: Cell<u8>,
     pub is_killed: Cell<bool>,
     pub resumed_at: Cell<Option<Stamp>>,
+    /// While a library is being loaded: what it has registered.
+    pub registering: RefCell<Option<Registering>>,
+    /// When that must have ended.
+    pub load_until: Cell<Option<Instant>>,
+    pub is_load_late: Cell<bool>,
 }
 
 impl Running {

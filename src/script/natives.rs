@@ -10,6 +10,7 @@ use super::convert::{error_table, reply_to_lua};
 use super::execution::{Progress, Resume, Running};
 use super::libs::raise::{function_of_many_that_may_fail, Failure};
 use super::source::Sha;
+use super::vm::register_function;
 use crate::observe::log::Level;
 use crate::resp::{format_double, Protocol};
 use crate::txn::message::OwnedArgs;
@@ -34,6 +35,10 @@ pub fn natives(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
     add("set_repl", set_propagation)?;
     add("sha1hex", sha1hex)?;
     add("error_reply", error_reply)?;
+    add("register_function", |lua, running, args| {
+        register_function(lua, running, args)?.map_err(|why| failed(lua, why))?;
+        Ok(Value::Nil)
+    })?;
 
     let context = running.clone();
     let call = move |lua: &Lua, args: Table, count: usize| match call(&context, &args, count) {

@@ -196,16 +196,61 @@ end
 STRINGS.__index = string
 G._G = nil
 
-local function missing(_, name)
-    local value = rawget(G, name)
+local function found(table, name)
+    local value = rawget(table, name)
     if value == nil then
-        error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+        error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 3)
     end
+    return value
+end
+
+-- What the globals are now.
+local visible = G
+local function missing(_, name)
+    local value = found(visible, name)
     return value
 end
 
 local proxy = protect(G, missing)
 rawset(G, "_G", proxy)
+
+-- Functions have neither KEYS and ARGV nor what is there for EVAL alone.
+local function copy(from, without)
+    local to = {}
+    for key, value in next, from do
+        to[key] = value
+    end
+    for _, key in next, without do
+        to[key] = nil
+    end
+    return to
+end
+local FUNCTION_GLOBALS = copy(G, {})
+FUNCTION_GLOBALS.redis = protect(copy(api, { "replicate_commands", "breakpoint", "debug" }))
+
+-- A library that is being loaded finds nothing else. What it logs, it has logged when it was loaded first.
+local LIBRARY_GLOBALS = {}
+local is_known = false
+local library_api = {
+    register_function = native.register_function,
+    log = function(...)
+        if not is_known or visible ~= LIBRARY_GLOBALS then
+            native.log(...)
+        end
+    end,
+    LOG_DEBUG = 0, LOG_VERBOSE = 1, LOG_NOTICE = 2, LOG_WARNING = 3,
+    REDIS_VERSION = native.version, REDIS_VERSION_NUM = native.version_num,
+}
+local function missing_of_library(_, name)
+    local value = found(library_api, name)
+    return value
+end
+LIBRARY_GLOBALS.redis = protect(library_api, missing_of_library)
+
+local function show(globals)
+    visible = globals
+    real[proxy] = globals
+end
 
 -- Where an error was raised, as Redis tells it: the innermost function of a script.
 local function describe(problem)
@@ -229,11 +274,22 @@ end
 -- Runs a script, or a function with its keys and arguments.
 local function run(code, keys, args, is_function)
     if is_function then
+        show(FUNCTION_GLOBALS)
         return xpcall(function() return code(keys, args) end, describe)
     end
+    show(G)
     rawset(G, "KEYS", keys)
     rawset(G, "ARGV", args)
     return xpcall(code, describe)
+end
+
+-- Runs the code of a library, which registers its functions.
+local function load_library(code, is_known_elsewhere)
+    is_known = is_known_elsewhere
+    show(LIBRARY_GLOBALS)
+    local ok, problem = pcall(code)
+    show(G)
+    return ok, plain(problem)
 end
 
 -- What these functions could reach is as closed to scripts as the rest.
@@ -249,5 +305,9 @@ local function close(value)
     end
 end
 close(G)
+close(FUNCTION_GLOBALS)
+close(LIBRARY_GLOBALS)
+-- What may be on the stack below a script, which can ask for its environment.
+close({ run, load_library, describe, found, missing, missing_of_library })
 
-return run, proxy
+return run, load_library, proxy

@@ -1,13 +1,20 @@
 //! One Lua interpreter, with the functions that scripts call.
 
+mod functions;
+
+use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
 
 use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
 use super::convert::lua_to_reply;
 use super::execution::{Execution, Progress, Running, What};
+use super::library::Library;
 use super::libs;
 use super::natives::natives;
+pub(super) use self::functions::{register_function, Registering};
 use super::source::{Script, Sha};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::fiber::FiberStack;
@@ -34,9 +41,17 @@ pub struct Outcome {
 pub struct Vm {
     lua: Lua,
     run: Function,
+    /// Runs the code of a library.
+    load: Function,
     running: Rc<Running>,
     /// By the bytes of their hashes. (mlua can hold some thousand functions at a time only.)
     scripts: Table,
+    /// Those whose functions are in `callbacks`.
+    libraries: HashMap<Arc<str>, Arc<Library>, foldhash::fast::RandomState>,
+    /// A table for each library, by its name.
+    callbacks: Table,
+    /// The same of libraries that are being loaded.
+    fresh: Table,
     stack: Option<FiberStack>,
     runs: u32,
 }
@@ -56,7 +71,7 @@ impl Vm {
         let running = Rc::new(Running::default());
         let native = natives(&lua, &running)?;
         let prelude = lua.load(PRELUDE).set_name("=gyre");
-        let (run, globals): (Function, Table) = prelude.call(native)?;
+        let (run, load, globals): (Function, Function, Table) = prelude.call(native)?;
         lua.set_globals(globals)?;
         let hooked = running.clone();
         lua.set_global_hook(
@@ -65,7 +80,10 @@ impl Vm {
         )?;
         let stack = FiberStack::new(STACK_BYTES).map_err(mlua::Error::external)?;
         let scripts = lua.create_table()?;
-        Ok(Vm { lua, run, running, scripts, stack: Some(stack), runs: 0 })
+        let (callbacks, fresh) = (lua.create_table()?, lua.create_table()?);
+        let libraries = HashMap::default();
+        let stack = Some(stack);
+        Ok(Vm { lua, run, load, running, scripts, libraries, callbacks, fresh, stack, runs: 0 })
     }
 
     /// Whether it knows the script already.
@@ -93,7 +111,7 @@ impl Vm {
         self.lua.used_memory()
     }
 
-    /// Prepares a script that has been compiled. None: it has not.
+    /// Prepares a script that has been compiled, or a function that has been prepared. None: it has not.
     pub fn start(
         mut self,
         what: &What,
@@ -103,7 +121,7 @@ impl Vm {
     ) -> Result<Execution, Option<Vm>> {
         let code = match what {
             What::Script(script) => self.script(&script.sha),
-            What::Function(_) => None,
+            What::Function(called) => self.callback(&called.library, &called.name),
         };
         let Some(code) = code else { return Err(Some(self)) };
         let Some(stack) = self.stack.take().or_else(|| FiberStack::new(STACK_BYTES).ok()) else {
@@ -220,7 +238,7 @@ impl Runner {
     }
 }
 
-/// Called now and then while a script runs.
+/// Called now and then while a script runs, or a library is being loaded.
 fn look_around(lua: &Lua, running: &Rc<Running>) -> mlua::Result<VmState> {
     if running.has_taken_long() {
         running.ask(Progress::Slice);
@@ -229,6 +247,12 @@ fn look_around(lua: &Lua, running: &Rc<Running>) -> mlua::Result<VmState> {
         // At every line from now on, so that no pcall keeps it alive.
         lua.set_global_hook(HookTriggers::new().every_line(), |_, _| Err(killed()))?;
         return Err(killed());
+    }
+    if running.load_until.get().is_some_and(|until| Instant::now() > until) {
+        // Once is enough: a library that is being loaded has no pcall.
+        running.load_until.set(None);
+        running.is_load_late.set(true);
+        return Err(mlua::Error::runtime("FUNCTION LOAD timeout"));
     }
     Ok(VmState::Continue)
 }

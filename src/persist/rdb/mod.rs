@@ -28,7 +28,7 @@ pub use encode::{Encoder, Format, Pieces, Version};
 pub use error::{Error, Reason};
 pub use kind::RdbType;
 pub use output::{put_double, put_length, put_time_ms, Compression, Count, Output, Writer};
-pub use payload::{dump, restore, PayloadError};
+pub use payload::{dump, restore, seal, unsealed, PayloadError};
 pub use reader::{Reader, Text};
 pub use skip::skip;
 pub use wording::redis_text;

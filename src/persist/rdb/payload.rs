@@ -1,5 +1,5 @@
 //! The payloads of DUMP and RESTORE: type, value, version of the format (16 bits), checksum of all that (64 bits); both
-//! little-endian.
+//! little-endian. Those of FUNCTION DUMP are libraries, sealed in the same way.
 
 use super::build::{decode_value, Checks};
 use super::crc::crc64;
@@ -27,15 +27,20 @@ pub fn dump(value: &Value, format: Format) -> Vec<u8> {
     let mut encoder = Encoder::new(format);
     payload.push(encoder.kind(value) as u8);
     encoder.value(value, &mut payload);
-    payload.extend_from_slice(&format.version.number().to_le_bytes());
-    let checksum = crc64(&payload);
-    payload.extend_from_slice(&checksum.to_le_bytes());
+    seal(&mut payload, format);
     payload
+}
+
+/// Puts version and checksum behind what is in a payload.
+pub fn seal(payload: &mut Vec<u8>, format: Format) {
+    payload.extend_from_slice(&format.version.number().to_le_bytes());
+    let checksum = crc64(payload);
+    payload.extend_from_slice(&checksum.to_le_bytes());
 }
 
 /// The value in a payload. Bytes behind it, as Redis lets them be, are not looked at.
 pub fn restore(payload: &[u8], settings: &Settings) -> Result<Detached, PayloadError> {
-    let body = verify(payload, settings.skips_checksums).ok_or(PayloadError::VersionOrChecksum)?;
+    let body = unsealed(payload, settings.skips_checksums).ok_or(PayloadError::VersionOrChecksum)?;
     let mut reader = Reader::new(body);
     let Ok(kind) = reader.byte() else {
         return Err(PayloadError::Value { kind: 0, error: Reason::End.at(0) });
@@ -44,8 +49,8 @@ pub fn restore(payload: &[u8], settings: &Settings) -> Result<Detached, PayloadE
         .map_err(|error| PayloadError::Value { kind, error })
 }
 
-/// Type and value of a payload whose version and checksum are right.
-fn verify(payload: &[u8], skips_checksum: bool) -> Option<&[u8]> {
+/// What is in a payload, when its version and checksum are right.
+pub fn unsealed(payload: &[u8], skips_checksum: bool) -> Option<&[u8]> {
     let (checked, checksum) = payload.split_last_chunk::<CHECKSUM_LEN>()?;
     let (body, version) = checked.split_last_chunk::<VERSION_LEN>()?;
     let is_right = is_readable(u16::from_le_bytes(*version))

@@ -48,6 +48,19 @@ impl Header<'_> {
         }
         put_aux(encoder, "aof-base", if self.is_aof_base { b"1" } else { b"0" }, output);
     }
+
+    /// The same, and behind it the libraries of functions, of which a file has each once, in front of all parts.
+    pub fn put_with_functions<'c>(
+        &self,
+        codes: impl IntoIterator<Item = &'c [u8]>,
+        encoder: &mut Encoder,
+        output: &mut impl Output,
+    ) {
+        self.put(encoder, output);
+        for code in codes {
+            put_function(encoder, code, output);
+        }
+    }
 }
 
 fn put_aux(encoder: &mut Encoder, name: &str, value: &[u8], output: &mut impl Output) {
