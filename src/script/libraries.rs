@@ -78,8 +78,10 @@ impl Libraries {
 
     /// Bytes, about; without what the interpreters have of them.
     pub fn memory_bytes(&self) -> usize {
-        let libraries = self.iter().map(|library| library.memory_bytes() + size_of::<(Arc<str>, Arc<Library>)>());
-        let names = self.functions.keys().map(|name| name.len() + size_of::<(Box<str>, (Arc<Library>, usize))>());
+        let libraries =
+            self.iter().map(|library| library.memory_bytes() + size_of::<(Arc<str>, Arc<Library>)>());
+        let names =
+            self.functions.keys().map(|name| name.len() + size_of::<(Box<str>, (Arc<Library>, usize))>());
         size_of_val(self) + libraries.sum::<usize>() + names.sum::<usize>()
     }
 

@@ -37,7 +37,8 @@ impl Library {
     /// Bytes, about.
     pub fn memory_bytes(&self) -> usize {
         let description = |info: &FunctionInfo| info.description.as_ref().map_or(0, |text| text.len());
-        let functions = self.functions.iter().map(|info| size_of_val(info) + info.name.len() + description(info));
+        let functions =
+            self.functions.iter().map(|info| size_of_val(info) + info.name.len() + description(info));
         size_of_val(self) + self.name.len() + self.code.len() + functions.sum::<usize>()
     }
 }

@@ -9,12 +9,12 @@ use std::time::Instant;
 
 use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
+pub(super) use self::functions::{register_function, Registering};
 use super::convert::lua_to_reply;
 use super::execution::{Execution, Progress, Running, What};
 use super::library::Library;
 use super::libs;
 use super::natives::natives;
-pub(super) use self::functions::{register_function, Registering};
 use super::source::{Script, Sha};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::fiber::FiberStack;

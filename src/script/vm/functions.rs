@@ -205,7 +205,9 @@ fn named_arguments(lua: &Lua, named: &Table) -> Read<Given> {
             (b"function_name", value) => match text_of(lua, &value)? {
                 Some(text) => name = Some(text),
                 None => {
-                    return Ok(Err("function_name argument given to redis.register_function must be a string"))
+                    return Ok(Err(
+                        "function_name argument given to redis.register_function must be a string",
+                    ))
                 }
             },
             (b"description", value) => match text_of(lua, &value)? {

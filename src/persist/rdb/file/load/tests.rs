@@ -282,6 +282,40 @@ fn functions_are_handed_over() {
 }
 
 #[test]
+fn functions_stand_in_front_of_all_parts_and_keys_are_read_behind_them() {
+    let codes: [&[u8]; 2] =
+        [b"#!lua name=a\n-- a", b"#!lua name=b\n-- bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"];
+    let header = Header {
+        version: Version::V11,
+        created_s: NOW_MS / 1000,
+        used_memory: 1,
+        is_aof_base: true,
+        more: &[("gyre-cut", b"42")],
+    };
+    let mut encoder = Encoder::new(Format::default());
+    let mut file = Vec::new();
+    header.put_with_functions(codes, &mut encoder, &mut file);
+    let mut store = empty_store(SlotRange::ALL);
+    store.set_string(0, b"k", b"v", Ttl::None);
+    assert!(put_part(&store, &mut encoder, &mut file, &mut |_| true));
+    let trailer = trailer(Stretch::of(&file), true);
+    file.extend_from_slice(&trailer);
+
+    let mut read = empty_store(SlotRange::ALL);
+    let mut load = load_into(&mut read, &file, LoadOptions::default()).unwrap();
+    assert_eq!(load.take_functions(), codes);
+    assert_eq!(load.facts().field("gyre-cut"), Some(&b"42"[..]));
+    assert_eq!(digest(&[&read]), digest(&[&store]));
+}
+
+#[test]
+fn functions_of_before_their_release_are_refused() {
+    let failure = failure_of(&file_with(b"\xf6\x01a"));
+    assert!(matches!(failure.cause, Cause::FunctionBeforeRelease));
+    assert_eq!(failure.reason(), "Pre-release function format not supported.");
+}
+
+#[test]
 fn signatures_and_versions_are_those_of_redis_and_valkey() {
     for signature in ["REDIS0001", "REDIS0012", "VALKEY080"] {
         let mut file = [signature.as_bytes(), b"\xff"].concat();
