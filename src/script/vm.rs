@@ -2,17 +2,15 @@
 
 mod functions;
 
-use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
+use self::functions::KnownLibraries;
 pub(super) use self::functions::{register_function, Registering};
 use super::convert::lua_to_reply;
 use super::execution::{Execution, Progress, Running, What};
-use super::library::Library;
 use super::libs;
 use super::natives::natives;
 use super::source::{Script, Sha};
@@ -41,17 +39,10 @@ pub struct Outcome {
 pub struct Vm {
     lua: Lua,
     run: Function,
-    /// Runs the code of a library.
-    load: Function,
     running: Rc<Running>,
     /// By the bytes of their hashes. (mlua can hold some thousand functions at a time only.)
     scripts: Table,
-    /// Those whose functions are in `callbacks`.
-    libraries: HashMap<Arc<str>, Arc<Library>, foldhash::fast::RandomState>,
-    /// A table for each library, by its name.
-    callbacks: Table,
-    /// The same of libraries that are being loaded.
-    fresh: Table,
+    libraries: Box<KnownLibraries>,
     stack: Option<FiberStack>,
     runs: u32,
 }
@@ -80,10 +71,8 @@ impl Vm {
         )?;
         let stack = FiberStack::new(STACK_BYTES).map_err(mlua::Error::external)?;
         let scripts = lua.create_table()?;
-        let (callbacks, fresh) = (lua.create_table()?, lua.create_table()?);
-        let libraries = HashMap::default();
-        let stack = Some(stack);
-        Ok(Vm { lua, run, load, running, scripts, libraries, callbacks, fresh, stack, runs: 0 })
+        let libraries = Box::new(KnownLibraries::new(&lua, load)?);
+        Ok(Vm { lua, run, running, scripts, libraries, stack: Some(stack), runs: 0 })
     }
 
     /// Whether it knows the script already.

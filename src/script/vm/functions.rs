@@ -3,6 +3,7 @@
 //! An interpreter runs the code of a library when one of its functions is first called there, and again when the library has been
 //! replaced. Variables of the library that its functions share are those of this interpreter.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,10 +20,28 @@ use crate::script::source::ScriptFlags;
 /// is for machines that stand still.
 const PREPARE_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// The libraries of which an interpreter has the functions.
+pub struct KnownLibraries {
+    /// Runs the code of a library.
+    load: Function,
+    by_name: HashMap<Arc<str>, Arc<Library>, foldhash::fast::RandomState>,
+    /// A table of functions for each of them, by its name. (mlua can hold some thousand functions at a time only.)
+    callbacks: Table,
+    /// The same of libraries that are being loaded.
+    fresh: Table,
+}
+
+impl KnownLibraries {
+    pub fn new(lua: &Lua, load: Function) -> mlua::Result<KnownLibraries> {
+        let (callbacks, fresh) = (lua.create_table()?, lua.create_table()?);
+        Ok(KnownLibraries { load, by_name: HashMap::default(), callbacks, fresh })
+    }
+}
+
 /// What a library that is being loaded has registered.
 pub struct Registering {
     functions: Vec<FunctionInfo>,
-    /// By their names. (mlua can hold some thousand functions at a time only.)
+    /// By their names.
     callbacks: Table,
 }
 
@@ -34,13 +53,14 @@ impl Vm {
     ) -> Result<Vec<Arc<Library>>, String> {
         let loaded = load(self);
         for library in loaded.iter().flatten() {
-            let moved = self.fresh.raw_get::<Value>(&*library.name);
-            if moved.and_then(|callbacks| self.callbacks.raw_set(&*library.name, callbacks)).is_ok() {
-                self.libraries.insert(library.name.clone(), library.clone());
+            let moved = self.libraries.fresh.raw_get::<Value>(&*library.name);
+            if moved.and_then(|callbacks| self.libraries.callbacks.raw_set(&*library.name, callbacks)).is_ok()
+            {
+                self.libraries.by_name.insert(library.name.clone(), library.clone());
             }
         }
         // When that fails there is no memory, and they are overwritten the next time.
-        let _ = self.fresh.clear();
+        let _ = self.libraries.fresh.clear();
         loaded
     }
 
@@ -67,7 +87,7 @@ impl Vm {
         let problem = match (outcome, registered) {
             _ if running.is_load_late.get() => "ERR FUNCTION LOAD timeout".to_owned(),
             (Ok((true, _)), Some(registered)) => {
-                self.fresh.raw_set(name, registered.callbacks).map_err(no_memory)?;
+                self.libraries.fresh.raw_set(name, registered.callbacks).map_err(no_memory)?;
                 return Ok(registered.functions);
             }
             (Ok((_, problem)), _) => told(&problem),
@@ -82,7 +102,7 @@ impl Vm {
             Some(stack) => stack,
             None => FiberStack::new(STACK_BYTES).map_err(mlua::Error::external)?,
         };
-        let load = self.load.clone();
+        let load = self.libraries.load.clone();
         let nobody = Suspender::<(), ()>::default();
         let mut fiber = Fiber::new(stack, &nobody, move || load.call((code, is_known)));
         let Some(Step::Ended(outcome)) = fiber.resume(()) else {
@@ -112,8 +132,13 @@ impl Vm {
         let is_kept = |library: &Arc<Library>| {
             libraries.get(library.name.as_bytes()).is_some_and(|kept| Arc::ptr_eq(kept, library))
         };
-        let gone: Vec<Arc<str>> =
-            self.libraries.values().filter(|library| !is_kept(library)).map(|it| it.name.clone()).collect();
+        let gone: Vec<Arc<str>> = self
+            .libraries
+            .by_name
+            .values()
+            .filter(|library| !is_kept(library))
+            .map(|it| it.name.clone())
+            .collect();
         gone.iter().for_each(|name| self.forget(name));
         if !gone.is_empty() {
             let _ = self.lua.gc_collect();
@@ -121,17 +146,18 @@ impl Vm {
     }
 
     fn forget(&mut self, name: &str) {
-        self.libraries.remove(name);
+        self.libraries.by_name.remove(name);
         // When that fails there is no memory, and they are overwritten the next time.
-        let _ = self.callbacks.raw_set(name, Value::Nil);
+        let _ = self.libraries.callbacks.raw_set(name, Value::Nil);
     }
 
     fn has(&self, library: &Arc<Library>) -> bool {
-        self.libraries.get(&library.name).is_some_and(|known| Arc::ptr_eq(known, library))
+        self.libraries.by_name.get(&library.name).is_some_and(|known| Arc::ptr_eq(known, library))
     }
 
     pub(super) fn callback(&self, library: &Arc<Library>, function: &str) -> Option<Function> {
-        let callbacks: Table = self.callbacks.raw_get(&*library.name).ok().filter(|_| self.has(library))?;
+        let callbacks: Table =
+            self.libraries.callbacks.raw_get(&*library.name).ok().filter(|_| self.has(library))?;
         callbacks.raw_get(function).ok()
     }
 }
