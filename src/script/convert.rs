@@ -178,18 +178,26 @@ fn put_table(reply: &mut Reply, table: &Table, protocol: Protocol, depth: usize)
         return Ok(());
     }
     match table.raw_get("double")? {
-        Value::Number(number) => return Ok(reply.double(number)),
-        Value::Integer(number) => return Ok(reply.double(number as f64)),
+        Value::Number(number) => {
+            reply.double(number);
+            return Ok(());
+        }
+        Value::Integer(number) => {
+            reply.double(number as f64);
+            return Ok(());
+        }
         _ => {}
     }
     if let Value::String(digits) = table.raw_get("big_number")? {
-        return Ok(reply.big_number(&String::from_utf8_lossy(&one_line(&digits))));
+        reply.big_number(&String::from_utf8_lossy(&one_line(&digits)));
+        return Ok(());
     }
     if let Value::Table(verbatim) = table.raw_get("verbatim_string")? {
         let parts = (verbatim.raw_get("format")?, verbatim.raw_get("string")?);
         if let (Value::String(format), Value::String(text)) = parts {
             let format: Vec<u8> = format.as_bytes().iter().copied().chain(*b"   ").take(3).collect();
-            return Ok(reply.verbatim(&String::from_utf8_lossy(&format), &text.as_bytes()));
+            reply.verbatim(&String::from_utf8_lossy(&format), &text.as_bytes());
+            return Ok(());
         }
     }
     if let Value::Table(map) = table.raw_get("map")? {
@@ -201,7 +209,8 @@ fn put_table(reply: &mut Reply, table: &Table, protocol: Protocol, depth: usize)
             put(reply, &value, protocol, depth + 1)?;
             len += 1;
         }
-        return Ok(reply.finish(place, len));
+        reply.finish(place, len);
+        return Ok(());
     }
     if let Value::Table(set) = table.raw_get("set")? {
         let place = reply.defer_set();
@@ -210,7 +219,8 @@ fn put_table(reply: &mut Reply, table: &Table, protocol: Protocol, depth: usize)
             put(reply, &pair?.0, protocol, depth + 1)?;
             len += 1;
         }
-        return Ok(reply.finish(place, len));
+        reply.finish(place, len);
+        return Ok(());
     }
     let place = reply.defer_array();
     let mut len = 0;

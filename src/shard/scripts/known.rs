@@ -252,7 +252,7 @@ mod tests {
         assert!(scripts.get(&known.script.sha).is_none() && scripts.version() > version);
     }
 
-    fn slow() -> Slow {
+    fn slow_script() -> Slow {
         Slow {
             is_function: false,
             name: String::new(),
@@ -267,11 +267,11 @@ mod tests {
     fn only_what_has_not_written_is_killed() {
         let scripts = KnownScripts::new(1);
         assert_eq!(scripts.kill(false), Err(Unkillable::NotBusy));
-        let slow = scripts.add_slow(slow());
+        let slow = scripts.add_slow(slow_script());
         assert_eq!(scripts.kill(true), Err(Unkillable::OtherKind { is_function: false }));
         slow.has_written.store(true, Ordering::Relaxed);
         assert_eq!(scripts.kill(false), Err(Unkillable::HasWritten));
-        let other = scripts.add_slow(slow());
+        let other = scripts.add_slow(slow_script());
         assert_eq!(scripts.kill(false), Ok(()));
         assert!(other.is_killed.load(Ordering::Relaxed) && !slow.is_killed.load(Ordering::Relaxed));
         scripts.remove_slow(&slow);
