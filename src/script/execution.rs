@@ -9,7 +9,7 @@ use mlua::Function;
 
 use super::library::Library;
 use super::source::Script;
-use super::vm::{Outcome, Registered, Vm};
+use super::vm::{Outcome, Registering, Vm};
 use crate::resp::Protocol;
 use crate::runtime::clock::Stamp;
 use crate::runtime::fiber::{Fiber, FiberStack, Step, Suspender};
@@ -76,9 +76,10 @@ pub(super) struct Running {
     pub is_killed: Cell<bool>,
     pub resumed_at: Cell<Option<Stamp>>,
     /// While a library is being loaded: what it has registered.
-    pub registering: RefCell<Option<Vec<Registered>>>,
+    pub registering: RefCell<Option<Registering>>,
     /// When that must have ended.
     pub load_until: Cell<Option<Instant>>,
+    pub is_load_late: Cell<bool>,
 }
 
 impl Running {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::library::{lua_of, name_of, FunctionInfo, Library};
-use super::vm::{Known, Vm};
+use super::vm::Vm;
 use crate::command::glob::glob_match;
 use crate::persist::rdb::file::{put_function, Opcode};
 use crate::persist::rdb::{seal, unsealed, Encoder, Format, Reader};
@@ -95,9 +95,8 @@ impl Libraries {
         time_max: Option<Duration>,
     ) -> Result<(Libraries, Arc<str>), String> {
         let mut libraries = self.clone();
-        let (library, known) = libraries.add(vm, code, replace, time_max)?;
-        vm.adopt([known]);
-        Ok((libraries, library.name.clone()))
+        let library = vm.loading(|vm| Ok(vec![libraries.add(vm, code, replace, time_max)?]))?;
+        Ok((libraries, library[0].name.clone()))
     }
 
     /// These libraries with those of a file. `Err`: what is wrong with one of them.
@@ -108,11 +107,7 @@ impl Libraries {
         replace: bool,
     ) -> Result<Libraries, String> {
         let mut libraries = self.clone();
-        let mut known = Vec::new();
-        for code in codes {
-            known.push(libraries.add(vm, code, replace, None)?.1);
-        }
-        vm.adopt(known);
+        vm.loading(|vm| codes.into_iter().map(|code| libraries.add(vm, code, replace, None)).collect())?;
         Ok(libraries)
     }
 
@@ -145,26 +140,28 @@ impl Libraries {
     ) -> Result<Libraries, String> {
         let body =
             unsealed(payload, skips_checksum).ok_or("ERR DUMP payload version or checksum are wrong")?;
-        let mut reader = Reader::new(body);
-        let mut restored = Libraries::default();
-        let mut known = Vec::new();
-        while !reader.remaining().is_empty() {
-            match reader.byte().ok().and_then(Opcode::of_byte) {
-                Some(Opcode::Function2) => {}
-                Some(Opcode::FunctionBeforeRelease) => {
-                    return Err("ERR Pre-GA function format not supported".to_owned());
+        let mut libraries = Libraries::default();
+        vm.loading(|vm| {
+            let mut reader = Reader::new(body);
+            let mut restored = Libraries::default();
+            while !reader.remaining().is_empty() {
+                match reader.byte().ok().and_then(Opcode::of_byte) {
+                    Some(Opcode::Function2) => {}
+                    Some(Opcode::FunctionBeforeRelease) => {
+                        return Err("ERR Pre-GA function format not supported".to_owned());
+                    }
+                    _ => return Err("ERR given type is not a function".to_owned()),
                 }
-                _ => return Err("ERR given type is not a function".to_owned()),
+                let code = reader.blob().map_err(|_| "ERR Failed loading library payload")?;
+                restored.add(vm, &code, false, None)?;
             }
-            let code = reader.blob().map_err(|_| "ERR Failed loading library payload")?;
-            known.push(restored.add(vm, &code, false, None)?.1);
-        }
-        let libraries = match policy {
-            RestorePolicy::Flush => restored,
-            RestorePolicy::Append => self.joined(&restored, false)?,
-            RestorePolicy::Replace => self.joined(&restored, true)?,
-        };
-        vm.adopt(known);
+            libraries = match policy {
+                RestorePolicy::Flush => restored.clone(),
+                RestorePolicy::Append => self.joined(&restored, false)?,
+                RestorePolicy::Replace => self.joined(&restored, true)?,
+            };
+            Ok(restored.iter().cloned().collect())
+        })?;
         Ok(libraries)
     }
 
@@ -175,7 +172,7 @@ impl Libraries {
         code: &[u8],
         replace: bool,
         time_max: Option<Duration>,
-    ) -> Result<(Arc<Library>, Known), String> {
+    ) -> Result<Arc<Library>, String> {
         let name = name_of(code).map_err(|why| format!("ERR {why}"))?;
         if let Some(before) = self.by_name.get(&name).cloned() {
             if !replace {
@@ -183,16 +180,14 @@ impl Libraries {
             }
             self.unlink(&before);
         }
-        let registered = vm.register(lua_of(code), time_max, false)?;
-        if registered.is_empty() {
+        let functions = vm.register(&name, lua_of(code), time_max, false)?;
+        if functions.is_empty() {
             return Err("ERR No functions registered".to_owned());
         }
-        let functions = registered.iter().map(|function| function.info.clone()).collect();
         let library = Arc::new(Library { name, code: code.into(), functions });
         self.refuse_known_functions(&library)?;
         self.link(&library);
-        let known = Known::new(&library, registered);
-        Ok((library, known))
+        Ok(library)
     }
 
     /// These libraries and others. `Err`: what is in both, and may not be replaced.

@@ -35,7 +35,10 @@ pub fn natives(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
     add("set_repl", set_propagation)?;
     add("sha1hex", sha1hex)?;
     add("error_reply", error_reply)?;
-    add("register_function", register_function)?;
+    add("register_function", |lua, running, args| {
+        register_function(lua, running, args)?.map_err(|why| failed(lua, why))?;
+        Ok(Value::Nil)
+    })?;
 
     let context = running.clone();
     let call = move |lua: &Lua, args: Table, count: usize| match call(&context, &args, count) {
@@ -94,7 +97,7 @@ impl Refusal {
 }
 
 /// Raises a table with the text, as the `redis` functions do.
-pub fn failed(lua: &Lua, text: &str) -> Failure {
+fn failed(lua: &Lua, text: &str) -> Failure {
     match Refusal::new(text).value(lua) {
         Ok(table) => Failure::Raw(table),
         Err(error) => Failure::Lua(error),

@@ -2,14 +2,13 @@
 
 mod functions;
 
-use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
 use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
-pub(super) use self::functions::{register_function, Known, Registered};
+use self::functions::KnownLibraries;
+pub(super) use self::functions::{register_function, Registering};
 use super::convert::lua_to_reply;
 use super::execution::{Execution, Progress, Running, What};
 use super::libs;
@@ -40,12 +39,10 @@ pub struct Outcome {
 pub struct Vm {
     lua: Lua,
     run: Function,
-    /// Runs the code of a library.
-    load: Function,
     running: Rc<Running>,
     /// By the bytes of their hashes. (mlua can hold some thousand functions at a time only.)
     scripts: Table,
-    libraries: HashMap<Arc<str>, Known, foldhash::fast::RandomState>,
+    libraries: Box<KnownLibraries>,
     stack: Option<FiberStack>,
     runs: u32,
 }
@@ -74,18 +71,10 @@ impl Vm {
         )?;
         let stack = FiberStack::new(STACK_BYTES).map_err(mlua::Error::external)?;
         let scripts = lua.create_table()?;
+        let libraries = Box::new(KnownLibraries::new(&lua, load)?);
         // What making it has left behind.
         lua.gc_collect()?;
-        Ok(Vm {
-            lua,
-            run,
-            load,
-            running,
-            scripts,
-            libraries: HashMap::default(),
-            stack: Some(stack),
-            runs: 0,
-        })
+        Ok(Vm { lua, run, running, scripts, libraries, stack: Some(stack), runs: 0 })
     }
 
     /// Whether it knows the script already.
@@ -253,6 +242,7 @@ fn look_around(lua: &Lua, running: &Rc<Running>) -> mlua::Result<VmState> {
     if running.load_until.get().is_some_and(|until| Instant::now() > until) {
         // Once is enough: a library that is being loaded has no pcall.
         running.load_until.set(None);
+        running.is_load_late.set(true);
         return Err(mlua::Error::runtime("FUNCTION LOAD timeout"));
     }
     Ok(VmState::Continue)

@@ -261,3 +261,29 @@ fn the_libraries_of_a_file_are_loaded_all_or_none() {
     assert_eq!(libraries.loaded(&mut vm, codes(), false).unwrap_err(), "ERR Library 'l' already exists");
     assert_eq!(names(&libraries.loaded(&mut vm, codes(), true).unwrap()), names(&libraries));
 }
+
+/// mlua can hold some thousand functions at a time only.
+#[test]
+fn libraries_may_be_many_and_have_many_functions() {
+    let mut vm = Vm::new().unwrap();
+    let large = "#!lua name=large\nfor i = 1, 20000 do redis.register_function('f' .. i, function() end) end";
+    let (libraries, _) = Libraries::default().load(&mut vm, large.as_bytes(), false, None).unwrap();
+    assert_eq!(libraries.functions_count(), 20_000);
+    let codes: Vec<String> =
+        (0..12_000).map(|i| format!("#!lua name=l{i}\nredis.register_function('g{i}', redis.log)")).collect();
+    let libraries = libraries.loaded(&mut vm, codes.iter().map(String::as_bytes), false).unwrap();
+    let (library, info) = libraries.function(b"g11999").unwrap();
+    assert!(vm.prepare_function(library, &info.name).is_ok());
+    vm.keep_libraries(&Libraries::default());
+}
+
+/// A thread of the server has less of a stack than matching may take.
+#[test]
+fn a_library_runs_on_a_stack_of_its_own() {
+    let small = std::thread::Builder::new().stack_size(512 * 1024);
+    let loaded = small.spawn(|| {
+        let code = "#!lua name=l\nlocal p = ('x?'):rep(8192); ('x'):rep(8192):find(p)\nredis.register_function('f', redis.log)";
+        names(&load(&Libraries::default(), code, false).unwrap())
+    });
+    assert_eq!(loaded.unwrap().join().unwrap(), ["l: f"]);
+}

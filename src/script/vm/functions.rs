@@ -9,68 +9,117 @@ use std::time::{Duration, Instant};
 
 use mlua::{Function, Lua, Table, Value};
 
-use super::{compiled, Vm};
+use super::{compiled, Vm, STACK_BYTES};
+use crate::runtime::fiber::{Fiber, FiberStack, Step, Suspender};
 use crate::script::execution::Running;
 use crate::script::libraries::Libraries;
 use crate::script::library::{checked_name, FunctionInfo, Library};
-use crate::script::libs::raise::Failure;
-use crate::script::natives::failed;
 use crate::script::source::ScriptFlags;
 
 /// The code of a library that has been loaded already may take so long to run again. It has no clock and no random numbers, so this
 /// is for machines that stand still.
 const PREPARE_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// A function, as a library has registered it in this interpreter.
-#[derive(Debug)]
-pub struct Registered {
-    pub info: FunctionInfo,
-    callback: Function,
+/// The libraries of which an interpreter has the functions.
+pub struct KnownLibraries {
+    /// Runs the code of a library.
+    load: Function,
+    by_name: HashMap<Arc<str>, Arc<Library>, foldhash::fast::RandomState>,
+    /// A table of functions for each of them, by its name. (mlua can hold some thousand functions at a time only.)
+    callbacks: Table,
+    /// The same of libraries that are being loaded.
+    fresh: Table,
 }
 
-/// A library of which this interpreter has the functions.
-pub struct Known {
-    library: Arc<Library>,
-    callbacks: HashMap<Arc<str>, Function, foldhash::fast::RandomState>,
-}
-
-impl Known {
-    pub fn new(library: &Arc<Library>, registered: Vec<Registered>) -> Known {
-        let callbacks = registered.into_iter().map(|function| (function.info.name, function.callback));
-        Known { library: library.clone(), callbacks: callbacks.collect() }
+impl KnownLibraries {
+    pub fn new(lua: &Lua, load: Function) -> mlua::Result<KnownLibraries> {
+        let (callbacks, fresh) = (lua.create_table()?, lua.create_table()?);
+        Ok(KnownLibraries { load, by_name: HashMap::default(), callbacks, fresh })
     }
 }
 
+/// What a library that is being loaded has registered.
+pub struct Registering {
+    functions: Vec<FunctionInfo>,
+    /// By their names.
+    callbacks: Table,
+}
+
 impl Vm {
+    /// Has libraries loaded that `register` registers, and takes over those that are returned.
+    pub(in crate::script) fn loading(
+        &mut self,
+        load: impl FnOnce(&mut Vm) -> Result<Vec<Arc<Library>>, String>,
+    ) -> Result<Vec<Arc<Library>>, String> {
+        let loaded = load(self);
+        for library in loaded.iter().flatten() {
+            let moved = self.libraries.fresh.raw_get::<Value>(&*library.name);
+            if moved.and_then(|callbacks| self.libraries.callbacks.raw_set(&*library.name, callbacks)).is_ok()
+            {
+                self.libraries.by_name.insert(library.name.clone(), library.clone());
+            }
+        }
+        // When that fails there is no memory, and they are overwritten the next time.
+        let _ = self.libraries.fresh.clear();
+        loaded
+    }
+
     /// Runs the Lua of a library; returns what it registers. `Err` is for the client. `is_known`: it has been loaded elsewhere, where
     /// it has logged what it logs.
     pub(in crate::script) fn register(
         &mut self,
+        name: &str,
         lua: &[u8],
         time_max: Option<Duration>,
         is_known: bool,
-    ) -> Result<Vec<Registered>, String> {
+    ) -> Result<Vec<FunctionInfo>, String> {
         let code = compiled(&self.lua, lua, "@user_function")
             .map_err(|why| format!("ERR Error compiling function: {why}"))?;
-        *self.running.registering.borrow_mut() = Some(Vec::new());
-        self.running.load_until.set(time_max.and_then(|time_max| Instant::now().checked_add(time_max)));
-        let outcome = self.load.call::<(bool, Value)>((code, is_known));
-        let registered = self.running.registering.take().unwrap_or_default();
-        self.running.load_until.set(None);
-        let problem = match outcome {
-            Ok((true, _)) => return Ok(registered),
-            Ok((false, problem)) => told(&problem),
-            Err(error) => format!("ERR {error}"),
+        let no_memory = |error: mlua::Error| format!("ERR Error registering functions: ERR {error}");
+        let callbacks = self.lua.create_table().map_err(no_memory)?;
+        let running = self.running.clone();
+        *running.registering.borrow_mut() = Some(Registering { functions: Vec::new(), callbacks });
+        running.load_until.set(time_max.and_then(|time_max| Instant::now().checked_add(time_max)));
+        running.is_load_late.set(false);
+        let outcome = self.run_to_its_end(code, is_known);
+        running.load_until.set(None);
+        let registered = running.registering.take();
+        let problem = match (outcome, registered) {
+            _ if running.is_load_late.get() => "ERR FUNCTION LOAD timeout".to_owned(),
+            (Ok((true, _)), Some(registered)) => {
+                self.libraries.fresh.raw_set(name, registered.callbacks).map_err(no_memory)?;
+                return Ok(registered.functions);
+            }
+            (Ok((_, problem)), _) => told(&problem),
+            (Err(error), _) => format!("ERR {error}"),
         };
         Err(format!("ERR Error registering functions: {problem}"))
     }
 
+    /// Runs the code of a library on a stack as scripts have it.
+    fn run_to_its_end(&mut self, code: Function, is_known: bool) -> mlua::Result<(bool, Value)> {
+        let stack = match self.stack.take() {
+            Some(stack) => stack,
+            None => FiberStack::new(STACK_BYTES).map_err(mlua::Error::external)?,
+        };
+        let load = self.libraries.load.clone();
+        let nobody = Suspender::<(), ()>::default();
+        let mut fiber = Fiber::new(stack, &nobody, move || load.call((code, is_known)));
+        let Some(Step::Ended(outcome)) = fiber.resume(()) else {
+            return Err(mlua::Error::runtime("a library cannot stand still"));
+        };
+        self.stack = fiber.into_stack();
+        outcome
+    }
+
     /// Makes a function ready to be called, by running the code of its library where that is necessary.
     pub fn prepare_function(&mut self, library: &Arc<Library>, function: &str) -> Result<(), String> {
-        if !self.libraries.get(&library.name).is_some_and(|known| Arc::ptr_eq(&known.library, library)) {
-            self.libraries.remove(&library.name);
-            let registered = self.register(library.lua(), Some(PREPARE_TIME_MAX), true)?;
-            self.adopt([Known::new(library, registered)]);
+        if !self.has(library) {
+            self.forget(&library.name);
+            self.loading(|vm| {
+                vm.register(&library.name, library.lua(), Some(PREPARE_TIME_MAX), true)?;
+                Ok(vec![library.clone()])
+            })?;
         }
         match self.callback(library, function) {
             Some(_) => Ok(()),
@@ -80,22 +129,36 @@ impl Vm {
 
     /// Forgets the libraries that are not among these (any more).
     pub fn keep_libraries(&mut self, libraries: &Libraries) {
-        let before = self.libraries.len();
-        self.libraries.retain(|name, known| {
-            libraries.get(name.as_bytes()).is_some_and(|library| Arc::ptr_eq(library, &known.library))
-        });
-        if self.libraries.len() < before {
+        let is_kept = |library: &Arc<Library>| {
+            libraries.get(library.name.as_bytes()).is_some_and(|kept| Arc::ptr_eq(kept, library))
+        };
+        let gone: Vec<Arc<str>> = self
+            .libraries
+            .by_name
+            .values()
+            .filter(|library| !is_kept(library))
+            .map(|it| it.name.clone())
+            .collect();
+        gone.iter().for_each(|name| self.forget(name));
+        if !gone.is_empty() {
             let _ = self.lua.gc_collect();
         }
     }
 
-    pub(in crate::script) fn adopt(&mut self, libraries: impl IntoIterator<Item = Known>) {
-        self.libraries.extend(libraries.into_iter().map(|known| (known.library.name.clone(), known)));
+    fn forget(&mut self, name: &str) {
+        self.libraries.by_name.remove(name);
+        // When that fails there is no memory, and they are overwritten the next time.
+        let _ = self.libraries.callbacks.raw_set(name, Value::Nil);
+    }
+
+    fn has(&self, library: &Arc<Library>) -> bool {
+        self.libraries.by_name.get(&library.name).is_some_and(|known| Arc::ptr_eq(known, library))
     }
 
     pub(super) fn callback(&self, library: &Arc<Library>, function: &str) -> Option<Function> {
-        let known = self.libraries.get(&library.name).filter(|known| Arc::ptr_eq(&known.library, library))?;
-        known.callbacks.get(function).cloned()
+        let callbacks: Table =
+            self.libraries.callbacks.raw_get(&*library.name).ok().filter(|_| self.has(library))?;
+        callbacks.raw_get(function).ok()
     }
 }
 
@@ -111,34 +174,30 @@ fn told(problem: &Value) -> String {
     }
 }
 
-/// `redis.register_function`.
-pub fn register_function(lua: &Lua, running: &Running, args: &[Value]) -> Result<Value, Failure> {
-    if running.registering.borrow().is_none() {
-        return Err(failed(lua, "redis.register_function can only be called on FUNCTION LOAD command"));
-    }
+/// `redis.register_function`. The inner `Err` is what is wrong with its arguments.
+pub(in crate::script) fn register_function(lua: &Lua, running: &Running, args: &[Value]) -> Read<()> {
+    // A collector that runs in the middle of it may call it again.
+    let mut registering = running.registering.try_borrow_mut().ok();
+    let Some(registering) = registering.as_mut().and_then(|registering| registering.as_mut()) else {
+        return Ok(Err("redis.register_function can only be called on FUNCTION LOAD command"));
+    };
     let given = match args {
         [Value::Table(named)] => named_arguments(lua, named)?,
-        [_] => Err(
-            "calling redis.register_function with a single argument is only applicable to Lua table (representing named arguments).",
-        ),
+        [_] => Err("calling redis.register_function with a single argument is only applicable to Lua table (representing named arguments)."),
         [name, callback] => positional_arguments(lua, name, callback)?,
         _ => Err("wrong number of arguments to redis.register_function"),
     };
-    let added = given.and_then(|given| {
-        let info = FunctionInfo {
-            name: checked_name(&given.name)?,
-            description: given.description,
-            flags: given.flags,
-        };
-        let mut registering = running.registering.borrow_mut();
-        let registered = registering.get_or_insert_default();
-        if registered.iter().any(|function| function.info.name == info.name) {
-            return Err("Function already exists in the library");
-        }
-        registered.push(Registered { info, callback: given.callback });
-        Ok(())
-    });
-    added.map(|()| Value::Nil).map_err(|why| failed(lua, why))
+    let named = given.and_then(|given| Ok((checked_name(&given.name)?, given)));
+    let (name, given) = match named {
+        Ok(named) => named,
+        Err(why) => return Ok(Err(why)),
+    };
+    if !registering.callbacks.raw_get::<Value>(&*name)?.is_nil() {
+        return Ok(Err("Function already exists in the library"));
+    }
+    registering.callbacks.raw_set(&*name, given.callback)?;
+    registering.functions.push(FunctionInfo { name, description: given.description, flags: given.flags });
+    Ok(Ok(()))
 }
 
 struct Given {
