@@ -71,9 +71,9 @@ impl Vm {
         )?;
         let stack = FiberStack::new(STACK_BYTES).map_err(mlua::Error::external)?;
         let scripts = lua.create_table()?;
+        let libraries = Box::new(KnownLibraries::new(&lua, load)?);
         // What making it has left behind.
         lua.gc_collect()?;
-        let libraries = Box::new(KnownLibraries::new(&lua, load)?);
         Ok(Vm { lua, run, running, scripts, libraries, stack: Some(stack), runs: 0 })
     }
 
