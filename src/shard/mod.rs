@@ -194,7 +194,8 @@ impl Shard {
             client_id: connection.id,
             home: self.id as u32,
             connection: slow::pack(connection.token),
-            user: connection.user.serial,
+            // What is replayed was allowed when it was written.
+            user: if connection.flags.has(crate::client::Flag::Replay) { 0 } else { connection.user.serial },
             remembers_reads: connection
                 .tracking
                 .as_deref()

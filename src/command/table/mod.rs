@@ -11,6 +11,7 @@ mod bitmap;
 mod connection;
 mod diagnostics;
 pub mod flags;
+mod foreign;
 mod generic;
 mod geo;
 mod hash;
@@ -55,6 +56,7 @@ const FAMILIES: &[&[CommandSpec]] = &[
     server::COMMANDS,
     acl::COMMANDS,
     diagnostics::COMMANDS,
+    foreign::COMMANDS,
 ];
 
 /// Entries in the table, subcommands included: ids are below it.

@@ -10,6 +10,7 @@ mod command;
 mod config;
 mod connection;
 mod debug;
+mod foreign;
 mod function;
 mod info;
 mod latency;
@@ -53,6 +54,7 @@ fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
         monitor::COMMANDS,
         multi::COMMANDS,
         acl::COMMANDS,
+        foreign::COMMANDS,
         function::COMMANDS,
         script::COMMANDS,
         pubsub::COMMANDS,

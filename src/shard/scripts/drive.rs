@@ -97,7 +97,7 @@ impl Shard {
     }
 
     /// Runs a script to its end, or until it cannot go on in the same way.
-    pub(super) fn drive(&mut self, run: &mut Run) -> Option<Box<Outcome>> {
+    fn drive(&mut self, run: &mut Run) -> Option<Box<Outcome>> {
         run.execution.begin_slice();
         loop {
             let with = run.resume.take().unwrap_or(Resume::GoOn);
