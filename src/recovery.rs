@@ -146,7 +146,8 @@ fn run_phase(shared: &Arc<Shared>, jobs: Vec<Vec<Step>>) -> Result<Vec<Report>, 
         let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
         let has_failed = outcomes.iter().any(|outcome| matches!(outcome, Some(Err(_))));
         if has_failed || outcomes.iter().all(Option::is_some) {
-            return outcomes.drain(..).flatten().collect();
+            // The others may still have something to say.
+            return outcomes.iter_mut().filter_map(Option::take).collect();
         }
     }
 }

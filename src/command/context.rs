@@ -20,6 +20,8 @@ pub struct Caller {
     pub deny_blocking: bool,
     /// A script calls the command.
     pub in_script: bool,
+    /// What the command does is kept out of the log (`redis.set_repl`).
+    pub is_unlogged: bool,
     /// What the time is for a script, Unix milliseconds.
     pub at_ms: Option<i64>,
     /// Values are excerpts of what their keys hold (`Spread::Excerpt`): the command says by `log_instead` what to do to each key.

@@ -89,7 +89,7 @@ impl Shard {
             if let Effect::Instead(effects) = effect {
                 self.workbench.effects = effects;
             }
-        } else if self.store.log_enabled {
+        } else if self.store.log_enabled && !caller.is_unlogged {
             self.collect(db, args, effect, self.store.dirty != dirty);
         }
         if self.store.dirty != dirty {

@@ -221,9 +221,6 @@ impl Shard {
         if let Some(error) = self.refusal_by_disk(c, spec) {
             return Some(error);
         }
-        if self.shared.scripts.is_busy(self.id) && !spec.is(CommandFlag::AllowBusy) {
-            return Some(self.busy_error());
-        }
         if c.flags.has(Flag::Subscriber)
             && c.output.reply.protocol() == Protocol::Resp2
             && !is_for_subscribers(spec)
@@ -236,6 +233,9 @@ impl Shard {
         }
         if self.shared.status.is_loading() && !spec.is(CommandFlag::Loading) {
             return Some(CommandError::other("LOADING Redis is loading the dataset in memory"));
+        }
+        if self.shared.scripts.is_busy(self.id) && !spec.is(CommandFlag::AllowBusy) {
+            return Some(self.busy_error());
         }
         if c.flags.has(Flag::Monitor) {
             let queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);

@@ -154,10 +154,6 @@ impl Shard {
                 }
                 continue;
             }
-            if let Handler::Script = spec.handler {
-                // This server logs what scripts do, and not them.
-                replay.foreign.get_or_insert_default();
-            }
             let share = match replay.foreign {
                 Some(_) => self.share_of(spec, &args, known),
                 None => Share::Whole,
@@ -222,8 +218,8 @@ impl Shard {
         }
         let mut keys = KeyPositions::new();
         spec.key_positions(args, &mut keys);
-        if let Handler::Script = spec.handler {
-            // It may need anything, and may take long.
+        if let (Handler::Script, true) = (spec.handler, self.topology.shards > 1) {
+            // It may need anything.
             return Share::Together { host: 0, guests: (1..self.topology.shards).collect() };
         }
         let (host, guests): (usize, SmallVec<[usize; 4]>) = match plan(spec, args, &keys, self.topology) {
@@ -261,6 +257,9 @@ impl Shard {
         caller: &Caller,
         reply: &mut Reply,
     ) {
+        if let Handler::Script = spec.handler {
+            return self.replay_script(spec, db, args, caller, reply);
+        }
         if spec.name.starts_with("function|") {
             let _ = self.change_libraries(spec, args, caller, reply);
             return reply.clear();

@@ -97,7 +97,7 @@ impl Shard {
     }
 
     /// Runs a script to its end, or until it cannot go on in the same way.
-    fn drive(&mut self, run: &mut Run) -> Option<Box<Outcome>> {
+    pub(super) fn drive(&mut self, run: &mut Run) -> Option<Box<Outcome>> {
         run.execution.begin_slice();
         loop {
             let with = run.resume.take().unwrap_or(Resume::GoOn);
@@ -205,14 +205,10 @@ impl Shard {
             run.db = connection.db;
             return flat(&mut reply);
         }
-        // What `redis.set_repl` keeps out of the log.
-        let is_logged = self.store.log_enabled;
-        self.store.log_enabled &= run.execution.is_logged();
-        let caller = run.caller;
+        let caller = run.caller_of_call();
         let db = run.db;
         let blocked = self.at_time_of(run, |shard| shard.run_command(spec, db, args, &caller, &mut reply));
         debug_assert!(blocked.is_none(), "{} blocks in a script", spec.name);
-        self.store.log_enabled = is_logged;
         flat(&mut reply)
     }
 }
@@ -227,6 +223,11 @@ enum CallPlace {
 }
 
 impl Run {
+    /// On whose behalf its calls run.
+    pub(super) fn caller_of_call(&self) -> Caller {
+        Caller { is_unlogged: !self.execution.is_logged(), ..self.caller }
+    }
+
     /// A call is about to run.
     pub(super) fn note_write(&mut self, spec: &CommandSpec) {
         if spec.is(Flag::Write) {

@@ -237,7 +237,7 @@ impl Shard {
         self.show_script_call(run.db, spec, &slices);
         drop(slices);
         run.awaits_reply = true;
-        t.caller = run.caller;
+        t.caller = run.caller_of_call();
         t.protocol = run.execution.protocol();
         t.commands.push(OwnedCommand::new(spec, run.db, args));
         t.replies.push(Vec::new());

@@ -4,7 +4,8 @@ use super::Shard;
 use crate::command::table::CommandSpec;
 use crate::command::{Args, Caller, CommandError, CommandResult};
 use crate::resp::Reply;
-use crate::script::{Libraries, RestorePolicy, LOAD_TIME_MAX};
+use crate::runtime::clock::Stamp;
+use crate::script::{Libraries, RestorePolicy, Resume, LOAD_TIME_MAX};
 
 impl Shard {
     /// FUNCTION LOAD, DELETE, FLUSH and RESTORE, which all shards stand still for.
@@ -89,6 +90,32 @@ impl Shard {
             self.with_vm(|vm| libraries.loaded(vm, codes, true)).map_err(|error| error.to_string())?;
         self.shared.scripts.publish_libraries(loaded?);
         Ok(())
+    }
+
+    /// A script in the log of another server, of which this is the only shard. (This one logs what scripts do, and not them.)
+    pub(in crate::shard) fn replay_script(
+        &mut self,
+        spec: &'static CommandSpec,
+        db: usize,
+        args: Args,
+        caller: &Caller,
+        reply: &mut Reply,
+    ) {
+        let started = Stamp::now();
+        match self.prepare_script(spec, db, args, caller, reply.protocol()) {
+            Err(error) => self.script_refused(spec, args, caller, started, &error, reply),
+            Ok(mut run) => loop {
+                if let Some(outcome) = self.drive(&mut run) {
+                    self.end_script(run, *outcome, reply);
+                    break;
+                }
+                if run.call.take().is_some() {
+                    let why = "This Redis command is not allowed while loading";
+                    run.resume = Some(Resume::Refused(why.to_owned()));
+                }
+            },
+        }
+        reply.clear();
     }
 }
 
