@@ -112,14 +112,14 @@ impl Shard {
     /// Takes down what a command did. `changed`: whether it changed anything.
     pub(super) fn collect(&mut self, db: usize, args: Args, effect: Effect, changed: bool) {
         self.collect_expired();
-        let unit = self.effects.open_unit();
+        // A unit is opened only for what is in it: a shard that publishes for a transaction has no part that would end.
         match effect {
-            Effect::Verbatim if changed => unit.push(db, args),
+            Effect::Verbatim if changed => self.effects.open_unit().push(db, args),
             Effect::Verbatim => {}
             Effect::Instead(commands) => {
                 for command in &commands {
                     let args: SmallVec<[&[u8]; 8]> = command.iter().map(Vec::as_slice).collect();
-                    unit.push(db, &args);
+                    self.effects.open_unit().push(db, &args);
                 }
             }
         }

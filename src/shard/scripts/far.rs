@@ -52,6 +52,8 @@ impl Shard {
         transaction.protocol = run.protocol;
         transaction.number = number;
         transaction.home = Some(home);
+        // What another shard is told waits in the outbox for what is in the log then.
+        transaction.is_awaited = home == self.id && self.log.holds_replies();
         transaction.next = 1;
         transaction.outstanding = 1;
         transaction.script = Some((0, run));
@@ -87,7 +89,7 @@ impl Shard {
     /// A script that has not written anything does not go on.
     pub(super) fn abandon_script(&mut self, mut run: Box<Run>) {
         run.memory.learn(true);
-        self.let_others_in(&mut run, &[]);
+        debug_assert!(!run.is_busy, "nobody is let in again");
         run.execution.kill();
         // It ends by an error at its next look around, or at its next call.
         let mut with = Resume::Refused(String::new());
@@ -306,7 +308,9 @@ impl Shard {
     /// The script begins again, with intents on everything.
     pub(in crate::shard) fn begin_again(&mut self, mut transaction: Box<Transaction>) {
         self.release_all(&mut transaction);
-        let Some((place, run)) = transaction.script.take() else { return };
+        let Some((place, mut run)) = transaction.script.take() else { return };
+        let shards: Vec<usize> = transaction.participants.iter().map(|p| p.shard).collect();
+        self.let_others_in(&mut run, &shards);
         let protocol = run.protocol;
         self.abandon_script(run);
         let command = transaction.commands.swap_remove(place);
