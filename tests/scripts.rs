@@ -254,3 +254,69 @@ fn whoever_waits_for_a_list_gets_it_when_the_script_has_ended() {
         }
     });
 }
+
+const LIBRARY: &str = "#!lua name=lib\n\
+    redis.register_function('add', function(keys, args) return redis.call('INCRBY', keys[1], args[1]) end)\n\
+    redis.register_function{function_name = 'look', flags = {'no-writes'}, \
+    callback = function(keys) return redis.call('GET', keys[1]) end}";
+
+/// Calls the functions of `LIBRARY` from connections of all shards, for keys of all shards.
+fn functions_work(server: &Server, shards: usize) {
+    for key in names(shards) {
+        for _ in 0..4 {
+            let mut client = server.client();
+            let before = client.call(&["GET", &key]);
+            let before: i64 = if before.is_null() { 0 } else { before.text().parse().unwrap() };
+            assert_eq!(client.call(&["FCALL", "add", "1", &key, "5"]), Value::Integer(before + 5));
+            assert_eq!(client.call(&["FCALL_RO", "LOOK", "1", &key]).text(), (before + 5).to_string());
+            let refused = client.call(&["FCALL_RO", "add", "1", &key, "5"]).text();
+            assert!(refused.contains("*_ro command"), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn libraries_are_known_to_all_shards_and_outlive_the_server() {
+    everywhere(
+        &["--appendonly", "yes", "--appendfsync", "always", "--enable-debug-command", "yes"],
+        |server, shards| {
+            let mut client = server.client();
+            assert_eq!(client.call(&["FUNCTION", "LOAD", LIBRARY]).text(), "lib");
+            assert!(client.call(&["FUNCTION", "LOAD", LIBRARY]).text().contains("already exists"));
+            functions_work(server, shards);
+            // From the log.
+            server.kill9();
+            server.restart();
+            functions_work(server, shards);
+            // From the base of a log that was rewritten, in both of its forms.
+            for preamble in ["yes", "no"] {
+                let mut client = server.client();
+                assert!(client.call(&["CONFIG", "SET", "aof-use-rdb-preamble", preamble]).is_ok());
+                assert!(!client.call(&["BGREWRITEAOF"]).is_error());
+                let is_done = |client: &mut Client| {
+                    let text = client.call(&["INFO", "persistence"]).text();
+                    text.contains("aof_rewrite_in_progress:0") && text.contains("aof_rewrite_scheduled:0")
+                };
+                assert!(within(PATIENCE, || is_done(&mut client)));
+                server.kill9();
+                server.restart();
+                functions_work(server, shards);
+            }
+            // In an RDB file, and as a payload.
+            let mut client = server.client();
+            let Value::Bulk(payload) = client.call(&["FUNCTION", "DUMP"]) else {
+                panic!("FUNCTION DUMP has no payload")
+            };
+            assert!(client.call(&["DEBUG", "RELOAD"]).is_ok(), "{}", server.log());
+            functions_work(server, shards);
+            assert!(client.call(&["FUNCTION", "FLUSH"]).is_ok());
+            assert_eq!(client.call(&["FCALL", "add", "1", "x", "5"]).text(), "ERR Function not found");
+            assert!(client.call(&[&b"FUNCTION"[..], b"RESTORE", &payload]).is_ok());
+            functions_work(server, shards);
+            assert!(client.call(&["FUNCTION", "DELETE", "lib"]).is_ok());
+            server.kill9();
+            server.restart();
+            assert_eq!(server.client().call(&["FUNCTION", "LIST"]).elements().len(), 0);
+        },
+    );
+}

@@ -1,6 +1,7 @@
 //! A server process that belongs to one test.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -142,6 +143,12 @@ impl Server {
         self.stop();
         self.child = spawn(&self.binary, self.port, &self.dir, &self.options);
         assert!(wait_until_it_accepts(&mut self.child, self.port), "does not start again:\n{}", self.log());
+        // The sockets of one that was killed may still take connections for a moment.
+        let deadline = Instant::now() + START_TIMEOUT;
+        while !says_something(self.port) {
+            assert!(Instant::now() < deadline, "says nothing:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Sockets that it has open.
@@ -215,4 +222,12 @@ fn wait_until_it_accepts(child: &mut Child, port: u16) -> bool {
         std::thread::sleep(Duration::from_millis(5));
     }
     false
+}
+
+fn says_something(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let patience = stream.set_read_timeout(Some(Duration::from_secs(1)));
+    patience.is_ok()
+        && stream.write_all(b"PING\r\n").is_ok()
+        && stream.read(&mut [0]).is_ok_and(|len| len > 0)
 }
