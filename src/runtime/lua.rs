@@ -1,9 +1,17 @@
-//! The one thing that scripts' functions need and that safe code cannot do: raising an error in Lua that is any value.
+//! What scripts need of Lua and safe code cannot do: an interpreter with `debug`, and raising an error that is any value.
 
 use std::ffi::c_int;
 
 use mlua::ffi::{self, lua_State};
-use mlua::{Function, Lua};
+use mlua::{Function, Lua, LuaOptions, StdLib};
+
+/// An interpreter with `debug`, by which code can do anything: whoever makes it takes that away before a script runs.
+pub fn interpreter() -> Lua {
+    let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::DEBUG;
+    let options = LuaOptions::new().catch_rust_panics(false);
+    // SAFETY: what makes this unsafe is `debug`; only the prelude, which is a part of this program, sees it (the caller's part above).
+    unsafe { Lua::unsafe_new_with(libraries, options) }
+}
 
 /// How a function of `raising` gets its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

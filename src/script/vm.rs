@@ -5,7 +5,7 @@ mod functions;
 use std::rc::Rc;
 use std::time::Instant;
 
-use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
+use mlua::{Function, HookTriggers, Lua, Table, Value, VmState};
 
 use self::functions::KnownLibraries;
 pub(super) use self::functions::{register_function, Registering};
@@ -16,6 +16,7 @@ use super::natives::natives;
 use super::source::{Script, Sha};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::fiber::FiberStack;
+use crate::runtime::lua::interpreter;
 
 /// The stack of a script, bytes of address space. Lua's parser and pattern matching recur on it.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
@@ -54,10 +55,7 @@ impl Vm {
     }
 
     fn build() -> mlua::Result<Vm> {
-        let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::DEBUG;
-        let options = LuaOptions::new().catch_rust_panics(false);
-        // SAFETY: `debug` is what makes this unsafe; the prelude takes it away before a script runs.
-        let lua = unsafe { Lua::unsafe_new_with(libraries, options) };
+        let lua = interpreter();
         libs::install(&lua)?;
         let running = Rc::new(Running::default());
         let native = natives(&lua, &running)?;

@@ -55,6 +55,22 @@ where
     A: FromLuaMulti,
     R: IntoLuaMulti,
 {
+    fallible(lua, function, Arguments::AsTheyAre)
+}
+
+/// As `function_that_may_fail`, for one that takes any number of arguments: it gets a table of them, and how many they are.
+pub fn function_of_many_that_may_fail<R: IntoLuaMulti>(
+    lua: &Lua,
+    function: impl Fn(&Lua, Table, usize) -> Result<R, Failure> + 'static,
+) -> mlua::Result<Function> {
+    fallible(lua, move |lua, (arguments, count)| function(lua, arguments, count), Arguments::InTable)
+}
+
+fn fallible<A: FromLuaMulti, R: IntoLuaMulti>(
+    lua: &Lua,
+    function: impl Fn(&Lua, A) -> Result<R, Failure> + 'static,
+    how: Arguments,
+) -> mlua::Result<Function> {
     let inner = lua.create_function(move |lua, arguments: A| match function(lua, arguments) {
         Ok(results) => {
             let mut values = results.into_lua_multi(lua)?;
@@ -63,25 +79,7 @@ where
         }
         Err(failure) => failed(lua, failure),
     })?;
-    raising(lua, inner, Arguments::AsTheyAre)
-}
-
-/// As `function_that_may_fail`, for one that takes any number of arguments: it gets a table of them, and how many they are.
-pub fn function_of_many_that_may_fail<R: IntoLuaMulti>(
-    lua: &Lua,
-    function: impl Fn(&Lua, Table, usize) -> Result<R, Failure> + 'static,
-) -> mlua::Result<Function> {
-    let inner = lua.create_function(move |lua, (arguments, count): (Table, usize)| {
-        match function(lua, arguments, count) {
-            Ok(results) => {
-                let mut values = results.into_lua_multi(lua)?;
-                values.push_front(Value::Boolean(true));
-                Ok(values)
-            }
-            Err(failure) => failed(lua, failure),
-        }
-    })?;
-    raising(lua, inner, Arguments::InTable)
+    raising(lua, inner, how)
 }
 
 /// `false`, what to put in front of the third value (nothing for nil, the place for false, all that is said of the

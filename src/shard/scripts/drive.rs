@@ -173,6 +173,11 @@ impl Shard {
         CallPlace::Here
     }
 
+    /// Whether a script that is not at its end may have made keys ready, which nobody holds for it.
+    pub(in crate::shard) fn is_script_unprotected(&self) -> bool {
+        self.scripts.unprotected > 0
+    }
+
     /// The time for the script whose call runs now, Unix microseconds. None: no script calls.
     pub(in crate::shard) fn time_in_script(&self) -> Option<i64> {
         self.scripts.frozen_us

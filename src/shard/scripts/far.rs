@@ -33,7 +33,7 @@ pub(in crate::shard) enum Going {
 // Scripts that began in one go.
 impl Shard {
     /// A script that the last command was goes on in another way; its reply goes to `origin` at shard `home`.
-    pub(in crate::shard) fn adopt_script(&mut self, run: Box<Run>, home: usize, origin: Origin) {
+    pub(in crate::shard) fn adopt_script(&mut self, mut run: Box<Run>, home: usize, origin: Origin) {
         if run.standing == Standing::Everywhere {
             let (command, caller, protocol) = (run.command.clone(), run.caller, run.protocol);
             self.end_body(false);
@@ -44,6 +44,10 @@ impl Shard {
         let scope = Scope::Whole(KeyAccess::Write);
         let answer = self.locks.request(number, &scope);
         debug_assert!(answer != Answer::Refused, "nobody can have a later number");
+        if answer != Answer::Granted {
+            run.is_unprotected = true;
+            self.scripts.unprotected += 1;
+        }
         let id = self.transactions.next_id();
         let mut scopes = Scopes::default();
         scopes.by_shard.push((self.id, scope));
@@ -120,6 +124,9 @@ impl Shard {
     /// Lets the script go on until it waits for something, or ends.
     pub(in crate::shard) fn go_on_script(&mut self, id: TransactionId, t: &mut Transaction) -> Going {
         let Some((place, mut run)) = t.script.take() else { return Going::On };
+        if std::mem::take(&mut run.is_unprotected) {
+            self.scripts.unprotected -= 1;
+        }
         if Stamp::now().nanos_since(run.started) > SLOW_NANOS {
             let shards: Vec<usize> = t.participants.iter().map(|p| p.shard).collect();
             self.note_standing(&mut run, &shards);

@@ -49,6 +49,8 @@ pub(super) struct Scripts {
     libraries: Arc<Libraries>,
     /// The script that the last command was, when it has not come to its end: whoever ran the command takes it from here.
     standing: Option<Box<Run>>,
+    /// Scripts that began in one go and wait for the shard's intents: what they have pushed is not to be served yet.
+    unprotected: usize,
     /// The time of the script whose call runs now, Unix microseconds.
     frozen_us: Option<i64>,
 }
@@ -92,6 +94,7 @@ pub struct Run {
     standing: Standing,
     slow: Option<Arc<Slow>>,
     is_busy: bool,
+    is_unprotected: bool,
     /// Its call is the transaction's last command, whose reply it waits for.
     awaits_reply: bool,
     name: String,
@@ -313,6 +316,7 @@ impl Shard {
             standing: Standing::Here,
             slow: None,
             is_busy: false,
+            is_unprotected: false,
             awaits_reply: false,
             name: what.name(),
         }))
