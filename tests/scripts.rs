@@ -138,6 +138,48 @@ fn nobody_sees_half_of_a_script() {
 }
 
 #[test]
+fn a_script_that_had_to_wait_for_its_key_runs_in_one_go_then() {
+    const CALLS: usize = 200;
+    const CLIENTS: usize = 4;
+    const INCREMENT: &str = "for _, key in ipairs(KEYS) do redis.call('INCR', key) end return 1";
+    everywhere(&[], |server, shards| {
+        let (near, far) = (name_on(0, shards, 0), name_on(1, shards, 1));
+        let mut client = server.client();
+        // Known from now on to keep to its keys.
+        assert_eq!(eval(&mut client, INCREMENT, &[&near], &[]), Value::Integer(1));
+        let transactions = |client: &mut Client| -> usize {
+            let info = client.call(&["INFO", "shards"]).text();
+            info.split(",transactions=")
+                .skip(1)
+                .map(|rest| rest.split(',').next().unwrap().parse::<usize>().unwrap())
+                .sum()
+        };
+        let before = transactions(&mut client);
+        let address = server.address();
+        std::thread::scope(|scope| {
+            for number in 0..CLIENTS * 2 {
+                let (address, near, far) = (&address, near.as_str(), far.as_str());
+                scope.spawn(move || {
+                    let mut client = Client::connect(address);
+                    let keys: &[&str] = if number % 2 == 0 { &[near, far] } else { &[near] };
+                    for _ in 0..CALLS {
+                        assert_eq!(eval(&mut client, INCREMENT, keys, &[]), Value::Integer(1));
+                    }
+                });
+            }
+        });
+        let over_shards = if shards > 1 { CLIENTS * CALLS } else { 0 };
+        assert_eq!(client.call(&["GET", &near]).text(), (2 * CLIENTS * CALLS + 1).to_string());
+        let began = transactions(&mut client) - before;
+        // On a machine that stands still for 10 ms now and then, some scripts take long.
+        assert!(
+            (over_shards..over_shards + CLIENTS * CALLS / 4).contains(&began),
+            "{began} of {over_shards}"
+        );
+    });
+}
+
+#[test]
 fn a_slow_script_holds_up_its_shard_only_and_can_be_killed() {
     const LOOP: &str = "local n = tonumber(ARGV[1]) for i = 1, n do end return redis.call('INCR', KEYS[1])";
     const FOREVER: &str = "1e15";

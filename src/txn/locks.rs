@@ -5,7 +5,7 @@
 //! other needlessly, and nothing worse. While no transaction is active all of it is empty, and a
 //! command finds that out with one comparison. `transactions.md` tells the protocol.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
@@ -128,6 +128,74 @@ struct Place {
     free: bool,
 }
 
+/// How many places have each mode.
+#[derive(Clone, Copy, Debug, Default)]
+struct Modes([u32; 4]);
+
+impl Modes {
+    fn admit(&self, mode: Mode) -> bool {
+        use Mode::*;
+        [SomeRead, SomeWrite, Read, Write].iter().all(|&m| self.0[m as usize] == 0 || compatible(m, mode))
+    }
+}
+
+/// Those who want one key, in the order of their numbers.
+#[derive(Debug, Default)]
+struct Queue {
+    places: VecDeque<Place>,
+    modes: Modes,
+    /// Places that are not free.
+    blocked: usize,
+}
+
+impl Queue {
+    fn before(&self, number: Number) -> usize {
+        self.places.partition_point(|place| place.number < number)
+    }
+
+    /// Takes a place; tells whether it is free. Those behind it that conflict are named to `loses`: they had a free place.
+    fn insert(&mut self, number: Number, mode: Mode, mut loses: impl FnMut(Number)) -> bool {
+        let at = self.before(number);
+        let free = if at == self.places.len() {
+            self.modes.admit(mode)
+        } else {
+            self.places.range(..at).all(|place| compatible(place.mode, mode))
+        };
+        for place in self.places.range_mut(at..) {
+            if place.free && !compatible(place.mode, mode) {
+                place.free = false;
+                self.blocked += 1;
+                loses(place.number);
+            }
+        }
+        self.places.insert(at, Place { number, mode, free });
+        self.modes.0[mode as usize] += 1;
+        self.blocked += usize::from(!free);
+        free
+    }
+
+    /// Gives up a place. Those whose places are free now are named to `wins`.
+    fn remove(&mut self, number: Number, mut wins: impl FnMut(Number)) {
+        let Some(gone) = self.places.remove(self.before(number)) else { return };
+        debug_assert_eq!(gone.number, number);
+        self.modes.0[gone.mode as usize] -= 1;
+        self.blocked -= usize::from(!gone.free);
+        let mut seen = Modes::default();
+        for place in &mut self.places {
+            // Behind a place that excludes all others nobody's is free.
+            if self.blocked == 0 || seen.0[Mode::Write as usize] > 0 {
+                return;
+            }
+            if !place.free && seen.admit(place.mode) {
+                place.free = true;
+                self.blocked -= 1;
+                wins(place.number);
+            }
+            seen.0[place.mode as usize] += 1;
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Holder {
     queues: Wanted,
@@ -147,7 +215,7 @@ pub enum Answer {
 
 #[derive(Debug, Default)]
 pub struct Locks {
-    queues: HashMap<Fingerprint, Vec<Place>, RandomState>,
+    queues: HashMap<Fingerprint, Queue, RandomState>,
     holders: HashMap<Number, Holder, RandomState>,
 }
 
@@ -161,7 +229,7 @@ impl Locks {
     /// Whether a command that runs now would get in front of a transaction that wants one of its keys.
     pub fn conflicts(&self, scope: &Scope) -> bool {
         let against = |key: Fingerprint, mode: Mode| {
-            self.queues.get(&key).is_some_and(|queue| queue.iter().any(|place| !compatible(place.mode, mode)))
+            self.queues.get(&key).is_some_and(|queue| !queue.modes.admit(mode))
         };
         !self.is_idle() && scope.wanted().iter().any(|(key, mode)| against(*key, *mode))
     }
@@ -176,11 +244,12 @@ impl Locks {
     pub fn conflicts_with_holders(&self, scope: &Scope, except: Option<Number>) -> bool {
         let against = |key: Fingerprint, mode: Mode| {
             self.queues.get(&key).is_some_and(|queue| {
-                queue.iter().any(|place| {
-                    Some(place.number) != except
-                        && !compatible(place.mode, mode)
-                        && self.is_granted(place.number)
-                })
+                !queue.modes.admit(mode)
+                    && queue.places.iter().any(|place| {
+                        Some(place.number) != except
+                            && !compatible(place.mode, mode)
+                            && self.is_granted(place.number)
+                    })
             })
         };
         !self.is_idle() && scope.wanted().iter().any(|(key, mode)| against(*key, *mode))
@@ -202,28 +271,22 @@ impl Locks {
         assert!(!self.holders.contains_key(&number), "transaction {number} asked twice");
         for (key, mode) in &wanted {
             let Some(queue) = self.queues.get(key) else { continue };
-            for place in queue.iter().rev().take_while(|place| place.number > number) {
+            for place in queue.places.iter().rev().take_while(|place| place.number > number) {
                 if !compatible(place.mode, *mode) && self.is_granted(place.number) {
                     return Answer::Refused;
                 }
             }
         }
+        let Locks { queues, holders } = self;
         let mut waiting = 0;
         for (key, mode) in &wanted {
-            let queue = self.queues.entry(*key).or_default();
-            let at = queue.iter().rposition(|place| place.number < number).map_or(0, |last| last + 1);
-            let free = queue[..at].iter().all(|place| compatible(place.mode, *mode));
-            waiting += usize::from(!free);
             // Later ones that conflict lose the place that they had not used yet.
-            for place in &mut queue[at..] {
-                if place.free && !compatible(place.mode, *mode) {
-                    place.free = false;
-                    if let Some(holder) = self.holders.get_mut(&place.number) {
-                        holder.waiting += 1;
-                    }
+            let free = queues.entry(*key).or_default().insert(number, *mode, |loser| {
+                if let Some(holder) = holders.get_mut(&loser) {
+                    holder.waiting += 1;
                 }
-            }
-            queue.insert(at, Place { number, mode: *mode, free });
+            });
+            waiting += usize::from(!free);
         }
         self.holders.insert(number, Holder { queues: wanted, waiting });
         if waiting == 0 {
@@ -240,29 +303,21 @@ impl Locks {
     /// Removes the transaction, held or waiting (unknown: nothing), and adds those that now hold all that they wanted
     /// to `granted`, in number order.
     pub fn release(&mut self, number: Number, granted: &mut Vec<Number>) {
-        let Some(holder) = self.holders.remove(&number) else { return };
+        let Locks { queues, holders } = self;
+        let Some(holder) = holders.remove(&number) else { return };
         let first = granted.len();
         for (key, _) in &holder.queues {
-            let Some(queue) = self.queues.get_mut(key) else { continue };
-            queue.retain(|place| place.number != number);
-            if queue.is_empty() {
-                self.queues.remove(key);
-                continue;
-            }
-            for at in 0..queue.len() {
-                if queue[at].free {
-                    continue;
-                }
-                let mode = queue[at].mode;
-                if queue[..at].iter().all(|place| compatible(place.mode, mode)) {
-                    queue[at].free = true;
-                    if let Some(waiter) = self.holders.get_mut(&queue[at].number) {
-                        waiter.waiting -= 1;
-                        if waiter.waiting == 0 {
-                            granted.push(queue[at].number);
-                        }
+            let Some(queue) = queues.get_mut(key) else { continue };
+            queue.remove(number, |winner| {
+                if let Some(waiter) = holders.get_mut(&winner) {
+                    waiter.waiting -= 1;
+                    if waiter.waiting == 0 {
+                        granted.push(winner);
                     }
                 }
+            });
+            if queue.places.is_empty() {
+                queues.remove(key);
             }
         }
         granted[first..].sort_unstable();
@@ -379,5 +434,82 @@ mod tests {
         assert!(locks.conflicts(&keys(&[(4, Read)])));
         release(&mut locks, 1);
         assert!(locks.is_idle());
+    }
+
+    #[test]
+    fn whatever_comes_and_goes_holders_exclude_each_other_and_the_first_in_each_queue_get_on() {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let (mut locks, mut active, mut unused) =
+            (Locks::default(), Vec::<(Number, Scope)>::new(), Vec::new());
+        let (mut refused, mut granted_late) = (0, 0);
+        for step in 1..20_000 {
+            // Numbers are drawn in order and come in any.
+            unused.push(step);
+            if random(3) > 0 || active.is_empty() {
+                let number = unused.swap_remove(random(unused.len() as u64) as usize);
+                let access = |bit: u64| if bit == 0 { Read } else { Write };
+                let scope = if random(20) == 0 {
+                    Scope::Whole(access(random(2)))
+                } else {
+                    let list: Vec<_> = (0..=random(3)).map(|_| (random(6) + 1, access(random(2)))).collect();
+                    keys(&list)
+                };
+                let later_holders: Vec<Number> =
+                    active.iter().map(|(n, _)| *n).filter(|n| *n > number && locks.is_granted(*n)).collect();
+                match locks.request(number, &scope) {
+                    Answer::Refused => {
+                        assert!(!later_holders.is_empty(), "{number} came in time");
+                        refused += 1;
+                    }
+                    answer => {
+                        assert_eq!(answer == Answer::Granted, locks.is_granted(number));
+                        active.push((number, scope));
+                    }
+                }
+                for holder in later_holders {
+                    assert!(locks.is_granted(holder), "{holder} has lost what it held");
+                }
+            } else {
+                let (number, _) = active.swap_remove(random(active.len() as u64) as usize);
+                let before: Vec<Number> =
+                    active.iter().map(|(n, _)| *n).filter(|n| locks.is_granted(*n)).collect();
+                let now = release(&mut locks, number);
+                granted_late += now.len();
+                for (number, _) in &active {
+                    assert_eq!(
+                        locks.is_granted(*number),
+                        before.contains(number) || now.contains(number),
+                        "{number}"
+                    );
+                }
+            }
+            while active.len() > 40 {
+                release(&mut locks, active.swap_remove(0).0);
+            }
+            for queue in locks.queues.values() {
+                let places: Vec<&Place> = queue.places.iter().collect();
+                assert!(places.is_sorted_by_key(|place| place.number));
+                for (at, place) in places.iter().enumerate() {
+                    let is_first = places[..at].iter().all(|other| compatible(other.mode, place.mode));
+                    assert_eq!(place.free, is_first, "{places:?}");
+                }
+                assert_eq!(queue.blocked, places.iter().filter(|place| !place.free).count());
+            }
+            for (number, scope) in &active {
+                let stands = scope.wanted().iter().all(|(key, _)| {
+                    locks.queues[key].places.iter().any(|place| place.number == *number && place.free)
+                });
+                assert_eq!(locks.is_granted(*number), stands);
+            }
+        }
+        assert!(refused > 100 && granted_late > 100, "{refused} {granted_late}");
+        for (number, _) in active {
+            release(&mut locks, number);
+        }
+        assert!(locks.is_idle() && locks.queues.is_empty());
     }
 }

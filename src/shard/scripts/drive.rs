@@ -166,7 +166,7 @@ impl Shard {
         if !self.locks.is_idle() {
             let command = OwnedCommand::new(spec, run.db, OwnedArgs::from_slices(args));
             let scope = self.own_scope(std::slice::from_ref(&command));
-            if scope.is_some_and(|scope| self.locks.conflicts_with_holders(&scope, None)) {
+            if scope.is_some_and(|scope| self.locks.conflicts_with_holders(&scope, self.scripts.holding)) {
                 return CallPlace::Later;
             }
         }

@@ -40,6 +40,7 @@ impl Shard {
             self.abandon_script(run);
             return self.begin_everywhere(home, origin, command, caller, protocol);
         }
+        self.stats.transactions.add(1);
         let number = self.shared.next_transaction();
         let scope = Scope::Whole(KeyAccess::Write);
         let answer = self.locks.request(number, &scope);

@@ -28,7 +28,7 @@ use crate::runtime::clock::Stamp;
 use crate::runtime::ring::Token;
 use crate::script::{Execution, Libraries, LibraryFunction, Resume, Script, ScriptFlags, Sha, Vm, What};
 use crate::store::parse_integer;
-use crate::txn::locks::fingerprint;
+use crate::txn::locks::{fingerprint, Number};
 use crate::txn::message::{OwnedArgs, OwnedCommand};
 
 use super::Shard;
@@ -51,6 +51,8 @@ pub(super) struct Scripts {
     standing: Option<Box<Run>>,
     /// Scripts that began in one go and wait for the shard's intents: what they have pushed is not to be served yet.
     unprotected: usize,
+    /// The number by which a script that runs in one go holds its keys, when it had to wait for them.
+    pub(super) holding: Option<Number>,
     /// The time of the script whose call runs now, Unix microseconds.
     frozen_us: Option<i64>,
 }

@@ -144,7 +144,7 @@ impl Shard {
                     self.tell_granted(shard, transaction, number, watch);
                 }
                 Some(Owner::Waiting(waiting)) => {
-                    self.run_waiting(*waiting);
+                    self.run_waiting(number, *waiting);
                     self.serve_before_release(number);
                     self.locks.release(number, &mut granted);
                 }
@@ -153,12 +153,15 @@ impl Shard {
         }
     }
 
-    fn run_waiting(&mut self, waiting: Waiting) {
+    /// Runs what holds its intents by `number` now.
+    fn run_waiting(&mut self, number: Number, waiting: Waiting) {
         match waiting {
             Waiting::Command { shard, origin, command, caller, protocol } => {
                 let mut reply = Reply::new(protocol);
                 let (spec, db) = (command.spec, command.db);
+                self.scripts.holding = Some(number);
                 let run = self.run_command(spec, db, &command.args.slices(), &caller, &mut reply);
+                self.scripts.holding = None;
                 if let Some(script) = self.take_standing_script() {
                     return self.adopt_script(script, shard, origin);
                 }
