@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use support::{free_port, Client, Server, Value};
+use support::{free_port, within, Client, Server, Value};
 
 const SHARDS: [usize; 2] = [1, 3];
 
@@ -392,4 +392,100 @@ fn every_help_answers_lines_of_text() {
         assert_eq!(first, format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
         assert!(help.elements().iter().all(|line| matches!(line, Value::Simple(_))));
     }
+}
+
+/// Whether a client of some shard is told that the server is loading.
+fn somebody_hears_of_loading(clients: &mut [Client]) -> bool {
+    clients.iter_mut().any(|client| client.call(&["PING"]).text().starts_with("LOADING"))
+}
+
+#[test]
+fn a_server_that_reloads_says_so_and_then_has_what_it_had() {
+    const KEYS: usize = 300;
+    for shards in ["1", "2", "4"] {
+        let server = Server::start(&[
+            "--shards",
+            shards,
+            "--enable-debug-command",
+            "yes",
+            "--appendonly",
+            "yes",
+            "--aof-use-rdb-preamble",
+            "no",
+        ]);
+        let (mut client, mut asker) = (server.client(), server.client());
+        for number in 0..KEYS {
+            let key = format!("key:{number}");
+            assert_eq!(client.call(&["RPUSH", &key, "a", "b"]), Value::Integer(2));
+        }
+        let digest = client.call(&["DEBUG", "DIGEST"]).text();
+        let mut clients: Vec<Client> = (0..8).map(|_| server.client()).collect();
+        // A begun transaction that wants data is not run on half of them.
+        let mut queued = server.client();
+        queued.call(&["MULTI"]);
+        queued.call(&["DBSIZE"]);
+        assert!(client.call(&["CONFIG", "SET", "key-load-delay", "5000"]).is_ok());
+        asker.send(&["DEBUG", "RELOAD"]);
+        assert!(within(Duration::from_secs(20), || somebody_hears_of_loading(&mut clients)));
+        let info = clients[0].call(&["INFO", "persistence"]).text();
+        assert!(info.contains("\r\nloading:1\r\n") && info.contains("\r\nloading_total_bytes:"), "{info}");
+        assert!(clients[1].call(&["GET", "key:1"]).text().starts_with("LOADING"));
+        let refused = queued.call(&["EXEC"]).text();
+        assert!(refused.starts_with("EXECABORT") && refused.contains("LOADING"), "{refused}");
+        assert!(client.call(&["CONFIG", "SET", "key-load-delay", "0"]).is_ok());
+        assert!(asker.receive().is_ok());
+        assert_eq!(client.call(&["DEBUG", "DIGEST"]).text(), digest);
+        assert!(client.call(&["INFO", "persistence"]).text().contains("\r\nloading:0\r\n"));
+        assert!(asker.call(&["DEBUG", "LOADAOF"]).is_ok());
+        assert_eq!(client.call(&["DEBUG", "DIGEST"]).text(), digest);
+        // What is written from now on is logged as before.
+        assert_eq!(client.call(&["RPUSH", "key:1", "c"]), Value::Integer(3));
+        let digest = client.call(&["DEBUG", "DIGEST"]).text();
+        assert!(asker.call(&["DEBUG", "LOADAOF"]).is_ok());
+        assert_eq!(client.call(&["DEBUG", "DIGEST"]).text(), digest);
+    }
+}
+
+#[test]
+fn a_slow_script_in_a_log_does_not_keep_clients_from_hearing_that_the_server_is_loading() {
+    let mut server = Server::start(&[
+        "--shards",
+        "1",
+        "--enable-debug-command",
+        "yes",
+        "--appendonly",
+        "yes",
+        "--busy-reply-threshold",
+        "20",
+    ]);
+    let script = "redis.call('SET', KEYS[1], 'x') for i = 1, ARGV[1] do redis.call('PING') end \
+                  return redis.call('APPEND', KEYS[1], 'y')";
+    let (mut asker, mut clients) = (server.client(), vec![server.client()]);
+    assert_eq!(asker.call(&["PING"]).text(), "PONG");
+    let file = std::fs::read_dir(server.dir.join("appendonlydir"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().ends_with(".incr.aof"))
+        .expect("a log");
+    let mut log = Vec::new();
+    let slow: &[&str] = &["EVAL", script, "1", "k", "100000"];
+    for command in [slow, &["SET", "behind", "it"]] {
+        log.extend_from_slice(format!("*{}\r\n", command.len()).as_bytes());
+        for part in command {
+            log.extend_from_slice(format!("${}\r\n{part}\r\n", part.len()).as_bytes());
+        }
+    }
+    std::fs::write(file, log).unwrap();
+    asker.send(&["DEBUG", "LOADAOF"]);
+    assert!(within(Duration::from_secs(20), || somebody_hears_of_loading(&mut clients)));
+    asker.set_timeout(Duration::from_secs(120));
+    assert!(asker.receive().is_ok());
+    assert_eq!(
+        clients[0].call(&["MGET", "k", "behind"]).elements().iter().map(Value::text).collect::<Vec<_>>(),
+        ["xy", "it"]
+    );
+    assert!(server.log().contains("Slow script detected"), "{}", server.log());
+    server.restart();
+    let mut client = server.client();
+    assert!(within(Duration::from_secs(120), || client.call(&["GET", "k"]).text() == "xy"));
 }

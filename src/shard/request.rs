@@ -231,7 +231,11 @@ impl Shard {
                 spec.name
             )));
         }
-        if self.shared.status.is_loading() && !spec.is(CommandFlag::Loading) {
+        let queued = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
+        let wants_data = |spec: &CommandSpec| !spec.is(CommandFlag::Loading);
+        if self.shared.status.is_loading()
+            && (wants_data(spec) || queued.into_iter().any(|queued| wants_data(queued.spec)))
+        {
             return Some(CommandError::other("LOADING Redis is loading the dataset in memory"));
         }
         if self.shared.scripts.is_busy(self.id) && !spec.is(CommandFlag::AllowBusy) {

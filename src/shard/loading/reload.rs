@@ -1,12 +1,13 @@
 //! DEBUG RELOAD and DEBUG LOADAOF: what was kept, read back into a running server, for tests.
 //!
-//! All of it happens at one barrier, so that clients see the data before or after, never in between.
+//! All of it happens at one barrier, so that clients see the data before or after, never in between. Until then they are answered
+//! that the server is loading, as at its start.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Loading, Step};
+use super::{LoadFailed, Report, Step};
 use crate::command::table::KeyAccess;
 use crate::command::CommandError;
 use crate::observe::log::Level;
@@ -43,14 +44,22 @@ impl Shard {
                 false
             }));
         }
+        phases.push(Phase::Here(Box::new(|shard, _| shard.announce_loading())));
         let theirs = failed.clone();
-        phases.push(Phase::Each(Arc::new(move |shard: &mut Shard, _| {
-            let is_saved = theirs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_none();
-            if is_saved && !shard.load_rdb_at_once(options) {
-                note(&theirs, "ERR Error trying to load the RDB dump, check server logs.");
+        phases.push(Phase::EachInTurns(Arc::new(move |shard: &mut Shard, done| {
+            if theirs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_some() {
+                return done(shard);
             }
+            let theirs = theirs.clone();
+            shard.load_rdb_in_turns(options, move |shard, is_loaded| {
+                if !is_loaded {
+                    note(&theirs, "ERR Error trying to load the RDB dump, check server logs.");
+                }
+                done(shard);
+            });
         })));
         phases.push(Phase::Here(Box::new(move |shard, _| {
+            shard.shared.status.loading.in_progress.store(false, Ordering::Relaxed);
             let failed = failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
             let answer = match failed {
                 None => {
@@ -81,12 +90,15 @@ impl Shard {
         };
         let failed = Arc::new(AtomicBool::new(false));
         let theirs = failed.clone();
-        let load = move |shard: &mut Shard, _| {
-            if !shard.load_log_at_once(&folder, &manifest) {
-                theirs.store(true, Ordering::Relaxed);
-            }
+        let load = move |shard: &mut Shard, done: Box<dyn FnOnce(&mut Shard) + Send>| {
+            let theirs = theirs.clone();
+            shard.load_log_in_turns(&folder, &manifest, move |shard, is_loaded| {
+                theirs.fetch_or(!is_loaded, Ordering::Relaxed);
+                done(shard);
+            });
         };
         let answer = move |shard: &mut Shard, _| {
+            shard.shared.status.loading.in_progress.store(false, Ordering::Relaxed);
             let answer = if failed.load(Ordering::Relaxed) {
                 Err(CommandError::other(LOAD_AOF_FAILED))
             } else {
@@ -97,10 +109,31 @@ impl Shard {
             shard.answer_asker(asker, answer);
             false
         };
-        self.at_barrier(KeyAccess::Write, vec![Phase::Each(Arc::new(load)), Phase::Here(Box::new(answer))]);
+        let phases = vec![
+            Phase::Here(Box::new(|shard, _| shard.announce_loading())),
+            Phase::EachInTurns(Arc::new(load)),
+            Phase::Here(Box::new(answer)),
+        ];
+        self.at_barrier(KeyAccess::Write, phases);
     }
 
-    fn load_log_at_once(&mut self, folder: &Folder, manifest: &Manifest) -> bool {
+    /// From now on clients are answered that the server is loading.
+    fn announce_loading(&mut self) -> bool {
+        let loading = &self.shared.status.loading;
+        loading.began_s.store((self.now_us / 1_000_000) as u64, Ordering::Relaxed);
+        loading.total_bytes.store(0, Ordering::Relaxed);
+        loading.loaded_bytes.store(0, Ordering::Relaxed);
+        loading.in_progress.store(true, Ordering::Relaxed);
+        false
+    }
+
+    /// `done` learns whether all of the shard's log could be loaded.
+    fn load_log_in_turns(
+        &mut self,
+        folder: &Folder,
+        manifest: &Manifest,
+        done: impl FnOnce(&mut Shard, bool) + Send + 'static,
+    ) {
         self.end_log();
         let mut steps = vec![Step::Clear];
         for entry in manifest.newest().chain(self.id as u16).into_iter().flat_map(Chain::files) {
@@ -109,14 +142,14 @@ impl Shard {
                 Ok(until) => steps.push(Step::Log { path, until }),
                 Err(error) => {
                     crate::log!(Level::Warning, "{error}");
-                    return false;
+                    return done(self, false);
                 }
             }
         }
-        self.load_at_once(steps)
+        self.load_in_turns(steps, done);
     }
 
-    fn load_rdb_at_once(&mut self, options: Reload) -> bool {
+    fn load_rdb_in_turns(&mut self, options: Reload, done: impl FnOnce(&mut Shard, bool) + Send + 'static) {
         let path = PathBuf::from(&self.config.persistence.dbfilename);
         let mut steps = Vec::new();
         if options.flushes {
@@ -124,20 +157,28 @@ impl Shard {
         }
         steps.push(Step::Rdb { path, is_base: false });
         self.merges_at_load = options.merges;
-        let is_loaded = self.load_at_once(steps);
-        self.merges_at_load = false;
-        is_loaded
+        self.load_in_turns(steps, move |shard, is_loaded| {
+            shard.merges_at_load = false;
+            done(shard, is_loaded);
+        });
     }
 
-    fn load_at_once(&mut self, steps: Vec<Step>) -> bool {
-        let logs = std::mem::replace(&mut self.store.log_enabled, false);
-        self.store.expire_on_access = false;
-        let outcome = self.load_some(&mut Loading::new(steps), &|| false);
-        self.store.expire_on_access = true;
-        self.store.log_enabled = logs;
-        for db in 0..self.store.databases() {
-            self.show_len(db);
+    fn load_in_turns(&mut self, steps: Vec<Step>, done: impl FnOnce(&mut Shard, bool) + Send + 'static) {
+        for step in &steps {
+            if let Step::Rdb { path, .. } | Step::Log { path, .. } = step {
+                let len = std::fs::metadata(path).map_or(0, |file| file.len());
+                self.shared.status.loading.total_bytes.fetch_add(len, Ordering::Relaxed);
+            }
         }
-        outcome.is_ok()
+        let logs = std::mem::replace(&mut self.store.log_enabled, false);
+        let ended = move |shard: &mut Shard, outcome: Result<Report, LoadFailed>| {
+            shard.end_loading();
+            shard.store.log_enabled = logs;
+            for db in 0..shard.store.databases() {
+                shard.show_len(db);
+            }
+            done(shard, outcome.is_ok());
+        };
+        self.begin_loading(steps, Box::new(ended));
     }
 }

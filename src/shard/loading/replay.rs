@@ -20,6 +20,7 @@ use crate::persist::aof::ahead::first_arguments;
 use crate::persist::aof::scan::{Fault, Item, Scanner};
 use crate::resp::Reply;
 use crate::runtime::ring::Token;
+use crate::shard::scripts::Run;
 use crate::store::{parse_integer, shard_of_slot, Known, Upcoming, UPCOMING_MAX};
 use crate::txn::message::{OwnedArgs, Slices};
 use crate::txn::plan::{plan, Plan};
@@ -65,6 +66,8 @@ pub(super) struct Replay {
     reply: Reply,
     /// Of a file that another number of shards has written.
     foreign: Option<Foreign>,
+    /// The command that was begun and has not come to its end.
+    script: Option<Box<Run>>,
 }
 
 #[derive(Default)]
@@ -99,6 +102,7 @@ impl Replay {
             upcoming: Upcoming::default(),
             reply: Reply::default(),
             foreign: is_foreign.then(Foreign::default),
+            script: None,
         })
     }
 
@@ -129,7 +133,14 @@ impl Shard {
         if !self.end_meeting(replay)? {
             return Ok(false);
         }
-        while replay.scanner.position() < replay.until {
+        while replay.script.is_some() || replay.scanner.position() < replay.until {
+            if let Some(run) = replay.script.take() {
+                replay.script = self.replay_script_on(run, &mut replay.reply);
+                if enough() {
+                    return Ok(false);
+                }
+                continue;
+            }
             let at = replay.scanner.position();
             let scanner = &replay.scanner;
             let known = replay.upcoming.take(&self.store, replay.db, at, |each| {
@@ -165,7 +176,7 @@ impl Shard {
                     if let (Some(key), Some(ahead)) = (args.get(1), known.and_then(|known| known.ahead)) {
                         self.store.ahead_hint(key, ahead);
                     }
-                    self.replay_command(spec, db, &args, &caller, reply);
+                    replay.script = self.replay_command(spec, db, &args, &caller, reply);
                 }
                 Share::Part(part) => {
                     let part = part.slices();
@@ -248,7 +259,8 @@ impl Shard {
         }
     }
 
-    /// Does again what a command did. Unlike a client's it counts nowhere; an error is what it was the first time.
+    /// Does again what a command did. Unlike a client's it counts nowhere; an error is what it was the first time. A script that
+    /// takes long is returned, and goes on later.
     fn replay_command(
         &mut self,
         spec: &'static CommandSpec,
@@ -256,15 +268,16 @@ impl Shard {
         args: Args,
         caller: &Caller,
         reply: &mut Reply,
-    ) {
+    ) -> Option<Box<Run>> {
         if let Handler::Script = spec.handler {
             return self.replay_script(spec, db, args, caller, reply);
         }
         if spec.name.starts_with("function|") {
             let _ = self.change_libraries(spec, args, caller, reply);
-            return reply.clear();
+            reply.clear();
+            return None;
         }
-        let (Handler::Keys(run, _) | Handler::EveryShard(run, _)) = spec.handler else { return };
+        let (Handler::Keys(run, _) | Handler::EveryShard(run, _)) = spec.handler else { return None };
         let mut ctx =
             Context { store: &mut self.store, db, reply, caller, effect: Effect::default(), blocking: None };
         let _ = run(&mut ctx, args);
@@ -273,5 +286,6 @@ impl Shard {
         if !self.store.events.is_empty() {
             self.store.events.take();
         }
+        None
     }
 }

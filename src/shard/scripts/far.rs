@@ -330,7 +330,7 @@ impl Shard {
 // Scripts that take long.
 impl Shard {
     /// A script lets others have their turn.
-    fn note_standing(&mut self, run: &mut Run, shards: &[usize]) {
+    pub(super) fn note_standing(&mut self, run: &mut Run, shards: &[usize]) {
         if run.slow.is_none() {
             run.slow = Some(self.shared.scripts.add_slow(Slow {
                 is_function: run.is_function,
@@ -355,7 +355,7 @@ impl Shard {
     }
 
     /// A script holds nobody up any more.
-    fn let_others_in(&mut self, run: &mut Run, shards: &[usize]) {
+    pub(super) fn let_others_in(&mut self, run: &mut Run, shards: &[usize]) {
         if std::mem::take(&mut run.is_busy) {
             self.shared.scripts.change_busy(shards.iter().copied(), false);
         }

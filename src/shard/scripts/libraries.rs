@@ -1,6 +1,6 @@
 //! The libraries of functions: the first shard changes them, for all.
 
-use super::Shard;
+use super::{Run, Shard};
 use crate::command::table::CommandSpec;
 use crate::command::{Args, Caller, CommandError, CommandResult};
 use crate::resp::Reply;
@@ -92,7 +92,8 @@ impl Shard {
         Ok(())
     }
 
-    /// A script in the log of another server, of which this is the only shard. (This one logs what scripts do, and not them.)
+    /// Begins a script in the log of another server, of which this is the only shard. (This one logs what scripts do, and not
+    /// them.) Some: it takes long, and goes on by `replay_script_on`.
     pub(in crate::shard) fn replay_script(
         &mut self,
         spec: &'static CommandSpec,
@@ -100,22 +101,36 @@ impl Shard {
         args: Args,
         caller: &Caller,
         reply: &mut Reply,
-    ) {
+    ) -> Option<Box<Run>> {
         let started = Stamp::now();
         match self.prepare_script(spec, db, args, caller, reply.protocol()) {
-            Err(error) => self.script_refused(spec, args, caller, started, &error, reply),
-            Ok(mut run) => loop {
-                if let Some(outcome) = self.drive(&mut run) {
-                    self.end_script(run, *outcome, reply);
-                    break;
-                }
-                if run.call.take().is_some() {
-                    let why = "This Redis command is not allowed while loading";
-                    run.resume = Some(Resume::Refused(why.to_owned()));
-                }
-            },
+            Ok(run) => self.replay_script_on(run, reply),
+            Err(error) => {
+                self.script_refused(spec, args, caller, started, &error, reply);
+                reply.clear();
+                None
+            }
         }
-        reply.clear();
+    }
+
+    /// Lets such a script go on. Some: it has had its time, and has not come to its end.
+    pub(in crate::shard) fn replay_script_on(
+        &mut self,
+        mut run: Box<Run>,
+        reply: &mut Reply,
+    ) -> Option<Box<Run>> {
+        if let Some(outcome) = self.drive(&mut run) {
+            self.let_others_in(&mut run, &[]);
+            self.end_script(run, *outcome, reply);
+            reply.clear();
+            return None;
+        }
+        if run.call.take().is_some() {
+            run.resume = Some(Resume::Refused("This Redis command is not allowed while loading".to_owned()));
+        }
+        // Nobody is kept out by it who would not be anyway: there is nothing yet.
+        self.note_standing(&mut run, &[]);
+        Some(run)
     }
 }
 

@@ -116,6 +116,11 @@ impl Shard {
                         self.step(id, t, shard, Work::Barrier(at_each.clone()), false);
                     }
                 }
+                Phase::EachInTurns(at_each) => {
+                    for shard in 0..shards {
+                        self.step(id, t, shard, Work::BarrierInTurns(at_each.clone()), false);
+                    }
+                }
                 Phase::InTurn(at_each) => {
                     let Some(barrier) = &mut t.barrier else { return };
                     let shard = barrier.turn;

@@ -117,6 +117,14 @@ impl Shard {
                 at_each(self, number);
                 WorkResult::TakenBack
             }
+            Work::BarrierInTurns(at_each) => {
+                let done = move |shard: &mut Shard| {
+                    let (from, result) = (shard.id, WorkResult::TakenBack);
+                    shard.send(coordinator, Message::Ran { from, transaction, result });
+                };
+                at_each(self, Box::new(done));
+                return self.leave_part();
+            }
         };
         self.leave_part();
         if caller.at_ms.is_some() {

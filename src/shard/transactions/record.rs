@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-use super::work::AtBarrier;
+use super::work::{AtBarrier, AtBarrierInTurns};
 use crate::command::Caller;
 use crate::resp::Protocol;
 use crate::shard::scripts::Run;
@@ -61,6 +61,8 @@ pub type AtCoordinator = Box<dyn FnOnce(&mut Shard, Number) -> bool + Send>;
 pub enum Phase {
     /// Every shard does this, all at the same time.
     Each(AtBarrier),
+    /// Every shard does this, and lets its clients have their turns meanwhile.
+    EachInTurns(AtBarrierInTurns),
     /// One shard after the other does this, and goes on as soon as it is done. The last phase, if there is one like it.
     InTurn(AtBarrier),
     /// The coordinator does this. True: the barrier is never left again.

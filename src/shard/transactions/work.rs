@@ -12,6 +12,9 @@ use crate::txn::message::{BlockedRun, Ending, Loan, OwnedCommand, TransactionId}
 /// What every shard does at a barrier; it gets the barrier's number.
 pub type AtBarrier = Arc<dyn Fn(&mut Shard, Number) + Send + Sync>;
 
+/// As `AtBarrier`, for what takes several turns: the shard calls the last argument when it is done.
+pub type AtBarrierInTurns = Arc<dyn Fn(&mut Shard, Box<dyn FnOnce(&mut Shard) + Send>) + Send + Sync>;
+
 /// A step of a transaction, on one shard.
 pub enum Work {
     /// Commands with the index of each in the transaction.
@@ -29,6 +32,7 @@ pub enum Work {
     /// What the command, run on excerpts, does to the shard's keys.
     Apply(Vec<OwnedCommand>),
     Barrier(AtBarrier),
+    BarrierInTurns(AtBarrierInTurns),
 }
 
 #[derive(Debug)]
