@@ -1,9 +1,14 @@
-//! What scripts need of Lua and safe code cannot do: an interpreter with `debug`, and raising an error that is any value.
+//! What scripts need of Lua and safe code cannot do: an interpreter with `debug`, raising an error that is any value, and calls
+//! whose arguments and results go past mlua, which wants a microsecond for a few.
 
+use std::any::Any;
 use std::ffi::c_int;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
 
 use mlua::ffi::{self, lua_State};
-use mlua::{Function, Lua, LuaOptions, StdLib};
+use mlua::{FromLuaMulti, Function, Lua, LuaOptions, StdLib};
 
 /// An interpreter with `debug`, by which code can do anything: whoever makes it takes that away before a script runs.
 pub fn interpreter() -> Lua {
@@ -70,5 +75,176 @@ unsafe extern "C-unwind" fn call_and_raise(state: *mut lua_State) -> c_int {
             _ => {}
         }
         ffi::lua_error(state)
+    }
+}
+
+/// An argument of a call.
+#[derive(Clone, Copy, Debug)]
+pub enum Argument<'a> {
+    Text(&'a [u8]),
+    Number(f64),
+    Other,
+}
+
+/// What a call has come to, encoded in some way.
+pub struct Encoded {
+    pub bytes: Vec<u8>,
+    /// It is to be raised, by a function that raises.
+    pub is_error: bool,
+}
+
+/// What is behind a function of `calling`. It may be called again while it puts values: Lua then runs what scripts have left for
+/// the end of a value.
+pub trait Callee {
+    /// A call begins.
+    fn begin(&self);
+    /// Its next argument.
+    fn argument(&self, argument: Argument);
+    /// All arguments are there.
+    fn call(&self) -> Encoded;
+    /// Puts one value, which `encoded` stands for. It must own nothing meanwhile: when Lua has no memory, it jumps over its frames.
+    fn put(&self, encoded: &[u8], values: &Values);
+}
+
+/// Functions that an interpreter has, which it keeps until it is closed.
+#[derive(Default)]
+struct Callees(Vec<Rc<dyn Any>>);
+
+/// A function that has `callee` do what its arguments say. With `raises` it raises what is an error, as it is.
+pub fn calling<C: Callee + 'static>(lua: &Lua, callee: Rc<C>, raises: bool) -> mlua::Result<Function> {
+    let pointer: *const C = &*callee;
+    if lua.app_data_ref::<Callees>().is_none() {
+        lua.set_app_data(Callees::default());
+    }
+    let Some(mut callees) = lua.app_data_mut::<Callees>() else {
+        return Err(mlua::Error::runtime("functions are being made"));
+    };
+    callees.0.push(callee);
+    drop(callees);
+    // SAFETY: as in `raising`. The pointer is to what the interpreter keeps for as long as it is there, and nobody takes away.
+    unsafe {
+        lua.exec_raw(raises, |state| {
+            ffi::lua_pushlightuserdata(state, pointer.cast_mut().cast());
+            ffi::lua_insert(state, 1);
+            ffi::lua_pushcclosure(state, call_callee::<C>, 2);
+        })
+    }
+}
+
+/// # Safety
+///
+/// Lua calls it, with the upvalues that `calling` gives it.
+unsafe extern "C-unwind" fn call_callee<C: Callee>(state: *mut lua_State) -> c_int {
+    // SAFETY: the first upvalue is what `calling` has put there, which lives as long as the interpreter. Indexes are those of
+    // arguments, which Lua has put there. The text of a string is there as long as the string is on the stack. Errors leave by a
+    // jump over this frame, which owns nothing then: the bytes are forgotten.
+    unsafe {
+        let callee = &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast::<C>();
+        let raises = ffi::lua_toboolean(state, ffi::lua_upvalueindex(2)) != 0;
+        callee.begin();
+        for index in 1..=ffi::lua_gettop(state) {
+            callee.argument(match ffi::lua_type(state, index) {
+                ffi::LUA_TSTRING => {
+                    let mut len = 0;
+                    let text = ffi::lua_tolstring(state, index, &mut len);
+                    Argument::Text(std::slice::from_raw_parts(text.cast(), len))
+                }
+                ffi::LUA_TNUMBER => Argument::Number(ffi::lua_tonumber(state, index)),
+                _ => Argument::Other,
+            });
+        }
+        let Encoded { bytes, is_error } = callee.call();
+        let mut bytes = ManuallyDrop::new(bytes);
+        ffi::lua_settop(state, 0);
+        callee.put(&bytes, &Values { state, interpreter: PhantomData });
+        ManuallyDrop::drop(&mut bytes);
+        if is_error && raises {
+            ffi::lua_error(state)
+        }
+        1
+    }
+}
+
+/// Puts values onto Lua's stack. Any of it may end in a jump, see `Callee::put`.
+pub struct Values<'a> {
+    state: *mut lua_State,
+    interpreter: PhantomData<&'a Lua>,
+}
+
+// SAFETY of all of these: the state is that of the interpreter that has called, and there is room for a few values in
+// every C function; `table` makes some for what goes into it. What takes values from the stack relies on their having been put, and
+// a caller who has not would only see wrong values: Lua's stack always has a value below, the function itself or an argument.
+impl Values<'_> {
+    pub fn nil(&self) {
+        unsafe { ffi::lua_pushnil(self.state) }
+    }
+
+    pub fn boolean(&self, value: bool) {
+        unsafe { ffi::lua_pushboolean(self.state, value.into()) }
+    }
+
+    pub fn number(&self, value: f64) {
+        unsafe { ffi::lua_pushnumber(self.state, value) }
+    }
+
+    pub fn text(&self, text: &[u8]) {
+        unsafe { ffi::lua_pushlstring(self.state, text.as_ptr().cast(), text.len()) };
+    }
+
+    /// The last two texts become one.
+    pub fn join(&self) {
+        unsafe { ffi::lua_concat(self.state, 2) }
+    }
+
+    /// A table, with room for so many elements and fields.
+    pub fn table(&self, elements: usize, fields: usize) {
+        let room = |count: usize| c_int::try_from(count).unwrap_or(c_int::MAX);
+        unsafe {
+            ffi::luaL_checkstack(self.state, 8, c"values nest too deep".as_ptr());
+            ffi::lua_createtable(self.state, room(elements), room(fields));
+        }
+    }
+
+    /// The last value becomes this element of the table before it, from 1 on.
+    pub fn element(&self, index: usize) {
+        unsafe { ffi::lua_rawseti(self.state, -2, index as ffi::lua_Integer) }
+    }
+
+    /// The last two values become a field of the table before them, its name (not nil) and its value.
+    pub fn field(&self) {
+        unsafe { ffi::lua_rawset(self.state, -3) }
+    }
+
+    /// Forgets the last value.
+    pub fn forget(&self) {
+        unsafe { ffi::lua_settop(self.state, -2) }
+    }
+}
+
+/// Calls `function` with `code`, a table of the first `split` of `texts`, a table of the others, and `flag`.
+pub fn call_with_texts<R: FromLuaMulti>(
+    lua: &Lua,
+    function: &Function,
+    code: &Function,
+    texts: &[&[u8]],
+    split: usize,
+    flag: bool,
+) -> mlua::Result<R> {
+    let (first, second) = texts.split_at(split.min(texts.len()));
+    // SAFETY: the closure finds the two functions on the stack and puts three values behind them, which Lua has room for; both
+    // functions and these are then taken by the call. It owns nothing that would be lost if Lua jumps out of it.
+    unsafe {
+        lua.exec_raw((function, code), |state| {
+            let values = Values { state, interpreter: PhantomData };
+            for list in [first, second] {
+                values.table(list.len(), 0);
+                for (index, text) in list.iter().enumerate() {
+                    values.text(text);
+                    values.element(index + 1);
+                }
+            }
+            values.boolean(flag);
+            ffi::lua_call(state, 4, ffi::LUA_MULTRET);
+        })
     }
 }

@@ -4,6 +4,7 @@ use mlua::{Lua, Table, Value};
 
 use crate::command::double::lenient_double;
 use crate::resp::{Protocol, Reply};
+use crate::runtime::lua::Values;
 
 /// Deeper nested values become an error, as they do in Redis when Lua's stack is full. Each takes some of the script's stack.
 const DEPTH_MAX: usize = 500;
@@ -20,16 +21,33 @@ pub fn error_table(lua: &Lua, text: &[u8]) -> mlua::Result<Table> {
     Ok(table)
 }
 
-/// A command's reply, encoded by this server, as scripts see it.
-pub fn reply_to_lua(lua: &Lua, encoded: &[u8]) -> mlua::Result<Value> {
-    let mut rest = encoded;
-    let is_error = encoded.first() == Some(&b'-');
-    let value = next_value(lua, &mut rest)?;
-    if let (true, Value::Table(table)) = (is_error, &value) {
+/// Puts a command's reply, encoded by this server, as scripts see it.
+pub fn put_reply(values: &Values, encoded: &[u8]) {
+    match encoded.strip_prefix(b"-") {
         // The command has been counted as failed already.
-        table.raw_set("ignore_error_stats_update", true)?;
+        Some(mut rest) => put_error(values, line(&mut rest), true),
+        None => put_value(values, &mut &encoded[..]),
     }
-    Ok(value)
+}
+
+/// Puts an error table. `line` begins with a code, unless it is a single word.
+pub fn put_error(values: &Values, line: &[u8], is_counted: bool) {
+    let line = line.trim_ascii_end();
+    values.table(0, if is_counted { 2 } else { 1 });
+    values.text(b"err");
+    if line.contains(&b' ') {
+        values.text(line);
+    } else {
+        values.text(b"ERR ");
+        values.text(line);
+        values.join();
+    }
+    values.field();
+    if is_counted {
+        values.text(b"ignore_error_stats_update");
+        values.boolean(true);
+        values.field();
+    }
 }
 
 fn line<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
@@ -50,73 +68,89 @@ fn block<'a>(rest: &mut &'a [u8], len: usize) -> &'a [u8] {
     block
 }
 
-fn single(lua: &Lua, name: &str, value: impl mlua::IntoLua) -> mlua::Result<Value> {
-    let table = lua.create_table()?;
-    table.raw_set(name, value)?;
-    Ok(Value::Table(table))
+/// A table with one field, whose value `put` puts.
+fn single(values: &Values, name: &str, put: impl FnOnce(&Values)) {
+    values.table(0, 1);
+    values.text(name.as_bytes());
+    put(values);
+    values.field();
 }
 
-fn next_value(lua: &Lua, rest: &mut &[u8]) -> mlua::Result<Value> {
-    let Some(kind) = rest.first().copied() else { return Ok(Value::Nil) };
+fn put_value(values: &Values, rest: &mut &[u8]) {
+    let Some(kind) = rest.first().copied() else { return values.nil() };
     *rest = &rest[1..];
     let head = line(rest);
-    Ok(match kind {
-        b'+' => single(lua, "ok", lua.create_string(head)?)?,
-        b'-' => Value::Table(error_table(lua, &[b"-", head].concat())?),
-        b':' => Value::Number(number(head) as f64),
+    match kind {
+        b'+' => single(values, "ok", |values| values.text(head)),
+        b'-' => put_error(values, head, false),
+        b':' => values.number(number(head) as f64),
         b'$' => match usize::try_from(number(head)) {
-            Ok(len) => Value::String(lua.create_string(block(rest, len))?),
-            Err(_) => Value::Boolean(false),
+            Ok(len) => values.text(block(rest, len)),
+            Err(_) => values.boolean(false),
         },
         b'*' | b'>' => match usize::try_from(number(head)) {
             Ok(len) => {
-                let table = lua.create_table_with_capacity(len, 0)?;
+                values.table(len, 0);
                 for index in 1..=len {
-                    table.raw_set(index, next_value(lua, rest)?)?;
+                    put_value(values, rest);
+                    values.element(index);
                 }
-                Value::Table(table)
             }
-            Err(_) => Value::Boolean(false),
+            Err(_) => values.boolean(false),
         },
-        b'%' => {
-            let pairs = lua.create_table()?;
+        b'%' => single(values, "map", |values| {
+            values.table(0, usize::try_from(number(head)).unwrap_or(0));
             for _ in 0..number(head) {
-                let key = next_value(lua, rest)?;
-                let value = next_value(lua, rest)?;
-                if !key.is_nil() {
-                    pairs.raw_set(key, value)?;
+                let is_nameless = rest.first() == Some(&b'_');
+                put_value(values, rest);
+                put_value(values, rest);
+                if is_nameless {
+                    values.forget();
+                    values.forget();
+                } else {
+                    values.field();
                 }
             }
-            single(lua, "map", pairs)?
-        }
-        b'~' => {
-            let members = lua.create_table()?;
+        }),
+        b'~' => single(values, "set", |values| {
+            values.table(0, usize::try_from(number(head)).unwrap_or(0));
             for _ in 0..number(head) {
-                let member = next_value(lua, rest)?;
-                if !member.is_nil() {
-                    members.raw_set(member, true)?;
+                let is_nil = rest.first() == Some(&b'_');
+                put_value(values, rest);
+                if is_nil {
+                    values.forget();
+                } else {
+                    values.boolean(true);
+                    values.field();
                 }
             }
-            single(lua, "set", members)?
-        }
+        }),
         b'|' => {
             for _ in 0..2 * number(head) {
-                next_value(lua, rest)?;
+                put_value(values, rest);
+                values.forget();
             }
-            next_value(lua, rest)?
+            put_value(values, rest)
         }
-        b'#' => Value::Boolean(head == b"t"),
-        b',' => single(lua, "double", lenient_double(head).unwrap_or(f64::NAN))?,
-        b'(' => single(lua, "big_number", lua.create_string(head)?)?,
+        b'#' => values.boolean(head == b"t"),
+        b',' => {
+            let number = lenient_double(head).unwrap_or(f64::NAN);
+            single(values, "double", |values| values.number(number))
+        }
+        b'(' => single(values, "big_number", |values| values.text(head)),
         b'=' => {
             let text = block(rest, usize::try_from(number(head)).unwrap_or(0));
-            let inner = lua.create_table()?;
-            inner.raw_set("format", lua.create_string(text.get(..3).unwrap_or_default())?)?;
-            inner.raw_set("string", lua.create_string(text.get(4..).unwrap_or_default())?)?;
-            single(lua, "verbatim_string", inner)?
+            single(values, "verbatim_string", |values| {
+                values.table(0, 2);
+                for (name, part) in [("format", text.get(..3)), ("string", text.get(4..))] {
+                    values.text(name.as_bytes());
+                    values.text(part.unwrap_or_default());
+                    values.field();
+                }
+            })
         }
-        _ => Value::Nil,
-    })
+        _ => values.nil(),
+    }
 }
 
 /// What a script returns, as a reply. `script_protocol`: what it has chosen by `setresp`. Returns the error that the whole reply is,

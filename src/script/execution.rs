@@ -94,9 +94,9 @@ impl Running {
 }
 
 pub struct Execution {
+    body: Fiber<Resume, Progress, Outcome>,
     vm: Option<Vm>,
     running: Rc<Running>,
-    body: Fiber<Resume, Progress, Outcome>,
 }
 
 impl Execution {
@@ -115,13 +115,13 @@ impl Execution {
         running.propagation.set(3);
         running.is_killed.set(false);
         let runner = vm.runner();
-        let (name, is_function) = (what.name(), matches!(what, What::Function(_)));
-        let owned = |list: &[&[u8]]| -> Vec<Vec<u8>> { list.iter().map(|item| item.to_vec()).collect() };
-        let (keys, args) = (owned(keys), owned(args));
+        let what = what.clone();
+        let (mut texts, key_count) = (OwnedArgs::from_slices(keys), keys.len());
+        args.iter().for_each(|arg| texts.push(arg));
         let body = Fiber::new(stack, &running.suspender, move || {
-            runner.run(code, &name, keys, args, is_function, protocol)
+            runner.run(code, &what, &texts.slices(), key_count, protocol)
         });
-        Execution { vm: Some(vm), running, body }
+        Execution { body, vm: Some(vm), running }
     }
 
     /// Its time counts from now on.

@@ -1,18 +1,19 @@
 //! What the server gives to an interpreter: the functions behind `redis.*` and `math.random`. The prelude makes of them what
 //! scripts find.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use mlua::{Lua, Table, Value};
 
-use super::convert::{error_table, reply_to_lua};
+use super::convert::{error_table, put_error, put_reply};
 use super::execution::{Progress, Resume, Running};
 use super::libs::raise::{function_of_many_that_may_fail, Failure};
 use super::source::Sha;
 use super::vm::register_function;
 use crate::observe::log::Level;
 use crate::resp::{format_double, Protocol};
+use crate::runtime::lua::{calling, Argument, Callee, Encoded, Values};
 use crate::txn::message::OwnedArgs;
 
 type Answer = Result<Value, Failure>;
@@ -40,19 +41,9 @@ pub fn natives(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
         Ok(Value::Nil)
     })?;
 
-    let context = running.clone();
-    let call = move |lua: &Lua, args: Table, count: usize| match call(&context, &args, count) {
-        Ok(encoded) if encoded.first() != Some(&b'-') => Ok(reply_to_lua(lua, &encoded)?),
-        Ok(encoded) => Err(Failure::Raw(reply_to_lua(lua, &encoded)?)),
-        Err(refusal) => Err(Failure::Raw(refusal.value(lua)?)),
-    };
-    native.raw_set("call", function_of_many_that_may_fail(lua, call)?)?;
-    let context = running.clone();
-    let pcall = move |lua: &Lua, args: Table, count: usize| match self::call(&context, &args, count) {
-        Ok(encoded) => Ok(reply_to_lua(lua, &encoded)?),
-        Err(refusal) => Ok(refusal.value(lua)?),
-    };
-    native.raw_set("pcall", function_of_many_that_may_fail(lua, pcall)?)?;
+    let commands = Rc::new(Commands { running: running.clone(), arguments: RefCell::default() });
+    native.raw_set("call", calling(lua, commands.clone(), true)?)?;
+    native.raw_set("pcall", calling(lua, commands, false)?)?;
     let context = running.clone();
     let check = move |lua: &Lua, args: Table, count: usize| may_call(lua, &context, &args, count);
     native.raw_set("acl_check_cmd", function_of_many_that_may_fail(lua, check)?)?;
@@ -75,31 +66,10 @@ pub fn natives(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
 /// Arguments that are looked at, of functions that take a few.
 const FEW: usize = 3;
 
-/// A call that has not run.
-struct Refusal {
-    text: String,
-    /// It counts as a failed command already.
-    is_counted: bool,
-}
-
-impl Refusal {
-    fn new(text: &str) -> Refusal {
-        Refusal { text: text.to_owned(), is_counted: false }
-    }
-
-    fn value(&self, lua: &Lua) -> mlua::Result<Value> {
-        let table = error_table(lua, self.text.as_bytes())?;
-        if self.is_counted {
-            table.raw_set("ignore_error_stats_update", true)?;
-        }
-        Ok(Value::Table(table))
-    }
-}
-
 /// Raises a table with the text, as the `redis` functions do.
 fn failed(lua: &Lua, text: &str) -> Failure {
-    match Refusal::new(text).value(lua) {
-        Ok(table) => Failure::Raw(table),
+    match error_table(lua, text.as_bytes()) {
+        Ok(table) => Failure::Raw(Value::Table(table)),
         Err(error) => Failure::Lua(error),
     }
 }
@@ -112,13 +82,64 @@ fn plain_text(error: &mlua::Error) -> String {
     }
 }
 
-/// Has a command run; returns its encoded reply.
-fn call(running: &Running, args: &Table, count: usize) -> Result<Vec<u8>, Refusal> {
-    let args = command_args(args, count).map_err(Refusal::new)?;
-    match running.ask(Progress::Call(args)) {
-        Some(Resume::Reply(encoded)) => Ok(encoded),
-        Some(Resume::Refused(text)) => Err(Refusal { text, is_counted: true }),
-        _ => Err(Refusal::new("redis.call/pcall can only be called inside a script invocation")),
+const NO_ARGUMENT: &str = "Please specify at least one argument for this redis lib call";
+const WRONG_ARGUMENT: &str = "Lua redis lib command arguments must be strings or integers";
+
+/// `redis.call` and `redis.pcall`.
+struct Commands {
+    running: Rc<Running>,
+    /// Of the call that has begun. None: one of them cannot be one.
+    arguments: RefCell<Option<OwnedArgs>>,
+}
+
+/// In front of an error that does not count as a failed command yet; no reply begins so.
+const UNCOUNTED: u8 = 0;
+
+impl Commands {
+    fn refused(text: &str, is_counted: bool) -> Encoded {
+        let mark = if is_counted { b'-' } else { UNCOUNTED };
+        let text = match text.strip_prefix('-') {
+            // A single word gets its code when it is put.
+            Some(text) => text.to_owned(),
+            None => format!("ERR {text}"),
+        };
+        Encoded { bytes: [&[mark], text.as_bytes(), b"\r\n"].concat(), is_error: true }
+    }
+}
+
+impl Callee for Commands {
+    fn begin(&self) {
+        self.arguments.replace(Some(OwnedArgs::default()));
+    }
+
+    fn argument(&self, argument: Argument) {
+        let mut arguments = self.arguments.borrow_mut();
+        let Some(owned) = &mut *arguments else { return };
+        match argument {
+            Argument::Text(text) => owned.push(text),
+            Argument::Number(number) => push_number(owned, number),
+            Argument::Other => *arguments = None,
+        }
+    }
+
+    fn call(&self) -> Encoded {
+        let args = match self.arguments.take() {
+            None => return Commands::refused(WRONG_ARGUMENT, false),
+            Some(args) if args.is_empty() => return Commands::refused(NO_ARGUMENT, false),
+            Some(args) => args,
+        };
+        match self.running.ask(Progress::Call(args)) {
+            Some(Resume::Reply(bytes)) => Encoded { is_error: bytes.first() == Some(&b'-'), bytes },
+            Some(Resume::Refused(text)) => Commands::refused(&text, true),
+            _ => Commands::refused("redis.call/pcall can only be called inside a script invocation", false),
+        }
+    }
+
+    fn put(&self, encoded: &[u8], values: &Values) {
+        match encoded.split_first() {
+            Some((&UNCOUNTED, line)) => put_error(values, line, false),
+            _ => put_reply(values, encoded),
+        }
     }
 }
 
@@ -132,23 +153,27 @@ fn may_call(lua: &Lua, running: &Running, args: &Table, count: usize) -> Answer 
 }
 
 fn command_args(args: &Table, count: usize) -> Result<OwnedArgs, &'static str> {
-    const WRONG: &str = "Lua redis lib command arguments must be strings or integers";
     if count == 0 {
-        return Err("Please specify at least one argument for this redis lib call");
+        return Err(NO_ARGUMENT);
     }
     let mut owned = OwnedArgs::default();
     for index in 1..=count {
-        match args.raw_get(index).map_err(|_| WRONG)? {
+        match args.raw_get(index).map_err(|_| WRONG_ARGUMENT)? {
             Value::String(text) => owned.push(&text.as_bytes()),
-            Value::Integer(number) => owned.push(itoa::Buffer::new().format(number).as_bytes()),
-            Value::Number(number) if number.trunc() == number && number.abs() < 9.0e18 => {
-                owned.push(itoa::Buffer::new().format(number as i64).as_bytes())
-            }
-            Value::Number(number) => owned.push(format_double(number).as_bytes()),
-            _ => return Err(WRONG),
+            Value::Integer(number) => push_number(&mut owned, number as f64),
+            Value::Number(number) => push_number(&mut owned, number),
+            _ => return Err(WRONG_ARGUMENT),
         }
     }
     Ok(owned)
+}
+
+fn push_number(args: &mut OwnedArgs, number: f64) {
+    if number.trunc() == number && number.abs() < 9.0e18 {
+        args.push(itoa::Buffer::new().format(number as i64).as_bytes());
+    } else {
+        args.push(format_double(number).as_bytes());
+    }
 }
 
 fn set_protocol(lua: &Lua, running: &Running, args: &[Value]) -> Answer {
@@ -180,7 +205,7 @@ fn sha1hex(lua: &Lua, _: &Running, args: &[Value]) -> Answer {
 
 fn error_reply(lua: &Lua, _: &Running, args: &[Value]) -> Answer {
     let [Value::String(text)] = args else {
-        return Ok(Refusal::new("wrong number or type of arguments").value(lua)?);
+        return Ok(Value::Table(error_table(lua, b"wrong number or type of arguments")?));
     };
     let text = text.as_bytes();
     let text = if text.starts_with(b"-") { text.to_vec() } else { [b"-", &text[..]].concat() };

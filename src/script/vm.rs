@@ -16,7 +16,7 @@ use super::natives::natives;
 use super::source::{Script, Sha};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::fiber::FiberStack;
-use crate::runtime::lua::interpreter;
+use crate::runtime::lua::{call_with_texts, interpreter};
 
 /// The stack of a script, bytes of address space. Lua's parser and pattern matching recur on it.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
@@ -43,6 +43,8 @@ pub struct Vm {
     running: Rc<Running>,
     /// By the bytes of their hashes. (mlua can hold some thousand functions at a time only.)
     scripts: Table,
+    /// The one that was looked up last.
+    last: Option<Box<(Sha, Function)>>,
     libraries: Box<KnownLibraries>,
     stack: Option<FiberStack>,
     runs: u32,
@@ -72,17 +74,20 @@ impl Vm {
         let libraries = Box::new(KnownLibraries::new(&lua, load)?);
         // What making it has left behind.
         lua.gc_collect()?;
-        Ok(Vm { lua, run, running, scripts, libraries, stack: Some(stack), runs: 0 })
+        Ok(Vm { lua, run, running, scripts, last: None, libraries, stack: Some(stack), runs: 0 })
     }
 
     /// Whether it knows the script already.
-    pub fn knows(&self, sha: &Sha) -> bool {
+    pub fn knows(&mut self, sha: &Sha) -> bool {
         self.script(sha).is_some()
     }
 
-    fn script(&self, sha: &Sha) -> Option<Function> {
-        let key = self.lua.create_string(sha.bytes()).ok()?;
-        self.scripts.raw_get(key).ok()
+    fn script(&mut self, sha: &Sha) -> Option<&Function> {
+        if self.last.as_ref().is_none_or(|last| last.0 != *sha) {
+            let key = self.lua.create_string(sha.bytes()).ok()?;
+            self.last = Some(Box::new((*sha, self.scripts.raw_get(key).ok()?)));
+        }
+        self.last.as_ref().map(|last| &last.1)
     }
 
     /// Compiles a script. `Err`: what is wrong with it, by Lua's words.
@@ -109,7 +114,7 @@ impl Vm {
         protocol: Protocol,
     ) -> Result<Execution, Option<Vm>> {
         let code = match what {
-            What::Script(script) => self.script(&script.sha),
+            What::Script(script) => self.script(&script.sha).cloned(),
             What::Function(called) => self.callback(&called.library, &called.name),
         };
         let Some(code) = code else { return Err(Some(self)) };
@@ -155,18 +160,20 @@ impl Runner {
     pub fn run(
         &self,
         code: Function,
-        name: &str,
-        keys: Vec<Vec<u8>>,
-        args: Vec<Vec<u8>>,
-        is_function: bool,
+        what: &What,
+        texts: &[&[u8]],
+        key_count: usize,
         protocol: Protocol,
     ) -> Outcome {
         let mut reply = Reply::new(protocol);
-        let result = self.call(code, &keys, &args, is_function);
+        let is_function = matches!(what, What::Function(_));
+        let result: mlua::Result<(bool, Value)> =
+            call_with_texts(&self.lua, &self.run, &code, texts, key_count, is_function);
         let error = match result {
             _ if self.running.is_killed.get() => {
                 let text = format!(
-                    "ERR Error running script (call to {name}): Script killed by user with SCRIPT KILL..."
+                    "ERR Error running script (call to {}): Script killed by user with SCRIPT KILL...",
+                    what.name()
                 );
                 Some((text.into_bytes(), false))
             }
@@ -174,8 +181,10 @@ impl Runner {
                 Ok(error) => error,
                 Err(error) => Some((format!("ERR {error}").into_bytes(), false)),
             },
-            Ok((false, problem)) => Some(self.told(&problem, name)),
-            Err(error) => Some((format!("ERR Error running script {name}, {error}").into_bytes(), false)),
+            Ok((false, problem)) => Some(self.told(&problem, &what.name())),
+            Err(error) => {
+                Some((format!("ERR Error running script {}, {error}", what.name()).into_bytes(), false))
+            }
         };
         let failed = error.is_some();
         let mut uncounted_error = None;
@@ -185,23 +194,6 @@ impl Runner {
             uncounted_error = Some(text).filter(|_| !is_counted);
         }
         Outcome { reply, uncounted_error, failed }
-    }
-
-    fn call(
-        &self,
-        code: Function,
-        keys: &[Vec<u8>],
-        args: &[Vec<u8>],
-        is_function: bool,
-    ) -> mlua::Result<(bool, Value)> {
-        let list = |items: &[Vec<u8>]| -> mlua::Result<Table> {
-            let table = self.lua.create_table_with_capacity(items.len(), 0)?;
-            for (index, item) in items.iter().enumerate() {
-                table.raw_set(index + 1, self.lua.create_string(item)?)?;
-            }
-            Ok(table)
-        };
-        self.run.call((code, list(keys)?, list(args)?, is_function))
     }
 
     /// An error that the script has ended with, as its client is told, and whether it has been counted.

@@ -145,8 +145,8 @@ impl Server {
         assert!(wait_until_it_accepts(&mut self.child, self.port), "does not start again:\n{}", self.log());
         // The sockets of one that was killed may still take connections for a moment.
         let deadline = Instant::now() + START_TIMEOUT;
-        while !says_something(self.port) {
-            assert!(Instant::now() < deadline, "says nothing:\n{}", self.log());
+        while !serves(self.port) {
+            assert!(Instant::now() < deadline, "does not serve:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -224,10 +224,11 @@ fn wait_until_it_accepts(child: &mut Child, port: u16) -> bool {
     false
 }
 
-fn says_something(port: u16) -> bool {
+/// Whether it answers, and with something else than that it is loading.
+fn serves(port: u16) -> bool {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
-    let patience = stream.set_read_timeout(Some(Duration::from_secs(1)));
-    patience.is_ok()
+    let mut reply = [0; 8];
+    stream.set_read_timeout(Some(Duration::from_secs(1))).is_ok()
         && stream.write_all(b"PING\r\n").is_ok()
-        && stream.read(&mut [0]).is_ok_and(|len| len > 0)
+        && stream.read(&mut reply).is_ok_and(|len| len > 0 && !b"-LOADING".starts_with(&reply[..len]))
 }

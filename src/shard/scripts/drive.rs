@@ -7,7 +7,7 @@ use crate::command::table::{CommandSpec, Flag, Handler, KeyPositions, Reaching};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::Reply;
 use crate::runtime::clock::Stamp;
-use crate::script::{Outcome, Progress, Resume};
+use crate::script::{Outcome, Progress, Resume, What};
 use crate::shard::transactions::flat;
 use crate::shard::{Flow, Shard};
 use crate::txn::locks::fingerprint;
@@ -229,6 +229,10 @@ enum CallPlace {
 }
 
 impl Run {
+    pub(super) fn is_function(&self) -> bool {
+        matches!(self.what, What::Function(_))
+    }
+
     /// On whose behalf its calls run.
     pub(super) fn caller_of_call(&self) -> Caller {
         Caller { is_unlogged: !self.execution.is_logged(), ..self.caller }

@@ -333,8 +333,8 @@ impl Shard {
     pub(super) fn note_standing(&mut self, run: &mut Run, shards: &[usize]) {
         if run.slow.is_none() {
             run.slow = Some(self.shared.scripts.add_slow(Slow {
-                is_function: run.is_function,
-                name: run.name.clone(),
+                is_function: run.is_function(),
+                name: run.what.name(),
                 command: run.command.args.clone(),
                 started: run.started,
                 has_written: AtomicBool::new(run.has_written),
@@ -345,7 +345,8 @@ impl Shard {
         if !run.is_busy && ms >= self.config.general.busy_reply_threshold {
             run.is_busy = true;
             self.shared.scripts.change_busy(shards.iter().copied(), true);
-            let (name, kill) = (&run.name, if run.is_function { "FUNCTION KILL" } else { "SCRIPT KILL" });
+            let name = run.what.name();
+            let kill = if run.is_function() { "FUNCTION KILL" } else { "SCRIPT KILL" };
             crate::log!(
                 Level::Warning,
                 "Slow script detected: still in execution after {ms} milliseconds. You can try killing the script using the \

@@ -72,7 +72,6 @@ pub struct Run {
     memory: Arc<Memory>,
     /// The command that it came by.
     command: OwnedCommand,
-    is_function: bool,
     /// The database that its commands are in.
     db: usize,
     caller: Caller,
@@ -99,7 +98,7 @@ pub struct Run {
     is_unprotected: bool,
     /// Its call is the transaction's last command, whose reply it waits for.
     awaits_reply: bool,
-    name: String,
+    what: What,
 }
 
 /// What a request asks to be run.
@@ -295,7 +294,6 @@ impl Shard {
             execution,
             memory,
             command: OwnedCommand::new(spec, db, OwnedArgs::from_slices(args)),
-            is_function: matches!(what, What::Function(_)),
             db,
             caller: Caller {
                 deny_blocking: true,
@@ -320,7 +318,7 @@ impl Shard {
             is_busy: false,
             is_unprotected: false,
             awaits_reply: false,
-            name: what.name(),
+            what,
         }))
     }
 
@@ -408,7 +406,7 @@ impl Shard {
         caller: &Caller,
     ) -> Option<(Arc<User>, Denial)> {
         let user = self.users.by_serial(caller.user)?;
-        Some((user.clone(), user.check(spec, args).err()?))
+        user.check(spec, args).err().map(|denial| (user.clone(), denial))
     }
 
     /// `redis.acl_check_cmd`. None: there is no such command.
