@@ -12,6 +12,7 @@ mod check;
 mod model;
 mod power;
 mod process;
+mod scripts;
 #[path = "../support/mod.rs"]
 mod support;
 mod writer;

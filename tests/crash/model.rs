@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::scripts::Way;
 use super::support::{Random, Value};
 use gyre::store::{shard_of_slot, slot_of};
 
@@ -219,10 +220,11 @@ pub enum Step {
     },
 }
 
-/// Several steps are a MULTI body.
+/// Several steps are a MULTI body, or a script.
 #[derive(Clone, Debug)]
 pub struct Operation {
     pub steps: Vec<Step>,
+    pub way: Way,
 }
 
 pub struct Shared {
@@ -466,11 +468,11 @@ impl Operation {
                 step => commands.push(step.args(names, shared)),
             }
         }
-        if commands.len() > 1 {
-            commands.insert(0, one(&["MULTI"]));
-            commands.push(one(&["EXEC"]));
-        }
-        commands
+        let is_key = |word: &str| {
+            let all = [names, &shared.accounts, &shared.totals];
+            all.iter().any(|list| list.iter().any(|name| name == word))
+        };
+        self.way.requests(commands, is_key)
     }
 
     pub fn keys(&self) -> Vec<Key> {
@@ -501,7 +503,7 @@ impl Operation {
             }],
             _ => body(random, state, number, now_ms),
         };
-        Operation { steps }
+        Operation { steps, way: Way::random(random) }
     }
 }
 

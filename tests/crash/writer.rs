@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::model::{key, names, number_of, Kind, Operation, Shared, State, HOMES};
+use super::scripts::Way;
 use super::support::{Client, Random, Value};
 
 /// Clients use several databases, so that the log has to say which.
@@ -69,7 +70,8 @@ impl Writer {
                 let commands = operation.commands(&names, shared);
                 commands.iter().for_each(|command| bytes.extend(Client::encode(command)));
                 operation.apply(&mut state);
-                let ends_pipeline = commands.len() > 1 || operation.keys().len() > 1;
+                let ends_pipeline =
+                    commands.len() > 1 || operation.keys().len() > 1 || operation.way != Way::Plain;
                 sent.push(commands);
                 history.operations.push(operation);
                 if ends_pipeline {
