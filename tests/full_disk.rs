@@ -54,7 +54,7 @@ impl Writers {
                         if stop.load(Relaxed) {
                             break;
                         }
-                        match write(&mut client, &format!("{round}:{writer}:{number}"), number % 4 == 0) {
+                        match write(&mut client, &format!("{round}:{writer}:{number}"), Way::of(number)) {
                             Ok(keys) if keys.is_empty() => {
                                 refused.fetch_add(1, Relaxed);
                                 thread::sleep(Duration::from_millis(5));
@@ -80,13 +80,41 @@ impl Writers {
     }
 }
 
-/// Writes one key, or two at once on whatever shards. Returns those that count as written; none when it was refused.
-fn write(client: &mut Client, key: &str, two: bool) -> io::Result<Vec<String>> {
-    let keys = if two { vec![key.to_owned(), format!("{key}:too")] } else { vec![key.to_owned()] };
+/// How something is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    One,
+    /// Two keys at once, on whatever shards.
+    Two,
+    /// Two keys, by a script.
+    Script,
+}
+
+impl Way {
+    fn of(number: u64) -> Way {
+        match number % 8 {
+            0 => Way::Two,
+            4 => Way::Script,
+            _ => Way::One,
+        }
+    }
+}
+
+/// Writes. Returns the keys that count as written; none when it was refused.
+fn write(client: &mut Client, key: &str, way: Way) -> io::Result<Vec<String>> {
+    let keys =
+        if way == Way::One { vec![key.to_owned()] } else { vec![key.to_owned(), format!("{key}:too")] };
     let mut args = vec![b"MSET".to_vec()];
-    for key in &keys {
-        args.push(key.clone().into_bytes());
-        args.push(value_of(key));
+    if way == Way::Script {
+        let script = "for index, key in ipairs(KEYS) do redis.call('SET', key, ARGV[index]) end return redis.status_reply('OK')";
+        args = [&b"EVAL"[..], script.as_bytes(), b"2"].map(<[u8]>::to_vec).to_vec();
+        args.extend(keys.iter().map(|key| key.clone().into_bytes()));
+        args.extend(keys.iter().map(|key| value_of(key)));
+    } else {
+        for key in &keys {
+            args.push(key.clone().into_bytes());
+            args.push(value_of(key));
+        }
     }
     match client.try_call(&args)? {
         reply if reply.is_ok() => Ok(keys),
@@ -152,7 +180,7 @@ fn a_full_disk_is_survived(setting: &Setting) {
     let mut admin = wait_until_loaded(&server);
     let mut keys = Vec::new();
     while keys.len() * VALUE_BYTES < LOADED_BYTES as usize {
-        keys.extend(write(&mut admin, &format!("loaded:{}", keys.len()), false).expect("a live server"));
+        keys.extend(write(&mut admin, &format!("loaded:{}", keys.len()), Way::One).expect("a live server"));
     }
     let ballast = disk.dir().join("ballast");
     let used = LOADED_BYTES + FREE_BYTES;
@@ -245,7 +273,7 @@ fn a_full_disk_is_survived(setting: &Setting) {
         let mut admin = wait_until_loaded(&server);
         assert_all_there(&mut admin, &keys, "after kill -9 with a full disk");
         fs::remove_file(&ballast).expect("it is there");
-        assert!(write(&mut admin, "last", false).is_ok_and(|keys| !keys.is_empty()));
+        assert!(write(&mut admin, "last", Way::One).is_ok_and(|keys| !keys.is_empty()));
     }
 }
 
