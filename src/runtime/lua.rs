@@ -8,7 +8,7 @@ use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use mlua::ffi::{self, lua_State};
-use mlua::{FromLuaMulti, Function, Lua, LuaOptions, StdLib};
+use mlua::{Function, Lua, LuaOptions, StdLib};
 
 /// An interpreter with `debug`, by which code can do anything: whoever makes it takes that away before a script runs.
 pub fn interpreter() -> Lua {
@@ -102,8 +102,8 @@ pub trait Callee {
     fn argument(&self, argument: Argument);
     /// All arguments are there.
     fn call(&self) -> Encoded;
-    /// Puts one value, which `encoded` stands for. It must own nothing meanwhile: when Lua has no memory, it jumps over its frames.
-    fn put(&self, encoded: &[u8], values: &Values);
+    /// Puts one value, which `encoded` stands for.
+    fn put(&self, encoded: &[u8], values: &mut Values);
 }
 
 /// Functions that an interpreter has, which it keeps until it is closed.
@@ -156,7 +156,7 @@ unsafe extern "C-unwind" fn call_callee<C: Callee>(state: *mut lua_State) -> c_i
         let Encoded { bytes, is_error } = callee.call();
         let mut bytes = ManuallyDrop::new(bytes);
         ffi::lua_settop(state, 0);
-        callee.put(&bytes, &Values { state, interpreter: PhantomData });
+        callee.put(&bytes, &mut Values { state, interpreter: PhantomData });
         ManuallyDrop::drop(&mut bytes);
         if is_error && raises {
             ffi::lua_error(state)
@@ -165,86 +165,177 @@ unsafe extern "C-unwind" fn call_callee<C: Callee>(state: *mut lua_State) -> c_i
     }
 }
 
-/// Puts values onto Lua's stack. Any of it may end in a jump, see `Callee::put`.
+/// The values of a call on Lua's stack, of which the last one is at hand. Anything that puts or looks up a value may end in a
+/// jump when Lua has no memory: whoever uses this owns nothing meanwhile that has to be dropped.
 pub struct Values<'a> {
     state: *mut lua_State,
     interpreter: PhantomData<&'a Lua>,
 }
 
-// SAFETY of all of these: the state is that of the interpreter that has called, and there is room for a few values in
-// every C function; `table` makes some for what goes into it. What takes values from the stack relies on their having been put, and
-// a caller who has not would only see wrong values: Lua's stack always has a value below, the function itself or an argument.
+/// What a value is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind<'a> {
+    Nil,
+    Boolean(bool),
+    Number(f64),
+    Text(&'a [u8]),
+    Table,
+    Other,
+}
+
+// SAFETY of all of these: the state is that of the interpreter that has called. What is put has room (`room`), what is taken is
+// there (`has`), and what is used as a table is one (`is_table`). A text stays where it is while its value is on the stack, from
+// which nothing is taken as long as it is borrowed.
 impl Values<'_> {
-    pub fn nil(&self) {
+    fn room(&mut self) {
+        unsafe { ffi::luaL_checkstack(self.state, 1, c"values nest too deep".as_ptr()) }
+    }
+
+    fn has(&self, count: c_int) -> bool {
+        unsafe { ffi::lua_gettop(self.state) >= count }
+    }
+
+    fn is_table(&self, index: c_int) -> bool {
+        self.has(-index) && unsafe { ffi::lua_type(self.state, index) == ffi::LUA_TTABLE }
+    }
+
+    pub fn nil(&mut self) {
+        self.room();
         unsafe { ffi::lua_pushnil(self.state) }
     }
 
-    pub fn boolean(&self, value: bool) {
+    pub fn boolean(&mut self, value: bool) {
+        self.room();
         unsafe { ffi::lua_pushboolean(self.state, value.into()) }
     }
 
-    pub fn number(&self, value: f64) {
+    pub fn number(&mut self, value: f64) {
+        self.room();
         unsafe { ffi::lua_pushnumber(self.state, value) }
     }
 
-    pub fn text(&self, text: &[u8]) {
+    pub fn text(&mut self, text: &[u8]) {
+        self.room();
         unsafe { ffi::lua_pushlstring(self.state, text.as_ptr().cast(), text.len()) };
     }
 
     /// The last two texts become one.
-    pub fn join(&self) {
-        unsafe { ffi::lua_concat(self.state, 2) }
-    }
-
-    /// A table, with room for so many elements and fields.
-    pub fn table(&self, elements: usize, fields: usize) {
-        let room = |count: usize| c_int::try_from(count).unwrap_or(c_int::MAX);
-        unsafe {
-            ffi::luaL_checkstack(self.state, 8, c"values nest too deep".as_ptr());
-            ffi::lua_createtable(self.state, room(elements), room(fields));
+    pub fn join(&mut self) {
+        if self.has(2) {
+            unsafe { ffi::lua_concat(self.state, 2) }
         }
     }
 
+    /// A table, with room for so many elements and fields.
+    pub fn table(&mut self, elements: usize, fields: usize) {
+        let count = |count: usize| c_int::try_from(count).unwrap_or(c_int::MAX);
+        self.room();
+        unsafe { ffi::lua_createtable(self.state, count(elements), count(fields)) }
+    }
+
     /// The last value becomes this element of the table before it, from 1 on.
-    pub fn element(&self, index: usize) {
-        unsafe { ffi::lua_rawseti(self.state, -2, index as ffi::lua_Integer) }
+    pub fn set_element(&mut self, index: usize) {
+        if self.is_table(-2) {
+            unsafe { ffi::lua_rawseti(self.state, -2, index as ffi::lua_Integer) }
+        }
     }
 
     /// The last two values become a field of the table before them, its name (not nil) and its value.
-    pub fn field(&self) {
-        unsafe { ffi::lua_rawset(self.state, -3) }
+    pub fn set_field(&mut self) {
+        if self.is_table(-3) {
+            unsafe { ffi::lua_rawset(self.state, -3) }
+        }
     }
 
     /// Forgets the last value.
-    pub fn forget(&self) {
-        unsafe { ffi::lua_settop(self.state, -2) }
+    pub fn forget(&mut self) {
+        if self.has(1) {
+            unsafe { ffi::lua_settop(self.state, -2) }
+        }
+    }
+
+    /// What the last value is.
+    pub fn last(&self) -> Kind<'_> {
+        if !self.has(1) {
+            return Kind::Nil;
+        }
+        unsafe {
+            match ffi::lua_type(self.state, -1) {
+                ffi::LUA_TNIL => Kind::Nil,
+                ffi::LUA_TBOOLEAN => Kind::Boolean(ffi::lua_toboolean(self.state, -1) != 0),
+                ffi::LUA_TNUMBER => Kind::Number(ffi::lua_tonumber(self.state, -1)),
+                ffi::LUA_TSTRING => {
+                    let mut len = 0;
+                    let text = ffi::lua_tolstring(self.state, -1, &mut len);
+                    Kind::Text(std::slice::from_raw_parts(text.cast(), len))
+                }
+                ffi::LUA_TTABLE => Kind::Table,
+                _ => Kind::Other,
+            }
+        }
+    }
+
+    /// Puts this field of the table that is last, without a look at metatables.
+    pub fn field(&mut self, name: &str) {
+        self.text(name.as_bytes());
+        if self.is_table(-2) {
+            unsafe { ffi::lua_rawget(self.state, -2) };
+        }
+    }
+
+    /// Puts this element of the table that is last.
+    pub fn element(&mut self, index: usize) {
+        self.room();
+        if self.is_table(-1) {
+            unsafe { ffi::lua_rawgeti(self.state, -1, index as ffi::lua_Integer) };
+        } else {
+            self.nil();
+        }
+    }
+
+    /// Puts the value before the last once more.
+    pub fn copy_before_last(&mut self) {
+        self.room();
+        if self.has(2) {
+            unsafe { ffi::lua_pushvalue(self.state, -2) }
+        }
+    }
+
+    /// The last value is a name in the table before it, or nil at first: puts the next name and its value in its place. False: there is no
+    /// other; the name is gone then.
+    pub fn next_pair(&mut self) -> bool {
+        self.room();
+        self.is_table(-2) && unsafe { ffi::lua_next(self.state, -2) != 0 }
     }
 }
 
-/// Calls `function` with `code`, a table of the first `split` of `texts`, a table of the others, and `flag`.
-pub fn call_with_texts<R: FromLuaMulti>(
+/// Calls `function` with `code`, a table of the first `split` of `texts`, a table of the others, and `flag`, and has `take` look at
+/// the two values that come back.
+pub fn call_with_texts(
     lua: &Lua,
     function: &Function,
     code: &Function,
-    texts: &[&[u8]],
-    split: usize,
+    (texts, split): (&[&[u8]], usize),
     flag: bool,
-) -> mlua::Result<R> {
+    take: impl FnOnce(&mut Values),
+) -> mlua::Result<()> {
     let (first, second) = texts.split_at(split.min(texts.len()));
-    // SAFETY: the closure finds the two functions on the stack and puts three values behind them, which Lua has room for; both
-    // functions and these are then taken by the call. It owns nothing that would be lost if Lua jumps out of it.
+    // SAFETY: the closure finds the two functions on the stack and puts three values behind them; the call takes all five. It owns
+    // nothing that would be lost if Lua jumps out of it, and leaves nothing behind.
     unsafe {
         lua.exec_raw((function, code), |state| {
-            let values = Values { state, interpreter: PhantomData };
+            let mut values = Values { state, interpreter: PhantomData };
             for list in [first, second] {
                 values.table(list.len(), 0);
                 for (index, text) in list.iter().enumerate() {
                     values.text(text);
-                    values.element(index + 1);
+                    values.set_element(index + 1);
                 }
             }
             values.boolean(flag);
-            ffi::lua_call(state, 4, ffi::LUA_MULTRET);
+            ffi::lua_call(state, 4, 2);
+            take(&mut values);
+            ffi::lua_settop(state, 0);
         })
     }
 }

@@ -1,10 +1,10 @@
 //! Replies as Lua values, and Lua values as replies.
 
-use mlua::{Lua, Table, Value};
+use mlua::{Lua, Table};
 
 use crate::command::double::lenient_double;
-use crate::resp::{Protocol, Reply};
-use crate::runtime::lua::Values;
+use crate::resp::{format_double, Protocol, Reply};
+use crate::runtime::lua::{Kind, Values};
 
 /// Deeper nested values become an error, as they do in Redis when Lua's stack is full. Each takes some of the script's stack.
 const DEPTH_MAX: usize = 500;
@@ -17,12 +17,20 @@ pub fn error_table(lua: &Lua, text: &[u8]) -> mlua::Result<Table> {
         None => [b"ERR ", text].concat(),
     };
     let table = lua.create_table()?;
-    table.raw_set("err", lua.create_string(line.trim_ascii_end())?)?;
+    table.raw_set("err", lua.create_string(without_line_ends(&line))?)?;
     Ok(table)
 }
 
+/// `text` without the line ends around it.
+fn without_line_ends(text: &[u8]) -> &[u8] {
+    let is_inner = |byte: &u8| !matches!(byte, b'\r' | b'\n');
+    let start = text.iter().position(is_inner).unwrap_or(text.len());
+    let end = text.iter().rposition(is_inner).map_or(start, |last| last + 1);
+    &text[start..end]
+}
+
 /// Puts a command's reply, encoded by this server, as scripts see it.
-pub fn put_reply(values: &Values, encoded: &[u8]) {
+pub fn put_reply(values: &mut Values, encoded: &[u8]) {
     match encoded.strip_prefix(b"-") {
         // The command has been counted as failed already.
         Some(mut rest) => put_error(values, line(&mut rest), true),
@@ -31,8 +39,8 @@ pub fn put_reply(values: &Values, encoded: &[u8]) {
 }
 
 /// Puts an error table. `line` begins with a code, unless it is a single word.
-pub fn put_error(values: &Values, line: &[u8], is_counted: bool) {
-    let line = line.trim_ascii_end();
+pub fn put_error(values: &mut Values, line: &[u8], is_counted: bool) {
+    let line = without_line_ends(line);
     values.table(0, if is_counted { 2 } else { 1 });
     values.text(b"err");
     if line.contains(&b' ') {
@@ -42,11 +50,11 @@ pub fn put_error(values: &Values, line: &[u8], is_counted: bool) {
         values.text(line);
         values.join();
     }
-    values.field();
+    values.set_field();
     if is_counted {
         values.text(b"ignore_error_stats_update");
         values.boolean(true);
-        values.field();
+        values.set_field();
     }
 }
 
@@ -69,14 +77,14 @@ fn block<'a>(rest: &mut &'a [u8], len: usize) -> &'a [u8] {
 }
 
 /// A table with one field, whose value `put` puts.
-fn single(values: &Values, name: &str, put: impl FnOnce(&Values)) {
+fn single(values: &mut Values, name: &str, put: impl FnOnce(&mut Values)) {
     values.table(0, 1);
     values.text(name.as_bytes());
     put(values);
-    values.field();
+    values.set_field();
 }
 
-fn put_value(values: &Values, rest: &mut &[u8]) {
+fn put_value(values: &mut Values, rest: &mut &[u8]) {
     let Some(kind) = rest.first().copied() else { return values.nil() };
     *rest = &rest[1..];
     let head = line(rest);
@@ -93,7 +101,7 @@ fn put_value(values: &Values, rest: &mut &[u8]) {
                 values.table(len, 0);
                 for index in 1..=len {
                     put_value(values, rest);
-                    values.element(index);
+                    values.set_element(index);
                 }
             }
             Err(_) => values.boolean(false),
@@ -108,7 +116,7 @@ fn put_value(values: &Values, rest: &mut &[u8]) {
                     values.forget();
                     values.forget();
                 } else {
-                    values.field();
+                    values.set_field();
                 }
             }
         }),
@@ -121,7 +129,7 @@ fn put_value(values: &Values, rest: &mut &[u8]) {
                     values.forget();
                 } else {
                     values.boolean(true);
-                    values.field();
+                    values.set_field();
                 }
             }
         }),
@@ -145,7 +153,7 @@ fn put_value(values: &Values, rest: &mut &[u8]) {
                 for (name, part) in [("format", text.get(..3)), ("string", text.get(4..))] {
                     values.text(name.as_bytes());
                     values.text(part.unwrap_or_default());
-                    values.field();
+                    values.set_field();
                 }
             })
         }
@@ -153,21 +161,56 @@ fn put_value(values: &Values, rest: &mut &[u8]) {
     }
 }
 
-/// What a script returns, as a reply. `script_protocol`: what it has chosen by `setresp`. Returns the error that the whole reply is,
-/// if it is one, and whether that has been counted already.
-pub fn lua_to_reply(
-    reply: &mut Reply,
-    value: &Value,
-    script_protocol: Protocol,
-) -> mlua::Result<Option<(Vec<u8>, bool)>> {
-    if let Value::Table(table) = value {
-        if let Value::String(text) = table.raw_get("err")? {
-            let is_counted = table.raw_get::<Value>("ignore_error_stats_update")? == Value::Boolean(true);
-            return Ok(Some((text.as_bytes().to_vec(), is_counted)));
+/// An error that a script has raised or returned.
+#[derive(Debug, Default)]
+pub struct Raised {
+    pub text: Vec<u8>,
+    /// Where it was raised.
+    pub source: Vec<u8>,
+    pub line: Vec<u8>,
+    /// It has been counted already.
+    pub is_counted: bool,
+}
+
+/// If the last value is a table, puts what it says of an error into `raised`, which lives outside of what Lua jumps over. False: it
+/// is something else.
+pub fn take_error(values: &mut Values, raised: &mut Raised) -> bool {
+    if values.last() != Kind::Table {
+        return false;
+    }
+    take_field(values, "err", &mut raised.text);
+    take_field(values, "source", &mut raised.source);
+    take_field(values, "line", &mut raised.line);
+    values.field("ignore_error_stats_update");
+    raised.is_counted = values.last() == Kind::Boolean(true);
+    values.forget();
+    true
+}
+
+/// A text, or a number as one.
+fn take_field(values: &mut Values, name: &str, field: &mut Vec<u8>) {
+    values.field(name);
+    match values.last() {
+        Kind::Text(text) => field.extend_from_slice(text),
+        Kind::Number(number) => field.extend_from_slice(format_double(number).as_bytes()),
+        _ => {}
+    }
+    values.forget();
+}
+
+/// Writes the last value, which a script returns, as a reply. `protocol`: what it has chosen by `setresp`. True: all of it is an error,
+/// which is in `raised` instead.
+pub fn take_reply(values: &mut Values, reply: &mut Reply, protocol: Protocol, raised: &mut Raised) -> bool {
+    if values.last() == Kind::Table {
+        values.field("err");
+        let is_error = matches!(values.last(), Kind::Text(_));
+        values.forget();
+        if is_error {
+            return take_error(values, raised);
         }
     }
-    put(reply, value, script_protocol, 0)?;
-    Ok(None)
+    write(values, reply, protocol, 0);
+    false
 }
 
 /// As C casts on this machine.
@@ -180,92 +223,140 @@ fn truncated(number: f64) -> i64 {
     }
 }
 
-fn one_line(text: &mlua::LuaString) -> Vec<u8> {
-    text.as_bytes().iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect()
+fn one_line(text: &[u8]) -> Vec<u8> {
+    text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect()
 }
 
-fn put(reply: &mut Reply, value: &Value, protocol: Protocol, depth: usize) -> mlua::Result<()> {
+/// Writes the last value.
+fn write(values: &mut Values, reply: &mut Reply, protocol: Protocol, depth: usize) {
     if depth > DEPTH_MAX {
-        reply.error("ERR reached lua stack limit");
-        return Ok(());
+        return reply.error("ERR reached lua stack limit");
     }
-    match value {
-        Value::String(text) => reply.bulk(&text.as_bytes()),
-        Value::Boolean(is_true) if protocol == Protocol::Resp3 => reply.boolean(*is_true),
-        Value::Boolean(true) => reply.integer(1),
-        Value::Boolean(false) => reply.null(),
-        Value::Integer(number) => reply.integer(*number),
-        Value::Number(number) => reply.integer(truncated(*number)),
-        Value::Table(table) => return put_table(reply, table, protocol, depth),
-        _ => reply.null(),
+    match values.last() {
+        Kind::Text(text) => reply.bulk(text),
+        Kind::Boolean(is_true) if protocol == Protocol::Resp3 => reply.boolean(is_true),
+        Kind::Boolean(true) => reply.integer(1),
+        Kind::Boolean(false) => reply.null(),
+        Kind::Number(number) => reply.integer(truncated(number)),
+        Kind::Table => write_table(values, reply, protocol, depth),
+        Kind::Nil | Kind::Other => reply.null(),
     }
-    Ok(())
 }
 
-fn put_table(reply: &mut Reply, table: &Table, protocol: Protocol, depth: usize) -> mlua::Result<()> {
-    if let Value::String(text) = table.raw_get("err")? {
-        reply.error_bytes(&one_line(&text));
-        return Ok(());
-    }
-    if let Value::String(text) = table.raw_get("ok")? {
-        reply.simple_bytes(&one_line(&text));
-        return Ok(());
-    }
-    match table.raw_get("double")? {
-        Value::Number(number) => {
-            reply.double(number);
-            return Ok(());
+/// Writes a table that stands for a single value. False: it does not.
+fn write_single(values: &mut Values, reply: &mut Reply) -> bool {
+    type Write = fn(&mut Reply, Kind) -> bool;
+    const SINGLES: [(&str, Write); 4] = [
+        ("err", |reply, value| match value {
+            Kind::Text(text) => {
+                reply.error_bytes(&one_line(text));
+                true
+            }
+            _ => false,
+        }),
+        ("ok", |reply, value| match value {
+            Kind::Text(text) => {
+                reply.simple_bytes(&one_line(text));
+                true
+            }
+            _ => false,
+        }),
+        ("double", |reply, value| match value {
+            Kind::Number(number) => {
+                reply.double(number);
+                true
+            }
+            _ => false,
+        }),
+        ("big_number", |reply, value| match value {
+            Kind::Text(digits) => {
+                reply.big_number(&String::from_utf8_lossy(&one_line(digits)));
+                true
+            }
+            _ => false,
+        }),
+    ];
+    for (name, write) in SINGLES {
+        values.field(name);
+        let is_written = write(reply, values.last());
+        values.forget();
+        if is_written {
+            return true;
         }
-        Value::Integer(number) => {
-            reply.double(number as f64);
-            return Ok(());
-        }
-        _ => {}
     }
-    if let Value::String(digits) = table.raw_get("big_number")? {
-        reply.big_number(&String::from_utf8_lossy(&one_line(&digits)));
-        return Ok(());
-    }
-    if let Value::Table(verbatim) = table.raw_get("verbatim_string")? {
-        let parts = (verbatim.raw_get("format")?, verbatim.raw_get("string")?);
-        if let (Value::String(format), Value::String(text)) = parts {
-            let format: Vec<u8> = format.as_bytes().iter().copied().chain(*b"   ").take(3).collect();
-            reply.verbatim(&String::from_utf8_lossy(&format), &text.as_bytes());
-            return Ok(());
+    values.field("verbatim_string");
+    let is_written = values.last() == Kind::Table && write_verbatim(values, reply);
+    values.forget();
+    is_written
+}
+
+fn write_verbatim(values: &mut Values, reply: &mut Reply) -> bool {
+    values.field("format");
+    let mut format = *b"   ";
+    let is_format = match values.last() {
+        Kind::Text(text) => {
+            format.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+            true
         }
-    }
-    if let Value::Table(map) = table.raw_get("map")? {
-        let place = reply.defer_map();
-        let mut len = 0;
-        for pair in map.pairs::<Value, Value>() {
-            let (key, value) = pair?;
-            put(reply, &key, protocol, depth + 1)?;
-            put(reply, &value, protocol, depth + 1)?;
-            len += 1;
+        _ => false,
+    };
+    values.forget();
+    values.field("string");
+    let is_written = match values.last() {
+        Kind::Text(text) if is_format => {
+            reply.verbatim(&String::from_utf8_lossy(&format), text);
+            true
         }
-        reply.finish(place, len);
-        return Ok(());
+        _ => false,
+    };
+    values.forget();
+    is_written
+}
+
+fn write_table(values: &mut Values, reply: &mut Reply, protocol: Protocol, depth: usize) {
+    if write_single(values, reply) {
+        return;
     }
-    if let Value::Table(set) = table.raw_get("set")? {
-        let place = reply.defer_set();
-        let mut len = 0;
-        for pair in set.pairs::<Value, Value>() {
-            put(reply, &pair?.0, protocol, depth + 1)?;
-            len += 1;
+    for (name, is_map) in [("map", true), ("set", false)] {
+        values.field(name);
+        let is_there = values.last() == Kind::Table;
+        if is_there {
+            let place = if is_map { reply.defer_map() } else { reply.defer_set() };
+            let mut len = 0;
+            values.nil();
+            while values.next_pair() {
+                if is_map {
+                    values.copy_before_last();
+                    write(values, reply, protocol, depth + 1);
+                    values.forget();
+                    write(values, reply, protocol, depth + 1);
+                    values.forget();
+                } else {
+                    values.forget();
+                    write(values, reply, protocol, depth + 1);
+                }
+                len += 1;
+            }
+            reply.finish(place, len);
         }
-        reply.finish(place, len);
-        return Ok(());
+        values.forget();
+        if is_there {
+            return;
+        }
     }
     let place = reply.defer_array();
     let mut len = 0;
     loop {
-        let value: Value = table.raw_get(len + 1)?;
-        if value.is_nil() {
+        values.element(len + 1);
+        let is_end = values.last() == Kind::Nil;
+        if !is_end {
+            write(values, reply, protocol, depth + 1);
+            len += 1;
+        }
+        values.forget();
+        if is_end {
             break;
         }
-        put(reply, &value, protocol, depth + 1)?;
-        len += 1;
     }
     reply.finish(place, len);
-    Ok(())
 }

@@ -135,7 +135,7 @@ impl Callee for Commands {
         }
     }
 
-    fn put(&self, encoded: &[u8], values: &Values) {
+    fn put(&self, encoded: &[u8], values: &mut Values) {
         match encoded.split_first() {
             Some((&UNCOUNTED, line)) => put_error(values, line, false),
             _ => put_reply(values, encoded),

@@ -5,18 +5,18 @@ mod functions;
 use std::rc::Rc;
 use std::time::Instant;
 
-use mlua::{Function, HookTriggers, Lua, Table, Value, VmState};
+use mlua::{Function, HookTriggers, Lua, Table, VmState};
 
 use self::functions::KnownLibraries;
 pub(super) use self::functions::{register_function, Registering};
-use super::convert::lua_to_reply;
+use super::convert::{take_error, take_reply, Raised};
 use super::execution::{Execution, Progress, Running, What};
 use super::libs;
 use super::natives::natives;
 use super::source::{Script, Sha};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::fiber::FiberStack;
-use crate::runtime::lua::{call_with_texts, interpreter};
+use crate::runtime::lua::{call_with_texts, interpreter, Kind};
 
 /// The stack of a script, bytes of address space. Lua's parser and pattern matching recur on it.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
@@ -167,9 +167,26 @@ impl Runner {
     ) -> Outcome {
         let mut reply = Reply::new(protocol);
         let is_function = matches!(what, What::Function(_));
-        let result: mlua::Result<(bool, Value)> =
-            call_with_texts(&self.lua, &self.run, &code, texts, key_count, is_function);
-        let error = match result {
+        let mut raised = Raised::default();
+        let mut end = End::Unknown;
+        let called =
+            call_with_texts(&self.lua, &self.run, &code, (texts, key_count), is_function, |values| {
+                values.copy_before_last();
+                let has_returned = values.last() == Kind::Boolean(true);
+                values.forget();
+                end = if !has_returned {
+                    if take_error(values, &mut raised) {
+                        End::Raised
+                    } else {
+                        End::Unknown
+                    }
+                } else if take_reply(values, &mut reply, self.running.protocol.get(), &mut raised) {
+                    End::ReturnedError
+                } else {
+                    End::Returned
+                };
+            });
+        let error = match (called, end) {
             _ if self.running.is_killed.get() => {
                 let text = format!(
                     "ERR Error running script (call to {}): Script killed by user with SCRIPT KILL...",
@@ -177,13 +194,15 @@ impl Runner {
                 );
                 Some((text.into_bytes(), false))
             }
-            Ok((true, value)) => match lua_to_reply(&mut reply, &value, self.running.protocol.get()) {
-                Ok(error) => error,
-                Err(error) => Some((format!("ERR {error}").into_bytes(), false)),
-            },
-            Ok((false, problem)) => Some(self.told(&problem, &what.name())),
-            Err(error) => {
+            (Err(error), _) => {
                 Some((format!("ERR Error running script {}, {error}", what.name()).into_bytes(), false))
+            }
+            (Ok(()), End::Returned) => None,
+            (Ok(()), End::ReturnedError) => Some((raised.text, raised.is_counted)),
+            (Ok(()), End::Raised) => Some((told(&raised, &what.name()), raised.is_counted)),
+            (Ok(()), End::Unknown) => {
+                let text = format!("ERR Error running script {}, execution failure", what.name());
+                Some((text.into_bytes(), false))
             }
         };
         let failed = error.is_some();
@@ -195,28 +214,25 @@ impl Runner {
         }
         Outcome { reply, uncounted_error, failed }
     }
+}
 
-    /// An error that the script has ended with, as its client is told, and whether it has been counted.
-    fn told(&self, problem: &Value, name: &str) -> (Vec<u8>, bool) {
-        let Value::Table(problem) = problem else {
-            return (format!("ERR Error running script {name}, execution failure").into_bytes(), false);
-        };
-        let field = |name: &str| -> Option<Vec<u8>> {
-            match problem.raw_get(name).ok()? {
-                Value::String(text) => Some(text.as_bytes().to_vec()),
-                Value::Integer(number) => Some(number.to_string().into_bytes()),
-                Value::Number(number) => Some(number.to_string().into_bytes()),
-                _ => None,
-            }
-        };
-        let mut text = field("err").unwrap_or_default();
-        if let (Some(source), Some(line)) = (field("source"), field("line")) {
-            let place = [b" script: ", name.as_bytes(), b", on ", &source, b":", &line, b"."].concat();
-            text.extend_from_slice(&place);
-        }
-        let counted = problem.raw_get::<Value>("ignore_error_stats_update");
-        (text, counted.is_ok_and(|value| value == Value::Boolean(true)))
+/// How a script has come to its end.
+enum End {
+    Returned,
+    ReturnedError,
+    Raised,
+    /// It has raised what is no error.
+    Unknown,
+}
+
+/// An error that a script has raised, as its client is told.
+fn told(raised: &Raised, name: &str) -> Vec<u8> {
+    let mut text = raised.text.clone();
+    if !raised.source.is_empty() && !raised.line.is_empty() {
+        let place = [b" script: ", name.as_bytes(), b", on ", &raised.source, b":", &raised.line, b"."];
+        text.extend_from_slice(&place.concat());
     }
+    text
 }
 
 /// Called now and then while a script runs, or a library is being loaded.
