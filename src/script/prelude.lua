@@ -16,7 +16,7 @@ local function refuse_write()
     error(READONLY, 2)
 end
 
-local function protect(table, missing)
+local function protect(table)
     local proxy = {}
     real[proxy] = table
     for key, value in next, table do
@@ -24,7 +24,7 @@ local function protect(table, missing)
             rawset(table, key, protect(value))
         end
     end
-    return setmetatable(proxy, { __index = missing or table, __newindex = refuse_write })
+    return setmetatable(proxy, { __index = table, __newindex = refuse_write })
 end
 
 -- What the server raises is wrapped until a script sees it.
@@ -216,23 +216,18 @@ end
 STRINGS.__index = string
 G._G = nil
 
-local function found(table, name)
-    local value = rawget(table, name)
-    if value == nil then
-        error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 3)
-    end
-    return value
-end
+-- What is there is found without a call; who looks for something else comes here.
+local MISSING = {
+    __index = function(_, name)
+        error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+    end,
+}
 
 -- What the globals are now.
 local visible = G
-local function missing(_, name)
-    local value = found(visible, name)
-    return value
-end
-
-local proxy = protect(G, missing)
-rawset(G, "_G", proxy)
+local proxy = protect(G)
+local window = getmetatable(proxy)
+G._G = proxy
 
 -- Functions have neither KEYS and ARGV nor what is there for EVAL alone.
 local function copy(from, without)
@@ -245,11 +240,12 @@ local function copy(from, without)
     end
     return to
 end
-local FUNCTION_GLOBALS = copy(G, {})
+setmetatable(G, MISSING)
+local FUNCTION_GLOBALS = setmetatable(copy(G, {}), MISSING)
 FUNCTION_GLOBALS.redis = protect(copy(api, { "replicate_commands", "breakpoint", "debug" }))
 
 -- A library that is being loaded finds nothing else. What it logs, it has logged when it was loaded first.
-local LIBRARY_GLOBALS = {}
+local LIBRARY_GLOBALS = setmetatable({}, MISSING)
 local is_known = false
 local library_api = {
     register_function = native.register_function,
@@ -261,15 +257,14 @@ local library_api = {
     LOG_DEBUG = 0, LOG_VERBOSE = 1, LOG_NOTICE = 2, LOG_WARNING = 3,
     REDIS_VERSION = native.version, REDIS_VERSION_NUM = native.version_num,
 }
-local function missing_of_library(_, name)
-    local value = found(library_api, name)
-    return value
-end
-LIBRARY_GLOBALS.redis = protect(library_api, missing_of_library)
+LIBRARY_GLOBALS.redis = protect(setmetatable(library_api, MISSING))
 
 local function show(globals)
-    visible = globals
-    real[proxy] = globals
+    if visible ~= globals then
+        visible = globals
+        window.__index = globals
+        real[proxy] = globals
+    end
 end
 
 -- Where an error was raised, as Redis tells it: the innermost function of a script.
@@ -298,8 +293,8 @@ local function run(code, keys, args, is_function)
         return xpcall(function() return code(keys, args) end, describe)
     end
     show(G)
-    rawset(G, "KEYS", keys)
-    rawset(G, "ARGV", args)
+    G.KEYS = keys
+    G.ARGV = args
     return xpcall(code, describe)
 end
 
@@ -328,6 +323,6 @@ close(G)
 close(FUNCTION_GLOBALS)
 close(LIBRARY_GLOBALS)
 -- What may be on the stack below a script, which can ask for its environment.
-close({ run, load_library, describe, found, missing, missing_of_library })
+close({ run, load_library, describe, MISSING.__index })
 
 return run, load_library, proxy

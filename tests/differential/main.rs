@@ -14,6 +14,7 @@
 mod compare;
 mod generate;
 mod play;
+mod scripts;
 mod shrink;
 #[path = "../support/mod.rs"]
 mod support;
@@ -139,7 +140,7 @@ impl Pair {
         for step in shown {
             let indent = if step.connection == 0 { "" } else { "(another client) " };
             for args in &step.commands {
-                let _ = writeln!(text, "  {indent}{}", shown_command(args));
+                let _ = writeln!(text, "  {indent}{}", shown_command(&step.way.request(args.clone())));
             }
         }
         let _ = write!(

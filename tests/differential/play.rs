@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::generate::{Args, Step, CONNECTIONS, ORACLE_PAYLOAD, OWN_PAYLOAD, THRESHOLD_DEFAULTS};
+use super::scripts::Way;
 use super::support::{parse_reply, Client, Server, Value};
 
 /// Commands in one write.
@@ -24,6 +25,14 @@ pub struct Heard {
     pub reply: Vec<u8>,
     /// How many commands of the same step follow.
     pub mate: usize,
+}
+
+/// A command of a sequence.
+struct Sent<'a> {
+    connection: usize,
+    args: &'a Args,
+    mate: usize,
+    way: Way,
 }
 
 pub struct Play<'a> {
@@ -69,40 +78,46 @@ impl<'a> Play<'a> {
     }
 
     pub fn run(mut self, steps: &[Step]) -> Vec<Heard> {
-        let flat: Vec<(usize, &Args, usize)> = steps
+        let flat: Vec<Sent> = steps
             .iter()
             .flat_map(|step| {
                 let count = step.commands.len();
                 let commands = step.commands.iter().enumerate();
-                commands.map(move |(at, args)| (step.connection, args, count - 1 - at))
+                commands.map(move |(at, args)| Sent {
+                    connection: step.connection,
+                    args,
+                    mate: count - 1 - at,
+                    way: step.way,
+                })
             })
             .collect();
         let mut left = &flat[..];
-        while let Some((connection, _, _)) = left.first() {
+        while let Some(first) = left.first() {
             let mut len = 0;
-            for (other, args, _) in left.iter().take(BATCH_MAX) {
-                if other != connection {
+            for next in left.iter().take(BATCH_MAX) {
+                if next.connection != first.connection {
                     break;
                 }
                 len += 1;
-                if is_scan(args) || name_is(args, "DUMP") {
+                if is_scan(next.args) || name_is(next.args, "DUMP") {
                     break;
                 }
             }
             let (batch, rest) = left.split_at(len);
-            self.batch(*connection, batch);
+            self.batch(first.connection, batch);
             left = rest;
         }
         self.contents();
         self.heard
     }
 
-    fn batch(&mut self, connection: usize, batch: &[(usize, &Args, usize)]) {
-        let sent: Vec<Args> = batch.iter().map(|(_, args, _)| self.with_payload(args)).collect();
+    fn batch(&mut self, connection: usize, batch: &[Sent]) {
+        let sent: Vec<Args> =
+            batch.iter().map(|sent| sent.way.request(self.with_payload(sent.args))).collect();
         let bytes: Vec<u8> = sent.iter().flat_map(|args| Client::encode(args)).collect();
         // A connection that is gone shows when its replies are read.
         let _ = self.clients[connection].try_send_raw(&bytes);
-        for ((_, args, mate), sent) in batch.iter().zip(&sent) {
+        for (Sent { args, mate, .. }, sent) in batch.iter().zip(&sent) {
             let reply = match self.clients[connection].try_receive_both() {
                 Ok((value, _)) if is_scan(args) && matches!(value, Value::Array(_)) => {
                     self.rest_of_scan(connection, sent, value)

@@ -28,6 +28,7 @@ mod words;
 pub use draw::{Arg, Draw};
 pub use thresholds::DEFAULTS as THRESHOLD_DEFAULTS;
 
+use super::scripts::Way;
 use super::support::Random;
 
 pub type Args = Vec<Vec<u8>>;
@@ -37,6 +38,7 @@ pub type Args = Vec<Vec<u8>>;
 pub struct Step {
     pub connection: usize,
     pub commands: Vec<Args>,
+    pub way: Way,
 }
 
 pub const CONNECTIONS: usize = 2;
@@ -108,7 +110,7 @@ impl Generator {
     /// Repetitions of a command need not stay together.
     fn apart(step: Step) -> Vec<Step> {
         if step.commands.windows(2).all(|pair| pair[0][0] == pair[1][0]) {
-            let alone = |args| Step { connection: step.connection, commands: vec![args] };
+            let alone = |args| Step { connection: step.connection, commands: vec![args], way: step.way };
             step.commands.into_iter().map(alone).collect()
         } else {
             vec![step]
@@ -144,7 +146,8 @@ impl Generator {
         } else {
             (family.step)(draw)
         };
-        Step { connection, commands }
+        let way = Way::random(&mut draw.random, &commands);
+        Step { connection, commands, way }
     }
 }
 
