@@ -24,17 +24,13 @@ pub struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// A script may not say that it would wait.
-    pub fn check_script(&self, ctx: &Context, args: Args) -> CommandResult {
-        if self.block.is_some() && ctx.caller.in_script {
-            let name = c_text(args[0]);
-            let text = format!("ERR {name} command is not allowed with BLOCK option from scripts");
-            return Err(CommandError::other(text));
-        }
-        Ok(())
-    }
-
-    pub fn parse(args: Args<'a>, is_group: bool, now_ms: i64) -> Result<Options<'a>, CommandError> {
+    /// `in_script`: it may not say that it would wait.
+    pub fn parse(
+        args: Args<'a>,
+        is_group: bool,
+        now_ms: i64,
+        in_script: bool,
+    ) -> Result<Options<'a>, CommandError> {
         let mut options =
             Options { count: usize::MAX, block: None, group: None, no_ack: false, keys: &[], ids: &[] };
         let mut rest = &args[1..];
@@ -42,6 +38,11 @@ impl<'a> Options<'a> {
             let [option, more @ ..] = rest else { return Err(CommandError::Syntax) };
             let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
             rest = match more {
+                [_, ..] if is(b"block") && in_script => {
+                    let name = c_text(args[0]);
+                    let text = format!("ERR {name} command is not allowed with BLOCK option from scripts");
+                    return Err(CommandError::other(text));
+                }
                 [timeout, more @ ..] if is(b"block") => {
                     options.block = Some(block_timeout_ms(timeout, now_ms)?);
                     more
@@ -89,7 +90,7 @@ pub fn excerpt_by(
 ) -> Option<Detached> {
     let key = args[index];
     // The command itself says what is wrong with its arguments.
-    let options = Options::parse(args, is_group, store.now_ms()).ok()?;
+    let options = Options::parse(args, is_group, store.now_ms(), false).ok()?;
     let first = args.len() - 2 * options.keys.len();
     let id = index.checked_sub(first).and_then(|at| options.ids.get(at))?;
     if options.keys.iter().filter(|other| **other == key).count() > 1 {
@@ -173,8 +174,7 @@ pub fn wait_or_null(ctx: &mut Context, options: &Options, is_group: bool, again:
 
 /// XREAD [COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id | $ [id | $ ...]
 pub fn xread(ctx: &mut Context, args: Args) -> CommandResult {
-    let options = Options::parse(args, false, ctx.now_ms())?;
-    options.check_script(ctx, args)?;
+    let options = Options::parse(args, false, ctx.now_ms(), ctx.caller.in_script)?;
     let mut after: SmallVec<[StreamId; 8]> = SmallVec::new();
     for (key, id) in options.keys.iter().zip(options.ids) {
         let stream = ctx.store.read_as::<Stream>(ctx.db, key)?;

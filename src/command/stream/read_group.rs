@@ -50,8 +50,7 @@ pub fn xreadgroup_excerpt(store: &mut Store, db: usize, args: Args, index: usize
 
 /// XREADGROUP GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key [key ...] id | > [id | > ...]
 pub fn xreadgroup(ctx: &mut Context, args: Args) -> CommandResult {
-    let options = Options::parse(args, true, ctx.now_ms())?;
-    options.check_script(ctx, args)?;
+    let options = Options::parse(args, true, ctx.now_ms(), ctx.caller.in_script)?;
     let Some((group, consumer)) = options.group else {
         return Err(CommandError::other("ERR Missing GROUP option for XREADGROUP"));
     };
