@@ -169,10 +169,12 @@ fn is_quirk(args: &Args, oracle: &Value, subject: &Value) -> bool {
     }
     // Redis compares by strcoll, for which a string ends at its first zero byte.
     let has_zero = |value: &Value| matches!(value, Value::Bulk(bytes) if bytes.contains(&0));
-    let is_alpha = args.iter().any(|arg| arg.eq_ignore_ascii_case(b"ALPHA"));
-    is_alpha
-        && matches!(oracle, Value::Array(list) if list.iter().any(has_zero))
-        && sorted(oracle, 1) == sorted(subject, 1)
+    let says = |word: &[u8]| args.iter().any(|arg| arg.eq_ignore_ascii_case(word));
+    let (Value::Array(theirs), Value::Array(ours)) = (oracle, subject) else { return false };
+    // Which of those that are the same to it comes first is open, and so is which of them is beyond a LIMIT.
+    let are_same =
+        if says(b"LIMIT") { theirs.len() == ours.len() } else { sorted(oracle, 1) == sorted(subject, 1) };
+    says(b"ALPHA") && theirs.iter().chain(ours).any(has_zero) && are_same
 }
 
 /// The elements of a collection in groups of `size`, and what kind of a collection it is.

@@ -20,17 +20,23 @@ const NEVER: [&str; 8] = ["MULTI", "EXEC", "DISCARD", "WATCH", "UNWATCH", "DUMP"
 const REACHING: [&str; 8] =
     ["KEYS", "DBSIZE", "FLUSHALL", "FLUSHDB", "SWAPDB", "RANDOMKEY", "SORT", "SORT_RO"];
 
+/// What scripts may not call before 7.2.
+const MODERN: [&str; 8] =
+    ["BLPOP", "BRPOP", "BLMOVE", "BRPOPLPUSH", "BLMPOP", "BZPOPMIN", "BZPOPMAX", "BZMPOP"];
+
 const SCRIPT: &[u8] = b"return redis.call(unpack(ARGV))";
 const SCRIPT_WITHOUT_KEYS: &[u8] = b"return redis.call(unpack(ARGV)) --";
 
 impl Way {
-    pub fn random(random: &mut Random, commands: &[Args]) -> Way {
+    /// `modern`: for servers of version 7.2.
+    pub fn random(random: &mut Random, commands: &[Args], modern: bool) -> Way {
         let is_one = |names: &[&str]| {
             commands.iter().any(|args| names.iter().any(|name| name_is(args, name)) || is_scan(args))
         };
+        let may_be = !is_one(&NEVER) && (modern || !is_one(&MODERN));
         match random.below(16) {
-            0 if !is_one(&NEVER) && !is_one(&REACHING) => Way::Script,
-            1 if !is_one(&NEVER) => Way::ScriptWithoutKeys,
+            0 if may_be && !is_one(&REACHING) => Way::Script,
+            1 if may_be => Way::ScriptWithoutKeys,
             _ => Way::Plain,
         }
     }

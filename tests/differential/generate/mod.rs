@@ -146,7 +146,7 @@ impl Generator {
         } else {
             (family.step)(draw)
         };
-        let way = Way::random(&mut draw.random, &commands);
+        let way = Way::random(&mut draw.random, &commands, draw.modern);
         Step { connection, commands, way }
     }
 }
