@@ -440,9 +440,14 @@ impl Shard {
 
     /// A script runs where its keys are, if that is one shard and it is known to keep to them.
     fn route_script(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
-        let command = OwnedCommand::new(spec, c.db, OwnedArgs::from_slices(args));
+        self.guard_large_values(spec, c.db, args);
+        if self.topology.shards == 1 && self.locks.is_idle() {
+            self.show_script(c, spec, args);
+            self.run_here(c, spec, args);
+            return Taken::Yes;
+        }
         let mut scopes = Scopes::default();
-        let is_wide = self.script_may_touch_all(&command);
+        let is_wide = self.script_reaches_far(spec, args);
         if !is_wide {
             let mut keys = KeyPositions::new();
             spec.key_positions(args, &mut keys);
@@ -453,6 +458,7 @@ impl Shard {
                 return Taken::NotYet;
             }
             self.show_script(c, spec, args);
+            let command = OwnedCommand::new(spec, c.db, OwnedArgs::from_slices(args));
             self.begin_transaction(c, vec![command], false);
             return Taken::Yes;
         }

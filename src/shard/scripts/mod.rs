@@ -47,6 +47,8 @@ pub(super) struct Scripts {
     version: u64,
     epoch: u64,
     libraries: Arc<Libraries>,
+    /// Of functions of these libraries, by their names.
+    functions: HashMap<Arc<str>, Arc<Memory>, foldhash::fast::RandomState>,
     /// The script that the last command was, when it has not come to its end: whoever ran the command takes it from here.
     standing: Option<Box<Run>>,
     /// Scripts that began in one go and wait for the shard's intents: what they have pushed is not to be served yet.
@@ -134,6 +136,7 @@ impl Shard {
                 self.scripts.idle.clear();
             }
             self.scripts.libraries = self.shared.scripts.libraries();
+            self.scripts.functions.clear();
             self.scripts.idle.iter_mut().for_each(|vm| vm.keep_libraries(&self.scripts.libraries));
         }
     }
@@ -211,6 +214,15 @@ impl Shard {
         })
     }
 
+    fn memory_of_function(&mut self, name: &Arc<str>) -> Arc<Memory> {
+        if let Some(memory) = self.scripts.functions.get(name) {
+            return memory.clone();
+        }
+        let memory = self.shared.scripts.memory_of_function(name.as_bytes());
+        self.scripts.functions.insert(name.clone(), memory.clone());
+        memory
+    }
+
     fn function_invocation<'a>(&mut self, args: &'a [&'a [u8]]) -> Result<Invocation<'a>, CommandError> {
         self.refresh_scripts();
         let libraries = self.scripts.libraries.clone();
@@ -222,28 +234,52 @@ impl Shard {
         Ok(Invocation {
             what: What::Function(called),
             flags: function.flags,
-            memory: self.shared.scripts.memory_of_function(function.name.as_bytes()),
+            memory: self.memory_of_function(&function.name),
             keys,
             args,
         })
     }
 
-    /// Whether everything has to be held for a script, because it may touch more than the keys that it names.
-    pub(super) fn script_may_touch_all(&self, command: &OwnedCommand) -> bool {
+    /// Whether everything has to be held for a script, because it may touch more than the keys that it names. What the server
+    /// remembers of it is behind a lock that all shards share; this shard asks once.
+    pub(super) fn script_reaches_far(&mut self, spec: &CommandSpec, args: Args) -> bool {
         if self.topology.shards == 1 {
             return false;
         }
-        let args = command.args.slices();
-        if command.spec.name.starts_with("fcall") {
-            return self.shared.scripts.memory_of_function(args[1]).reach() != Reach::Named;
-        }
-        let sha = match command.spec.name.starts_with("evalsha") {
-            true => Sha::parse(args[1]),
-            false => Some(Sha::of(args[1])),
+        self.refresh_scripts();
+        let memory = if spec.name.starts_with("fcall") {
+            let libraries = self.scripts.libraries.clone();
+            libraries.function(args[1]).map(|(_, function)| self.memory_of_function(&function.name))
+        } else {
+            let known = sha_of(spec, args).and_then(|sha| self.known_script(&sha));
+            known.map(|known| known.memory.clone())
         };
         // What is not known, or no script, finds out when it runs.
-        let known = sha.and_then(|sha| self.shared.scripts.get(&sha));
-        known.is_none_or(|known| known.memory.reach() != Reach::Named)
+        memory.is_none_or(|memory| memory.reach() != Reach::Named)
+    }
+
+    /// As `script_reaches_far`, of one in a transaction.
+    pub(super) fn script_may_reach_far(&self, spec: &CommandSpec, args: Args) -> bool {
+        if self.topology.shards == 1 {
+            return false;
+        }
+        let reach = if spec.name.starts_with("fcall") {
+            let libraries = self.shared.scripts.libraries();
+            let function = libraries.function(args[1]);
+            function
+                .map(|(_, function)| self.shared.scripts.memory_of_function(function.name.as_bytes()).reach())
+        } else {
+            let known = sha_of(spec, args).and_then(|sha| self.shared.scripts.get(&sha));
+            known.map(|known| known.memory.reach())
+        };
+        reach != Some(Reach::Named)
+    }
+}
+
+fn sha_of(spec: &CommandSpec, args: Args) -> Option<Sha> {
+    match spec.name.starts_with("evalsha") {
+        true => Sha::parse(args[1]),
+        false => Some(Sha::of(args[1])),
     }
 }
 

@@ -24,7 +24,9 @@ impl Shard {
         let mut scopes = Scopes::default();
         for command in commands {
             let slices = command.args.slices();
-            if matches!(command.spec.handler, Handler::Script) && self.script_may_touch_all(command) {
+            if matches!(command.spec.handler, Handler::Script)
+                && self.script_may_reach_far(command.spec, &slices)
+            {
                 scopes.add_whole(self.topology.shards, KeyAccess::Write);
                 continue;
             }
