@@ -3,6 +3,8 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
 
 use support::{eventually, goes_down_to, info, raise_open_files, Client, Server, Value};
 
@@ -171,6 +173,45 @@ fn memory_stays_below_the_limit_under_every_policy_and_comes_back() {
             let back = eventually(|| info(&mut client, "used_memory") <= start + SLACK);
             assert!(back, "{what}: {} bytes at first, then {}", start, info(&mut client, "used_memory"));
             assert!(client.call(&["CONFIG", "SET", "maxmemory", "0"]).is_ok());
+        }
+    }
+}
+
+#[test]
+fn writes_and_scripts_that_wait_for_the_disk_can_be_seen() {
+    /// More than a shard's log may have waiting for the disk.
+    const BIG: usize = 80 << 20;
+    const ROUNDS: usize = 20;
+    for shards in SHARDS {
+        let options =
+            ["--shards", &shards.to_string(), "--appendonly", "yes", "--latency-monitor-threshold", "1"];
+        let server = Server::start(&options);
+        for small in
+            [&["SET", "small", "1"][..], &["EVAL", "return redis.call('SET', KEYS[1], 1)", "1", "small"]]
+        {
+            let stop = AtomicBool::new(false);
+            let is_seen = thread::scope(|scope| {
+                scope.spawn(|| {
+                    let mut client = server.client();
+                    while !stop.load(Relaxed) {
+                        assert!(client.call(small).is_ok());
+                    }
+                });
+                let mut client = server.client();
+                let is_seen = (0..ROUNDS).any(|_| {
+                    assert!(client.call(&["SET".into(), "big".into(), vec![b'x'; BIG]]).is_ok());
+                    // Nothing is left for this one to wait for.
+                    assert!(eventually(|| info(&mut client, "aof_buffer_length") < BIG as u64 / 4));
+                    let history = client.call(&["LATENCY", "HISTORY", "write-held"]);
+                    !history.elements().is_empty()
+                });
+                stop.store(true, Relaxed);
+                is_seen
+            });
+            assert!(is_seen, "{small:?} never waits, with {shards} shards");
+            let mut client = server.client();
+            assert!(eventually(|| info(&mut client, "writers_waiting_for_disk") == 0));
+            client.call(&["LATENCY", "RESET"]);
         }
     }
 }

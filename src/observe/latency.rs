@@ -188,6 +188,10 @@ fn advice(event: &str) -> &'static str {
         "aof-write-active-child" => {
             "a snapshot is written to the same disk: see no-appendfsync-on-rewrite and rdb-save-incremental-fsync."
         }
+        "write-held" => {
+            "the disk does not follow what clients write, so they wait for it: give it less to do meanwhile (no BGSAVE or rewrite at \
+             such times), or make it faster. INFO persistence counts them in writers_waiting_for_disk."
+        }
         _ => "look at the log for what happened then.",
     }
 }

@@ -187,6 +187,8 @@ shard_stats! {
         aof_pending_fsync,
         aof_last_fsync_us,
         aof_errno,
+        /// Connections whose writes wait for a disk that is slower than they are.
+        writers_waiting_for_disk,
         /// Unix seconds; 0: never.
         aof_rewritten_at_s,
     }

@@ -47,6 +47,7 @@ pub(super) fn write(facts: &Facts, text: &mut String) {
         "aof_last_cow_size": figures.rewrite.copied_bytes,
         "module_fork_in_progress": 0,
         "module_fork_last_cow_size": 0,
+        "writers_waiting_for_disk": facts.sum(|s| &s.writers_waiting_for_disk),
         "aof_last_rewrite_at": figures.rewrite.good_at_s.unwrap_or(0),
     }
     if aof_errno != 0 {

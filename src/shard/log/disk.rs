@@ -123,6 +123,8 @@ pub(super) struct Disk {
     pub says_refusing: bool,
     pub says_failing: bool,
     pub says_lagging: bool,
+    /// It lagged, and shards whose clients waited for it are to be told that it does not any more.
+    pub has_caught_up: bool,
 }
 
 impl Disk {

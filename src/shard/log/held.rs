@@ -19,10 +19,11 @@ use std::mem;
 
 use super::Log;
 use crate::client::{Connection, Flag, Stall};
-use crate::command::table::{CommandSpec, Flag as CommandFlag, KeyPositions};
+use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, KeyPositions};
 use crate::command::Args;
 use crate::observe::log::Level;
 use crate::resp::Reply;
+use crate::runtime::clock::Stamp;
 use crate::runtime::ring::{SocketRing, Token};
 use crate::runtime::sys::error_text;
 use crate::shard::message::Message;
@@ -45,8 +46,9 @@ pub struct Held {
     reports: VecDeque<(u64, usize, TransactionId)>,
     /// This shard's own transactions.
     answers: HashMap<TransactionId, Unreleased, foldhash::fast::RandomState>,
-    /// Connections whose writes wait for a disk that is slower than they are.
+    /// Connections whose writes wait for a disk that is slower than they are, and since when there are any.
     writers: Vec<Token>,
+    writers_since: Option<Stamp>,
     /// What was let go last.
     released: u64,
 }
@@ -72,9 +74,11 @@ impl Shard {
             self.held.released = released;
             self.let_go(released);
         }
+        if self.log.has_caught_up() {
+            self.wake_writers();
+        }
         if !self.held.writers.is_empty() && !self.log.is_congested() {
-            let writers = mem::take(&mut self.held.writers);
-            self.resume(writers, Stall::Log);
+            self.let_writers_go_on();
         }
     }
 
@@ -86,6 +90,23 @@ impl Shard {
         if let Err(error) = self.log.flush_now() {
             crate::log!(Level::Warning, "Error writing to the AOF file: {}", error_text(&error));
         }
+    }
+
+    /// The disk has caught up with a log, or with a snapshot, of this shard's: shards whose clients wait for that may have nothing
+    /// else to do.
+    pub(in crate::shard) fn wake_writers(&mut self) {
+        for shard in 0..self.topology.shards {
+            self.send(shard, Message::Call(Box::new(|_| {})));
+        }
+    }
+
+    fn let_writers_go_on(&mut self) {
+        let writers = mem::take(&mut self.held.writers);
+        if let Some(since) = self.held.writers_since.take() {
+            self.note_spike("write-held", Stamp::now().nanos_since(since));
+        }
+        self.stats.writers_waiting_for_disk.set(0);
+        self.resume(writers, Stall::Log);
     }
 
     fn note_log_spikes(&mut self) {
@@ -199,12 +220,19 @@ impl Shard {
             return false;
         }
         let queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
-        let writes =
-            spec.is(CommandFlag::Write) || queue.into_iter().any(|queued| queued.spec.is(CommandFlag::Write));
+        let writes = may_append(spec) || queue.into_iter().any(|queued| may_append(queued.spec));
         if writes {
             c.stall = Stall::Log;
             self.held.writers.push(c.token);
+            self.held.writers_since.get_or_insert_with(Stamp::now);
+            self.stats.writers_waiting_for_disk.set(self.held.writers.len() as u64);
         }
         writes
     }
+}
+
+/// Whether what the command does may be written to the log.
+fn may_append(spec: &CommandSpec) -> bool {
+    spec.is(CommandFlag::Write)
+        || matches!(spec.handler, Handler::Script) && spec.is(CommandFlag::MayReplicate)
 }

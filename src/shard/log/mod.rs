@@ -416,7 +416,13 @@ impl Log {
         let backlog = self.backlog();
         let bound = if self.disk.says_lagging { BACKLOG_BYTES_MAX / 2 } else { BACKLOG_BYTES_MAX };
         let lags = self.is_open() && !self.disk.is_failing() && backlog >= bound;
+        self.disk.has_caught_up |= self.disk.says_lagging && !lags;
         count(&self.common.lagging, &mut self.disk.says_lagging, lags);
+    }
+
+    /// Whether writes have stopped waiting for this log since this was asked last.
+    pub(super) fn has_caught_up(&mut self) -> bool {
+        mem::take(&mut self.disk.has_caught_up)
     }
 
     /// Writes the gauges that INFO reads.

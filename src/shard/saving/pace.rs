@@ -7,7 +7,6 @@
 //! after a while writes go on, and the snapshot fails like that.
 
 use super::Purpose;
-use crate::shard::message::Message;
 use crate::shard::Shard;
 
 /// So much of a shard's snapshot may wait for the disk while writes go on, bytes.
@@ -53,10 +52,7 @@ impl Shard {
 
     fn hold_writers(&mut self, holds: bool) {
         if self.log.say_snapshot_lags(holds) && !holds {
-            // Whose clients wait for this may have nothing else to do.
-            for shard in 0..self.topology.shards {
-                self.send(shard, Message::Call(Box::new(|_| {})));
-            }
+            self.wake_writers();
         }
     }
 }
