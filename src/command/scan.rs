@@ -54,6 +54,13 @@ impl<'a> Options<'a> {
     }
 }
 
+/// COUNT of a SCAN that begins a walk. `None` when it does not begin one, or is wrong.
+pub fn step_of_walk(args: Args) -> Option<u64> {
+    let begins = cursor(args.get(1)?).ok()? == 0;
+    let options = Options::parse(&args[2..]).ok().filter(|_| begins)?;
+    u64::try_from(options.count).ok()
+}
+
 /// SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]
 pub fn scan(ctx: &mut Context, args: Args) -> CommandResult {
     let start = cursor(args[1])?;

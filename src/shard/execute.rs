@@ -10,6 +10,7 @@ use crate::command::{Args, Caller, CommandResult, Context, Effect};
 use crate::resp::Reply;
 use crate::runtime::clock::Stamp;
 use crate::store::{slot_of, Ahead, Store};
+use crate::txn::join::cursor_of;
 use crate::txn::message::{
     BatchedRequest, BlockedRun, Origin, OwnedArgs, OwnedCommand, ReplyBatch, RequestBatch, Slices,
 };
@@ -317,27 +318,4 @@ fn push_reply(batch: &mut ReplyBatch, origin: Origin, reply: &mut Reply) {
 
 fn context<'a>(store: &'a mut Store, db: usize, reply: &'a mut Reply, caller: &'a Caller) -> Context<'a> {
     Context { store, db, reply, caller, effect: Effect::default(), blocking: None }
-}
-
-/// The cursor at the head of `*2 $len cursor ...`, and where the second element begins.
-fn cursor_of(plain: &[u8]) -> Option<(u64, usize)> {
-    let rest = plain.strip_prefix(b"*2\r\n$")?;
-    let line = memchr::memchr(b'\n', rest)?;
-    let len: usize = std::str::from_utf8(&rest[..line - 1]).ok()?.parse().ok()?;
-    let digits = rest.get(line + 1..line + 1 + len)?;
-    let cursor = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some((cursor, 5 + line + 1 + len + 2))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cursor_of_a_scan_reply_is_found() {
-        let reply = b"*2\r\n$3\r\n417\r\n*1\r\n$1\r\na\r\n";
-        let (cursor, rest) = cursor_of(reply).unwrap();
-        assert_eq!((cursor, &reply[rest..]), (417, &b"*1\r\n$1\r\na\r\n"[..]));
-        assert_eq!(cursor_of(b"-ERR no\r\n"), None);
-    }
 }

@@ -217,6 +217,11 @@ impl Shard {
         self.log.publish();
     }
 
+    /// Keys of a database, on all shards.
+    pub(super) fn key_count(&self, db: usize) -> u64 {
+        self.shared.stats.iter().map(|stats| stats.databases[db].keys.get()).sum()
+    }
+
     /// A shard, chosen at random, weighed by its number of keys in `db`; this one when there are none.
     pub(super) fn shard_by_weight(&mut self, db: usize) -> usize {
         let keys = |shard: usize| {

@@ -409,7 +409,7 @@ impl Shard {
     fn route_by_keys(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
         let mut keys = KeyPositions::new();
         spec.key_positions(args, &mut keys);
-        match plan::plan(spec, args, &keys, self.topology) {
+        match plan::plan(spec, args, &keys, self.topology, || self.key_count(c.db)) {
             Plan::Anywhere => {
                 self.run_here(c, spec, args);
                 Taken::Yes

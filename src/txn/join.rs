@@ -1,6 +1,6 @@
 //! The reply of a command over several shards, from the replies of its parts.
 
-use super::plan::{Join, Part};
+use super::plan::{outer_cursor, Join, Part};
 
 /// The bytes of the first reply in `encoded`, which begins with a whole one.
 pub fn first_reply(encoded: &[u8]) -> &[u8] {
@@ -56,6 +56,25 @@ pub fn join(join: Join, parts: &[Part], mut replies: Vec<(usize, Vec<u8>)>) -> V
             }
             joined
         }
+        Join::Walk => {
+            replies.sort_unstable_by_key(|(shard, _)| *shard);
+            let (mut total, mut found) = (0, Vec::new());
+            let mut next = 0;
+            for (shard, reply) in &replies {
+                let Some((cursor, rest)) = cursor_of(reply) else { continue };
+                total += integer(&reply[rest..]);
+                found.extend_from_slice(elements(&reply[rest..]));
+                next = cursor;
+                let is_through = cursor == outer_cursor(0, *shard, replies.len());
+                if !is_through {
+                    break;
+                }
+            }
+            let digits = next.to_string();
+            let mut joined = format!("*2\r\n${}\r\n{digits}\r\n*{total}\r\n", digits.len()).into_bytes();
+            joined.append(&mut found);
+            joined
+        }
         Join::Interleave(total) => {
             let mut places: Vec<&[u8]> = vec![b""; total];
             for (shard, reply) in &replies {
@@ -74,6 +93,16 @@ pub fn join(join: Join, parts: &[Part], mut replies: Vec<(usize, Vec<u8>)>) -> V
             joined
         }
     }
+}
+
+/// The cursor at the head of `*2 $len cursor ...`, and where the second element begins.
+pub fn cursor_of(reply: &[u8]) -> Option<(u64, usize)> {
+    let rest = reply.strip_prefix(b"*2\r\n$")?;
+    let line = memchr::memchr(b'\n', rest)?;
+    let len: usize = std::str::from_utf8(&rest[..line - 1]).ok()?.parse().ok()?;
+    let digits = rest.get(line + 1..line + 1 + len)?;
+    let cursor = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some((cursor, 5 + line + 1 + len + 2))
 }
 
 /// Puts the reply to choose first: `preferred`'s, or if that is null, one that is not.
@@ -148,5 +177,27 @@ mod tests {
         assert_eq!(join(Join::Concat, &[], replies), b"*1\r\n$1\r\na\r\n");
         let replies = vec![(0, b"+OK\r\n".to_vec()), (1, b"-OOM no\r\n".to_vec())];
         assert_eq!(join(Join::First, &[], replies), b"-OOM no\r\n");
+    }
+
+    #[test]
+    fn the_cursor_of_a_scan_reply_is_found() {
+        let reply = b"*2\r\n$3\r\n417\r\n*1\r\n$1\r\na\r\n";
+        let (cursor, rest) = cursor_of(reply).unwrap();
+        assert_eq!((cursor, &reply[rest..]), (417, &b"*1\r\n$1\r\na\r\n"[..]));
+        assert_eq!(cursor_of(b"-ERR no\r\n"), None);
+    }
+
+    #[test]
+    fn a_walk_in_one_step_goes_as_far_as_the_first_shard_that_needs_another() {
+        let scanned = |cursor: &str, key: &str| {
+            format!("*2\r\n${}\r\n{cursor}\r\n*1\r\n$1\r\n{key}\r\n", cursor.len()).into_bytes()
+        };
+        let replies = vec![(2, scanned("0", "c")), (0, scanned("1", "a")), (1, scanned("2", "b"))];
+        assert_eq!(
+            join(Join::Walk, &[], replies),
+            b"*2\r\n$1\r\n0\r\n*3\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n"
+        );
+        let replies = vec![(0, scanned("1", "a")), (1, scanned("31", "b")), (2, scanned("0", "c"))];
+        assert_eq!(join(Join::Walk, &[], replies), b"*2\r\n$2\r\n31\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n");
     }
 }

@@ -7,7 +7,7 @@ use super::message::OwnedArgs;
 use crate::command::table::{
     CommandSpec, Flag, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Reaching, Spread,
 };
-use crate::command::Args;
+use crate::command::{scan, Args};
 use crate::store::{shard_of_slot, slot_of};
 
 /// Which shard owns which key.
@@ -46,6 +46,8 @@ pub enum Join {
     First,
     /// One that is not null, if there is any; of which shard is chosen by weight.
     OneOf,
+    /// Of a whole walk over the keys in one step: up to the first shard that needs another, whose cursor it has.
+    Walk,
 }
 
 #[derive(Debug)]
@@ -62,9 +64,12 @@ pub enum Plan {
     Reach { home: usize },
     /// Every shard runs it on its whole keyspace.
     EveryShard { access: KeyAccess, join: Join },
-    /// SCAN: the shard that the cursor names, and the cursor that the shard itself knows.
+    /// SCAN from within a walk, or in a database of many keys: the shard that the cursor names, and the cursor that the shard itself knows.
     Cursor { shard: usize, inner: u64 },
 }
+
+/// A walk over so many keys at most is one step, if its COUNT says so: clients expect a cursor of 0 then. (Shards stand still for it.)
+const KEYS_OF_ONE_STEP_MAX: u64 = 1000;
 
 /// SCAN's cursor over all shards: the shard is its remainder.
 pub fn outer_cursor(inner: u64, shard: usize, shards: usize) -> u64 {
@@ -94,8 +99,15 @@ fn split(args: Args, step: usize, topology: Topology) -> Vec<Part> {
     parts
 }
 
-/// Plans a command whose arity has been checked. `keys` are its key positions, empty when it has none.
-pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topology) -> Plan {
+/// Plans a command whose arity has been checked. `keys` are its key positions, empty when it has none; `key_count` tells how many
+/// keys its database has.
+pub fn plan(
+    spec: &CommandSpec,
+    args: Args,
+    keys: &[KeyPosition],
+    topology: Topology,
+    key_count: impl FnOnce() -> u64,
+) -> Plan {
     match spec.handler {
         Handler::Keys(_, spread) => {
             let Some(first) = keys.first() else { return Plan::Anywhere };
@@ -129,6 +141,13 @@ pub fn plan(spec: &CommandSpec, args: Args, keys: &[KeyPosition], topology: Topo
                 Gather::Concat => Plan::EveryShard { access, join: Join::Concat },
                 Gather::First => Plan::EveryShard { access, join: Join::First },
                 Gather::RandomShard => Plan::EveryShard { access, join: Join::OneOf },
+                Gather::Cursor
+                    if topology.shards > 1
+                        && scan::step_of_walk(args)
+                            .is_some_and(|count| key_count() <= count.min(KEYS_OF_ONE_STEP_MAX)) =>
+                {
+                    Plan::EveryShard { access, join: Join::Walk }
+                }
                 Gather::Cursor => {
                     // A cursor that is no number is an error that the command itself words, on any shard.
                     match args.get(1).and_then(|text| crate::command::parse::cursor(text).ok()) {

@@ -232,7 +232,7 @@ impl Shard {
                 _ => return Reach::Transaction,
             }
             queued.spec.key_positions(&slices, &mut keys);
-            let fits = match plan(queued.spec, &slices, &keys, self.topology) {
+            let fits = match plan(queued.spec, &slices, &keys, self.topology, || self.key_count(c.db)) {
                 Plan::At(shard) => add(shard),
                 Plan::Anywhere => true,
                 _ => false,

@@ -233,25 +233,26 @@ impl Shard {
             // It may need anything.
             return Share::Together { host: 0, guests: (1..self.topology.shards).collect() };
         }
-        let (host, guests): (usize, SmallVec<[usize; 4]>) = match plan(spec, args, &keys, self.topology) {
-            // Every shard does to its own keys what concerns all (FLUSHALL).
-            Plan::EveryShard { .. } => return Share::Whole,
-            Plan::Anywhere => return whole_if(self.id == 0),
-            Plan::At(owner) | Plan::Cursor { shard: owner, .. } => return whole_if(owner == self.id),
-            Plan::Split(parts, _) => {
-                let mine = parts.into_iter().find(|part| part.shard == self.id);
-                return mine.map_or(Share::Nothing, |part| Share::Part(part.args));
-            }
-            Plan::Lend { home, foreign } => {
-                let mut guests: SmallVec<[usize; 4]> = foreign.iter().map(|(shard, _)| *shard).collect();
-                guests.sort_unstable();
-                guests.dedup();
-                (home, guests)
-            }
-            Plan::Reach { home } => {
-                (home, (0..self.topology.shards).filter(|shard| *shard != home).collect())
-            }
-        };
+        let (host, guests): (usize, SmallVec<[usize; 4]>) =
+            match plan(spec, args, &keys, self.topology, || u64::MAX) {
+                // Every shard does to its own keys what concerns all (FLUSHALL).
+                Plan::EveryShard { .. } => return Share::Whole,
+                Plan::Anywhere => return whole_if(self.id == 0),
+                Plan::At(owner) | Plan::Cursor { shard: owner, .. } => return whole_if(owner == self.id),
+                Plan::Split(parts, _) => {
+                    let mine = parts.into_iter().find(|part| part.shard == self.id);
+                    return mine.map_or(Share::Nothing, |part| Share::Part(part.args));
+                }
+                Plan::Lend { home, foreign } => {
+                    let mut guests: SmallVec<[usize; 4]> = foreign.iter().map(|(shard, _)| *shard).collect();
+                    guests.sort_unstable();
+                    guests.dedup();
+                    (home, guests)
+                }
+                Plan::Reach { home } => {
+                    (home, (0..self.topology.shards).filter(|shard| *shard != home).collect())
+                }
+            };
         if host == self.id || guests.contains(&self.id) {
             Share::Together { host, guests }
         } else {

@@ -154,7 +154,7 @@ impl Shard {
         spec.key_positions(args, &mut keys);
         run.note_keys(spec, args, &keys);
         let shards = self.topology.shards;
-        match plan::plan(spec, args, &keys, self.topology) {
+        match plan::plan(spec, args, &keys, self.topology, || self.key_count(run.db)) {
             Plan::Anywhere => {}
             Plan::At(shard) | Plan::Cursor { shard, .. } if shard == self.id => {}
             Plan::At(_) if matches!(spec.handler, Handler::Channel) => return CallPlace::Later,

@@ -229,7 +229,7 @@ impl Shard {
         let slices = command.args.slices();
         let mut keys = KeyPositions::new();
         command.spec.key_positions(&slices, &mut keys);
-        plan::plan(command.spec, &slices, &keys, self.topology)
+        plan::plan(command.spec, &slices, &keys, self.topology, || self.key_count(command.db))
     }
 
     /// Takes the next steps, until one has to wait for answers or all commands have run.
