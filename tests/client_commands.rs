@@ -158,6 +158,7 @@ fn idle_connections_are_closed_and_leak_nothing() {
 
 #[test]
 fn monitors_see_the_commands_of_every_connection() {
+    const UNKNOWN: &str = "ffffffffffffffffffffffffffffffffffffffff";
     on_all_shard_counts(&[], |server| {
         let mut monitors: Vec<Client> = (0..3).map(|_| server.client()).collect();
         for monitor in &mut monitors {
@@ -171,11 +172,12 @@ fn monitors_see_the_commands_of_every_connection() {
         clients[0].call(&["AUTH", "me", "secret"]);
         clients[0].call(&["MULTI"]);
         clients[0].call(&["GET", "key:1"]);
-        clients[0].call(&["GET", "key:2"]);
+        clients[0].call(&["EVALSHA", UNKNOWN, "1", "key:1"]);
+        clients[0].call(&["EVAL", "return 1", "1", "key:2"]);
         clients[0].call(&["EXEC"]);
         clients[0].call(&["SELECT", "5"]);
         for monitor in &mut monitors {
-            let mut lines: Vec<String> = (0..12).map(|_| monitor.receive().text()).collect();
+            let mut lines: Vec<String> = (0..13).map(|_| monitor.receive().text()).collect();
             let rest = lines.split_off(6);
             for n in 0..6 {
                 let wanted = format!("\"SET\" \"key:{n}\" \"a \\\"b\\\"\\n\"");
@@ -188,12 +190,13 @@ fn monitors_see_the_commands_of_every_connection() {
                     "\"AUTH\" \"(redacted)\" \"(redacted)\"",
                     "\"MULTI\"",
                     "\"GET\" \"key:1\"",
-                    "\"GET\" \"key:2\"",
+                    &format!("\"EVALSHA\" \"{UNKNOWN}\" \"1\" \"key:1\""),
+                    "\"EVAL\" \"return 1\" \"1\" \"key:2\"",
                     "\"EXEC\"",
                     "\"SELECT\" \"5\"",
                 ]
             );
-            assert!(rest[5].contains(" [5 127.0.0.1:"), "{}", rest[5]);
+            assert!(rest[6].contains(" [5 127.0.0.1:"), "{}", rest[6]);
             let error = monitor.call(&["GET", "key:1"]);
             assert_eq!(error, Value::Error("ERR Replica can't interact with the keyspace".into()));
         }

@@ -442,7 +442,7 @@ impl Shard {
     fn route_script(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
         self.guard_large_values(spec, c.db, args);
         if self.topology.shards == 1 && self.locks.is_idle() {
-            self.show_script(c, spec, args);
+            self.show_script(c, c.db, spec, args);
             self.run_here(c, spec, args);
             return Taken::Yes;
         }
@@ -457,7 +457,7 @@ impl Shard {
             if !self.may_begin_transaction(c) {
                 return Taken::NotYet;
             }
-            self.show_script(c, spec, args);
+            self.show_script(c, c.db, spec, args);
             let command = OwnedCommand::new(spec, c.db, OwnedArgs::from_slices(args));
             self.begin_transaction(c, vec![command], false);
             return Taken::Yes;
@@ -466,7 +466,7 @@ impl Shard {
         if owner != self.id && !self.may_reserve(c, owner) {
             return Taken::NotYet;
         }
-        self.show_script(c, spec, args);
+        self.show_script(c, c.db, spec, args);
         self.at(c, spec, args, owner, || scopes)
     }
 

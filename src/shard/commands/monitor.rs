@@ -104,10 +104,16 @@ impl Shard {
     }
 
     /// A script is shown before what it calls.
-    pub(in crate::shard) fn show_script(&mut self, c: &Connection, spec: &CommandSpec, args: Args) {
+    pub(in crate::shard) fn show_script(
+        &mut self,
+        c: &Connection,
+        db: usize,
+        spec: &CommandSpec,
+        args: Args,
+    ) {
         if self.is_monitored() {
             let address = self.monitored_address(c);
-            self.write_line(&address, c.db, spec, args);
+            self.write_line(&address, db, spec, args);
         }
     }
 

@@ -69,8 +69,13 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
         commands[index].denied = Some(why);
     }
     if shard.is_monitored() && !c.watching.as_ref().is_some_and(|watching| watching.flag.is_set()) {
-        for command in &commands {
-            shard.show_to_monitors(c, command.db, command.spec, &command.args.slices());
+        for command in commands.iter().filter(|command| command.denied.is_none()) {
+            let args = command.args.slices();
+            if let Where::Script = command.spec.handler {
+                shard.show_script(c, command.db, command.spec, &args);
+            } else {
+                shard.show_to_monitors(c, command.db, command.spec, &args);
+            }
         }
     }
     match reach {

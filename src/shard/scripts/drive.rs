@@ -136,7 +136,7 @@ impl Shard {
             CallPlace::Later => Standing::Here,
             CallPlace::Elsewhere if run.has_written => {
                 run.memory.learn(true);
-                return Some(Resume::Refused(undeclared().to_owned()));
+                Standing::CutInTwo
             }
             CallPlace::Elsewhere => Standing::Everywhere,
         };
@@ -256,10 +256,4 @@ impl Run {
             self.touches_others = true;
         }
     }
-}
-
-/// Why a call is refused that would need shards which the script does not hold, after it has written.
-pub(super) fn undeclared() -> &'static str {
-    "Script attempted to access a key that it does not declare, on another shard and after it had written. Declare all keys; \
-     from now on the server holds all shards for this script"
 }

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::drive::undeclared;
 use super::{Run, Slow, Standing};
 use crate::command::table::{CommandSpec, Handler, KeyAccess, KeyPositions, Reaching};
 use crate::command::{Args, Caller};
@@ -28,6 +27,8 @@ pub(in crate::shard) enum Going {
     Call(usize),
     /// The script needs what the transaction does not hold: all of it begins again.
     Again,
+    /// The same, but it has written: the transaction ends, and the script goes on in another one.
+    InAnother,
 }
 
 // Scripts that began in one go.
@@ -39,6 +40,17 @@ impl Shard {
             self.end_body(false);
             self.abandon_script(run);
             return self.begin_everywhere(home, origin, command, caller, protocol);
+        }
+        if run.standing == Standing::CutInTwo {
+            // What it has done so far is whole.
+            self.end_body(false);
+            let mut transaction = Transaction::new(vec![run.command.clone()], self.everything(), origin);
+            transaction.caller = run.caller;
+            transaction.protocol = run.protocol;
+            transaction.home = Some(home);
+            transaction.next = 1;
+            transaction.script = Some((0, run));
+            return self.start(transaction);
         }
         self.stats.transactions.add(1);
         let number = self.shared.next_transaction();
@@ -83,12 +95,17 @@ impl Shard {
     ) {
         let caller = Caller { in_script: false, deny_blocking: false, at_ms: None, ..caller };
         let begin = move |shard: &mut Shard| {
-            let mut scopes = Scopes::default();
-            scopes.add_whole(shard.topology.shards, KeyAccess::Write);
+            let scopes = shard.everything();
             shard.start(Transaction { caller, protocol, ..Transaction::new(vec![command], scopes, origin) });
         };
         // By message even to this shard, where the connection is in the hands of who runs its requests.
         self.send(home, Message::Call(Box::new(begin)));
+    }
+
+    fn everything(&self) -> Scopes {
+        let mut scopes = Scopes::default();
+        scopes.add_whole(self.topology.shards, KeyAccess::Write);
+        scopes
     }
 
     /// A script that has not written anything does not go on.
@@ -227,11 +244,13 @@ impl Shard {
         spec.key_positions(&slices, &mut keys);
         run.note_keys(spec, &slices, &keys);
         if !self.covers(t, spec, &slices, &keys) {
-            if run.has_written || t.is_exec {
-                run.memory.learn(true);
-                return Called::Answered(Resume::Refused(undeclared().to_owned()));
+            if !run.has_written && !t.is_exec {
+                return Called::Going(Going::Again);
             }
-            return Called::Going(Going::Again);
+            run.memory.learn(true);
+            drop(slices);
+            run.call = Some(OwnedCommand::new(spec, run.db, args));
+            return Called::Going(Going::InAnother);
         }
         run.note_write(spec);
         let is_here = !matches!(spec.handler, Handler::EveryShard(..))
@@ -311,6 +330,22 @@ impl Shard {
                 }
             })
         })
+    }
+
+    /// The script goes on in another transaction, with intents on everything: what has been done so far is whole.
+    pub(in crate::shard) fn go_on_in_another(
+        &mut self,
+        id: TransactionId,
+        mut transaction: Box<Transaction>,
+    ) {
+        let t = &mut *transaction;
+        if let Some((_, run)) = &mut t.script {
+            let shards: Vec<usize> = t.participants.iter().map(|p| p.shard).collect();
+            self.let_others_in(run, &shards);
+        }
+        self.end_part_of(id, t);
+        t.hold(self.everything());
+        self.lock_all(id, transaction);
     }
 
     /// The script begins again, with intents on everything.

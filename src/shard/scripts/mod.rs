@@ -8,7 +8,9 @@
 //! Redis lets scripts touch keys that they do not name. Here such a key may be on another shard. So, with several shards, a script
 //! runs for the first time as a transaction over everything, and the server remembers whether it has kept to its keys: if so its
 //! next run needs these only. One that reaches further all the same starts again over everything, if it has not written
-//! yet; if it has, the call is refused, and the next run is over everything.
+//! yet. If it has, it is cut in two at this call: what it has done so far is one transaction, and the rest, over everything, is
+//! another. (It cannot be held up with what it has: the shard that it needs may be held by another script that needs this one.)
+//! That happens to a script once: its next run is over everything from its beginning.
 
 mod drive;
 mod far;
@@ -66,6 +68,8 @@ enum Standing {
     Here,
     /// It needs other shards: it starts again, as a transaction over all.
     Everywhere,
+    /// It needs other shards and has written: what comes is a transaction over all.
+    CutInTwo,
 }
 
 /// A script that runs.

@@ -144,7 +144,7 @@ impl Shard {
         self.lock_all(id, Box::new(transaction));
     }
 
-    fn lock_all(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
+    pub(in crate::shard) fn lock_all(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         let number = self.shared.next_transaction();
         transaction.number = number;
         transaction.outstanding = transaction.participants.len();
@@ -243,6 +243,7 @@ impl Shard {
                 match self.go_on_script(id, t) {
                     Going::On => {}
                     Going::Again => return self.begin_again(transaction),
+                    Going::InAnother => return self.go_on_in_another(id, transaction),
                     Going::Call(call) => self.run_call(id, t, call),
                 }
                 continue;
@@ -567,6 +568,12 @@ impl Shard {
     /// FLUSHALL with save points: it is answered when what was saved cannot come back.
     pub(in crate::shard) fn empties_saved_file(&self, spec: &CommandSpec) -> bool {
         spec.name == "flushall" && !self.config.persistence.save.0.is_empty()
+    }
+
+    /// Gives back what a transaction holds, as at its end, but answers nobody: it goes on as another one.
+    pub(in crate::shard) fn end_part_of(&mut self, id: TransactionId, transaction: &Transaction) {
+        let ending = Ending { report_to: None, ..transaction.ending(self.id, id) };
+        self.release_all_unreleased(&ending, transaction);
     }
 
     fn release_all_unreleased(&mut self, ending: &Ending, transaction: &Transaction) {

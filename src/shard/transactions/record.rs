@@ -107,16 +107,20 @@ pub struct Transaction {
     pub script: Option<(usize, Box<Run>)>,
 }
 
+fn participants(scopes: Scopes) -> SmallVec<[Participant; 4]> {
+    let participant = |(shard, scope)| Participant { shard, scope, awaited: false, released: false };
+    scopes.by_shard.into_iter().map(participant).collect()
+}
+
 impl Transaction {
     /// One that has taken no step yet.
     pub fn new(commands: Vec<OwnedCommand>, scopes: Scopes, origin: Origin) -> Transaction {
-        let participant = |(shard, scope)| Participant { shard, scope, awaited: false, released: false };
         Transaction {
             origin,
             caller: Caller::default(),
             protocol: Protocol::Resp2,
             number: 0,
-            participants: scopes.by_shard.into_iter().map(participant).collect(),
+            participants: participants(scopes),
             watch: None,
             replies: vec![Vec::new(); commands.len()],
             commands,
@@ -133,6 +137,12 @@ impl Transaction {
         }
     }
 
+    /// It is to hold these intents, in place of those that it held.
+    pub fn hold(&mut self, scopes: Scopes) {
+        self.participants = participants(scopes);
+        self.step = Step::Locking;
+    }
+
     /// A command in progress answers later.
     pub fn begin_waiting(&mut self) {
         self.step = Step::Commands;
@@ -147,8 +157,9 @@ impl Transaction {
             Some(_) => Writers::new(),
             None => self.participants.iter().filter(writes).map(|p| p.shard as u16).collect(),
         };
-        // One that has blocked has no answer yet that might wait.
-        let is_answered = self.is_awaited && self.blocked.is_none();
+        // One that has blocked has no answer yet that might wait. What another shard is told waits for this one's log.
+        let is_here = self.home.is_none_or(|home| home == coordinator);
+        let is_answered = self.is_awaited && is_here && self.blocked.is_none();
         let report_to = is_answered.then_some((coordinator, id));
         Ending { writers, is_awaited: self.is_awaited, report_to }
     }
