@@ -40,6 +40,10 @@ pub trait Service {
     fn completed(&mut self, ring: &mut SocketRing, completion: Completion);
     /// After a turn's completions: messages from other shards, deferred work, and queueing what is to be sent.
     fn turn(&mut self, ring: &mut SocketRing) -> Turn;
+    /// Whether a message from another shard is due within microseconds, so that sleeping would take longer than waiting awake.
+    fn expects_message(&mut self) -> bool;
+    /// Waits awake for a message, a moment at most. False: none has come.
+    fn await_message(&mut self) -> bool;
     /// Says to the other shards that they have to knock. False when there is work after all.
     fn about_to_sleep(&mut self) -> bool;
     fn awake(&mut self);
@@ -91,6 +95,14 @@ impl<S: Service> Shard<S> {
             let turn = self.service.turn(&mut self.ring);
             if turn == Turn::Stop {
                 return self.ring.submit_and_wait(0);
+            }
+            if turn != Turn::Ready && self.service.expects_message() {
+                // What is queued leaves before.
+                self.ring.submit_and_wait(0)?;
+                if self.service.await_message() {
+                    self.handle_completions();
+                    continue;
+                }
             }
             if turn != Turn::Ready && self.service.about_to_sleep() {
                 let patience_us = self.patience_us(turn, until_cron_us);

@@ -189,6 +189,11 @@ impl<T> Mesh<T> {
         self.from[source].as_ref().and_then(Consumer::pop)
     }
 
+    /// Whether a message has come.
+    pub fn has_message(&self) -> bool {
+        !self.from.iter().flatten().all(Consumer::is_empty)
+    }
+
     /// Announces that this shard is about to sleep. False when a message is there after all: then it must not.
     pub fn about_to_sleep(&self) -> bool {
         if self.bells.len() == 1 {
@@ -196,7 +201,7 @@ impl<T> Mesh<T> {
         }
         self.bells[self.shard].sleeping.0.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if self.from.iter().flatten().all(Consumer::is_empty) {
+        if !self.has_message() {
             return true;
         }
         self.awake();

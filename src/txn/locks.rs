@@ -323,6 +323,12 @@ impl Locks {
         granted[first..].sort_unstable();
     }
 
+    /// Whether somebody has, or waits for, the whole keyspace for himself.
+    pub fn is_wanted_whole(&self) -> bool {
+        !self.is_idle()
+            && self.queues.get(&WHOLE).is_some_and(|queue| queue.modes.0[Mode::Write as usize] > 0)
+    }
+
     pub fn active(&self) -> usize {
         self.holders.len()
     }

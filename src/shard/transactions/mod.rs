@@ -10,7 +10,9 @@ use std::collections::HashMap;
 
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
+use crate::runtime::clock::Stamp;
 use crate::runtime::ring::Token;
+use crate::shard::{Shard, AWAKE_NANOS};
 use crate::txn::message::{ExecBody, Origin, OwnedCommand, TransactionId, Watch};
 
 pub(super) use record::{Phase, Transaction};
@@ -37,12 +39,30 @@ pub(super) enum Waiting {
 pub(super) struct Transactions {
     pub(super) running: HashMap<TransactionId, Box<Transaction>, foldhash::fast::RandomState>,
     last: u64,
+    /// When all shards stood still last, if that is not long ago.
+    stood_still: Option<Stamp>,
 }
 
 impl Transactions {
     pub(super) fn next_id(&mut self) -> TransactionId {
         self.last += 1;
         Token { index: self.last as u32, generation: (self.last >> 32) as u32 }
+    }
+}
+
+impl Shard {
+    /// Whether all shards stand still for a transaction, or did a moment ago: the next message comes soon. (A script that does not
+    /// name its keys goes to and fro between shards for every call.)
+    pub(super) fn expects_next_step(&mut self) -> bool {
+        if self.topology.shards == 1 {
+            return false;
+        }
+        if self.locks.is_wanted_whole() {
+            self.transactions.stood_still = Some(Stamp::now());
+        }
+        let is_recent = |at: &Stamp| Stamp::now().nanos_since(*at) <= AWAKE_NANOS;
+        self.transactions.stood_still = self.transactions.stood_still.filter(is_recent);
+        self.transactions.stood_still.is_some()
     }
 }
 
