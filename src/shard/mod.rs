@@ -65,8 +65,7 @@ pub use request::Flow;
 
 /// Messages taken from one other shard in one turn, so that its flood does not starve the connections.
 const MESSAGES_PER_TURN: usize = 64;
-/// So long a shard waits awake for the next message of a transaction that has all shards stand still, nanoseconds. Going to sleep
-/// and being woken takes longer.
+/// So long a shard waits awake for the next message of a transaction, nanoseconds. Going to sleep and being woken takes longer.
 const AWAKE_NANOS: u64 = 50_000;
 
 pub struct Shard {

@@ -18,6 +18,10 @@ use crate::txn::message::{ExecBody, Origin, OwnedCommand, TransactionId, Watch};
 pub(super) use record::{Phase, Transaction};
 pub use work::{Run, WorkResult};
 
+/// With so many transactions under way a shard waits awake for the next message. With more there is always something to do soon, and
+/// the core is better left to others.
+const FEW: std::ops::RangeInclusive<usize> = 1..=3;
+
 /// Who is behind an entry of the lock queues that waits.
 pub(super) enum Owner {
     /// A transaction; its coordinator is to be told.
@@ -51,8 +55,8 @@ impl Transactions {
 }
 
 impl Shard {
-    /// Whether all shards stand still for a transaction, or did a moment ago: the next message comes soon. (A script that does not
-    /// name its keys goes to and fro between shards for every call.)
+    /// Whether the next message of a transaction comes soon: few are under way here, or all shards stand still for one, or did a
+    /// moment ago. (A script that does not name its keys goes to and fro between shards for every call.)
     pub(super) fn expects_next_step(&mut self) -> bool {
         if self.topology.shards == 1 {
             return false;
@@ -62,7 +66,7 @@ impl Shard {
         }
         let is_recent = |at: &Stamp| Stamp::now().nanos_since(*at) <= AWAKE_NANOS;
         self.transactions.stood_still = self.transactions.stood_still.filter(is_recent);
-        self.transactions.stood_still.is_some()
+        self.transactions.stood_still.is_some() || FEW.contains(&self.locks.active())
     }
 }
 
