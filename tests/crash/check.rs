@@ -90,7 +90,8 @@ fn is_same(expected: Option<&Entry>, found: Option<&Entry>, read_ms: (i64, i64))
     }
     // A deadline between the two reads of a key: gone for one of them.
     let gone_between = expires_by(read_ms.1) && found.map(|f| &f.held) == expected.map(|e| &e.held);
-    !expires_by(read_ms.0) && (found == expected || gone_between)
+    // In the millisecond of its end it is still there.
+    !expires_by(read_ms.0 - 1) && (found == expected || gone_between)
 }
 
 /// For each shard, the numbers of operations after which the client's keys there are as they were found: ranges, both ends
