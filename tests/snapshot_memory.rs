@@ -171,3 +171,20 @@ fn a_server_starts_and_saves_with_few_addresses() {
         let _ = std::fs::remove_dir_all(dir);
     }
 }
+
+#[test]
+fn a_fork_copies_next_to_nothing_of_a_server_at_rest() {
+    for shards in ["1", "2"] {
+        let server = Server::start_binary(gyre(), &["--shards", shards]);
+        let mut client = server.client();
+        assert!(within(PATIENCE, || !client.call(&["GET", "a"]).is_error()));
+        // Pinned pages are copied by the fork itself, whether somebody writes to them or not.
+        let pinned = status(&server, "VmPin");
+        assert!(pinned < MIB, "{} KiB are pinned", pinned / 1024);
+        assert_eq!(client.call(&["BGSAVE", "FORK"]).text(), "Background saving started");
+        assert!(within(PATIENCE, || field(&mut client, "rdb_bgsave_in_progress") == "0"));
+        assert_eq!(field(&mut client, "rdb_last_bgsave_status"), "ok");
+        let copied: u64 = field(&mut client, "rdb_last_cow_size").parse().unwrap();
+        assert!(copied < 4 * MIB, "{copied} bytes were copied");
+    }
+}
