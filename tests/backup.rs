@@ -394,7 +394,7 @@ fn the_pull_script_keeps_a_whole_file_only() {
 
 #[test]
 fn the_probe_speaks_the_language_of_nagios() {
-    let server = start(2, "auto", &["--appendonly", "yes"]);
+    let server = start(2, "auto", &["--appendonly", "yes", "--maxmemory", "100mb"]);
     let mut client = server.client();
     let port = server.port.to_string();
     let probe = |options: &[&str]| script("check-gyre", &[&["-p", &port], options].concat(), &[]);

@@ -20,6 +20,8 @@ const LOADED_BYTES: u64 = 12 * MIB;
 const FREE_BYTES: u64 = 5 * MIB;
 const VALUE_BYTES: usize = 8 * 1024;
 const WRITERS: u64 = 4;
+/// So that what is accepted in memory meanwhile, and a rewrite of all that, fit on the disk in the end, however fast the server is.
+const WRITE_PAUSE: Duration = Duration::from_millis(2);
 const PATIENCE: Duration = Duration::from_secs(15);
 const NEVER_COMPRESSES: u64 = 7;
 
@@ -62,6 +64,7 @@ impl Writers {
                             Ok(keys) => {
                                 acknowledged.fetch_add(1, Relaxed);
                                 written.extend(keys);
+                                thread::sleep(WRITE_PAUSE);
                             }
                             // Killed.
                             Err(_) => break,

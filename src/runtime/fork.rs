@@ -20,7 +20,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::arena::{self, Inherit};
 use super::{alloc, clock, cpus, sys};
@@ -120,10 +120,15 @@ impl ChildContext {
     /// One more key was dealt with.
     #[inline]
     pub fn key_done(&self) {
-        let keys = self.keys.get() + 1;
-        self.keys.set(keys);
+        self.keys_done(self.keys.get() + 1);
+    }
+
+    /// So many keys were dealt with by now.
+    #[inline]
+    pub fn keys_done(&self, keys: u64) {
+        let before = self.keys.replace(keys);
         self.shared.get().keys.store(keys, Relaxed);
-        if keys % KEYS_PER_LOOK == 1 {
+        if before == 0 || before / KEYS_PER_LOOK != keys / KEYS_PER_LOOK {
             let now = clock::unix_us();
             if now >= self.look_at_us.get() {
                 self.find_copied(now, Level::Verbose);
@@ -324,16 +329,7 @@ fn unpoisoned<T>(lock: Result<T, PoisonError<T>>) -> T {
 pub struct Turn(#[allow(dead_code, reason = "held, not read")] MutexGuard<'static, ()>);
 
 impl Turn {
-    /// None while another shard forks. A shard does better to serve its clients meanwhile, and to ask again.
-    pub fn try_take() -> Option<Turn> {
-        match FORKING.try_lock() {
-            Ok(guard) => Some(Turn(guard)),
-            Err(TryLockError::Poisoned(error)) => Some(Turn(error.into_inner())),
-            Err(TryLockError::WouldBlock) => None,
-        }
-    }
-
-    /// Waits while other shards fork.
+    /// Waits while other shards fork. Shards do better to serve their clients meanwhile, and to come one after the other.
     pub fn take() -> Turn {
         Turn(unpoisoned(FORKING.lock()))
     }

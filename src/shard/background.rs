@@ -1,4 +1,4 @@
-//! Work that nobody waits for: deleting expired keys and freeing what large deletions left behind.
+//! Work that nobody waits for: deleting expired keys, freeing what large deletions left behind, and making keys ready for the next snapshots.
 //!
 //! It is done in slices between requests, none longer than `SLICE_US`, so that a million keys that expire at once or a
 //! FLUSHALL ASYNC cost no request more than that. Ten times a second the shard looks whether there is such work; while
@@ -16,6 +16,8 @@ const EXPIRE_PERIOD_US: i64 = 2000;
 const EXPIRE_PERIOD_LESS_PER_EFFORT_US: i64 = 100;
 /// The same for freeing memory.
 const FREE_PERIOD_US: i64 = 1000;
+/// The same for making keys ready for the next snapshots.
+const RENEW_PERIOD_US: i64 = 2000;
 /// Objects freed between two looks at the clock.
 const FREE_AT_ONCE: usize = 64;
 
@@ -24,6 +26,7 @@ const FREE_AT_ONCE: usize = 64;
 pub(super) struct Background {
     expire_at_us: Option<i64>,
     free_at_us: Option<i64>,
+    renew_at_us: Option<i64>,
 }
 
 impl Shard {
@@ -31,6 +34,7 @@ impl Shard {
     pub(super) fn look_for_background_work(&mut self) -> bool {
         self.expire_slice();
         self.free_slice();
+        self.renew_slice();
         self.background.free_at_us.is_some()
     }
 
@@ -42,7 +46,11 @@ impl Shard {
         if self.background.free_at_us.is_some_and(|at| self.now_us >= at) {
             self.free_slice();
         }
-        self.background.expire_at_us.is_some() || self.background.free_at_us.is_some()
+        if self.background.renew_at_us.is_some_and(|at| self.now_us >= at) {
+            self.renew_slice();
+        }
+        let due = &self.background;
+        due.expire_at_us.is_some() || due.free_at_us.is_some() || due.renew_at_us.is_some()
     }
 
     fn expire_slice(&mut self) {
@@ -81,6 +89,19 @@ impl Shard {
                 self.background.free_at_us = Some(self.now_us + FREE_PERIOD_US);
                 break;
             }
+        }
+    }
+
+    /// Makes the keys ready for the snapshots to come; while a child shares their memory it would only be copied for that.
+    fn renew_slice(&mut self) {
+        self.background.renew_at_us = None;
+        let waits = self.has_own_part() && !self.store.renewal_is_urgent();
+        if waits || !self.store.wants_renewal() {
+            return;
+        }
+        let started = Stamp::now();
+        if self.store.renew_some(&|| Stamp::now().nanos_since(started) / 1000 >= SLICE_US) {
+            self.background.renew_at_us = Some(self.now_us + RENEW_PERIOD_US);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::evict::EvictionPool;
 use super::lazyfree::LazyFree;
 use super::object::Object;
 use super::random::Rng;
-use super::snapshot::Snapshot;
+use super::snapshot::{Renewal, Snapshot};
 use super::watch::Replacement;
 use super::{
     slot_of, Ahead, EventClass, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, Waiting,
@@ -53,6 +53,7 @@ pub struct Store {
     pub(super) epoch: u64,
     /// Epochs that were given up before every entry had got them.
     pub(super) stale_epochs: u64,
+    pub(super) renewal: Renewal,
     pub(super) snapshot: Option<Box<Snapshot>>,
     pub(super) rng: Rng,
     pub(super) garbage: LazyFree,
@@ -106,6 +107,7 @@ impl Store {
             keys: Keys::default(),
             epoch: 0,
             stale_epochs: 0,
+            renewal: Renewal::default(),
             snapshot: None,
             rng: Rng::from_entropy(),
             garbage: LazyFree::default(),

@@ -6,6 +6,7 @@
 //!
 //! With one shard the child writes the whole file. With several somebody joins the parts, and sees to it that the whole is on the disk.
 
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -15,7 +16,7 @@ use std::time::Duration;
 use crate::persist::aof::base::put_keys;
 use crate::persist::rdb::file::{put_part, trailer, Stretch, Summed};
 use crate::persist::rdb::{Encoder, Format, Output};
-use crate::runtime::fork::{fork_child_in, Child, ForkOptions, Turn};
+use crate::runtime::fork::{fork_child_in, Child, ChildContext, ForkOptions, Turn};
 use crate::runtime::sys;
 use crate::store::Store;
 
@@ -23,6 +24,8 @@ use crate::store::Store;
 const BUFFER_BYTES: usize = 64 * 1024;
 /// With `sync_as_it_grows`, a file's bytes are sent to the disk so many at a time, as in Redis.
 const SYNC_BYTES: u64 = 4 << 20;
+/// Keys of a snapshot that is gone on with, before what they take is written.
+const KEYS_AT_ONCE: u64 = 64;
 
 /// The exit code when writing has failed, as Redis's; the error is in the child's `Progress`.
 pub const EXIT_FAILED: i32 = 1;
@@ -54,9 +57,32 @@ pub fn fork_part(
     part: &PartOptions,
     options: &ForkOptions,
 ) -> io::Result<Child> {
+    fork_writer(turn, file, options, |context| write_part(store, file, part, &mut || context.key_done()))
+}
+
+/// As `fork_part`, of the snapshot that is open in `store`: the child goes on with its copy of that, and what has been saved so far is in
+/// its file. The parent has no more use for it.
+pub fn fork_rest(
+    turn: Turn,
+    store: &mut Store,
+    file: &File,
+    part: &PartOptions,
+    options: &ForkOptions,
+) -> io::Result<Child> {
+    fork_writer(turn, file, options, |context| {
+        write_rest(store, file, part, &mut |keys| context.keys_done(keys))
+    })
+}
+
+fn fork_writer(
+    turn: Turn,
+    file: &File,
+    options: &ForkOptions,
+    write: impl FnOnce(&ChildContext) -> io::Result<Stretch>,
+) -> io::Result<Child> {
     let keep: Vec<RawFd> = options.keep.iter().copied().chain([file.as_raw_fd()]).collect();
     let options = ForkOptions { keep: &keep, ..*options };
-    fork_child_in(turn, &options, |context| match write_part(store, file, part, &mut || context.key_done()) {
+    fork_child_in(turn, &options, |context| match write(context) {
         Ok(whole) => {
             context.written(whole.len, whole.crc);
             0
@@ -66,6 +92,43 @@ pub fn fork_part(
             EXIT_FAILED
         }
     })
+}
+
+/// Ends the snapshot that is open in `store`, which nobody else changes any more; `keys_done` is told how many keys are saved.
+fn write_rest(
+    store: &mut Store,
+    file: &File,
+    part: &PartOptions,
+    keys_done: &mut dyn FnMut(u64),
+) -> io::Result<Stretch> {
+    let mut output = Summed::new(FileSink::new(file, part.sync_as_it_grows)?, part.checksum);
+    output.put(part.head);
+    store.snapshot_keeps_still();
+    let delay = RefCell::new(KeyDelay { us: part.key_delay_us, random: 1 });
+    let keys = Cell::new(0u64);
+    let until = || {
+        delay.borrow_mut().pass();
+        keys.set(keys.get() + 1);
+        keys.get().is_multiple_of(KEYS_AT_ONCE)
+    };
+    while let Some(progress) = store.snapshot_step(&until) {
+        keys_done(progress.keys_saved);
+        while let Some(chunk) = store.snapshot_take() {
+            output.put(&chunk);
+        }
+        output.output.check()?;
+        if progress.is_done {
+            break;
+        }
+    }
+    if part.ends_file {
+        output.put(&trailer(output.stretch(), part.checksum));
+        output.output.check()?;
+        if file.metadata()?.is_file() {
+            file.sync_all()?;
+        }
+    }
+    Ok(output.stretch())
 }
 
 /// Writes the part of `store`'s shard, here and now; `key_done` is called after each key.

@@ -153,6 +153,12 @@ impl Run {
         while self.slice(usize::MAX) {}
     }
 
+    /// As a child does with its copy.
+    fn finish_keeping_still(&mut self, steps: usize) {
+        self.bench.store.snapshot_keeps_still();
+        while self.slice(steps) {}
+    }
+
     fn run(&mut self, command: &str) -> String {
         let reply = self.bench.run(command);
         assert!(!reply.starts_with("-ERR unknown"), "{command}: {reply}");
@@ -295,6 +301,11 @@ proptest! {
         run.finish();
         run.begin();
         run.finish();
+        run.begin();
+        run.finish_keeping_still(3);
+        run.bench.store.renew_some(&|| false);
+        run.begin();
+        run.finish();
         // Nothing is lost from the account of memory, and nothing left in it.
         run.bench.store.clear(None);
         while run.bench.store.free_some(1000) {}
@@ -328,6 +339,54 @@ fn a_snapshot_is_whole_after_any_number_that_were_given_up() {
         run.run("SET key0 other");
         run.finish();
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// A child goes on at any moment; its image is that of the cut, and so are those of the snapshots that follow.
+    #[test]
+    fn the_image_is_the_same_when_nothing_changes_any_more(
+        before in prop::collection::vec((0u8..46, any::<u16>(), any::<u16>()), 0..150),
+        during in prop::collection::vec((0u8..52, any::<u16>(), any::<u16>()), 0..150),
+        steps in 1usize..100,
+    ) {
+        let mut run = Run::new();
+        for (op, a, b) in before {
+            run.one(op, a, b);
+        }
+        for (op, a, b) in during {
+            if !run.bench.store.snapshot_is_open() {
+                run.begin();
+            }
+            run.one(op, a, b);
+        }
+        if run.bench.store.snapshot_is_open() {
+            run.finish_keeping_still(steps);
+        }
+        run.begin();
+        run.finish();
+    }
+}
+
+#[test]
+fn epochs_are_renewed_in_slices_before_they_come_round() {
+    let mut run = Run::new();
+    for number in 0..1000 {
+        run.run(&format!("SET key{number} value"));
+    }
+    let mut renewals = 0;
+    for number in 0..200 {
+        run.begin();
+        run.run(&format!("SET key{number} other"));
+        run.finish_keeping_still(usize::MAX);
+        assert!(!run.bench.store.renewal_is_urgent());
+        renewals += usize::from(run.bench.store.wants_renewal());
+        while run.bench.store.renew_some(&|| true) {}
+    }
+    assert!(renewals >= 20, "{renewals}");
+    run.begin();
+    run.finish();
 }
 
 #[test]

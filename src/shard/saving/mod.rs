@@ -1,8 +1,9 @@
 //! Snapshots of all shards in one RDB file: SAVE, BGSAVE, the save points, and what is left when they fail.
 //!
-//! Shard 0 leads. It opens the files, and at a barrier each shard in turn fixes its state and begins with its part (`part`): by a
-//! forked child, or by writing at once. When all parts are written, a thread of its own joins them and puts the file in its
-//! place (`join`). One snapshot is under way at a time, whatever it is for. `persist/persistence.md` has the whole.
+//! Shard 0 leads. It opens the files, and at a barrier each shard fixes its state and begins with its part (`part`): by
+//! writing, at once or in slices, or by a forked child, for which it is told when if there are several shards. When all parts
+//! are written, a thread of its own joins them and puts the file in its place (`join`). One snapshot is under way at a time,
+//! whatever it is for. `persist/persistence.md` has the whole.
 
 mod backup;
 mod bases;
@@ -15,6 +16,7 @@ mod points;
 mod rewrite;
 mod shutdown;
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -38,10 +40,16 @@ use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::shard::transactions::Phase;
 
+/// Between two shards' forks: what has waited on one for the other is answered meanwhile, microseconds.
+const FORK_PAUSE_US: i64 = 5000;
+
 /// The leader's record of the snapshot in progress.
 struct Job {
     cut: Arc<Cut>,
     begun: usize,
+    /// Shards that are past the cut and are to fork one by one, and whether one of them has been told to.
+    due: VecDeque<usize>,
+    is_forking: bool,
     /// Sums over the shards.
     changes: u64,
     keys: u64,
@@ -241,6 +249,8 @@ impl Shard {
         self.saving.job = Some(Job {
             cut: cut.clone(),
             begun: 0,
+            due: VecDeque::new(),
+            is_forking: false,
             changes: 0,
             keys: 0,
             pid: None,
@@ -253,8 +263,11 @@ impl Shard {
         if !cut.purpose.is_backup() {
             self.tell_logs_of_snapshot(true);
         }
+        // Those that fork at the cut do better one by one.
+        let in_turn = !cut.forks_one_by_one();
         let each = Arc::new(move |shard: &mut Shard, number| shard.begin_part(&cut, number));
-        self.at_barrier(KeyAccess::Read, [Phase::InTurn(each)]);
+        let phase = if in_turn { Phase::InTurn(each) } else { Phase::Each(each) };
+        self.at_barrier(KeyAccess::Read, [phase]);
     }
 
     /// While a snapshot is being written the logs may do without syncs, and know what takes the space on the disk.
@@ -277,6 +290,26 @@ impl Shard {
         Ok(stretch.len)
     }
 
+    /// A shard is past the cut, and waits to be told to fork.
+    fn part_is_due(&mut self, id: u64, shard: usize) {
+        let Some(job) = self.saving.job.as_mut().filter(|job| job.cut.id == id) else { return };
+        job.due.push_back(shard);
+        self.fork_next(id, 0);
+    }
+
+    /// Has the next shard fork after a pause, unless one is at it or has not come to the cut.
+    fn fork_next(&mut self, id: u64, pause_us: i64) {
+        let shards = self.topology.shards;
+        let Some(job) = self.saving.job.as_mut() else { return };
+        if job.is_forking || job.begun + job.due.len() < shards {
+            return;
+        }
+        let Some(shard) = job.due.pop_front() else { return };
+        job.is_forking = true;
+        let at_us = clock::unix_us() + pause_us;
+        self.send(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.may_fork(id, at_us))));
+    }
+
     /// A shard has begun with its part.
     fn part_begun(&mut self, id: u64, begun: Begun) {
         let shards = self.topology.shards;
@@ -292,6 +325,10 @@ impl Shard {
             figures.forks += 1;
         }
         self.shared.status.snapshot_keys_total.store(job.keys, Ordering::Relaxed);
+        job.is_forking = false;
+        let pause_us = begun.fork_us.map_or(0, |_| FORK_PAUSE_US);
+        self.fork_next(id, pause_us);
+        let Some(job) = self.saving.job.as_mut() else { return };
         if job.begun < shards || job.cut.purpose == Purpose::Foreground {
             return;
         }

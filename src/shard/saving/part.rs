@@ -1,9 +1,14 @@
 //! A shard's part of a snapshot: begun at the cut, and watched until it is written.
 //!
 //! Forked, a child writes it. Without fork the shard does, in slices between requests, through a thread that waits for the disk.
+//!
+//! With several shards a snapshot without fork is opened at the cut in both cases. It keeps what changes until the shard is told
+//! to fork; its child then goes on with it. So shards fork one after the other, with a pause in which they answer what has
+//! waited, and a client waits for one fork and not for the sum of them.
 
 use std::fs::File;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use super::{Begun, Cut, Failed, PartFile, Purpose, Written};
 use crate::config::SnapshotMethod;
@@ -40,8 +45,20 @@ pub(in crate::shard) struct OwnPart {
 }
 
 enum Way {
+    /// The snapshot is open, and a child is to go on with it.
+    Due(Box<Due>),
     Forked(Child),
     Forkless(PartWriter),
+}
+
+/// A fork that is still to come.
+struct Due {
+    cut: Arc<Cut>,
+    /// As it was at the cut.
+    head: Vec<u8>,
+    begun: Begun,
+    /// From when on, Unix microseconds; `None`: the leader has not said yet.
+    fork_at_us: Option<i64>,
 }
 
 impl Shard {
@@ -80,7 +97,7 @@ impl Shard {
     }
 
     /// At the cut.
-    pub(super) fn begin_part(&mut self, cut: &Cut, number: Number) {
+    pub(super) fn begin_part(&mut self, cut: &Arc<Cut>, number: Number) {
         if cut.purpose == Purpose::Rewrite {
             self.cut_log(cut, number);
         }
@@ -88,81 +105,147 @@ impl Shard {
         let Some(part) = &cut.parts[self.id] else {
             return self.tell_leader(move |leader| leader.part_begun(id, Begun::default()));
         };
-        let mut begun =
-            Begun { keys: self.keys_of_all(), changes: self.stats.dirty.get(), ..Begun::default() };
+        let begun = Begun { keys: self.keys_of_all(), changes: self.stats.dirty.get(), ..Begun::default() };
         let written = if cut.purpose == Purpose::Foreground {
             let written = self.write_part(cut);
-            Some(written.map(|stretch| (stretch, 0)).map_err(|error| Failed::Write(error_text(&error))))
+            written.map(|stretch| (stretch, 0)).map_err(|error| Failed::Write(error_text(&error)))
         } else if cut.is_stopped.load(Ordering::Relaxed) {
-            Some(Err(Failed::Killed(libc::SIGUSR1)))
+            Err(Failed::Killed(libc::SIGUSR1))
         } else {
-            match self.begin_in_background(cut, part, number, &mut begun) {
-                Ok(way) => {
-                    if let (Purpose::Background, Some(pid)) = (cut.purpose, begun.pid) {
-                        part.rename(format!("temp-{pid}.rdb"));
-                    }
+            return match self.begin_in_background(cut, part, number, begun) {
+                Ok(Way::Due(due)) => {
+                    let (shard, way) = (self.id, Way::Due(due));
                     self.saving.own = Some(OwnPart { id, purpose: cut.purpose, way });
-                    None
+                    self.tell_leader(move |leader| leader.part_is_due(id, shard));
                 }
-                Err(failed) => Some(Err(failed)),
-            }
+                begins => self.has_begun(cut, begun, begins),
+            };
         };
         self.tell_leader(move |leader| leader.part_begun(id, begun));
-        if let Some(written) = written {
-            self.tell_written(id, written);
+        self.tell_written(id, written);
+    }
+
+    /// The part is being written, or cannot be.
+    fn has_begun(&mut self, cut: &Cut, mut begun: Begun, begins: Result<Way, Failed>) {
+        let id = cut.id;
+        if let Ok(Way::Forked(child)) = &begins {
+            begun.pid = Some(child.pid());
+            begun.fork_us = Some(child.fork_us());
+            if let (Purpose::Background, Some(part)) = (cut.purpose, &cut.parts[self.id]) {
+                part.rename(format!("temp-{}.rdb", child.pid()));
+            }
+        }
+        let failed = match begins {
+            Ok(way) => {
+                self.saving.own = Some(OwnPart { id, purpose: cut.purpose, way });
+                None
+            }
+            Err(failed) => Some(failed),
+        };
+        self.tell_leader(move |leader| leader.part_begun(id, begun));
+        if let Some(failed) = failed {
+            self.tell_written(id, Err(failed));
         }
     }
 
     fn begin_in_background(
         &mut self,
-        cut: &Cut,
+        cut: &Arc<Cut>,
         part: &PartFile,
         number: Number,
-        begun: &mut Begun,
+        begun: Begun,
     ) -> Result<Way, Failed> {
-        let file = part.file.try_clone().map_err(|error| Failed::Write(error_text(&error)))?;
-        let method = cut.method.unwrap_or(self.config.engine.snapshot_method);
-        let forks = match method {
+        let forks = match self.method_of(cut) {
             SnapshotMethod::Fork => true,
             SnapshotMethod::Forkless => false,
             SnapshotMethod::Auto => self.fork_is_cheap(),
         };
-        if forks {
-            // What a child uses must be this shard's own memory: it has no other's.
+        if forks && !cut.forks_one_by_one() {
             let head = self.head_of_part(cut, part, number, cut.as_commands);
-            let options = self.part_options(cut, &head, part.ends_file);
-            let options = PartOptions { as_commands: cut.as_commands, ..options };
-            match self.fork_part(cut.purpose, &file, &options) {
-                Ok(child) => {
-                    begun.pid = Some(child.pid());
-                    begun.fork_us = Some(child.fork_us());
-                    self.note_spike("fork", child.fork_us() * 1000);
-                    let used = self.store.used_memory() as u64;
-                    if used > GIB / 8 {
-                        self.saving.fork_us_per_gib = Some(child.fork_us() * GIB / used);
-                    }
-                    return Ok(Way::Forked(child));
-                }
-                Err(error) if method == SnapshotMethod::Auto => {
-                    crate::log!(
-                        Level::Notice,
-                        "Shard {} can't fork ({}): it writes its part of the snapshot itself",
-                        self.id,
-                        error_text(&error)
-                    );
-                }
-                Err(error) => return Err(Failed::Fork(error_text(&error))),
+            if let Some(child) = self.fork(cut, part, &head)? {
+                return Ok(Way::Forked(child));
             }
         }
         // Values come in pieces here, which there are no commands for. Whoever reads a base sees which form it has.
         let head = self.head_of_part(cut, part, number, false);
-        let options = self.part_options(cut, &head, part.ends_file);
-        let writer = PartWriter::start(file, &options).map_err(|error| Failed::Write(error_text(&error)))?;
         let saver = Box::new(Forkless::new(cut.format));
-        match self.store.begin_snapshot(SnapshotOptions::default(), saver) {
-            Ok(()) => Ok(Way::Forkless(writer)),
-            Err(_) => Err(Failed::Write("another snapshot is open".to_owned())),
+        if self.store.begin_snapshot(SnapshotOptions::default(), saver).is_err() {
+            return Err(Failed::Write("another snapshot is open".to_owned()));
         }
+        if forks && cut.forks_one_by_one() {
+            return Ok(Way::Due(Box::new(Due { cut: cut.clone(), head, begun, fork_at_us: None })));
+        }
+        self.write_itself(cut, part, &head)
+    }
+
+    fn method_of(&self, cut: &Cut) -> SnapshotMethod {
+        cut.method.unwrap_or(self.config.engine.snapshot_method)
+    }
+
+    /// The open snapshot is written by the shard.
+    fn write_itself(&mut self, cut: &Cut, part: &PartFile, head: &[u8]) -> Result<Way, Failed> {
+        let options = self.part_options(cut, head, part.ends_file);
+        let writer = part.file.try_clone().and_then(|file| PartWriter::start(file, &options));
+        writer.map(Way::Forkless).map_err(|error| {
+            self.store.end_snapshot();
+            Failed::Write(error_text(&error))
+        })
+    }
+
+    /// Forks the child that writes the part, from the open snapshot if there is one. What it uses must be this shard's own
+    /// memory: it has no other's. `None`: the system refuses, and the shard may write the part itself.
+    fn fork(&mut self, cut: &Cut, part: &PartFile, head: &[u8]) -> Result<Option<Child>, Failed> {
+        let file = part.file.try_clone().map_err(|error| Failed::Write(error_text(&error)))?;
+        let options = self.part_options(cut, head, part.ends_file);
+        let options = PartOptions { as_commands: cut.as_commands, ..options };
+        match self.fork_child(cut.purpose, &file, &options) {
+            Ok(child) => {
+                self.note_spike("fork", child.fork_us() * 1000);
+                let used = self.store.used_memory() as u64;
+                if used > GIB / 8 {
+                    self.saving.fork_us_per_gib = Some(child.fork_us() * GIB / used);
+                }
+                Ok(Some(child))
+            }
+            Err(error) if self.method_of(cut) == SnapshotMethod::Auto => {
+                crate::log!(
+                    Level::Notice,
+                    "Shard {} can't fork ({}): it writes its part of the snapshot itself",
+                    self.id,
+                    error_text(&error)
+                );
+                Ok(None)
+            }
+            Err(error) => Err(Failed::Fork(error_text(&error))),
+        }
+    }
+
+    /// The leader: all shards are past the cut, and no other one forks.
+    pub(super) fn may_fork(&mut self, id: u64, at_us: i64) {
+        if let Some(OwnPart { id: own, way: Way::Due(due), .. }) = &mut self.saving.own {
+            if *own == id {
+                due.fork_at_us = Some(at_us);
+            }
+        }
+    }
+
+    fn fork_if_due(&mut self) {
+        let is_time = |due: &Due| due.fork_at_us.is_some_and(|at_us| self.now_us >= at_us);
+        let due = match self.saving.own.take_if(|own| matches!(&own.way, Way::Due(due) if is_time(due))) {
+            Some(OwnPart { way: Way::Due(due), .. }) => due,
+            _ => return,
+        };
+        let Due { cut, head, begun, .. } = *due;
+        let Some(part) = &cut.parts[self.id] else { return };
+        let begins = match self.fork(&cut, part, &head) {
+            Ok(Some(child)) => Ok(Way::Forked(child)),
+            Ok(None) => self.write_itself(&cut, part, &head),
+            Err(failed) => Err(failed),
+        };
+        if !matches!(begins, Ok(Way::Forkless(_))) {
+            self.close_snapshot();
+        }
+        self.has_begun(&cut, begun, begins);
     }
 
     fn head_of_part(&self, cut: &Cut, part: &PartFile, number: Number, as_commands: bool) -> Vec<u8> {
@@ -180,7 +263,7 @@ impl Shard {
         estimate_us <= u64::from(self.config.engine.snapshot_fork_stall_max_ms) * 1000
     }
 
-    fn fork_part(&self, purpose: Purpose, file: &File, options: &PartOptions) -> std::io::Result<Child> {
+    fn fork_child(&mut self, purpose: Purpose, file: &File, options: &PartOptions) -> std::io::Result<Child> {
         let (name, what) = match purpose {
             Purpose::Rewrite => ("gyre-aof-rewrite", "AOF rewrite"),
             Purpose::Pipe => ("gyre-rdb-pipesave", "RDB"),
@@ -200,7 +283,11 @@ impl Shard {
             inherit: Inherit::OwnShard,
             oom_score_adj,
         };
-        forked::fork_part(Turn::take(), &self.store, file, options, &fork)
+        if self.store.snapshot_is_open() {
+            forked::fork_rest(Turn::take(), &mut self.store, file, options, &fork)
+        } else {
+            forked::fork_part(Turn::take(), &self.store, file, options, &fork)
+        }
     }
 
     fn tell_written(&mut self, id: u64, written: Written) {
@@ -212,8 +299,9 @@ impl Shard {
         (0..self.store.databases()).map(|db| self.store.len(db) as u64).sum()
     }
 
-    /// In each turn: a slice of a snapshot without fork. True: there is more to do at once.
+    /// In each turn: a fork that is due, or a slice of a snapshot without fork. True: there is more to do at once.
     pub(in crate::shard) fn snapshot_slice(&mut self) -> bool {
+        self.fork_if_due();
         let Some(OwnPart { purpose, way: Way::Forkless(writer), .. }) = &self.saving.own else {
             return false;
         };
@@ -240,9 +328,15 @@ impl Shard {
         !progress.is_done
     }
 
-    /// Whether a snapshot without fork is in progress: the disk takes what waits for it without a word.
+    /// Whether a part of a snapshot is in progress here.
+    pub(in crate::shard) fn has_own_part(&self) -> bool {
+        self.saving.own.is_some()
+    }
+
+    /// Whether there is more to do soon: a fork is due, or a snapshot without fork is in progress, from which the disk takes
+    /// what waits for it without a word.
     pub(in crate::shard) fn is_snapshot_under_way(&self) -> bool {
-        matches!(&self.saving.own, Some(OwnPart { way: Way::Forkless(_), .. }))
+        matches!(&self.saving.own, Some(OwnPart { way: Way::Due(_) | Way::Forkless(_), .. }))
     }
 
     /// Ten times a second: how far the part is, and whether it has ended.
@@ -250,6 +344,7 @@ impl Shard {
         self.watch_cut();
         let Some(own) = &mut self.saving.own else { return };
         let written: Written = match &mut own.way {
+            Way::Due(_) => return,
             Way::Forked(child) => {
                 let progress = child.progress();
                 self.stats.snapshot_keys.set(progress.keys);
@@ -282,9 +377,7 @@ impl Shard {
 
     fn end_own_part(&mut self) {
         self.saving.own = None;
-        self.end_pace();
-        self.store.end_snapshot();
-        self.release_saved_values();
+        self.close_snapshot();
         for gauge in [
             &self.stats.snapshot_keys,
             &self.stats.snapshot_copied,
@@ -295,10 +388,23 @@ impl Shard {
         }
     }
 
+    /// The shard has nothing more to do for the snapshot.
+    fn close_snapshot(&mut self) {
+        self.end_pace();
+        self.store.end_snapshot();
+        self.release_saved_values();
+    }
+
     /// The snapshot is not wanted any more.
     pub(super) fn stop_part(&mut self, id: u64) {
         match &self.saving.own {
             Some(OwnPart { id: own, way: Way::Forked(child), .. }) if *own == id => child.kill(),
+            Some(OwnPart { id: own, way: Way::Due(due), .. }) if *own == id => {
+                let begun = due.begun;
+                self.tell_leader(move |leader| leader.part_begun(id, begun));
+                self.end_own_part();
+                self.tell_written(id, Err(Failed::Killed(libc::SIGUSR1)));
+            }
             Some(OwnPart { id: own, way: Way::Forkless(_), .. }) if *own == id => {
                 self.end_own_part();
                 self.tell_written(id, Err(Failed::Killed(libc::SIGUSR1)));

@@ -79,6 +79,7 @@ impl Store {
     }
 
     pub(in crate::store) fn after_swap(&mut self, a: usize, b: usize) {
+        self.restart_renewal();
         if let Some(snapshot) = &mut self.snapshot {
             snapshot.image.swapped(a, b);
         }

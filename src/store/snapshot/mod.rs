@@ -12,9 +12,12 @@
 //! is over every entry has the store's epoch, and the next snapshot can be opened. With none open all that a write
 //! pays is one comparison, of the epoch in the word that it has in hand.
 //!
-//! A snapshot that is given up half-way leaves entries of several epochs behind. That is why there are [`EPOCHS`] of them
-//! and not two: whatever is not the present one means "not saved". Only when so many have been given up in a row that a number
-//! is about to come round again are all entries walked over at once.
+//! A snapshot that ends half-way leaves entries of several epochs behind. That is why there are [`EPOCHS`] of them
+//! and not two: whatever is not the present one means "not saved". Before a number comes round again all entries get the
+//! present one, in slices (`renew`); only when too little time was left for that, all at once.
+//!
+//! Two ends are half-way: one is given up; or a forked child goes on with a copy of it that nothing changes any more
+//! (`snapshot_keeps_still`), and the store needs it no longer.
 //!
 //! # Databases
 //!
@@ -35,12 +38,14 @@
 mod before;
 mod buffer;
 mod large;
+mod renew;
 mod walk;
 
 use std::collections::{HashMap, VecDeque};
 
 pub use self::buffer::SnapshotBuffer;
 use self::large::{Current, Orphan};
+pub(in crate::store) use self::renew::Renewal;
 use self::walk::{Image, Walk};
 use super::database::entry_of;
 use super::entry::{self, EPOCHS};
@@ -113,6 +118,8 @@ pub(super) struct Snapshot {
     next: VecDeque<(usize, Box<[u8]>)>,
     /// Expiries that large values of the image had, where they have changed since: by database of the image, and key.
     expiries: HashMap<(usize, Box<[u8]>), Option<i64>>,
+    /// Only the walk changes anything any more.
+    is_still: bool,
     keys_saved: u64,
     keys_total: u64,
 }
@@ -172,9 +179,11 @@ impl Store {
             orphans: VecDeque::new(),
             next: VecDeque::new(),
             expiries: HashMap::new(),
+            is_still: false,
             keys_saved: 0,
             keys_total,
         }));
+        self.restart_renewal();
         Ok(())
     }
 
@@ -209,6 +218,14 @@ impl Store {
         }
         for tables in snapshot.image.take_flushed() {
             self.garbage.add_tables(tables, 0);
+        }
+    }
+
+    /// From here on nothing changes the store but the walk, because this is a child's copy of it. What is saved need not be marked then, and
+    /// no memory is copied for marks.
+    pub fn snapshot_keeps_still(&mut self) {
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.is_still = true;
         }
     }
 

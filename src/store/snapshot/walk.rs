@@ -150,7 +150,7 @@ impl Store {
                 break;
             }
         }
-        if snapshot.is_done() {
+        if snapshot.is_done() && !snapshot.is_still {
             self.stale_epochs = 0;
         }
         let progress = snapshot.progress();
@@ -201,6 +201,11 @@ impl Snapshot {
                 continue;
             }
             self.save_whole(store, number, word);
+            if self.is_still {
+                // The walk comes by here once, and not again.
+                until();
+                continue;
+            }
             // SAFETY: as above.
             unsafe { *place = entry::with_epoch(word, store.epoch) };
             if index + 1 < last && until() {
