@@ -145,7 +145,7 @@ impl Server {
         assert!(wait_until_it_accepts(&mut self.child, self.port), "does not start again:\n{}", self.log());
         // The sockets of one that was killed may still take connections for a moment.
         let deadline = Instant::now() + START_TIMEOUT;
-        while !serves(self.port) {
+        while !(serves(self.port) && self.listens_alone()) {
             assert!(Instant::now() < deadline, "does not serve:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -153,11 +153,36 @@ impl Server {
 
     /// Sockets that it has open.
     pub fn open_sockets(&self) -> usize {
-        let is_socket = |entry: &std::fs::DirEntry| {
-            std::fs::read_link(entry.path()).is_ok_and(|what| what.to_string_lossy().starts_with("socket:"))
-        };
+        self.sockets().len()
+    }
+
+    /// The inodes of its sockets.
+    fn sockets(&self) -> Vec<String> {
         let files = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the server runs");
-        files.flatten().filter(is_socket).count()
+        let links = files.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
+        let inode = |link: PathBuf| {
+            let link = link.to_string_lossy().into_owned();
+            Some(link.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())
+        };
+        links.filter_map(inode).collect()
+    }
+
+    /// Whether nobody else's socket takes connections on its port.
+    fn listens_alone(&self) -> bool {
+        const LISTENING: &str = "0A";
+        let own = self.sockets();
+        let port = format!(":{:04X}", self.port);
+        ["/proc/net/tcp", "/proc/net/tcp6"].iter().all(|file| {
+            let table = std::fs::read_to_string(file).unwrap_or_default();
+            table.lines().skip(1).all(|line| {
+                let fields: Vec<&str> = line.split_whitespace().collect();
+                let (Some(address), Some(state), Some(inode)) = (fields.get(1), fields.get(3), fields.get(9))
+                else {
+                    return true;
+                };
+                !address.ends_with(&port) || *state != LISTENING || own.iter().any(|own| own == inode)
+            })
+        })
     }
 
     /// Memory that it has in RAM.
