@@ -41,7 +41,7 @@ use crate::runtime::clock;
 use crate::shard::transactions::Phase;
 
 /// Between two shards' forks: what has waited on one for the other is answered meanwhile, microseconds.
-const FORK_PAUSE_US: i64 = 5000;
+const FORK_PAUSE_US: i64 = 20_000;
 
 /// The leader's record of the snapshot in progress.
 struct Job {
