@@ -16,8 +16,8 @@ use super::ring::{Completion, SocketRing};
 
 /// The longest wait of a shard that has work for later.
 const SOON_MS: u64 = 1;
-/// What glommio registers with its rings for its own file I/O, of which a shard does none. It is pinned, so each fork copies it: of the
-/// 10 MiB that it takes unasked a shard is that much larger, and its fork 5 ms longer. Glommio makes 64 KiB of nothing.
+/// What glommio registers with its rings for its own file I/O, of which a shard does none. It is pinned, so each fork copies
+/// it: with the 10 MiB that it takes unasked a fork lasts 5 ms longer. Glommio makes 64 KiB of nothing.
 const GLOMMIO_IO_BYTES: usize = 0;
 /// The period of `Service::cron`.
 pub const CRON_MS: u64 = 100;

@@ -1,4 +1,5 @@
-//! Work that nobody waits for: deleting expired keys, freeing what large deletions left behind, and making keys ready for the next snapshots.
+//! Work that nobody waits for: deleting expired keys, freeing what large deletions left behind, and making keys ready for the
+//! next snapshots.
 //!
 //! It is done in slices between requests, none longer than `SLICE_US`, so that a million keys that expire at once or a
 //! FLUSHALL ASYNC cost no request more than that. Ten times a second the shard looks whether there is such work; while

@@ -60,8 +60,8 @@ pub fn fork_part(
     fork_writer(turn, file, options, |context| write_part(store, file, part, &mut || context.key_done()))
 }
 
-/// As `fork_part`, of the snapshot that is open in `store`: the child goes on with its copy of that, and what has been saved so far is in
-/// its file. The parent has no more use for it.
+/// As `fork_part`, of the snapshot that is open in `store`: the child goes on with its copy of that, and what has been saved
+/// so far is in its file. The parent has no more use for it.
 pub fn fork_rest(
     turn: Turn,
     store: &mut Store,
@@ -121,12 +121,22 @@ fn write_rest(
             break;
         }
     }
-    if part.ends_file {
-        output.put(&trailer(output.stretch(), part.checksum));
-        output.output.check()?;
-        if file.metadata()?.is_file() {
-            file.sync_all()?;
-        }
+    end_part(output, file, part.ends_file, part.checksum)
+}
+
+/// Ends a part; if that is the end of its file, with the trailer, and on the disk.
+pub(super) fn end_part(
+    mut output: Summed<FileSink>,
+    file: &File,
+    ends_file: bool,
+    checksum: bool,
+) -> io::Result<Stretch> {
+    if ends_file {
+        output.put(&trailer(output.stretch(), checksum));
+    }
+    output.output.check()?;
+    if ends_file && file.metadata()?.is_file() {
+        file.sync_all()?;
     }
     Ok(output.stretch())
 }

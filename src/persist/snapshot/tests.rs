@@ -435,6 +435,26 @@ fn a_table_that_grows_and_shrinks_under_the_walk_loses_nothing() {
     }
 }
 
+/// A child marks nothing: its walk must not come upon a key twice, whatever the size of a table.
+#[test]
+fn a_table_that_nothing_changes_is_walked_over_once() {
+    let mut run = Run::new();
+    for number in 0..1500 {
+        run.run(&format!("SET {{tag}}{number} {number}"));
+        if number < 200 || number % 37 == 0 {
+            run.begin();
+            run.finish_keeping_still(1 + number % 100);
+        }
+    }
+    for number in 0..1500 {
+        run.run(&format!("DEL {{tag}}{number}"));
+        if number % 41 == 0 {
+            run.begin();
+            run.finish_keeping_still(1 + number % 100);
+        }
+    }
+}
+
 fn add_large(run: &mut Run, key: &str) {
     for part in 0..10 {
         let members: Vec<String> = (0..200).map(|n| format!("member{part}-{n}")).collect();

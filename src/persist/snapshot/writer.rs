@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::forked::{FileSink, PartOptions};
-use crate::persist::rdb::file::{trailer, Stretch, Summed};
+use super::forked::{end_part, FileSink, PartOptions};
+use crate::persist::rdb::file::{Stretch, Summed};
 use crate::persist::rdb::Output;
 use crate::runtime::aside;
 
@@ -114,14 +114,7 @@ fn write(queue: &Queue, file: &File, frame: &Frame) -> io::Result<Stretch> {
         output.output.check()?;
         queue.state().waiting_bytes -= chunk.len();
     }
-    if frame.ends_file {
-        output.put(&trailer(output.stretch(), frame.checksum));
-    }
-    output.output.check()?;
-    if frame.ends_file && file.metadata()?.is_file() {
-        file.sync_all()?;
-    }
-    Ok(output.stretch())
+    end_part(output, file, frame.ends_file, frame.checksum)
 }
 
 /// Waits for the next chunk; `None` behind the last.

@@ -67,7 +67,8 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// Whether each shard that forks does so when it is told to, after the cut: one after the other, and nobody waits for another's.
+    /// Whether each shard that forks does so when it is told to, after the cut: one after the other, and nobody waits for
+    /// another's.
     pub fn forks_one_by_one(&self) -> bool {
         let several = self.parts.iter().flatten().count() > 1;
         several && self.purpose != Purpose::Foreground && !self.as_commands

@@ -6,7 +6,6 @@
 //! Nobody waits for whoever takes a backup: that one fails when too much waits for it. Nor for a disk that takes nothing at all:
 //! after a while writes go on, and the snapshot fails like that.
 
-use super::Purpose;
 use crate::shard::Shard;
 
 /// So much of a shard's snapshot may wait for the disk while writes go on, bytes.
@@ -38,9 +37,10 @@ impl Pace {
 }
 
 impl Shard {
-    /// In each turn of a snapshot without fork: has writers wait, or lets them go on.
-    pub(super) fn pace_writers(&mut self, purpose: Purpose, waiting_bytes: usize) {
-        let holds = !purpose.is_backup() && self.saving.pace.decide(waiting_bytes, self.now_us);
+    /// In each turn while a snapshot is open: has writers wait, or lets them go on. `for_backup`: what waits is to be taken by whoever
+    /// takes a backup.
+    pub(super) fn pace_writers(&mut self, for_backup: bool, waiting_bytes: usize) {
+        let holds = !for_backup && self.saving.pace.decide(waiting_bytes, self.now_us);
         self.hold_writers(holds);
     }
 

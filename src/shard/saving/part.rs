@@ -233,7 +233,7 @@ impl Shard {
         let is_time = |due: &Due| due.fork_at_us.is_some_and(|at_us| self.now_us >= at_us);
         let due = match self.saving.own.take_if(|own| matches!(&own.way, Way::Due(due) if is_time(due))) {
             Some(OwnPart { way: Way::Due(due), .. }) => due,
-            _ => return,
+            _ => return self.pace_until_fork(),
         };
         let Due { cut, head, begun, .. } = *due;
         let Some(part) = &cut.parts[self.id] else { return };
@@ -246,6 +246,14 @@ impl Shard {
             self.close_snapshot();
         }
         self.has_begun(&cut, begun, begins);
+    }
+
+    /// What changes before the fork is kept for it in memory, and that has a bound.
+    fn pace_until_fork(&mut self) {
+        if let Some(OwnPart { way: Way::Due(_), .. }) = &self.saving.own {
+            let kept = self.store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
+            self.pace_writers(false, kept);
+        }
     }
 
     fn head_of_part(&self, cut: &Cut, part: &PartFile, number: Number, as_commands: bool) -> Vec<u8> {
@@ -307,7 +315,7 @@ impl Shard {
         };
         let (purpose, handed_over) = (*purpose, writer.waiting_bytes());
         let kept = self.store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
-        self.pace_writers(purpose, handed_over + kept);
+        self.pace_writers(purpose.is_backup(), handed_over + kept);
         // Who waits for a large value to be saved must not wait for whoever takes the snapshot.
         if handed_over > AHEAD_BYTES && !self.saving.large.are_awaited() {
             return false;

@@ -221,8 +221,8 @@ impl Store {
         }
     }
 
-    /// From here on nothing changes the store but the walk, because this is a child's copy of it. What is saved need not be marked then, and
-    /// no memory is copied for marks.
+    /// From here on nothing changes the store but the walk, because this is a child's copy of it. What is saved need not be
+    /// marked then, and no memory is copied for marks.
     pub fn snapshot_keeps_still(&mut self) {
         if let Some(snapshot) = &mut self.snapshot {
             snapshot.is_still = true;

@@ -1,6 +1,6 @@
-//! Snapshots that end before their walk does leave entries of older epochs behind: those that a child goes on with, which has its own
-//! copy, and those that are given up. In slices, while none is open, all entries get the present epoch, long before a number comes
-//! round again.
+//! Snapshots that end before their walk does leave entries of older epochs behind: those that a child goes on with, which has
+//! its own copy, and those that are given up. In slices, while none is open, all entries get the present epoch, long before a
+//! number comes round again.
 
 use super::super::entry::{self, EPOCHS};
 use super::super::Store;
@@ -31,8 +31,8 @@ impl Store {
         self.stale_epochs >= STALE_URGENT
     }
 
-    /// Gives some entries the present epoch, until `until` answers true or all have it. True: there are more. Nothing to do while a
-    /// snapshot is open.
+    /// Gives some entries the present epoch, until `until` answers true or all have it. True: there are more. Nothing to do
+    /// while a snapshot is open.
     pub fn renew_some(&mut self, until: &dyn Fn() -> bool) -> bool {
         if !self.wants_renewal() {
             return false;
