@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 use bytes::Bytes;
 use criterion::{criterion_group, criterion_main, Criterion, Throughput};
-use gyre::resp::{format_double, Limits, Progress, Protocol, Reply, RequestParser};
+use gyre::base::double::format_double;
+use gyre::resp::{Limits, Progress, Protocol, Reply, RequestParser};
 
 const LIMITS: Limits = Limits { bulk_len_max: 512 * 1024 * 1024, authenticated: true };
 /// What one read from a socket brings at most.

@@ -5,6 +5,7 @@
 //! `migrate` carries keys to other servers, `store` is the keyspace of one shard. Arrows run down only; `command` and `store` do no I/O.
 
 pub mod acl;
+pub mod base;
 pub mod client;
 pub mod command;
 pub mod config;

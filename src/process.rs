@@ -1,10 +1,11 @@
 //! The process as the operating system and its supervisor see it: daemon, pid file, systemd and upstart, title,
 //! working directory, OOM score, and the name that it gives itself.
 
+use crate::base::error_text;
+use crate::base::log::Level;
 use crate::config::{Config, OomScoreAdj, Supervised};
 use crate::log;
-use crate::observe::log::Level;
-use crate::runtime::sys::{self, error_text, Side, TitleArea};
+use crate::runtime::sys::{self, Side, TitleArea};
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};

@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::base::log::{write_raw, Level};
 use crate::log;
-use crate::observe::log::{write_raw, Level};
 use crate::persist::aof::{Folder, Manifest};
 use crate::persist::check_rdb::explain;
 use crate::persist::rdb::file::{Counts, TERMINATING};

@@ -8,11 +8,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::acl::Users;
+use crate::base::error_text;
+use crate::base::log::{self as server_log, Level};
 use crate::command::table::{self, Names};
 use crate::config::argv::Sources;
 use crate::config::{self, AclPubsubDefault, Config, ConfigError, Loaded, Network, ShardCount};
 use crate::log;
-use crate::observe::log::{self as server_log, Level};
 use crate::observe::stats::ShardStats;
 use crate::observe::{logo, Observed};
 use crate::persist::status::Status;
@@ -22,8 +23,7 @@ use crate::runtime::listen::{self, ListenError, Listener};
 use crate::runtime::mail::Mail;
 use crate::runtime::mesh::Mesh;
 use crate::runtime::signals::{self, EndSignal};
-use crate::runtime::sys::error_text;
-use crate::runtime::{clock, cpus, crash, executor, machine, probe};
+use crate::runtime::{clock, cpus, crash, executor, machine, probe, sys};
 use crate::shard::saving::{remove_temporary_files, Wish};
 use crate::shard::scripts::KnownScripts;
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
@@ -57,7 +57,7 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     if daemon {
         process::daemonize().map_err(|e| format!("Can't become a daemon: {}", error_text(&e)))?;
     }
-    server_log::set_up(&config.observing, &config.general.dir.0);
+    server_log::set_up(log_options(config));
     crash::enable_reports(config.observing.crash_log_enabled);
     crash::install();
     greet(sources, &loaded);
@@ -67,6 +67,21 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
             log!(Level::Warning, "{failure}");
         }
     })
+}
+
+fn log_options(config: &Config) -> server_log::Options {
+    let observing = &config.observing;
+    let file = Some(&observing.logfile).filter(|file| !file.as_os_str().is_empty());
+    let syslog = observing.syslog_enabled.then(|| server_log::Syslog {
+        ident: observing.syslog_ident.clone(),
+        facility: observing.syslog_facility.code(),
+    });
+    server_log::Options {
+        file: file.map(|file| config.general.dir.0.join(file)),
+        syslog,
+        lowest: observing.loglevel.lowest(),
+        utc_offset: sys::utc_offset_seconds,
+    }
 }
 
 /// The first lines of the log.
@@ -102,7 +117,7 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     probe::io_uring(shards).map_err(|missing| missing.to_string())?;
     let maxclients = limit_clients(config, shards);
     clock::calibrate();
-    machine::check(config);
+    machine::check(config.network.tcp_backlog, config.general.disable_thp);
 
     let listeners = open_listeners(config)?;
     let ready: Vec<&str> =

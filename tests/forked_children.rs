@@ -24,7 +24,7 @@ static ALLOCATOR: CountingMimalloc = CountingMimalloc;
 /// One test at a time: they look at what the whole process has.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
-    gyre::observe::log::set_level(gyre::config::LogLevel::Warning);
+    gyre::base::log::set_level(gyre::config::LogLevel::Warning);
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

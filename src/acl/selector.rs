@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::command::glob::glob_match;
+use crate::base::glob::glob_match;
 use crate::command::table::{self, Category, CommandSpec, KeyFlag, KeyFlags, COUNT};
 
 /// Why a rule is none.

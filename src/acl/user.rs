@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::password::Hash;
 use super::selector::{RuleError, Selector};
-use crate::config::split_words;
+use crate::base::words::split_words;
 
 #[derive(Clone, Debug)]
 pub struct User {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::{Multi, Output, Pipeline, Subscriptions, Tracking, Watching};
 use crate::acl::User;
+use crate::base::Address;
+use crate::base::Stamp;
+use crate::base::Token;
 use crate::command::table::CommandSpec;
 use crate::resp::RequestParser;
-use crate::runtime::clock::Stamp;
-use crate::runtime::ring::Token;
-use crate::runtime::socket::Address;
 use crate::store::WaitNumber;
 use crate::txn::message::OwnedArgs;
 

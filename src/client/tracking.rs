@@ -1,6 +1,6 @@
 //! What a connection with CLIENT TRACKING wants to be told of.
 
-use crate::runtime::ring::Token;
+use crate::base::Token;
 
 /// Whether the client says which reads it keeps copies of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,11 +4,11 @@
 //! help from the documentation. Nothing is known here that the table does not say, and whatever `rename-command` calls a
 //! command, it describes itself under its original name, as in Redis.
 
-use super::glob::glob_match;
 use super::table::arg::{Arg, ArgKind};
 use super::table::keys::{BeginSearch, FindKeys, KeySpec};
 use super::table::{Category, CommandSpec, Flag, KeyFlags, KeyPositions, Names};
 use super::{Args, CommandError, CommandResult};
+use crate::base::glob::glob_match;
 use crate::resp::{DeferredLen, Reply};
 
 /// Of COMMAND HELP, without the lines that every HELP has.

@@ -5,7 +5,7 @@ mod tests;
 
 use super::parse::integer;
 use super::{Args, CommandError, CommandResult, Context};
-use crate::observe::log::Level;
+use crate::base::log::Level;
 use crate::persist::rdb::file::{internal_error, Doing};
 use crate::persist::rdb::{self, redis_text, PayloadError};
 use crate::store::{Detached, EventClass};

@@ -1,9 +1,9 @@
 //! What commands on the elements of sets, hashes and sorted sets share: writing an element, the options of their scans, and
 //! how many elements a client wants.
 
-use super::glob::glob_match;
 use super::parse::{cursor, integer};
 use super::{Args, CommandError, CommandResult, Context};
+use crate::base::glob::glob_match;
 use crate::resp::Reply;
 use crate::store::listpack::Item;
 use crate::store::{Collection, EventClass};

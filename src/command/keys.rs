@@ -1,8 +1,8 @@
 //! Commands on keys of any type, and on whole databases.
 
-use super::glob::glob_match;
 use super::parse::{database, small_integer};
 use super::{Args, CommandError, CommandResult, Context};
+use crate::base::glob::glob_match;
 use crate::store::EventClass;
 
 /// Objects that a synchronous FLUSHDB or FLUSHALL frees per call into the store.

@@ -14,7 +14,6 @@ mod error;
 pub mod excerpt;
 pub mod expire;
 pub mod geo;
-pub mod glob;
 pub mod hash;
 pub mod hyperloglog;
 pub mod keys;

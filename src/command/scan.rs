@@ -2,9 +2,9 @@
 //!
 //! The cursor is one within this shard's store; the router makes it name the shard too.
 
-use super::glob::glob_match;
 use super::parse::{cursor, integer};
 use super::{Args, CommandError, CommandResult, Context};
+use crate::base::glob::glob_match;
 use crate::resp::Reply;
 use crate::store::ValueType;
 

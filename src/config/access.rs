@@ -3,7 +3,7 @@
 use super::directive::{flag, Directive, Reason, Source};
 use super::{cluster, encodings, engine, general, memory, network, observing, persistence};
 use super::{replication, security, tls, Config};
-use crate::command::glob::glob_match;
+use crate::base::glob::glob_match;
 use std::fmt;
 
 static GROUPS: [&[Directive]; 11] = [

@@ -1,6 +1,6 @@
 //! The command line: what to do, and the configuration lines that it stands for.
 
-use super::words::{quoted, split_words};
+use crate::base::words::{quoted, split_words};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

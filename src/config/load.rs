@@ -2,9 +2,10 @@
 
 use super::argv::Sources;
 use super::directive::{flag, Directive, Reason, Source};
-use super::words::split_words;
 use super::{access, Config};
-use crate::runtime::sys::{self, error_text};
+use crate::base::error_text;
+use crate::base::words::split_words;
+use crate::runtime::sys;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fmt;

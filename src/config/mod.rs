@@ -29,7 +29,6 @@ mod title;
 mod tls;
 mod validate;
 mod values;
-mod words;
 
 #[cfg(test)]
 mod tests;
@@ -55,12 +54,11 @@ pub use promises::broken_promise;
 pub use replication::{PropagationErrorBehavior, ReplDisklessLoad, Replication};
 pub use rewrite::{rewrite, Rewrite, RewriteError};
 pub use security::{AclPubsubDefault, ProtectedAction, Security};
-pub use shard_count::{ShardCount, SHARDS_MAX};
+pub use shard_count::ShardCount;
 pub use special::{ActiveDefrag, NotifyEvents, ShutdownFlags, WorkingDir};
 pub use title::process_title;
 pub use tls::{Tls, TlsAuthClients};
 pub use values::memory_size;
-pub use words::{quoted, split_words};
 
 /// Every directive's value, grouped by concern. Cheap to read; cloned for a change.
 #[derive(Clone, Debug, Default, PartialEq)]

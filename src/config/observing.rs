@@ -3,6 +3,7 @@
 use super::lists::Percentiles;
 use super::special::NotifyEvents;
 use super::values::choices;
+use crate::base::log::Level;
 use std::path::PathBuf;
 
 choices! {
@@ -13,6 +14,19 @@ choices! {
         Notice = "notice",
         Warning = "warning",
         Nothing = "nothing",
+    }
+}
+
+impl LogLevel {
+    /// The lowest level that is logged; none: nothing is.
+    pub fn lowest(self) -> Option<Level> {
+        match self {
+            LogLevel::Debug => Some(Level::Debug),
+            LogLevel::Verbose => Some(Level::Verbose),
+            LogLevel::Notice => Some(Level::Notice),
+            LogLevel::Warning => Some(Level::Warning),
+            LogLevel::Nothing => None,
+        }
     }
 }
 
@@ -28,6 +42,23 @@ choices! {
         Local5 = "local5",
         Local6 = "local6",
         Local7 = "local7",
+    }
+}
+
+impl SyslogFacility {
+    /// Its number in RFC 3164, section 4.1.1.
+    pub fn code(self) -> u8 {
+        match self {
+            SyslogFacility::User => 1,
+            SyslogFacility::Local0 => 16,
+            SyslogFacility::Local1 => 17,
+            SyslogFacility::Local2 => 18,
+            SyslogFacility::Local3 => 19,
+            SyslogFacility::Local4 => 20,
+            SyslogFacility::Local5 => 21,
+            SyslogFacility::Local6 => 22,
+            SyslogFacility::Local7 => 23,
+        }
     }
 }
 

@@ -4,9 +4,9 @@
 //! that differ from their defaults and have no line are appended under a mark. The new file takes the place of the
 //! old one whole, or not at all.
 
-use super::words::split_words;
 use super::{access, Config};
-use crate::runtime::sys::error_text;
+use crate::base::error_text;
+use crate::base::words::split_words;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};

@@ -2,9 +2,7 @@
 
 use super::directive::{Field, Reason, Rule, Source};
 use super::values::{integer, one};
-
-/// More shards than this are refused: one owns at least 16 of the 16,384 hash slots.
-pub const SHARDS_MAX: u16 = 1024;
+use crate::base::SHARDS_MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShardCount {

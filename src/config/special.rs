@@ -2,8 +2,8 @@
 
 use super::directive::{Field, Reason, Rule, Source};
 use super::values::{not_among, one};
-use super::words::quoted;
-use crate::runtime::sys::error_text;
+use crate::base::error_text;
+use crate::base::words::quoted;
 use std::ffi::OsStr;
 use std::fs;
 use std::ops::BitOr;

@@ -1,7 +1,7 @@
 //! The plain values: yes/no, numbers, text, and one of several words.
 
 use super::directive::{Field, Reason, Rule, Source, Unit};
-use super::words::quoted;
+use crate::base::words::quoted;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::observe::log::Level;
+use crate::base::log::Level;
 use crate::runtime::aside;
 use link::Link;
 

@@ -6,7 +6,7 @@
 
 use sha1::{Digest as _, Sha1};
 
-use crate::resp::format_double;
+use crate::base::double::format_double;
 use crate::store::stream::StreamId;
 use crate::store::{Value, ValueType};
 

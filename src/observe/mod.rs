@@ -4,7 +4,6 @@ pub mod digest;
 pub mod histogram;
 pub mod info;
 pub mod latency;
-pub mod log;
 pub mod logo;
 pub mod lolwut;
 pub mod memory;

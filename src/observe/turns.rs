@@ -1,7 +1,7 @@
 //! How long a shard's loop is busy: from waking up to waiting again, for the turns in which something had arrived.
 
 use super::stats::ShardStats;
-use crate::runtime::clock::Stamp;
+use crate::base::Stamp;
 
 #[derive(Debug, Default)]
 pub struct TurnMeter {

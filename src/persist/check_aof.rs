@@ -20,8 +20,8 @@ use std::process::ExitCode;
 
 use super::aof::folder::shown;
 use super::aof::{Chain, Entry, Manifest};
-use crate::observe::log::{self, Level};
-use crate::runtime::sys::error_text;
+use crate::base::error_text;
+use crate::base::log::{self, Level};
 
 /// As much of a manifest as is looked at to know it for one, at a time.
 const MANIFEST_LINE_BYTES_MAX: u64 = 1024;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{failure, note_counts, on_each, run_phase, Failure};
+use crate::base::log::Level;
 use crate::config::Config;
 use crate::log;
-use crate::observe::log::Level;
 use crate::persist::aof::cut::{cut, Log};
 use crate::persist::aof::keep::{cut_off, message_after, messages_before};
 use crate::persist::aof::scan::has_rdb_preamble;

@@ -9,8 +9,8 @@
 
 use bytes::Bytes;
 
-use super::double::format_double;
 use super::request::ProtocolError;
+use crate::base::double::format_double;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Protocol {

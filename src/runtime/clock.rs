@@ -3,6 +3,8 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::base::Stamp;
+
 /// Microseconds since the Unix epoch.
 pub fn unix_us() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as i64)
@@ -43,23 +45,19 @@ pub fn calibrate() {
     });
 }
 
-/// A point in time for measuring durations only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stamp(u64);
-
 impl Stamp {
     #[inline]
     pub fn now() -> Stamp {
         #[cfg(target_arch = "x86_64")]
         if NANOS_PER_MEGACYCLE.get().is_some_and(|rate| *rate > 0) {
-            return Stamp(cycles());
+            return Stamp::from_ticks(cycles());
         }
-        Stamp(ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64)
+        Stamp::from_ticks(ORIGIN.get_or_init(Instant::now).elapsed().as_nanos() as u64)
     }
 
     #[inline]
     pub fn nanos_since(self, earlier: Stamp) -> u64 {
-        let elapsed = self.0.saturating_sub(earlier.0);
+        let elapsed = self.ticks().saturating_sub(earlier.ticks());
         match NANOS_PER_MEGACYCLE.get() {
             Some(rate) if *rate > 0 => ((elapsed as u128 * *rate as u128) >> 20) as u64,
             _ => elapsed,

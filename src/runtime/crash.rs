@@ -8,8 +8,8 @@ use std::alloc::{handle_alloc_error, Layout};
 use std::backtrace::Backtrace;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::base::log::{self as server_log, Level};
 use crate::log;
-use crate::observe::log::{self as server_log, Level};
 
 /// Frames of a stack that are printed.
 const FRAMES_MAX: usize = 100;

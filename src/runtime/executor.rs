@@ -11,8 +11,9 @@ use std::io;
 use glommio::{LocalExecutorBuilder, Placement};
 
 use super::arena;
-use super::clock::{self, Stamp};
+use super::clock;
 use super::ring::{Completion, SocketRing};
+use crate::base::Stamp;
 
 /// The longest wait of a shard that has work for later.
 const SOON_MS: u64 = 1;

@@ -24,8 +24,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::arena::{self, Inherit};
 use super::{alloc, clock, cpus, sys};
+use crate::base::log::Level;
+use crate::base::Stamp;
 use crate::log;
-use crate::observe::log::Level;
 
 /// The exit code of a child that was asked to end, as Redis's.
 const EXIT_ASKED: i32 = 255;
@@ -351,7 +352,7 @@ pub fn fork_child_in(
     let shared = SharedPage::map()?;
     let cpus = cpus::of_process();
     let parent = std::process::id();
-    let began = clock::Stamp::now();
+    let began = Stamp::now();
     // No signal may come to the child before it has handlers of its own.
     let mask = sys::block_signals();
     let forked = arena::while_inherited(options.inherit, || {
@@ -365,7 +366,7 @@ pub fn fork_child_in(
     });
     sys::restore_signals(&mask);
     let (pid, shared) = forked??;
-    let fork_us = clock::Stamp::now().nanos_since(began) / 1000;
+    let fork_us = Stamp::now().nanos_since(began) / 1000;
     Ok(Child { pid, fork_us, shared, end: None })
 }
 

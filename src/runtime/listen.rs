@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::sys::error_text;
+use crate::base::error_text;
 
 #[derive(Debug)]
 pub struct Listener {

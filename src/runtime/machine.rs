@@ -3,28 +3,27 @@
 use std::fs;
 
 use super::sys;
-use crate::config::Config;
+use crate::base::log::Level;
 use crate::log;
-use crate::observe::log::Level;
 
 fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
-/// Logs what an operator should know or change.
-pub fn check(config: &Config) {
+/// Logs what an operator should know or change. `tcp_backlog` is the length that the queue of new connections should have;
+/// `disable_thp`: transparent huge pages may be switched off for this process.
+pub fn check(tcp_backlog: u32, disable_thp: bool) {
     if let Some((level, text)) = read("/proc/sys/vm/overcommit_memory").and_then(|mode| overcommit(&mode)) {
         log!(level, "{text}");
     }
-    let backlog = config.network.tcp_backlog;
     if let Some(warning) =
-        read("/proc/sys/net/core/somaxconn").and_then(|limit| short_backlog(backlog, &limit))
+        read("/proc/sys/net/core/somaxconn").and_then(|limit| short_backlog(tcp_backlog, &limit))
     {
         log!(Level::Warning, "WARNING: {warning}");
     }
     let always =
         read("/sys/kernel/mm/transparent_hugepage/enabled").is_some_and(|modes| modes.contains("[always]"));
-    if always && !(config.general.disable_thp && sys::disable_transparent_huge_pages().is_ok()) {
+    if always && !(disable_thp && sys::disable_transparent_huge_pages().is_ok()) {
         log!(
             Level::Warning,
             "WARNING Transparent huge pages are on for every process: while a forked snapshot runs, a write to one key copies \

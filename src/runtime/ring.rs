@@ -17,6 +17,7 @@ use std::os::fd::RawFd;
 use io_uring::{opcode, squeue, types, IoUring};
 
 use super::buffers::ProvidedBuffers;
+use crate::base::Token;
 
 pub type Submit<'a> = io_uring::Submitter<'a>;
 
@@ -26,13 +27,7 @@ const ENTRIES: u32 = 1024;
 const COMPLETIONS: u32 = 8192;
 const BUFFER_GROUP: u16 = 0;
 
-/// Who an operation belongs to: a slot number and the generation of its occupant (24 bits are kept).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Token {
-    pub index: u32,
-    pub generation: u32,
-}
-
+/// The bits of a token's generation that travel with an operation.
 pub const GENERATION_MASK: u32 = 0xff_ffff;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use crate::base::Address;
+
 fn set(fd: RawFd, level: i32, option: i32, value: i32) -> bool {
     // SAFETY: the value is an int that lives through the call, of the size given.
     unsafe {
@@ -68,13 +70,6 @@ pub fn try_send(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
 pub fn duplicate(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: the caller's descriptor is open during the call.
     unsafe { BorrowedFd::borrow_raw(fd) }.try_clone_to_owned()
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    Ip(IpAddr, u16),
-    Unix,
-    Unknown,
 }
 
 type GetName = unsafe extern "C" fn(i32, *mut libc::sockaddr, *mut libc::socklen_t) -> i32;

@@ -1,5 +1,5 @@
 //! Calls into the C library that need `unsafe`, each behind a small safe function: local time, locales, file name
-//! patterns, standard output, turning into a daemon, and the process title.
+//! patterns, turning into a daemon, and the process title.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
@@ -8,15 +8,6 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// The text of the operating system's error, without Rust's "(os error N)".
-pub fn error_text(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.rsplit_once(" (os error ") {
-        Some((text, _)) => text.to_owned(),
-        None => text,
-    }
-}
 
 /// Seconds that local time is ahead of UTC at a Unix time.
 pub fn utc_offset_seconds(unix_seconds: i64) -> i64 {
@@ -64,20 +55,6 @@ pub fn glob(pattern: &Path) -> Vec<PathBuf> {
     // SAFETY: `found` was given to glob, or is zeroes, which globfree takes too.
     unsafe { libc::globfree(&mut found) };
     paths
-}
-
-/// Writes to standard output with no buffer and no lock, as a child or a crashing process must. What cannot be written
-/// is lost.
-pub fn write_stdout(mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        // SAFETY: the pointer and the length are those of a live slice.
-        let written = unsafe { libc::write(libc::STDOUT_FILENO, bytes.as_ptr().cast(), bytes.len()) };
-        match written {
-            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-            written if written > 0 => bytes = &bytes[written as usize..],
-            _ => return,
-        }
-    }
 }
 
 /// Which side of a fork this is.

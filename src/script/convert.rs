@@ -2,8 +2,9 @@
 
 use mlua::{Lua, Table};
 
+use crate::base::double::format_double;
 use crate::command::double::lenient_double;
-use crate::resp::{format_double, Protocol, Reply};
+use crate::resp::{Protocol, Reply};
 use crate::runtime::lua::{Kind, Values};
 
 /// Deeper nested values become an error, as they do in Redis when Lua's stack is full. Each takes some of the script's stack.

@@ -10,8 +10,8 @@ use mlua::Function;
 use super::library::Library;
 use super::source::Script;
 use super::vm::{Outcome, Registering, Vm};
+use crate::base::Stamp;
 use crate::resp::Protocol;
-use crate::runtime::clock::Stamp;
 use crate::runtime::fiber::{Fiber, FiberStack, Step, Suspender};
 use crate::txn::message::OwnedArgs;
 

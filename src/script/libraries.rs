@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::library::{lua_of, name_of, FunctionInfo, Library};
 use super::vm::Vm;
-use crate::command::glob::glob_match;
+use crate::base::glob::glob_match;
 use crate::persist::rdb::file::{put_function, Opcode};
 use crate::persist::rdb::{seal, unsealed, Encoder, Format, Reader};
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::source::ScriptFlags;
-use crate::config::split_words;
+use crate::base::words::split_words;
 
 /// The one language of libraries, as FUNCTION LIST and FUNCTION STATS name it.
 pub const ENGINE: &str = "LUA";

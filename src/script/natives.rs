@@ -11,8 +11,9 @@ use super::execution::{Progress, Resume, Running};
 use super::libs::raise::{function_of_many_that_may_fail, Failure};
 use super::source::Sha;
 use super::vm::register_function;
-use crate::observe::log::Level;
-use crate::resp::{format_double, Protocol};
+use crate::base::double::format_double;
+use crate::base::log::Level;
+use crate::resp::Protocol;
 use crate::runtime::lua::{calling, Argument, Callee, Encoded, Values};
 use crate::txn::message::OwnedArgs;
 

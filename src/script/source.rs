@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha1::{Digest, Sha1};
 
-use crate::config::split_words;
+use crate::base::words::split_words;
 
 /// The SHA-1 of a script's text, by which EVALSHA knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

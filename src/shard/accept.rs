@@ -9,11 +9,12 @@ use std::sync::atomic::Ordering;
 use super::io::RingJob;
 use super::message::{Adopted, Message};
 use super::Shard;
+use crate::base::log::Level;
+use crate::base::Address;
 use crate::client::{Connection, Flag};
 use crate::config::ProtectedAction;
-use crate::observe::log::Level;
 use crate::runtime::listen::{self, ListenError, Listener};
-use crate::runtime::socket::{self, Address};
+use crate::runtime::socket;
 
 /// The listeners, by the number that their completions carry.
 #[derive(Default)]
@@ -151,7 +152,7 @@ impl Shard {
                 "{}",
                 format!(
                     "Accepting client connection: {}",
-                    crate::runtime::sys::error_text(&std::io::Error::from_raw_os_error(errno))
+                    crate::base::error_text(&std::io::Error::from_raw_os_error(errno))
                 )
             ),
         }

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 
 use super::message::{Call, Message};
 use super::Shard;
+use crate::base::Token;
 use crate::client::Connection;
 use crate::command::CommandError;
 use crate::resp::Reply;
-use crate::runtime::ring::Token;
 
 type Done = Box<dyn FnOnce(&mut Shard, Vec<Box<dyn Any + Send>>)>;
 

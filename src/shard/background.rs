@@ -7,7 +7,7 @@
 //! shard does not wait for long.
 
 use super::Shard;
-use crate::runtime::clock::Stamp;
+use crate::base::Stamp;
 
 /// The longest slice: what a request may have to wait for it.
 const SLICE_US: u64 = 500;

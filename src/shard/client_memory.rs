@@ -7,9 +7,9 @@
 //! two, so that shards with alike clients need not take turns.
 
 use super::Shard;
+use crate::base::log::Level;
+use crate::base::Token;
 use crate::client::{Connection, Flag};
-use crate::observe::log::Level;
-use crate::runtime::ring::Token;
 
 #[derive(Debug, Default)]
 pub(super) struct ClientMemory {

@@ -3,8 +3,9 @@
 //! A connection that is being worked on is taken out of its slot, so that the shard and the connection can be
 //! changed at the same time; until it is put back its slot is empty but not free.
 
+use crate::base::Token;
 use crate::client::Connection;
-use crate::runtime::ring::{Token, GENERATION_MASK};
+use crate::runtime::ring::GENERATION_MASK;
 
 #[derive(Default)]
 struct Slot {

@@ -4,11 +4,11 @@ use smallvec::SmallVec;
 
 use super::request::LOOK_AHEAD;
 use super::Shard;
+use crate::base::Stamp;
 use crate::client::{Connection, Stall};
 use crate::command::table::{CommandSpec, Gather, Handler};
 use crate::command::{Args, Caller, CommandResult, Context, Effect};
 use crate::resp::Reply;
-use crate::runtime::clock::Stamp;
 use crate::store::{slot_of, Ahead, Store};
 use crate::txn::join::cursor_of;
 use crate::txn::message::{

@@ -7,11 +7,11 @@ use smallvec::SmallVec;
 
 use super::shared::Shutdown;
 use super::Shard;
+use crate::base::log::Level;
+use crate::base::Token;
 use crate::client::{Connection, Flag, Stall};
 use crate::config::OutputBufferLimit;
-use crate::observe::log::Level;
 use crate::observe::stats::{Counter, ShardStats};
-use crate::runtime::ring::Token;
 
 /// Connections looked at in one cron run.
 const CLIENTS_PER_CRON_MIN: usize = 200;

@@ -7,9 +7,10 @@
 use std::os::fd::RawFd;
 
 use super::Shard;
+use crate::base::log::Level;
+use crate::base::Token;
 use crate::client::{Connection, Flag, Stall};
-use crate::observe::log::Level;
-use crate::runtime::ring::{SocketRing, Token};
+use crate::runtime::ring::SocketRing;
 use crate::runtime::socket;
 
 /// Input that a held connection may pile up before its receive is cancelled.
@@ -102,7 +103,7 @@ impl Shard {
                 format!(
                     "Closing client that reached max query buffer length: {} (qbuf initial bytes: {})",
                     self.describe_client(c),
-                    String::from_utf8_lossy(&crate::config::quoted(&c.input[..c.input.len().min(64)]))
+                    String::from_utf8_lossy(&crate::base::words::quoted(&c.input[..c.input.len().min(64)]))
                 )
             );
             self.stats.query_buffer_closes.add(1);

@@ -11,7 +11,7 @@
 use super::housekeeping::Weights;
 use super::message::Message;
 use super::Shard;
-use crate::runtime::clock::Stamp;
+use crate::base::Stamp;
 use crate::store::MaxmemoryPolicy;
 
 /// The longest slice of eviction that no request of this shard's clients asks for.

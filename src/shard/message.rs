@@ -1,7 +1,7 @@
 //! The messages between shards. Those from one shard to another arrive in the order they were sent.
 
 use super::transactions::{Run, WorkResult};
-use crate::runtime::ring::Token;
+use crate::base::Token;
 use crate::txn::locks::{Number, Scope};
 use crate::txn::message::{Ending, ExecBody, Origin, ReplyBatch, RequestBatch, TransactionId, Watch};
 

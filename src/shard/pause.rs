@@ -7,9 +7,9 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Shard;
+use crate::base::Token;
 use crate::client::{Connection, Flag, Stall};
 use crate::command::table::{CommandSpec, Flag as CommandFlag};
-use crate::runtime::ring::Token;
 
 /// What a pause holds back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 use super::message::Message;
 use super::redact::redacted;
 use super::Shard;
+use crate::base::Token;
 use crate::command::table::{CommandSpec, Flag};
 use crate::command::{Args, Caller};
 use crate::runtime::clock;
-use crate::runtime::ring::Token;
 
 /// Arguments kept of one command, and bytes of one argument, as in Redis.
 const ARGUMENTS_MAX: usize = 32;

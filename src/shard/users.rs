@@ -14,13 +14,13 @@ use super::message::Message;
 use super::slow::unpack;
 use super::{Flow, Shard};
 use crate::acl::{Context, Denial, Entry, Reason, User, Users, DEFAULT_USER};
+use crate::base::error_text;
+use crate::base::log::Level;
 use crate::client::{Connection, Flag, Topic};
 use crate::command::table::CommandSpec;
 use crate::command::{Args, Caller, CommandError};
 use crate::config::AclPubsubDefault;
-use crate::observe::log::Level;
 use crate::resp::Reply;
-use crate::runtime::sys::error_text;
 
 /// The shard that changes users.
 const SETTLER: usize = 0;

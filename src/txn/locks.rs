@@ -10,8 +10,8 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
+use crate::base::Token;
 use crate::command::table::KeyAccess;
-use crate::runtime::ring::Token;
 
 /// Position in the order of all transactions of the process; never reused.
 pub type Number = u64;

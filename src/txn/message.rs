@@ -4,10 +4,10 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::plan::Topology;
+use crate::base::Token;
 use crate::command::table::{CommandSpec, Handler};
 use crate::command::{Blocking, Caller};
 use crate::resp::Protocol;
-use crate::runtime::ring::Token;
 use crate::store::{Detached, WatchFlag};
 
 pub type Slices<'a> = SmallVec<[&'a [u8]; 8]>;

@@ -2,7 +2,8 @@
 
 use super::super::elements::{scan_elements, write_item, Wanted};
 use super::{Args, CommandError, CommandResult, Context};
-use crate::resp::{format_double, format_double_17g, Protocol, Reply};
+use crate::base::double::{format_double, format_double_17g};
+use crate::resp::{Protocol, Reply};
 use crate::store::listpack::Item;
 use crate::store::{Kind, Score, SortedSet, SortedSetView};
 

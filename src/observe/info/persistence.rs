@@ -52,7 +52,7 @@ pub(super) fn write(facts: &Facts, text: &mut String) {
     }
     if aof_errno != 0 {
         let error = std::io::Error::from_raw_os_error(aof_errno as i32);
-        fields! { text, "aof_last_write_error": crate::runtime::sys::error_text(&error), }
+        fields! { text, "aof_last_write_error": crate::base::error_text(&error), }
     }
     if aof_on {
         fields! { text,

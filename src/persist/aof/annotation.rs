@@ -11,7 +11,7 @@ use std::io::Write;
 
 use smallvec::SmallVec;
 
-use crate::config::SHARDS_MAX;
+use crate::base::SHARDS_MAX;
 
 /// The longest line that Redis reads as one, bytes.
 pub const LINE_BYTES_MAX: usize = 1023;

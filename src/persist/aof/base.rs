@@ -3,8 +3,8 @@
 //! A collection is made by commands of so many elements at most, so that none of them is held in memory whole when it is read back.
 //! Nothing here collects: a forked child writes it through an `Output` of fixed size.
 
+use crate::base::double::format_double;
 use crate::persist::rdb::{dump, Format, Output};
-use crate::resp::format_double;
 use crate::store::listpack::Item;
 use crate::store::stream::{Group, Stream, StreamId};
 use crate::store::{KeyView, Store, Value};

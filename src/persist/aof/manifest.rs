@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use crate::config::{quoted, split_words, SHARDS_MAX};
+use crate::base::words::{quoted, split_words};
+use crate::base::SHARDS_MAX;
 
 /// A longer line is refused, bytes (with its newline).
 pub const LINE_BYTES_MAX: usize = 1024;

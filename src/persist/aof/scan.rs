@@ -14,7 +14,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 
 use super::annotation::{self, Annotation, Shards, LINE_BYTES_MAX};
-use crate::runtime::sys::error_text;
+use crate::base::error_text;
 
 /// The window, bytes; it returns to this after a larger command.
 const WINDOW_BYTES: usize = 256 * 1024;

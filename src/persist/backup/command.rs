@@ -11,7 +11,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::observe::log::Level;
+use crate::base::log::Level;
 use crate::runtime::pipes;
 
 /// A longer line of what the command says is cut, bytes.

@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 
 use self::command::Running;
 use super::rdb::file::TRAILER_LEN;
+use crate::base::error_text;
 use crate::runtime::pipes::{self, Watched};
-use crate::runtime::sys::error_text;
 use crate::runtime::{aside, socket};
 
 /// What is passed on at once, bytes.

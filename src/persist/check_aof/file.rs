@@ -9,10 +9,10 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::{open_to_mend, say, Outcome, Stop, Tool};
+use crate::base::error_text;
 use crate::persist::aof::annotation::LINE_BYTES_MAX;
 use crate::persist::aof::folder::shown;
 use crate::persist::check_rdb;
-use crate::runtime::sys::error_text;
 
 /// Redis reads a line with a number into so many bytes, a NUL included.
 pub(super) const NUMBER_LINE_BYTES: usize = 128;

@@ -2,11 +2,11 @@
 
 use super::{help, Handler};
 use crate::acl::Selector;
+use crate::base::error_text;
 use crate::client::Connection;
 use crate::command::table::{self, Category};
 use crate::command::{subcommand_syntax, Args, CommandError};
 use crate::resp::Reply;
-use crate::runtime::sys::error_text;
 use crate::shard::users::Answer;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::{help, Handler};
+use crate::base::log::{self as server_log, Level};
 use crate::client::Connection;
 use crate::command::{Args, CommandError};
 use crate::config::{self, ApplyError, Config, Rewrite, SetError, Setter};
-use crate::observe::log::{self as server_log, Level};
 use crate::process::{self, OomRole};
 use crate::resp::Reply;
 use crate::runtime::{crash, probe};
@@ -148,9 +148,9 @@ impl Shard {
                 }
                 "maxclients" => self.change_maxclients(old, new)?,
                 "crash-log-enabled" => crash::enable_reports(new.observing.crash_log_enabled),
-                "loglevel" => server_log::set_level(new.observing.loglevel),
+                "loglevel" => server_log::set_level(new.observing.loglevel.lowest()),
                 "dir" => process::enter_dir(new)
-                    .map_err(|error| ApplyError::of("dir", crate::runtime::sys::error_text(&error)))?,
+                    .map_err(|error| ApplyError::of("dir", crate::base::error_text(&error)))?,
                 "maxmemory" => warn_if_over(new.memory.maxmemory, self.shared.used_memory()),
                 "oom-score-adj" | "oom-score-adj-values" => self.change_oom_score(directive, new)?,
                 _ => {}
@@ -208,11 +208,7 @@ impl Shard {
         let mut settings = self.shared.settings();
         let Some(score) = &mut settings.oom_score else { return Ok(()) };
         score.set(new, OomRole::Master).map_err(|error| {
-            crate::log!(
-                Level::Warning,
-                "Unable to write oom_score_adj: {}",
-                crate::runtime::sys::error_text(&error)
-            );
+            crate::log!(Level::Warning, "Unable to write oom_score_adj: {}", crate::base::error_text(&error));
             ApplyError::of(directive, "Failed to apply new oom_score_adj configuration, check server logs.")
         })
     }

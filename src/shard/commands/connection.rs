@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::Handler;
+use crate::base::log::Level;
 use crate::client::{Connection, Flag};
 use crate::command::{Args, CommandError};
-use crate::observe::log::Level;
 use crate::resp::{Protocol, Reply};
 use crate::shard::{Flow, Shard};
 

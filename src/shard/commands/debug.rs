@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{help, Handler};
+use crate::base::glob::glob_match;
+use crate::base::log::Level;
 use crate::client::Connection;
-use crate::command::glob::glob_match;
 use crate::command::{subcommand_syntax, Args, CommandError};
 use crate::observe::digest::Digest;
-use crate::observe::log::Level;
 use crate::persist::rdb::{Count, Encoder};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::{clock, crash};
@@ -236,7 +236,7 @@ fn restart(shard: &mut Shard, name: &[u8], options: &[&[u8]]) -> Outcome {
     }
     std::thread::sleep(Duration::from_millis(delay_ms as u64));
     let error = crate::process::start_anew();
-    crate::log!(Level::Warning, "Restart failed: {}", crate::runtime::sys::error_text(&error));
+    crate::log!(Level::Warning, "Restart failed: {}", crate::base::error_text(&error));
     Err(CommandError::other("ERR failed to restart the server. Check server logs."))
 }
 

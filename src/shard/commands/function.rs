@@ -1,10 +1,10 @@
 //! FUNCTION and its subcommands that change nothing. What changes the libraries is in `shard/scripts/libraries.rs`.
 
 use super::{help, Handler};
+use crate::base::Stamp;
 use crate::client::Connection;
 use crate::command::{Args, CommandError};
 use crate::resp::Reply;
-use crate::runtime::clock::Stamp;
 use crate::script::{Library, ENGINE};
 use crate::shard::scripts::Unkillable;
 use crate::shard::{Flow, Shard};

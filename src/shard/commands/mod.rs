@@ -29,12 +29,12 @@ use std::sync::LazyLock;
 use super::request::{touches_keys, Taken};
 use super::transactions::Later;
 use super::{Flow, Shard};
+use crate::base::Stamp;
+use crate::base::Token;
 use crate::client::{Connection, Flag, PendingCall};
 use crate::command::table::{self, CommandSpec};
 use crate::command::{Args, CommandError};
 use crate::resp::Reply;
-use crate::runtime::clock::Stamp;
-use crate::runtime::ring::Token;
 use crate::txn::message::OwnedArgs;
 
 pub type Handler = fn(&mut Shard, &mut Connection, &mut Reply, Args) -> Result<Flow, CommandError>;

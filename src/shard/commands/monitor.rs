@@ -10,15 +10,15 @@
 use bytes::Bytes;
 
 use super::Handler;
+use crate::base::log::Level;
+use crate::base::words::quoted;
+use crate::base::Address;
+use crate::base::Token;
 use crate::client::{Connection, Flag};
 use crate::command::table::{CommandSpec, Flag as CommandFlag};
 use crate::command::{Args, CommandError};
-use crate::config::quoted;
-use crate::observe::log::Level;
 use crate::resp::{Reply, SHARED_BYTES_MIN};
 use crate::runtime::clock;
-use crate::runtime::ring::Token;
-use crate::runtime::socket::Address;
 use crate::shard::message::Message;
 use crate::shard::redact::redacted;
 use crate::shard::{Flow, Shard};

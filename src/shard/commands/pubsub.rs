@@ -1,8 +1,8 @@
 //! SUBSCRIBE, its like, and PUBSUB. (PUBLISH runs on the owner of its channel: `shard/pubsub`.)
 
 use super::{help, Handler};
+use crate::base::glob::glob_match;
 use crate::client::{Connection, Topic};
-use crate::command::glob::glob_match;
 use crate::command::{subcommand_syntax, Args, CommandError};
 use crate::resp::Reply;
 use crate::shard::pubsub::Change;

@@ -9,8 +9,8 @@
 use smallvec::SmallVec;
 
 use super::replay::ReplayError;
+use crate::base::Token;
 use crate::client::{Connection, Flag};
-use crate::runtime::ring::Token;
 use crate::shard::message::Message;
 use crate::shard::Shard;
 

@@ -18,13 +18,13 @@ pub use reload::Reload;
 pub use replay::ReplayError;
 
 use super::Shard;
+use crate::base::log::Level;
+use crate::base::Stamp;
 use crate::config::SanitizeDumpPayload;
 use crate::log;
-use crate::observe::log::Level;
 use crate::persist::aof::scan::has_rdb_preamble;
 use crate::persist::rdb::file::{Counts, Failure, Load, LoadOptions, Progress};
 use crate::persist::rdb::Checks;
-use crate::runtime::clock::Stamp;
 use crate::store::{shard_of_slot, slot_of, SlotRange, SLOTS};
 
 /// The longest slice, while clients wait to hear that the server is loading.

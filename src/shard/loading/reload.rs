@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{LoadFailed, Report, Step};
+use crate::base::log::Level;
 use crate::command::table::KeyAccess;
 use crate::command::CommandError;
-use crate::observe::log::Level;
 use crate::persist::aof::{Chain, Folder, Manifest};
 use crate::shard::blocking::Asker;
 use crate::shard::transactions::Phase;

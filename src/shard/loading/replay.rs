@@ -12,14 +12,14 @@ use smallvec::SmallVec;
 
 use super::meeting::Meeting;
 use super::Shard;
+use crate::base::log::Level;
+use crate::base::Token;
 use crate::command::table::{CommandSpec, Handler, KeyPositions};
 use crate::command::{Args, Caller, Context, Effect};
 use crate::log;
-use crate::observe::log::Level;
 use crate::persist::aof::ahead::first_arguments;
 use crate::persist::aof::scan::{Fault, Item, Scanner};
 use crate::resp::Reply;
-use crate::runtime::ring::Token;
 use crate::shard::scripts::Run;
 use crate::store::{parse_integer, shard_of_slot, Known, Upcoming, UPCOMING_MAX};
 use crate::txn::message::{OwnedArgs, Slices};

@@ -21,11 +21,12 @@ use std::rc::Rc;
 
 use super::direct::{self, Direct, SyncInFlight};
 use super::{Leaving, Log, Piece, BACKLOG_BYTES_MAX, KEPT_BYTES_MAX};
+use crate::base::error_text;
+use crate::base::log::Level;
+use crate::base::Stamp;
+use crate::base::Token;
 use crate::config::AppendFsync;
-use crate::observe::log::Level;
-use crate::runtime::clock::Stamp;
-use crate::runtime::ring::{SocketRing, Token, FILE_WRITE_MAX};
-use crate::runtime::sys::error_text;
+use crate::runtime::ring::{SocketRing, FILE_WRITE_MAX};
 
 /// The first and the longest pause after a failure.
 const RETRY_MS_MIN: i64 = 100;

@@ -33,10 +33,10 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::{io, mem};
 
+use crate::base::error_text;
 use crate::command::CommandError;
 use crate::config::{AppendFsync, Config};
 use crate::observe::stats::ShardStats;
-use crate::runtime::sys::error_text;
 use crate::txn::locks::Number;
 
 /// Appended but not written, bytes of one shard. A disk that is slower than the clients fills this; then their writes wait. While

@@ -26,12 +26,12 @@ use self::registry::{Subscribers, Tally};
 use super::message::Message;
 use super::push::Push;
 use super::{Flow, Shard};
+use crate::base::glob::glob_match;
+use crate::base::Token;
 use crate::client::{confirm, Connection, Flag, PerTopic, Subscriptions, Topic};
-use crate::command::glob::glob_match;
 use crate::command::table::CommandSpec;
 use crate::command::Args;
 use crate::resp::Reply;
-use crate::runtime::ring::Token;
 use crate::store::EventClass;
 
 /// Channels that begin so are for what happens to keys.

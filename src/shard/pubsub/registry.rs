@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use smallvec::SmallVec;
 
-use crate::runtime::ring::Token;
+use crate::base::Token;
 
 type Map<V> = HashMap<Box<[u8]>, V, foldhash::fast::RandomState>;
 

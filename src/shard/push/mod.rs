@@ -17,10 +17,10 @@ use std::mem;
 pub use self::inbox::{Inbox, Push};
 use super::message::Message;
 use super::Shard;
+use crate::base::log::Level;
+use crate::base::Token;
 use crate::client::Flag;
-use crate::observe::log::Level;
 use crate::resp::{Protocol, Reply};
-use crate::runtime::ring::Token;
 
 /// Messages that a shard writes to its connections before others get their turn.
 const WRITTEN_PER_TURN: usize = 4096;

@@ -9,14 +9,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::{Cut, Failed, PartFile, Purpose, Written};
+use crate::base::error_text;
+use crate::base::log::Level;
+use crate::base::Token;
 use crate::client::Flag;
 use crate::command::CommandError;
-use crate::observe::log::Level;
 use crate::persist::backup::{Failure, Order, Outcome, Relay, Target};
 use crate::persist::rdb::file::{trailer, Stretch};
 use crate::process;
-use crate::runtime::ring::Token;
-use crate::runtime::sys::error_text;
 use crate::runtime::{clock, pipes, socket};
 use crate::shard::blocking::Asker;
 use crate::shard::transactions::Later;

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use super::cut::{remove_files, PartFile};
 use super::rewrite::State;
-use crate::observe::log::Level;
+use crate::base::error_text;
+use crate::base::log::Level;
 use crate::persist::aof::{BaseFormat, Folder, FolderError, Manifest};
-use crate::runtime::sys::error_text;
 
 /// What has been opened for a step.
 pub(super) struct Prepared {

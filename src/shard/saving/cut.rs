@@ -4,12 +4,12 @@ use std::fs::File;
 use std::sync::atomic::AtomicBool;
 use std::sync::Mutex;
 
+use crate::base::error_text;
 use crate::config::SnapshotMethod;
 use crate::persist::aof::write::{put_command, put_cut, Timestamps};
 use crate::persist::rdb::file::{Header, Stretch};
 use crate::persist::rdb::{Encoder, Format};
 use crate::runtime::clock;
-use crate::runtime::sys::error_text;
 use crate::shard::Shard;
 use crate::txn::locks::Number;
 

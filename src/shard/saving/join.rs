@@ -8,9 +8,9 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use super::Cut;
+use crate::base::error_text;
 use crate::persist::rdb::file::{trailer, Stretch};
 use crate::runtime::aside;
-use crate::runtime::sys::error_text;
 
 /// So much is copied at a time.
 const COPY_BYTES: u64 = 256 * 1024;

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Purpose;
-use crate::observe::log::Level;
+use crate::base::log::Level;
 use crate::shard::Shard;
 
 /// After a failure the next try waits so long.

@@ -15,12 +15,12 @@ use std::sync::{Arc, Mutex};
 
 use super::bases::{delete_history, install, prepare, Prepared};
 use super::{Cut, Purpose};
+use crate::base::error_text;
+use crate::base::log::Level;
 use crate::command::CommandError;
-use crate::observe::log::Level;
 use crate::persist::aof::write::put_cut;
 use crate::persist::aof::{BaseFormat, Folder, FolderError, Manifest};
 use crate::persist::rdb::file::Stretch;
-use crate::runtime::sys::error_text;
 use crate::runtime::{aside, clock};
 use crate::shard::blocking::Asker;
 use crate::shard::message::{Call, Message};

@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use super::{join, Purpose};
+use crate::base::error_text;
+use crate::base::log::Level;
 use crate::command::table::KeyAccess;
 use crate::command::CommandError;
-use crate::observe::log::Level;
 use crate::persist::rdb::file::Stretch;
 use crate::runtime::signals;
-use crate::runtime::sys::error_text;
 use crate::shard::blocking::Asker;
 use crate::shard::shared::Shutdown as Stage;
 use crate::shard::transactions::Phase;

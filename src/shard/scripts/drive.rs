@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use super::{Run, Standing};
+use crate::base::Stamp;
 use crate::command::table::{CommandSpec, Flag, Handler, KeyPositions, Reaching};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::Reply;
-use crate::runtime::clock::Stamp;
 use crate::script::{Outcome, Progress, Resume, What};
 use crate::shard::transactions::flat;
 use crate::shard::{Flow, Shard};

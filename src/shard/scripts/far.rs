@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Run, Slow, Standing};
+use crate::base::log::Level;
+use crate::base::Stamp;
 use crate::command::table::{CommandSpec, Handler, KeyAccess, KeyPositions, Reaching};
 use crate::command::{Args, Caller};
-use crate::observe::log::Level;
 use crate::resp::{Protocol, Reply};
-use crate::runtime::clock::Stamp;
 use crate::script::{Outcome, Progress, Resume};
 use crate::shard::message::Message;
 use crate::shard::transactions::{flat, Owner, Transaction};

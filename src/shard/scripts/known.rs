@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::base::Stamp;
 use crate::command::CommandError;
-use crate::runtime::clock::Stamp;
 use crate::script::{Libraries, Script, Sha};
 use crate::txn::message::OwnedArgs;
 

@@ -1,10 +1,10 @@
 //! The libraries of functions: the first shard changes them, for all.
 
 use super::{Run, Shard};
+use crate::base::Stamp;
 use crate::command::table::CommandSpec;
 use crate::command::{Args, Caller, CommandError, CommandResult};
 use crate::resp::Reply;
-use crate::runtime::clock::Stamp;
 use crate::script::{Libraries, RestorePolicy, Resume, LOAD_TIME_MAX};
 
 impl Shard {

@@ -22,12 +22,12 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use crate::acl::{Context, Denial, User};
+use crate::base::Stamp;
+use crate::base::Token;
 use crate::client::{Connection, Flag as ClientFlag};
 use crate::command::table::{CommandSpec, Flag};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::Protocol;
-use crate::runtime::clock::Stamp;
-use crate::runtime::ring::Token;
 use crate::script::{Execution, Libraries, LibraryFunction, Resume, Script, ScriptFlags, Sha, Vm, What};
 use crate::store::parse_integer;
 use crate::txn::locks::{fingerprint, Number};

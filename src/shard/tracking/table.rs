@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::runtime::ring::Token;
+use crate::base::Token;
 
 /// A connection, and the shard that serves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

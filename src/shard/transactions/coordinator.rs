@@ -3,11 +3,11 @@
 use super::record::{Barrier, Phase, Step, Transaction};
 use super::work::{Run, Work, WorkResult};
 use super::{flat, Later};
+use crate::base::Token;
 use crate::client::{Connection, Stall};
 use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching, Wanted};
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
-use crate::runtime::ring::Token;
 use crate::shard::message::Message;
 use crate::shard::request::touches_keys;
 use crate::shard::scripts::Going;

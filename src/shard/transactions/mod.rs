@@ -8,10 +8,10 @@ mod work;
 
 use std::collections::HashMap;
 
+use crate::base::Stamp;
+use crate::base::Token;
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
-use crate::runtime::clock::Stamp;
-use crate::runtime::ring::Token;
 use crate::shard::{Shard, AWAKE_NANOS};
 use crate::txn::message::{ExecBody, Origin, OwnedCommand, TransactionId, Watch};
 

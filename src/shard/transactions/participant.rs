@@ -2,9 +2,9 @@
 
 use super::work::{Run, Work, WorkResult};
 use super::{flat, Owner, Waiting};
+use crate::base::Token;
 use crate::command::table::KeyAccess;
 use crate::resp::Reply;
-use crate::runtime::ring::Token;
 use crate::shard::loans::Outcome;
 use crate::shard::message::Message;
 use crate::shard::Shard;

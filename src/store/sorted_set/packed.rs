@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::range::order;
 use super::Score;
-use crate::resp::format_double;
+use crate::base::double::format_double;
 use crate::store::listpack::{Item, Items, Iter, Listpack, Needle};
 
 /// Entries of the listpack per element: member and score.

@@ -17,7 +17,7 @@ use super::super::reader::{Reader, Text};
 use super::super::skip::skip;
 use super::failure::{Cause, Failure};
 use super::read::{Checksum, FileReader, KeyHead, Record};
-use crate::observe::log::Level;
+use crate::base::log::Level;
 use crate::store::{slot_of, Detached, Store, Upcoming, Usage, UPCOMING_MAX};
 
 /// Empty keys that are named in the log.

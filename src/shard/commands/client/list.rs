@@ -4,10 +4,10 @@ use std::fmt::Write;
 
 use super::tracking::redirection;
 use super::{ClientType, Outcome};
+use crate::base::Address;
 use crate::client::{Connection, Flag, Stall, Topic};
 use crate::command::{Args, CommandError};
 use crate::resp::{Protocol, Reply};
-use crate::runtime::socket::Address;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 

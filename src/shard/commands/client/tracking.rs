@@ -1,10 +1,10 @@
 //! CLIENT TRACKING, CACHING, GETREDIR and TRACKINGINFO.
 
 use super::Outcome;
+use crate::base::Token;
 use crate::client::{Choice, Connection, Redirect, Tracking};
 use crate::command::{Args, CommandError};
 use crate::resp::Reply;
-use crate::runtime::ring::Token;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 

@@ -5,8 +5,6 @@
 //! every thread, a forked child and a crashing process may log. A message that cannot be written is lost: there is
 //! nobody to tell.
 
-use crate::config::{LogLevel, Observing, SyslogFacility};
-use crate::runtime::sys;
 use std::fmt::{self, Write as _};
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -60,16 +58,31 @@ pub enum Role {
     Sentinel,
 }
 
-struct Syslog {
-    ident: String,
-    facility: u8,
+/// Lines go to syslog too.
+#[derive(Clone, Debug)]
+pub struct Syslog {
+    pub ident: String,
+    /// The facility's number in RFC 3164, section 4.1.1.
+    pub facility: u8,
+}
+
+/// Where the log goes.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// None: standard output.
+    pub file: Option<PathBuf>,
+    pub syslog: Option<Syslog>,
+    /// The lowest level that is logged; none: nothing is.
+    pub lowest: Option<Level>,
+    /// Seconds that local time is ahead of UTC at a Unix time.
+    pub utc_offset: fn(i64) -> i64,
 }
 
 /// What does not change while the server runs.
 struct Output {
-    /// None: standard output.
     file: Option<PathBuf>,
     syslog: Option<Syslog>,
+    utc_offset: fn(i64) -> i64,
 }
 
 static OUTPUT: OnceLock<Output> = OnceLock::new();
@@ -82,31 +95,20 @@ static SERVER_PID: AtomicU32 = AtomicU32::new(0);
 static OFFSET_SECONDS: AtomicI64 = AtomicI64::new(0);
 static OFFSET_SPAN: AtomicI64 = AtomicI64::new(i64::MIN);
 
-/// Sends the log where the configuration says; `dir` is where a relative `logfile` is. To be called once, by the process
-/// that serves (after it became a daemon); before, lines go to standard output.
-pub fn set_up(config: &Observing, dir: &Path) {
-    let file = Some(&config.logfile).filter(|file| !file.as_os_str().is_empty());
-    let syslog = config.syslog_enabled.then(|| Syslog {
-        ident: config.syslog_ident.clone(),
-        facility: facility_code(config.syslog_facility),
-    });
+/// Sends the log where `options` say. To be called once, by the process that serves (after it became a daemon); before,
+/// lines go to standard output, and their time is UTC.
+pub fn set_up(options: Options) {
+    let Options { file, syslog, lowest, utc_offset } = options;
     // A second call would have nothing new to say: these directives are immutable.
-    let _ = OUTPUT.set(Output { file: file.map(|file| dir.join(file)), syslog });
+    let _ = OUTPUT.set(Output { file, syslog, utc_offset });
     SERVER_PID.store(std::process::id(), Relaxed);
-    set_level(config.loglevel);
+    set_level(lowest);
     refresh_offset(unix_time().0);
 }
 
-/// CONFIG SET loglevel.
-pub fn set_level(level: LogLevel) {
-    let lowest = match level {
-        LogLevel::Debug => Level::Debug as u8,
-        LogLevel::Verbose => Level::Verbose as u8,
-        LogLevel::Notice => Level::Notice as u8,
-        LogLevel::Warning => Level::Warning as u8,
-        LogLevel::Nothing => Level::Warning as u8 + 1,
-    };
-    LEVEL.store(lowest, Relaxed);
+/// The lowest level that is logged; none: nothing is.
+pub fn set_level(lowest: Option<Level>) {
+    LEVEL.store(lowest.map_or(Level::Warning as u8 + 1, |level| level as u8), Relaxed);
 }
 
 pub fn set_role(role: Role) {
@@ -128,8 +130,8 @@ pub fn enabled(level: Level) -> bool {
 #[macro_export]
 macro_rules! log {
     ($level:expr, $($message:tt)+) => {
-        if $crate::observe::log::enabled($level) {
-            $crate::observe::log::write($level, format_args!($($message)+));
+        if $crate::base::log::enabled($level) {
+            $crate::base::log::write($level, format_args!($($message)+));
         }
     };
 }
@@ -163,11 +165,22 @@ fn is_child(pid: u32, server: u32) -> bool {
 
 fn emit(file: Option<&Path>, bytes: &[u8]) {
     match file {
-        None => sys::write_stdout(bytes),
+        None => write_stdout(bytes),
         Some(file) => {
             if let Ok(mut file) = OpenOptions::new().append(true).create(true).open(file) {
                 let _ = file.write_all(bytes);
             }
+        }
+    }
+}
+
+/// Writes to standard output past its buffer and its lock, so that a forked child and a crashing process may do so too.
+fn write_stdout(mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        match rustix::io::write(rustix::stdio::stdout(), bytes) {
+            Ok(written) if written > 0 => bytes = &bytes[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            _ => return,
         }
     }
 }
@@ -208,21 +221,6 @@ fn send_to_syslog(syslog: &Syslog, level: Level, moment: &Moment, message: fmt::
     let _ = socket.send_to(line.bytes(), SYSLOG_SOCKET);
 }
 
-/// The facility's number in RFC 3164, section 4.1.1.
-fn facility_code(facility: SyslogFacility) -> u8 {
-    match facility {
-        SyslogFacility::User => 1,
-        SyslogFacility::Local0 => 16,
-        SyslogFacility::Local1 => 17,
-        SyslogFacility::Local2 => 18,
-        SyslogFacility::Local3 => 19,
-        SyslogFacility::Local4 => 20,
-        SyslogFacility::Local5 => 21,
-        SyslogFacility::Local6 => 22,
-        SyslogFacility::Local7 => 23,
-    }
-}
-
 /// Seconds and milliseconds.
 fn unix_time() -> (i64, u32) {
     // A clock before 1970 shows as 1970.
@@ -233,7 +231,8 @@ fn unix_time() -> (i64, u32) {
 fn refresh_offset(unix_seconds: i64) {
     let span = unix_seconds.div_euclid(OFFSET_VALID_SECONDS);
     if OFFSET_SPAN.swap(span, Relaxed) != span {
-        OFFSET_SECONDS.store(sys::utc_offset_seconds(unix_seconds), Relaxed);
+        let offset = OUTPUT.get().map_or(0, |output| (output.utc_offset)(unix_seconds));
+        OFFSET_SECONDS.store(offset, Relaxed);
     }
 }
 
@@ -401,7 +400,7 @@ mod tests {
     /// The level is the process's, so one test looks at all of it.
     #[test]
     fn what_is_below_the_level_is_not_even_formatted() {
-        set_level(LogLevel::Warning);
+        set_level(Some(Level::Warning));
         assert!(enabled(Level::Warning) && !enabled(Level::Notice));
         let mut formatted = false;
         log!(Level::Notice, "not shown {}", {
@@ -409,11 +408,11 @@ mod tests {
             1
         });
         assert!(!formatted);
-        set_level(LogLevel::Debug);
+        set_level(Some(Level::Debug));
         assert!(enabled(Level::Debug));
-        set_level(LogLevel::Nothing);
+        set_level(None);
         assert!(!enabled(Level::Warning));
-        set_level(LogLevel::Notice);
+        set_level(Some(Level::Notice));
         assert!(enabled(Level::Notice) && !enabled(Level::Verbose));
     }
 }

@@ -5,6 +5,8 @@
 //! 2010): they always read back as the same double and are nearly always the shortest that do. Nearly: that is
 //! why no library that finds the shortest ones can be used here.
 
+pub use super::double_printf::format_double_17g;
+
 use super::double_powers::{binary_exponent, FIRST_EXPONENT, SIGNIFICANDS, STEP};
 
 /// The longest text is a sign, 17 digits and 7 zeros.
