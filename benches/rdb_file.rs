@@ -3,10 +3,10 @@
 //! `cargo bench --bench rdb_file`. The files are in memory: what is measured is the shard's own work.
 
 use criterion::{criterion_group, criterion_main, BatchSize, Criterion, Throughput};
-use gyre::persist::rdb::file::{
+use gyre::rdb::file::{
     put_part, trailer, FileReader, Header, Load, LoadOptions, Progress, Record, Stretch, Summed,
 };
-use gyre::persist::rdb::{Count, Encoder, Format, Version};
+use gyre::rdb::{Count, Encoder, Format, Version};
 use gyre::store::{Collection, Detached, Hash, Settings, SlotRange, SortedSet, Store, Ttl};
 
 const STRINGS: u64 = 200_000;

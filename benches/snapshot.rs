@@ -9,8 +9,8 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::c_void;
 use std::time::{Duration, Instant};
 
-use gyre::persist::rdb::Format;
 use gyre::persist::snapshot::Forkless;
+use gyre::rdb::Format;
 use gyre::store::stream::StreamId;
 use gyre::store::{Hash, List, Set, SlotRange, SnapshotOptions, SortedSet, Store, Stream, Ttl};
 

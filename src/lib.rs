@@ -13,6 +13,7 @@ pub mod migrate;
 pub mod observe;
 pub mod persist;
 pub mod process;
+pub mod rdb;
 pub mod recovery;
 pub mod resp;
 pub mod runtime;

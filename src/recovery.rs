@@ -14,7 +14,7 @@ use crate::base::log::{write_raw, Level};
 use crate::log;
 use crate::persist::aof::{Folder, Manifest};
 use crate::persist::check_rdb::explain;
-use crate::persist::rdb::file::{Counts, TERMINATING};
+use crate::rdb::file::{Counts, TERMINATING};
 use crate::runtime::{clock, signals};
 use crate::shard::loading::{LoadFailed, Report, Step};
 use crate::shard::message::Call;

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use gyre::persist::rdb::file::{put_part, trailer, Stretch};
-use gyre::persist::rdb::{crc64, Compression, Encoder, Format, Version};
 use gyre::persist::snapshot::forked::{fork_part, PartOptions, EXIT_FAILED};
+use gyre::rdb::file::{put_part, trailer, Stretch};
+use gyre::rdb::{crc64, Compression, Encoder, Format, Version};
 use gyre::runtime::alloc::CountingMimalloc;
 use gyre::runtime::arena::{self, Inherit};
 use gyre::runtime::fork::{fork_child, Child, End, ForkOptions, Turn};
@@ -24,7 +24,7 @@ static ALLOCATOR: CountingMimalloc = CountingMimalloc;
 /// One test at a time: they look at what the whole process has.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
-    gyre::base::log::set_level(gyre::config::LogLevel::Warning);
+    gyre::base::log::set_level(Some(gyre::base::log::Level::Warning));
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

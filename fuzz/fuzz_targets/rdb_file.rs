@@ -9,8 +9,8 @@
 use std::io::{self, Read};
 
 use gyre::persist::check_rdb;
-use gyre::persist::rdb::file::{put_part, trailer, Counts, Header, Load, LoadOptions, Progress, Stretch};
-use gyre::persist::rdb::{Checks, Encoder, Format, Version};
+use gyre::rdb::file::{put_part, trailer, Counts, Header, Load, LoadOptions, Progress, Stretch};
+use gyre::rdb::{Checks, Encoder, Format, Version};
 use gyre::store::{SlotRange, Store};
 use libfuzzer_sys::fuzz_target;
 

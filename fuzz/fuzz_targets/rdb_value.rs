@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use gyre::persist::rdb::{decode_value, Checks, Encoder, Format, Reader};
+use gyre::rdb::{decode_value, Checks, Encoder, Format, Reader};
 use gyre::store::{Detached, Settings};
 use libfuzzer_sys::fuzz_target;
 

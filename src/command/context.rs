@@ -1,7 +1,7 @@
 //! What a command sees while it runs: the store, the reply, who is calling, and where to say what changed.
 
 use super::Args;
-use crate::persist::rdb;
+use crate::rdb;
 use crate::resp::Reply;
 use crate::store::{EventClass, Store, ValueType};
 

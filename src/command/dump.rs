@@ -6,8 +6,8 @@ mod tests;
 use super::parse::integer;
 use super::{Args, CommandError, CommandResult, Context};
 use crate::base::log::Level;
-use crate::persist::rdb::file::{internal_error, Doing};
-use crate::persist::rdb::{self, redis_text, PayloadError};
+use crate::rdb::file::{internal_error, Doing};
+use crate::rdb::{self, redis_text, PayloadError};
 use crate::store::{Detached, EventClass};
 
 /// DUMP key

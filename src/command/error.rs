@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::store::{NotInteger, WrongType};
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandError {
     WrongType,
@@ -23,6 +25,18 @@ pub enum CommandError {
     OutOfMemory,
     /// Whole text, error code included.
     Other(Cow<'static, str>),
+}
+
+impl From<WrongType> for CommandError {
+    fn from(_: WrongType) -> CommandError {
+        CommandError::WrongType
+    }
+}
+
+impl From<NotInteger> for CommandError {
+    fn from(_: NotInteger) -> CommandError {
+        CommandError::NotInteger
+    }
 }
 
 impl CommandError {

@@ -4,6 +4,7 @@
 //! reply, and says what changed. It does no I/O, never waits, and does not know that other shards exist:
 //! `txn` runs it on the shard that owns its keys, or lends it the keys of other shards.
 
+mod args;
 pub mod bitmap;
 pub mod command_cmd;
 mod context;
@@ -31,10 +32,8 @@ pub mod table;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use args::{Args, OwnedArgs, Slices};
 pub use context::{BlockTimeout, Blocking, Caller, Context, Effect, WaitFor};
 pub use error::{c_text, subcommand_syntax, CommandError};
-
-/// The arguments of a request; the command's name is the first.
-pub type Args<'a> = &'a [&'a [u8]];
 
 pub type CommandResult = Result<(), CommandError>;

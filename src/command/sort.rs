@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use super::double::exact_range_double;
 use super::parse::integer;
+use super::string::write_string;
 use super::table::{Reaching, Wanted};
 use super::{Args, CommandError, CommandResult, Context};
 use crate::resp::Reply;
@@ -167,7 +168,7 @@ impl Found<'_> {
         match self {
             Found::Item(Item::Int(value)) => reply.bulk_integer(value),
             Found::Item(Item::Bytes(bytes)) => reply.bulk(bytes),
-            Found::Value(value) => value.write_string(reply)?,
+            Found::Value(value) => write_string(&value, reply)?,
         }
         Ok(())
     }

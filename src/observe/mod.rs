@@ -1,12 +1,10 @@
-//! What the server shows of itself: its log and its counters.
+//! What the server knows of itself: counters, latencies, digests. Who shows them is not known here.
 
 pub mod digest;
 pub mod histogram;
-pub mod info;
 pub mod latency;
 pub mod logo;
 pub mod lolwut;
-pub mod memory;
 pub mod rates;
 pub mod stats;
 pub mod turns;

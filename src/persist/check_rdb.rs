@@ -15,10 +15,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::rdb::file::{
+use crate::rdb::file::{
     internal_error, is_value_type, Cause, Checksum, Doing, Failure, FileReader, KeyHead, Record, TERMINATING,
 };
-use super::rdb::{decode_value, skip, Checks, RdbType};
+use crate::rdb::{decode_value, skip, Checks, RdbType};
 use crate::store::Settings;
 
 /// What redis-check-rdb calls the types of values, by their numbers.

@@ -4,6 +4,5 @@ pub mod aof;
 pub mod backup;
 pub mod check_aof;
 pub mod check_rdb;
-pub mod rdb;
 pub mod snapshot;
 pub mod status;

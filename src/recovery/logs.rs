@@ -14,7 +14,7 @@ use crate::persist::aof::cut::{cut, Log};
 use crate::persist::aof::keep::{cut_off, message_after, messages_before};
 use crate::persist::aof::scan::has_rdb_preamble;
 use crate::persist::aof::{BaseFormat, Fault, Folder, FolderError, Layout, Manifest};
-use crate::persist::rdb::file::{FileReader, Record};
+use crate::rdb::file::{FileReader, Record};
 use crate::runtime::clock;
 use crate::shard::loading::Step;
 use crate::shard::message::Call;

@@ -11,9 +11,9 @@ use super::library::Library;
 use super::source::Script;
 use super::vm::{Outcome, Registering, Vm};
 use crate::base::Stamp;
+use crate::command::OwnedArgs;
 use crate::resp::Protocol;
 use crate::runtime::fiber::{Fiber, FiberStack, Step, Suspender};
-use crate::txn::message::OwnedArgs;
 
 /// A script takes so long before others get a turn, nanoseconds.
 const SLICE_NANOS: u64 = 2_000_000;

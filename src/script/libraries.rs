@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::library::{lua_of, name_of, FunctionInfo, Library};
 use super::vm::Vm;
 use crate::base::glob::glob_match;
-use crate::persist::rdb::file::{put_function, Opcode};
-use crate::persist::rdb::{seal, unsealed, Encoder, Format, Reader};
+use crate::rdb::file::{put_function, Opcode};
+use crate::rdb::{seal, unsealed, Encoder, Format, Reader};
 
 /// How long the code of a library may take to register its functions when a client sends it.
 pub const LOAD_TIME_MAX: Duration = Duration::from_millis(500);

@@ -13,9 +13,9 @@ use super::source::Sha;
 use super::vm::register_function;
 use crate::base::double::format_double;
 use crate::base::log::Level;
+use crate::command::OwnedArgs;
 use crate::resp::Protocol;
 use crate::runtime::lua::{calling, Argument, Callee, Encoded, Values};
-use crate::txn::message::OwnedArgs;
 
 type Answer = Result<Value, Failure>;
 

@@ -13,7 +13,7 @@ use super::message::Message;
 use super::Shard;
 use crate::command::{Args, Effect};
 use crate::persist::aof::write::{put_command, put_part, Timestamps};
-use crate::persist::rdb;
+use crate::rdb;
 use crate::store::Evicted;
 use crate::txn::locks::Number;
 use crate::txn::message::{Ending, Writers};

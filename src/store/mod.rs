@@ -59,7 +59,9 @@ pub use sorted_set::{
     element_order, AddRule, Added, Elements, LexBound, LexRange, Score, ScoreRange, SortedSet, SortedSetView,
 };
 pub use stream::Stream;
-pub use value::{parse_integer, Detached, Encoding, Kind, StringBuf, Ttl, Value, ValueType, WrongType};
+pub use value::{
+    parse_integer, Detached, Encoding, Kind, NotInteger, StringBuf, Ttl, Value, ValueType, WrongType,
+};
 pub use waiting::{Place, ReadyKey, WaitNumber, Waiting};
 pub use watch::{WatchFlag, Watches};
 pub use whole::{KeyView, Usage, Visit};

@@ -7,8 +7,7 @@ use super::entry::{self, Content, EMBEDDED_LEN_MAX};
 use super::lookup::Home;
 use super::object::{Object, Outline};
 use super::value::EMBSTR_LEN_MAX;
-use super::{parse_integer, Kind, Store, StringBuf, Ttl, Usage, Value, WrongType};
-use crate::command::CommandError;
+use super::{parse_integer, Kind, NotInteger, Store, StringBuf, Ttl, Usage, Value, WrongType};
 
 /// The largest buffer kept for the next `modify_string`, bytes.
 const SCRATCH_MAX: usize = 16 * 1024;
@@ -205,12 +204,12 @@ impl Store {
 
     /// INCR's one look-up: `f` gets the integer that the key holds (`None`: no key) and answers the one to store. The TTL
     /// is kept. A string that is no integer is an error, and so is another type.
-    pub fn modify_int(
+    pub fn modify_int<E: From<WrongType> + From<NotInteger>>(
         &mut self,
         db: usize,
         key: &[u8],
-        f: impl FnOnce(Option<i64>) -> Result<i64, CommandError>,
-    ) -> Result<i64, CommandError> {
+        f: impl FnOnce(Option<i64>) -> Result<i64, E>,
+    ) -> Result<i64, E> {
         let home = self.home(db, key);
         let Some(word) = self.find(home, key) else {
             let new = f(None)?;
@@ -219,7 +218,7 @@ impl Store {
             return Ok(new);
         };
         if !entry::kind_of(word).is_string() {
-            return Err(CommandError::WrongType);
+            return Err(WrongType.into());
         }
         self.touch_clock(word);
         let entry = entry_of(word);
@@ -237,7 +236,7 @@ impl Store {
             Value::Bytes(bytes) => parse_integer(bytes),
             _ => None,
         };
-        let new = f(Some(old.ok_or(CommandError::NotInteger)?))?;
+        let new = f(Some(old.ok_or(NotInteger)?))?;
         self.set_at(home, key, Content::Int(new), Ttl::Keep);
         Ok(new)
     }

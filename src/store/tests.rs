@@ -67,7 +67,7 @@ mod strings {
         assert_eq!((encoding(&mut store, b"k"), get(&mut store, 0, b"k").unwrap()), ("raw", b"abc".to_vec()));
         store.set_text(0, b"k", b"5", Ttl::None);
         assert_eq!(encoding(&mut store, b"k"), "embstr");
-        assert_eq!(store.modify_int(0, b"k", |old| Ok(old.unwrap() + 1)), Ok(6));
+        assert_eq!(store.modify_int::<CommandError>(0, b"k", |old| Ok(old.unwrap() + 1)), Ok(6));
         assert_eq!(encoding(&mut store, b"k"), "int");
     }
 
@@ -112,7 +112,7 @@ mod strings {
     #[test]
     fn increments_refuse_what_is_no_integer() {
         let mut store = store();
-        assert_eq!(store.modify_int(0, b"k", |old| Ok(old.map_or(1, |v| v + 1))), Ok(1));
+        assert_eq!(store.modify_int::<CommandError>(0, b"k", |old| Ok(old.map_or(1, |v| v + 1))), Ok(1));
         let failed = store.modify_int(0, b"k", |_| Err(CommandError::Overflow));
         assert_eq!((failed, get(&mut store, 0, b"k").unwrap()), (Err(CommandError::Overflow), b"1".to_vec()));
         store.set_string(0, b"s", b"1.5", Ttl::None);

@@ -9,8 +9,6 @@ use super::collection::Collection;
 use super::entry::EMBEDDED_LEN_MAX;
 use super::object::{Object, Outline};
 use super::{Hash, HashView, List, ListView, Set, SetView, SortedSet, SortedSetView, Stream};
-use crate::command::CommandError;
-use crate::resp::Reply;
 
 /// The longest string that OBJECT ENCODING calls embstr, bytes, as in Redis.
 pub const EMBSTR_LEN_MAX: usize = 44;
@@ -168,11 +166,9 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WrongType;
 
-impl From<WrongType> for CommandError {
-    fn from(_: WrongType) -> CommandError {
-        CommandError::WrongType
-    }
-}
+/// The command wanted an integer, and the string that the key holds is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotInteger;
 
 /// What a write does to a key's time to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,17 +237,6 @@ impl<'a> Value<'a> {
             Value::Shared(bytes) => Ok(bytes),
             _ => Err(WrongType),
         }
-    }
-
-    /// Writes a string as a bulk reply. A large one is not copied.
-    pub fn write_string(&self, reply: &mut Reply) -> Result<(), WrongType> {
-        match self {
-            Value::Int(value) => reply.bulk_integer(*value),
-            Value::Bytes(bytes) => reply.bulk(bytes),
-            Value::Shared(bytes) => reply.shared_bulk(bytes),
-            _ => return Err(WrongType),
-        }
-        Ok(())
     }
 
     /// Length of a string, bytes, without writing out an integer.

@@ -15,10 +15,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use gyre::observe::digest::Digest;
 use gyre::persist::check_rdb;
-use gyre::persist::rdb::file::{
+use gyre::rdb::file::{
     put_function, put_part, trailer, Counts, Header, Load, LoadOptions, Progress, Stretch,
 };
-use gyre::persist::rdb::{Checks, Compression, Encoder, Format, Version};
+use gyre::rdb::{Checks, Compression, Encoder, Format, Version};
 use gyre::store::{SlotRange, Store};
 use support::{redis_server, Client, Server, Value};
 

@@ -1,5 +1,5 @@
 use crate::command::testing::{Bench, START_MS};
-use crate::persist::rdb::{self, Format};
+use crate::rdb::{self, Format};
 use crate::store::MaxmemoryPolicy;
 
 /// "bar", as Redis 7.0 dumps it.

@@ -1,6 +1,6 @@
 //! Several strings at once: MGET, MSET, MSETNX.
 
-use super::{write, Args, CommandError, CommandResult, Context};
+use super::{write, write_string, Args, CommandError, CommandResult, Context};
 use crate::store::Ttl;
 
 /// MGET key [key ...]. A key of another type reads as null.
@@ -10,7 +10,7 @@ pub fn mget(ctx: &mut Context, args: Args) -> CommandResult {
     for key in keys {
         match ctx.store.read(ctx.db, key) {
             Some(value) => {
-                if value.write_string(ctx.reply).is_err() {
+                if write_string(&value, ctx.reply).is_err() {
                     ctx.reply.null();
                 }
             }

@@ -16,7 +16,19 @@ pub use range::{append, getrange, setrange, strlen, substr};
 use super::expire::{clear_deadline, delete_as_expired, is_past};
 use super::parse::{Base, Condition, Expiry, GetexOptions, SetOptions, Unit};
 use super::{Args, CommandError, CommandResult, Context};
-use crate::store::{EventClass, Ttl, ValueType};
+use crate::resp::Reply;
+use crate::store::{EventClass, Ttl, Value, ValueType, WrongType};
+
+/// Writes a string as a bulk reply. A large one is not copied.
+pub fn write_string(value: &Value, reply: &mut Reply) -> Result<(), WrongType> {
+    match value {
+        Value::Int(value) => reply.bulk_integer(*value),
+        Value::Bytes(bytes) => reply.bulk(bytes),
+        Value::Shared(bytes) => reply.shared_bulk(bytes),
+        _ => return Err(WrongType),
+    }
+    Ok(())
+}
 
 /// GET key
 pub fn get(ctx: &mut Context, args: Args) -> CommandResult {
@@ -26,7 +38,7 @@ pub fn get(ctx: &mut Context, args: Args) -> CommandResult {
 /// The string that `key` holds, or null.
 fn reply_with_value(ctx: &mut Context, key: &[u8]) -> CommandResult {
     match ctx.store.read(ctx.db, key) {
-        Some(value) => value.write_string(ctx.reply)?,
+        Some(value) => write_string(&value, ctx.reply)?,
         None => ctx.reply.null(),
     }
     Ok(())
@@ -141,7 +153,7 @@ pub fn getex(ctx: &mut Context, args: Args) -> CommandResult {
         Some((at_ms, base)) => Some((at_ms?, base)),
         None => None,
     };
-    value.write_string(ctx.reply)?;
+    write_string(&value, ctx.reply)?;
     match deadline {
         Some((at_ms, Base::Epoch)) if is_past(ctx, at_ms) => delete_as_expired(ctx, key),
         Some((at_ms, _)) => {

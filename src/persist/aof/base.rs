@@ -4,7 +4,7 @@
 //! Nothing here collects: a forked child writes it through an `Output` of fixed size.
 
 use crate::base::double::format_double;
-use crate::persist::rdb::{dump, Format, Output};
+use crate::rdb::{dump, Format, Output};
 use crate::store::listpack::Item;
 use crate::store::stream::{Group, Stream, StreamId};
 use crate::store::{KeyView, Store, Value};

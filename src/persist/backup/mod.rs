@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::command::Running;
-use super::rdb::file::TRAILER_LEN;
 use crate::base::error_text;
+use crate::rdb::file::TRAILER_LEN;
 use crate::runtime::pipes::{self, Watched};
 use crate::runtime::{aside, socket};
 

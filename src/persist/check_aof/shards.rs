@@ -8,7 +8,7 @@ use super::{path_in, say, Stop, Tool};
 use crate::base::error_text;
 use crate::persist::aof::folder::shown;
 use crate::persist::aof::{cut, cut_off, Chain, Cut, Layout, Log, LogPosition};
-use crate::persist::rdb::file::{FileReader, Record};
+use crate::rdb::file::{FileReader, Record};
 
 /// More transactions than this are only counted.
 const TOLD_MAX: usize = 100;

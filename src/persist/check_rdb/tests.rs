@@ -1,5 +1,5 @@
 use super::*;
-use crate::persist::rdb::file::{trailer, Stretch};
+use crate::rdb::file::{trailer, Stretch};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 

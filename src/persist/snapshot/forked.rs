@@ -14,8 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::persist::aof::base::put_keys;
-use crate::persist::rdb::file::{put_part, trailer, Stretch, Summed};
-use crate::persist::rdb::{Encoder, Format, Output};
+use crate::rdb::file::{put_part, trailer, Stretch, Summed};
+use crate::rdb::{Encoder, Format, Output};
 use crate::runtime::fork::{fork_child_in, Child, ChildContext, ForkOptions, Turn};
 use crate::runtime::sys;
 use crate::store::Store;

@@ -1,8 +1,8 @@
 //! Writes the keys of a snapshot without fork (see `store::snapshot`) as a part of an RDB file: what `rdb::file::put_part` writes
 //! at once, in the order in which they come.
 
-use crate::persist::rdb::file::{put_database, put_head, put_key, put_select};
-use crate::persist::rdb::{Encoder, Format, Output, Pieces};
+use crate::rdb::file::{put_database, put_head, put_key, put_select};
+use crate::rdb::{Encoder, Format, Output, Pieces};
 use crate::store::{KeyView, SaveKeys, SnapshotBuffer, Value};
 
 /// Strings longer than that are compressed in segments when they are values, and not at all when they are elements, bytes:

@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::Forkless;
 use crate::command::testing::Bench;
-use crate::persist::rdb::file::Opcode;
-use crate::persist::rdb::{decode_value, dump, Checks, Format, Reader};
+use crate::rdb::file::Opcode;
+use crate::rdb::{decode_value, dump, Checks, Format, Reader};
 use crate::store::{MaxmemoryPolicy, Settings, SnapshotOpen, SnapshotOptions, Store, Value};
 
 /// A value as something to compare.

@@ -7,8 +7,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::forked::{end_part, FileSink, PartOptions};
-use crate::persist::rdb::file::{Stretch, Summed};
-use crate::persist::rdb::Output;
+use crate::rdb::file::{Stretch, Summed};
+use crate::rdb::Output;
 use crate::runtime::aside;
 
 #[derive(Default)]
@@ -137,7 +137,7 @@ fn next(queue: &Queue) -> io::Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::persist::rdb::Format;
+    use crate::rdb::Format;
 
     fn options(head: &[u8], ends_file: bool) -> PartOptions<'_> {
         PartOptions {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::persist::rdb::{Compression, Version};
+use crate::rdb::{Compression, Version};
 
 const A_LIBRARY: &str = "#!lua name=l\nredis.register_function('f',redis.log)";
 

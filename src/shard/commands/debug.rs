@@ -12,7 +12,7 @@ use crate::base::log::Level;
 use crate::client::Connection;
 use crate::command::{subcommand_syntax, Args, CommandError};
 use crate::observe::digest::Digest;
-use crate::persist::rdb::{Count, Encoder};
+use crate::rdb::{Count, Encoder};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::{clock, crash};
 use crate::shard::blocking::Asker;

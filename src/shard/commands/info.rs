@@ -3,9 +3,9 @@
 use super::Handler;
 use crate::client::Connection;
 use crate::command::{Args, CommandError};
-use crate::observe::info;
 use crate::resp::Reply;
 use crate::runtime::clock;
+use crate::shard::info;
 use crate::shard::{Flow, Shard};
 use crate::txn::message::OwnedArgs;
 

@@ -4,9 +4,9 @@ use super::{help, Handler};
 use crate::client::Connection;
 use crate::command::table::{self, CommandSpec};
 use crate::command::{Args, CommandError};
-use crate::observe::info::distribution_of;
 use crate::resp::Reply;
 use crate::runtime::clock;
+use crate::shard::info::distribution_of;
 use crate::shard::{Flow, Shard};
 
 pub const COMMANDS: &[(&str, Handler)] = &[

@@ -3,10 +3,10 @@
 use super::{help, Handler};
 use crate::client::Connection;
 use crate::command::{Args, CommandError};
-use crate::observe::info::ALLOCATOR;
-use crate::observe::memory::{human, Memory};
 use crate::resp::Reply;
 use crate::runtime::alloc;
+use crate::shard::info::ALLOCATOR;
+use crate::shard::memory_figures::{human, Memory};
 use crate::shard::{Flow, Shard};
 
 pub const COMMANDS: &[(&str, Handler)] = &[

@@ -14,7 +14,7 @@ use crate::command::parse::integer;
 use crate::command::table::{self, CommandSpec};
 use crate::command::{Args, Caller, CommandError};
 use crate::migrate::{Credentials, Delivery, Failure, Job, Parcel, Target};
-use crate::persist::rdb;
+use crate::rdb;
 use crate::resp::Reply;
 use crate::shard::transactions::Later;
 use crate::shard::{Flow, Shard};

@@ -23,8 +23,8 @@ use crate::base::Stamp;
 use crate::config::SanitizeDumpPayload;
 use crate::log;
 use crate::persist::aof::scan::has_rdb_preamble;
-use crate::persist::rdb::file::{Counts, Failure, Load, LoadOptions, Progress};
-use crate::persist::rdb::Checks;
+use crate::rdb::file::{Counts, Failure, Load, LoadOptions, Progress};
+use crate::rdb::Checks;
 use crate::store::{shard_of_slot, slot_of, SlotRange, SLOTS};
 
 /// The longest slice, while clients wait to hear that the server is loading.

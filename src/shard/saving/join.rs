@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Cut;
 use crate::base::error_text;
-use crate::persist::rdb::file::{trailer, Stretch};
+use crate::rdb::file::{trailer, Stretch};
 use crate::runtime::aside;
 
 /// So much is copied at a time.

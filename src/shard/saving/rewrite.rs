@@ -20,7 +20,7 @@ use crate::base::log::Level;
 use crate::command::CommandError;
 use crate::persist::aof::write::put_cut;
 use crate::persist::aof::{BaseFormat, Folder, FolderError, Manifest};
-use crate::persist::rdb::file::Stretch;
+use crate::rdb::file::Stretch;
 use crate::runtime::{aside, clock};
 use crate::shard::blocking::Asker;
 use crate::shard::message::{Call, Message};

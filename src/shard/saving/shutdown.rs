@@ -10,7 +10,7 @@ use crate::base::error_text;
 use crate::base::log::Level;
 use crate::command::table::KeyAccess;
 use crate::command::CommandError;
-use crate::persist::rdb::file::Stretch;
+use crate::rdb::file::Stretch;
 use crate::runtime::signals;
 use crate::shard::blocking::Asker;
 use crate::shard::shared::Shutdown as Stage;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::DUPLICATE;
-use crate::persist::rdb::error::Reason;
+use crate::rdb::error::Reason;
 use crate::store::listpack::{Item, Items};
 
 /// Refuses a listpack in which an element occurs twice, looking at every `step`-th item (2: the fields of a hash).

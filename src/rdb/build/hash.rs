@@ -3,7 +3,7 @@
 
 use super::packing::refuse_duplicates;
 use super::DUPLICATE;
-use crate::persist::rdb::error::Reason;
+use crate::rdb::error::Reason;
 use crate::store::listpack::{Item, Listpack};
 use crate::store::{Hash, Settings};
 

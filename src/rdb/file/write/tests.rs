@@ -1,5 +1,5 @@
 use super::*;
-use crate::persist::rdb::{crc64, Compression, Encoder, Format, Version};
+use crate::rdb::{crc64, Compression, Encoder, Format, Version};
 use crate::store::{MaxmemoryPolicy, SlotRange, Store, Ttl};
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -80,7 +80,7 @@ fn the_checksum_of_a_file_is_that_of_its_pieces_together() {
     for piece in pieces {
         let mut summed = Summed::new(Vec::new(), true);
         for byte in piece {
-            crate::persist::rdb::Output::put(&mut summed, &[*byte]);
+            crate::rdb::Output::put(&mut summed, &[*byte]);
         }
         body = body.then(summed.stretch());
         file.extend_from_slice(&summed.output);

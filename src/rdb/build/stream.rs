@@ -1,8 +1,8 @@
 //! Streams: `store` puts them together, of parts in the order in which a payload tells them.
 
 use super::MIXED;
-use crate::persist::rdb::decode::{EntriesRead, Piece};
-use crate::persist::rdb::error::Reason;
+use crate::rdb::decode::{EntriesRead, Piece};
+use crate::rdb::error::Reason;
 use crate::store::stream::{Counters, Stream, StreamBuilder as Parts};
 
 #[derive(Default)]

@@ -2,8 +2,8 @@
 
 use super::packing::refuse_duplicates;
 use super::DUPLICATE;
-use crate::persist::rdb::decode::{score_of, BAD_SCORE};
-use crate::persist::rdb::error::Reason;
+use crate::rdb::decode::{score_of, BAD_SCORE};
+use crate::rdb::error::Reason;
 use crate::store::listpack::{Item, Items, Listpack};
 use crate::store::{AddRule, Added, Collection, Kind, Settings, SortedSet};
 

@@ -17,13 +17,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
-use super::histogram::Distribution;
-use super::memory::{human, Memory};
-use super::stats::{Counter, ShardStats};
+use super::memory_figures::{human, Memory};
+use super::shared::Shared;
 use crate::command::table::{self, CommandSpec};
 use crate::config::{percentile_text, Config};
+use crate::observe::histogram::Distribution;
+use crate::observe::stats::{Counter, ShardStats};
 use crate::runtime::sys::{self, CpuOf};
-use crate::shard::shared::Shared;
 
 /// LRU clocks count seconds in so many bits.
 const LRU_CLOCK_MASK: i64 = (1 << 24) - 1;
@@ -362,7 +362,7 @@ fn cpu(_: &Facts, text: &mut String) {
 
 fn command_stats(facts: &Facts, text: &mut String) {
     for spec in table::all() {
-        let sum = |counter: fn(&super::stats::CommandStats) -> &Counter| -> u64 {
+        let sum = |counter: fn(&crate::observe::stats::CommandStats) -> &Counter| -> u64 {
             facts.shared.stats.iter().map(|stats| counter(&stats.commands[spec.id as usize]).get()).sum()
         };
         let (calls, rejected, failed) = (sum(|c| &c.calls), sum(|c| &c.rejected), sum(|c| &c.failed));

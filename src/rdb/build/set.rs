@@ -2,8 +2,8 @@
 
 use super::packing::refuse_duplicates;
 use super::DUPLICATE;
-use crate::persist::rdb::blob::Intset;
-use crate::persist::rdb::error::Reason;
+use crate::rdb::blob::Intset;
+use crate::rdb::error::Reason;
 use crate::store::listpack::{Item, Listpack};
 use crate::store::{Collection, Kind, Set, Settings};
 
