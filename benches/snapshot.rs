@@ -20,20 +20,28 @@ struct Mimalloc;
 // SAFETY: mimalloc's functions keep the contract of an allocator, and a layout's alignment is a power of two.
 unsafe impl GlobalAlloc for Mimalloc {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.align() <= 16 {
-            libmimalloc_sys::mi_malloc(layout.size()).cast()
-        } else {
-            libmimalloc_sys::mi_malloc_aligned(layout.size(), layout.align()).cast()
+        // SAFETY: the caller keeps the contract, which is mimalloc's too.
+        unsafe {
+            if layout.align() <= 16 {
+                libmimalloc_sys::mi_malloc(layout.size()).cast()
+            } else {
+                libmimalloc_sys::mi_malloc_aligned(layout.size(), layout.align()).cast()
+            }
         }
     }
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        libmimalloc_sys::mi_zalloc_aligned(layout.size(), layout.align()).cast()
+        // SAFETY: the caller keeps the contract, which is mimalloc's too.
+        unsafe { libmimalloc_sys::mi_zalloc_aligned(layout.size(), layout.align()).cast() }
     }
     unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
-        libmimalloc_sys::mi_free(block.cast::<c_void>());
+        // SAFETY: the caller keeps the contract, which is mimalloc's too.
+        unsafe {
+            libmimalloc_sys::mi_free(block.cast::<c_void>());
+        }
     }
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        libmimalloc_sys::mi_realloc_aligned(block.cast(), size, layout.align()).cast()
+        // SAFETY: the caller keeps the contract, which is mimalloc's too.
+        unsafe { libmimalloc_sys::mi_realloc_aligned(block.cast(), size, layout.align()).cast() }
     }
 }
 

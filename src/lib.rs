@@ -4,6 +4,8 @@
 //! `client` holds one connection, `txn` decides which shards a command needs, `command` runs it on the shard that owns its keys,
 //! `migrate` carries keys to other servers, `store` is the keyspace of one shard. Arrows run down only; `command` and `store` do no I/O.
 
+#![deny(unsafe_code)]
+
 pub mod acl;
 pub mod base;
 pub mod client;
@@ -16,10 +18,12 @@ pub mod process;
 pub mod rdb;
 pub mod recovery;
 pub mod resp;
+#[allow(unsafe_code)]
 pub mod runtime;
 pub mod script;
 pub mod server;
 pub mod shard;
+#[allow(unsafe_code)]
 pub mod store;
 pub mod txn;
 

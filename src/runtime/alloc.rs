@@ -67,7 +67,8 @@ fn count(index: usize, bytes: isize) {
 /// As `GlobalAlloc::alloc`.
 #[cold]
 unsafe fn allocate_outside(layout: Layout) -> *mut u8 {
-    mi::mi_heap_malloc_aligned(mi::mi_heap_get_backing(), layout.size(), layout.align()).cast()
+    // SAFETY: the caller keeps the contract that is stated for this function, and it is passed on.
+    unsafe { mi::mi_heap_malloc_aligned(mi::mi_heap_get_backing(), layout.size(), layout.align()).cast() }
 }
 
 /// Makes this process, which has just been forked, allocate as a child.
@@ -75,8 +76,11 @@ unsafe fn allocate_outside(layout: Layout) -> *mut u8 {
 /// # Safety
 /// This process has one thread, and will have no other.
 pub unsafe fn enter_child() {
-    child_memory::enter();
-    MINE.set(NONE);
+    // SAFETY: by the contract above.
+    unsafe {
+        child_memory::enter();
+        MINE.set(NONE);
+    }
 }
 
 /// Bytes allocated and not freed, by all threads.
@@ -91,64 +95,76 @@ pub struct CountingMimalloc;
 unsafe impl GlobalAlloc for CountingMimalloc {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let Some(counter) = counter() else {
-            return child_memory::this_child(|memory| memory.allocate(layout));
-        };
-        count(counter, layout.size() as isize);
-        let block = if layout.align() <= 16 {
-            mi::mi_malloc(layout.size())
-        } else {
-            mi::mi_malloc_aligned(layout.size(), layout.align())
-        };
-        if block.is_null() {
-            return allocate_outside(layout);
+        // SAFETY: the caller keeps the contract that is stated for this function, and it is passed on.
+        unsafe {
+            let Some(counter) = counter() else {
+                return child_memory::this_child(|memory| memory.allocate(layout));
+            };
+            count(counter, layout.size() as isize);
+            let block = if layout.align() <= 16 {
+                mi::mi_malloc(layout.size())
+            } else {
+                mi::mi_malloc_aligned(layout.size(), layout.align())
+            };
+            if block.is_null() {
+                return allocate_outside(layout);
+            }
+            block.cast()
         }
-        block.cast()
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        let Some(counter) = counter() else {
-            return child_memory::this_child(|memory| memory.allocate_zeroed(layout));
-        };
-        count(counter, layout.size() as isize);
-        let block = mi::mi_zalloc_aligned(layout.size(), layout.align());
-        if block.is_null() {
-            // Fresh memory, or memory that is cleared here.
-            let block = allocate_outside(layout);
-            if !block.is_null() {
-                block.write_bytes(0, layout.size());
+        // SAFETY: the caller keeps the contract that is stated for this function, and it is passed on.
+        unsafe {
+            let Some(counter) = counter() else {
+                return child_memory::this_child(|memory| memory.allocate_zeroed(layout));
+            };
+            count(counter, layout.size() as isize);
+            let block = mi::mi_zalloc_aligned(layout.size(), layout.align());
+            if block.is_null() {
+                // Fresh memory, or memory that is cleared here.
+                let block = allocate_outside(layout);
+                if !block.is_null() {
+                    block.write_bytes(0, layout.size());
+                }
+                return block;
             }
-            return block;
+            block.cast()
         }
-        block.cast()
     }
 
     #[inline]
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        let Some(counter) = counter() else {
-            return child_memory::this_child(|memory| memory.free(pointer, layout));
-        };
-        count(counter, -(layout.size() as isize));
-        mi::mi_free(pointer.cast());
+        // SAFETY: the caller keeps the contract that is stated for this function, and it is passed on.
+        unsafe {
+            let Some(counter) = counter() else {
+                return child_memory::this_child(|memory| memory.free(pointer, layout));
+            };
+            count(counter, -(layout.size() as isize));
+            mi::mi_free(pointer.cast());
+        }
     }
 
     #[inline]
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        let Some(counter) = counter() else {
-            return child_memory::this_child(|memory| memory.resize(pointer, layout, new_size));
-        };
-        let mut moved: *mut u8 = mi::mi_realloc_aligned(pointer.cast(), new_size, layout.align()).cast();
-        if moved.is_null() {
-            moved = allocate_outside(Layout::from_size_align_unchecked(new_size, layout.align()));
+        // SAFETY: the caller keeps the contract that is stated for this function, and it is passed on.
+        unsafe {
+            let Some(counter) = counter() else {
+                return child_memory::this_child(|memory| memory.resize(pointer, layout, new_size));
+            };
+            let mut moved: *mut u8 = mi::mi_realloc_aligned(pointer.cast(), new_size, layout.align()).cast();
             if moved.is_null() {
-                return moved;
+                moved = allocate_outside(Layout::from_size_align_unchecked(new_size, layout.align()));
+                if moved.is_null() {
+                    return moved;
+                }
+                moved.copy_from_nonoverlapping(pointer, layout.size().min(new_size));
+                mi::mi_free(pointer.cast());
             }
-            moved.copy_from_nonoverlapping(pointer, layout.size().min(new_size));
-            mi::mi_free(pointer.cast());
+            count(counter, new_size as isize - layout.size() as isize);
+            moved
         }
-        count(counter, new_size as isize - layout.size() as isize);
-        moved
     }
 }
 

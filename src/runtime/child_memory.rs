@@ -79,17 +79,20 @@ impl ChildMemory {
     /// # Safety
     /// `block` was allocated with `layout`, here or in the parent, and is not used any more.
     pub unsafe fn free(&mut self, block: *mut u8, layout: Layout) {
-        match size_index(layout) {
-            Some(index) if self.in_chunk(block) => {
-                let freed = block.cast::<Free>();
-                freed.write(Free { next: self.free[index] });
-                self.free[index] = freed;
-            }
-            Some(_) => {}
-            None => {
-                let Some(place) = self.large_place(block) else { return };
-                let (start, size) = std::mem::take(&mut self.large[place]);
-                libc::munmap(start as *mut libc::c_void, size);
+        // SAFETY: by the contract above the block is ours and of this layout.
+        unsafe {
+            match size_index(layout) {
+                Some(index) if self.in_chunk(block) => {
+                    let freed = block.cast::<Free>();
+                    freed.write(Free { next: self.free[index] });
+                    self.free[index] = freed;
+                }
+                Some(_) => {}
+                None => {
+                    let Some(place) = self.large_place(block) else { return };
+                    let (start, size) = std::mem::take(&mut self.large[place]);
+                    libc::munmap(start as *mut libc::c_void, size);
+                }
             }
         }
     }
@@ -99,32 +102,35 @@ impl ChildMemory {
     /// # Safety
     /// `block` was allocated with `layout`, here or in the parent; the old address is not used when the answer is another.
     pub unsafe fn resize(&mut self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        let Ok(new_layout) = Layout::from_size_align(new_size, layout.align()) else {
-            return null_mut();
-        };
-        match (size_index(layout), size_index(new_layout)) {
-            (Some(old), Some(new)) if old == new && self.in_chunk(block) => return block,
-            (None, None) => {
-                if let Some(place) = self.large_place(block) {
-                    let (start, size) = self.large[place];
-                    let wanted = whole_pages(new_size);
-                    let start = start as *mut libc::c_void;
-                    let moved = libc::mremap(start, size, wanted, libc::MREMAP_MAYMOVE);
-                    if moved == libc::MAP_FAILED {
-                        return null_mut();
+        // SAFETY: by the contract above the block is ours and of this layout.
+        unsafe {
+            let Ok(new_layout) = Layout::from_size_align(new_size, layout.align()) else {
+                return null_mut();
+            };
+            match (size_index(layout), size_index(new_layout)) {
+                (Some(old), Some(new)) if old == new && self.in_chunk(block) => return block,
+                (None, None) => {
+                    if let Some(place) = self.large_place(block) {
+                        let (start, size) = self.large[place];
+                        let wanted = whole_pages(new_size);
+                        let start = start as *mut libc::c_void;
+                        let moved = libc::mremap(start, size, wanted, libc::MREMAP_MAYMOVE);
+                        if moved == libc::MAP_FAILED {
+                            return null_mut();
+                        }
+                        self.large[place] = (moved as usize, wanted);
+                        return moved.cast();
                     }
-                    self.large[place] = (moved as usize, wanted);
-                    return moved.cast();
                 }
+                _ => {}
             }
-            _ => {}
+            let moved = self.allocate(new_layout);
+            if !moved.is_null() {
+                moved.copy_from_nonoverlapping(block, layout.size().min(new_size));
+                self.free(block, layout);
+            }
+            moved
         }
-        let moved = self.allocate(new_layout);
-        if !moved.is_null() {
-            moved.copy_from_nonoverlapping(block, layout.size().min(new_size));
-            self.free(block, layout);
-        }
-        moved
     }
 
     fn allocate_small(&mut self, index: usize) -> *mut u8 {

@@ -382,39 +382,42 @@ unsafe fn be_child(
     shared: SharedPage,
     run: impl FnOnce(&ChildContext) -> i32,
 ) -> ! {
-    alloc::enter_child();
-    sys::die_with_parent(parent);
-    set_handlers();
-    sys::restore_signals(&mask);
-    sys::close_all_but(options.keep);
-    // What follows serves others, and the child does its work without it.
-    if let Some(score) = options.oom_score_adj {
-        let _ = std::fs::write("/proc/self/oom_score_adj", score.to_string());
-    }
-    if let Some(cpus) = cpus {
-        // A shard is pinned to its core, which it needs for itself.
-        cpus.use_in_thread();
-    }
-    if let Some(title) = options.title {
-        sys::set_title_of_child(title.as_bytes());
-        let name = title.split(' ').next().unwrap_or_default();
-        sys::set_thread_name(&name.as_bytes()[..name.len().min(NAME_BYTES_MAX)]);
-    }
-    let code = catch_unwind(AssertUnwindSafe(|| {
-        let context = ChildContext {
-            shared,
-            purpose: options.purpose,
-            keys: Cell::new(0),
-            look_at_us: Cell::new(0),
-            found: Cell::new((0, 0)),
-        };
-        let code = run(&context);
-        if code == 0 {
-            context.find_copied(clock::unix_us(), Level::Notice);
+    // SAFETY: by the contract above this is a child with one thread.
+    unsafe {
+        alloc::enter_child();
+        sys::die_with_parent(parent);
+        set_handlers();
+        sys::restore_signals(&mask);
+        sys::close_all_but(options.keep);
+        // What follows serves others, and the child does its work without it.
+        if let Some(score) = options.oom_score_adj {
+            let _ = std::fs::write("/proc/self/oom_score_adj", score.to_string());
         }
-        code
-    }));
-    libc::_exit(code.unwrap_or(EXIT_PANICKED))
+        if let Some(cpus) = cpus {
+            // A shard is pinned to its core, which it needs for itself.
+            cpus.use_in_thread();
+        }
+        if let Some(title) = options.title {
+            sys::set_title_of_child(title.as_bytes());
+            let name = title.split(' ').next().unwrap_or_default();
+            sys::set_thread_name(&name.as_bytes()[..name.len().min(NAME_BYTES_MAX)]);
+        }
+        let code = catch_unwind(AssertUnwindSafe(|| {
+            let context = ChildContext {
+                shared,
+                purpose: options.purpose,
+                keys: Cell::new(0),
+                look_at_us: Cell::new(0),
+                found: Cell::new((0, 0)),
+            };
+            let code = run(&context);
+            if code == 0 {
+                context.find_copied(clock::unix_us(), Level::Notice);
+            }
+            code
+        }));
+        libc::_exit(code.unwrap_or(EXIT_PANICKED))
+    }
 }
 
 /// The server's handlers speak to the server's threads. Those for crashes stay.
@@ -422,12 +425,15 @@ unsafe fn be_child(
 /// # Safety
 /// To be called in a child only.
 unsafe fn set_handlers() {
-    extern "C" fn on_end(_: libc::c_int) {
-        log!(Level::Notice, "Received SIGUSR1 in child, exiting now.");
-        // SAFETY: ends the process without running anything.
-        unsafe { libc::_exit(EXIT_ASKED) };
+    // SAFETY: by the contract above this is a child with one thread.
+    unsafe {
+        extern "C" fn on_end(_: libc::c_int) {
+            log!(Level::Notice, "Received SIGUSR1 in child, exiting now.");
+            // SAFETY: ends the process without running anything.
+            unsafe { libc::_exit(EXIT_ASKED) };
+        }
+        libc::signal(libc::SIGINT, libc::SIG_IGN);
+        libc::signal(libc::SIGTERM, libc::SIG_IGN);
+        libc::signal(libc::SIGUSR1, on_end as *const () as libc::sighandler_t);
     }
-    libc::signal(libc::SIGINT, libc::SIG_IGN);
-    libc::signal(libc::SIGTERM, libc::SIG_IGN);
-    libc::signal(libc::SIGUSR1, on_end as *const () as libc::sighandler_t);
 }

@@ -183,45 +183,53 @@ pub enum Kind<'a> {
     Other,
 }
 
-// SAFETY of all of these: the state is that of the interpreter that has called. What is put has room (`room`), what is taken is
+// Why all of these are safe: the state is that of the interpreter that has called. What is put has room (`room`), what is taken is
 // there (`has`), and what is used as a table is one (`is_table`). A text stays where it is while its value is on the stack, from
 // which nothing is taken as long as it is borrowed.
 impl Values<'_> {
     fn room(&mut self) {
+        // SAFETY: see above.
         unsafe { ffi::luaL_checkstack(self.state, 1, c"values nest too deep".as_ptr()) }
     }
 
     fn has(&self, count: c_int) -> bool {
+        // SAFETY: see above.
         unsafe { ffi::lua_gettop(self.state) >= count }
     }
 
     fn is_table(&self, index: c_int) -> bool {
+        // SAFETY: see above.
         self.has(-index) && unsafe { ffi::lua_type(self.state, index) == ffi::LUA_TTABLE }
     }
 
     pub fn nil(&mut self) {
         self.room();
+        // SAFETY: see above.
         unsafe { ffi::lua_pushnil(self.state) }
     }
 
     pub fn boolean(&mut self, value: bool) {
         self.room();
+        // SAFETY: see above.
         unsafe { ffi::lua_pushboolean(self.state, value.into()) }
     }
 
     pub fn number(&mut self, value: f64) {
         self.room();
+        // SAFETY: see above.
         unsafe { ffi::lua_pushnumber(self.state, value) }
     }
 
     pub fn text(&mut self, text: &[u8]) {
         self.room();
+        // SAFETY: see above.
         unsafe { ffi::lua_pushlstring(self.state, text.as_ptr().cast(), text.len()) };
     }
 
     /// The last two texts become one.
     pub fn join(&mut self) {
         if self.has(2) {
+            // SAFETY: see above.
             unsafe { ffi::lua_concat(self.state, 2) }
         }
     }
@@ -230,12 +238,14 @@ impl Values<'_> {
     pub fn table(&mut self, elements: usize, fields: usize) {
         let count = |count: usize| c_int::try_from(count).unwrap_or(c_int::MAX);
         self.room();
+        // SAFETY: see above.
         unsafe { ffi::lua_createtable(self.state, count(elements), count(fields)) }
     }
 
     /// The last value becomes this element of the table before it, from 1 on.
     pub fn set_element(&mut self, index: usize) {
         if self.is_table(-2) {
+            // SAFETY: see above.
             unsafe { ffi::lua_rawseti(self.state, -2, index as ffi::lua_Integer) }
         }
     }
@@ -243,6 +253,7 @@ impl Values<'_> {
     /// The last two values become a field of the table before them, its name (not nil) and its value.
     pub fn set_field(&mut self) {
         if self.is_table(-3) {
+            // SAFETY: see above.
             unsafe { ffi::lua_rawset(self.state, -3) }
         }
     }
@@ -250,6 +261,7 @@ impl Values<'_> {
     /// Forgets the last value.
     pub fn forget(&mut self) {
         if self.has(1) {
+            // SAFETY: see above.
             unsafe { ffi::lua_settop(self.state, -2) }
         }
     }
@@ -259,6 +271,7 @@ impl Values<'_> {
         if !self.has(1) {
             return Kind::Nil;
         }
+        // SAFETY: see above.
         unsafe {
             match ffi::lua_type(self.state, -1) {
                 ffi::LUA_TNIL => Kind::Nil,
@@ -279,6 +292,7 @@ impl Values<'_> {
     pub fn field(&mut self, name: &str) {
         self.text(name.as_bytes());
         if self.is_table(-2) {
+            // SAFETY: see above.
             unsafe { ffi::lua_rawget(self.state, -2) };
         }
     }
@@ -287,6 +301,7 @@ impl Values<'_> {
     pub fn element(&mut self, index: usize) {
         self.room();
         if self.is_table(-1) {
+            // SAFETY: see above.
             unsafe { ffi::lua_rawgeti(self.state, -1, index as ffi::lua_Integer) };
         } else {
             self.nil();
@@ -297,6 +312,7 @@ impl Values<'_> {
     pub fn copy_before_last(&mut self) {
         self.room();
         if self.has(2) {
+            // SAFETY: see above.
             unsafe { ffi::lua_pushvalue(self.state, -2) }
         }
     }
@@ -305,6 +321,7 @@ impl Values<'_> {
     /// other; the name is gone then.
     pub fn next_pair(&mut self) -> bool {
         self.room();
+        // SAFETY: see above.
         self.is_table(-2) && unsafe { ffi::lua_next(self.state, -2) != 0 }
     }
 }

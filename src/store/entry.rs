@@ -91,31 +91,37 @@ fn length_size(len: usize) -> usize {
 /// # Safety
 /// `at` has room for `length_size(len)` bytes.
 unsafe fn write_length(at: *mut u8, mut len: usize) -> usize {
-    let mut written = 0;
-    while len > 0x7f {
-        *at.add(written) = len as u8 | 0x80;
-        len >>= 7;
-        written += 1;
+    // SAFETY: by the contract above.
+    unsafe {
+        let mut written = 0;
+        while len > 0x7f {
+            *at.add(written) = len as u8 | 0x80;
+            len >>= 7;
+            written += 1;
+        }
+        *at.add(written) = len as u8;
+        written + 1
     }
-    *at.add(written) = len as u8;
-    written + 1
 }
 
 /// # Safety
 /// `at` points to a length that `write_length` wrote.
 #[inline]
 unsafe fn read_length(at: *const u8) -> (usize, usize) {
-    let first = *at;
-    if first <= 0x7f {
-        return (first as usize, 1);
-    }
-    let (mut len, mut size) = ((first & 0x7f) as usize, 1);
-    loop {
-        let byte = *at.add(size);
-        len |= ((byte & 0x7f) as usize) << (7 * size);
-        size += 1;
-        if byte <= 0x7f {
-            return (len, size);
+    // SAFETY: by the contract above.
+    unsafe {
+        let first = *at;
+        if first <= 0x7f {
+            return (first as usize, 1);
+        }
+        let (mut len, mut size) = ((first & 0x7f) as usize, 1);
+        loop {
+            let byte = *at.add(size);
+            len |= ((byte & 0x7f) as usize) << (7 * size);
+            size += 1;
+            if byte <= 0x7f {
+                return (len, size);
+            }
         }
     }
 }
@@ -181,7 +187,8 @@ impl<'a> Entry<'a> {
     /// `at..at + len` is inside the entry.
     #[inline]
     unsafe fn bytes(self, at: usize, len: usize) -> &'a [u8] {
-        std::slice::from_raw_parts(self.address().add(at), len)
+        // SAFETY: by the contract above.
+        unsafe { std::slice::from_raw_parts(self.address().add(at), len) }
     }
 
     #[inline]
@@ -398,9 +405,12 @@ fn assemble(
 /// # Safety
 /// `at` has room for the body, which does not overlap it.
 unsafe fn write_body(at: *mut u8, body: Body) {
-    match body {
-        Body::Embedded(bytes) => at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()),
-        Body::Int(bytes) | Body::Boxed(bytes) => *at.cast::<[u8; POINTED_BYTES]>() = bytes,
+    // SAFETY: by the contract above.
+    unsafe {
+        match body {
+            Body::Embedded(bytes) => at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()),
+            Body::Int(bytes) | Body::Boxed(bytes) => *at.cast::<[u8; POINTED_BYTES]>() = bytes,
+        }
     }
 }
 
@@ -409,10 +419,13 @@ unsafe fn write_body(at: *mut u8, body: Body) {
 /// # Safety
 /// The invariant of [`Entry`], and nobody uses the entry afterwards.
 unsafe fn release(word: u64, owner: &mut impl Owner) {
-    let entry = Entry::from_word(word);
-    let block = entry.memory();
-    owner.freed(block);
-    dealloc(entry.address(), layout(block));
+    // SAFETY: by the contract above.
+    unsafe {
+        let entry = Entry::from_word(word);
+        let block = entry.memory();
+        owner.freed(block);
+        dealloc(entry.address(), layout(block));
+    }
 }
 
 /// The object of an entry, out of it.
@@ -420,14 +433,17 @@ unsafe fn release(word: u64, owner: &mut impl Owner) {
 /// # Safety
 /// The invariant of [`Entry`], and nobody uses the entry's value afterwards.
 unsafe fn take_object(word: u64, owner: &mut impl Owner) -> Option<Box<Object>> {
-    let entry = Entry::from_word(word);
-    match entry.body(&entry.parts()) {
-        Body::Boxed(bytes) => {
-            let object = Box::from_raw(object_address(bytes));
-            owner.freed(object.memory());
-            Some(object)
+    // SAFETY: by the contract above.
+    unsafe {
+        let entry = Entry::from_word(word);
+        match entry.body(&entry.parts()) {
+            Body::Boxed(bytes) => {
+                let object = Box::from_raw(object_address(bytes));
+                owner.freed(object.memory());
+                Some(object)
+            }
+            Body::Embedded(_) | Body::Int(_) => None,
         }
-        Body::Embedded(_) | Body::Int(_) => None,
     }
 }
 
@@ -436,9 +452,12 @@ unsafe fn take_object(word: u64, owner: &mut impl Owner) -> Option<Box<Object>> 
 /// # Safety
 /// The invariant of [`Entry`], and the word is in no table any more and used by nobody afterwards.
 pub(super) unsafe fn destroy(word: u64, owner: &mut impl Owner) -> Option<Box<Object>> {
-    let object = take_object(word, owner);
-    release(word, owner);
-    object
+    // SAFETY: by the contract above.
+    unsafe {
+        let object = take_object(word, owner);
+        release(word, owner);
+        object
+    }
 }
 
 /// Replaces value, expiry and clock of an entry, in place when its block has the right size. Returns the object that it
@@ -453,31 +472,34 @@ pub(super) unsafe fn replace(
     clock: Clock,
     owner: &mut impl Owner,
 ) -> Option<Box<Object>> {
-    let object = take_object(*word, owner);
-    let (kind, body) = settle(content, owner);
-    let entry = Entry::from_word(*word);
-    let parts = entry.parts();
-    let same_shape = body.is_embedded() == is_embedded(*word)
-        && expire_at.is_some() == has_expiry(*word)
-        && (!body.is_embedded() || length_size(body.len()) == length_size(parts.value_len))
-        && block_size(parts.value + body.len()) == entry.memory();
-    if same_shape {
-        let address = entry.address();
-        if body.is_embedded() {
-            write_length(address.add(parts.expiry - length_size(body.len())), body.len());
+    // SAFETY: by the contract above.
+    unsafe {
+        let object = take_object(*word, owner);
+        let (kind, body) = settle(content, owner);
+        let entry = Entry::from_word(*word);
+        let parts = entry.parts();
+        let same_shape = body.is_embedded() == is_embedded(*word)
+            && expire_at.is_some() == has_expiry(*word)
+            && (!body.is_embedded() || length_size(body.len()) == length_size(parts.value_len))
+            && block_size(parts.value + body.len()) == entry.memory();
+        if same_shape {
+            let address = entry.address();
+            if body.is_embedded() {
+                write_length(address.add(parts.expiry - length_size(body.len())), body.len());
+            }
+            if let Some(expire_at) = expire_at {
+                *address.add(parts.expiry).cast::<[u8; EXPIRY_BYTES]>() = expire_at.to_le_bytes();
+            }
+            write_body(address.add(parts.value), body);
+            entry.set_clock(clock);
+            *word = *word & !(0xff << KIND_SHIFT | BOXED) | (kind as u64) << KIND_SHIFT | body.flags();
+        } else {
+            let new = assemble(entry.key(), kind, body, expire_at, clock, owner);
+            release(*word, owner);
+            *word = with_epoch(new, epoch_of(*word));
         }
-        if let Some(expire_at) = expire_at {
-            *address.add(parts.expiry).cast::<[u8; EXPIRY_BYTES]>() = expire_at.to_le_bytes();
-        }
-        write_body(address.add(parts.value), body);
-        entry.set_clock(clock);
-        *word = *word & !(0xff << KIND_SHIFT | BOXED) | (kind as u64) << KIND_SHIFT | body.flags();
-    } else {
-        let new = assemble(entry.key(), kind, body, expire_at, clock, owner);
-        release(*word, owner);
-        *word = with_epoch(new, epoch_of(*word));
+        object
     }
-    object
 }
 
 /// Sets or removes the expiry.
@@ -485,18 +507,21 @@ pub(super) unsafe fn replace(
 /// # Safety
 /// As [`replace`].
 pub(super) unsafe fn set_expiry(word: &mut u64, expire_at: Option<i64>, owner: &mut impl Owner) {
-    let entry = Entry::from_word(*word);
-    let parts = entry.parts();
-    match expire_at {
-        Some(at) if has_expiry(*word) => {
-            *entry.address().add(parts.expiry).cast::<[u8; EXPIRY_BYTES]>() = at.to_le_bytes();
-        }
-        None if !has_expiry(*word) => {}
-        _ => {
-            let new =
-                assemble(entry.key(), entry.kind(), entry.body(&parts), expire_at, entry.clock(), owner);
-            release(*word, owner);
-            *word = with_epoch(new, epoch_of(*word));
+    // SAFETY: by the contract above.
+    unsafe {
+        let entry = Entry::from_word(*word);
+        let parts = entry.parts();
+        match expire_at {
+            Some(at) if has_expiry(*word) => {
+                *entry.address().add(parts.expiry).cast::<[u8; EXPIRY_BYTES]>() = at.to_le_bytes();
+            }
+            None if !has_expiry(*word) => {}
+            _ => {
+                let new =
+                    assemble(entry.key(), entry.kind(), entry.body(&parts), expire_at, entry.clock(), owner);
+                release(*word, owner);
+                *word = with_epoch(new, epoch_of(*word));
+            }
         }
     }
 }
@@ -510,16 +535,19 @@ pub(super) unsafe fn with_object<R>(
     owner: &mut impl Owner,
     change: impl FnOnce(&mut Object) -> R,
 ) -> Option<R> {
-    let entry = Entry::from_word(*word);
-    let Body::Boxed(bytes) = entry.body(&entry.parts()) else {
-        return None;
-    };
-    let object = &mut *object_address(bytes);
-    owner.freed(object.memory());
-    let result = change(object);
-    owner.allocated(object.memory());
-    *word = *word & !(0xff << KIND_SHIFT) | (object.kind() as u64) << KIND_SHIFT;
-    Some(result)
+    // SAFETY: by the contract above.
+    unsafe {
+        let entry = Entry::from_word(*word);
+        let Body::Boxed(bytes) = entry.body(&entry.parts()) else {
+            return None;
+        };
+        let object = &mut *object_address(bytes);
+        owner.freed(object.memory());
+        let result = change(object);
+        owner.allocated(object.memory());
+        *word = *word & !(0xff << KIND_SHIFT) | (object.kind() as u64) << KIND_SHIFT;
+        Some(result)
+    }
 }
 
 /// Asks the processor for the entry's first cache line.
@@ -601,17 +629,21 @@ mod tests {
         unsafe { replace(&mut word, Content::Embedded(&[2; 50], Kind::Raw), None, Clock(2), &mut account) };
         assert_eq!((word & ADDRESS_MASK, kind_of(word)), (before, Kind::Raw));
         assert!(matches!(entry(word).value(), Value::Bytes(b) if b == [2; 50]));
+        // SAFETY: as above.
         unsafe { replace(&mut word, Content::Int(-5), Some(77), Clock(3), &mut account) };
         assert!(matches!(entry(word).value(), Value::Int(-5)));
         assert_eq!(
             (entry(word).key(), entry(word).expire_at(), entry(word).clock()),
             (&b"key"[..], Some(77), Clock(3))
         );
+        // SAFETY: as above.
         unsafe { set_expiry(&mut word, None, &mut account) };
         assert_eq!((entry(word).expire_at(), has_expiry(word)), (None, false));
+        // SAFETY: as above.
         unsafe { set_expiry(&mut word, Some(-9), &mut account) };
         assert_eq!(entry(word).expire_at(), Some(-9));
         assert!(matches!(entry(word).value(), Value::Int(-5)));
+        // SAFETY: as above.
         unsafe { destroy(word, &mut account) };
         assert_eq!(account.0, 0);
     }
@@ -630,9 +662,12 @@ mod tests {
             })
         };
         assert!(account.0 > before);
+        // SAFETY: as above.
         unsafe { set_expiry(&mut word, None, &mut account) };
+        // SAFETY: as above.
         let object = unsafe { replace(&mut word, Content::Int(1), None, Clock(1), &mut account) };
         assert!(matches!(object.map(|object| *object), Some(Object::List(_))));
+        // SAFETY: as above.
         unsafe { destroy(word, &mut account) };
         assert_eq!(account.0, 0);
     }

@@ -222,10 +222,12 @@ impl Store {
     #[inline]
     pub(super) fn find_mut(&mut self, home: Home, key: &[u8]) -> Option<(&mut u64, &mut Keys)> {
         let place = self.find_place(home, key)?;
-        // SAFETY: here and below: the table has not changed, and stays borrowed for as long as the reference lives.
+        // SAFETY: the table has not changed since the place was found.
         if entry::epoch_of(unsafe { *place }) != self.epoch {
+            // SAFETY: as above; nobody else has a reference to the word.
             self.before_change(home.db, unsafe { &mut *place });
         }
+        // SAFETY: as above, and the store stays borrowed for as long as the reference lives.
         Some((unsafe { &mut *place }, &mut self.keys))
     }
 

@@ -503,8 +503,11 @@ fn allocate(bytes: usize, owner: &mut impl Owner) -> *mut u64 {
 /// # Safety
 /// `block` came from `allocate` with the same size, and is not used any more.
 unsafe fn release(block: *mut u64, bytes: usize, owner: &mut impl Owner) {
-    owner.freed(bytes);
-    dealloc(block.cast(), block_layout(bytes));
+    // SAFETY: by the contract above.
+    unsafe {
+        owner.freed(bytes);
+        dealloc(block.cast(), block_layout(bytes));
+    }
 }
 
 /// `count` empty tables, in memory that stays untouched until a table is used.

@@ -59,7 +59,10 @@ impl Element {
     /// # Safety
     /// Nobody uses a copy of this element, or a member borrowed from it, afterwards.
     pub(super) unsafe fn destroy(self) {
-        dealloc(self.0.as_ptr(), layout(self.member().len()));
+        // SAFETY: by the contract above.
+        unsafe {
+            dealloc(self.0.as_ptr(), layout(self.member().len()));
+        }
     }
 
     #[inline]
@@ -104,7 +107,8 @@ impl Element {
     /// The word is `to_word` of an element that is live.
     #[inline]
     pub(super) unsafe fn from_word(word: u64) -> Element {
-        Element(NonNull::new_unchecked(word as *mut u8))
+        // SAFETY: by the contract above.
+        unsafe { Element(NonNull::new_unchecked(word as *mut u8)) }
     }
 
     pub(super) fn to_slot(self) -> [u8; SLOT_BYTES] {
@@ -116,7 +120,8 @@ impl Element {
     /// The slot is `to_slot` of an element that is live.
     #[inline]
     pub(super) unsafe fn from_slot([a, b, c, d, e, f]: [u8; SLOT_BYTES]) -> Element {
-        Element::from_word(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+        // SAFETY: by the contract above.
+        unsafe { Element::from_word(u64::from_le_bytes([a, b, c, d, e, f, 0, 0])) }
     }
 
     /// Asks the processor for its first cache line.

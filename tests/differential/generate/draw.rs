@@ -1,9 +1,9 @@
 //! Draws arguments.
 
-use super::{args, Args};
-use crate::base::words::{
+use super::words::{
     DATABASES, FLOATS, INTEGERS, KEYS, NOT_DATABASES, NOT_INTEGERS, ODD_FLOATS, OFFSETS, PATTERNS, STRAYS,
 };
+use super::{args, Args};
 use crate::support::Random;
 
 /// No time to live that counts from now is shorter; a sequence and its shrinking take much less.

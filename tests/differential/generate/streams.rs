@@ -185,7 +185,7 @@ fn border(draw: &mut Draw) -> Vec<u8> {
 fn key(draw: &mut Draw) -> Vec<u8> {
     let anywhere = draw.one_in(6);
     match draw.home {
-        Some((place, _)) if !anywhere => crate::base::words::KEYS[place].to_vec(),
+        Some((place, _)) if !anywhere => super::words::KEYS[place].to_vec(),
         _ => draw.key(),
     }
 }
