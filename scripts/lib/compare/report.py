@@ -5,7 +5,7 @@ import statistics
 from . import persist, types
 
 # (what, workloads, figure, direction, bound): the ratio Gyre / Valkey must keep to the bound. Numbers are
-# those of the table of budgets in DESIGN.md.
+# those of perf/budgets.md.
 RATIO_BUDGETS = [
     ("CPU per request, P=1, saturated", ["sat-set-p1", "sat-get-p1"], "cpu_us", "<=", 0.72),
     ("CPU per request, P=1, redis-benchmark", ["rb-set-p1", "rb-get-p1"], "cpu_us", "<=", 0.92),
@@ -148,7 +148,7 @@ def budget_table(summary):
 def markdown(name, about, raw, summary, plots):
     """The whole report; `about` is a list of lines on machine, versions and what was left out."""
     parts = [f"# Comparison: {name}", "\n".join(f"- {line}" for line in about),
-             "## Budgets (DESIGN.md)", budget_table(summary),
+             "## Budgets", budget_table(summary),
              "## Medians",
              "Cost is CPU per request, RSS per key, idle CPU, CPU of a load, extra memory of a rewrite or the worst "
              "reply gap during a save; spread is (max - min) / median of it over the "
