@@ -145,7 +145,7 @@ impl Shard {
 
     /// Closes a connection whose unread output is beyond its class's limits.
     pub(super) fn check_output_limits(&mut self, c: &mut Connection) {
-        let pending = c.output.pending_bytes() as u64;
+        let pending = c.unsent_bytes() as u64;
         self.stats.output_buffer_max.set(self.stats.output_buffer_max.get().max(pending));
         let limits = self.output_limits(c);
         let hard = limits.hard_bytes > 0 && pending >= limits.hard_bytes;

@@ -31,6 +31,7 @@ mod request;
 pub mod saving;
 pub mod scripts;
 mod settings;
+mod share;
 pub mod shared;
 mod slow;
 mod tracking;
@@ -62,6 +63,7 @@ use crate::txn::plan::Topology;
 
 pub use asks::Asks;
 pub use request::Flow;
+pub use share::Share;
 
 /// Messages taken from one other shard in one turn, so that its flood does not starve the connections.
 const MESSAGES_PER_TURN: usize = 64;
@@ -111,6 +113,11 @@ pub struct Shard {
     spare_reply: Reply,
 
     pub now_us: i64,
+    turn_number: u64,
+    /// Time that commands have taken here, nanoseconds.
+    spent_nanos: u64,
+    /// The requests of each other shard that wait for its next share.
+    arrived: Vec<execute::ArrivedRequests>,
     cron_runs: u64,
     slow_log: slow::SlowLog,
     blocked: blocking::Blocked,
@@ -168,6 +175,9 @@ impl Shard {
             listeners: accept::Listeners::default(),
             spare_reply: Reply::default(),
             now_us,
+            turn_number: 0,
+            spent_nanos: 0,
+            arrived: (0..topology.shards).map(|_| Default::default()).collect(),
             cron_runs: 0,
             slow_log: slow::SlowLog::default(),
             blocked: blocking::Blocked::default(),
@@ -251,7 +261,12 @@ impl Shard {
         let mut more = false;
         for source in 0..self.topology.shards {
             let mut taken = 0;
+            // What comes behind requests that are not through yet waits with them.
             while taken < MESSAGES_PER_TURN {
+                if !self.run_arrived_requests(source) {
+                    taken = MESSAGES_PER_TURN;
+                    break;
+                }
                 let Some(message) = self.mesh.receive(source) else { break };
                 // What another shard sends after CONFIG SET has answered there must find the new configuration here.
                 self.refresh_config();
@@ -279,6 +294,7 @@ impl Shard {
 
 impl Service for Shard {
     fn begin(&mut self) {
+        self.turn_number += 1;
         self.turn_meter.begin();
         self.now_us = clock::unix_us();
         self.store.set_time(self.now_us / 1000);
