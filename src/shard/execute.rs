@@ -163,7 +163,8 @@ impl Shard {
 
     /// Goes on with the requests of another shard. False: some have to wait for the next turn, and what comes behind them, too.
     pub(super) fn run_arrived_requests(&mut self, from: usize) -> bool {
-        let mut using = self.begin_share(self.arrived[from].share, self.arrived[from].reply_bytes, usize::MAX);
+        let mut using =
+            self.begin_share(self.arrived[from].share, self.arrived[from].reply_bytes, usize::MAX);
         while let Some(mut arrival) = self.arrived[from].queue.pop_front() {
             if !self.run_arrival(from, &mut arrival, &mut using) {
                 self.arrived[from].queue.push_front(arrival);

@@ -113,7 +113,9 @@ impl Shard {
                 format!(
                     "Closing client that reached max query buffer length: {} (qbuf initial bytes: {})",
                     self.describe_client(c),
-                    String::from_utf8_lossy(&crate::config::quoted(&c.input[c.input_start..][..c.unread_bytes().min(64)]))
+                    String::from_utf8_lossy(&crate::config::quoted(
+                        &c.input[c.input_start..][..c.unread_bytes().min(64)]
+                    ))
                 )
             );
             self.stats.query_buffer_closes.add(1);
