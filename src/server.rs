@@ -23,7 +23,7 @@ use crate::runtime::listen::{self, ListenError, Listener};
 use crate::runtime::mail::Mail;
 use crate::runtime::mesh::Mesh;
 use crate::runtime::signals::{self, EndSignal};
-use crate::runtime::{clock, cpus, crash, executor, machine, probe, sys};
+use crate::runtime::{clock, cpus, crash, executor, machine, probe, purge, sys};
 use crate::shard::saving::{remove_temporary_files, Wish};
 use crate::shard::scripts::KnownScripts;
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
@@ -117,6 +117,7 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     probe::io_uring(shards).map_err(|missing| missing.to_string())?;
     let maxclients = limit_clients(config, shards);
     clock::calibrate();
+    purge::by_others();
     machine::check(config.network.tcp_backlog, config.general.disable_thp);
 
     let listeners = open_listeners(config)?;

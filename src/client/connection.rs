@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::{Multi, Output, Pipeline, Subscriptions, Tracking, Watching};
+use super::{Multi, Output, Pipeline, Share, Subscriptions, Tracking, Watching};
 use crate::acl::User;
 use crate::base::Address;
 use crate::base::Stamp;
@@ -139,6 +139,8 @@ pub struct Connection {
     pub parser: RequestParser,
     /// Input that is not in a provided buffer: an incomplete request, and what waits while stalled.
     pub input: Vec<u8>,
+    /// How many bytes at its head have been run.
+    pub input_start: usize,
     /// Bytes of the input that is being run.
     pub running_bytes: usize,
     /// Memory of the parser, which is elsewhere while it runs.
@@ -153,6 +155,8 @@ pub struct Connection {
     /// The same, of the batch of output that is to be sent next.
     pub staged_at: u64,
     pub pipeline: Pipeline,
+    /// What it has had of the turn.
+    pub share: Share,
     pub multi: Option<Box<Multi>>,
     pub watching: Option<Box<Watching>>,
     pub subscriptions: Option<Box<Subscriptions>>,
@@ -189,6 +193,7 @@ impl Connection {
             db: 0,
             parser: RequestParser::new(),
             input: Vec::new(),
+            input_start: 0,
             running_bytes: 0,
             running_parser_bytes: 0,
             awaited_bytes: 0,
@@ -197,6 +202,7 @@ impl Connection {
             made_at: 0,
             staged_at: 0,
             pipeline: Pipeline::default(),
+            share: Share::default(),
             multi: None,
             watching: None,
             subscriptions: None,
@@ -227,6 +233,22 @@ impl Connection {
     /// No request may be taken from the input now.
     pub fn is_held(&self) -> bool {
         self.stall != Stall::None || self.flags.any(Flag::CloseAfterReply as u32 | Flag::Closing as u32)
+    }
+
+    /// Input that has not been run.
+    pub fn unread_bytes(&self) -> usize {
+        self.input.len() - self.input_start
+    }
+
+    /// Bytes of replies that no send has begun for: collected ones, and those behind a place that waits.
+    #[inline]
+    pub fn collected_bytes(&self) -> usize {
+        self.output.reply.len() + self.pipeline.waiting_bytes()
+    }
+
+    /// Bytes of replies that the peer has not taken, nor the socket.
+    pub fn unsent_bytes(&self) -> usize {
+        self.output.pending_bytes() + self.pipeline.waiting_bytes()
     }
 
     /// Bytes of memory that the connection uses, for CLIENT LIST's tot-mem and client eviction. Small output buffers do not

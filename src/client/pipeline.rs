@@ -22,8 +22,11 @@ pub struct Pipeline {
     /// Number of the first place.
     first: u32,
     places: VecDeque<Place>,
-    /// The replies that wait.
+    /// The replies that wait, and some that have left.
     held: Vec<u8>,
+    /// Bytes of those in `held` that wait, and of those with large values.
+    held_bytes: usize,
+    filled_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -55,7 +58,13 @@ impl Pipeline {
 
     /// Bytes allocated.
     pub fn memory_bytes(&self) -> usize {
-        self.held.capacity() + self.places.capacity() * size_of::<Place>()
+        self.held.capacity() + self.filled_bytes + self.places.capacity() * size_of::<Place>()
+    }
+
+    /// Bytes of the replies that wait.
+    #[inline]
+    pub fn waiting_bytes(&self) -> usize {
+        self.held_bytes + self.filled_bytes
     }
 
     /// Gives back the buffers of a connection that has been idle.
@@ -100,10 +109,8 @@ impl Pipeline {
                 self.pop();
             }
             _ => {
-                let start = self.held.len();
-                self.held.extend_from_slice(bytes);
-                let end = self.held.len();
-                *self.waiting(number) = Place::Held { start, end };
+                let place = self.keep(bytes);
+                *self.waiting(number) = place;
             }
         }
     }
@@ -120,20 +127,44 @@ impl Pipeline {
     fn hold(&mut self, reply: &mut Reply) -> Place {
         match reply.as_bytes_if_plain() {
             Some(bytes) => {
-                let start = self.held.len();
-                self.held.extend_from_slice(bytes);
+                let place = self.keep(bytes);
                 reply.clear();
-                Place::Held { start, end: self.held.len() }
+                place
             }
             None => {
+                self.filled_bytes += reply.len();
                 let protocol = reply.protocol();
                 Place::Filled(Box::new(std::mem::replace(reply, Reply::new(protocol))))
             }
         }
     }
 
+    /// Puts a reply behind those in `held`. When half of them have left those that wait are put together first: a client that
+    /// never lets its last reply come before it sends another request must not make it grow for ever.
+    fn keep(&mut self, bytes: &[u8]) -> Place {
+        if self.held.len() > KEPT_BYTES_MAX && self.held.len() / 2 > self.held_bytes {
+            let mut together = Vec::with_capacity(2 * self.held_bytes);
+            for place in &mut self.places {
+                if let Place::Held { start, end } = place {
+                    let moved = together.len();
+                    together.extend_from_slice(&self.held[*start..*end]);
+                    (*start, *end) = (moved, together.len());
+                }
+            }
+            self.held = together;
+        }
+        let start = self.held.len();
+        self.held.extend_from_slice(bytes);
+        self.held_bytes += bytes.len();
+        Place::Held { start, end: self.held.len() }
+    }
+
     fn pop(&mut self) {
-        self.places.pop_front();
+        match self.places.pop_front() {
+            Some(Place::Held { start, end }) => self.held_bytes -= end - start,
+            Some(Place::Filled(reply)) => self.filled_bytes -= reply.len(),
+            _ => {}
+        }
         self.first = self.first.wrapping_add(1);
         if self.places.is_empty() {
             if self.held.capacity() > KEPT_BYTES_MAX {
@@ -149,7 +180,10 @@ impl Pipeline {
         loop {
             match self.places.front_mut() {
                 Some(Place::Held { start, end }) => output.raw(&self.held[*start..*end]),
-                Some(Place::Filled(reply)) => output.append(reply),
+                Some(Place::Filled(reply)) => {
+                    self.filled_bytes -= reply.len();
+                    output.append(reply);
+                }
                 Some(Place::Waiting | Place::WaitingToDrop) | None => return,
             }
             self.pop();

@@ -19,6 +19,7 @@ pub mod mail;
 pub mod mesh;
 pub mod pipes;
 pub mod probe;
+pub mod purge;
 pub mod ring;
 pub mod signals;
 pub mod socket;

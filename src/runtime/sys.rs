@@ -9,6 +9,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Has this thread step back behind others that want its core. If it fails the thread is as it was.
+pub fn be_nice(niceness: libc::c_int) {
+    // SAFETY: no preconditions; on Linux this is about the thread that calls, number 0.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
+}
+
 /// Seconds that local time is ahead of UTC at a Unix time.
 pub fn utc_offset_seconds(unix_seconds: i64) -> i64 {
     // SAFETY: `tm` is plain data for which all zeroes is a valid value.

@@ -1,5 +1,5 @@
-//! Work that nobody waits for: deleting expired keys, freeing what large deletions left behind, and making keys ready for the
-//! next snapshots.
+//! Work that nobody waits for: deleting expired keys, freeing what large deletions left behind, giving freed memory back to the
+//! system, and making keys ready for the next snapshots.
 //!
 //! It is done in slices between requests, none longer than `SLICE_US`, so that a million keys that expire at once or a
 //! FLUSHALL ASYNC cost no request more than that. Ten times a second the shard looks whether there is such work; while
@@ -8,6 +8,7 @@
 
 use super::Shard;
 use crate::base::Stamp;
+use crate::runtime::purge::Sweep;
 
 /// The longest slice: what a request may have to wait for it.
 const SLICE_US: u64 = 500;
@@ -19,6 +20,8 @@ const EXPIRE_PERIOD_LESS_PER_EFFORT_US: i64 = 100;
 const FREE_PERIOD_US: i64 = 1000;
 /// The same for making keys ready for the next snapshots.
 const RENEW_PERIOD_US: i64 = 2000;
+/// The same for giving freed memory back.
+const SWEEP_PERIOD_US: i64 = 4000;
 /// Objects freed between two looks at the clock.
 const FREE_AT_ONCE: usize = 64;
 
@@ -28,6 +31,7 @@ pub(super) struct Background {
     expire_at_us: Option<i64>,
     free_at_us: Option<i64>,
     renew_at_us: Option<i64>,
+    sweep: Option<(i64, Sweep)>,
 }
 
 impl Shard {
@@ -50,8 +54,14 @@ impl Shard {
         if self.background.renew_at_us.is_some_and(|at| self.now_us >= at) {
             self.renew_slice();
         }
+        if self.background.sweep.as_ref().is_some_and(|(at, _)| self.now_us >= *at) {
+            self.sweep_slice();
+        }
         let due = &self.background;
-        due.expire_at_us.is_some() || due.free_at_us.is_some() || due.renew_at_us.is_some()
+        due.expire_at_us.is_some()
+            || due.free_at_us.is_some()
+            || due.renew_at_us.is_some()
+            || due.sweep.is_some()
     }
 
     fn expire_slice(&mut self) {
@@ -90,6 +100,18 @@ impl Shard {
                 self.background.free_at_us = Some(self.now_us + FREE_PERIOD_US);
                 break;
             }
+        }
+    }
+
+    /// Much of what was allocated is not needed any more: gives what this shard has of it back.
+    pub(super) fn sweep_memory(&mut self) {
+        self.background.sweep = Some((self.now_us, Sweep::default()));
+    }
+
+    fn sweep_slice(&mut self) {
+        let Some((_, mut sweep)) = self.background.sweep.take() else { return };
+        if sweep.go_on(SLICE_US * 1000) {
+            self.background.sweep = Some((self.now_us + SWEEP_PERIOD_US, sweep));
         }
     }
 

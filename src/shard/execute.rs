@@ -1,10 +1,14 @@
 //! Runs commands on this shard's store, for its own clients and for other shards', and accounts for them.
 
+use std::collections::VecDeque;
+
 use smallvec::SmallVec;
 
 use super::request::LOOK_AHEAD;
+use super::share::Using;
 use super::Shard;
 use crate::base::Stamp;
+use crate::client::Share;
 use crate::client::{Connection, Stall};
 use crate::command::table::{CommandSpec, Gather, Handler};
 use crate::command::{Args, Caller, CommandResult, Context, Effect};
@@ -69,7 +73,9 @@ impl Shard {
             // Routing never brings these here.
             Handler::Connection | Handler::Container | Handler::Script => Ok(()),
         };
-        let nanos = Stamp::now().nanos_since(started) + caller.spent_nanos;
+        let nanos = Stamp::now().nanos_since(started);
+        self.spent_nanos += nanos;
+        let nanos = nanos + caller.spent_nanos;
         let blocked = blocking.filter(|_| result.is_ok());
         if caller.remembers_reads && blocked.is_none() {
             self.remember_reads(spec, args, caller);
@@ -150,36 +156,66 @@ impl Shard {
         Ok(())
     }
 
-    /// Runs the requests that another shard's clients have for this one.
+    /// Takes in the requests that another shard's clients have for this one, and runs what is in its share of the turn.
     pub(super) fn run_batch(&mut self, from: usize, batch: Box<RequestBatch>) {
-        let mut at = 0;
-        let mut argument = 0;
-        for requests in batch.requests.chunks(LOOK_AHEAD) {
+        self.arrived[from].queue.push_back(Arrival { batch, next: Place::default() });
+        self.run_arrived_requests(from);
+    }
+
+    /// Goes on with the requests of another shard. False: some have to wait for the next turn, and what comes behind them, too.
+    pub(super) fn run_arrived_requests(&mut self, from: usize) -> bool {
+        let mut using =
+            self.begin_share(self.arrived[from].share, self.arrived[from].reply_bytes, usize::MAX);
+        while let Some(mut arrival) = self.arrived[from].queue.pop_front() {
+            if !self.run_arrival(from, &mut arrival, &mut using) {
+                self.arrived[from].queue.push_front(arrival);
+                break;
+            }
+            self.outbox.recycle_requests(arrival.batch);
+        }
+        let arrived = &self.arrived[from];
+        let is_through = arrived.queue.is_empty() && !self.is_used_up(&using, arrived.reply_bytes);
+        self.arrived[from].share = self.end_share(&using, arrived.reply_bytes);
+        self.store.clear_slot_hint();
+        is_through
+    }
+
+    /// Runs a batch to its end, or to the end of the share (false).
+    fn run_arrival(&mut self, from: usize, arrival: &mut Arrival, using: &mut Using) -> bool {
+        let Arrival { batch, next } = arrival;
+        while next.request < batch.requests.len() {
+            let end = batch.requests.len().min(next.request + LOOK_AHEAD);
             let mut prepared: SmallVec<[Arrived; LOOK_AHEAD]> = SmallVec::new();
-            for request in requests {
-                let lengths = &batch.lengths[argument..argument + request.argument_count];
-                argument += request.argument_count;
+            let mut place = *next;
+            for request in &batch.requests[next.request..end] {
+                let lengths = &batch.lengths[place.argument..place.argument + request.argument_count];
                 let args: Slices = lengths
                     .iter()
                     .map(|len| {
-                        let arg = &batch.bytes[at..at + len];
-                        at += len;
+                        let arg = &batch.bytes[place.byte..place.byte + len];
+                        place.byte += len;
                         arg
                     })
                     .collect();
+                place.argument += request.argument_count;
+                place.request += 1;
                 let ahead = request.spec.single_key().map(|(index, _)| {
                     let key = args[index];
                     (index, self.store.look_ahead(request.db, key, slot_of(key)))
                 });
-                prepared.push(Arrived { request, args, ahead });
+                prepared.push(Arrived { request, args, ahead, end: place });
             }
             self.fetch_arrived(&prepared);
             for arrived in &prepared {
+                if self.is_used_up(using, self.arrived[from].reply_bytes) {
+                    return false;
+                }
                 self.run_arrived(from, arrived);
+                using.add_request();
+                *next = arrived.end;
             }
         }
-        self.store.clear_slot_hint();
-        self.outbox.recycle_requests(batch);
+        true
     }
 
     /// Fetches the keys into the caches, step by step for all of them.
@@ -192,7 +228,7 @@ impl Shard {
         }
     }
 
-    fn run_arrived(&mut self, from: usize, Arrived { request, args, ahead }: &Arrived) {
+    fn run_arrived(&mut self, from: usize, Arrived { request, args, ahead, .. }: &Arrived) {
         self.guard_large_values(request.spec, request.db, args);
         if !self.locks.is_idle() && self.wait_if_conflicting(from, request, args) {
             return;
@@ -211,6 +247,7 @@ impl Shard {
             self.block_origin(from, origin, command, caller, protocol, run);
         } else {
             let is_held = self.log.holds_replies() && self.may_show(request.spec, args);
+            self.arrived[from].reply_bytes += reply.len();
             push_reply(self.outbox.replies(from, is_held), request.origin, &mut reply);
         }
         self.spare_reply = reply;
@@ -299,6 +336,30 @@ struct Arrived<'a> {
     args: Slices<'a>,
     /// The index of its only key, and where that is.
     ahead: Option<(usize, Ahead)>,
+    /// Where the next one is in the batch.
+    end: Place,
+}
+
+/// The requests of one other shard that have not run yet, in order.
+#[derive(Default)]
+pub(super) struct ArrivedRequests {
+    queue: VecDeque<Arrival>,
+    share: Share,
+    /// Bytes of their replies, ever.
+    reply_bytes: usize,
+}
+
+struct Arrival {
+    batch: Box<RequestBatch>,
+    next: Place,
+}
+
+/// A place in a batch of requests.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    request: usize,
+    argument: usize,
+    byte: usize,
 }
 
 fn push_reply(batch: &mut ReplyBatch, origin: Origin, reply: &mut Reply) {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
+use super::message::Message;
 use super::shared::Shutdown;
 use super::Shard;
 use crate::base::log::Level;
@@ -12,6 +13,7 @@ use crate::base::Token;
 use crate::client::{Connection, Flag, Stall};
 use crate::config::OutputBufferLimit;
 use crate::observe::stats::{Counter, ShardStats};
+use crate::runtime::purge;
 
 /// Connections looked at in one cron run.
 const CLIENTS_PER_CRON_MIN: usize = 200;
@@ -19,12 +21,17 @@ const CLIENTS_PER_CRON_MIN: usize = 200;
 const IDLE_SHRINK_MS: i64 = 2000;
 /// How long a shutdown waits for clients to take their last replies.
 const DRAIN_MS: i64 = 1000;
+/// The time that all shards have to put together what they have freed before it is purged.
+const CRONS_BEFORE_PURGE: u64 = 2;
 
 /// A number for each shard.
 pub(super) type Weights = SmallVec<[u64; 16]>;
 
 #[derive(Default)]
 pub struct Housekeeping {
+    /// Memory that may go back to the system, and that is about to: the cron of this number does it.
+    pub shortfall: purge::Shortfall,
+    pub purge_at: Option<u64>,
     /// Held back by CLIENT PAUSE / by a full queue of the mesh.
     pub paused: Vec<Token>,
     pub congested: Vec<Token>,
@@ -60,6 +67,7 @@ impl Shard {
         if self.id == 0 {
             self.shared.couriers.close_idle_links();
             self.sample_rates();
+            self.give_memory_back();
             self.shut_down_if_asked();
             self.save_if_due();
             self.rewrite_if_due();
@@ -145,7 +153,7 @@ impl Shard {
 
     /// Closes a connection whose unread output is beyond its class's limits.
     pub(super) fn check_output_limits(&mut self, c: &mut Connection) {
-        let pending = c.output.pending_bytes() as u64;
+        let pending = c.unsent_bytes() as u64;
         self.stats.output_buffer_max.set(self.stats.output_buffer_max.get().max(pending));
         let limits = self.output_limits(c);
         let hard = limits.hard_bytes > 0 && pending >= limits.hard_bytes;
@@ -177,6 +185,26 @@ impl Shard {
     pub(super) fn publish_now(&mut self) {
         self.account_all_clients();
         self.publish_gauges(self.stats.lazyfree_pending.get() > 0);
+    }
+
+    /// Has memory that was freed a while ago purged.
+    fn give_memory_back(&mut self) {
+        if self.housekeeping.shortfall.look(self.shared.used_memory() as usize) {
+            for shard in 0..self.topology.shards {
+                let sweep = |shard: &mut Shard| {
+                    purge::collect_own();
+                    shard.sweep_memory();
+                };
+                self.send(shard, Message::Call(Box::new(sweep)));
+            }
+            self.housekeeping.purge_at = Some(self.cron_runs + CRONS_BEFORE_PURGE);
+        }
+        if self.housekeeping.purge_at.is_some_and(|at| self.cron_runs >= at) {
+            self.housekeeping.purge_at = None;
+            if let Err(error) = purge::begin() {
+                crate::log!(Level::Verbose, "Freed memory cannot be given back to the system now: {error}");
+            }
+        }
     }
 
     /// Samples what INFO calls instantaneous, for all shards.

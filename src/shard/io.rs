@@ -62,7 +62,7 @@ impl Shard {
         c.flags.clear(Flag::NeedsInput);
         c.flags.clear(Flag::LookedAfter);
         let bytes = ring.received(buffer, len);
-        if c.input.is_empty() && !c.is_held() {
+        if c.input.is_empty() && !c.is_held() && !c.flags.has(Flag::Runnable) {
             let used = self.process(c, bytes);
             if used < len && !c.flags.has(Flag::CloseAfterReply) {
                 c.make_room_for_input(len - used);
@@ -71,7 +71,9 @@ impl Shard {
         } else if !c.flags.any(Flag::CloseAfterReply as u32 | Flag::Closing as u32) {
             c.make_room_for_input(bytes.len());
             c.input.extend_from_slice(bytes);
-            self.process_input(c);
+            if !c.flags.has(Flag::Runnable) {
+                self.process_input(c);
+            }
         }
         ring.give_back(buffer);
         self.after_input(c);
@@ -84,9 +86,15 @@ impl Shard {
             return;
         }
         let mut input = std::mem::take(&mut c.input);
-        let used = self.process(c, &input);
-        input.drain(..used);
+        let mut start = std::mem::take(&mut c.input_start);
+        start += self.process(c, &input[start..]);
+        // Who goes on in the next turn has what is left moved to the front once in a while, not each time.
+        if !c.flags.has(Flag::Runnable) || start >= input.len() / 2 {
+            input.drain(..start);
+            start = 0;
+        }
         c.input = input;
+        c.input_start = start;
     }
 
     /// Limits of the input buffer, and back-pressure.
@@ -95,15 +103,20 @@ impl Shard {
             // Its input comes from a file, in pieces that whoever reads that has chosen.
             return;
         }
-        self.stats.input_buffer_max.set(self.stats.input_buffer_max.get().max(c.input.len() as u64));
-        if c.input.len() > self.config.network.client_query_buffer_limit && !c.flags.has(Flag::Closing) {
+        self.stats.input_buffer_max.set(self.stats.input_buffer_max.get().max(c.unread_bytes() as u64));
+        // What waits in a MULTI is input, too.
+        let queued = c.multi.as_ref().map_or(0, |multi| multi.bytes);
+        let limit = self.config.network.client_query_buffer_limit;
+        if c.unread_bytes() + queued > limit && !c.flags.has(Flag::Closing) {
             crate::log!(
                 Level::Warning,
                 "{}",
                 format!(
                     "Closing client that reached max query buffer length: {} (qbuf initial bytes: {})",
                     self.describe_client(c),
-                    String::from_utf8_lossy(&crate::base::words::quoted(&c.input[..c.input.len().min(64)]))
+                    String::from_utf8_lossy(&crate::base::words::quoted(
+                        &c.input[c.input_start..][..c.unread_bytes().min(64)]
+                    ))
                 )
             );
             self.stats.query_buffer_closes.add(1);
@@ -210,7 +223,7 @@ impl Shard {
                 if !c.flags.has(Flag::Monitor) {
                     c.last_active_ms = self.now_ms();
                 }
-                if c.stall == Stall::Output && c.output.pending_bytes() < self.output_pending_max(c) / 2 {
+                if c.stall == Stall::Output && c.unsent_bytes() < self.output_pending_max(c) / 2 {
                     self.unstall(c);
                 }
             }
@@ -220,6 +233,14 @@ impl Shard {
             }
         }
         self.finish(connection);
+    }
+
+    /// Collected replies of the connection at which a limit is to be looked at.
+    pub(super) fn collected_max(&self, c: &Connection) -> usize {
+        match self.output_limits(c).hard_bytes as usize {
+            0 => usize::MAX,
+            hard => hard.saturating_sub(c.output.pending_bytes() - c.output.reply.len()),
+        }
     }
 
     fn output_pending_max(&self, c: &Connection) -> usize {
@@ -244,9 +265,9 @@ impl Shard {
             c.output.reply.clear();
         }
         if !c.flags.has(Flag::Closing) {
-            if !c.output.reply.is_empty() {
+            if c.collected_bytes() > 0 {
                 self.check_output_limits(c);
-                let pending = c.output.pending_bytes();
+                let pending = c.unsent_bytes();
                 let too_much = if c.flags.has(Flag::Held) {
                     pending > HELD_OUTPUT_MAX
                 } else {
@@ -327,6 +348,7 @@ impl Shard {
         }
         c.flags.set(Flag::Closing);
         c.input = Vec::new();
+        c.input_start = 0;
         socket::shutdown(c.fd);
         self.stop_waiting(c);
         self.forget_client_state(c);
@@ -353,6 +375,11 @@ impl Shard {
     /// The connection may go on with its input.
     pub(super) fn unstall(&mut self, c: &mut Connection) {
         c.stall = Stall::None;
+        self.run_later(c);
+    }
+
+    /// Has the connection go on with its input when it is its turn.
+    pub(super) fn run_later(&mut self, c: &mut Connection) {
         if !c.flags.has(Flag::Runnable) && !c.flags.has(Flag::Closing) {
             c.flags.set(Flag::Runnable);
             self.runnable.push(c.token);
@@ -377,5 +404,6 @@ impl Shard {
 /// Whether further input stays in the socket. That of a client that may wait for ever is read up to
 /// `client-query-buffer-limit`, as in Redis: who does not read does not see the connection end.
 fn is_full(c: &Connection) -> bool {
-    c.is_held() && c.stall != Stall::Blocked && c.input.len() > HELD_INPUT_MAX
+    let waits = c.is_held() && c.stall != Stall::Blocked || c.flags.has(Flag::Runnable);
+    waits && c.unread_bytes() > HELD_INPUT_MAX
 }

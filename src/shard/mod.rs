@@ -33,6 +33,7 @@ mod request;
 pub mod saving;
 pub mod scripts;
 mod settings;
+mod share;
 pub mod shared;
 mod slow;
 mod tracking;
@@ -114,6 +115,11 @@ pub struct Shard {
     spare_reply: Reply,
 
     pub now_us: i64,
+    turn_number: u64,
+    /// Time that commands have taken here, nanoseconds.
+    spent_nanos: u64,
+    /// The requests of each other shard that wait for its next share.
+    arrived: Vec<execute::ArrivedRequests>,
     cron_runs: u64,
     slow_log: slow::SlowLog,
     blocked: blocking::Blocked,
@@ -171,6 +177,9 @@ impl Shard {
             listeners: accept::Listeners::default(),
             spare_reply: Reply::default(),
             now_us,
+            turn_number: 0,
+            spent_nanos: 0,
+            arrived: (0..topology.shards).map(|_| Default::default()).collect(),
             cron_runs: 0,
             slow_log: slow::SlowLog::default(),
             blocked: blocking::Blocked::default(),
@@ -254,7 +263,12 @@ impl Shard {
         let mut more = false;
         for source in 0..self.topology.shards {
             let mut taken = 0;
+            // What comes behind requests that are not through yet waits with them.
             while taken < MESSAGES_PER_TURN {
+                if !self.run_arrived_requests(source) {
+                    taken = MESSAGES_PER_TURN;
+                    break;
+                }
                 let Some(message) = self.mesh.receive(source) else { break };
                 // What another shard sends after CONFIG SET has answered there must find the new configuration here.
                 self.refresh_config();
@@ -282,6 +296,7 @@ impl Shard {
 
 impl Service for Shard {
     fn begin(&mut self) {
+        self.turn_number += 1;
         self.turn_meter.begin();
         self.now_us = clock::unix_us();
         self.store.set_time(self.now_us / 1000);

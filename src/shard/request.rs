@@ -18,9 +18,6 @@ use crate::txn::locks::{fingerprint_of_client, Scope};
 use crate::txn::message::{BatchedRequest, Origin, OwnedArgs, OwnedCommand, Slices};
 use crate::txn::plan::{self, Plan, Scopes};
 
-/// Requests of one connection in one go, before others get their turn.
-const REQUESTS_PER_TURN: usize = 2048;
-
 /// Requests of a pipeline whose keys are fetched into the caches together.
 pub(super) const LOOK_AHEAD: usize = 16;
 
@@ -53,13 +50,10 @@ impl Shard {
         c.awaited_bytes = 0;
         c.input_peak_bytes = c.input_peak_bytes.max(input.len());
         let mut at = 0;
-        let mut requests = 0;
+        let mut using = self.begin_share(c.share, c.collected_bytes(), self.collected_max(c));
         while !c.is_held() {
-            if requests >= REQUESTS_PER_TURN {
-                if !c.flags.has(Flag::Runnable) {
-                    c.flags.set(Flag::Runnable);
-                    self.runnable.push(c.token);
-                }
+            if self.is_used_up(&using, c.collected_bytes()) {
+                self.run_later(c);
                 break;
             }
             let limits = Limits {
@@ -73,16 +67,21 @@ impl Shard {
             if batch.len() > 1 {
                 self.fetch_keys(c.db, &mut batch);
             }
-            requests += batch.len();
             let all = batch.iter().all(|request| {
-                let run = !c.is_held() && self.dispatch(c, request) == Taken::Yes;
+                let run = !c.is_held()
+                    && !self.is_used_up(&using, c.collected_bytes())
+                    && self.dispatch(c, request) == Taken::Yes;
                 if run {
+                    using.add_request();
                     at = request.end;
                 }
                 run
             });
             drop(batch);
             if !all {
+                if !c.is_held() {
+                    self.run_later(c);
+                }
                 // The rest is parsed again when the connection goes on.
                 parser = RequestParser::new();
                 break;
@@ -108,6 +107,7 @@ impl Shard {
                 }
             }
         }
+        c.share = self.end_share(&using, c.collected_bytes());
         c.parser = parser;
         c.running_bytes = 0;
         c.running_parser_bytes = 0;

@@ -141,6 +141,7 @@ impl Shard {
             return flow;
         }
         let nanos = Stamp::now().nanos_since(started);
+        self.spent_nanos += nanos;
         if matches!(result, Ok(Flow::Later)) && c.waiting.is_some() {
             // WAIT counts when it ends, but the time that it waits is none that it takes.
             return Flow::Later;

@@ -62,6 +62,7 @@ impl Shard {
         reply: &mut Reply,
     ) {
         let nanos = Stamp::now().nanos_since(started);
+        self.spent_nanos += nanos;
         self.stats.called(spec.id, nanos);
         self.stats.commands[spec.id as usize].failed.add(1);
         let text = error.to_string();
@@ -82,6 +83,7 @@ impl Shard {
         }
         self.keep_vm(execution);
         let nanos = Stamp::now().nanos_since(started);
+        self.spent_nanos += nanos;
         let spec = command.spec;
         self.stats.called(spec.id, nanos);
         if outcome.failed {

@@ -134,7 +134,7 @@ impl Shard {
         let _ = write!(line, " multi={}", multi.map_or(-1, |multi| multi.queue.len() as i64));
         // As in Redis, what is understood of an incomplete request is no longer input.
         let (understood, parsed_argument_bytes) = c.parser.understood_bytes();
-        let input = (c.input.len() + c.running_bytes).saturating_sub(understood);
+        let input = (c.unread_bytes() + c.running_bytes).saturating_sub(understood);
         let room = c.input.capacity() - c.input.len();
         let arguments = running.argument_bytes + parsed_argument_bytes;
         let _ = write!(line, " qbuf={input} qbuf-free={room} argv-mem={arguments}");

@@ -1,0 +1,57 @@
+//! How much of one turn of the shard a connection may have, or the requests of another shard's connections. The others come next, and it
+//! goes on in the next turn: a client that pipelines slow commands, or ones with long replies, holds up nobody for longer than a
+//! share and one command.
+
+use super::Shard;
+use crate::client::Share;
+
+/// Requests in one turn.
+const REQUESTS: usize = 2048;
+/// The time that commands take in one turn, nanoseconds.
+const NANOS: u64 = 1_000_000;
+/// Bytes of replies in one turn. After that limits of the output are looked at, and what there is is sent.
+const REPLY_BYTES: usize = 1 << 20;
+
+/// A share that is being used.
+pub(super) struct Using {
+    before: Share,
+    requests: usize,
+    nanos_at: u64,
+    bytes_at: usize,
+    /// Collected bytes at which it is used up.
+    bytes_end: usize,
+}
+
+impl Shard {
+    /// Goes on with a share. `bytes`: of replies that are collected already; `bytes_max`: at which a limit is to be looked at.
+    pub(super) fn begin_share(&self, share: Share, bytes: usize, bytes_max: usize) -> Using {
+        let before = share.in_turn(self.turn_number);
+        let left = REPLY_BYTES.saturating_sub(before.reply_bytes);
+        let bytes_end = bytes.saturating_add(left).min(bytes_max.max(1));
+        Using { before, requests: 0, nanos_at: self.spent_nanos, bytes_at: bytes, bytes_end }
+    }
+
+    /// Whether it is used up, now that `bytes` are collected.
+    #[inline]
+    pub(super) fn is_used_up(&self, using: &Using, bytes: usize) -> bool {
+        using.before.requests + using.requests >= REQUESTS
+            || using.before.nanos + (self.spent_nanos - using.nanos_at) >= NANOS
+            || bytes >= using.bytes_end
+    }
+
+    pub(super) fn end_share(&self, using: &Using, bytes: usize) -> Share {
+        Share {
+            turn: using.before.turn,
+            requests: using.before.requests + using.requests,
+            nanos: using.before.nanos + (self.spent_nanos - using.nanos_at),
+            reply_bytes: using.before.reply_bytes + bytes.saturating_sub(using.bytes_at),
+        }
+    }
+}
+
+impl Using {
+    #[inline]
+    pub fn add_request(&mut self) {
+        self.requests += 1;
+    }
+}
