@@ -58,6 +58,17 @@ fn compatible(a: Mode, b: Mode) -> bool {
     }
 }
 
+/// What excludes all that either of them excludes.
+fn joined(a: Mode, b: Mode) -> Mode {
+    use Mode::*;
+    match (a, b) {
+        (Write, _) | (_, Write) | (Read, SomeWrite) | (SomeWrite, Read) => Write,
+        (Read, _) | (_, Read) => Read,
+        (SomeWrite, _) | (_, SomeWrite) => SomeWrite,
+        (SomeRead, SomeRead) => SomeRead,
+    }
+}
+
 fn stronger(a: Mode, b: Mode) -> Mode {
     if a == Mode::Write || b == Mode::Write {
         Mode::Write
@@ -66,7 +77,7 @@ fn stronger(a: Mode, b: Mode) -> Mode {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intent {
     pub key: Fingerprint,
     pub access: KeyAccess,
@@ -174,6 +185,16 @@ impl Queue {
         free
     }
 
+    /// A free place gets another mode, which is compatible with all others.
+    fn change(&mut self, number: Number, mode: Mode) {
+        let at = self.before(number);
+        if let Some(place) = self.places.get_mut(at).filter(|place| place.number == number) {
+            self.modes.0[place.mode as usize] -= 1;
+            self.modes.0[mode as usize] += 1;
+            place.mode = mode;
+        }
+    }
+
     /// Gives up a place. Those whose places are free now are named to `wins`.
     fn remove(&mut self, number: Number, mut wins: impl FnMut(Number)) {
         let Some(gone) = self.places.remove(self.before(number)) else { return };
@@ -201,6 +222,8 @@ struct Holder {
     queues: Wanted,
     /// Queues in which its place is not free yet.
     waiting: usize,
+    /// It has run, and holds on to that while it waits for more (`strengthen`).
+    keeps: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +234,24 @@ pub enum Answer {
     Waiting,
     /// It came too late for its number: it conflicts with a later one that was already granted. Nothing is kept.
     Refused,
+}
+
+/// A transaction that waited and is not in the queues any more; it asks again under a larger number.
+#[derive(Debug)]
+pub struct Displaced {
+    pub number: Number,
+    wanted: Wanted,
+}
+
+/// What became of `strengthen`.
+#[derive(Debug)]
+pub struct Strengthened {
+    /// `Refused`: it holds what it held, by its new number.
+    pub answer: Answer,
+    /// In the order of their numbers.
+    pub displaced: Vec<Displaced>,
+    /// Those that now hold all that they wanted, in number order.
+    pub granted: Vec<Number>,
 }
 
 #[derive(Debug, Default)]
@@ -288,7 +329,7 @@ impl Locks {
             });
             waiting += usize::from(!free);
         }
-        self.holders.insert(number, Holder { queues: wanted, waiting });
+        self.holders.insert(number, Holder { queues: wanted, waiting, keeps: false });
         if waiting == 0 {
             Answer::Granted
         } else {
@@ -296,8 +337,84 @@ impl Locks {
         }
     }
 
+    /// Whether it may have run: nobody may get in front of it.
     fn is_granted(&self, number: Number) -> bool {
-        self.holders.get(&number).is_some_and(|holder| holder.waiting == 0)
+        self.holders.get(&number).is_some_and(|holder| holder.waiting == 0 || holder.keeps)
+    }
+
+    /// The transaction `number`, which holds all that it wanted, holds this too. It conflicts with nobody (`conflicts`).
+    pub fn extend(&mut self, number: Number, scope: &Scope) {
+        let Some(holder) = self.holders.get_mut(&number) else { return };
+        for (key, mode) in scope.wanted() {
+            let queue = self.queues.entry(key).or_default();
+            match holder.queues.iter_mut().find(|(held, _)| *held == key) {
+                Some((_, held)) => {
+                    let both = joined(*held, mode);
+                    queue.change(number, both);
+                    *held = both;
+                }
+                None => {
+                    let is_free = queue.insert(number, mode, |_| {});
+                    debug_assert!(is_free, "what a holder takes in addition was free");
+                    holder.queues.push((key, mode));
+                }
+            }
+        }
+    }
+
+    /// The transaction `old`, which has run, goes on as `new`, whose number was drawn for that, and wants the whole keyspace here for
+    /// itself. It keeps what it holds. Of those that wait, the ones with smaller numbers are displaced, because it
+    /// would wait for them, and they for it.
+    pub fn strengthen(&mut self, old: Number, new: Number) -> Strengthened {
+        let mut numbers: Vec<Number> = self.holders.keys().copied().filter(|number| *number != old).collect();
+        numbers.sort_unstable();
+        let (holding, waiting): (Vec<_>, Vec<_>) =
+            numbers.into_iter().partition(|number| self.is_granted(*number));
+        // It would have to wait for a larger number.
+        let is_late = holding.last().is_some_and(|number| *number > new);
+        let (early, late): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|number| *number < new);
+        let displaced = early
+            .into_iter()
+            .filter_map(|number| Some(Displaced { number, wanted: self.withdraw(number)? }))
+            .collect();
+        let mut wanted = self.withdraw(old).unwrap_or_default();
+        if !is_late {
+            wanted.retain(|(key, _)| *key != WHOLE);
+            wanted.push((WHOLE, Mode::Write));
+        }
+        let mut answer = self.enqueue(new, wanted);
+        if is_late {
+            debug_assert!(answer == Answer::Granted, "it holds that already");
+            answer = Answer::Refused;
+        }
+        if let Some(holder) = self.holders.get_mut(&new) {
+            holder.keeps = true;
+        }
+        let granted = late.into_iter().filter(|number| self.is_granted(*number)).collect();
+        Strengthened { answer, displaced, granted }
+    }
+
+    /// A displaced transaction waits again, under another number.
+    pub fn wait_again(&mut self, number: Number, displaced: Displaced) -> Answer {
+        self.enqueue(number, displaced.wanted)
+    }
+
+    /// As `release`, but those that now hold all that they wanted are for the caller to find.
+    fn withdraw(&mut self, number: Number) -> Option<Wanted> {
+        let gone = self.holders.remove(&number)?;
+        let Locks { queues, holders } = self;
+        for (key, _) in &gone.queues {
+            let Some(queue) = queues.get_mut(key) else { continue };
+            queue.remove(number, |winner| {
+                if let Some(waiter) = holders.get_mut(&winner) {
+                    waiter.waiting -= 1;
+                }
+            });
+            if queue.places.is_empty() {
+                queues.remove(key);
+            }
+        }
+        Some(gone.queues)
     }
 
     /// Removes the transaction, held or waiting (unknown: nothing), and adds those that now hold all that they wanted
