@@ -318,6 +318,15 @@ impl Locks {
                 }
             }
         }
+        self.take_places(number, wanted);
+        if self.is_granted(number) {
+            Answer::Granted
+        } else {
+            Answer::Waiting
+        }
+    }
+
+    fn take_places(&mut self, number: Number, wanted: Wanted) {
         let Locks { queues, holders } = self;
         let mut waiting = 0;
         for (key, mode) in &wanted {
@@ -330,11 +339,6 @@ impl Locks {
             waiting += usize::from(!free);
         }
         self.holders.insert(number, Holder { queues: wanted, waiting, keeps: false });
-        if waiting == 0 {
-            Answer::Granted
-        } else {
-            Answer::Waiting
-        }
     }
 
     /// Whether it may have run: nobody may get in front of it.
@@ -377,16 +381,21 @@ impl Locks {
             .into_iter()
             .filter_map(|number| Some(Displaced { number, wanted: self.withdraw(number)? }))
             .collect();
-        let mut wanted = self.withdraw(old).unwrap_or_default();
+        let mut wanted = self.holders.get(&old).map(|holder| holder.queues.clone()).unwrap_or_default();
         if !is_late {
             wanted.retain(|(key, _)| *key != WHOLE);
             wanted.push((WHOLE, Mode::Write));
         }
-        let mut answer = self.enqueue(new, wanted);
-        if is_late {
-            debug_assert!(answer == Answer::Granted, "it holds that already");
-            answer = Answer::Refused;
-        }
+        // First the new places, then the old ones: nobody is let in between.
+        self.take_places(new, wanted);
+        self.withdraw(old);
+        let has_all = self.is_granted(new);
+        debug_assert!(has_all || !is_late, "it has what it had");
+        let answer = match (is_late, has_all) {
+            (true, _) => Answer::Refused,
+            (false, true) => Answer::Granted,
+            (false, false) => Answer::Waiting,
+        };
         if let Some(holder) = self.holders.get_mut(&new) {
             holder.keeps = true;
         }
@@ -557,6 +566,59 @@ mod tests {
         assert!(locks.conflicts(&keys(&[(4, Read)])));
         release(&mut locks, 1);
         assert!(locks.is_idle());
+    }
+
+    #[test]
+    fn a_holder_takes_more_that_nobody_wants_and_keeps_its_place() {
+        let mut locks = Locks::default();
+        assert_eq!(locks.request(3, &keys(&[(4, Read)])), Answer::Granted);
+        locks.extend(3, &keys(&[(4, Read), (5, Write)]));
+        assert!(locks.conflicts(&keys(&[(5, Read)])) && !locks.conflicts(&keys(&[(4, Read)])));
+        assert_eq!(locks.request(5, &Scope::Whole(Read)), Answer::Waiting, "some of it is written");
+        assert_eq!(locks.request(2, &keys(&[(5, Read)])), Answer::Refused);
+        assert_eq!(release(&mut locks, 3), [5]);
+        assert!(release(&mut locks, 5).is_empty() && locks.is_idle() && locks.queues.is_empty());
+    }
+
+    #[test]
+    fn what_goes_further_waits_for_those_who_hold_and_for_nobody_who_waits() {
+        let mut locks = Locks::default();
+        assert_eq!(locks.request(1, &keys(&[(4, Write)])), Answer::Granted);
+        assert_eq!(locks.request(2, &keys(&[(5, Write)])), Answer::Granted);
+        assert_eq!(locks.request(3, &keys(&[(4, Write), (6, Write)])), Answer::Waiting);
+        assert_eq!(locks.request(9, &keys(&[(4, Read)])), Answer::Waiting);
+        let Strengthened { answer, displaced, granted } = locks.strengthen(1, 7);
+        assert_eq!((answer, granted), (Answer::Waiting, vec![]));
+        assert_eq!(displaced.iter().map(|d| d.number).collect::<Vec<_>>(), [3], "9 is behind it");
+        // It has run, so it is refused what comes before it, and nobody is served with what it has.
+        assert_eq!(locks.request(6, &keys(&[(4, Read)])), Answer::Refused);
+        assert!(locks.conflicts_with_holders(&keys(&[(4, Read)]), Some(2)));
+        for displaced in displaced {
+            assert_eq!(locks.wait_again(10, displaced), Answer::Waiting);
+        }
+        assert_eq!(release(&mut locks, 2), [7]);
+        assert_eq!(release(&mut locks, 7), [9]);
+        assert_eq!(release(&mut locks, 9), [10]);
+        assert!(release(&mut locks, 10).is_empty() && locks.is_idle() && locks.queues.is_empty());
+    }
+
+    #[test]
+    fn what_goes_further_too_late_keeps_what_it_has_under_its_new_number() {
+        let mut locks = Locks::default();
+        assert_eq!(locks.request(1, &keys(&[(4, Write)])), Answer::Granted);
+        assert_eq!(locks.request(2, &keys(&[(4, Write), (6, Write)])), Answer::Waiting);
+        // It waits for 2 only.
+        assert_eq!(locks.request(8, &keys(&[(6, Write)])), Answer::Waiting);
+        assert_eq!(locks.request(9, &keys(&[(5, Write)])), Answer::Granted);
+        let Strengthened { answer, displaced, granted } = locks.strengthen(1, 7);
+        assert_eq!((answer, granted), (Answer::Refused, vec![8]), "9 holds, and is not waited for");
+        assert_eq!(displaced.len(), 1);
+        assert!(!locks.conflicts(&keys(&[(7, Write)])) && locks.conflicts(&keys(&[(4, Read)])));
+        let Strengthened { answer, .. } = locks.strengthen(7, 11);
+        assert_eq!(answer, Answer::Waiting);
+        assert!(release(&mut locks, 8).is_empty());
+        assert_eq!(release(&mut locks, 9), [11]);
+        assert!(release(&mut locks, 11).is_empty() && locks.is_idle() && locks.queues.is_empty());
     }
 
     #[test]
