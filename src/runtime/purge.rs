@@ -18,7 +18,7 @@ use std::thread;
 
 use libmimalloc_sys as mi;
 
-use super::clock::Stamp;
+use crate::base::Stamp;
 use super::{cpus, sys};
 
 /// The allocator's option `arena_purge_mult`: so many times 10 ms pass before it purges by itself. In effect never.

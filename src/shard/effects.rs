@@ -195,6 +195,13 @@ impl Shard {
         }
     }
 
+    /// A transaction goes on under another number.
+    pub(super) fn rename_part(&mut self, old: Number, number: Number) {
+        if let Some(unit) = self.effects.parts.remove(&old) {
+            self.effects.parts.insert(number, unit);
+        }
+    }
+
     pub(super) fn end_body(&mut self, is_inner: bool) {
         self.effects.in_body = is_inner;
         if self.store.log_enabled {

@@ -240,7 +240,7 @@ impl Shard {
         reply.set_protocol(request.protocol);
         let run = self.run_command(request.spec, request.db, args, &request.caller, &mut reply);
         if let Some(script) = self.take_standing_script() {
-            self.adopt_script(script, from, request.origin);
+            self.adopt_script(script, from, request.origin, None);
         } else if let Some(run) = run {
             let BatchedRequest { origin, spec, db, caller, protocol, .. } = **request;
             let command = OwnedCommand::new(spec, db, OwnedArgs::from_slices(args));

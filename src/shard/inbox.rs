@@ -12,6 +12,9 @@ impl Shard {
             Message::Lock { coordinator, transaction, number, scope, watch } => {
                 self.lock(coordinator, transaction, number, &scope, watch);
             }
+            Message::Strengthen { coordinator, transaction, old, number } => {
+                self.strengthen(coordinator, transaction, old, number);
+            }
             Message::Locked { from, transaction, number, granted } => {
                 self.locked(from, transaction, number, granted)
             }

@@ -21,6 +21,13 @@ pub enum Message {
         scope: Scope,
         watch: Option<Watch>,
     },
+    /// A transaction that has run goes on as `number`, and wants the whole keyspace; it keeps what it holds as `old`.
+    Strengthen {
+        coordinator: usize,
+        transaction: TransactionId,
+        old: Number,
+        number: Number,
+    },
     Locked {
         from: usize,
         transaction: TransactionId,

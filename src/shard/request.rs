@@ -10,7 +10,7 @@ use super::transactions::{Owner, Waiting};
 use super::Shard;
 use crate::base::Token;
 use crate::client::{Connection, Flag, Queued, Stall};
-use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, KeyPositions};
+use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, KeyAccess, KeyPositions};
 use crate::command::{Args, CommandError};
 use crate::resp::{Limits, Progress, Protocol, ProtocolError, Reply, RequestParser};
 use crate::store::{slot_of, Ahead};
@@ -423,9 +423,10 @@ impl Shard {
                 })
             }
             Plan::Cursor { shard, .. } => self.at(c, spec, args, shard, || whole_read(shard)),
-            Plan::EveryShard { .. } if self.topology.shards == 1 && !self.empties_saved_file(spec) => {
-                self.run_here(c, spec, args);
-                Taken::Yes
+            Plan::EveryShard { access, .. }
+                if self.topology.shards == 1 && !self.empties_saved_file(spec) =>
+            {
+                self.at(c, spec, args, self.id, || whole(access))
             }
             Plan::Split(..) | Plan::Lend { .. } | Plan::Reach { .. } | Plan::EveryShard { .. } => {
                 if !self.may_begin_transaction(c) {
@@ -441,10 +442,13 @@ impl Shard {
     /// A script runs where its keys are, if that is one shard and it is known to keep to them.
     fn route_script(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
         self.guard_large_values(spec, c.db, args);
-        if self.topology.shards == 1 && self.locks.is_idle() {
+        if self.topology.shards == 1 {
+            // It may touch keys that it does not name. While no transaction is active that costs nothing.
+            if !self.locks.is_idle() && !self.may_reserve(c, self.id) {
+                return Taken::NotYet;
+            }
             self.show_script(c, c.db, spec, args);
-            self.run_here(c, spec, args);
-            return Taken::Yes;
+            return self.at(c, spec, args, self.id, || whole(KeyAccess::Write));
         }
         let mut scopes = Scopes::default();
         let is_wide = self.script_reaches_far(spec, args);
@@ -479,7 +483,7 @@ impl Shard {
         if let Some(script) = self.take_standing_script() {
             let origin = self.reserve(c);
             c.stall = Stall::Reply;
-            self.adopt_script(script, self.id, origin);
+            self.adopt_script(script, self.id, origin, None);
         }
         if let Some(run) = run {
             let command = OwnedCommand::new(spec, db, OwnedArgs::from_slices(args));
@@ -672,6 +676,13 @@ fn runs_inside_multi(spec: &CommandSpec) -> bool {
 
 fn whole_read(shard: usize) -> Scopes {
     let mut scopes = Scopes::default();
-    scopes.by_shard.push((shard, Scope::Whole(crate::command::table::KeyAccess::Read)));
+    scopes.by_shard.push((shard, Scope::Whole(KeyAccess::Read)));
+    scopes
+}
+
+/// The whole keyspace of the only shard.
+fn whole(access: KeyAccess) -> Scopes {
+    let mut scopes = Scopes::default();
+    scopes.add_whole(1, access);
     scopes
 }

@@ -58,6 +58,17 @@ fn compatible(a: Mode, b: Mode) -> bool {
     }
 }
 
+/// What excludes all that either of them excludes.
+fn joined(a: Mode, b: Mode) -> Mode {
+    use Mode::*;
+    match (a, b) {
+        (Write, _) | (_, Write) | (Read, SomeWrite) | (SomeWrite, Read) => Write,
+        (Read, _) | (_, Read) => Read,
+        (SomeWrite, _) | (_, SomeWrite) => SomeWrite,
+        (SomeRead, SomeRead) => SomeRead,
+    }
+}
+
 fn stronger(a: Mode, b: Mode) -> Mode {
     if a == Mode::Write || b == Mode::Write {
         Mode::Write
@@ -66,7 +77,7 @@ fn stronger(a: Mode, b: Mode) -> Mode {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intent {
     pub key: Fingerprint,
     pub access: KeyAccess,
@@ -174,6 +185,16 @@ impl Queue {
         free
     }
 
+    /// A free place gets another mode, which is compatible with all others.
+    fn change(&mut self, number: Number, mode: Mode) {
+        let at = self.before(number);
+        if let Some(place) = self.places.get_mut(at).filter(|place| place.number == number) {
+            self.modes.0[place.mode as usize] -= 1;
+            self.modes.0[mode as usize] += 1;
+            place.mode = mode;
+        }
+    }
+
     /// Gives up a place. Those whose places are free now are named to `wins`.
     fn remove(&mut self, number: Number, mut wins: impl FnMut(Number)) {
         let Some(gone) = self.places.remove(self.before(number)) else { return };
@@ -201,6 +222,8 @@ struct Holder {
     queues: Wanted,
     /// Queues in which its place is not free yet.
     waiting: usize,
+    /// It has run, and holds on to that while it waits for more (`strengthen`).
+    keeps: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,6 +234,24 @@ pub enum Answer {
     Waiting,
     /// It came too late for its number: it conflicts with a later one that was already granted. Nothing is kept.
     Refused,
+}
+
+/// A transaction that waited and is not in the queues any more; it asks again under a larger number.
+#[derive(Debug)]
+pub struct Displaced {
+    pub number: Number,
+    wanted: Wanted,
+}
+
+/// What became of `strengthen`.
+#[derive(Debug)]
+pub struct Strengthened {
+    /// `Refused`: it holds what it held, by its new number.
+    pub answer: Answer,
+    /// In the order of their numbers.
+    pub displaced: Vec<Displaced>,
+    /// Those that now hold all that they wanted, in number order.
+    pub granted: Vec<Number>,
 }
 
 #[derive(Debug, Default)]
@@ -277,6 +318,15 @@ impl Locks {
                 }
             }
         }
+        self.take_places(number, wanted);
+        if self.is_granted(number) {
+            Answer::Granted
+        } else {
+            Answer::Waiting
+        }
+    }
+
+    fn take_places(&mut self, number: Number, wanted: Wanted) {
         let Locks { queues, holders } = self;
         let mut waiting = 0;
         for (key, mode) in &wanted {
@@ -288,16 +338,92 @@ impl Locks {
             });
             waiting += usize::from(!free);
         }
-        self.holders.insert(number, Holder { queues: wanted, waiting });
-        if waiting == 0 {
-            Answer::Granted
-        } else {
-            Answer::Waiting
+        self.holders.insert(number, Holder { queues: wanted, waiting, keeps: false });
+    }
+
+    /// Whether it may have run: nobody may get in front of it.
+    fn is_granted(&self, number: Number) -> bool {
+        self.holders.get(&number).is_some_and(|holder| holder.waiting == 0 || holder.keeps)
+    }
+
+    /// The transaction `number`, which holds all that it wanted, holds this too. It conflicts with nobody (`conflicts`).
+    pub fn extend(&mut self, number: Number, scope: &Scope) {
+        let Some(holder) = self.holders.get_mut(&number) else { return };
+        for (key, mode) in scope.wanted() {
+            let queue = self.queues.entry(key).or_default();
+            match holder.queues.iter_mut().find(|(held, _)| *held == key) {
+                Some((_, held)) => {
+                    let both = joined(*held, mode);
+                    queue.change(number, both);
+                    *held = both;
+                }
+                None => {
+                    let is_free = queue.insert(number, mode, |_| {});
+                    debug_assert!(is_free, "what a holder takes in addition was free");
+                    holder.queues.push((key, mode));
+                }
+            }
         }
     }
 
-    fn is_granted(&self, number: Number) -> bool {
-        self.holders.get(&number).is_some_and(|holder| holder.waiting == 0)
+    /// The transaction `old`, which has run, goes on as `new`, whose number was drawn for that, and wants the whole keyspace here for
+    /// itself. It keeps what it holds. Of those that wait, the ones with smaller numbers are displaced, because it
+    /// would wait for them, and they for it.
+    pub fn strengthen(&mut self, old: Number, new: Number) -> Strengthened {
+        let mut numbers: Vec<Number> = self.holders.keys().copied().filter(|number| *number != old).collect();
+        numbers.sort_unstable();
+        let (holding, waiting): (Vec<_>, Vec<_>) =
+            numbers.into_iter().partition(|number| self.is_granted(*number));
+        // It would have to wait for a larger number.
+        let is_late = holding.last().is_some_and(|number| *number > new);
+        let (early, late): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|number| *number < new);
+        let displaced = early
+            .into_iter()
+            .filter_map(|number| Some(Displaced { number, wanted: self.withdraw(number)? }))
+            .collect();
+        let mut wanted = self.holders.get(&old).map(|holder| holder.queues.clone()).unwrap_or_default();
+        if !is_late {
+            wanted.retain(|(key, _)| *key != WHOLE);
+            wanted.push((WHOLE, Mode::Write));
+        }
+        // First the new places, then the old ones: nobody is let in between.
+        self.take_places(new, wanted);
+        self.withdraw(old);
+        let has_all = self.is_granted(new);
+        debug_assert!(has_all || !is_late, "it has what it had");
+        let answer = match (is_late, has_all) {
+            (true, _) => Answer::Refused,
+            (false, true) => Answer::Granted,
+            (false, false) => Answer::Waiting,
+        };
+        if let Some(holder) = self.holders.get_mut(&new) {
+            holder.keeps = true;
+        }
+        let granted = late.into_iter().filter(|number| self.is_granted(*number)).collect();
+        Strengthened { answer, displaced, granted }
+    }
+
+    /// A displaced transaction waits again, under another number.
+    pub fn wait_again(&mut self, number: Number, displaced: Displaced) -> Answer {
+        self.enqueue(number, displaced.wanted)
+    }
+
+    /// As `release`, but those that now hold all that they wanted are for the caller to find.
+    fn withdraw(&mut self, number: Number) -> Option<Wanted> {
+        let gone = self.holders.remove(&number)?;
+        let Locks { queues, holders } = self;
+        for (key, _) in &gone.queues {
+            let Some(queue) = queues.get_mut(key) else { continue };
+            queue.remove(number, |winner| {
+                if let Some(waiter) = holders.get_mut(&winner) {
+                    waiter.waiting -= 1;
+                }
+            });
+            if queue.places.is_empty() {
+                queues.remove(key);
+            }
+        }
+        Some(gone.queues)
     }
 
     /// Removes the transaction, held or waiting (unknown: nothing), and adds those that now hold all that they wanted
@@ -440,6 +566,59 @@ mod tests {
         assert!(locks.conflicts(&keys(&[(4, Read)])));
         release(&mut locks, 1);
         assert!(locks.is_idle());
+    }
+
+    #[test]
+    fn a_holder_takes_more_that_nobody_wants_and_keeps_its_place() {
+        let mut locks = Locks::default();
+        assert_eq!(locks.request(3, &keys(&[(4, Read)])), Answer::Granted);
+        locks.extend(3, &keys(&[(4, Read), (5, Write)]));
+        assert!(locks.conflicts(&keys(&[(5, Read)])) && !locks.conflicts(&keys(&[(4, Read)])));
+        assert_eq!(locks.request(5, &Scope::Whole(Read)), Answer::Waiting, "some of it is written");
+        assert_eq!(locks.request(2, &keys(&[(5, Read)])), Answer::Refused);
+        assert_eq!(release(&mut locks, 3), [5]);
+        assert!(release(&mut locks, 5).is_empty() && locks.is_idle() && locks.queues.is_empty());
+    }
+
+    #[test]
+    fn what_goes_further_waits_for_those_who_hold_and_for_nobody_who_waits() {
+        let mut locks = Locks::default();
+        assert_eq!(locks.request(1, &keys(&[(4, Write)])), Answer::Granted);
+        assert_eq!(locks.request(2, &keys(&[(5, Write)])), Answer::Granted);
+        assert_eq!(locks.request(3, &keys(&[(4, Write), (6, Write)])), Answer::Waiting);
+        assert_eq!(locks.request(9, &keys(&[(4, Read)])), Answer::Waiting);
+        let Strengthened { answer, displaced, granted } = locks.strengthen(1, 7);
+        assert_eq!((answer, granted), (Answer::Waiting, vec![]));
+        assert_eq!(displaced.iter().map(|d| d.number).collect::<Vec<_>>(), [3], "9 is behind it");
+        // It has run, so it is refused what comes before it, and nobody is served with what it has.
+        assert_eq!(locks.request(6, &keys(&[(4, Read)])), Answer::Refused);
+        assert!(locks.conflicts_with_holders(&keys(&[(4, Read)]), Some(2)));
+        for displaced in displaced {
+            assert_eq!(locks.wait_again(10, displaced), Answer::Waiting);
+        }
+        assert_eq!(release(&mut locks, 2), [7]);
+        assert_eq!(release(&mut locks, 7), [9]);
+        assert_eq!(release(&mut locks, 9), [10]);
+        assert!(release(&mut locks, 10).is_empty() && locks.is_idle() && locks.queues.is_empty());
+    }
+
+    #[test]
+    fn what_goes_further_too_late_keeps_what_it_has_under_its_new_number() {
+        let mut locks = Locks::default();
+        assert_eq!(locks.request(1, &keys(&[(4, Write)])), Answer::Granted);
+        assert_eq!(locks.request(2, &keys(&[(4, Write), (6, Write)])), Answer::Waiting);
+        // It waits for 2 only.
+        assert_eq!(locks.request(8, &keys(&[(6, Write)])), Answer::Waiting);
+        assert_eq!(locks.request(9, &keys(&[(5, Write)])), Answer::Granted);
+        let Strengthened { answer, displaced, granted } = locks.strengthen(1, 7);
+        assert_eq!((answer, granted), (Answer::Refused, vec![8]), "9 holds, and is not waited for");
+        assert_eq!(displaced.len(), 1);
+        assert!(!locks.conflicts(&keys(&[(7, Write)])) && locks.conflicts(&keys(&[(4, Read)])));
+        let Strengthened { answer, .. } = locks.strengthen(7, 11);
+        assert_eq!(answer, Answer::Waiting);
+        assert!(release(&mut locks, 8).is_empty());
+        assert_eq!(release(&mut locks, 9), [11]);
+        assert!(release(&mut locks, 11).is_empty() && locks.is_idle() && locks.queues.is_empty());
     }
 
     #[test]

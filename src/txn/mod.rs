@@ -6,3 +6,6 @@ pub mod join;
 pub mod locks;
 pub mod message;
 pub mod plan;
+
+#[cfg(test)]
+mod simulation;

@@ -50,7 +50,7 @@ impl Shard {
         // What made a key ready may have taken long, and set it to expire. (Also: other commands' keys are looked up next.)
         self.now_us = self.now_us.max(clock::unix_us());
         self.store.set_time(self.now_us / 1000);
-        let paused = self.pause_in_force().is_some() || self.is_script_unprotected();
+        let paused = self.pause_in_force().is_some();
         while self.store.waiting.has_ready() {
             for (db, key) in self.store.waiting.take_ready() {
                 if paused || self.serve_key(db, &key, holding) == Served::NotNow {

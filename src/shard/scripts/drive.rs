@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use smallvec::SmallVec;
+
 use super::{Run, Standing};
 use crate::base::Stamp;
 use crate::command::table::{CommandSpec, Flag, Handler, KeyPositions, Reaching};
@@ -10,7 +12,7 @@ use crate::resp::Reply;
 use crate::script::{Outcome, Progress, Resume, What};
 use crate::shard::transactions::flat;
 use crate::shard::{Flow, Shard};
-use crate::txn::locks::fingerprint;
+use crate::txn::locks::{fingerprint, Fingerprint, Intent, Scope};
 use crate::txn::message::{OwnedArgs, OwnedCommand};
 use crate::txn::plan::{self, Plan};
 
@@ -138,7 +140,7 @@ impl Shard {
             CallPlace::Later => Standing::Here,
             CallPlace::Elsewhere if run.has_written => {
                 run.memory.learn(true);
-                Standing::CutInTwo
+                Standing::Further
             }
             CallPlace::Elsewhere => Standing::Everywhere,
         };
@@ -158,27 +160,34 @@ impl Shard {
         let shards = self.topology.shards;
         match plan::plan(spec, args, &keys, self.topology, || self.key_count(run.db)) {
             Plan::Anywhere => {}
-            Plan::At(shard) | Plan::Cursor { shard, .. } if shard == self.id => {}
+            Plan::At(shard) if shard == self.id => {}
+            Plan::Cursor { .. } if shards == 1 => {}
             Plan::At(_) if matches!(spec.handler, Handler::Channel) => return CallPlace::Later,
             Plan::EveryShard { .. } if shards == 1 && !self.empties_saved_file(spec) => {}
             _ if shards == 1 => return CallPlace::Later,
             _ => return CallPlace::Elsewhere,
         }
         self.guard_large_values(spec, run.db, args);
-        // What is replayed is behind the barrier already.
-        if !self.locks.is_idle() && !run.caller.replaying {
-            let command = OwnedCommand::new(spec, run.db, OwnedArgs::from_slices(args));
-            let scope = self.own_scope(std::slice::from_ref(&command));
-            if scope.is_some_and(|scope| self.locks.conflicts_with_holders(&scope, self.scripts.holding)) {
-                return CallPlace::Later;
-            }
+        // A single shard has been empty of transactions since the script began, or is held by it as a whole. What is replayed is
+        // behind the barrier already.
+        if shards > 1 && !run.caller.replaying && !self.take_unnamed(run, args, &keys) {
+            return CallPlace::Elsewhere;
         }
         CallPlace::Here
     }
 
-    /// Whether a script that is not at its end may have made keys ready, which nobody holds for it.
-    pub(in crate::shard) fn is_script_unprotected(&self) -> bool {
-        self.scripts.unprotected > 0
+    /// Notes keys of this shard that the script has not named, to be held for it should it stand. False: others have them, or wait
+    /// for them.
+    fn take_unnamed(&mut self, run: &mut Run, args: Args, keys: &KeyPositions) -> bool {
+        let unnamed = keys.iter().map(|key| Intent { key: fingerprint(args[key.index]), access: key.access });
+        let unnamed: SmallVec<[Intent; 4]> = unnamed.filter(|intent| !run.names(intent.key)).collect();
+        if unnamed.is_empty() {
+            return true;
+        }
+        let is_new = |intent: &Intent| run.touched.iter().rev().take(8).all(|known| known != intent);
+        let new: SmallVec<[Intent; 4]> = unnamed.iter().copied().filter(is_new).collect();
+        run.touched.extend_from_slice(&new);
+        !self.locks.conflicts(&Scope::Keys(unnamed))
     }
 
     /// The time for the script whose call runs now, Unix microseconds. None: no script calls.
@@ -250,9 +259,13 @@ impl Run {
         }
     }
 
+    fn names(&self, key: Fingerprint) -> bool {
+        self.named.binary_search(&key).is_ok()
+    }
+
     /// Remembers whether a call keeps to the keys that the script has named.
     pub(super) fn note_keys(&mut self, spec: &CommandSpec, args: Args, keys: &KeyPositions) {
-        let is_named = |key: &[u8]| self.named.binary_search(&fingerprint(key)).is_ok();
+        let is_named = |key: &[u8]| self.names(fingerprint(key));
         let reaches = matches!(spec.handler, Handler::EveryShard(..)) || Reaching::of(spec, args).is_some();
         if reaches || !keys.iter().all(|key| is_named(args[key.index])) {
             self.touches_others = true;

@@ -9,10 +9,10 @@ use crate::command::table::{CommandSpec, Handler, KeyAccess, KeyPositions, Reach
 use crate::command::{Args, Caller};
 use crate::resp::{Protocol, Reply};
 use crate::script::{Outcome, Progress, Resume};
-use crate::shard::message::Message;
-use crate::shard::transactions::{flat, Owner, Transaction};
+use crate::shard::message::{Call, Message};
+use crate::shard::transactions::{flat, Owner, Ran, Transaction};
 use crate::shard::{Flow, Shard};
-use crate::txn::locks::{fingerprint, Answer, Scope};
+use crate::txn::locks::{fingerprint, fingerprint_of_client, Answer, Intent, Number, Scope};
 use crate::txn::message::{Origin, OwnedArgs, OwnedCommand, TransactionId};
 use crate::txn::plan::Scopes;
 
@@ -27,43 +27,54 @@ pub(in crate::shard) enum Going {
     Call(usize),
     /// The script needs what the transaction does not hold: all of it begins again.
     Again,
-    /// The same, but it has written: the transaction ends, and the script goes on in another one.
-    InAnother,
+    /// The same, but it has written: it goes on when the transaction holds everything.
+    Further,
 }
 
 // Scripts that began in one go.
 impl Shard {
-    /// A script that the last command was goes on in another way; its reply goes to `origin` at shard `home`.
-    pub(in crate::shard) fn adopt_script(&mut self, mut run: Box<Run>, home: usize, origin: Origin) {
+    /// A script that the last command was goes on in another way; its reply goes to `origin` at shard `home`. `holding`: the number by
+    /// which it holds its keys already, if it had to wait for them.
+    ///
+    /// Nobody has come between the script's first call and this, so it finds the queues as they were then: no one held its keys,
+    /// and no one waited for them but behind `holding`. It takes them now, and has them from its first call to its end.
+    pub(in crate::shard) fn adopt_script(
+        &mut self,
+        run: Box<Run>,
+        home: usize,
+        origin: Origin,
+        holding: Option<Number>,
+    ) -> Ran {
         if run.standing == Standing::Everywhere {
             let (command, caller, protocol) = (run.command.clone(), run.caller, run.protocol);
             self.end_body(false);
             self.abandon_script(run);
-            return self.begin_everywhere(home, origin, command, caller, protocol);
-        }
-        if run.standing == Standing::CutInTwo {
-            // What it has done so far is whole.
-            self.end_body(false);
-            let mut transaction = Transaction::new(vec![run.command.clone()], self.everything(), origin);
-            transaction.caller = run.caller;
-            transaction.protocol = run.protocol;
-            transaction.home = Some(home);
-            transaction.next = 1;
-            transaction.script = Some((0, run));
-            return self.start(transaction);
+            self.begin_everywhere(home, origin, command, caller, protocol);
+            return Ran::ToItsEnd;
         }
         self.stats.transactions.add(1);
-        let number = self.shared.next_transaction();
-        let scope = Scope::Whole(KeyAccess::Write);
-        let answer = self.locks.request(number, &scope);
+        let scope = self.scope_of_standing(&run);
+        let (number, answer) = match holding {
+            Some(number) => {
+                self.locks.extend(number, &scope);
+                (number, Answer::Granted)
+            }
+            None => {
+                let number = self.shared.next_transaction();
+                let client = fingerprint_of_client(home, origin.client);
+                (number, self.locks.request_in_order(number, &scope, client))
+            }
+        };
         debug_assert!(answer != Answer::Refused, "nobody can have a later number");
-        if answer != Answer::Granted {
-            run.is_unprotected = true;
-            self.scripts.unprotected += 1;
-        }
+        debug_assert!(
+            answer == Answer::Granted
+                || self.topology.shards > 1 && run.named.is_empty() && run.touched.is_empty(),
+            "a script has run with what it did not hold"
+        );
         let id = self.transactions.next_id();
         let mut scopes = Scopes::default();
         scopes.by_shard.push((self.id, scope));
+        let goes_further = run.standing == Standing::Further;
         let mut transaction = Transaction::new(vec![run.command.clone()], scopes, origin);
         transaction.caller = run.caller;
         transaction.protocol = run.protocol;
@@ -72,16 +83,35 @@ impl Shard {
         // What another shard is told waits in the outbox for what is in the log then.
         transaction.is_awaited = home == self.id && self.log.holds_replies();
         transaction.next = 1;
-        transaction.outstanding = 1;
         transaction.script = Some((0, run));
         self.body_becomes_part(number);
-        self.transactions.running.insert(id, Box::new(transaction));
-        if answer == Answer::Granted {
-            self.go_on_next_turn(id);
-        } else {
-            self.lock_owners
-                .insert(number, Owner::Coordinator { shard: self.id, transaction: id, watch: None });
+        let mut transaction = Box::new(transaction);
+        if goes_further {
+            self.go_further(id, transaction);
+            return Ran::AsTransaction;
         }
+        transaction.outstanding = 1;
+        self.transactions.running.insert(id, transaction);
+        if answer == Answer::Granted {
+            self.asks.next_turn.push(next_turn_of(id));
+        } else {
+            // It has touched nothing yet.
+            let owner = Owner::Coordinator { shard: self.id, transaction: id, watch: None };
+            self.lock_owners.insert(number, owner);
+        }
+        Ran::AsTransaction
+    }
+
+    /// What a script that ran here in one go has to hold: with several shards the keys that it names and those that it has touched.
+    fn scope_of_standing(&self, run: &Run) -> Scope {
+        if self.topology.shards == 1 {
+            return Scope::Whole(KeyAccess::Write);
+        }
+        let args = run.command.args.slices();
+        let mut keys = KeyPositions::new();
+        run.command.spec.key_positions(&args, &mut keys);
+        let named = keys.iter().map(|key| Intent { key: fingerprint(args[key.index]), access: key.access });
+        Scope::Keys(named.chain(run.touched.iter().copied()).collect())
     }
 
     /// Begins a script as a transaction over everything, at the shard that serves its client.
@@ -142,9 +172,6 @@ impl Shard {
     /// Lets the script go on until it waits for something, or ends.
     pub(in crate::shard) fn go_on_script(&mut self, id: TransactionId, t: &mut Transaction) -> Going {
         let Some((place, mut run)) = t.script.take() else { return Going::On };
-        if std::mem::take(&mut run.is_unprotected) {
-            self.scripts.unprotected -= 1;
-        }
         if Stamp::now().nanos_since(run.started) > SLOW_NANOS {
             let shards: Vec<usize> = t.participants.iter().map(|p| p.shard).collect();
             self.note_standing(&mut run, &shards);
@@ -197,20 +224,10 @@ impl Shard {
             if is_turn_over {
                 t.script = Some((place, run));
                 t.outstanding += 1;
-                self.go_on_next_turn(id);
+                self.asks.next_turn.push(next_turn_of(id));
                 return Going::On;
             }
         }
-    }
-
-    fn go_on_next_turn(&mut self, id: TransactionId) {
-        let go_on = move |shard: &mut Shard| {
-            if let Some(mut transaction) = shard.transactions.running.remove(&id) {
-                transaction.outstanding -= 1;
-                shard.advance(id, transaction);
-            }
-        };
-        self.asks.next_turn.push(Box::new(go_on));
     }
 
     /// The script has ended.
@@ -250,7 +267,7 @@ impl Shard {
             run.memory.learn(true);
             drop(slices);
             run.call = Some(OwnedCommand::new(spec, run.db, args));
-            return Called::Going(Going::InAnother);
+            return Called::Going(Going::Further);
         }
         run.note_write(spec);
         let is_here = !matches!(spec.handler, Handler::EveryShard(..))
@@ -332,19 +349,22 @@ impl Shard {
         })
     }
 
-    /// The script goes on in another transaction, with intents on everything: what has been done so far is whole.
-    pub(in crate::shard) fn go_on_in_another(
-        &mut self,
-        id: TransactionId,
-        mut transaction: Box<Transaction>,
-    ) {
+    /// The script has written and needs what the transaction does not hold. It keeps what it has until it holds everything.
+    ///
+    /// One at a time does so: of two, each might need what the other keeps. A second one at the same time is cut in two instead: what it
+    /// has done so far is one transaction, and the rest, over everything, is another.
+    pub(in crate::shard) fn go_further(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         let t = &mut *transaction;
         if let Some((_, run)) = &mut t.script {
             let shards: Vec<usize> = t.participants.iter().map(|p| p.shard).collect();
             self.let_others_in(run, &shards);
         }
-        self.end_part_of(id, t);
-        t.hold(self.everything());
+        if self.shared.scripts.begin_reaching() {
+            t.hold_also(self.everything());
+        } else {
+            self.end_part_of(id, t);
+            t.hold(self.everything());
+        }
         self.lock_all(id, transaction);
     }
 
@@ -399,6 +419,16 @@ impl Shard {
             self.shared.scripts.remove_slow(&slow);
         }
     }
+}
+
+/// Lets a script go on.
+fn next_turn_of(id: TransactionId) -> Call {
+    Box::new(move |shard: &mut Shard| {
+        if let Some(mut transaction) = shard.transactions.running.remove(&id) {
+            transaction.outstanding -= 1;
+            shard.advance(id, transaction);
+        }
+    })
 }
 
 enum Called {

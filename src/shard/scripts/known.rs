@@ -101,6 +101,8 @@ pub struct KnownScripts {
     functions: Mutex<HashMap<Box<[u8]>, Arc<Memory>>>,
     /// Of each shard: how many scripts hold it up for longer than `busy-reply-threshold`.
     busy: Vec<AtomicU32>,
+    /// A script that has written waits for everything, and keeps what it has.
+    is_reaching: AtomicBool,
     /// DEBUG SET-DISABLE-DENY-SCRIPTS: also what is not meant for scripts.
     pub may_call_all: AtomicBool,
 }
@@ -115,8 +117,18 @@ impl KnownScripts {
             libraries: Mutex::default(),
             functions: Mutex::default(),
             busy: (0..shards).map(|_| AtomicU32::new(0)).collect(),
+            is_reaching: AtomicBool::new(false),
             may_call_all: AtomicBool::new(false),
         }
+    }
+
+    /// Whether a script may wait for everything while it keeps what it has: no other one does. If so, until `end_reaching`.
+    pub fn begin_reaching(&self) -> bool {
+        self.is_reaching.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    }
+
+    pub fn end_reaching(&self) {
+        self.is_reaching.store(false, Ordering::Release);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Sha, Arc<Known>, foldhash::fast::RandomState>> {

@@ -30,7 +30,7 @@ use crate::command::{Args, Caller, CommandError};
 use crate::resp::Protocol;
 use crate::script::{Execution, Libraries, LibraryFunction, Resume, Script, ScriptFlags, Sha, Vm, What};
 use crate::store::parse_integer;
-use crate::txn::locks::{fingerprint, Number};
+use crate::txn::locks::{fingerprint, Intent};
 use crate::txn::message::{OwnedArgs, OwnedCommand};
 
 use super::Shard;
@@ -53,10 +53,6 @@ pub(super) struct Scripts {
     functions: HashMap<Arc<str>, Arc<Memory>, foldhash::fast::RandomState>,
     /// The script that the last command was, when it has not come to its end: whoever ran the command takes it from here.
     standing: Option<Box<Run>>,
-    /// Scripts that began in one go and wait for the shard's intents: what they have pushed is not to be served yet.
-    unprotected: usize,
-    /// The number by which a script that runs in one go holds its keys, when it had to wait for them.
-    pub(super) holding: Option<Number>,
     /// The time of the script whose call runs now, Unix microseconds.
     frozen_us: Option<i64>,
 }
@@ -66,10 +62,10 @@ pub(super) struct Scripts {
 enum Standing {
     /// It takes long, or calls something that takes time: it goes on as a transaction here.
     Here,
-    /// It needs other shards: it starts again, as a transaction over all.
+    /// It needs what it did not name, on another shard or held by others: it starts again, as a transaction over all.
     Everywhere,
-    /// It needs other shards and has written: what comes is a transaction over all.
-    CutInTwo,
+    /// The same, but it has written: it keeps what it has, and goes on when it has everything.
+    Further,
 }
 
 /// A script that runs.
@@ -89,6 +85,8 @@ pub struct Run {
     /// Fingerprints of the keys that it names, when anybody asks.
     named: Vec<u64>,
     touches_others: bool,
+    /// Keys of this shard that it did not name and has touched, while it ran in one go.
+    touched: Vec<Intent>,
     started: Stamp,
     /// What it takes for the time, Unix microseconds.
     now_us: i64,
@@ -101,7 +99,6 @@ pub struct Run {
     standing: Standing,
     slow: Option<Arc<Slow>>,
     is_busy: bool,
-    is_unprotected: bool,
     /// Its call is the transaction's last command, whose reply it waits for.
     awaits_reply: bool,
     what: What,
@@ -265,7 +262,8 @@ impl Shard {
     /// As `script_reaches_far`, of one in a transaction.
     pub(super) fn script_may_reach_far(&self, spec: &CommandSpec, args: Args) -> bool {
         if self.topology.shards == 1 {
-            return false;
+            // Nothing is remembered of it there.
+            return true;
         }
         let reach = if spec.name.starts_with("fcall") {
             let libraries = self.shared.scripts.libraries();
@@ -348,6 +346,7 @@ impl Shard {
             has_written: false,
             named,
             touches_others: false,
+            touched: Vec::new(),
             started: Stamp::now(),
             now_us: self.now_us,
             outer_caller: *caller,
@@ -356,7 +355,6 @@ impl Shard {
             standing: Standing::Here,
             slow: None,
             is_busy: false,
-            is_unprotected: false,
             awaits_reply: false,
             what,
         }))

@@ -146,10 +146,15 @@ impl Shard {
 
     pub(in crate::shard) fn lock_all(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         let number = self.shared.next_transaction();
-        transaction.number = number;
+        let old = std::mem::replace(&mut transaction.number, number);
         transaction.outstanding = transaction.participants.len();
         for participant in &mut transaction.participants {
             participant.awaited = true;
+            if participant.kept {
+                let message = Message::Strengthen { coordinator: self.id, transaction: id, old, number };
+                self.send(participant.shard, message);
+                continue;
+            }
             let message = Message::Lock {
                 coordinator: self.id,
                 transaction: id,
@@ -196,6 +201,10 @@ impl Shard {
             self.transactions.running.insert(id, transaction);
             return;
         }
+        if transaction.reaches_further() {
+            transaction.participants.iter_mut().for_each(|participant| participant.kept = false);
+            self.shared.scripts.end_reaching();
+        }
         let mut changed = false;
         if let Some(Watch { flag, keys }) = transaction.watch.take() {
             changed = flag.is_set();
@@ -211,10 +220,11 @@ impl Shard {
         }
     }
 
+    /// What it keeps it does not give back.
     pub(in crate::shard) fn release_all(&mut self, transaction: &mut Transaction) {
         for index in 0..transaction.participants.len() {
             let participant = &mut transaction.participants[index];
-            if !std::mem::replace(&mut participant.released, true) {
+            if !participant.kept && !std::mem::replace(&mut participant.released, true) {
                 let shard = participant.shard;
                 self.send(shard, Message::Release { number: transaction.number, ending: Ending::default() });
             }
@@ -243,7 +253,7 @@ impl Shard {
                 match self.go_on_script(id, t) {
                     Going::On => {}
                     Going::Again => return self.begin_again(transaction),
-                    Going::InAnother => return self.go_on_in_another(id, transaction),
+                    Going::Further => return self.go_further(id, transaction),
                     Going::Call(call) => self.run_call(id, t, call),
                 }
                 continue;

@@ -15,6 +15,7 @@ use crate::resp::{Protocol, Reply};
 use crate::shard::{Shard, AWAKE_NANOS};
 use crate::txn::message::{ExecBody, Origin, OwnedCommand, TransactionId, Watch};
 
+pub(super) use participant::Ran;
 pub(super) use record::{Phase, Transaction};
 pub use work::{Run, WorkResult};
 

@@ -8,10 +8,18 @@ use crate::resp::Reply;
 use crate::shard::loans::Outcome;
 use crate::shard::message::Message;
 use crate::shard::Shard;
-use crate::txn::locks::{fingerprint_of_client, Answer, Number, Scope};
+use crate::txn::locks::{fingerprint_of_client, Answer, Number, Scope, Strengthened};
 use crate::txn::message::{
     BatchedRequest, Ending, ExecBody, Origin, OwnedArgs, OwnedCommand, TransactionId, Watch,
 };
+
+/// What became of something that waited for its intents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::shard) enum Ran {
+    ToItsEnd,
+    /// It goes on as a transaction, which holds the intents now.
+    AsTransaction,
+}
 
 impl Shard {
     pub(in crate::shard) fn lock(
@@ -56,6 +64,48 @@ impl Shard {
             self.check_watched_expiry(&watch);
         }
         self.send(coordinator, Message::Locked { from: self.id, transaction, number, granted: true });
+    }
+
+    /// A transaction that holds intents by `old` wants the whole keyspace, by `number` (`Locks::strengthen`).
+    pub(in crate::shard) fn strengthen(
+        &mut self,
+        coordinator: usize,
+        transaction: TransactionId,
+        old: Number,
+        number: Number,
+    ) {
+        self.rename_part(old, number);
+        self.lock_owners.remove(&old);
+        let Strengthened { answer, displaced, mut granted } = self.locks.strengthen(old, number);
+        for displaced in displaced {
+            let old = displaced.number;
+            match self.lock_owners.remove(&old) {
+                // It holds nothing on other shards, so it is simply next.
+                Some(waiting @ Owner::Waiting(_)) => {
+                    let number = self.shared.next_transaction();
+                    let answer = self.locks.wait_again(number, displaced);
+                    debug_assert!(answer != Answer::Refused, "nobody can have a later number");
+                    self.lock_owners.insert(number, waiting);
+                    granted.extend((answer == Answer::Granted).then_some(number));
+                }
+                Some(Owner::Coordinator { shard, transaction, .. }) => {
+                    let message = Message::Locked { from: self.id, transaction, number: old, granted: false };
+                    self.send(shard, message);
+                }
+                None => {}
+            }
+        }
+        self.grant(granted);
+        match answer {
+            Answer::Granted => self.tell_granted(coordinator, transaction, number, None),
+            Answer::Waiting => {
+                let owner = Owner::Coordinator { shard: coordinator, transaction, watch: None };
+                self.lock_owners.insert(number, owner);
+            }
+            Answer::Refused => {
+                self.send(coordinator, Message::Locked { from: self.id, transaction, number, granted: false })
+            }
+        }
     }
 
     /// A watched key that has expired since counts as changed, deleted or not.
@@ -143,6 +193,11 @@ impl Shard {
         self.serve_before_release(number);
         self.lock_owners.remove(&number);
         self.locks.release(number, &mut granted);
+        self.grant(granted);
+    }
+
+    /// These hold all that they wanted now, and so do those behind them that run here at once and end.
+    fn grant(&mut self, mut granted: Vec<Number>) {
         let mut next = 0;
         while next < granted.len() {
             let number = granted[next];
@@ -152,9 +207,10 @@ impl Shard {
                     self.tell_granted(shard, transaction, number, watch);
                 }
                 Some(Owner::Waiting(waiting)) => {
-                    self.run_waiting(number, *waiting);
-                    self.serve_before_release(number);
-                    self.locks.release(number, &mut granted);
+                    if self.run_waiting(number, *waiting) == Ran::ToItsEnd {
+                        self.serve_before_release(number);
+                        self.locks.release(number, &mut granted);
+                    }
                 }
                 None => self.locks.release(number, &mut granted),
             }
@@ -162,16 +218,14 @@ impl Shard {
     }
 
     /// Runs what holds its intents by `number` now.
-    fn run_waiting(&mut self, number: Number, waiting: Waiting) {
+    fn run_waiting(&mut self, number: Number, waiting: Waiting) -> Ran {
         match waiting {
             Waiting::Command { shard, origin, command, caller, protocol } => {
                 let mut reply = Reply::new(protocol);
                 let (spec, db) = (command.spec, command.db);
-                self.scripts.holding = Some(number);
                 let run = self.run_command(spec, db, &command.args.slices(), &caller, &mut reply);
-                self.scripts.holding = None;
                 if let Some(script) = self.take_standing_script() {
-                    return self.adopt_script(script, shard, origin);
+                    return self.adopt_script(script, shard, origin, Some(number));
                 }
                 match run {
                     Some(run) => self.block_origin(shard, origin, command, caller, protocol, run),
@@ -184,6 +238,7 @@ impl Shard {
                 self.reply_to(shard, origin, &mut reply);
             }
         }
+        Ran::ToItsEnd
     }
 
     /// Another shard's request waits when a transaction has an intent on its keys.

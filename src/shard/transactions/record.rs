@@ -22,6 +22,8 @@ pub struct Participant {
     pub awaited: bool,
     /// Its intents have been given back, with its last step.
     pub released: bool,
+    /// The transaction has run there already, and keeps what it holds while it waits for more.
+    pub kept: bool,
 }
 
 /// What the answers of the step in progress are for.
@@ -108,7 +110,8 @@ pub struct Transaction {
 }
 
 fn participants(scopes: Scopes) -> SmallVec<[Participant; 4]> {
-    let participant = |(shard, scope)| Participant { shard, scope, awaited: false, released: false };
+    let participant =
+        |(shard, scope)| Participant { shard, scope, awaited: false, released: false, kept: false };
     scopes.by_shard.into_iter().map(participant).collect()
 }
 
@@ -135,6 +138,20 @@ impl Transaction {
             home: None,
             script: None,
         }
+    }
+
+    /// It is to hold these intents too; it keeps those that it holds.
+    pub fn hold_also(&mut self, scopes: Scopes) {
+        let held = std::mem::replace(&mut self.participants, participants(scopes));
+        for participant in &mut self.participants {
+            participant.kept = held.iter().any(|held| held.shard == participant.shard);
+        }
+        self.step = Step::Locking;
+    }
+
+    /// Whether it waits for more than it holds, after it has run.
+    pub fn reaches_further(&self) -> bool {
+        self.participants.iter().any(|participant| participant.kept)
     }
 
     /// It is to hold these intents, in place of those that it held.
