@@ -77,8 +77,8 @@ pub(super) struct Effects {
     /// The transaction whose part runs now.
     part: Option<Number>,
     parts: HashMap<Number, Unit, foldhash::fast::RandomState>,
-    /// Who else writes a part of the transactions whose part here is not on the disk yet.
-    undurable: HashMap<Number, Writers, foldhash::fast::RandomState>,
+    /// Who else writes a part of the transactions whose part here is not safe yet.
+    in_doubt: HashMap<Number, Writers, foldhash::fast::RandomState>,
     /// The database that the log is in; `None` at the beginning of a file.
     log_db: Option<usize>,
     timestamps: Timestamps,
@@ -241,26 +241,26 @@ impl Shard {
         if is_logged && ending.is_awaited {
             // Also when the policy has just changed here: others may not know that yet, and each counts on each.
             self.log.await_transaction(number, ending.writers.len() - 1);
-            self.effects.undurable.insert(number, ending.writers.clone());
+            self.effects.in_doubt.insert(number, ending.writers.clone());
         }
         if let Some((coordinator, transaction)) = ending.report_to {
             self.report_when_released(coordinator, transaction);
         }
     }
 
-    /// To be called when more of the log is on the disk.
-    pub(super) fn tell_durable_parts(&mut self) {
-        for number in self.log.take_newly_durable_transactions() {
-            if let Some(writers) = self.effects.undurable.remove(&number) {
-                self.tell_durable(number, &writers);
+    /// To be called when more of the log may be safe.
+    pub(super) fn tell_safe_parts(&mut self) {
+        for number in self.log.take_newly_safe_transactions() {
+            if let Some(writers) = self.effects.in_doubt.remove(&number) {
+                self.tell_safe(number, &writers);
             }
         }
     }
 
-    fn tell_durable(&mut self, number: Number, writers: &Writers) {
+    fn tell_safe(&mut self, number: Number, writers: &Writers) {
         for writer in writers.iter().map(|writer| usize::from(*writer)) {
             if writer != self.id {
-                self.send(writer, Message::PartDurable { number });
+                self.send(writer, Message::PartSafe { number });
             }
         }
     }

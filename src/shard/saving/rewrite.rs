@@ -17,7 +17,7 @@ use super::bases::{delete_history, install, prepare, Prepared};
 use super::{Cut, Purpose};
 use crate::command::CommandError;
 use crate::observe::log::Level;
-use crate::persist::aof::write::put_cut;
+use crate::persist::aof::write::{put_after, put_cut};
 use crate::persist::aof::{BaseFormat, Folder, FolderError, Manifest};
 use crate::persist::rdb::file::Stretch;
 use crate::runtime::sys::error_text;
@@ -539,6 +539,8 @@ impl Shard {
             if let Some(file) = increment {
                 self.log.switch(file);
                 self.log_continues_in_new_file();
+                put_after(self.log.buffer(), number);
+                self.log.unit_end();
             }
         } else {
             if let Some(file) = increment {

@@ -99,7 +99,7 @@ pub struct Transaction {
     pub blocked: Option<BlockedRun>,
     /// It is no client's command, but this.
     pub barrier: Option<Barrier>,
-    /// Its answer waits until everything is on the disk.
+    /// There are logs: its answer waits until everything is safe in them.
     pub is_awaited: bool,
     /// The shard that serves the client.
     pub home: Option<usize>,
@@ -157,9 +157,8 @@ impl Transaction {
             Some(_) => Writers::new(),
             None => self.participants.iter().filter(writes).map(|p| p.shard as u16).collect(),
         };
-        // One that has blocked has no answer yet that might wait. What another shard is told waits for this one's log.
-        let is_here = self.home.is_none_or(|home| home == coordinator);
-        let is_answered = self.is_awaited && is_here && self.blocked.is_none();
+        // One that has blocked has no answer yet that might wait.
+        let is_answered = self.is_awaited && self.blocked.is_none();
         let report_to = is_answered.then_some((coordinator, id));
         Ending { writers, is_awaited: self.is_awaited, report_to }
     }
