@@ -90,14 +90,21 @@ impl Shard {
         }
     }
 
-    /// The shard stops: everything goes to the disk.
-    pub(in crate::shard) fn end_log(&mut self) {
+    /// The shard stops: everything goes to the disk. `Err`: something that was acknowledged does not; the log says why.
+    pub(in crate::shard) fn end_log(&mut self) -> Result<(), ()> {
         if self.log.is_open() && self.id == 0 && !self.housekeeping.stopping {
             crate::log!(Level::Notice, "Calling fsync() on the AOF file.");
         }
-        if let Err(error) = self.log.flush_now() {
-            crate::log!(Level::Warning, "Error writing to the AOF file: {}", error_text(&error));
+        let outcome = self.log.flush_now();
+        if let Err(error) = &outcome {
+            crate::log!(Level::Warning, "Error writing to the AOF file: {}", error_text(error));
         }
+        // With `always` what is not on the disk was not acknowledged.
+        let is_missed = outcome.is_err() && !self.log.waits_for_disk();
+        if is_missed || self.log.wants_rewrite() {
+            return Err(());
+        }
+        Ok(())
     }
 
     /// The disk has caught up with a log, or with a snapshot, of this shard's: shards whose clients wait for that may have nothing

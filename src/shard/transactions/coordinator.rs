@@ -113,6 +113,12 @@ impl Shard {
             t.step = Step::TakingBack;
             match phase {
                 Phase::Here(run) => t.outstanding += usize::from(run(self, t.number)),
+                Phase::Decide(decide) => {
+                    let phases = decide(self);
+                    if let Some(barrier) = &mut t.barrier {
+                        barrier.phases.extend(phases);
+                    }
+                }
                 Phase::Each(at_each) => {
                     for shard in 0..shards {
                         self.step(id, t, shard, Work::Barrier(at_each.clone()), false);

@@ -57,6 +57,8 @@ pub enum Step {
 /// What the coordinator does at a barrier; whether it is never left again.
 pub type AtCoordinator = Box<dyn FnOnce(&mut Shard, Number) -> bool + Send>;
 
+pub type Decision = Box<dyn FnOnce(&mut Shard) -> Vec<Phase> + Send>;
+
 /// What happens while no transaction over shards is half done.
 pub enum Phase {
     /// Every shard does this, all at the same time.
@@ -67,6 +69,8 @@ pub enum Phase {
     InTurn(AtBarrier),
     /// The coordinator does this. True: the barrier is never left again.
     Here(AtCoordinator),
+    /// The coordinator decides what follows. The last phase, if there is one like it.
+    Decide(Decision),
 }
 
 /// A transaction that holds intents on the whole keyspace of every shard, for its phases.
