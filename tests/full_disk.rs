@@ -246,15 +246,10 @@ fn a_full_disk_is_survived(setting: &Setting) {
     assert!(failures >= 1 && solved >= 1, "{log}");
     assert!(failures <= solved && failures <= 8 * setting.shards, "a line for each change:\n{log}");
 
-    // Not all that is acknowledged with everysec has been written at that moment.
-    if always {
-        server.kill9();
-        keys.extend(writers.end());
-    } else {
-        keys.extend(writers.end());
-        assert!(within(PATIENCE, || info(&mut admin, "aof_buffer_length") == 0));
-        server.kill9();
-    }
+    // What was acknowledged while the disk was full is written by now.
+    assert!(within(PATIENCE, || always || info(&mut admin, "aof_buffer_length") == 0));
+    server.kill9();
+    keys.extend(writers.end());
     server.restart();
     let mut admin = wait_until_loaded(&server);
     assert_all_there(&mut admin, &keys, "after kill -9");
@@ -409,4 +404,159 @@ fn nobody_hears_of_what_a_full_disk_has_no_room_for() {
         assert!(admin.call(&["GET", &lost]).is_null());
         assert_eq!(admin.call(&["GET", &key]).text(), "not to be lost, nor heard of");
     }
+}
+
+const ENDS: Duration = Duration::from_secs(20);
+
+/// What was acknowledged as the disk became full is in no file yet: the server does not end without it, unless it is told to.
+#[test]
+fn a_server_does_not_end_while_a_full_disk_lacks_what_was_acknowledged() {
+    for (shards, save) in [(1, ""), (2, "3600 1"), (3, "")] {
+        let Some(disk) = SmallDisk::mount(DISK_BYTES) else { return };
+        let (count, dir) = (shards.to_string(), disk.dir().display().to_string());
+        let mut options = vec!["--appendonly", "yes", "--appendfsync", "everysec", "--dir", &dir];
+        options.extend(["--shards", &count, "--save", save]);
+        let mut server = Server::start(&options);
+        let mut admin = wait_until_loaded(&server);
+        let ballast = fill(&disk);
+        let key = name_on(shards - 1, shards, 1);
+        let value = "x".repeat(VALUE_BYTES);
+        assert!(admin.call(&["SET", &key, &value]).is_ok(), "the log has not failed yet");
+        assert!(within(PATIENCE, || field(&mut admin, "aof_last_write_status") == "err"));
+
+        let lacking = "The AOF lacks writes that were acknowledged, can't exit.";
+        server.signal(libc::SIGTERM);
+        assert!(within(PATIENCE, || lines(&server.log(), lacking) == 1), "{}", server.log());
+        let failed = admin.call(&["SHUTDOWN"]).text();
+        assert_eq!(failed, "ERR Errors trying to SHUTDOWN. Check logs.", "{shards} shards");
+        server.signal(libc::SIGINT);
+        assert!(within(PATIENCE, || lines(&server.log(), lacking) == 3), "{}", server.log());
+        assert_eq!(lines(&server.log(), "Errors trying to shut down the server."), 3);
+        assert_eq!(lines(&server.log(), "You insist"), 0);
+        assert!(server.is_running());
+        assert_eq!(admin.call(&["GET", &key]).text(), value);
+        if shards == 1 {
+            // DEBUG LOADAOF would lose it, too.
+            assert!(admin.call(&["DEBUG", "LOADAOF"]).is_error());
+            assert_eq!(admin.call(&["GET", &key]).text(), value);
+        }
+
+        fs::remove_file(&ballast).expect("it is there");
+        server.signal(libc::SIGTERM);
+        assert!(server.wait_for_end(ENDS).is_some_and(|status| status.success()), "{}", server.log());
+        server.restart();
+        let mut admin = wait_until_loaded(&server);
+        assert_eq!(admin.call(&["GET", &key]).text(), value, "{shards} shards");
+
+        // Who wants it to end all the same says so.
+        let how = if shards == 2 { "FORCE" } else { "NOSAVE" };
+        let _ballast = fill(&disk);
+        let lost = name_on(shards - 1, shards, 2);
+        assert!(admin.call(&["SET", &lost, &value]).is_ok());
+        assert!(within(PATIENCE, || field(&mut admin, "aof_last_write_status") == "err"));
+        admin.send(&["SHUTDOWN", how]);
+        assert!(server.wait_for_end(ENDS).is_some_and(|status| status.success()), "{}", server.log());
+        assert_eq!(lines(&server.log(), "The AOF lacks writes that were acknowledged. Exit anyway."), 1);
+    }
+}
+
+/// With `always` nothing was acknowledged that the disk does not have, so there is nothing to stay for.
+#[test]
+fn with_always_a_full_disk_does_not_keep_a_server_from_ending() {
+    let Some(disk) = SmallDisk::mount(DISK_BYTES) else { return };
+    let dir = disk.dir().display().to_string();
+    let mut server =
+        Server::start(&["--appendonly", "yes", "--appendfsync", "always", "--dir", &dir, "--save", ""]);
+    let mut admin = wait_until_loaded(&server);
+    let _ballast = fill(&disk);
+    let mut writer = server.client();
+    writer.send(&["SET", "k", &"x".repeat(VALUE_BYTES)]);
+    assert!(within(PATIENCE, || field(&mut admin, "aof_last_write_status") == "err"));
+    assert!(hears_nothing(&mut writer));
+    server.signal(libc::SIGTERM);
+    assert!(server.wait_for_end(ENDS).is_some_and(|status| status.success()), "{}", server.log());
+}
+
+/// The log itself has filled the disk, so that nothing can be written, nor a rewrite begun. What the operator does then: the log is
+/// switched off, its files are removed, and it is switched on again. What is in memory is served all the time, and in the files
+/// in the end.
+#[test]
+fn a_disk_that_its_own_log_has_filled_is_left_by_switching_the_log_off_and_on() {
+    for (policy, shards, empties) in
+        [("everysec", 1, false), ("everysec", 2, true), ("always", 3, false), ("no", 2, false)]
+    {
+        let Some(disk) = SmallDisk::mount(16 * MIB) else { return };
+        let (count, dir) = (shards.to_string(), disk.dir().display().to_string());
+        let mut options = vec!["--appendonly", "yes", "--appendfsync", policy, "--dir", &dir, "--save", ""];
+        options.extend(["--shards", &count, "--auto-aof-rewrite-percentage", "0"]);
+        let mut server = Server::start(&options);
+        let mut admin = wait_until_loaded(&server);
+        let mut writer = server.client();
+        let mut kept = Vec::new();
+        // The same few keys again and again: the data is small, the log is not.
+        for number in 0.. {
+            let key = format!("key:{}", number % 32);
+            let mut request = vec![b"SET".to_vec(), key.clone().into_bytes(), value_of(&key)];
+            if policy == "always" && field(&mut admin, "aof_last_write_status") == "err" {
+                break;
+            }
+            if policy == "always" {
+                writer.send(&request);
+                let is_done = within(PATIENCE, || {
+                    writer.set_timeout(Duration::from_millis(50));
+                    writer.try_receive().is_ok() || field(&mut admin, "aof_last_write_status") == "err"
+                });
+                assert!(is_done);
+            } else if writer.try_call(&request).expect("a live server").is_error() {
+                break;
+            }
+            request.clear();
+            kept.push(key);
+        }
+        kept.sort_unstable();
+        kept.dedup();
+        // As in Redis nothing is written now, deletions included.
+        if policy != "always" {
+            assert!(admin.call(&["DEL", "key:1"]).text().starts_with("MISCONF"));
+            assert!(admin.call(&["FLUSHALL"]).text().starts_with("MISCONF"));
+        }
+
+        assert!(admin.call(&["CONFIG", "SET", "appendonly", "no"]).is_ok());
+        if empties {
+            assert!(admin.call(&["FLUSHALL"]).is_ok());
+            kept.clear();
+        }
+        for file in disk.files() {
+            fs::remove_file(disk.dir().join(file)).expect("it is there");
+        }
+        assert!(admin.call(&["CONFIG", "SET", "appendonly", "yes"]).is_ok());
+        let is_back = within(PATIENCE, || !is_saving(&mut admin));
+        assert!(is_back && field(&mut admin, "aof_last_bgrewrite_status") == "ok", "{}", server.log());
+        assert!(write(&mut admin, "after", Way::Two).is_ok_and(|keys| keys.len() == 2), "{}", server.log());
+        kept.push("after".to_owned());
+        assert_all_there(&mut admin, &kept, "while it runs");
+        server.kill9();
+        server.restart();
+        let mut admin = wait_until_loaded(&server);
+        assert_all_there(&mut admin, &kept, "after kill -9");
+        assert_eq!(admin.call(&["DBSIZE"]).integer() as usize, kept.len() + 1, "{policy} {shards}");
+    }
+}
+
+/// Why a save fails at the end is in the log, wherever it fails.
+#[test]
+fn a_last_save_that_cannot_begin_says_why() {
+    let mut server = Server::start(&["--save", "3600 1"]);
+    let mut admin = server.client();
+    assert!(admin.call(&["SET", "k", "v"]).is_ok());
+    let dir = admin.call(&["CONFIG", "GET", "dir"]).elements()[1].text();
+    let in_the_way = std::path::Path::new(&dir).join(format!("temp-{}.rdb", server.pid()));
+    fs::create_dir(&in_the_way).expect("the folder can be written");
+    assert_eq!(admin.call(&["SHUTDOWN"]).text(), "ERR Errors trying to SHUTDOWN. Check logs.");
+    let log = server.log();
+    let why = lines(&log, "Failed opening the temp RDB file") == 1 && lines(&log, "Is a directory") == 1;
+    assert!(why && lines(&log, "Error trying to save the DB, can't exit.") == 1, "{log}");
+    fs::remove_dir(&in_the_way).expect("it is there");
+    server.signal(libc::SIGTERM);
+    assert!(server.wait_for_end(ENDS).is_some_and(|status| status.success()), "{}", server.log());
 }

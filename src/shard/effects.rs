@@ -3,13 +3,15 @@
 //! A unit is what one command, one MULTI body or one transaction over shards did to this shard, the deletions of keys that it
 //! found expired included. A command by itself is a unit as soon as it has run; a body when it ends; a shard's part of a
 //! transaction when its intents are given back, which may be several steps later. Since nobody else touches its keys meanwhile,
-//! that the units of others come in front of it changes nothing. `persist/persistence.md` tells what the log looks like.
+//! that the units of others come in front of it changes nothing. Messages about what a unit does (events, invalidations) wait for its
+//! end, and then as long as the log has them wait. `persist/persistence.md` tells what the log looks like.
 
 use std::collections::HashMap;
 
 use smallvec::SmallVec;
 
 use super::message::Message;
+use super::push::Push;
 use super::Shard;
 use crate::command::{Args, Effect};
 use crate::persist::aof::write::{put_command, put_part, Timestamps};
@@ -24,6 +26,8 @@ struct Unit {
     bytes: Vec<u8>,
     /// The database of each command, and where it ends in `bytes`.
     commands: SmallVec<[(usize, usize); 4]>,
+    /// Messages that are sent when the unit is appended, and the shards that they are for.
+    pushes: Vec<(usize, Push)>,
 }
 
 /// A unit's buffer larger than this is given back to the allocator.
@@ -39,6 +43,7 @@ impl Unit {
         self.commands.is_empty()
     }
 
+    /// Forgets its commands.
     fn clear(&mut self) {
         self.commands.clear();
         if self.bytes.capacity() > KEPT_BYTES_MAX {
@@ -77,8 +82,8 @@ pub(super) struct Effects {
     /// The transaction whose part runs now.
     part: Option<Number>,
     parts: HashMap<Number, Unit, foldhash::fast::RandomState>,
-    /// Who else writes a part of the transactions whose part here is not on the disk yet.
-    undurable: HashMap<Number, Writers, foldhash::fast::RandomState>,
+    /// Who else writes a part of the transactions whose part here is not safe yet.
+    in_doubt: HashMap<Number, Writers, foldhash::fast::RandomState>,
     /// The database that the log is in; `None` at the beginning of a file.
     log_db: Option<usize>,
     timestamps: Timestamps,
@@ -90,8 +95,11 @@ impl Shard {
         self.store.log_enabled = on;
         self.effects.log_db = None;
         if !on {
-            self.effects = Effects::default();
+            let effects = std::mem::take(&mut self.effects);
             self.store.expired_effects.clear();
+            for unit in std::iter::once(effects.unit).chain(effects.parts.into_values()) {
+                self.push_all(unit.pushes);
+            }
         }
     }
 
@@ -157,6 +165,21 @@ impl Shard {
             self.effects.open_unit().push(evicted.db, &[del, &evicted.key]);
             self.unit_may_end();
         }
+    }
+
+    /// A message about what happens now waits for the end of the unit in progress, which it may be about. Gives it back when there
+    /// is none.
+    pub(super) fn wait_for_unit(&mut self, shard: usize, push: Push) -> Option<Push> {
+        let effects = &mut self.effects;
+        let unit = match effects.part {
+            // A shard that only publishes for a transaction has no part that would end.
+            Some(number) if !self.locks.knows(number) => return Some(push),
+            Some(number) => effects.parts.entry(number).or_default(),
+            None if effects.in_body && self.store.log_enabled => &mut effects.unit,
+            None => return Some(push),
+        };
+        unit.pushes.push((shard, push));
+        None
     }
 
     /// Takes down what a key holds now, whoever made it.
@@ -241,6 +264,7 @@ impl Shard {
             unit.put(self.log.buffer(), &mut self.effects.log_db);
             self.log.unit_end();
         }
+        self.push_all(unit.pushes);
         self.part_ended(number, ending, is_shared);
     }
 
@@ -248,38 +272,44 @@ impl Shard {
         if is_logged && ending.is_awaited {
             // Also when the policy has just changed here: others may not know that yet, and each counts on each.
             self.log.await_transaction(number, ending.writers.len() - 1);
-            self.effects.undurable.insert(number, ending.writers.clone());
+            self.effects.in_doubt.insert(number, ending.writers.clone());
         }
         if let Some((coordinator, transaction)) = ending.report_to {
             self.report_when_released(coordinator, transaction);
         }
     }
 
-    /// To be called when more of the log is on the disk.
-    pub(super) fn tell_durable_parts(&mut self) {
-        for number in self.log.take_newly_durable_transactions() {
-            if let Some(writers) = self.effects.undurable.remove(&number) {
-                self.tell_durable(number, &writers);
+    /// To be called when more of the log may be safe.
+    pub(super) fn tell_safe_parts(&mut self) {
+        for number in self.log.take_newly_safe_transactions() {
+            if let Some(writers) = self.effects.in_doubt.remove(&number) {
+                self.tell_safe(number, &writers);
             }
         }
     }
 
-    fn tell_durable(&mut self, number: Number, writers: &Writers) {
+    fn tell_safe(&mut self, number: Number, writers: &Writers) {
         for writer in writers.iter().map(|writer| usize::from(*writer)) {
             if writer != self.id {
-                self.send(writer, Message::PartDurable { number });
+                self.send(writer, Message::PartSafe { number });
             }
         }
     }
 
     fn unit_may_end(&mut self) {
-        if self.effects.in_body || self.effects.part.is_some() || self.effects.unit.is_empty() {
+        if self.effects.in_body || self.effects.part.is_some() {
             return;
         }
-        self.log_time();
-        self.effects.unit.put(self.log.buffer(), &mut self.effects.log_db);
-        self.effects.unit.clear();
-        self.log.unit_end();
+        if !self.effects.unit.is_empty() {
+            self.log_time();
+            self.effects.unit.put(self.log.buffer(), &mut self.effects.log_db);
+            self.effects.unit.clear();
+            self.log.unit_end();
+        }
+        if !self.effects.unit.pushes.is_empty() {
+            let pushes = std::mem::take(&mut self.effects.unit.pushes);
+            self.push_all(pushes);
+        }
     }
 }
 

@@ -246,7 +246,7 @@ impl Shard {
             let command = OwnedCommand::new(spec, db, OwnedArgs::from_slices(args));
             self.block_origin(from, origin, command, caller, protocol, run);
         } else {
-            let is_held = self.log.holds_replies() && self.may_show(request.spec, args);
+            let is_held = self.log.is_open() && self.may_show(request.spec, args);
             self.arrived[from].reply_bytes += reply.len();
             push_reply(self.outbox.replies(from, is_held), request.origin, &mut reply);
         }

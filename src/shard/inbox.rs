@@ -21,7 +21,7 @@ impl Shard {
             Message::Run(run) => self.run_step(*run),
             Message::Ran { from, transaction, result } => self.ran(from, transaction, result),
             Message::Release { number, ending } => self.release(number, &ending),
-            Message::PartDurable { number } => self.log.part_durable(number),
+            Message::PartSafe { number } => self.log.part_safe(number),
             Message::Released { transaction } => self.participant_released(transaction),
             Message::Blocking(notice) => self.noticed(*notice),
             Message::Adopt(adopted) => self.adopt(adopted),

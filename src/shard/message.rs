@@ -44,8 +44,8 @@ pub enum Message {
         number: Number,
         ending: Ending,
     },
-    /// To another writer of a transaction: the sender's part is on the disk.
-    PartDurable {
+    /// To another writer of a transaction: the sender's part is safe, as far as the policy makes it so.
+    PartSafe {
         number: Number,
     },
     /// To a transaction's coordinator: what a participant had appended when it gave the intents back is released.

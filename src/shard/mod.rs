@@ -348,7 +348,8 @@ impl Service for Shard {
         self.flush_outputs(ring);
         self.turn_meter.end(&self.stats);
         if self.housekeeping.stopping && self.is_drained() {
-            self.end_log();
+            // Whether the server may end without it has been decided before.
+            let _ = self.end_log();
             return Turn::Stop;
         }
         let waiting = !self.runnable.is_empty() || !self.housekeeping.congested.is_empty();

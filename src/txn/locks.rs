@@ -267,6 +267,11 @@ impl Locks {
         self.holders.is_empty()
     }
 
+    /// Whether the transaction has, or waits for, something here, and so will be released.
+    pub fn knows(&self, number: Number) -> bool {
+        self.holders.contains_key(&number)
+    }
+
     /// Whether a command that runs now would get in front of a transaction that wants one of its keys.
     pub fn conflicts(&self, scope: &Scope) -> bool {
         let against = |key: Fingerprint, mode: Mode| {

@@ -110,7 +110,7 @@ pub type Writers = SmallVec<[u16; 4]>;
 pub struct Ending {
     /// Empty when the transaction has not run.
     pub writers: Writers,
-    /// Nothing behind a part of it counts before all of its parts are on the disk (`appendfsync always`).
+    /// Nothing behind a part of it counts before all of its parts are safe, as far as `appendfsync` makes them so.
     pub is_awaited: bool,
     /// Whom to tell when what the transaction saw or did here counts.
     pub report_to: Option<(usize, TransactionId)>,

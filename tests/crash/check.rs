@@ -5,12 +5,11 @@
 //! - Of each shard's log a prefix comes back. So for each client and shard there is a number of the client's first operations
 //!   such that its keys on that shard are as after exactly those; and the numbers that all clients count on a shard fit to that.
 //! - What changed keys on several shards is there on all of them, or on none.
-//! - With `always`, what was acknowledged is there; and whatever anybody has seen.
-//! - With `everysec`, what was acknowledged longer than `LOSS_MAX` before the end.
+//! - When only the process was killed, or with `always`, what was acknowledged is there; and whatever anybody has seen.
+//! - When the power failed, with `everysec`, what was acknowledged longer than `LOSS_MAX` before that.
 //!
-//! What is not promised, and not looked for: with `everysec`, that a client's operation on one shard is lost when an earlier one of the
-//! same client on another shard is. The logs end independently, and only transactions tie them. (With `always` that holds for what was
-//! acknowledged, because none of it is lost.) Nor the order of what is sent behind a transaction over shards without waiting for its reply:
+//! What is not promised, and not looked for: after a power failure, without `always`, that a client's operation on one shard is lost when
+//! an earlier one of the same client on another shard is. The logs end independently, and only transactions tie them. Nor the order of what is sent behind a transaction over shards without waiting for its reply:
 //! a shard logs its part of one when the intents are given back, and what the same client did to other keys meanwhile is in front of it.
 //! So the clients here wait for a transaction's reply before they go on.
 

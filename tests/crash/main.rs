@@ -9,7 +9,9 @@
 //! its round, which repeats it as far as timing does, and leaves the files where it says.
 
 mod check;
+mod counters;
 mod model;
+mod policy;
 mod power;
 mod process;
 mod scripts;
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use check::{Expected, LOSS_MAX};
 use model::{Shared, State, HOMES, KINDS};
+use policy::Policy;
 use power::{Damage, Sample};
 use process::{copy_folder, log_tail, Dir, Process};
 use support::{setting, Client, Random};
@@ -32,9 +35,9 @@ use writer::{History, Seen, Writer};
 const LIVES: usize = 3;
 const ROUNDS_DEFAULT: u64 = 9;
 const SEED_DEFAULT: u64 = 4;
-const SHARDS: [usize; 3] = [1, 2, 4];
-/// With `everysec`: how long a write may be under way to the kernel.
-const WRITE_TIME_MAX: Duration = Duration::from_millis(500);
+const SHARDS: [usize; 4] = [1, 2, 3, 4];
+/// A busy machine has so many threads for each of its cores that want to run all the time.
+const SPINNERS_PER_CORE: usize = 2;
 
 const REWRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -74,7 +77,7 @@ const DAMAGES: [Damage; 8] = [
 
 #[derive(Debug)]
 struct Plan {
-    always: bool,
+    policy: Policy,
     shards: usize,
     trouble: Trouble,
     damage: Damage,
@@ -84,10 +87,12 @@ struct Plan {
     switches: bool,
     /// Starts that are killed after so long.
     killed_starts: Vec<Duration>,
+    /// Others want the processor, too, so that it is taken from the server anywhere.
+    is_machine_busy: bool,
 }
 
 impl Plan {
-    fn new(always: bool, random: &mut Random) -> Plan {
+    fn new(policy: Policy, random: &mut Random) -> Plan {
         let trouble = *random.pick(&TROUBLES);
         let mut damage = *random.pick(&DAMAGES);
         if damage == Damage::Copy
@@ -96,8 +101,7 @@ impl Plan {
             // What is copied while files come and go is not promised to be whole.
             damage = Damage::Cut;
         }
-        let policy = if always { "always" } else { "everysec" };
-        let mut options = vec!["--appendfsync".to_owned(), policy.to_owned()];
+        let mut options = vec!["--appendfsync".to_owned(), policy.name().to_owned()];
         let mut option = |name: &str, value: &str| options.extend([format!("--{name}"), value.to_owned()]);
         let automatic = matches!(trouble, Trouble::AutomaticRewrites | Trouble::Everything);
         option("auto-aof-rewrite-percentage", if automatic { "10" } else { "0" });
@@ -105,7 +109,7 @@ impl Plan {
         option("snapshot-method", if random.one_in(2) { "fork" } else { "forkless" });
         option("aof-use-rdb-preamble", if random.one_in(5) { "no" } else { "yes" });
         option("aof-timestamp-enabled", if random.one_in(4) { "yes" } else { "no" });
-        let long = !always && random.one_in(3);
+        let long = policy == Policy::EverySecond && random.one_in(3);
         let run_for = if long { 2600 + random.below(1500) } else { 30 + random.below(900) };
         let killed_starts = match random.below(3) {
             0 => (0..1 + random.below(3)).map(|_| Duration::from_millis(random.below(250) as u64)).collect(),
@@ -114,7 +118,8 @@ impl Plan {
         let run_for = Duration::from_millis(run_for as u64);
         let switches = random.one_in(5);
         let shards = *random.pick(&SHARDS);
-        Plan { always, shards, trouble, damage, options, run_for, switches, killed_starts }
+        let is_machine_busy = random.one_in(2);
+        Plan { policy, shards, trouble, damage, options, run_for, switches, killed_starts, is_machine_busy }
     }
 
     /// Runs beside the clients until the server is gone.
@@ -175,6 +180,9 @@ fn live(
         let (random_reader, random_trouble) = (random.fork(), random.fork());
         let reader = scope.spawn(move || writer::read(address, clients, random_reader, stop));
         let trouble = scope.spawn(move || plan.cause_trouble(address, random_trouble, stop));
+        if plan.is_machine_busy {
+            spin(scope, stop);
+        }
         let data = dir.data();
         let sampler = scope.spawn(move || power::sample(&data, progress, stop));
         let (mut copied, mut rewritten) = (None, Ok(()));
@@ -199,6 +207,18 @@ fn live(
         rewritten?;
         Ok(Life { histories: histories?, samples, seen, ended, copied })
     })
+}
+
+/// Keeps the machine busy until it is told to stop.
+fn spin<'scope>(scope: &'scope std::thread::Scope<'scope, '_>, stop: &'scope AtomicBool) {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    for _ in 0..cores * SPINNERS_PER_CORE {
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+    }
 }
 
 /// Switches AOF off and on. From when the rewrite that this begins is over everything counts again.
@@ -241,25 +261,24 @@ fn damage(plan: &Plan, life: &Life, dir: &Dir, random: &mut Random) -> (Vec<usiz
     let none = vec![0; life.histories.len()];
     let before = |age: Duration| life.ended.checked_sub(age);
     match plan.damage {
-        Damage::None if plan.always => (until(Some(life.ended + LOSS_MAX)), Vec::new()),
-        Damage::None => (until(before(LOSS_MAX)), Vec::new()),
+        // Whatever the policy: the kernel has had it before it was acknowledged.
+        Damage::None => (until(Some(life.ended + LOSS_MAX)), Vec::new()),
         Damage::Cut | Damage::Zeros | Damage::Garbage => {
-            let age = if plan.always { Duration::ZERO } else { LOSS_MAX };
-            let is_early = |sample: &&Sample| before(age).is_some_and(|limit| sample.at <= limit);
-            let floor = life.samples.iter().rev().find(is_early);
-            let done = power::strike(&dir.data(), plan.shards, plan.damage, floor.or(first), random);
-            let must_have = match floor {
-                Some(sample) if plan.always => sample.acknowledged.clone(),
-                Some(sample) => until(sample.at.checked_sub(WRITE_TIME_MAX)),
-                None => none,
+            let is_early = |sample: &&Sample| {
+                let age = plan.policy.loss_max();
+                age.and_then(before).is_some_and(|limit| sample.at <= limit)
             };
-            (must_have, done)
+            let floor = life.samples.iter().rev().find(is_early);
+            let orders_files = plan.policy == Policy::Always;
+            let done =
+                power::strike(&dir.data(), plan.shards, plan.damage, floor.or(first), orders_files, random);
+            (floor.map_or(none, |sample| sample.acknowledged.clone()), done)
         }
-        Damage::Anywhere => (none, power::strike(&dir.data(), plan.shards, plan.damage, first, random)),
+        Damage::Anywhere => (none, power::strike(&dir.data(), plan.shards, plan.damage, first, true, random)),
         Damage::Copy => {
             let _ = std::fs::remove_dir_all(dir.data());
             std::fs::rename(dir.path.join("copy"), dir.data()).expect("a folder can be renamed");
-            let must_have = if plan.always { life.copied.clone().unwrap_or(none) } else { none };
+            let must_have = life.copied.clone().unwrap_or(none);
             (must_have, vec!["a copy made while the server ran".to_owned()])
         }
     }
@@ -309,7 +328,7 @@ struct Summary {
 }
 
 /// One directory, and the crashes that it lives through.
-fn round(always: bool, seed: u64, lives: usize, summary: &mut Summary) {
+fn round(policy: Policy, seed: u64, lives: usize, summary: &mut Summary) {
     let mut random = Random::new(seed);
     let dir = Dir::new();
     let clients = 3 + random.below(8);
@@ -318,13 +337,13 @@ fn round(always: bool, seed: u64, lives: usize, summary: &mut Summary) {
         .collect();
     let mut states: Vec<State> = vec![vec![None; KINDS.len() * HOMES]; clients];
     let mut totals = vec![0; HOMES];
-    let mut plan = Plan::new(always, &mut random);
+    let mut plan = Plan::new(policy, &mut random);
     let mut server = Process::spawn(&dir, plan.shards, &plan.options);
     if let Err(why) = server.wait_until_ready() {
         panic!("{why}:\n{}", log_tail(&dir));
     }
     for life_number in 0..lives {
-        let next = Plan::new(always, &mut random);
+        let next = Plan::new(policy, &mut random);
         let fail = |why: String, done: &[String]| -> ! {
             panic!(
                 "seed {seed}, life {life_number} of a server with {} clients: {why}\n{plan:?}\n{done:#?}\nafterwards {next:?}\n\
@@ -357,7 +376,7 @@ fn round(always: bool, seed: u64, lives: usize, summary: &mut Summary) {
             shards: plan.shards,
             histories: &life.histories,
             must_have,
-            seen: (always && plan.damage == Damage::None).then_some(&life.seen),
+            seen: (plan.damage == Damage::None).then_some(&life.seen),
             totals: totals.clone(),
         };
         let (prefixes, loss) = match check::judge(&expected, &recovered, life.ended) {
@@ -379,10 +398,9 @@ fn round(always: bool, seed: u64, lives: usize, summary: &mut Summary) {
     }
 }
 
-fn run(always: bool) {
+fn run(policy: Policy) {
     let rounds = setting("GYRE_TEST_ROUNDS", ROUNDS_DEFAULT) as usize;
     let seed = setting("GYRE_TEST_SEED", SEED_DEFAULT);
-    let policy = if always { "always" } else { "everysec" };
     let mut summary = Summary::default();
     let mut left = rounds;
     for number in 0.. {
@@ -390,25 +408,31 @@ fn run(always: bool) {
         if lives == 0 {
             break;
         }
-        round(always, seed + number, lives, &mut summary);
+        round(policy, seed + number, lives, &mut summary);
         left -= lives;
     }
     let Summary { crashes, operations, acknowledged, refused, killed_starts, lost_operations, lost_age } =
         summary;
     eprintln!(
-        "appendfsync {policy}: {crashes} crashes and {killed_starts} killed recoveries from seed {seed} on, {operations} operations \
+        "appendfsync {}: {crashes} crashes and {killed_starts} killed recoveries from seed {seed} on, {operations} operations \
          sent, {acknowledged} acknowledged; {refused} starts refused for garbage. Where only the process died, at most \
          {lost_operations} acknowledged operations of one client were lost, the oldest {} ms old",
-        lost_age.as_millis()
+        policy.name(),
+        lost_age.as_millis(),
     );
 }
 
 #[test]
 fn with_always_nothing_acknowledged_is_lost() {
-    run(true);
+    run(Policy::Always);
 }
 
 #[test]
-fn with_everysec_at_most_the_last_moments_are_lost_and_nothing_is_there_by_half() {
-    run(false);
+fn with_everysec_a_power_failure_takes_the_last_moments_and_a_killed_process_nothing() {
+    run(Policy::EverySecond);
+}
+
+#[test]
+fn with_no_a_killed_process_takes_nothing_acknowledged_along() {
+    run(Policy::No);
 }

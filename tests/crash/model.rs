@@ -12,6 +12,8 @@ use gyre::store::{shard_of_slot, slot_of};
 
 /// Keys are spread over so many parts of the slots; 1, 2 and 4 shards have whole ones.
 pub const HOMES: usize = 4;
+/// A home's keys lie in the first of so many parts of it, so that each home is on one shard of three, too.
+const PARTS_PER_HOME: usize = 3;
 /// Elements that a list or stream is cut back to now and then.
 const SHORT: usize = 8;
 const BIG_VALUE_BYTES: usize = 60_000;
@@ -69,12 +71,13 @@ pub fn home_of(key: Key) -> usize {
 }
 
 pub fn shard_of_home(home: usize, shards: usize) -> usize {
-    home * shards / HOMES
+    home * PARTS_PER_HOME * shards / (HOMES * PARTS_PER_HOME)
 }
 
 /// A name that begins with `prefix` and lies in `home`.
 pub fn name_in(prefix: &str, home: usize) -> String {
-    let is_there = |name: &String| shard_of_slot(slot_of(name.as_bytes()), HOMES) == home;
+    let part = |name: &String| shard_of_slot(slot_of(name.as_bytes()), HOMES * PARTS_PER_HOME);
+    let is_there = |name: &String| part(name) == home * PARTS_PER_HOME;
     (0..).map(|n| format!("{prefix}:{n}")).find(is_there).expect("every shard owns slots")
 }
 

@@ -61,7 +61,7 @@ pub fn sample(data: &Path, progress: &[Arc<AtomicUsize>], stop: &AtomicBool) -> 
     samples
 }
 
-/// The file that each shard's log ended in, and whether more than its end may be missing.
+/// The file that each shard's log ended in.
 fn last_files(data: &Path, shards: usize) -> Vec<PathBuf> {
     let folder = Folder::new(data, "appendonlydir", "appendonly.aof");
     let Ok(manifest) = folder.load(shards as u16) else { return Vec::new() };
@@ -72,22 +72,62 @@ fn last_files(data: &Path, shards: usize) -> Vec<PathBuf> {
     let last = |shard: usize| {
         let chain = newest.chain(shard as u16)?;
         let paths = chain.increments.iter().map(|entry| folder.path_of(&entry.name));
-        // Nothing is written to an increment before the one in front of it is durable.
         paths.rev().find(|path| fs::metadata(path).is_ok_and(|file| file.len() > 0))
     };
     (0..shards).filter_map(last).collect()
 }
 
-/// Does to the logs what `damage` says. `floor`: what is kept in any case. Returns what was done, in words.
+/// The file before that one, if it may not be durable yet: it ends with a barrier, at which a rewrite began that had not come far.
+fn older_file(data: &Path, last: &Path) -> Option<PathBuf> {
+    let is_of_last = |bytes: &[u8]| bytes.windows(5).any(|window| window == b"#CUT:");
+    if is_of_last(&fs::read(last).ok()?) {
+        return None;
+    }
+    let name = last.file_name()?.to_str()?;
+    let (front, number) = name.strip_suffix(".incr.aof")?.rsplit_once('.')?;
+    let before: u64 = number.parse::<u64>().ok()?.checked_sub(1)?;
+    let path = data.join("appendonlydir").join(format!("{front}.{before}.incr.aof"));
+    path.exists().then_some(path)
+}
+
+fn end_of_last_barrier_but_one(path: &Path) -> u64 {
+    let bytes = fs::read(path).unwrap_or_default();
+    let mut barriers = bytes.windows(5).enumerate().rev().filter(|(_, window)| window == b"#CUT:");
+    let at = barriers.nth(1).map_or(0, |(at, _)| at);
+    if at == 0 {
+        return 0;
+    }
+    at as u64 + bytes[at..].iter().position(|byte| *byte == b'\n').map_or(0, |end| end as u64 + 1)
+}
+
+/// Does to the logs what `damage` says. `floor`: what is kept in any case; `orders_files`: nothing is written to a file before the
+/// one in front of it is durable. Returns what was done, in words.
 pub fn strike(
     data: &Path,
     shards: usize,
     damage: Damage,
     floor: Option<&Sample>,
+    orders_files: bool,
     random: &mut Random,
 ) -> Vec<String> {
     let mut done = Vec::new();
     for path in last_files(data, shards) {
+        let older = if orders_files { None } else { older_file(data, &path) };
+        // One that was there early has been synced since.
+        let is_new =
+            |name: &str| floor.is_some_and(|sample| sample.lens.get(name).copied().unwrap_or(0) == 0);
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(older) = older.filter(|_| is_new(&name) && random.one_in(2)) {
+            let name = older.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let len = fs::metadata(&older).map_or(0, |file| file.len());
+            let durable = floor.and_then(|sample| sample.lens.get(&name).copied()).unwrap_or(0);
+            // The base of another shard may count up to the barrier in front of the last one.
+            let durable = durable.max(end_of_last_barrier_but_one(&older)).min(len);
+            let at = durable + random.below((len - durable + 1) as usize) as u64;
+            let file = OpenOptions::new().write(true).open(&older).expect("the log can be written");
+            file.set_len(at).expect("a file can be cut");
+            done.push(format!("{name}, which is not the last: cut at {at} of {len}, durable {durable}"));
+        }
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let bytes = fs::read(&path).expect("the log can be read");
         let len = bytes.len() as u64;

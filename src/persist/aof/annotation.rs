@@ -2,6 +2,7 @@
 //!
 //! `#TS:<seconds>` is Redis's own. `#GTX:<number>:<shards>` says that the unit behind it is this shard's part of a transaction, and
 //! which shards write one; with `:none` at its end, that there is no unit. `#CUT:<number>` says that a barrier was here.
+//! `#AFTER:<number>`, at the beginning of a file, says that the file before it ends with that barrier.
 //!
 //! Redis reads lines of up to 1,023 bytes. So that `<shards>` always fits, it has two forms: numbers and ranges in order
 //! (`0,3,8-11`), and, where that is longer than [`LIST_BYTES_MAX`], `x` and a bit for each shard in hexadecimal digits, each for four
@@ -33,6 +34,8 @@ pub enum Annotation {
     },
     /// A barrier.
     Cut(u64),
+    /// The file before this one ends with this barrier.
+    After(u64),
     /// Of somebody else.
     Other,
 }
@@ -44,6 +47,9 @@ pub fn parse(line: &[u8]) -> Option<Annotation> {
     }
     if let Some(number) = line.strip_prefix(b"#CUT:") {
         return Some(Annotation::Cut(parse_number(number)?));
+    }
+    if let Some(number) = line.strip_prefix(b"#AFTER:") {
+        return Some(Annotation::After(parse_number(number)?));
     }
     let time = line.strip_prefix(b"#TS:").and_then(|time| std::str::from_utf8(time).ok());
     Some(time.and_then(|time| time.parse().ok()).map_or(Annotation::Other, Annotation::Time))
@@ -107,6 +113,11 @@ pub fn put_time(out: &mut Vec<u8>, seconds: i64) {
 /// `#CUT:<number>`.
 pub fn put_cut(out: &mut Vec<u8>, number: u64) {
     put(out, format_args!("#CUT:{number}\r\n"));
+}
+
+/// `#AFTER:<number>`.
+pub fn put_after(out: &mut Vec<u8>, number: u64) {
+    put(out, format_args!("#AFTER:{number}\r\n"));
 }
 
 /// `#GTX:<number>:<shards>`, to be put right in front of the unit; `is_empty`: there is none. `shards` in any order.
@@ -210,6 +221,8 @@ mod tests {
             "#CUT:-1",
             "#CUT:1 ",
             "#CUT:99999999999999999999",
+            "#AFTER:",
+            "#AFTER:1x",
         ] {
             assert_eq!(parse(line.as_bytes()), None, "{line}");
         }
@@ -218,6 +231,7 @@ mod tests {
         }
         assert_eq!(parse(b"#TS:1628217470"), Some(Annotation::Time(1_628_217_470)));
         assert_eq!(parse(b"#CUT:12"), Some(Annotation::Cut(12)));
+        assert_eq!(parse(b"#AFTER:12"), Some(Annotation::After(12)));
     }
 
     proptest::proptest! {
@@ -232,7 +246,7 @@ mod tests {
         }
 
         #[test]
-        fn any_line_is_understood_or_refused(line in "#(GTX:|CUT:|TS:)?[0-9a-fx:,-]{0,40}") {
+        fn any_line_is_understood_or_refused(line in "#(GTX:|CUT:|AFTER:|TS:)?[0-9a-fx:,-]{0,40}") {
             let _ = parse(line.as_bytes());
         }
     }

@@ -8,10 +8,10 @@
 //! Barriers make this work with bases: no transaction has parts on both sides of one. So a part's *era*, the last `#CUT` in front of
 //! it (or the one its base was made at), is the same on all its shards; and whoever's base was made at a later one has it in there.
 
-use std::io;
+use std::{io, mem};
 
 use super::annotation::Shards;
-use super::scan::{Fault, Mark, Scanner, Source};
+use super::scan::{Fault, Mark, Reason, Scanner, Source};
 
 /// A place in the increments of one shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,17 +53,32 @@ impl Log {
     }
 
     /// Reads a shard's increments, in order, up to the last whole unit: in the last of them or, when an earlier one is cut short, there.
+    /// One that continues at a barrier which the file before it does not end with is not read: what comes before it is lost.
     /// Returns the fault that it ended with, and in which file, if any; whether that may be cut off is for the caller to say.
     pub fn scan<S: Source>(
         base_cut: u64,
         files: impl IntoIterator<Item = S>,
     ) -> io::Result<(Log, Option<Fault>)> {
         let mut log = Log::new(base_cut);
+        // The barrier that the file before ends with.
+        let mut last_barrier: Option<(u64, u64)> = None;
         for (file, source) in files.into_iter().enumerate() {
             let mut scanner = Scanner::new(source, 0)?;
+            let before = mem::take(&mut last_barrier).filter(|(_, end)| *end == log.end.offset);
+            let before = before.map(|(number, _)| number);
             let end = loop {
                 match scanner.next_mark() {
-                    Ok(Some(mark)) => log.add(file as u32, mark),
+                    Ok(Some(Mark::After { number })) if file > 0 && before != Some(number) => {
+                        let whole = log.end.offset;
+                        return Ok((log, Some(Fault { reason: Reason::NoBarrier, at: whole, whole })));
+                    }
+                    Ok(Some(mark)) => {
+                        last_barrier = match mark {
+                            Mark::Cut { number, end, .. } => Some((number, end)),
+                            _ => last_barrier,
+                        };
+                        log.add(file as u32, mark);
+                    }
                     Ok(None) => break None,
                     Err(fault) => break Some(fault),
                 }
@@ -89,7 +104,7 @@ impl Log {
                 self.parts.push(Part { number, start: LogPosition { file, offset: start }, writers });
             }
             Mark::Cut { number, .. } => self.barriers.push((self.parts.len() as u32, number)),
-            Mark::Time { .. } => {}
+            Mark::After { .. } | Mark::Time { .. } => {}
         }
     }
 

@@ -98,6 +98,8 @@ pub enum Reason {
     OpenGroup,
     /// It ends behind the annotation of a part, whose unit is missing.
     OpenPart,
+    /// It ends before the barrier that the next file continues at.
+    NoBarrier,
     /// From here on there are only zeros.
     Zeros,
     /// There are zeros here up to a sector's end, and something behind them: written, as it seems, before what was to be here.
@@ -110,7 +112,10 @@ pub enum Reason {
 impl Fault {
     /// Whether the file was only cut short, so that nothing is lost beyond what was never wholly written.
     pub fn is_torn(&self) -> bool {
-        matches!(self.reason, Reason::End | Reason::OpenGroup | Reason::OpenPart | Reason::Zeros)
+        matches!(
+            self.reason,
+            Reason::End | Reason::OpenGroup | Reason::OpenPart | Reason::NoBarrier | Reason::Zeros
+        )
     }
 
     /// What Redis says before it gives up on file `name`.
@@ -139,6 +144,7 @@ impl fmt::Display for Fault {
             Reason::End => f.write_str("unexpected end"),
             Reason::OpenGroup => f.write_str("the end before EXEC for MULTI"),
             Reason::OpenPart => f.write_str("the end before the unit of a part"),
+            Reason::NoBarrier => f.write_str("the end before the barrier that the next file continues at"),
             Reason::Zeros => f.write_str("zeros to the end"),
             Reason::Hole => f.write_str("a sector of zeros"),
             Reason::Garbage(what) => f.write_str(what),
@@ -212,6 +218,11 @@ pub enum Mark {
     Cut {
         number: u64,
         start: u64,
+        end: u64,
+    },
+    /// At the beginning of a file: the one before it ends with this barrier.
+    After {
+        number: u64,
     },
     Time {
         seconds: i64,
@@ -332,7 +343,11 @@ impl<S: Source> Scanner<S> {
                     Annotation::Part { number, shards, .. } => {
                         self.open_part = Some(OpenPart { number, shards, start });
                     }
-                    Annotation::Cut(number) => return Ok(Some(Mark::Cut { number, start })),
+                    Annotation::Cut(number) => {
+                        return Ok(Some(Mark::Cut { number, start, end: self.position() }));
+                    }
+                    Annotation::After(number) if start == 0 => return Ok(Some(Mark::After { number })),
+                    Annotation::After(_) => {}
                     Annotation::Time(seconds) => return Ok(Some(Mark::Time { seconds, start })),
                     Annotation::Other => {}
                 },
@@ -426,7 +441,8 @@ impl<S: Source> Scanner<S> {
             let at = memchr::memchr(0, line).unwrap_or(0);
             return Err(self.garbage(start + at as u64, "a damaged annotation"));
         };
-        let is_ours = matches!(annotation, Annotation::Part { .. } | Annotation::Cut(_));
+        let is_ours =
+            matches!(annotation, Annotation::Part { .. } | Annotation::Cut(_) | Annotation::After(_));
         if is_ours && (self.group.is_some() || self.part.is_some()) {
             return Err(self.garbage(start, "an annotation inside of a unit"));
         }

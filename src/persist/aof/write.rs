@@ -4,7 +4,7 @@
 //! of it, also behind its #GTX: to the reader of units, a SELECT is not one.
 
 use super::annotation;
-pub use super::annotation::{put_cut, put_part};
+pub use super::annotation::{put_after, put_cut, put_part};
 
 /// The command, as a client would send it.
 pub fn put_command(out: &mut Vec<u8>, args: &[&[u8]]) {

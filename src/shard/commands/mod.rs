@@ -110,7 +110,7 @@ impl Shard {
             c.flags.assign(Flag::ReplyOff, flags.has(Flag::ReplyOff));
             c.flags.assign(Flag::ReplySkip, flags.has(Flag::ReplySkip));
         }
-        if self.log.holds_replies() && (spec.name == "exec" || touches_keys(spec)) {
+        if self.log.is_open() && (spec.name == "exec" || touches_keys(spec)) {
             c.made_at = self.log.appended();
         }
         taken

@@ -134,7 +134,10 @@ impl Shard {
         manifest: &Manifest,
         done: impl FnOnce(&mut Shard, bool) + Send + 'static,
     ) {
-        self.end_log();
+        if self.end_log().is_err() {
+            // What is in memory is more than what would be read.
+            return done(self, false);
+        }
         let mut steps = vec![Step::Clear];
         for entry in manifest.newest().chain(self.id as u16).into_iter().flat_map(Chain::files) {
             let path = folder.path_of(&entry.name);

@@ -1,13 +1,13 @@
-//! Writes that the kernel has before the replies of the turn leave.
+//! Writes that the kernel has before the turn ends.
 //!
-//! With `everysec` and `no` replies do not wait for the log. While a write is under way in the ring they are sent, and should the
-//! process be killed at that moment what they acknowledge is lost. But nearly always the kernel only copies the bytes, and then the
-//! shard may as well wait for that: a process that is killed then has lost nothing. It takes no more processor time than a worker of the
-//! ring does, which many file systems need for it.
+//! No reply leaves before the kernel has the bytes of what it acknowledges, so the time until then is part of every answer. Nearly
+//! always the kernel only copies the bytes, and the shard does that itself: its replies leave in the same turn. It takes no more
+//! processor time than a worker of the ring does, which many file systems need for it, and no worker has to be given a core first.
 //!
-//! A write goes through the ring where it may take longer: while any of the logs is being synced (a journal that is being
-//! committed lets nobody into the blocks that it writes), while a snapshot is written, when there is much of it, and for a while
-//! after one has taken long.
+//! A write may take long, though: a journal that is being committed lets nobody into the blocks that it writes, and the kernel slows
+//! down who writes when a snapshot has filled its memory with what the disk has not taken. While some log is being synced or a
+//! snapshot is written, writes are therefore judged by themselves. After a slow one those that come under the same circumstances go
+//! through the ring for a while: their replies wait (`held`), and the shard does not.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -18,11 +18,12 @@ use super::{Common, Log};
 use crate::config::AppendFsync;
 
 /// More than this is better copied by somebody else than the shard.
-const DIRECT_BYTES_MAX: usize = 64 * 1024;
+const DIRECT_BYTES_MAX: usize = 256 * 1024;
 /// What takes longer has waited for the disk.
 const SLOW_WRITE_NANOS: u64 = 2_000_000;
-/// So long writes go through the ring then.
-const PAUSE_MS: i64 = 1_000;
+/// So long writes go through the ring then: the first time, and at most.
+const PAUSE_MS_MIN: i64 = 1_000;
+const PAUSE_MS_MAX: i64 = 16_000;
 
 /// Counts a sync in flight among those of all logs.
 #[derive(Debug)]
@@ -43,35 +44,68 @@ impl Drop for SyncInFlight {
     }
 }
 
-/// When the disk was last slow.
+/// What else the disk does at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Load {
+    Quiet,
+    /// A log is being synced, or a snapshot is written.
+    Busy,
+}
+
+/// When writes were last slow.
+#[derive(Debug, Default)]
+struct Slowness {
+    pause_until_ms: i64,
+    pause_ms: i64,
+}
+
+impl Slowness {
+    fn note(&mut self, now_ms: i64) {
+        // Slow again as soon as it was tried again: longer. After a good time as at first.
+        let is_recent = now_ms < self.pause_until_ms + self.pause_ms;
+        self.pause_ms = if is_recent { (self.pause_ms * 2).min(PAUSE_MS_MAX) } else { PAUSE_MS_MIN };
+        self.pause_until_ms = now_ms + self.pause_ms;
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Direct {
-    pause_until_ms: i64,
+    quiet: Slowness,
+    busy: Slowness,
 }
 
 impl Direct {
+    fn slowness(&mut self, load: Load) -> &mut Slowness {
+        match load {
+            Load::Quiet => &mut self.quiet,
+            Load::Busy => &mut self.busy,
+        }
+    }
+
     /// A write has taken so long.
-    pub fn note(&mut self, nanos: u64, now_ms: i64) {
+    pub fn note(&mut self, load: Load, nanos: u64, now_ms: i64) {
         if nanos > SLOW_WRITE_NANOS {
-            self.pause_until_ms = now_ms + PAUSE_MS;
+            self.slowness(load).note(now_ms);
         }
     }
 
     #[cfg(test)]
     pub fn never() -> Direct {
-        Direct { pause_until_ms: i64::MAX }
+        let never = || Slowness { pause_until_ms: i64::MAX / 2, pause_ms: 0 };
+        Direct { quiet: never(), busy: never() }
     }
 }
 
 impl Log {
-    /// Whether a write of `len` bytes need not wait for the disk, as far as one can know.
-    pub(super) fn may_write_directly(&self, len: usize, now_ms: i64) -> bool {
-        len <= DIRECT_BYTES_MAX
+    /// The circumstances under which a write of `len` bytes need not wait for the disk, as far as one can know. `None`: it may.
+    pub(super) fn may_write_directly(&mut self, len: usize, now_ms: i64) -> Option<Load> {
+        let is_busy = self.rewriting || self.common.syncing.load(Ordering::Relaxed) > 0;
+        let load = if is_busy { Load::Busy } else { Load::Quiet };
+        let may = len <= DIRECT_BYTES_MAX
             && self.policy() != AppendFsync::Always
-            && now_ms >= self.disk.direct.pause_until_ms
-            && !self.rewriting
-            && !self.disk.is_failing()
-            && self.common.syncing.load(Ordering::Relaxed) == 0
+            && now_ms >= self.disk.direct.slowness(load).pause_until_ms
+            && !self.disk.is_failing();
+        may.then_some(load)
     }
 }
 

@@ -6,7 +6,9 @@
 //! | `everysec` | at once (`direct`), or as soon as the last one is done | once a Unix second, so that all shards sync at the same moment |
 //! | `no` | the same | only when asked for, or of a file that is complete |
 //!
-//! Nothing is written to a file before the one in front of it is durable, whatever the policy.
+//! When the log goes on in a new file, the one before it is synced at once. With `always` nothing is written to the new one before
+//! that has succeeded. With the other policies writes go on meanwhile; what a power failure takes off the end of the older
+//! file shows to a recovery, because the new one begins with the barrier that the older one ends with (`#AFTER`).
 //!
 //! A write that fails leaves the file cut behind the last whole unit that fitted, and everything behind that in memory. A
 //! sync that fails takes `written` back to `durable`: what lies between is written again, from memory, to the same places.
@@ -198,7 +200,7 @@ impl Log {
         let full = self.backlog() >= BACKLOG_BYTES_MAX;
         let failing = self.disk.failure.is_some_and(|failure| {
             // With `always` the reply waits until the disk works again. And space that a rewrite took comes back soon.
-            let accepts = self.holds_replies() || failure.during_rewrite;
+            let accepts = self.waits_for_disk() || failure.during_rewrite;
             full || !accepts
         });
         failing || self.disk.is_damaged
@@ -272,23 +274,25 @@ impl Log {
         let Some(piece) = self.queue.front() else { return false };
         let Some((file, offset)) = self.place(self.written) else { return false };
         let is_front = self.files.front().is_some_and(|front| Rc::ptr_eq(&front.file, &file));
-        if !is_front {
-            // The file in front of it is complete, and is being synced. Were this one written meanwhile, a power failure could
-            // leave a hole between the two that no recovery sees.
+        if always && !is_front {
+            // The file before it is complete, and is being synced. The sync that is linked to this write would be of this file
+            // alone, and prove nothing. Without `always` the kernel may have it now: what is lost of the file before it shows.
             return false;
         }
-        let bytes = &piece.bytes[(self.written - piece.from) as usize..];
-        let len = bytes.len().min(FILE_WRITE_MAX);
-        let operation = self.disk.next_operation();
+        let len = (piece.end() - self.written).min(FILE_WRITE_MAX as u64) as usize;
+        let load = self.may_write_directly(len, now_ms);
+        let Some(piece) = self.queue.front() else { return false };
+        let bytes = &piece.bytes[(self.written - piece.from) as usize..][..len];
         let began = Stamp::now();
         let kind = self.kind_of_write();
+        let operation = self.disk.next_operation();
         let writing = Writing { operation, file: file.clone(), len, began, kind, linked: always };
-        if self.may_write_directly(len, now_ms) {
-            let result = direct::write(&file, &bytes[..len], offset);
+        if let Some(load) = load {
+            let result = direct::write(&file, bytes, offset);
             self.disk.writing = Some(writing);
             let before = self.written;
             self.wrote(token(operation), result, now_ms);
-            self.disk.direct.note(Stamp::now().nanos_since(began), now_ms);
+            self.disk.direct.note(load, Stamp::now().nanos_since(began), now_ms);
             return self.written > before && !self.disk.is_failing();
         }
         if always {

@@ -1,5 +1,6 @@
-//! What must not be seen before the log is as far: with `appendfsync always` no reply leaves the shard before everything
-//! is released that had been appended when it was made.
+//! What must not be seen before the log is as far: no reply leaves the shard before everything is released that had been
+//! appended when it was made. With `appendfsync always` that is when the disk has it, with the other policies when the kernel does,
+//! which is nearly always before the turn ends (`direct`).
 //!
 //! - A connection's output is sent in batches. Each waits for the position of the last thing that was done for the connection
 //!   when the batch was made; what comes later is in a later batch, so nobody starves.
@@ -8,10 +9,10 @@
 //! - The answer of a transaction is made by its coordinator, from what other shards have done. Each of those says when it has
 //!   released what it had when it gave its intents back; the answer waits for all of them.
 //!
-//! What does not look at keys waits for nothing: the server can be asked and told what to do about a disk that fails. Nor do
-//! reads then of keys that have not changed (`fresh`).
+//! What does not look at keys waits for nothing: the server can be asked and told what to do about a disk that fails. Nor, with
+//! `always`, do reads then of keys that have not changed (`fresh`).
 //!
-//! Without `always` nothing is in any of these, and all that is left of this is a comparison for each batch.
+//! When the turn's bytes were written directly nothing is in any of these, and all that is left is a comparison for each batch.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -36,7 +37,14 @@ use crate::txn::message::{Origin, TransactionId};
 struct Unreleased {
     /// Participants not heard of; negative while the answer is not there itself.
     missing: i64,
-    answer: Option<(Origin, Reply)>,
+    answer: Option<Answer>,
+}
+
+struct Answer {
+    /// The shard that serves the client.
+    home: usize,
+    origin: Origin,
+    reply: Reply,
 }
 
 #[derive(Default)]
@@ -69,7 +77,7 @@ impl Shard {
             self.log.step(ring, self.now_us);
             self.note_log_spikes();
         }
-        self.tell_durable_parts();
+        self.tell_safe_parts();
         let released = self.log.released();
         if released != self.held.released {
             self.held.released = released;
@@ -83,14 +91,21 @@ impl Shard {
         }
     }
 
-    /// The shard stops: everything goes to the disk.
-    pub(in crate::shard) fn end_log(&mut self) {
+    /// The shard stops: everything goes to the disk. `Err`: something that was acknowledged does not; the log says why.
+    pub(in crate::shard) fn end_log(&mut self) -> Result<(), ()> {
         if self.log.is_open() && self.id == 0 && !self.housekeeping.stopping {
             crate::log!(Level::Notice, "Calling fsync() on the AOF file.");
         }
-        if let Err(error) = self.log.flush_now() {
-            crate::log!(Level::Warning, "Error writing to the AOF file: {}", error_text(&error));
+        let outcome = self.log.flush_now();
+        if let Err(error) = &outcome {
+            crate::log!(Level::Warning, "Error writing to the AOF file: {}", error_text(error));
         }
+        // With `always` what is not on the disk was not acknowledged.
+        let is_missed = outcome.is_err() && !self.log.waits_for_disk();
+        if is_missed || self.log.wants_rewrite() {
+            return Err(());
+        }
+        Ok(())
     }
 
     /// The disk has caught up with a log, or with a snapshot, of this shard's: shards whose clients wait for that may have nothing
@@ -148,14 +163,15 @@ impl Shard {
     /// A command has run for the connection here: what it replied may have to wait.
     #[inline]
     pub(in crate::shard) fn note_run(&mut self, c: &mut Connection, spec: &CommandSpec, args: Args) {
-        if self.log.holds_replies() && self.may_show(spec, args) {
+        if self.log.is_open() && self.may_show(spec, args) {
             c.made_at = self.log.appended();
         }
     }
 
     /// Whether the command may have shown, or done, what may not be seen yet.
     pub(in crate::shard) fn may_show(&mut self, spec: &CommandSpec, args: Args) -> bool {
-        if spec.is(CommandFlag::Write) || !self.log.is_failing_somewhere() {
+        let may_take_long = self.log.is_failing_somewhere() && self.log.waits_for_disk();
+        if spec.is(CommandFlag::Write) || !may_take_long {
             return true;
         }
         let mut keys = KeyPositions::new();
@@ -185,17 +201,18 @@ impl Shard {
         }
     }
 
-    /// Answers a transaction of this shard's as soon as `participants` reports have come, which may have been before.
+    /// Answers a transaction that this shard coordinates as soon as `participants` reports have come, which may have been before.
     pub(in crate::shard) fn answer_when_released(
         &mut self,
         transaction: TransactionId,
         participants: usize,
+        home: usize,
         origin: Origin,
         reply: Reply,
     ) {
         let held = self.held.answers.entry(transaction).or_default();
         held.missing += participants as i64;
-        held.answer = Some((origin, reply));
+        held.answer = Some(Answer { home, origin, reply });
         self.answer_if_released(transaction);
     }
 
@@ -208,8 +225,8 @@ impl Shard {
         if self.held.answers.get(&transaction).is_some_and(|held| held.missing == 0 && held.answer.is_some())
         {
             let held = self.held.answers.remove(&transaction);
-            if let Some((origin, reply)) = held.and_then(|held| held.answer) {
-                self.answer(origin, reply);
+            if let Some(Answer { home, origin, mut reply }) = held.and_then(|held| held.answer) {
+                self.reply_to(home, origin, &mut reply);
             }
         }
     }

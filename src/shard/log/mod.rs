@@ -6,8 +6,10 @@
 //! - `appended`: the end of the last whole unit.
 //! - `written`: the kernel has it. A write that fails, or a sync, may move this back.
 //! - `durable`: the disk has it.
-//! - `released`: everything before is durable here and belongs to no transaction that is not yet durable elsewhere. With
-//!   `appendfsync always` a reply leaves when this has reached what was appended when it was made (`held`).
+//! - `safe`: nobody can lose it any more by what the policy allows for. With `appendfsync always` that is `durable`, with the
+//!   other policies `written`: the kernel keeps it when the process is killed.
+//! - `released`: everything before is safe here and belongs to no transaction that is not yet safe elsewhere. A reply leaves
+//!   when this has reached what was appended when it was made (`held`).
 //!
 //! One write is under way at a time; what comes meanwhile collects in another buffer and goes with the next one. The memory
 //! of a write is the kernel's until its completion: a piece in flight is neither changed nor dropped, whatever becomes of
@@ -188,9 +190,9 @@ impl Log {
         }
     }
 
-    /// Whether replies wait for the disk.
+    /// Whether replies wait for the disk, and not only for the kernel.
     #[inline]
-    pub fn holds_replies(&self) -> bool {
+    pub fn waits_for_disk(&self) -> bool {
         self.is_open() && self.policy() == AppendFsync::Always
     }
 
@@ -258,35 +260,48 @@ impl Log {
         self.durable
     }
 
-    /// Everything, when nobody waits for the disk.
-    pub fn released(&self) -> u64 {
-        if !self.holds_replies() {
-            return u64::MAX;
+    /// Everything before this is as safe as the policy makes it. A disk that fails holds up replies only with `always`: with the
+    /// other policies new writes are refused instead.
+    #[inline]
+    fn safe(&self) -> u64 {
+        if !self.is_open() {
+            u64::MAX
+        } else if self.policy() == AppendFsync::Always {
+            self.durable
+        } else if self.disk.is_failing() {
+            u64::MAX
+        } else {
+            self.written
         }
-        self.parts.limit().map_or(self.durable, |limit| limit.min(self.durable))
+    }
+
+    /// Everything, when the log is closed.
+    #[inline]
+    pub fn released(&self) -> u64 {
+        let safe = self.safe();
+        self.parts.limit().map_or(safe, |limit| limit.min(safe))
     }
 
     /// Whether what was made at `position` must not be seen yet.
     #[inline]
     pub fn holds(&self, position: u64) -> bool {
-        self.holds_replies() && position > self.released()
+        position > self.released()
     }
 
-    /// The last unit is this shard's part of a transaction that is answered when it is durable, and of which `others` other
-    /// shards write a part too. Each tells the others of its own, also one that does not wait for the disk (any more).
+    /// The last unit is this shard's part of a transaction that is answered when it is safe, and of which `others` other
+    /// shards write a part too. Each tells the others of its own, also one whose log is closed meanwhile.
     pub fn await_transaction(&mut self, number: Number, others: usize) {
         self.parts.begin(number, others, self.last_unit, self.appended);
     }
 
-    /// Another shard says that its part of the transaction is durable.
-    pub fn part_durable(&mut self, number: Number) {
-        self.parts.other_durable(number);
+    /// Another shard says that its part of the transaction is safe.
+    pub fn part_safe(&mut self, number: Number) {
+        self.parts.other_safe(number);
     }
 
-    /// The transactions whose part here is durable, each told once: the other shards that write one want to know.
-    pub fn take_newly_durable_transactions(&mut self) -> Vec<Number> {
-        let until = if self.holds_replies() { self.durable } else { u64::MAX };
-        self.parts.take_durable(until)
+    /// The transactions whose part here is safe, each told once: the other shards that write one want to know.
+    pub fn take_newly_safe_transactions(&mut self) -> Vec<Number> {
+        self.parts.take_safe(self.safe())
     }
 
     /// Has everything appended so far synced soon, whatever the policy.

@@ -2,7 +2,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::direct::{Direct, SyncInFlight};
+use super::direct::{Direct, Load, SyncInFlight};
 use super::disk::GROUP_WAIT_US_MAX;
 use super::*;
 use crate::runtime::ring::{Completion, SocketRing};
@@ -278,10 +278,9 @@ fn what_need_not_wait_for_the_disk_is_written_before_the_turn_ends() {
 
     rig.append("during a sync ");
     rig.log.step(&mut rig.ring, rig.now_us);
-    assert!(rig.contents("one").ends_with("four "), "a sync is in flight");
+    assert!(rig.contents("one").ends_with("during a sync "));
     rig.settle();
     assert_eq!(rig.log.common.syncing.load(Ordering::Relaxed), 0);
-    let others = SyncInFlight::new(rig.log.common.clone());
     let through_the_ring = |rig: &mut Rig, why: &str| {
         let before = rig.contents("one");
         rig.append(why);
@@ -290,19 +289,40 @@ fn what_need_not_wait_for_the_disk_is_written_before_the_turn_ends() {
         rig.settle();
         assert_eq!(rig.contents("one"), before + why);
     };
-    through_the_ring(&mut rig, "during the sync of another log ");
+    let at_once = |rig: &mut Rig, why: &str| {
+        rig.append(why);
+        rig.log.step(&mut rig.ring, rig.now_us);
+        assert!(rig.contents("one").ends_with(why), "{why}");
+    };
+    through_the_ring(&mut rig, &"x".repeat(1 << 20));
+
+    // A slow write slows down those that come under the same circumstances.
+    let others = SyncInFlight::new(rig.log.common.clone());
+    at_once(&mut rig, "during the sync of another log ");
+    rig.log.disk.direct.note(Load::Busy, 5_000_000, rig.now_us / 1000);
+    through_the_ring(&mut rig, "after a slow write during a sync ");
     drop(others);
     rig.log.set_rewriting(true);
     through_the_ring(&mut rig, "during a rewrite ");
     rig.log.set_rewriting(false);
-    through_the_ring(&mut rig, &"x".repeat(1 << 20));
-    rig.log.disk.direct.note(5_000_000, rig.now_us / 1000);
+    at_once(&mut rig, "the disk is quiet ");
+    rig.log.disk.direct.note(Load::Quiet, 5_000_000, rig.now_us / 1000);
     through_the_ring(&mut rig, "after a slow write ");
-    rig.pass_ms(10_000);
+    rig.pass_ms(1_001);
     rig.settle();
-    rig.append("at last");
-    rig.log.step(&mut rig.ring, rig.now_us);
-    assert!(rig.contents("one").ends_with("at last"));
+    at_once(&mut rig, "a second later ");
+
+    // Slow again: longer.
+    rig.log.disk.direct.note(Load::Quiet, 5_000_000, rig.now_us / 1000);
+    rig.pass_ms(1_001);
+    rig.settle();
+    through_the_ring(&mut rig, "after the second slow write ");
+    rig.pass_ms(60_000);
+    rig.settle();
+    rig.log.disk.direct.note(Load::Quiet, 5_000_000, rig.now_us / 1000);
+    rig.pass_ms(1_001);
+    rig.settle();
+    at_once(&mut rig, "at last");
 }
 
 #[test]
@@ -338,9 +358,56 @@ fn a_policy_that_asks_for_less_holds_nothing_from_then_on() {
     rig.append("a.");
     rig.log.await_transaction(7, 1);
     assert!(rig.log.holds(rig.log.appended()));
+    rig.settle();
+    rig.log.part_safe(7);
+    rig.append("b.");
     rig.log.appendfsync = AppendFsync::EverySecond;
-    assert!(!rig.log.holds(rig.log.appended()));
-    assert_eq!((rig.log.released(), rig.log.take_newly_durable_transactions()), (u64::MAX, vec![7]));
+    assert!(rig.log.holds(rig.log.appended()), "the kernel does not have it");
+    rig.settle();
+    assert_eq!((rig.log.durable(), rig.log.released()), (2, 4));
+    rig.log.close().unwrap();
+    assert_eq!(rig.log.released(), u64::MAX);
+}
+
+#[test]
+fn without_always_replies_wait_for_the_kernel_alone_and_not_for_a_disk_that_fails() {
+    for policy in [AppendFsync::EverySecond, AppendFsync::No] {
+        let mut rig = Rig::new("kernel", policy);
+        rig.append("a.");
+        assert!(rig.log.holds(2) && !rig.log.holds(0));
+        rig.start();
+        assert!(rig.log.holds(2), "it is under way");
+        rig.append("b.");
+        rig.settle();
+        assert_eq!((rig.log.released(), rig.log.durable()), (4, 0), "{policy:?}");
+
+        rig.bend = failing_writes(1, libc::ENOSPC);
+        rig.append("c.");
+        rig.start();
+        assert!(rig.log.holds(6));
+        rig.ring.submit_and_wait(1).unwrap();
+        rig.take();
+        assert!(!rig.log.holds(6) && rig.log.write_refusal().is_some(), "{policy:?}");
+        rig.pass_ms(1000);
+        rig.settle();
+        assert_eq!((rig.log.released(), rig.contents("one").as_str()), (6, "a.b.c."));
+    }
+}
+
+/// A shard that is killed before it has written its part takes the transaction with it, and what others have behind theirs.
+#[test]
+fn without_always_too_nothing_behind_a_part_is_released_before_all_parts_are_written() {
+    let mut rig = Rig::new("part-written", AppendFsync::EverySecond);
+    rig.append("a.");
+    rig.append("part.");
+    rig.log.await_transaction(7, 1);
+    rig.append("b.");
+    assert!(rig.log.take_newly_safe_transactions().is_empty());
+    rig.settle();
+    assert_eq!(rig.log.take_newly_safe_transactions(), [7]);
+    assert_eq!((rig.log.written, rig.log.released()), (9, 2));
+    rig.log.part_safe(7);
+    assert_eq!(rig.log.released(), 9);
 }
 
 #[test]
@@ -353,9 +420,9 @@ fn nothing_behind_a_part_is_released_before_the_transaction_is_durable_everywher
     rig.log.await_transaction(8, 1);
     rig.settle();
     assert_eq!((rig.log.durable(), rig.log.released()), (9, 2));
-    rig.log.part_durable(8);
+    rig.log.part_safe(8);
     assert_eq!(rig.log.released(), 2);
-    rig.log.part_durable(7);
+    rig.log.part_safe(7);
     assert_eq!(rig.log.released(), 9);
 }
 
@@ -365,7 +432,7 @@ fn no_fsync_while_a_rewrite_runs_if_asked_so() {
     rig.log.no_sync_on_rewrite = true;
     rig.log.set_rewriting(true);
     rig.append("a.");
-    assert!(!rig.log.holds_replies());
+    assert!(!rig.log.waits_for_disk());
     rig.settle();
     assert_eq!(rig.log.durable(), 0);
     rig.log.set_rewriting(false);
@@ -395,27 +462,64 @@ fn units_behind_a_switch_are_in_the_new_file_and_the_old_one_is_synced_whatever_
 }
 
 #[test]
-fn a_file_is_written_only_when_the_one_in_front_of_it_is_durable() {
-    for policy in [AppendFsync::Always, AppendFsync::EverySecond, AppendFsync::No] {
-        let mut rig = Rig::new("switch-order", policy);
+fn with_always_a_file_is_written_only_when_the_one_in_front_of_it_is_durable() {
+    let mut rig = Rig::new("switch-order", AppendFsync::Always);
+    rig.append("a.");
+    let file = rig.file("two");
+    rig.log.switch(file);
+    let at = rig.log.appended();
+    rig.append("b.");
+    while !rig.all_durable() {
+        rig.start();
+        let is_begun = !rig.contents("two").is_empty();
+        assert!(!is_begun || rig.log.durable() >= at);
+        rig.ring.submit_and_wait(1).unwrap();
+        rig.take();
+    }
+    assert_eq!((rig.contents("one"), rig.contents("two")), ("a.".into(), "b.".into()));
+}
+
+/// Replies wait for the kernel, and not for the sync of a file that is complete.
+#[test]
+fn without_always_a_new_file_is_written_while_the_one_in_front_of_it_is_synced() {
+    for policy in [AppendFsync::EverySecond, AppendFsync::No] {
+        let mut rig = Rig::new("switch-at-once", policy).writes_directly();
         rig.append("a.");
         let file = rig.file("two");
         rig.log.switch(file);
         let at = rig.log.appended();
         rig.append("b.");
-        while !rig.all_durable() {
-            rig.start();
-            let is_begun = !rig.contents("two").is_empty();
-            assert!(!is_begun || rig.log.durable() >= at, "{policy:?}");
-            if !rig.log.is_in_flight() {
-                // Of the last file only a sync is left, which is the policy's affair.
-                break;
-            }
-            rig.ring.submit_and_wait(1).unwrap();
-            rig.take();
-        }
+        rig.log.step(&mut rig.ring, rig.now_us);
+        assert!(rig.log.disk.is_syncing() && rig.log.durable() < at, "{policy:?}");
         assert_eq!((rig.contents("one"), rig.contents("two")), ("a.".into(), "b.".into()));
+        assert_eq!(rig.log.released(), rig.log.appended());
+        rig.settle();
+        assert_eq!((rig.log.durable(), rig.log.files.len()), (at, 1), "{policy:?}");
+        // The sync of what comes later is not taken for one of the older file, nor the other way round.
+        rig.append("c.");
+        rig.log.request_sync();
+        rig.settle();
+        assert!(rig.all_durable() && rig.contents("two") == "b.c.", "{policy:?}");
     }
+}
+
+#[test]
+fn a_sync_of_the_older_file_that_fails_has_both_files_written_again() {
+    let mut rig = Rig::new("switch-fails", AppendFsync::EverySecond).writes_directly();
+    rig.append("a.");
+    let file = rig.file("two");
+    rig.log.switch(file);
+    rig.append("b.");
+    rig.bend = failing_syncs(1, libc::EIO);
+    rig.log.step(&mut rig.ring, rig.now_us);
+    rig.settle();
+    assert_eq!((rig.log.written, rig.log.durable()), (0, 0), "it is taken back");
+    fs::write(rig.folder.join("one"), "").unwrap();
+    fs::write(rig.folder.join("two"), "").unwrap();
+    rig.pass_ms(1000);
+    rig.settle();
+    assert_eq!((rig.contents("one"), rig.contents("two")), ("a.".into(), "b.".into()));
+    assert!(rig.log.write_refusal().is_none());
 }
 
 #[test]
@@ -723,7 +827,7 @@ fn what_others_may_still_lose_is_fresh_too() {
     rig.settle();
     assert!(rig.all_durable());
     assert!(is_fresh(&mut rig, "ours") && is_fresh(&mut rig, "behind") && !is_fresh(&mut rig, "else"));
-    rig.log.part_durable(7);
+    rig.log.part_safe(7);
     assert!(!is_fresh(&mut rig, "ours"));
 }
 

@@ -4,7 +4,7 @@
 //! what it is about is on its way, and a shard looks into its inbox before it takes in requests. So who asks the
 //! server after that answer has been told before.
 //!
-//! With `appendfsync always` a message waits for the log as a reply does, where it was made.
+//! A message waits for the log as a reply does, where it was made; in a transaction first for the end of the part that it is about.
 //!
 //! What waits for a shard is bounded, in its inbox and for the logs together. When it is too much the shard's connections that are
 //! told anything are closed: nobody misses a message without noticing.
@@ -51,6 +51,19 @@ impl Shard {
             }
             return;
         }
+        if let Some(push) = self.wait_for_unit(shard, push) {
+            self.push_when_released(shard, push);
+        }
+    }
+
+    /// Sends messages, for which there is room, when what is appended by now is released.
+    pub(super) fn push_all(&mut self, pushes: Vec<(usize, Push)>) {
+        for (shard, push) in pushes {
+            self.push_when_released(shard, push);
+        }
+    }
+
+    fn push_when_released(&mut self, shard: usize, push: Push) {
         // Behind those that wait already.
         let last = self.pushes.held.back().map(|(position, ..)| *position);
         match self.log.held_at().or(last) {

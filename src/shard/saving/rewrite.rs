@@ -19,6 +19,7 @@ use crate::base::error_text;
 use crate::base::log::Level;
 use crate::command::CommandError;
 use crate::persist::aof::write::put_cut;
+use crate::persist::aof::write::{put_after, put_cut};
 use crate::persist::aof::{BaseFormat, Folder, FolderError, Manifest};
 use crate::rdb::file::Stretch;
 use crate::runtime::{aside, clock};
@@ -539,6 +540,8 @@ impl Shard {
             if let Some(file) = increment {
                 self.log.switch(file);
                 self.log_continues_in_new_file();
+                put_after(self.log.buffer(), number);
+                self.log.unit_end();
             }
         } else {
             if let Some(file) = increment {

@@ -1,8 +1,9 @@
 //! The way to the end: what is in progress is given up, what is to be kept is written, and only then the shards stop.
 //!
-//! The last save happens at a barrier that is not left any more, so that nothing is acknowledged behind it that would be lost.
+//! The last save happens at a barrier that is not left any more, so that nothing is acknowledged behind it that would be lost. The server
+//! does not end when that save fails, or when the append-only files lack something that was acknowledged, unless it is told to.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::{join, Purpose};
@@ -126,17 +127,39 @@ impl Shard {
             return self.stop_all();
         }
         self.saving.shutdown.is_under_way = true;
-        let mut phases = vec![Phase::Each(Arc::new(|shard: &mut Shard, _| shard.end_log()))];
+        let is_missed = Arc::new(AtomicBool::new(false));
+        let theirs = is_missed.clone();
+        let end = move |shard: &mut Shard, _| {
+            theirs.fetch_or(shard.end_log().is_err(), Ordering::Relaxed);
+        };
+        let decide = move |shard: &mut Shard| shard.end_after_logs(wish, is_missed.load(Ordering::Relaxed));
+        self.at_barrier(KeyAccess::Write, [Phase::Each(Arc::new(end)), Phase::Decide(Box::new(decide))]);
+    }
+
+    /// The logs have ended; `is_missed`: without something that was acknowledged. What is to be done then.
+    fn end_after_logs(&mut self, wish: Wish, is_missed: bool) -> Vec<Phase> {
+        if is_missed && (wish.force || wish.save == Some(false)) {
+            crate::log!(Level::Warning, "The AOF lacks writes that were acknowledged. Exit anyway.");
+        } else if is_missed {
+            crate::log!(
+                Level::Warning,
+                "The AOF lacks writes that were acknowledged, can't exit. They are written as soon as the disk takes them: free \
+                 some space. To exit without them use SHUTDOWN NOSAVE or SHUTDOWN FORCE."
+            );
+            self.saving.shutdown.is_under_way = false;
+            self.fail_shutdown(wish);
+            return Vec::new();
+        }
         if wish.save.unwrap_or(!self.config.persistence.save.0.is_empty()) {
             crate::log!(Level::Notice, "Saving the final RDB snapshot before exiting.");
-            phases.extend(self.save_at_once(move |shard, result| shard.last_save_ended(wish, result)));
+            self.save_at_once(move |shard, result| shard.last_save_ended(wish, result))
         } else {
-            phases.push(Phase::Here(Box::new(|shard, _| {
+            let stop = |shard: &mut Shard, _| {
                 shard.stop_all();
                 true
-            })));
+            };
+            vec![Phase::Here(Box::new(stop))]
         }
-        self.at_barrier(KeyAccess::Write, phases);
     }
 
     /// Phases of a barrier that write the keyspace to `dbfilename`; `then` says whether the barrier is to stay.
@@ -146,7 +169,10 @@ impl Shard {
     ) -> Vec<Phase> {
         let cut = match self.new_cut(Purpose::Foreground, None) {
             Ok(cut) => Arc::new(cut),
-            Err(why) => return vec![Phase::Here(Box::new(|shard, _| then(shard, Err(why))))],
+            Err(why) => {
+                crate::log!(Level::Warning, "{why}");
+                return vec![Phase::Here(Box::new(|shard, _| then(shard, Err(why))))];
+            }
         };
         type Parts = Vec<Option<Result<Stretch, String>>>;
         let written: Arc<Mutex<Parts>> = Arc::new(Mutex::new(vec![None; self.topology.shards]));

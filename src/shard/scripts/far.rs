@@ -80,8 +80,7 @@ impl Shard {
         transaction.protocol = run.protocol;
         transaction.number = number;
         transaction.home = Some(home);
-        // What another shard is told waits in the outbox for what is in the log then.
-        transaction.is_awaited = home == self.id && self.log.holds_replies();
+        transaction.is_awaited = self.log.is_open();
         transaction.next = 1;
         transaction.script = Some((0, run));
         self.body_becomes_part(number);

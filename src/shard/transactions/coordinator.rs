@@ -113,6 +113,12 @@ impl Shard {
             t.step = Step::TakingBack;
             match phase {
                 Phase::Here(run) => t.outstanding += usize::from(run(self, t.number)),
+                Phase::Decide(decide) => {
+                    let phases = decide(self);
+                    if let Some(barrier) = &mut t.barrier {
+                        barrier.phases.extend(phases);
+                    }
+                }
                 Phase::Each(at_each) => {
                     for shard in 0..shards {
                         self.step(id, t, shard, Work::Barrier(at_each.clone()), false);
@@ -140,7 +146,7 @@ impl Shard {
     pub(in crate::shard) fn start(&mut self, mut transaction: Transaction) {
         let id = self.transactions.next_id();
         self.stats.transactions.add(1);
-        transaction.is_awaited = transaction.barrier.is_none() && self.log.holds_replies();
+        transaction.is_awaited = transaction.barrier.is_none() && self.log.is_open();
         self.lock_all(id, Box::new(transaction));
     }
 
@@ -559,19 +565,18 @@ impl Shard {
         for encoded in transaction.replies.drain(..) {
             reply.raw(&encoded);
         }
-        if let Some(home) = transaction.home.filter(|home| *home != self.id) {
-            return self.reply_to(home, transaction.origin, &mut reply);
-        }
-        if transaction.is_awaited {
-            let participants = transaction.participants.len();
-            self.answer_when_released(id, participants, transaction.origin, reply);
-        } else if transaction.commands.iter().any(|command| self.empties_saved_file(command.spec)) {
-            let (home, origin) = (self.id, transaction.origin);
-            let answer = move |shard: &mut Shard| shard.answer(origin, reply);
-            let tell = move |leader: &mut Shard| leader.send(home, Message::Call(Box::new(answer)));
+        let (home, origin) = (transaction.home.unwrap_or(self.id), transaction.origin);
+        let awaited = transaction.is_awaited.then_some(transaction.participants.len());
+        let answer = move |shard: &mut Shard| match awaited {
+            Some(participants) => shard.answer_when_released(id, participants, home, origin, reply),
+            None => shard.reply_to(home, origin, &mut reply),
+        };
+        if transaction.commands.iter().any(|command| self.empties_saved_file(command.spec)) {
+            let coordinator = self.id;
+            let tell = move |leader: &mut Shard| leader.send(coordinator, Message::Call(Box::new(answer)));
             self.tell_leader(move |leader| leader.when_flushed(Box::new(tell)));
         } else {
-            self.answer(transaction.origin, reply);
+            answer(self);
         }
     }
 

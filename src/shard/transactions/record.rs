@@ -59,6 +59,8 @@ pub enum Step {
 /// What the coordinator does at a barrier; whether it is never left again.
 pub type AtCoordinator = Box<dyn FnOnce(&mut Shard, Number) -> bool + Send>;
 
+pub type Decision = Box<dyn FnOnce(&mut Shard) -> Vec<Phase> + Send>;
+
 /// What happens while no transaction over shards is half done.
 pub enum Phase {
     /// Every shard does this, all at the same time.
@@ -69,6 +71,8 @@ pub enum Phase {
     InTurn(AtBarrier),
     /// The coordinator does this. True: the barrier is never left again.
     Here(AtCoordinator),
+    /// The coordinator decides what follows. The last phase, if there is one like it.
+    Decide(Decision),
 }
 
 /// A transaction that holds intents on the whole keyspace of every shard, for its phases.
@@ -101,7 +105,7 @@ pub struct Transaction {
     pub blocked: Option<BlockedRun>,
     /// It is no client's command, but this.
     pub barrier: Option<Barrier>,
-    /// Its answer waits until everything is on the disk.
+    /// There are logs: its answer waits until everything is safe in them.
     pub is_awaited: bool,
     /// The shard that serves the client.
     pub home: Option<usize>,
@@ -174,9 +178,8 @@ impl Transaction {
             Some(_) => Writers::new(),
             None => self.participants.iter().filter(writes).map(|p| p.shard as u16).collect(),
         };
-        // One that has blocked has no answer yet that might wait. What another shard is told waits for this one's log.
-        let is_here = self.home.is_none_or(|home| home == coordinator);
-        let is_answered = self.is_awaited && is_here && self.blocked.is_none();
+        // One that has blocked has no answer yet that might wait.
+        let is_answered = self.is_awaited && self.blocked.is_none();
         let report_to = is_answered.then_some((coordinator, id));
         Ending { writers, is_awaited: self.is_awaited, report_to }
     }

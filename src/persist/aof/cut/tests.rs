@@ -1,6 +1,6 @@
 use super::*;
 use crate::persist::aof::testing::command;
-use crate::persist::aof::write::{put_cut, put_part};
+use crate::persist::aof::write::{put_after, put_cut, put_part};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -25,7 +25,7 @@ fn log(base_cut: u64, events: &[Event]) -> Log {
                     start,
                     end: start + 1,
                 },
-                Event::Barrier(number) => Mark::Cut { number: *number, start },
+                Event::Barrier(number) => Mark::Cut { number: *number, start, end: start + 1 },
             },
         );
     }
@@ -113,6 +113,37 @@ fn several_increments_are_one_log() {
     assert_eq!(torn.end(), LogPosition { file: 0, offset: (first.len() - b"#CUT:9\r\n".len()) as u64 });
     let cut = cut(&[whole, torn]);
     assert_eq!(cut.ends[0], LogPosition { file: 1, offset: 0 });
+}
+
+/// The older of two files may lose its end although the newer one was written: that it does not count then must show.
+#[test]
+fn what_continues_at_a_barrier_that_is_lost_does_not_count() {
+    let mut first = [command("SET a 1"), command("SET b 1")].concat();
+    let early = command("SET a 1").len();
+    put_cut(&mut first, 9);
+    let mut second = Vec::new();
+    put_after(&mut second, 9);
+    second.extend(command("SET c 1"));
+    let (log, fault) = Log::scan(0, [&first[..], &second[..]]).unwrap();
+    assert!(fault.is_none());
+    assert_eq!(log.end(), LogPosition { file: 1, offset: second.len() as u64 });
+
+    let behind = [&first[..], &command("SET d 1")].concat();
+    let mut another = first[..early].to_vec();
+    put_cut(&mut another, 8);
+    for (what, first) in
+        [("nothing", &first[..0]), ("whole units", &first[..early]), ("another", &another), ("more", &behind)]
+    {
+        let (log, fault) = Log::scan(0, [first, &second[..]]).unwrap();
+        assert!(fault.is_some_and(|fault| fault.is_torn()), "{what}");
+        assert_eq!(log.end(), LogPosition { file: 0, offset: first.len() as u64 }, "{what}");
+    }
+    // What Redis has written, or a recovery has emptied, says nothing of the file before.
+    let plain = command("SET c 1");
+    let (log, fault) = Log::scan(0, [&first[..early], &plain[..]]).unwrap();
+    assert!(fault.is_none() && log.end().file == 1);
+    // Nor is there one before the first.
+    assert!(Log::scan(0, [&second[..]]).unwrap().1.is_none());
 }
 
 #[test]

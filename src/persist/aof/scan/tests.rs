@@ -128,7 +128,7 @@ fn a_part_is_its_annotation_and_its_unit_with_the_select_in_between() {
             end: at(&none),
         },
         Mark::Part { number: 3, shards, is_empty: true, start: at(&none), end: at(b"#CUT") },
-        Mark::Cut { number: 9, start: at(b"#CUT") },
+        Mark::Cut { number: 9, start: at(b"#CUT"), end: at(b"#CUT") + 8 },
         Mark::Time { seconds: 7, start: at(b"#TS") },
     ];
     assert_eq!(marks, expected);
