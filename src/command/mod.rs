@@ -33,7 +33,7 @@ pub mod table;
 pub(crate) mod testing;
 
 pub use context::{BlockTimeout, Blocking, Caller, Context, Effect, WaitFor};
-pub use error::{c_text, subcommand_syntax, CommandError};
+pub use error::{subcommand_syntax, CommandError};
 
 /// The arguments of a request; the command's name is the first.
 pub type Args<'a> = &'a [&'a [u8]];

@@ -6,8 +6,10 @@ mod double_printf;
 mod inline;
 mod reply;
 mod request;
+mod text;
 
 pub use double::{format_double, DoubleText};
 pub use double_printf::format_double_17g;
 pub use reply::{DeferredLen, Protocol, Reply, SHARED_BYTES_MIN};
 pub use request::{ArgRange, Limits, Progress, ProtocolError, RequestParser, ARGS_MAX, LINE_LEN_MAX};
+pub use text::{c_text, c_text_cut, Piece, Text};

@@ -11,6 +11,7 @@ use super::library::Library;
 use super::source::Script;
 use super::vm::{Outcome, Registering, Vm};
 use crate::resp::Protocol;
+use crate::resp::Text;
 use crate::runtime::clock::Stamp;
 use crate::runtime::fiber::{Fiber, FiberStack, Step, Suspender};
 use crate::txn::message::OwnedArgs;
@@ -37,7 +38,7 @@ pub enum Resume {
     /// The command's reply, encoded in the protocol that the script has chosen.
     Reply(Vec<u8>),
     /// The command has not run: an error text, with a code in front when it begins with `-`.
-    Refused(String),
+    Refused(Text),
     /// None: there is no such command.
     Permission(Option<bool>),
 }

@@ -96,14 +96,13 @@ impl Shard {
         }
         self.stats.input_buffer_max.set(self.stats.input_buffer_max.get().max(c.input.len() as u64));
         if c.input.len() > self.config.network.client_query_buffer_limit && !c.flags.has(Flag::Closing) {
-            crate::log!(
+            crate::log_text!(
                 Level::Warning,
-                "{}",
-                format!(
-                    "Closing client that reached max query buffer length: {} (qbuf initial bytes: {})",
-                    self.describe_client(c),
-                    String::from_utf8_lossy(&crate::config::quoted(&c.input[..c.input.len().min(64)]))
-                )
+                "Closing client that reached max query buffer length: ",
+                self.describe_client(c),
+                " (qbuf initial bytes: ",
+                crate::config::quoted(&c.input[..c.input.len().min(64)]),
+                ")"
             );
             self.stats.query_buffer_closes.add(1);
             self.close(c);

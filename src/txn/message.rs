@@ -7,6 +7,7 @@ use super::plan::Topology;
 use crate::command::table::{CommandSpec, Handler};
 use crate::command::{Blocking, Caller};
 use crate::resp::Protocol;
+use crate::resp::Text;
 use crate::runtime::ring::Token;
 use crate::store::{Detached, WatchFlag};
 
@@ -66,7 +67,7 @@ pub struct OwnedCommand {
     pub db: usize,
     pub args: OwnedArgs,
     /// It is not run, but answered by this error: EXEC finds that its user may not any more.
-    pub denied: Option<Box<str>>,
+    pub denied: Option<Text>,
 }
 
 impl OwnedCommand {

@@ -6,6 +6,7 @@ use super::{Run, Slow, Standing};
 use crate::command::table::{CommandSpec, Handler, KeyAccess, KeyPositions, Reaching};
 use crate::command::{Args, Caller};
 use crate::observe::log::Level;
+use crate::resp::Text;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::clock::Stamp;
 use crate::script::{Outcome, Progress, Resume};
@@ -114,9 +115,9 @@ impl Shard {
         debug_assert!(!run.is_busy, "nobody is let in again");
         run.execution.kill();
         // It ends by an error at its next look around, or at its next call.
-        let mut with = Resume::Refused(String::new());
+        let mut with = Resume::Refused(Text::default());
         while !matches!(run.execution.resume(with), Progress::Done(_)) {
-            with = Resume::Refused(String::new());
+            with = Resume::Refused(Text::default());
         }
     }
 }
