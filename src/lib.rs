@@ -28,5 +28,8 @@ pub mod shard;
 pub mod store;
 pub mod txn;
 
+/// Gyre's own version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// The version of Redis whose behaviour this is; clients choose features by it.
 pub const REDIS_VERSION: &str = "7.2.6";

@@ -14,11 +14,13 @@ use crate::command::table::{self, Names};
 use crate::config::argv::Sources;
 use crate::config::{self, AclPubsubDefault, Config, ConfigError, Loaded, Network, ShardCount};
 use crate::log;
+use crate::base::log::{self as server_log, Level};
 use crate::observe::stats::ShardStats;
 use crate::observe::{logo, Observed};
 use crate::persist::status::Status;
 use crate::process::{self, OomRole, OomScore, PidFile, Supervisor, Title};
 use crate::recovery;
+use crate::resp::Text;
 use crate::runtime::listen::{self, ListenError, Listener};
 use crate::runtime::mail::Mail;
 use crate::runtime::mesh::Mesh;
@@ -29,6 +31,7 @@ use crate::shard::scripts::KnownScripts;
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
 use crate::shard::users::read_users;
 use crate::shard::Shard;
+use crate::{log, log_text, text};
 
 /// How often the boot thread looks for the end of the shards when nobody rings, and while they are about to end.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,7 +42,7 @@ const ADDRESS_IN_USE_PATIENCE: Duration = Duration::from_secs(3);
 const ADDRESS_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Why the server did not start, or stopped; for the log and the terminal. Empty: the log has it already.
-pub type Failure = String;
+pub type Failure = Text;
 
 /// Runs the server with the configuration that `sources` name, until it is told to end.
 pub fn run(sources: &Sources) -> Result<(), Failure> {
@@ -47,9 +50,9 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     let loaded = load(sources)?;
     let config = &loaded.config;
     if let Some(reason) = config::broken_promise(&loaded) {
-        return Err(reason);
+        return Err(reason.into());
     }
-    let names = names(&loaded).map_err(|error| error.to_string())?;
+    let names = names(&loaded).map_err(|error| error.text())?;
     process::enter_dir(config)
         .map_err(|e| format!("Can't chdir to '{}': {}", config.general.dir.0.display(), error_text(&e)))?;
     let supervisor = Supervisor::find(config.general.supervised);
@@ -64,7 +67,7 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     // From here on the log is where the operator looks.
     serve(loaded, names, supervisor, daemon).inspect_err(|failure| {
         if !failure.is_empty() {
-            log!(Level::Warning, "{failure}");
+            log_text!(Level::Warning, failure);
         }
     })
 }
@@ -216,7 +219,7 @@ fn show_logo(config: &Config) {
 
 fn load(sources: &Sources) -> Result<Loaded, Failure> {
     let mut stdin = io::stdin().lock();
-    config::load(sources, &mut stdin as &mut dyn Read, false).map_err(|error| error.to_string())
+    config::load(sources, &mut stdin as &mut dyn Read, false).map_err(|error| error.text())
 }
 
 /// The command names under `rename-command`.
@@ -249,26 +252,25 @@ fn users(loaded: &Loaded) -> Result<Users, Failure> {
     if !file.as_os_str().is_empty() {
         if loaded.users.is_empty() {
             return read_users(file, hear_all)
-                .map_err(|why| format!("Aborting Redis startup because of ACL errors: {why}"));
+                .map_err(|why| text!("Aborting Redis startup because of ACL errors: ", why));
         }
         return Err("Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid. \
                     This setup is very likely to lead to configuration errors and security holes, please define either an ACL \
                     file or declare users directly in your redis.conf, but not both."
-            .to_owned());
+            .into());
     }
     let lines = loaded.users.iter().map(|line| (&line.name[..], &line.rules[..]));
     let users = Users::new(security.requirepass.as_deref()).with_configured(lines, hear_all);
     let users = users.map_err(|(index, error)| {
-        let word = String::from_utf8_lossy(&error.word);
-        let reason = format!("Error in user declaration '{word}': {}", error.why);
-        ConfigError::at(&loaded.users[index].origin, reason).to_string()
+        let reason = text!("Error in user declaration '", error.word, "': ", error.why);
+        ConfigError::at(&loaded.users[index].origin, reason).text()
     })?;
     for user in users.iter().filter(|user| !user.is_enabled) {
-        log!(
+        log_text!(
             Level::Notice,
-            "The user '{}' is disabled (there is no 'on' modifier in the user description). Make sure this is not a \
-             configuration error.",
-            String::from_utf8_lossy(&user.name)
+            "The user '",
+            user.name,
+            "' is disabled (there is no 'on' modifier in the user description). Make sure this is not a configuration error."
         );
     }
     Ok(users)
@@ -279,7 +281,7 @@ fn open_listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
     let backlog = network.tcp_backlog as i32;
     let mut listeners = listen_patiently(network, backlog).map_err(|error| {
         log!(Level::Warning, "Warning: {error}");
-        "Failed listening on port ".to_owned() + &network.port.to_string() + " (tcp), aborting."
+        format!("Failed listening on port {} (tcp), aborting.", network.port)
     })?;
     if let Some(path) = &network.unixsocket {
         let path: &Path = path;
@@ -289,7 +291,7 @@ fn open_listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
         listeners.push(listener);
     }
     if listeners.is_empty() {
-        return Err("Configured to not listen anywhere, exiting.".to_owned());
+        return Err("Configured to not listen anywhere, exiting.".into());
     }
     Ok(listeners)
 }
@@ -370,8 +372,8 @@ fn start_shards(
     std::thread::sleep(STOPPING_WATCH_INTERVAL);
     let failed = threads.into_iter().find(JoinHandle::is_finished).map(JoinHandle::join);
     Err(match failed {
-        Some(Ok(Err(error))) => format!("A shard cannot start: {}", error_text(&error)),
-        _ => "A shard cannot start.".to_owned(),
+        Some(Ok(Err(error))) => format!("A shard cannot start: {}", error_text(&error)).into(),
+        _ => "A shard cannot start.".into(),
     })
 }
 
@@ -419,7 +421,7 @@ fn watch(
                 log!(Level::Warning, "A shard has failed: {error}");
                 // Without one of its shards the keyspace is not whole: nothing may be served.
                 shared.shutdown.store(Shutdown::Asked as u64, Ordering::Release);
-                failure.get_or_insert(error);
+                failure.get_or_insert(error.into());
             }
         }
     }

@@ -4,6 +4,8 @@ use super::selector::Selector;
 use super::user::User;
 use crate::command::table::{CommandSpec, Flag, KeyFlag, KeyPositions};
 use crate::command::Args;
+use crate::resp::Text;
+use crate::text;
 
 /// What a user lacks. The order tells which of several selectors came closest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,25 +44,25 @@ impl Denial {
     }
 
     /// What the client is told; only ACL DRYRUN names the key.
-    pub fn text(&self, user: &User, spec: &CommandSpec) -> String {
+    pub fn text(&self, user: &User, spec: &CommandSpec) -> Text {
         match self.reason {
-            Reason::Command | Reason::Auth => format!(
-                "User {} has no permissions to run the '{}' command",
-                String::from_utf8_lossy(&user.name),
-                spec.name
-            ),
-            Reason::Key => "No permissions to access a key".to_owned(),
-            Reason::Channel => "No permissions to access a channel".to_owned(),
+            Reason::Command | Reason::Auth => {
+                text!("User ", user.name, " has no permissions to run the '", spec.name, "' command")
+            }
+            Reason::Key => "No permissions to access a key".into(),
+            Reason::Channel => "No permissions to access a channel".into(),
         }
     }
 
-    pub fn long_text(&self, user: &User, spec: &CommandSpec, args: Args) -> String {
+    pub fn long_text(&self, user: &User, spec: &CommandSpec, args: Args) -> Text {
         match self.reason {
             Reason::Command | Reason::Auth => self.text(user, spec),
-            Reason::Key | Reason::Channel => format!(
-                "User {} has no permissions to access the '{}' {}",
-                String::from_utf8_lossy(&user.name),
-                String::from_utf8_lossy(args[self.index]),
+            Reason::Key | Reason::Channel => text!(
+                "User ",
+                user.name,
+                " has no permissions to access the '",
+                args[self.index],
+                "' ",
                 self.reason.name()
             ),
         }

@@ -36,7 +36,7 @@ pub struct Entry {
     pub object: Box<[u8]>,
     pub user: Box<[u8]>,
     /// As CLIENT INFO shows it.
-    pub client: String,
+    pub client: Vec<u8>,
     pub created_ms: i64,
     pub updated_ms: i64,
 }
@@ -95,7 +95,7 @@ mod tests {
             context: Context::TopLevel,
             object: object.as_bytes().into(),
             user: b"eve"[..].into(),
-            client: format!("at {at_ms}"),
+            client: format!("at {at_ms}").into_bytes(),
             created_ms: at_ms,
             updated_ms: at_ms,
         }
@@ -109,7 +109,7 @@ mod tests {
         denials.add(entry("a", 20), 3);
         let seen = denials.newest(10);
         assert_eq!((seen[0].count, seen[0].id, seen[0].created_ms, seen[0].updated_ms), (2, 0, 0, 20));
-        assert_eq!((seen[0].client.as_str(), seen.len()), ("at 20", 2));
+        assert_eq!((&seen[0].client[..], seen.len()), (&b"at 20"[..], 2));
         denials.add(entry("a", 60_021), 3);
         assert_eq!(denials.newest(1)[0].id, 2, "a minute later it is a new one");
         for at in 0..5 {

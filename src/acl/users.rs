@@ -1,5 +1,7 @@
 //! All users.
 
+use crate::resp::{c_text, Text};
+use crate::text;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -51,16 +53,16 @@ impl Users {
     }
 
     /// These users with one more, or one changed. `Err` is what ACL SETUSER answers; nothing changes then.
-    pub fn with(&self, name: &[u8], rules: &[&[u8]], all_channels: bool) -> Result<Users, String> {
+    pub fn with(&self, name: &[u8], rules: &[&[u8]], all_channels: bool) -> Result<Users, Text> {
         let rules = joined(rules).map_err(|open| {
-            let open = String::from_utf8_lossy(&open).into_owned();
-            format!("Unmatched parenthesis in acl selector starting at '{open}'.")
+            text!("Unmatched parenthesis in acl selector starting at '", c_text(&open), "'.")
         })?;
         let mut user = self.get(name).map_or_else(|| User::new(name, all_channels), |user| (**user).clone());
         user.all_channels = all_channels;
         for rule in &rules {
             user.apply(rule).map_err(|why| {
-                format!("Error in ACL SETUSER modifier '{}': {why}", String::from_utf8_lossy(rule))
+                let why = format_args!("': {why}");
+                text!("Error in ACL SETUSER modifier '", c_text(rule), why)
             })?;
         }
         Ok(self.with_user(user))
@@ -123,33 +125,43 @@ impl Users {
     }
 
     /// The users of an ACL file; all that is wrong with it otherwise.
-    pub fn of_file(file: &str, text: &[u8], all_channels: bool) -> Result<Users, String> {
+    pub fn of_file(file: &str, text: &[u8], all_channels: bool) -> Result<Users, Text> {
         let mut users = Users::default();
-        let mut errors = String::new();
+        let mut errors = Vec::new();
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
             let at = format!("{file}:{}", index + 1);
             let words: Vec<&[u8]> = line.trim_ascii().split(|byte| *byte == b' ').collect();
             match words[..] {
                 [b""] => {}
                 [b"user", name, ..] if has_spaces(name) => {
-                    let name = String::from_utf8_lossy(name);
-                    errors += &format!("'{at}: username '{name}' contains invalid characters. ");
+                    errors.extend_from_slice(&text!(
+                        "'",
+                        at,
+                        ": username '",
+                        c_text(name),
+                        "' contains invalid characters. "
+                    ));
                 }
                 [b"user", name, ..] if users.get(name).is_some() => {
-                    let name = String::from_utf8_lossy(name);
-                    errors += &format!("WARNING: Duplicate user '{name}' found on line {}. ", index + 1);
+                    let place = format_args!("' found on line {}. ", index + 1);
+                    errors.extend_from_slice(&text!("WARNING: Duplicate user '", c_text(name), place));
                 }
                 [b"user", name, ref rules @ ..] => {
                     let mut user = User::new(name, all_channels);
-                    errors += &apply_line(&mut user, rules, &at);
+                    errors.extend(apply_line(&mut user, rules, &at));
                     users = users.with_user(user);
                 }
-                _ => errors += &format!("{at} should start with user keyword followed by the username. "),
+                _ => errors.extend_from_slice(&text!(
+                    at,
+                    " should start with user keyword followed by the username. "
+                )),
             }
         }
         if !errors.is_empty() {
-            return Err(errors
-                + "WARNING: ACL errors detected, no change to the previously active ACL rules was performed");
+            return Err(text!(
+                errors,
+                "WARNING: ACL errors detected, no change to the previously active ACL rules was performed"
+            ));
         }
         if users.get(DEFAULT_USER).is_none() {
             users = users.with_user(all_powerful());
@@ -174,22 +186,22 @@ fn all_powerful() -> User {
 }
 
 /// Applies the rules of a line of a file; returns what is wrong. Of rules that may have secrets in them only the first that is.
-fn apply_line(user: &mut User, rules: &[&[u8]], at: &str) -> String {
+fn apply_line(user: &mut User, rules: &[&[u8]], at: &str) -> Vec<u8> {
     let Ok(rules) = joined(rules) else {
-        return format!("{at}: Unmatched parenthesis in selector definition.");
+        return format!("{at}: Unmatched parenthesis in selector definition.").into_bytes();
     };
-    let (mut errors, mut said) = (String::new(), false);
+    let (mut errors, mut said) = (Vec::new(), false);
     for rule in &rules {
         match user.apply(rule.trim_ascii()) {
             Ok(()) => {}
             Err(why @ RuleError::UnknownCommand) => {
-                let rule = String::from_utf8_lossy(rule);
-                errors += &format!("{at}: Error in applying operation '{rule}': {why}. ");
+                let why = format_args!("': {why}. ");
+                errors.extend_from_slice(&text!(at, ": Error in applying operation '", c_text(rule), why));
             }
             Err(_) if said => {}
             Err(why) => {
                 said = true;
-                errors += &format!("{at}: {why}. ");
+                errors.extend(format!("{at}: {why}. ").into_bytes());
             }
         }
     }
@@ -225,7 +237,7 @@ mod tests {
     use super::*;
     use crate::command::table;
 
-    fn changed(users: &Users, name: &str, rules: &str) -> Result<Users, String> {
+    fn changed(users: &Users, name: &str, rules: &str) -> Result<Users, Text> {
         let rules: Vec<&[u8]> = rules.split(' ').map(str::as_bytes).collect();
         users.with(name.as_bytes(), &rules, false)
     }
@@ -234,7 +246,7 @@ mod tests {
         String::from_utf8(users.get(name.as_bytes()).unwrap().line()).unwrap()
     }
 
-    fn may(users: &Users, request: &str) -> Result<(), String> {
+    fn may(users: &Users, request: &str) -> Result<(), Text> {
         let args: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
         let spec = table::resolve(&args).unwrap();
         let user = users.get(b"eve").unwrap();
@@ -283,7 +295,7 @@ mod tests {
             ("&* &a", "Adding a pattern after the * pattern (or the 'allchannels' flag)"),
         ] {
             let error = changed(&users, "eve", rules).unwrap_err();
-            assert!(error.contains(why), "{rules}: {error}");
+            assert!(error.to_string().contains(why), "{rules}: {error}");
         }
         let text = b"user eve +nothing\nuser eve on\nuse\n\nuser bob what what\n";
         let error = Users::of_file("f", text, false).unwrap_err();
@@ -331,7 +343,7 @@ mod tests {
         ] {
             let error = may(&users, denied).unwrap_err();
             assert!(
-                error.starts_with("User eve has no permissions ") && error.ends_with(why),
+                error.starts_with(b"User eve has no permissions ") && error.ends_with(why.as_bytes()),
                 "{denied}: {error}"
             );
         }

@@ -5,6 +5,9 @@
 //! every thread, a forked child and a crashing process may log. A message that cannot be written is lost: there is
 //! nobody to tell.
 
+use crate::config::{LogLevel, Observing, SyslogFacility};
+use crate::resp::c_text;
+use crate::runtime::sys;
 use std::fmt::{self, Write as _};
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -136,8 +139,34 @@ macro_rules! log {
     };
 }
 
+/// As `log!`, for a message with bytes in it that a client or a file has given: pieces as `text!` takes them. It may allocate.
+#[macro_export]
+macro_rules! log_text {
+    ($level:expr, $($piece:expr),+ $(,)?) => {
+        if $crate::base::log::enabled($level) {
+            $crate::base::log::write_bytes($level, &$crate::text!($($piece),+));
+        }
+    };
+}
+
 /// Logs a message whatever the level; use `log!`.
 pub fn write(level: Level, message: fmt::Arguments) {
+    write_message(level, Message::Formatted(message));
+}
+
+/// Logs a message whatever the level; use `log_text!`. The log has the bytes as they are, up to the first zero byte, as Redis's has.
+pub fn write_bytes(level: Level, message: &[u8]) {
+    write_message(level, Message::Bytes(c_text(message)));
+}
+
+/// What is to be logged.
+#[derive(Clone, Copy)]
+enum Message<'a> {
+    Formatted(fmt::Arguments<'a>),
+    Bytes(&'a [u8]),
+}
+
+fn write_message(level: Level, message: Message) {
     let (seconds, milliseconds) = unix_time();
     let pid = std::process::id();
     let is_child = is_child(pid, SERVER_PID.load(Relaxed));
@@ -194,19 +223,19 @@ struct Moment {
 }
 
 impl Moment {
-    fn line(&self, level: Level, message: fmt::Arguments) -> Line {
+    fn line(&self, level: Level, message: Message) -> Line {
         let Self { pid, role, local, milliseconds } = self;
         let mut line = Line::new();
         // Writing to a line cannot fail: it is cut when it is full.
-        let _ =
-            write!(line, "{pid}:{role} {}.{milliseconds:03} {} {message}", Calendar(*local), level.mark());
+        let _ = write!(line, "{pid}:{role} {}.{milliseconds:03} {} ", Calendar(*local), level.mark());
+        line.add(message);
         line.end();
         line
     }
 }
 
 /// A socket a message, so that nothing is kept that a restart of syslog would break; a full syslog loses it.
-fn send_to_syslog(syslog: &Syslog, level: Level, moment: &Moment, message: fmt::Arguments) {
+fn send_to_syslog(syslog: &Syslog, level: Level, moment: &Moment, message: Message) {
     let Ok(socket) = UnixDatagram::unbound() else {
         return;
     };
@@ -217,7 +246,8 @@ fn send_to_syslog(syslog: &Syslog, level: Level, moment: &Moment, message: fmt::
     let priority = syslog.facility << 3 | level.severity();
     let (date, pid) = (SyslogCalendar(moment.local), moment.pid);
     // As in `Moment::line`.
-    let _ = write!(line, "<{priority}>{date} {}[{pid}]: {message}", syslog.ident);
+    let _ = write!(line, "<{priority}>{date} {}[{pid}]: ", syslog.ident);
+    line.add(message);
     let _ = socket.send_to(line.bytes(), SYSLOG_SOCKET);
 }
 
@@ -247,6 +277,22 @@ impl Line {
         Self { buffer: [0; LINE_BYTES_MAX], size: 0 }
     }
 
+    fn add(&mut self, message: Message) {
+        match message {
+            Message::Formatted(message) => {
+                // As in `Moment::line`.
+                let _ = self.write_fmt(message);
+            }
+            Message::Bytes(message) => self.push(message),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let taken = bytes.len().min(LINE_BYTES_MAX - self.size);
+        self.buffer[self.size..self.size + taken].copy_from_slice(&bytes[..taken]);
+        self.size += taken;
+    }
+
     /// Ends the line, in the place of its last byte when it is full.
     fn end(&mut self) {
         self.size = self.size.min(LINE_BYTES_MAX - 1);
@@ -261,9 +307,7 @@ impl Line {
 
 impl fmt::Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let taken = text.len().min(LINE_BYTES_MAX - self.size);
-        self.buffer[self.size..self.size + taken].copy_from_slice(&text.as_bytes()[..taken]);
-        self.size += taken;
+        self.push(text.as_bytes());
         Ok(())
     }
 }
@@ -369,7 +413,8 @@ mod tests {
     #[test]
     fn lines_are_in_redis_format() {
         let moment = Moment { pid: 42, role: 'S', local: 951_868_805, milliseconds: 7 };
-        let line = moment.line(Level::Notice, format_args!("Ready to accept connections {}", "tcp"));
+        let line = moment
+            .line(Level::Notice, Message::Formatted(format_args!("Ready to accept connections {}", "tcp")));
         let text = String::from_utf8_lossy(line.bytes()).into_owned();
         assert_eq!(text, "42:S 01 Mar 2000 00:00:05.007 * Ready to accept connections tcp\n");
         let marks: String =

@@ -1,5 +1,6 @@
 //! `gyre-server [FILE] [--directive value ...] [-]`: arguments and exit codes only.
 
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
@@ -56,7 +57,8 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 if !failure.is_empty() {
-                    eprintln!("{failure}");
+                    // It quotes lines of a file as they are. Without a terminal there is nobody to tell.
+                    let _ = io::stderr().write_all(&[&failure[..], b"\n"].concat());
                 }
                 ExitCode::FAILURE
             }

@@ -7,7 +7,7 @@ fn run_in(protocol: Protocol, names: &Names, command: Command, request: &str) ->
     let args: Vec<&[u8]> = request.split(' ').map(str::as_bytes).collect();
     let mut reply = Reply::new(protocol);
     if let Err(error) = command(&mut reply, names, &args) {
-        reply.error(&error.to_string());
+        reply.error(&error.text());
     }
     let bytes: Vec<u8> = reply.segments().flatten().copied().collect();
     String::from_utf8(bytes).unwrap().replace("\r\n", " ")

@@ -1,7 +1,9 @@
 //! Every error that a command can answer, with the client's text in one place.
+//!
+//! The text is bytes and never a `String`: it may quote what the client sent, which comes back as it came.
 
-use std::borrow::Cow;
-use std::fmt;
+use crate::resp::{c_text_cut, Text};
+use crate::text;
 
 use crate::store::{NotInteger, WrongType};
 
@@ -24,7 +26,7 @@ pub enum CommandError {
     InvalidCursor,
     OutOfMemory,
     /// Whole text, error code included.
-    Other(Cow<'static, str>),
+    Other(Text),
 }
 
 impl From<WrongType> for CommandError {
@@ -40,46 +42,52 @@ impl From<NotInteger> for CommandError {
 }
 
 impl CommandError {
-    pub fn other(text: impl Into<Cow<'static, str>>) -> Self {
+    pub fn other(text: impl Into<Text>) -> Self {
         CommandError::Other(text.into())
+    }
+
+    /// The line that the client gets, code included, without the leading `-`. `Reply::error` writes it.
+    pub fn text(&self) -> Text {
+        use CommandError::*;
+        match self {
+            WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value".into(),
+            Syntax => "ERR syntax error".into(),
+            NotInteger => "ERR value is not an integer or out of range".into(),
+            NotFloat => "ERR value is not a valid float".into(),
+            NoSuchKey => "ERR no such key".into(),
+            IndexOutOfRange => "ERR index out of range".into(),
+            WrongArity(name) => text!("ERR wrong number of arguments for '", name, "' command"),
+            InvalidExpire(name) => text!("ERR invalid expire time in '", name, "' command"),
+            Overflow => "ERR increment or decrement would overflow".into(),
+            NotNumberResult => "ERR increment would produce NaN or Infinity".into(),
+            StringTooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)".into(),
+            SameObject => "ERR source and destination objects are the same".into(),
+            DbIndexOutOfRange => "ERR DB index is out of range".into(),
+            InvalidCursor => "ERR invalid cursor".into(),
+            OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.".into(),
+            Other(text) => text.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl std::fmt::Display for CommandError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.text().fmt(f)
     }
 }
 
 /// What follows a subcommand of `container` does not make sense.
 pub fn subcommand_syntax(container: &str, args: &[&[u8]]) -> CommandError {
-    let name = &args[1][..args[1].len().min(128)];
-    CommandError::other(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{}'. Try {container} HELP.",
-        c_text(name)
+    let name = c_text_cut(args[1], SUBCOMMAND_LEN_MAX);
+    CommandError::other(text!(
+        "ERR unknown subcommand or wrong number of arguments for '",
+        name,
+        "'. Try ",
+        container,
+        " HELP."
     ))
 }
 
-/// An argument inside an error text: up to the first NUL.
-pub fn c_text(arg: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(&arg[..memchr::memchr(0, arg).unwrap_or(arg.len())])
-}
-
-impl fmt::Display for CommandError {
-    /// The line that the client gets, code included, without the leading `-`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use CommandError::*;
-        match self {
-            WrongType => f.write_str("WRONGTYPE Operation against a key holding the wrong kind of value"),
-            Syntax => f.write_str("ERR syntax error"),
-            NotInteger => f.write_str("ERR value is not an integer or out of range"),
-            NotFloat => f.write_str("ERR value is not a valid float"),
-            NoSuchKey => f.write_str("ERR no such key"),
-            IndexOutOfRange => f.write_str("ERR index out of range"),
-            WrongArity(name) => write!(f, "ERR wrong number of arguments for '{name}' command"),
-            InvalidExpire(name) => write!(f, "ERR invalid expire time in '{name}' command"),
-            Overflow => f.write_str("ERR increment or decrement would overflow"),
-            NotNumberResult => f.write_str("ERR increment would produce NaN or Infinity"),
-            StringTooLong => f.write_str("ERR string exceeds maximum allowed size (proto-max-bulk-len)"),
-            SameObject => f.write_str("ERR source and destination objects are the same"),
-            DbIndexOutOfRange => f.write_str("ERR DB index is out of range"),
-            InvalidCursor => f.write_str("ERR invalid cursor"),
-            OutOfMemory => f.write_str("OOM command not allowed when used memory > 'maxmemory'."),
-            Other(text) => f.write_str(text),
-        }
-    }
-}
+/// So much of a subcommand is quoted.
+const SUBCOMMAND_LEN_MAX: usize = 128;

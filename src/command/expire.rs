@@ -2,7 +2,9 @@
 
 use super::parse::{integer, Unit};
 use super::{Args, CommandError, CommandResult, Context};
+use crate::resp::c_text;
 use crate::store::EventClass;
+use crate::text;
 
 /// EXPIRE key seconds [NX | XX | GT | LT]
 pub fn expire(ctx: &mut Context, args: Args) -> CommandResult {
@@ -45,8 +47,7 @@ impl Conditions {
                 b"gt" => parsed.later = true,
                 b"lt" => parsed.earlier = true,
                 _ => {
-                    let option = String::from_utf8_lossy(option);
-                    return Err(CommandError::other(format!("ERR Unsupported option {option}")));
+                    return Err(CommandError::other(text!("ERR Unsupported option ", c_text(option))));
                 }
             }
         }

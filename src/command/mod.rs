@@ -34,6 +34,6 @@ pub(crate) mod testing;
 
 pub use args::{Args, OwnedArgs, Slices};
 pub use context::{BlockTimeout, Blocking, Caller, Context, Effect, WaitFor};
-pub use error::{c_text, subcommand_syntax, CommandError};
+pub use error::{subcommand_syntax, CommandError};
 
 pub type CommandResult = Result<(), CommandError>;

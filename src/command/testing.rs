@@ -56,7 +56,7 @@ impl Bench {
         self.blocked = ctx.blocking;
         if let Err(error) = result {
             reply.truncate(0);
-            reply.error(&error.to_string());
+            reply.error(&error.text());
         }
         self.logged = match effect {
             Effect::Instead(commands) => {

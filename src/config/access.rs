@@ -5,6 +5,8 @@ use super::{cluster, encodings, engine, general, memory, network, observing, per
 use super::{replication, security, tls, Config};
 use crate::base::glob::glob_match;
 use std::fmt;
+use crate::resp::{c_text, Text};
+use crate::text;
 
 static GROUPS: [&[Directive]; 11] = [
     general::DIRECTIVES,
@@ -113,10 +115,10 @@ impl From<String> for ApplyError {
 pub enum SetError {
     /// A name without a value.
     Syntax,
-    Unknown(String),
+    Unknown(Vec<u8>),
     Loading,
     Refused {
-        directive: String,
+        directive: Vec<u8>,
         reason: String,
     },
     /// Accepted, but the server could not act on it. What it had done was undone, unless `undo` says why not.
@@ -127,24 +129,22 @@ pub enum SetError {
     },
 }
 
-impl fmt::Display for SetError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let failed = |f: &mut fmt::Formatter<'_>, directive: &str, reason: &str| {
-            write!(f, "ERR CONFIG SET failed (possibly related to argument '{directive}') - {reason}")
+impl SetError {
+    pub fn text(&self) -> Text {
+        let failed = |directive: &[u8], reason: &str| {
+            text!("ERR CONFIG SET failed (possibly related to argument '", c_text(directive), "') - ", reason)
         };
         match self {
-            SetError::Syntax => f.write_str("ERR syntax error"),
+            SetError::Syntax => "ERR syntax error".into(),
             SetError::Unknown(name) => {
-                write!(f, "ERR Unknown option or number of arguments for CONFIG SET - '{name}'")
+                text!("ERR Unknown option or number of arguments for CONFIG SET - '", c_text(name), "'")
             }
-            SetError::Loading => f.write_str("LOADING Redis is loading the dataset in memory"),
-            SetError::Refused { directive, reason } => failed(f, directive, reason),
-            SetError::NotApplied { directive, reason, .. } => failed(f, directive, reason),
+            SetError::Loading => "LOADING Redis is loading the dataset in memory".into(),
+            SetError::Refused { directive, reason } => failed(directive, reason),
+            SetError::NotApplied { directive, reason, .. } => failed(directive.as_bytes(), reason),
         }
     }
 }
-
-impl std::error::Error for SetError {}
 
 /// CONFIG SET: all the pairs of `args` (name, value, name, value...) or none.
 ///
@@ -187,10 +187,7 @@ pub fn change(
 }
 
 fn refused(name: &[u8], reason: impl Into<Reason>) -> SetError {
-    SetError::Refused {
-        directive: String::from_utf8_lossy(name).into_owned(),
-        reason: reason.into().into_owned(),
-    }
+    SetError::Refused { directive: name.to_vec(), reason: reason.into().into_owned() }
 }
 
 type Pair<'a> = (&'static Directive, &'static str, &'a [u8]);
@@ -203,8 +200,7 @@ fn resolve<'a>(current: &Config, args: &[&'a [u8]], setter: Setter) -> Result<Ve
         let &[asked, value] = pair else {
             return Err(SetError::Syntax);
         };
-        let (directive, name) =
-            find(asked).ok_or_else(|| SetError::Unknown(String::from_utf8_lossy(asked).into_owned()))?;
+        let (directive, name) = find(asked).ok_or_else(|| SetError::Unknown(asked.to_vec()))?;
         if directive.is(flag::IMMUTABLE) {
             return Err(refused(asked, "can't set immutable config"));
         }

@@ -6,9 +6,11 @@ use super::{access, Config};
 use crate::base::error_text;
 use crate::base::words::split_words;
 use crate::runtime::sys;
+use crate::resp::Text;
+use crate::runtime::sys::{self, error_text};
+use crate::text;
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -80,39 +82,35 @@ pub struct SentinelLine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     pub origin: Option<Origin>,
-    pub reason: String,
+    pub reason: Text,
 }
 
 impl ConfigError {
-    pub fn at(origin: &Origin, reason: impl Into<String>) -> Self {
+    pub fn at(origin: &Origin, reason: impl Into<Text>) -> Self {
         Self { origin: Some(origin.clone()), reason: reason.into() }
     }
 
-    fn without_line(reason: impl Into<String>) -> Self {
+    fn without_line(reason: impl Into<Text>) -> Self {
         Self { origin: None, reason: reason.into() }
     }
-}
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n*** FATAL CONFIG FILE ERROR (Gyre {}) ***", env!("CARGO_PKG_VERSION"))?;
-        if let Some(origin) = &self.origin {
-            match &origin.place {
-                Place::File { path, line } => {
-                    writeln!(f, "Reading the configuration file {}, at line {line}", path.display())?
-                }
-                Place::Stdin { line } => {
-                    writeln!(f, "Reading the configuration from standard input, at line {line}")?
-                }
-                Place::CommandLine => writeln!(f, "Reading the configuration from the command line")?,
+    pub fn text(&self) -> Text {
+        let head = text!("\n*** FATAL CONFIG FILE ERROR (Gyre ", crate::VERSION, ") ***\n");
+        let Some(origin) = &self.origin else { return text!(head, self.reason) };
+        let place = match &origin.place {
+            Place::File { path, line } => text!(
+                "Reading the configuration file ",
+                path.as_os_str().as_bytes(),
+                format_args!(", at line {line}")
+            ),
+            Place::Stdin { line } => {
+                format!("Reading the configuration from standard input, at line {line}").into()
             }
-            writeln!(f, ">>> '{}'", String::from_utf8_lossy(&origin.text))?;
-        }
-        f.write_str(&self.reason)
+            Place::CommandLine => "Reading the configuration from the command line".into(),
+        };
+        text!(head, place, "\n>>> '", *origin.text, "'\n", self.reason)
     }
 }
-
-impl std::error::Error for ConfigError {}
 
 /// Loads what `sources` names. `stdin` is read only when they say so. In `sentinel` mode the `sentinel` lines are taken.
 pub fn load(sources: &Sources, stdin: &mut dyn Read, sentinel: bool) -> Result<Loaded, ConfigError> {

@@ -36,7 +36,7 @@ impl Broken {
 pub struct Run {
     pub acknowledged: Vec<usize>,
     /// The first error that was answered.
-    pub refusal: Option<String>,
+    pub refusal: Option<Vec<u8>>,
     /// Replies to RESTORE.
     pub answers: usize,
     pub broken: Option<Broken>,
@@ -132,11 +132,11 @@ impl Link {
     }
 
     /// The next reply: None when it is a status, the text when it is an error.
-    fn read_reply(&mut self, timeout: Duration) -> Result<Option<String>, Broken> {
+    fn read_reply(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, Broken> {
         self.read_line(timeout).map_err(|error| Broken::new(false, &error))
     }
 
-    fn read_line(&mut self, timeout: Duration) -> io::Result<Option<String>> {
+    fn read_line(&mut self, timeout: Duration) -> io::Result<Option<Vec<u8>>> {
         let deadline = Instant::now() + timeout;
         let mut searched = self.taken;
         let end = loop {
@@ -156,9 +156,7 @@ impl Link {
         // Who answers otherwise is no such server, and must not be taken to have the keys.
         let reply = match line {
             [b'+', ..] => Ok(None),
-            [b'-', text @ ..] => {
-                Ok(Some(String::from_utf8_lossy(&text[..text.len().min(ERROR_BYTES_MAX)]).into_owned()))
-            }
+            [b'-', text @ ..] => Ok(Some(text[..text.len().min(ERROR_BYTES_MAX)].to_vec())),
             _ => Err(ErrorKind::InvalidData.into()),
         };
         self.taken = end + 1;

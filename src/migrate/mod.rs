@@ -74,7 +74,7 @@ pub enum Failure {
     Writing,
     Reading,
     /// The first error that the target has answered.
-    Refused(String),
+    Refused(Vec<u8>),
     TooManyErrands,
 }
 

@@ -108,7 +108,7 @@ fn nothing_is_restored_when_the_password_or_the_database_is_refused() {
     }]);
     let couriers = Arc::default();
     let credentials = Credentials { username: None, password: b"wrong".to_vec() };
-    let refused = |text: &str| Delivery::failed(Failure::Refused(text.to_owned()));
+    let refused = |text: &str| Delivery::failed(Failure::Refused(text.as_bytes().to_vec()));
     let with_password = Job { credentials: Some(credentials), ..job(&target, 0, &["a"]) };
     assert_eq!(send(&couriers, with_password), refused("WRONGPASS no"));
     assert_eq!(send(&couriers, job(&target, 99, &["a"])), refused("ERR DB index is out of range"));
@@ -125,7 +125,7 @@ fn only_acknowledged_keys_count_and_the_first_error_is_told() {
     }]);
     let delivery = send(&Arc::default(), job(&target, 0, &["a", "b", "c", "d"]));
     assert_eq!(delivery.acknowledged, [0, 2]);
-    assert_eq!(delivery.failure, Some(Failure::Refused("BUSYKEY one".to_owned())));
+    assert_eq!(delivery.failure, Some(Failure::Refused(b"BUSYKEY one".to_vec())));
 }
 
 #[test]

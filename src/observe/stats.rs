@@ -58,6 +58,8 @@ pub struct DatabaseStats {
 
 /// Distinct error codes counted; an application that invents codes in scripts must not grow this without end.
 const ERROR_CODES_MAX: usize = 128;
+/// A longer first word is no code.
+const ERROR_CODE_LEN_MAX: usize = 30;
 
 /// Declares `ShardStats`: the counters that CONFIG RESETSTAT sets back to zero, and the gauges that it leaves alone.
 macro_rules! shard_stats {
@@ -70,7 +72,7 @@ macro_rules! shard_stats {
             pub commands: Vec<CommandStats>,
             pub databases: Vec<DatabaseStats>,
             /// By error code (`ERR`, `WRONGTYPE`), with the text's first word.
-            errors: Mutex<BTreeMap<String, u64>>,
+            errors: Mutex<BTreeMap<Vec<u8>, u64>>,
             /// `latency-tracking`.
             pub tracks_latency: AtomicBool,
             $($(#[$counter_doc])* pub $counter: Counter,)*
@@ -207,25 +209,26 @@ impl ShardStats {
         }
     }
 
-    fn errors(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+    fn errors(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, u64>> {
         // A panic elsewhere while holding the lock leaves counts that are still counts.
         self.errors.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Counts an error reply, by its first word.
-    pub fn count_error(&self, text: &str) {
+    /// Counts an error reply, by its first word; by `ERR` when that is too long to be a code.
+    pub fn count_error(&self, text: &[u8]) {
         self.error_replies.add(1);
-        let code = text.split(' ').next().unwrap_or("ERR");
+        let start = &text[..text.len().min(ERROR_CODE_LEN_MAX + 1)];
+        let code = memchr::memchr(b' ', start).map_or(&b"ERR"[..], |end| &start[..end]);
         let mut errors = self.errors();
         if let Some(count) = errors.get_mut(code) {
             *count += 1;
         } else if errors.len() < ERROR_CODES_MAX {
-            errors.insert(code.to_owned(), 1);
+            errors.insert(code.to_vec(), 1);
         }
     }
 
     /// The counts of error replies by code.
-    pub fn error_counts(&self) -> BTreeMap<String, u64> {
+    pub fn error_counts(&self) -> BTreeMap<Vec<u8>, u64> {
         self.errors().clone()
     }
 

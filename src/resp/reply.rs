@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::request::ProtocolError;
 use crate::base::double::format_double;
+use crate::text;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Protocol {
@@ -102,17 +103,13 @@ impl Reply {
 
     /// `-text`, code included (`ERR ...`); line breaks at its end are dropped and others become spaces, as Redis
     /// does.
-    pub fn error(&mut self, text: &str) {
-        self.error_bytes(text.as_bytes());
-    }
-
-    /// As `error`, for a text that quotes what a client sent.
-    pub fn error_bytes(&mut self, text: &[u8]) {
+    pub fn error(&mut self, text: &(impl AsRef<[u8]> + ?Sized)) {
         let is_break = |byte: &u8| matches!(byte, b'\r' | b'\n');
-        let len = text.iter().rposition(|byte| !is_break(byte)).map_or(0, |last| last + 1);
+        let text = text.as_ref();
+        let text = &text[..text.iter().rposition(|byte| !is_break(byte)).map_or(0, |last| last + 1)];
         let start = self.buf.len() + 1;
-        self.line(b'-', &text[..len]);
-        for byte in self.buf[start..start + len].iter_mut().filter(|byte| is_break(byte)) {
+        self.line(b'-', text);
+        for byte in self.buf[start..start + text.len()].iter_mut().filter(|byte| is_break(byte)) {
             *byte = b' ';
         }
     }
@@ -120,16 +117,7 @@ impl Reply {
     /// The last reply of a connection whose input is not the protocol.
     #[cold]
     pub fn protocol_error(&mut self, error: &ProtocolError) {
-        let mut text = b"ERR Protocol error: ".to_vec();
-        match error {
-            // The byte may be any; the text of `error` cannot hold all.
-            ProtocolError::ExpectedDollar(found) => {
-                text.extend_from_slice(b"expected '$', got '");
-                text.extend_from_slice(&[*found, b'\'']);
-            }
-            other => text.extend_from_slice(other.to_string().as_bytes()),
-        }
-        self.error_bytes(&text);
+        self.error(&text!("ERR Protocol error: ", error.text()));
     }
 
     #[inline]
@@ -220,11 +208,11 @@ impl Reply {
     }
 
     /// RESP3 `(digits`, RESP2 a bulk string.
-    pub fn big_number(&mut self, digits: &str) {
+    pub fn big_number(&mut self, digits: &(impl AsRef<[u8]> + ?Sized)) {
         if self.is_resp3() {
-            self.line(b'(', digits.as_bytes());
+            self.line(b'(', digits.as_ref());
         } else {
-            self.bulk(digits.as_bytes());
+            self.bulk(digits.as_ref());
         }
     }
 
@@ -238,13 +226,14 @@ impl Reply {
     }
 
     /// RESP3 `=len` with a three-letter format (`txt`, `mkd`), RESP2 a bulk string.
-    pub fn verbatim(&mut self, format: &str, text: &[u8]) {
+    pub fn verbatim(&mut self, format: impl AsRef<[u8]>, text: &[u8]) {
+        let format = format.as_ref();
         debug_assert_eq!(format.len(), 3);
         if !self.is_resp3() {
             return self.bulk(text);
         }
         self.header(b'=', format.len() + 1 + text.len());
-        self.buf.extend_from_slice(format.as_bytes());
+        self.buf.extend_from_slice(format);
         self.buf.push(b':');
         self.buf.extend_from_slice(text);
         self.buf.extend_from_slice(LINE_END);

@@ -82,10 +82,11 @@ fn an_error_is_one_line() {
     let error = |text: &str| written(Protocol::Resp2, |r| r.error(text));
     assert_eq!(error("ERR a\r\nb\nc"), "-ERR a  b c\r\n");
     assert_eq!(error("ERR a\r\n"), "-ERR a\r\n");
+    assert_eq!(error("\r\nERR a"), "-  ERR a\r\n");
     assert_eq!(error("\n"), "-\r\n");
     let mut reply = Reply::default();
     reply.bulk(b"\r\n");
-    reply.error_bytes(b"ERR \xff\r?");
+    reply.error(b"ERR \xff\r?");
     assert_eq!(joined(&reply), b"$2\r\n\r\n\r\n-ERR \xff ?\r\n");
 }
 

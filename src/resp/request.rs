@@ -11,7 +11,8 @@
 //! are not looked at, and a NUL hides the line end behind it (so that a stream out of step ends in "too big"
 //! errors instead of being executed).
 
-use std::fmt;
+use super::text::Text;
+use crate::text;
 
 use super::inline;
 
@@ -66,7 +67,7 @@ pub enum Progress {
     Complete { len: usize },
 }
 
-/// The text that the client gets is `-ERR Protocol error: {self}`; the connection is closed after it.
+/// The text that the client gets is `-ERR Protocol error: ` and `text`; the connection is closed after it.
 /// `Reply::protocol_error` writes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProtocolError {
@@ -82,30 +83,21 @@ pub enum ProtocolError {
     UnauthenticatedBulkLength,
 }
 
-impl fmt::Display for ProtocolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ProtocolError::InvalidMultibulkLength => "invalid multibulk length",
-            ProtocolError::TooBigMbulkCountString => "too big mbulk count string",
-            ProtocolError::TooBigBulkCountString => "too big bulk count string",
-            ProtocolError::TooBigInlineRequest => "too big inline request",
-            ProtocolError::UnbalancedQuotes => "unbalanced quotes in request",
-            ProtocolError::InvalidBulkLength => "invalid bulk length",
-            ProtocolError::UnauthenticatedMultibulkLength => "unauthenticated multibulk length",
-            ProtocolError::UnauthenticatedBulkLength => "unauthenticated bulk length",
-            ProtocolError::ExpectedDollar(found) => {
-                let shown = match found {
-                    b'\r' | b'\n' => ' ',
-                    0x80.. => char::REPLACEMENT_CHARACTER,
-                    ascii => char::from(*ascii),
-                };
-                return write!(f, "expected '$', got '{shown}'");
-            }
-        })
+impl ProtocolError {
+    pub fn text(&self) -> Text {
+        match self {
+            ProtocolError::InvalidMultibulkLength => "invalid multibulk length".into(),
+            ProtocolError::TooBigMbulkCountString => "too big mbulk count string".into(),
+            ProtocolError::TooBigBulkCountString => "too big bulk count string".into(),
+            ProtocolError::TooBigInlineRequest => "too big inline request".into(),
+            ProtocolError::UnbalancedQuotes => "unbalanced quotes in request".into(),
+            ProtocolError::ExpectedDollar(found) => text!("expected '$', got '", [*found], "'"),
+            ProtocolError::InvalidBulkLength => "invalid bulk length".into(),
+            ProtocolError::UnauthenticatedMultibulkLength => "unauthenticated multibulk length".into(),
+            ProtocolError::UnauthenticatedBulkLength => "unauthenticated bulk length".into(),
+        }
     }
 }
-
-impl std::error::Error for ProtocolError {}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {

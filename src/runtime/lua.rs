@@ -2,13 +2,13 @@
 //! whose arguments and results go past mlua, which wants a microsecond for a few.
 
 use std::any::Any;
-use std::ffi::c_int;
+use std::ffi::{c_int, CStr};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
 use mlua::ffi::{self, lua_State};
-use mlua::{Function, Lua, LuaOptions, StdLib};
+use mlua::{Function, Lua, LuaOptions, StdLib, Value};
 
 /// An interpreter with `debug`, by which code can do anything: whoever makes it takes that away before a script runs.
 pub fn interpreter() -> Lua {
@@ -75,6 +75,17 @@ unsafe extern "C-unwind" fn call_and_raise(state: *mut lua_State) -> c_int {
             _ => {}
         }
         ffi::lua_error(state)
+    }
+}
+
+/// Compiles `code`: a function, or a text that says what is wrong. (mlua gives that as a `String`, which cannot hold every byte.)
+pub fn compile(lua: &Lua, code: &[u8], name: &CStr) -> mlua::Result<Value> {
+    // SAFETY: the code and its name outlive the call; the mode keeps compiled code out. It leaves one value, a function or a text. The
+    // closure owns nothing that would be lost if Lua has no memory and jumps out of it.
+    unsafe {
+        lua.exec_raw((), |state| {
+            ffi::luaL_loadbufferx(state, code.as_ptr().cast(), code.len(), name.as_ptr(), c"t".as_ptr());
+        })
     }
 }
 

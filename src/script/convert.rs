@@ -5,6 +5,8 @@ use mlua::{Lua, Table};
 use crate::base::double::format_double;
 use crate::command::double::lenient_double;
 use crate::resp::{Protocol, Reply};
+use crate::resp::c_text;
+use crate::resp::{format_double, Protocol, Reply};
 use crate::runtime::lua::{Kind, Values};
 
 /// Deeper nested values become an error, as they do in Redis when Lua's stack is full. Each takes some of the script's stack.
@@ -12,13 +14,12 @@ const DEPTH_MAX: usize = 500;
 
 /// The error table that scripts get: `text` has a code in front after a `-`, or none.
 pub fn error_table(lua: &Lua, text: &[u8]) -> mlua::Result<Table> {
-    let line = match text.strip_prefix(b"-") {
-        Some(line) if line.contains(&b' ') => line.to_vec(),
-        Some(line) => [b"ERR ", line].concat(),
-        None => [b"ERR ", text].concat(),
-    };
+    let text = c_text(text);
+    let line = text.strip_prefix(b"-").unwrap_or(text);
+    let code_len = memchr::memchr(b' ', line).filter(|_| text.starts_with(b"-"));
+    let (code, message) = code_len.map_or((&b"ERR"[..], line), |len| (&line[..len], &line[len + 1..]));
     let table = lua.create_table()?;
-    table.raw_set("err", lua.create_string(without_line_ends(&line))?)?;
+    table.raw_set("err", lua.create_string([code, b" ", without_line_ends(message)].concat())?)?;
     Ok(table)
 }
 
@@ -188,11 +189,11 @@ pub fn take_error(values: &mut Values, raised: &mut Raised) -> bool {
     true
 }
 
-/// A text, or a number as one.
+/// A text, or a number as one, as C sees it.
 fn take_field(values: &mut Values, name: &str, field: &mut Vec<u8>) {
     values.field(name);
     match values.last() {
-        Kind::Text(text) => field.extend_from_slice(text),
+        Kind::Text(text) => field.extend_from_slice(c_text(text)),
         Kind::Number(number) => field.extend_from_slice(format_double(number).as_bytes()),
         _ => {}
     }
@@ -250,14 +251,14 @@ fn write_single(values: &mut Values, reply: &mut Reply) -> bool {
     const SINGLES: [(&str, Write); 4] = [
         ("err", |reply, value| match value {
             Kind::Text(text) => {
-                reply.error_bytes(&one_line(text));
+                reply.error(c_text(text));
                 true
             }
             _ => false,
         }),
         ("ok", |reply, value| match value {
             Kind::Text(text) => {
-                reply.simple_bytes(&one_line(text));
+                reply.simple_bytes(&one_line(c_text(text)));
                 true
             }
             _ => false,
@@ -271,7 +272,7 @@ fn write_single(values: &mut Values, reply: &mut Reply) -> bool {
         }),
         ("big_number", |reply, value| match value {
             Kind::Text(digits) => {
-                reply.big_number(&String::from_utf8_lossy(&one_line(digits)));
+                reply.big_number(&one_line(digits));
                 true
             }
             _ => false,
@@ -296,7 +297,7 @@ fn write_verbatim(values: &mut Values, reply: &mut Reply) -> bool {
     let mut format = *b"   ";
     let is_format = match values.last() {
         Kind::Text(text) => {
-            format.iter_mut().zip(text).for_each(|(to, from)| *to = *from);
+            format.iter_mut().zip(c_text(text)).for_each(|(to, from)| *to = *from);
             true
         }
         _ => false,
@@ -305,7 +306,7 @@ fn write_verbatim(values: &mut Values, reply: &mut Reply) -> bool {
     values.field("string");
     let is_written = match values.last() {
         Kind::Text(text) if is_format => {
-            reply.verbatim(&String::from_utf8_lossy(&format), text);
+            reply.verbatim(format, text);
             true
         }
         _ => false,

@@ -13,6 +13,7 @@ use super::vm::{Outcome, Registering, Vm};
 use crate::base::Stamp;
 use crate::command::OwnedArgs;
 use crate::resp::Protocol;
+use crate::resp::Text;
 use crate::runtime::fiber::{Fiber, FiberStack, Step, Suspender};
 
 /// A script takes so long before others get a turn, nanoseconds.
@@ -37,7 +38,7 @@ pub enum Resume {
     /// The command's reply, encoded in the protocol that the script has chosen.
     Reply(Vec<u8>),
     /// The command has not run: an error text, with a code in front when it begins with `-`.
-    Refused(String),
+    Refused(Text),
     /// None: there is no such command.
     Permission(Option<bool>),
 }

@@ -13,6 +13,10 @@ use super::vm::Vm;
 use crate::base::glob::glob_match;
 use crate::rdb::file::{put_function, Opcode};
 use crate::rdb::{seal, unsealed, Encoder, Format, Reader};
+use crate::rdb::file::{put_function, Opcode};
+use crate::rdb::{seal, unsealed, Encoder, Format, Reader};
+use crate::resp::Text;
+use crate::text;
 
 /// How long the code of a library may take to register its functions when a client sends it.
 pub const LOAD_TIME_MAX: Duration = Duration::from_millis(500);
@@ -93,7 +97,7 @@ impl Libraries {
         code: &[u8],
         replace: bool,
         time_max: Option<Duration>,
-    ) -> Result<(Libraries, Arc<str>), String> {
+    ) -> Result<(Libraries, Arc<str>), Text> {
         let mut libraries = self.clone();
         let library = vm.loading(|vm| Ok(vec![libraries.add(vm, code, replace, time_max)?]))?;
         Ok((libraries, library[0].name.clone()))
@@ -105,14 +109,14 @@ impl Libraries {
         vm: &mut Vm,
         codes: impl IntoIterator<Item = &'a [u8]>,
         replace: bool,
-    ) -> Result<Libraries, String> {
+    ) -> Result<Libraries, Text> {
         let mut libraries = self.clone();
         vm.loading(|vm| codes.into_iter().map(|code| libraries.add(vm, code, replace, None)).collect())?;
         Ok(libraries)
     }
 
     /// These libraries without one. `Err` is what FUNCTION DELETE answers.
-    pub fn delete(&self, name: &[u8]) -> Result<Libraries, String> {
+    pub fn delete(&self, name: &[u8]) -> Result<Libraries, Text> {
         let library = self.get(name).ok_or("ERR Library not found")?;
         let mut libraries = self.clone();
         libraries.unlink(library);
@@ -137,7 +141,7 @@ impl Libraries {
         payload: &[u8],
         policy: RestorePolicy,
         skips_checksum: bool,
-    ) -> Result<Libraries, String> {
+    ) -> Result<Libraries, Text> {
         let body =
             unsealed(payload, skips_checksum).ok_or("ERR DUMP payload version or checksum are wrong")?;
         let mut libraries = Libraries::default();
@@ -148,9 +152,9 @@ impl Libraries {
                 match reader.byte().ok().and_then(Opcode::of_byte) {
                     Some(Opcode::Function2) => {}
                     Some(Opcode::FunctionBeforeRelease) => {
-                        return Err("ERR Pre-GA function format not supported".to_owned());
+                        return Err("ERR Pre-GA function format not supported".into());
                     }
-                    _ => return Err("ERR given type is not a function".to_owned()),
+                    _ => return Err("ERR given type is not a function".into()),
                 }
                 let code = reader.blob().map_err(|_| "ERR Failed loading library payload")?;
                 restored.add(vm, &code, false, None)?;
@@ -172,17 +176,17 @@ impl Libraries {
         code: &[u8],
         replace: bool,
         time_max: Option<Duration>,
-    ) -> Result<Arc<Library>, String> {
-        let name = name_of(code).map_err(|why| format!("ERR {why}"))?;
+    ) -> Result<Arc<Library>, Text> {
+        let name = name_of(code).map_err(|why| text!("ERR ", why))?;
         if let Some(before) = self.by_name.get(&name).cloned() {
             if !replace {
-                return Err(format!("ERR Library '{name}' already exists"));
+                return Err(format!("ERR Library '{name}' already exists").into());
             }
             self.unlink(&before);
         }
         let functions = vm.register(&name, lua_of(code), time_max, false)?;
         if functions.is_empty() {
-            return Err("ERR No functions registered".to_owned());
+            return Err("ERR No functions registered".into());
         }
         let library = Arc::new(Library { name, code: code.into(), functions });
         self.refuse_known_functions(&library)?;
@@ -191,12 +195,12 @@ impl Libraries {
     }
 
     /// These libraries and others. `Err`: what is in both, and may not be replaced.
-    fn joined(&self, others: &Libraries, replace: bool) -> Result<Libraries, String> {
+    fn joined(&self, others: &Libraries, replace: bool) -> Result<Libraries, Text> {
         let mut libraries = self.clone();
         for other in others.iter() {
             if let Some(before) = self.by_name.get(&other.name) {
                 if !replace {
-                    return Err(format!("ERR Library {} already exists", other.name));
+                    return Err(format!("ERR Library {} already exists", other.name).into());
                 }
                 libraries.unlink(before);
             }
@@ -208,9 +212,9 @@ impl Libraries {
         Ok(libraries)
     }
 
-    fn refuse_known_functions(&self, library: &Library) -> Result<(), String> {
+    fn refuse_known_functions(&self, library: &Library) -> Result<(), Text> {
         match library.functions.iter().find(|info| self.function(info.name.as_bytes()).is_some()) {
-            Some(info) => Err(format!("ERR Function {} already exists", info.name)),
+            Some(info) => Err(format!("ERR Function {} already exists", info.name).into()),
             None => Ok(()),
         }
     }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::source::ScriptFlags;
 use crate::base::words::split_words;
+use crate::resp::{c_text, Text};
+use crate::text;
 
 /// The one language of libraries, as FUNCTION LIST and FUNCTION STATS name it.
 pub const ENGINE: &str = "LUA";
@@ -48,9 +50,9 @@ pub(super) fn lua_of(code: &[u8]) -> &[u8] {
 }
 
 /// The name that a library gives itself in its first line: `#!lua name=mylib`. `Err`: what is wrong with that line.
-pub(super) fn name_of(code: &[u8]) -> Result<Arc<str>, String> {
+pub(super) fn name_of(code: &[u8]) -> Result<Arc<str>, Text> {
     if !code.starts_with(b"#!") {
-        return Err("Missing library metadata".to_owned());
+        return Err("Missing library metadata".into());
     }
     // Redis looks no further than to a zero.
     let end = memchr::memchr2(b'\n', 0, code).filter(|end| code[*end] == b'\n');
@@ -61,16 +63,16 @@ pub(super) fn name_of(code: &[u8]) -> Result<Arc<str>, String> {
         match word.split_at_checked(5) {
             Some((key, value)) if key.eq_ignore_ascii_case(b"name=") => {
                 if name.replace(value).is_some() {
-                    return Err("Invalid metadata value, name argument was given multiple times".to_owned());
+                    return Err("Invalid metadata value, name argument was given multiple times".into());
                 }
             }
-            _ => return Err(format!("Invalid metadata value given: {}", String::from_utf8_lossy(word))),
+            _ => return Err(text!("Invalid metadata value given: ", c_text(word))),
         }
     }
     let name = checked_name(name.ok_or("Library name was not given")?)?;
     let engine = &words[0][2..];
     if !engine.eq_ignore_ascii_case(ENGINE.as_bytes()) {
-        return Err(format!("Engine '{}' not found", String::from_utf8_lossy(engine)));
+        return Err(text!("Engine '", c_text(engine), "' not found"));
     }
     Ok(name)
 }

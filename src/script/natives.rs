@@ -97,14 +97,11 @@ struct Commands {
 const UNCOUNTED: u8 = 0;
 
 impl Commands {
-    fn refused(text: &str, is_counted: bool) -> Encoded {
+    fn refused(text: &[u8], is_counted: bool) -> Encoded {
         let mark = if is_counted { b'-' } else { UNCOUNTED };
-        let text = match text.strip_prefix('-') {
-            // A single word gets its code when it is put.
-            Some(text) => text.to_owned(),
-            None => format!("ERR {text}"),
-        };
-        Encoded { bytes: [&[mark], text.as_bytes(), b"\r\n"].concat(), is_error: true }
+        // A single word with a code gets another when it is put.
+        let (code, text) = text.strip_prefix(b"-").map_or((&b"ERR "[..], text), |text| (b"", text));
+        Encoded { bytes: [&[mark], code, text, b"\r\n"].concat(), is_error: true }
     }
 }
 
@@ -125,14 +122,14 @@ impl Callee for Commands {
 
     fn call(&self) -> Encoded {
         let args = match self.arguments.take() {
-            None => return Commands::refused(WRONG_ARGUMENT, false),
-            Some(args) if args.is_empty() => return Commands::refused(NO_ARGUMENT, false),
+            None => return Commands::refused(WRONG_ARGUMENT.as_bytes(), false),
+            Some(args) if args.is_empty() => return Commands::refused(NO_ARGUMENT.as_bytes(), false),
             Some(args) => args,
         };
         match self.running.ask(Progress::Call(args)) {
             Some(Resume::Reply(bytes)) => Encoded { is_error: bytes.first() == Some(&b'-'), bytes },
             Some(Resume::Refused(text)) => Commands::refused(&text, true),
-            _ => Commands::refused("redis.call/pcall can only be called inside a script invocation", false),
+            _ => Commands::refused(b"redis.call/pcall can only be called inside a script invocation", false),
         }
     }
 
@@ -231,7 +228,7 @@ fn log(lua: &Lua, args: Table, count: usize) -> Answer {
     for index in 2..=count {
         words.extend(text(&args.raw_get(index)?));
     }
-    crate::log!(level, "{}", String::from_utf8_lossy(&words.join(&b' ')));
+    crate::log_text!(level, words.join(&b' '));
     Ok(Value::Nil)
 }
 

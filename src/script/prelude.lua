@@ -219,7 +219,7 @@ G._G = nil
 -- What is there is found without a call; who looks for something else comes here.
 local MISSING = {
     __index = function(_, name)
-        error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+        error("Script attempted to access nonexistent global variable '" .. match(tostring(name), "^%Z*") .. "'", 2)
     end,
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use sha1::{Digest, Sha1};
 
 use crate::base::words::split_words;
+use crate::resp::{c_text, Text};
+use crate::text;
 
 /// The SHA-1 of a script's text, by which EVALSHA knows it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,11 +97,13 @@ pub struct Script {
 
 impl Script {
     /// `Err`: what is wrong with its first line.
-    pub fn new(text: &[u8]) -> Result<Arc<Script>, String> {
+    pub fn new(text: &[u8]) -> Result<Arc<Script>, Text> {
         let mut flags = ScriptFlags { undeclared: true, ..ScriptFlags::default() };
         let mut code_at = 0;
         if text.starts_with(b"#!") {
-            code_at = memchr::memchr(b'\n', text).ok_or("Invalid script shebang")?;
+            // Redis looks no further than to a zero.
+            let end = memchr::memchr2(b'\n', 0, text).filter(|end| text[*end] == b'\n');
+            code_at = end.ok_or("Invalid script shebang")?;
             flags = flags_of(&text[..code_at])?;
         }
         Ok(Arc::new(Script { sha: Sha::of(text), text: text.into(), code_at, flags }))
@@ -111,20 +115,20 @@ impl Script {
     }
 }
 
-fn flags_of(line: &[u8]) -> Result<ScriptFlags, String> {
+fn flags_of(line: &[u8]) -> Result<ScriptFlags, Text> {
     let words =
         split_words(line).filter(|words| !words.is_empty()).ok_or("Invalid engine in script shebang")?;
     if words[0] != b"#!lua" {
-        return Err(format!("Unexpected engine in script shebang: {}", String::from_utf8_lossy(&words[0])));
+        return Err(text!("Unexpected engine in script shebang: ", c_text(&words[0])));
     }
     let mut flags = ScriptFlags::default();
     for word in &words[1..] {
         let Some(names) = word.strip_prefix(b"flags=") else {
-            return Err(format!("Unknown lua shebang option: {}", String::from_utf8_lossy(word)));
+            return Err(text!("Unknown lua shebang option: ", c_text(word)));
         };
         for name in names.split(|byte| *byte == b',').filter(|name| !name.is_empty()) {
             if !flags.set(name) {
-                return Err(format!("Unexpected flag in script shebang: {}", String::from_utf8_lossy(name)));
+                return Err(text!("Unexpected flag in script shebang: ", c_text(name)));
             }
         }
     }

@@ -2,11 +2,12 @@
 
 mod functions;
 
+use std::ffi::CStr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use mlua::state::{GcIncParams, GcMode};
-use mlua::{Function, HookTriggers, Lua, Table, VmState};
+use mlua::{Function, HookTriggers, Lua, Table, Value, VmState};
 
 use self::functions::KnownLibraries;
 pub(super) use self::functions::{register_function, Registering};
@@ -15,9 +16,9 @@ use super::execution::{Execution, Progress, Running, What};
 use super::libs;
 use super::natives::natives;
 use super::source::{Script, Sha};
-use crate::resp::{Protocol, Reply};
+use crate::resp::{Protocol, Reply, Text};
 use crate::runtime::fiber::FiberStack;
-use crate::runtime::lua::{call_with_texts, interpreter, Kind};
+use crate::runtime::lua::{call_with_texts, compile, interpreter, Kind};
 
 /// The stack of a script, bytes of address space. Lua's parser and pattern matching recur on it.
 const STACK_BYTES: usize = 8 * 1024 * 1024;
@@ -98,13 +99,14 @@ impl Vm {
     }
 
     /// Compiles a script. `Err`: what is wrong with it, by Lua's words.
-    pub fn compile(&mut self, script: &Script) -> Result<(), String> {
+    pub fn compile(&mut self, script: &Script) -> Result<(), Text> {
         if self.knows(&script.sha) {
             return Ok(());
         }
-        let function = compiled(&self.lua, script.code(), "@user_script")?;
-        let key = self.lua.create_string(script.sha.bytes()).map_err(|error| error.to_string())?;
-        self.scripts.raw_set(key, function).map_err(|error| error.to_string())
+        let function = compiled(&self.lua, script.code(), c"@user_script")?;
+        let key =
+            self.lua.create_string(script.sha.bytes()).map_err(|error| Text::from(error.to_string()))?;
+        self.scripts.raw_set(key, function).map_err(|error| Text::from(error.to_string()))
     }
 
     /// Bytes that Lua has allocated.
@@ -148,12 +150,14 @@ impl Vm {
     }
 }
 
-fn compiled(lua: &Lua, code: &[u8], name: &str) -> Result<Function, String> {
-    let chunk = lua.load(code).set_name(name).set_mode(mlua::chunk::ChunkMode::Text);
-    chunk.into_function().map_err(|error| match error {
-        mlua::Error::SyntaxError { message, .. } => message,
-        other => other.to_string(),
-    })
+/// `Err`: what is wrong with the code, by Lua's words, which quote it.
+fn compiled(lua: &Lua, code: &[u8], name: &CStr) -> Result<Function, Text> {
+    match compile(lua, code, name) {
+        Ok(Value::Function(function)) => Ok(function),
+        Ok(Value::String(why)) => Err(why.as_bytes().to_vec().into()),
+        Ok(_) => Err("Lua gives no reason".into()),
+        Err(error) => Err(error.to_string().into()),
+    }
 }
 
 /// Runs on the script's stack.
@@ -216,7 +220,7 @@ impl Runner {
         let mut uncounted_error = None;
         if let Some((text, is_counted)) = error {
             reply.clear();
-            reply.error_bytes(&text);
+            reply.error(&text);
             uncounted_error = Some(text).filter(|_| !is_counted);
         }
         Outcome { reply, uncounted_error, failed }
@@ -275,7 +279,7 @@ mod tests {
         let script = Script::new(text.as_bytes()).unwrap();
         let mut vm = Vm::new().unwrap();
         if let Err(why) = vm.compile(&script) {
-            return why;
+            return why.to_string();
         }
         let what = What::Script(script);
         let Ok(mut execution) = vm.start(&what, &[b"k1", b"k2"], &[b"a1"], Protocol::Resp2) else {
@@ -301,7 +305,7 @@ mod tests {
             b"ping" => Resume::Reply(b"+PONG\r\n".to_vec()),
             b"list" => Resume::Reply(b"*3\r\n$1\r\na\r\n:7\r\n$-1\r\n".to_vec()),
             b"bad" => Resume::Reply(b"-WRONGTYPE no\r\n".to_vec()),
-            _ => Resume::Refused("Unknown Redis command called from script".to_owned()),
+            _ => Resume::Refused("Unknown Redis command called from script".into()),
         })
     }
 

@@ -146,7 +146,7 @@ impl Shard {
                 return;
             };
             if let Some(mut connection) = self.clients.take(token) {
-                crate::log!(Level::Notice, "Evicting client: {}", self.describe_client(&connection));
+                crate::log_text!(Level::Notice, "Evicting client: ", self.describe_client(&connection));
                 self.stats.evicted_clients.add(1);
                 self.close(&mut connection);
                 self.finish(connection);

@@ -84,7 +84,7 @@ impl Shard {
             self.stats.called(spec.id, nanos);
         }
         if let Err(error) = result {
-            let text = error.to_string();
+            let text = error.text();
             if !caller.is_extra_part {
                 self.stats.commands[spec.id as usize].failed.add(1);
                 self.stats.count_error(&text);

@@ -168,13 +168,11 @@ impl Shard {
             c.over_soft_limit_since_ms = 0;
         }
         if (hard || soft) && !c.flags.has(Flag::Closing) {
-            crate::log!(
+            crate::log_text!(
                 Level::Warning,
-                "{}",
-                format!(
-                    "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
-                    self.describe_client(c)
-                )
+                "Client ",
+                self.describe_client(c),
+                " scheduled to be closed ASAP for overcoming of output buffer limits."
             );
             self.stats.output_buffer_closes.add(1);
             self.close(c);

@@ -108,16 +108,13 @@ impl Shard {
         let queued = c.multi.as_ref().map_or(0, |multi| multi.bytes);
         let limit = self.config.network.client_query_buffer_limit;
         if c.unread_bytes() + queued > limit && !c.flags.has(Flag::Closing) {
-            crate::log!(
+            crate::log_text!(
                 Level::Warning,
-                "{}",
-                format!(
-                    "Closing client that reached max query buffer length: {} (qbuf initial bytes: {})",
-                    self.describe_client(c),
-                    String::from_utf8_lossy(&crate::base::words::quoted(
-                        &c.input[c.input_start..][..c.unread_bytes().min(64)]
-                    ))
-                )
+                "Closing client that reached max query buffer length: ",
+                self.describe_client(c),
+                " (qbuf initial bytes: ",
+                crate::base::words::quoted(&c.input[c.input_start..][..c.unread_bytes().min(64)]),
+                ")"
             );
             self.stats.query_buffer_closes.add(1);
             self.close(c);

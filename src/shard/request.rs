@@ -14,6 +14,7 @@ use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, KeyAccess
 use crate::command::{Args, CommandError};
 use crate::resp::{Limits, Progress, Protocol, ProtocolError, Reply, RequestParser};
 use crate::store::{slot_of, Ahead};
+use crate::text;
 use crate::txn::locks::{fingerprint_of_client, Scope};
 use crate::txn::message::{BatchedRequest, Origin, OwnedArgs, OwnedCommand, Slices};
 use crate::txn::plan::{self, Plan, Scopes};
@@ -100,8 +101,8 @@ impl Shard {
                     break;
                 }
                 Some(Stop::Error(error)) => {
-                    self.write_reply(c, |_, _, reply| reply.error(&format!("ERR Protocol error: {error}")));
-                    self.stats.count_error("ERR");
+                    self.write_reply(c, |_, _, reply| reply.protocol_error(&error));
+                    self.stats.count_error(b"ERR");
                     c.flags.set(Flag::CloseAfterReply);
                     break;
                 }
@@ -175,13 +176,13 @@ impl Shard {
         if let Some(spec) = spec {
             self.stats.commands[spec.id as usize].rejected.add(1);
         }
-        let mut text = error.to_string();
+        let mut text = error.text();
         if spec.is_some_and(|spec| spec.name == "exec") {
             // Without MULTI too.
             c.multi = None;
             self.unwatch_all(c);
-            let why = text.strip_prefix("ERR ").unwrap_or(&text);
-            text = format!("EXECABORT Transaction discarded because of: {why}");
+            let why = text.strip_prefix(b"ERR ").unwrap_or(&text);
+            text = text!("EXECABORT Transaction discarded because of: ", why);
         }
         self.stats.count_error(&text);
         self.write_reply(c, |_, _, reply| reply.error(&text));

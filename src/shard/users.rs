@@ -21,6 +21,8 @@ use crate::command::table::CommandSpec;
 use crate::command::{Args, Caller, CommandError};
 use crate::config::AclPubsubDefault;
 use crate::resp::Reply;
+use crate::resp::Text;
+use crate::text;
 
 /// The shard that changes users.
 const SETTLER: usize = 0;
@@ -138,7 +140,7 @@ impl Shard {
             Err(denial) => {
                 let context = if c.multi.is_some() { Context::Multi } else { Context::TopLevel };
                 self.note_denial(c, context, denial.reason, denial.object(spec, args), &c.user.name);
-                Some(CommandError::other(format!("NOPERM {}", denial.text(&c.user, spec))))
+                Some(CommandError::other(text!("NOPERM ", denial.text(&c.user, spec))))
             }
         }
     }
@@ -154,7 +156,7 @@ impl Shard {
         let user = self.users.by_serial(caller.user)?.clone();
         let denial = user.check(spec, args).err()?;
         self.note_denial_of(spec, args, caller, denial, Context::TopLevel);
-        Some(CommandError::other(format!("NOPERM {}", denial.text(&user, spec))))
+        Some(CommandError::other(text!("NOPERM ", denial.text(&user, spec))))
     }
 
     /// Puts a denial down in ACL LOG that concerns a client of maybe another shard.
@@ -290,7 +292,7 @@ impl Shard {
     /// The users of the ACL file.
     pub(super) fn load_users(&self) -> Result<Users, CommandError> {
         let file = &self.config.security.aclfile;
-        read_users(file, self.new_users_hear_all()).map_err(|why| CommandError::other(format!("ERR {why}")))
+        read_users(file, self.new_users_hear_all()).map_err(|why| CommandError::other(text!("ERR ", why)))
     }
 
     /// Writes the users to the ACL file.
@@ -305,7 +307,7 @@ impl Shard {
 }
 
 /// Reads an ACL file.
-pub fn read_users(file: &Path, all_channels: bool) -> Result<Users, String> {
+pub fn read_users(file: &Path, all_channels: bool) -> Result<Users, Text> {
     let name = file.display().to_string();
     let text = fs::read(file)
         .map_err(|error| format!("Error loading ACLs, opening file '{name}': {}", error_text(&error)))?;

@@ -10,6 +10,7 @@ use crate::base::Token;
 use crate::command::table::{CommandSpec, Handler};
 use crate::command::{Blocking, Caller};
 use crate::resp::Protocol;
+use crate::resp::Text;
 use crate::store::{Detached, WatchFlag};
 
 /// A command that travels, or waits.
@@ -19,7 +20,7 @@ pub struct OwnedCommand {
     pub db: usize,
     pub args: OwnedArgs,
     /// It is not run, but answered by this error: EXEC finds that its user may not any more.
-    pub denied: Option<Box<str>>,
+    pub denied: Option<Text>,
 }
 
 impl OwnedCommand {

@@ -9,9 +9,11 @@ use super::super::parse::integer;
 use super::hash::{Cell, Point};
 use super::shape::{Extent, Shape};
 use super::{metres, point, write_distance, write_point, Args, CommandError, CommandResult, Context};
+use crate::resp::c_text;
 use crate::resp::Reply;
 use crate::store::listpack::Item;
 use crate::store::{element_order, EventClass, Score, ScoreRange, SortedSet, SortedSetView, Ttl};
+use crate::text;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
@@ -280,8 +282,8 @@ impl<'a> Query<'a> {
             )));
         }
         let exactly_one = |names: &str| {
-            let command = String::from_utf8_lossy(command);
-            Err(CommandError::other(format!("ERR exactly one of {names} can be specified for {command}")))
+            let command = c_text(command);
+            Err(CommandError::other(text!("ERR exactly one of ", names, " can be specified for ", command)))
         };
         if form.is_search() && !has_center {
             return exactly_one("FROMMEMBER or FROMLONLAT");

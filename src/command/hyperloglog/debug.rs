@@ -1,5 +1,7 @@
 //! PFDEBUG: what is inside of a HyperLogLog.
 
+use crate::resp::c_text;
+use crate::text;
 use std::fmt::Write;
 
 use super::layout::{self, Encoding};
@@ -29,8 +31,8 @@ pub fn pfdebug(ctx: &mut Context, args: Args) -> CommandResult {
         let converted = to_dense(ctx, key, encoding)?;
         ctx.reply.integer(i64::from(converted));
     } else {
-        let name = String::from_utf8_lossy(subcommand);
-        return Err(CommandError::other(format!("ERR Unknown PFDEBUG subcommand '{name}'")));
+        let name = c_text(subcommand);
+        return Err(CommandError::other(text!("ERR Unknown PFDEBUG subcommand '", name, "'")));
     }
     Ok(())
 }

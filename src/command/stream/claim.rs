@@ -4,9 +4,11 @@ use super::delete::Ids;
 use super::id::{range_start, strict_id};
 use super::{group_changed, log_as_claim, log_group_id, no_key_or_group, reply_entry, reply_id};
 use crate::command::parse::integer;
-use crate::command::{c_text, Args, CommandError, CommandResult, Context};
+use crate::command::{Args, CommandError, CommandResult, Context};
+use crate::resp::c_text;
 use crate::resp::Reply;
 use crate::store::stream::{ConsumerNumber, Group, Log, Pending, Stream, StreamId};
+use crate::text;
 
 /// Entries that XAUTOCLAIM claims when it is not told how many.
 const AUTOCLAIM_COUNT: i64 = 100;
@@ -163,10 +165,8 @@ impl Options {
                     more
                 }
                 _ => {
-                    return Err(CommandError::other(format!(
-                        "ERR Unrecognized XCLAIM option '{}'",
-                        c_text(option)
-                    )));
+                    let option = c_text(option);
+                    return Err(CommandError::other(text!("ERR Unrecognized XCLAIM option '", option, "'")));
                 }
             };
         }

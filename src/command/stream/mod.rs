@@ -32,25 +32,21 @@ pub use read::{xread, xread_excerpt};
 pub use read_group::{xreadgroup, xreadgroup_excerpt};
 pub use trim::xtrim;
 
-use super::{c_text, CommandError, Context};
+use super::{CommandError, Context};
+use crate::resp::c_text;
 use crate::resp::Reply;
 use crate::store::stream::{Entry, Pending, StreamId};
 use crate::store::EventClass;
+use crate::text;
 
 fn no_group_for_key(group: &[u8], key: &[u8]) -> CommandError {
-    CommandError::other(format!(
-        "NOGROUP No such consumer group '{}' for key name '{}'",
-        c_text(group),
-        c_text(key)
-    ))
+    let (group, key) = (c_text(group), c_text(key));
+    CommandError::other(text!("NOGROUP No such consumer group '", group, "' for key name '", key, "'"))
 }
 
 fn no_key_or_group(key: &[u8], group: &[u8]) -> CommandError {
-    CommandError::other(format!(
-        "NOGROUP No such key '{}' or consumer group '{}'",
-        c_text(key),
-        c_text(group)
-    ))
+    let (group, key) = (c_text(group), c_text(key));
+    CommandError::other(text!("NOGROUP No such key '", key, "' or consumer group '", group, "'"))
 }
 
 fn reply_id(reply: &mut Reply, id: StreamId) {

@@ -5,10 +5,12 @@ use smallvec::SmallVec;
 use super::id::strict_id;
 use super::reply_entry;
 use crate::command::parse::{block_timeout_ms, integer};
-use crate::command::{c_text, Args, BlockTimeout, Blocking, CommandError, CommandResult, Context, WaitFor};
+use crate::command::{Args, BlockTimeout, Blocking, CommandError, CommandResult, Context, WaitFor};
+use crate::resp::c_text;
 use crate::resp::{DeferredLen, Protocol, Reply};
 use crate::store::stream::{Stream, StreamId};
 use crate::store::{Detached, Store, ValueType};
+use crate::text;
 
 /// What stands in front of the IDs.
 pub struct Options<'a> {
@@ -40,8 +42,11 @@ impl<'a> Options<'a> {
             rest = match more {
                 [_, ..] if is(b"block") && in_script => {
                     let name = c_text(args[0]);
-                    let text = format!("ERR {name} command is not allowed with BLOCK option from scripts");
-                    return Err(CommandError::other(text));
+                    return Err(CommandError::other(text!(
+                        "ERR ",
+                        name,
+                        " command is not allowed with BLOCK option from scripts"
+                    )));
                 }
                 [timeout, more @ ..] if is(b"block") => {
                     options.block = Some(block_timeout_ms(timeout, now_ms)?);

@@ -5,10 +5,12 @@ use smallvec::SmallVec;
 use super::id::strict_id;
 use super::read::{excerpt_by, wait_or_null, Options, StreamsReply};
 use super::{group_changed, log_as_claim, log_group_id, reply_entry, reply_id};
-use crate::command::{c_text, Args, CommandError, CommandResult, Context};
+use crate::command::{Args, CommandError, CommandResult, Context};
+use crate::resp::c_text;
 use crate::resp::Reply;
 use crate::store::stream::{ConsumerNumber, Group, Log, Pending, Stream, StreamId};
 use crate::store::{Detached, Store};
+use crate::text;
 
 /// From where a consumer wants to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,10 +62,12 @@ pub fn xreadgroup(ctx: &mut Context, args: Args) -> CommandResult {
     for (key, id) in options.keys.iter().zip(options.ids) {
         let stream = ctx.store.read_as::<Stream>(ctx.db, key)?;
         if stream.and_then(|stream| stream.group(group)).is_none() {
-            return Err(CommandError::other(format!(
-                "NOGROUP No such key '{}' or consumer group '{}' in XREADGROUP with GROUP option",
+            return Err(CommandError::other(text!(
+                "NOGROUP No such key '",
                 c_text(key),
-                c_text(group)
+                "' or consumer group '",
+                c_text(group),
+                "' in XREADGROUP with GROUP option"
             )));
         }
         from.push(From::parse(id)?);

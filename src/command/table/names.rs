@@ -10,6 +10,8 @@
 use super::spec::CommandSpec;
 use super::{COMMANDS, COUNT};
 use crate::command::{Args, CommandError};
+use crate::resp::{c_text, c_text_cut};
+use crate::text;
 
 /// At most so many bytes of a name, and about so many of the arguments, are repeated in an error text.
 const QUOTED_LEN_MAX: usize = 128;
@@ -206,37 +208,28 @@ impl Names {
     #[cold]
     fn unknown(&self, args: Args) -> CommandError {
         let name = args.first().copied().unwrap_or_default();
-        let text = if let (Some(_), Some(subcommand)) = (self.lookup(name), args.get(1)) {
-            let container = until_nul(name).to_ascii_uppercase();
-            let subcommand = quoted(subcommand, QUOTED_LEN_MAX);
-            [b"ERR unknown subcommand '", subcommand, b"'. Try ", &container, b" HELP."].concat()
-        } else {
-            let mut text =
-                [b"ERR unknown command '", quoted(name, QUOTED_LEN_MAX), b"', with args beginning with: "]
-                    .concat();
-            let args_start = text.len();
-            for arg in args.iter().skip(1) {
-                // The quotes and blanks count too, once they are there.
-                match QUOTED_LEN_MAX.checked_sub(text.len() - args_start) {
-                    None | Some(0) => break,
-                    Some(left) => text.extend([b"'", quoted(arg, left), b"' "].concat()),
-                }
+        if let (Some(_), Some(subcommand)) = (self.lookup(name), args.get(1)) {
+            let container = c_text(name).to_ascii_uppercase();
+            let subcommand = c_text_cut(subcommand, QUOTED_LEN_MAX);
+            return CommandError::other(text!(
+                "ERR unknown subcommand '",
+                subcommand,
+                "'. Try ",
+                container,
+                " HELP."
+            ));
+        }
+        let mut shown = Vec::new();
+        for arg in args.iter().skip(1) {
+            // The quotes and blanks count too, once they are there.
+            match QUOTED_LEN_MAX.checked_sub(shown.len()) {
+                None | Some(0) => break,
+                Some(left) => shown.extend([b"'", c_text_cut(arg, left), b"' "].concat()),
             }
-            text
-        };
-        // Redis repeats bytes that are not UTF-8 as they are.
-        CommandError::other(String::from_utf8_lossy(&text).into_owned())
+        }
+        let name = c_text_cut(name, QUOTED_LEN_MAX);
+        CommandError::other(text!("ERR unknown command '", name, "', with args beginning with: ", shown))
     }
-}
-
-/// What Redis prints of an argument: up to the first NUL, and at most `len_max` bytes.
-fn quoted(bytes: &[u8], len_max: usize) -> &[u8] {
-    let text = until_nul(bytes);
-    &text[..text.len().min(len_max)]
-}
-
-fn until_nul(bytes: &[u8]) -> &[u8] {
-    &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
 }
 
 #[cfg(test)]

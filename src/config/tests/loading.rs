@@ -4,7 +4,7 @@ use super::super::load::INCLUDE_DEPTH_MAX;
 use super::*;
 
 fn reason(text: &str) -> String {
-    load_text(text).unwrap_err().reason
+    load_text(text).unwrap_err().reason.to_string()
 }
 
 #[test]

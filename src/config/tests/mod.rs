@@ -7,6 +7,7 @@ mod table;
 
 use super::argv::{self, Invocation};
 use super::*;
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -45,6 +46,18 @@ fn load_args(args: &[&str], stdin: &str) -> Result<Loaded, ConfigError> {
     let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
     let Invocation::Serve(sources) = argv::parse(&args) else { panic!("{args:?}") };
     load(&sources, &mut stdin.as_bytes(), false)
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text().fmt(f)
+    }
+}
+
+impl fmt::Display for SetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text().fmt(f)
+    }
 }
 
 /// Loads lines as if they came from standard input.

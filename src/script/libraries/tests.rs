@@ -3,7 +3,7 @@ use crate::rdb::{Compression, Version};
 
 const A_LIBRARY: &str = "#!lua name=l\nredis.register_function('f',redis.log)";
 
-fn load(libraries: &Libraries, code: &str, replace: bool) -> Result<Libraries, String> {
+fn load(libraries: &Libraries, code: &str, replace: bool) -> Result<Libraries, Text> {
     let mut vm = Vm::new().unwrap();
     libraries.load(&mut vm, code.as_bytes(), replace, Some(LOAD_TIME_MAX)).map(|(libraries, _)| libraries)
 }
@@ -38,7 +38,7 @@ fn record(code: &str) -> Vec<u8> {
     record
 }
 
-fn restore(libraries: &Libraries, payload: &[u8], policy: RestorePolicy) -> Result<Libraries, String> {
+fn restore(libraries: &Libraries, payload: &[u8], policy: RestorePolicy) -> Result<Libraries, Text> {
     libraries.restored(&mut Vm::new().unwrap(), payload, policy, false)
 }
 
@@ -118,7 +118,7 @@ fn what_is_wrong_with_a_library_is_told_as_redis_tells_it() {
         ("redis.register_function{function_name='x'}", of_function("redis.register_function must get a callback argument")),
     ] {
         let error = load(&Libraries::default(), &format!("#!lua name=e\n{code}"), true).unwrap_err();
-        assert_eq!(error, format!("ERR {why}"), "{code}");
+        assert_eq!(error.to_string(), format!("ERR {why}"), "{code}");
     }
     assert_eq!(load(&Libraries::default(), "x", false).unwrap_err(), "ERR Missing library metadata");
 }
@@ -227,11 +227,11 @@ fn a_payload_that_cannot_be_restored_changes_nothing() {
         ),
     ] {
         let error = restore(&libraries, &payload, RestorePolicy::Append).unwrap_err();
-        assert_eq!(error, format!("ERR {why}"), "{payload:?}");
+        assert_eq!(error.to_string(), format!("ERR {why}"), "{payload:?}");
     }
     // Asked not to look at the checksum, it sees what the payload has become.
     let error = libraries.restored(&mut Vm::new().unwrap(), &damaged, RestorePolicy::Append, true);
-    assert_ne!(error.unwrap_err(), format!("ERR {footer}"));
+    assert_ne!(error.unwrap_err().to_string(), format!("ERR {footer}"));
 }
 
 #[test]

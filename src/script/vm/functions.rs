@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 use mlua::{Function, Lua, Table, Value};
 
 use super::{compiled, Vm, STACK_BYTES};
+use crate::resp::{c_text, Text};
 use crate::runtime::fiber::{Fiber, FiberStack, Step, Suspender};
 use crate::script::execution::Running;
 use crate::script::libraries::Libraries;
 use crate::script::library::{checked_name, FunctionInfo, Library};
 use crate::script::source::ScriptFlags;
+use crate::text;
 
 /// The code of a library that has been loaded already may take so long to run again. It has no clock and no random numbers, so this
 /// is for machines that stand still.
@@ -49,8 +51,8 @@ impl Vm {
     /// Has libraries loaded that `register` registers, and takes over those that are returned.
     pub(in crate::script) fn loading(
         &mut self,
-        load: impl FnOnce(&mut Vm) -> Result<Vec<Arc<Library>>, String>,
-    ) -> Result<Vec<Arc<Library>>, String> {
+        load: impl FnOnce(&mut Vm) -> Result<Vec<Arc<Library>>, Text>,
+    ) -> Result<Vec<Arc<Library>>, Text> {
         let loaded = load(self);
         for library in loaded.iter().flatten() {
             let moved = self.libraries.fresh.raw_get::<Value>(&*library.name);
@@ -72,10 +74,11 @@ impl Vm {
         lua: &[u8],
         time_max: Option<Duration>,
         is_known: bool,
-    ) -> Result<Vec<FunctionInfo>, String> {
-        let code = compiled(&self.lua, lua, "@user_function")
-            .map_err(|why| format!("ERR Error compiling function: {why}"))?;
-        let no_memory = |error: mlua::Error| format!("ERR Error registering functions: ERR {error}");
+    ) -> Result<Vec<FunctionInfo>, Text> {
+        let code = compiled(&self.lua, lua, c"@user_function")
+            .map_err(|why| text!("ERR Error compiling function: ", why))?;
+        let no_memory =
+            |error: mlua::Error| Text::from(format!("ERR Error registering functions: ERR {error}"));
         let callbacks = self.lua.create_table().map_err(no_memory)?;
         let running = self.running.clone();
         *running.registering.borrow_mut() = Some(Registering { functions: Vec::new(), callbacks });
@@ -85,15 +88,15 @@ impl Vm {
         running.load_until.set(None);
         let registered = running.registering.take();
         let problem = match (outcome, registered) {
-            _ if running.is_load_late.get() => "ERR FUNCTION LOAD timeout".to_owned(),
+            _ if running.is_load_late.get() => "ERR FUNCTION LOAD timeout".into(),
             (Ok((true, _)), Some(registered)) => {
                 self.libraries.fresh.raw_set(name, registered.callbacks).map_err(no_memory)?;
                 return Ok(registered.functions);
             }
             (Ok((_, problem)), _) => told(&problem),
-            (Err(error), _) => format!("ERR {error}"),
+            (Err(error), _) => format!("ERR {error}").into(),
         };
-        Err(format!("ERR Error registering functions: {problem}"))
+        Err(text!("ERR Error registering functions: ", problem))
     }
 
     /// Runs the code of a library on a stack as scripts have it.
@@ -113,7 +116,7 @@ impl Vm {
     }
 
     /// Makes a function ready to be called, by running the code of its library where that is necessary.
-    pub fn prepare_function(&mut self, library: &Arc<Library>, function: &str) -> Result<(), String> {
+    pub fn prepare_function(&mut self, library: &Arc<Library>, function: &str) -> Result<(), Text> {
         if !self.has(library) {
             self.forget(&library.name);
             self.loading(|vm| {
@@ -123,7 +126,7 @@ impl Vm {
         }
         match self.callback(library, function) {
             Some(_) => Ok(()),
-            None => Err("ERR Function not found".to_owned()),
+            None => Err("ERR Function not found".into()),
         }
     }
 
@@ -163,14 +166,14 @@ impl Vm {
 }
 
 /// What a library has ended with instead of registering functions.
-fn told(problem: &Value) -> String {
+fn told(problem: &Value) -> Text {
     match problem {
         Value::Table(table) => match table.raw_get("err") {
-            Ok(Value::String(text)) => text.to_string_lossy(),
-            _ => "(null)".to_owned(),
+            Ok(Value::String(text)) => c_text(&text.as_bytes()).to_vec().into(),
+            _ => "(null)".into(),
         },
-        Value::String(text) => format!("ERR {}", text.to_string_lossy()),
-        _ => "ERR unknown error".to_owned(),
+        Value::String(text) => text!("ERR ", c_text(&text.as_bytes())),
+        _ => "ERR unknown error".into(),
     }
 }
 

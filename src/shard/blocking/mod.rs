@@ -329,7 +329,7 @@ impl Shard {
                     reply.null_array();
                 } else {
                     self.stats.commands[spec.id as usize].failed.add(1);
-                    let text = unblocked().to_string();
+                    let text = unblocked().text();
                     self.stats.count_error(&text);
                     reply.error(&text);
                 }

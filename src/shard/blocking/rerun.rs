@@ -56,7 +56,7 @@ impl Shard {
 
     pub(super) fn refuse_waiter(&mut self, spec: &CommandSpec, error: &CommandError, reply: &mut Reply) {
         self.stats.commands[spec.id as usize].rejected.add(1);
-        let text = error.to_string();
+        let text = error.text();
         self.stats.count_error(&text);
         reply.error(&text);
     }

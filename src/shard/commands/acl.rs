@@ -7,9 +7,11 @@ use crate::client::Connection;
 use crate::command::table::{self, Category};
 use crate::command::{subcommand_syntax, Args, CommandError};
 use crate::resp::Reply;
+use crate::resp::{c_text, c_text_cut};
 use crate::shard::users::Answer;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
+use crate::text;
 
 pub const COMMANDS: &[(&str, Handler)] = &[
     ("acl|cat", categories),
@@ -66,8 +68,7 @@ fn categories(_: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) 
         [_, _] => Category::ALL.iter().map(|category| category.name()).collect(),
         [_, _, name] => {
             let category = Category::by_name(name).ok_or_else(|| {
-                let name = String::from_utf8_lossy(&name[..name.len().min(128)]).into_owned();
-                CommandError::other(format!("ERR Unknown category '{name}'"))
+                CommandError::other(text!("ERR Unknown category '", c_text_cut(name, 128), "'"))
             })?;
             table::all().filter(|spec| spec.categories.contains(category)).map(|spec| spec.name).collect()
         }
@@ -87,7 +88,7 @@ fn set_user(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) ->
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         let users = users
             .with(words[0], &words[1..], shard.new_users_hear_all())
-            .map_err(|why| CommandError::other(format!("ERR {why}")))?;
+            .map_err(|why| CommandError::other(text!("ERR ", why)))?;
         Ok((users, Answer::Ok))
     }))
 }
@@ -228,7 +229,7 @@ fn log(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> 
         reply.bulk(b"age-seconds");
         reply.double((now_ms - entry.updated_ms) as f64 / 1000.0);
         reply.bulk(b"client-info");
-        reply.bulk(entry.client.as_bytes());
+        reply.bulk(&entry.client);
         reply.bulk(b"entry-id");
         reply.integer(entry.id as i64);
         reply.bulk(b"timestamp-created");
@@ -240,15 +241,15 @@ fn log(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> 
 }
 
 fn dry_run(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let user = shard.users.get(args[2]).cloned();
-    let user = user.ok_or_else(|| CommandError::other(format!("ERR User '{}' not found", text(args[2]))))?;
+    let user =
+        user.ok_or_else(|| CommandError::other(text!("ERR User '", c_text(args[2]), "' not found")))?;
     let request = &args[3..];
     let spec = shard
         .shared
         .names
         .find(request)
-        .ok_or_else(|| CommandError::other(format!("ERR Command '{}' not found", text(request[0]))))?;
+        .ok_or_else(|| CommandError::other(text!("ERR Command '", c_text(request[0]), "' not found")))?;
     if !spec.accepts(request.len()) {
         return Err(CommandError::other(format!(
             "ERR wrong number of arguments for '{}' command",
@@ -257,7 +258,7 @@ fn dry_run(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args)
     }
     match user.check(spec, request) {
         Ok(()) => reply.ok(),
-        Err(denial) => reply.bulk(denial.long_text(&user, spec, request).as_bytes()),
+        Err(denial) => reply.bulk(&denial.long_text(&user, spec, request)),
     }
     Ok(Flow::Done)
 }

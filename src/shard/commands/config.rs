@@ -64,7 +64,7 @@ fn set(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
     {
         Err(error) => {
             let answer = move |shard: &mut Shard| {
-                shard.complete_with(later, spec, Err(CommandError::other(error.to_string())));
+                shard.complete_with(later, spec, Err(CommandError::other(error.text())));
             };
             shard.send(home, Message::Call(Box::new(answer)));
         }

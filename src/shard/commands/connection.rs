@@ -6,8 +6,10 @@ use super::Handler;
 use crate::base::log::Level;
 use crate::client::{Connection, Flag};
 use crate::command::{Args, CommandError};
+use crate::resp::c_text;
 use crate::resp::{Protocol, Reply};
 use crate::shard::{Flow, Shard};
+use crate::text;
 
 pub const COMMANDS: &[(&str, Handler)] = &[
     ("ping", ping),
@@ -116,10 +118,8 @@ fn hello(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
                 tail
             }
             _ => {
-                return Err(CommandError::other(format!(
-                    "ERR Syntax error in HELLO option '{}'",
-                    String::from_utf8_lossy(option)
-                )))
+                let option = c_text(option);
+                return Err(CommandError::other(text!("ERR Syntax error in HELLO option '", option, "'")));
             }
         };
     }
@@ -156,7 +156,8 @@ fn hello(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
 
 /// A name for CLIENT LIST: printable, without spaces. Empty takes the name away.
 pub fn checked_name(name: &[u8]) -> Result<Box<[u8]>, CommandError> {
-    if name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
+    // Redis looks no further than to a zero.
+    if c_text(name).iter().all(u8::is_ascii_graphic) {
         Ok(name.into())
     } else {
         Err(CommandError::other("ERR Client names cannot contain spaces, newlines or special characters."))

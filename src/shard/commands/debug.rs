@@ -109,7 +109,7 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         (b"oom", _) => crash::out_of_memory(usize::MAX / 2),
         (b"restart" | b"crash-and-recover", options) => return restart(shard, &name, options),
         (b"log", [message]) => {
-            crate::log!(Level::Warning, "DEBUG LOG: {}", String::from_utf8_lossy(message));
+            crate::log_text!(Level::Warning, "DEBUG LOG: ", message);
             reply.ok();
         }
         (b"leak", [bytes]) => {

@@ -4,10 +4,12 @@ use super::{help, Handler};
 use crate::base::Stamp;
 use crate::client::Connection;
 use crate::command::{Args, CommandError};
+use crate::resp::c_text;
 use crate::resp::Reply;
 use crate::script::{Library, ENGINE};
 use crate::shard::scripts::Unkillable;
 use crate::shard::{Flow, Shard};
+use crate::text;
 
 pub const COMMANDS: &[(&str, Handler)] = &[
     ("function|dump", dump),
@@ -61,8 +63,7 @@ fn list(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) ->
                 return Err(CommandError::other("ERR library name argument was not given"));
             }
             _ => {
-                let word = String::from_utf8_lossy(word);
-                return Err(CommandError::other(format!("ERR Unknown argument {word}")));
+                return Err(CommandError::other(text!("ERR Unknown argument ", c_text(word))));
             }
         };
     }

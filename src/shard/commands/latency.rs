@@ -4,10 +4,12 @@ use super::{help, Handler};
 use crate::client::Connection;
 use crate::command::table::{self, CommandSpec};
 use crate::command::{Args, CommandError};
+use crate::shard::info::distribution_of;
+use crate::resp::c_text;
 use crate::resp::Reply;
 use crate::runtime::clock;
-use crate::shard::info::distribution_of;
 use crate::shard::{Flow, Shard};
+use crate::text;
 
 pub const COMMANDS: &[(&str, Handler)] = &[
     ("latency|doctor", doctor),
@@ -45,10 +47,7 @@ fn doctor(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> 
 fn graph(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
     let events = shard.shared.observed.latency();
     let (name, event) = events.get(args[2]).ok_or_else(|| {
-        CommandError::other(format!(
-            "ERR No samples available for event '{}'",
-            String::from_utf8_lossy(args[2])
-        ))
+        CommandError::other(text!("ERR No samples available for event '", c_text(args[2]), "'"))
     })?;
     reply.verbatim("txt", event.graph(name, clock::unix_us() / 1_000_000).as_bytes());
     Ok(Flow::Done)

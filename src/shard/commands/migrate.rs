@@ -16,8 +16,10 @@ use crate::command::{Args, Caller, CommandError};
 use crate::migrate::{Credentials, Delivery, Failure, Job, Parcel, Target};
 use crate::rdb;
 use crate::resp::Reply;
+use crate::resp::{c_text, Text};
 use crate::shard::transactions::Later;
 use crate::shard::{Flow, Shard};
+use crate::text;
 use crate::txn::message::{OwnedArgs, OwnedCommand, Slices};
 
 pub const COMMANDS: &[(&str, Handler)] = &[("migrate", migrate)];
@@ -204,13 +206,11 @@ impl Shard {
 
 fn error(failure: Failure) -> CommandError {
     CommandError::other(match failure {
-        Failure::Connecting => "IOERR error or timeout connecting to the client".into(),
+        Failure::Connecting => Text::from("IOERR error or timeout connecting to the client"),
         Failure::Writing => "IOERR error or timeout writing to target instance".into(),
         Failure::Reading => "IOERR error or timeout reading to target instance".into(),
         Failure::TooManyErrands => "IOERR too many keys wait for their way to other servers".into(),
-        Failure::Refused(text) => {
-            std::borrow::Cow::from(format!("ERR Target instance replied with error: {text}"))
-        }
+        Failure::Refused(text) => text!("ERR Target instance replied with error: ", c_text(&text)),
     })
 }
 

@@ -159,7 +159,7 @@ impl Shard {
             Ok(flow) => flow,
             Err(error) => {
                 stats_failed(self, spec);
-                let text = error.to_string();
+                let text = error.text();
                 self.stats.count_error(&text);
                 reply.truncate(mark);
                 reply.error(&text);
@@ -196,7 +196,7 @@ impl Shard {
                 if let Some(spec) = spec {
                     stats_failed(self, spec);
                 }
-                let text = error.to_string();
+                let text = error.text();
                 self.stats.count_error(&text);
                 reply.error(&text);
             }

@@ -192,9 +192,9 @@ impl Shard {
     fn close_monitors(&mut self) {
         for token in self.monitors.here.clone() {
             let Some(mut connection) = self.clients.take(token) else { continue };
-            crate::log!(
+            crate::log_text!(
                 Level::Warning,
-                "Closing monitor that another shard's commands cannot reach fast enough: {}",
+                "Closing monitor that another shard's commands cannot reach fast enough: ",
                 self.describe_client(&connection)
             );
             self.stats.output_buffer_closes.add(1);

@@ -10,9 +10,11 @@ use crate::client::{Connection, Flag, Multi, Watching};
 use crate::command::table::{Handler as Where, KeyPositions};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::Reply;
+use crate::resp::Text;
 use crate::shard::message::Message;
 use crate::shard::{Flow, Shard};
 use crate::store::{parse_integer, WatchFlag};
+use crate::text;
 use crate::txn::message::{ExecBody, OwnedCommand, Watch};
 use crate::txn::plan::{plan, Plan};
 
@@ -208,7 +210,7 @@ impl Shard {
     }
 
     /// The queued commands that the user may not run any more, and what is answered in their place.
-    fn denied_at_exec(&mut self, c: &Connection, multi: &Multi) -> Vec<(usize, Box<str>)> {
+    fn denied_at_exec(&mut self, c: &Connection, multi: &Multi) -> Vec<(usize, Text)> {
         if c.flags.has(Flag::MayEverything) {
             return Vec::new();
         }
@@ -218,7 +220,7 @@ impl Shard {
                 let reason = self.denial_at_exec(c, queued.spec, &queued.args.slices())?;
                 let why = "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This \
                            command is no longer allowed for the following reason";
-                Some((index, format!("NOPERM {why}: {reason}").into()))
+                Some((index, text!("NOPERM ", why, ": ", reason)))
             })
             .collect()
     }

@@ -5,10 +5,12 @@ use crate::client::{Connection, Flag};
 use crate::command::parse;
 use crate::command::{Args, CommandError};
 use crate::config::SnapshotMethod;
+use crate::resp::c_text;
 use crate::resp::Reply;
 use crate::shard::blocking::Asker;
 use crate::shard::saving::{Dump, Handover, Wish};
 use crate::shard::{Flow, Shard};
+use crate::text;
 
 pub const COMMANDS: &[(&str, Handler)] = &[
     ("save", save),
@@ -114,14 +116,14 @@ fn replconf(_: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) ->
             }
             b"ip-address" => {}
             b"rdb-filter-only" => {
-                let shown = String::from_utf8_lossy(value);
-                return Err(CommandError::other(format!("ERR Unsupported rdb-filter-only option: {shown}")));
+                let shown = c_text(value);
+                return Err(CommandError::other(text!("ERR Unsupported rdb-filter-only option: ", shown)));
             }
             // What replicas send when they have their data, and masters to ask for it. It is never answered.
             b"ack" | b"getack" => return Ok(Flow::Done),
             _ => {
-                let shown = String::from_utf8_lossy(pair[0]);
-                return Err(CommandError::other(format!("ERR Unrecognized REPLCONF option: {shown}")));
+                let shown = c_text(pair[0]);
+                return Err(CommandError::other(text!("ERR Unrecognized REPLCONF option: ", shown)));
             }
         }
     }

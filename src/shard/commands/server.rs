@@ -54,19 +54,23 @@ fn wait(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) ->
     Ok(Flow::Later)
 }
 
-/// LOLWUT [VERSION version] [columns] [rows]
+/// LOLWUT [VERSION version] [columns] [rows]; what is no number is ignored, unless it follows a version.
 fn lolwut(_: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let mut rest = &args[1..];
+    let (mut rest, mut draws_sizes) = (&args[1..], false);
     if let [option, version, tail @ ..] = rest {
         if option.eq_ignore_ascii_case(b"version") {
-            parse_integer(version).ok_or(CommandError::NotInteger)?;
+            // Only the drawings of these versions have a size in Redis.
+            draws_sizes = matches!(parse_integer(version).ok_or(CommandError::NotInteger)?, 5 | 6);
             rest = tail;
         }
     }
     let mut sizes = [lolwut::COLUMNS, lolwut::ROWS];
     for (size, text) in sizes.iter_mut().zip(rest) {
-        *size =
-            parse_integer(text).ok_or(CommandError::NotInteger)?.clamp(1, lolwut::SIDE_MAX as i64) as usize;
+        match parse_integer(text) {
+            Some(wanted) => *size = wanted.clamp(1, lolwut::SIDE_MAX as i64) as usize,
+            None if draws_sizes => return Err(CommandError::NotInteger),
+            None => {}
+        }
     }
     let turn = (clock::unix_us() % lolwut::TURNS as i64) as usize;
     let art = lolwut::draw(sizes[0], sizes[1], turn);

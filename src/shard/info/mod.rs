@@ -14,7 +14,7 @@ macro_rules! fields {
 mod persistence;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::atomic::Ordering;
 
 use super::memory_figures::{human, Memory};
@@ -28,8 +28,8 @@ use crate::runtime::sys::{self, CpuOf};
 /// LRU clocks count seconds in so many bits.
 const LRU_CLOCK_MASK: i64 = (1 << 24) - 1;
 const DAY_S: i64 = 24 * 3600;
-/// Code points that would break a line of INFO or a field are shown as this one.
-const UNSAFE: &[char] = &['#', ':', '\n', '\r'];
+/// Bytes that would break a line of INFO or a field; `_` stands in their place.
+const UNSAFE: &[u8] = b"#:\n\r";
 
 struct Section {
     /// As clients ask for it.
@@ -37,7 +37,7 @@ struct Section {
     title: &'static str,
     /// When it is shown without being asked for by name.
     shown: Shown,
-    write: fn(&Facts, &mut String),
+    write: fn(&Facts, &mut Vec<u8>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,7 +96,7 @@ impl Facts<'_> {
 }
 
 /// The sections that `wanted` names, in any case; the default ones when it names none.
-pub fn text(shared: &Shared, config: &Config, now_us: i64, wanted: &[&[u8]]) -> String {
+pub fn text(shared: &Shared, config: &Config, now_us: i64, wanted: &[&[u8]]) -> Vec<u8> {
     let facts = Facts { shared, config, now_us };
     let asked = |name: &str| wanted.iter().any(|word| word.eq_ignore_ascii_case(name.as_bytes()));
     let level = if asked("everything") {
@@ -108,11 +108,11 @@ pub fn text(shared: &Shared, config: &Config, now_us: i64, wanted: &[&[u8]]) -> 
     } else {
         None
     };
-    let mut text = String::new();
+    let mut text = Vec::new();
     for section in SECTIONS {
         if level.is_some_and(|level| section.shown <= level) || section.names.iter().any(|name| asked(name)) {
             if !text.is_empty() {
-                text.push_str("\r\n");
+                text.extend_from_slice(b"\r\n");
             }
             let _ = write!(text, "# {}\r\n", section.title);
             (section.write)(&facts, &mut text);
@@ -121,7 +121,7 @@ pub fn text(shared: &Shared, config: &Config, now_us: i64, wanted: &[&[u8]]) -> 
     text
 }
 
-fn server(facts: &Facts, text: &mut String) {
+fn server(facts: &Facts, text: &mut Vec<u8>) {
     let config = facts.config;
     let settings = facts.shared.settings();
     fields! { text,
@@ -155,7 +155,7 @@ fn server(facts: &Facts, text: &mut String) {
 }
 
 /// `listener0:name=tcp,bind=127.0.0.1,bind=-::1,port=6379`
-fn listeners(config: &Config, text: &mut String) {
+fn listeners(config: &Config, text: &mut Vec<u8>) {
     let network = &config.network;
     let mut number = 0;
     if network.port != 0 {
@@ -168,7 +168,7 @@ fn listeners(config: &Config, text: &mut String) {
     }
 }
 
-fn clients(facts: &Facts, text: &mut String) {
+fn clients(facts: &Facts, text: &mut Vec<u8>) {
     fields! { text,
         "connected_clients": facts.sum(|s| &s.clients),
         "cluster_connections": 0,
@@ -183,7 +183,7 @@ fn clients(facts: &Facts, text: &mut String) {
     }
 }
 
-fn memory(facts: &Facts, text: &mut String) {
+fn memory(facts: &Facts, text: &mut Vec<u8>) {
     let memory = Memory::now(facts.shared);
     let system = sys::memory_bytes();
     let limits = &facts.config.memory;
@@ -251,7 +251,7 @@ fn memory(facts: &Facts, text: &mut String) {
 /// As INFO names it.
 pub const ALLOCATOR: &str = "mimalloc";
 
-fn stats(facts: &Facts, text: &mut String) {
+fn stats(facts: &Facts, text: &mut Vec<u8>) {
     let rates = facts.shared.observed.rates();
     let saving = facts.shared.status.figures().clone();
     let kib = |bytes: u64| bytes as f64 / 1024.0;
@@ -323,7 +323,7 @@ fn stats(facts: &Facts, text: &mut String) {
     }
 }
 
-fn replication(facts: &Facts, text: &mut String) {
+fn replication(facts: &Facts, text: &mut Vec<u8>) {
     let replication = &facts.config.replication;
     fields! { text,
         "role": "master",
@@ -345,7 +345,7 @@ fn replication(facts: &Facts, text: &mut String) {
     }
 }
 
-fn cpu(_: &Facts, text: &mut String) {
+fn cpu(_: &Facts, text: &mut Vec<u8>) {
     let seconds = |us: i64| format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
     for (of, suffix) in
         [(CpuOf::Process, ""), (CpuOf::Children, "_children"), (CpuOf::Thread, "_main_thread")]
@@ -360,7 +360,7 @@ fn cpu(_: &Facts, text: &mut String) {
     }
 }
 
-fn command_stats(facts: &Facts, text: &mut String) {
+fn command_stats(facts: &Facts, text: &mut Vec<u8>) {
     for spec in table::all() {
         let sum = |counter: fn(&crate::observe::stats::CommandStats) -> &Counter| -> u64 {
             facts.shared.stats.iter().map(|stats| counter(&stats.commands[spec.id as usize]).get()).sum()
@@ -379,17 +379,19 @@ fn command_stats(facts: &Facts, text: &mut String) {
     }
 }
 
-fn error_stats(facts: &Facts, text: &mut String) {
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+fn error_stats(facts: &Facts, text: &mut Vec<u8>) {
+    let mut counts: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
     for (code, count) in facts.shared.stats.iter().flat_map(|stats| stats.error_counts()) {
         *counts.entry(code).or_default() += count;
     }
     for (code, count) in counts {
-        let _ = write!(text, "errorstat_{}:count={count}\r\n", code.replace(UNSAFE, "_"));
+        text.extend_from_slice(b"errorstat_");
+        text.extend(code.iter().map(|byte| if UNSAFE.contains(byte) { b'_' } else { *byte }));
+        let _ = write!(text, ":count={count}\r\n");
     }
 }
 
-fn latency_stats(facts: &Facts, text: &mut String) {
+fn latency_stats(facts: &Facts, text: &mut Vec<u8>) {
     let observing = &facts.config.observing;
     if !observing.latency_tracking {
         return;
@@ -417,11 +419,11 @@ pub fn distribution_of(shared: &Shared, spec: &CommandSpec) -> Option<Distributi
     Some(Distribution::of(of_shards)).filter(|distribution| distribution.total() > 0)
 }
 
-fn cluster(facts: &Facts, text: &mut String) {
+fn cluster(facts: &Facts, text: &mut Vec<u8>) {
     fields! { text, "cluster_enabled": u8::from(facts.config.cluster.cluster_enabled), }
 }
 
-fn keyspace(facts: &Facts, text: &mut String) {
+fn keyspace(facts: &Facts, text: &mut Vec<u8>) {
     let databases = facts.shared.stats.first().map_or(0, |stats| stats.databases.len());
     for db in 0..databases {
         let parts = || facts.shared.stats.iter().map(|stats| &stats.databases[db]);
@@ -439,7 +441,7 @@ fn keyspace(facts: &Facts, text: &mut String) {
     }
 }
 
-fn shards(facts: &Facts, text: &mut String) {
+fn shards(facts: &Facts, text: &mut Vec<u8>) {
     fields! { text, "shards": facts.shared.stats.len(), }
     for (id, stats) in facts.shared.stats.iter().enumerate() {
         let _ = write!(
@@ -459,7 +461,7 @@ fn shards(facts: &Facts, text: &mut String) {
     }
 }
 
-fn debug(facts: &Facts, text: &mut String) {
+fn debug(facts: &Facts, text: &mut Vec<u8>) {
     fields! { text,
         "eventloop_duration_aof_sum": 0,
         "eventloop_duration_cron_sum": facts.sum(|s| &s.cron_nanos) / 1000,

@@ -1,12 +1,12 @@
 //! INFO persistence: saving, the append-only files, backups, and loading.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Facts;
 use crate::persist::status::{Course, Loading};
 
-pub(super) fn write(facts: &Facts, text: &mut String) {
+pub(super) fn write(facts: &Facts, text: &mut Vec<u8>) {
     let status = &facts.shared.status;
     let figures = status.figures().clone();
     let now_s = facts.now_us / 1_000_000;
@@ -87,7 +87,7 @@ pub(super) fn write(facts: &Facts, text: &mut String) {
 }
 
 /// `rdb_pipesave_in_progress:0` and so on.
-fn backup(name: &str, course: &Course, bytes: u64, now_s: i64, text: &mut String) {
+fn backup(name: &str, course: &Course, bytes: u64, now_s: i64, text: &mut Vec<u8>) {
     let _ = write!(
         text,
         "rdb_{name}_in_progress:{}\r\n\
@@ -116,7 +116,7 @@ fn percent(part: u64, whole: u64) -> f64 {
     }
 }
 
-fn loading(loading: &Loading, now_s: i64, text: &mut String) {
+fn loading(loading: &Loading, now_s: i64, text: &mut Vec<u8>) {
     let (total, loaded) = (loading.total_bytes.load(Relaxed), loading.loaded_bytes.load(Relaxed));
     let began_s = loading.began_s.load(Relaxed);
     let elapsed_s = (now_s - began_s as i64).max(0) as u64;

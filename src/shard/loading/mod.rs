@@ -295,7 +295,11 @@ impl Shard {
         let functions = load.take_functions();
         if self.id == 0 {
             if let Err(why) = self.load_libraries(&functions) {
-                log!(Level::Warning, "A library of functions cannot be loaded, and is left out: {why}");
+                crate::log_text!(
+                    Level::Warning,
+                    "A library of functions cannot be loaded, and is left out: ",
+                    why
+                );
             }
             if let Some(bytes) = load.facts().used_memory {
                 self.shared.status.loading.used_memory_then.store(bytes, Relaxed);

@@ -150,9 +150,9 @@ impl Shard {
             let c = &mut *connection;
             let is_told = c.flags.has(Flag::Subscriber) || c.tracking.is_some();
             if is_told && !c.flags.has(Flag::Closing) {
-                crate::log!(
+                crate::log_text!(
                     Level::Warning,
-                    "Closing subscriber that messages from another shard cannot reach fast enough: {}",
+                    "Closing subscriber that messages from another shard cannot reach fast enough: ",
                     self.describe_client(c)
                 );
                 self.stats.output_buffer_closes.add(1);

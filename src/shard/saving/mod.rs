@@ -124,7 +124,7 @@ impl Shard {
             match answer {
                 Ok(text) => reply.simple(text),
                 Err(error) => {
-                    let text = error.to_string();
+                    let text = error.text();
                     shard.stats.count_error(&text);
                     reply.error(&text);
                 }

@@ -67,7 +67,7 @@ impl Shard {
         self.spent_nanos += nanos;
         self.stats.called(spec.id, nanos);
         self.stats.commands[spec.id as usize].failed.add(1);
-        let text = error.to_string();
+        let text = error.text();
         self.stats.count_error(&text);
         reply.error(&text);
         self.note_slow(spec, args, caller, nanos);
@@ -92,7 +92,7 @@ impl Shard {
             self.stats.commands[spec.id as usize].failed.add(1);
         }
         if let Some(error) = &outcome.uncounted_error {
-            self.stats.count_error(&String::from_utf8_lossy(error));
+            self.stats.count_error(error);
         }
         let mut written = outcome.reply;
         reply.append(&mut written);

@@ -7,6 +7,7 @@ use crate::base::log::Level;
 use crate::base::Stamp;
 use crate::command::table::{CommandSpec, Handler, KeyAccess, KeyPositions, Reaching};
 use crate::command::{Args, Caller};
+use crate::resp::Text;
 use crate::resp::{Protocol, Reply};
 use crate::script::{Outcome, Progress, Resume};
 use crate::shard::message::{Call, Message};
@@ -143,9 +144,9 @@ impl Shard {
         debug_assert!(!run.is_busy, "nobody is let in again");
         run.execution.kill();
         // It ends by an error at its next look around, or at its next call.
-        let mut with = Resume::Refused(String::new());
+        let mut with = Resume::Refused(Text::default());
         while !matches!(run.execution.resume(with), Progress::Done(_)) {
-            with = Resume::Refused(String::new());
+            with = Resume::Refused(Text::default());
         }
     }
 }

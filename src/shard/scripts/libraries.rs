@@ -5,7 +5,9 @@ use crate::base::Stamp;
 use crate::command::table::CommandSpec;
 use crate::command::{Args, Caller, CommandError, CommandResult};
 use crate::resp::Reply;
+use crate::resp::{c_text, Text};
 use crate::script::{Libraries, RestorePolicy, Resume, LOAD_TIME_MAX};
+use crate::text;
 
 impl Shard {
     /// FUNCTION LOAD, DELETE, FLUSH and RESTORE, which all shards stand still for.
@@ -23,17 +25,13 @@ impl Shard {
         }
         self.refresh_scripts();
         let libraries = self.scripts.libraries.clone();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut loaded = None;
         let changed = match (spec.name, &args[2..]) {
             ("function|load", [options @ .., code]) => {
                 let mut replace = caller.replaying;
                 for option in options {
                     if !option.eq_ignore_ascii_case(b"replace") {
-                        return Err(CommandError::other(format!(
-                            "ERR Unknown option given: {}",
-                            text(option)
-                        )));
+                        return Err(CommandError::other(text!("ERR Unknown option given: ", c_text(option))));
                     }
                     replace = true;
                 }
@@ -47,7 +45,7 @@ impl Shard {
             ("function|delete", [name]) => libraries.delete(name),
             ("function|flush", []) => Ok(Libraries::default()),
             ("function|flush", [how]) if is_flush_kind(how) => Ok(Libraries::default()),
-            ("function|flush", [_]) => Err("ERR FUNCTION FLUSH only supports SYNC|ASYNC option".to_owned()),
+            ("function|flush", [_]) => Err("ERR FUNCTION FLUSH only supports SYNC|ASYNC option".into()),
             ("function|restore", [payload, policy @ ..]) => {
                 let policy = match policy {
                     [] => RestorePolicy::Append,
@@ -79,15 +77,14 @@ impl Shard {
     }
 
     /// The libraries of a file, in place of those of the same names.
-    pub(in crate::shard) fn load_libraries(&mut self, codes: &[Vec<u8>]) -> Result<(), String> {
+    pub(in crate::shard) fn load_libraries(&mut self, codes: &[Vec<u8>]) -> Result<(), Text> {
         if codes.is_empty() {
             return Ok(());
         }
         self.refresh_scripts();
         let libraries = self.scripts.libraries.clone();
         let codes = codes.iter().map(Vec::as_slice);
-        let loaded =
-            self.with_vm(|vm| libraries.loaded(vm, codes, true)).map_err(|error| error.to_string())?;
+        let loaded = self.with_vm(|vm| libraries.loaded(vm, codes, true)).map_err(|error| error.text())?;
         self.shared.scripts.publish_libraries(loaded?);
         Ok(())
     }
@@ -126,7 +123,7 @@ impl Shard {
             return None;
         }
         if run.call.take().is_some() {
-            run.resume = Some(Resume::Refused("This Redis command is not allowed while loading".to_owned()));
+            run.resume = Some(Resume::Refused("This Redis command is not allowed while loading".into()));
         }
         // Nobody is kept out by it who would not be anyway: there is nothing yet.
         self.note_standing(&mut run, &[]);

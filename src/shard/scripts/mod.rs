@@ -31,6 +31,9 @@ use crate::resp::Protocol;
 use crate::script::{Execution, Libraries, LibraryFunction, Resume, Script, ScriptFlags, Sha, Vm, What};
 use crate::store::parse_integer;
 use crate::txn::locks::{fingerprint, Intent};
+use crate::resp::{c_text, Text};
+use crate::text;
+use crate::txn::locks::{fingerprint, Number};
 use crate::txn::message::{OwnedArgs, OwnedCommand};
 
 use super::Shard;
@@ -157,13 +160,11 @@ impl Shard {
         if let Some(known) = self.known_script(&Sha::of(text)) {
             return Ok(known);
         }
-        let script = Script::new(text).map_err(|why| CommandError::other(format!("ERR {why}")))?;
+        let script = Script::new(text).map_err(|why| CommandError::other(text!("ERR ", why)))?;
         let mut vm = self.take_vm()?;
         let compiled = vm.compile(&script);
         self.scripts.idle.push(vm);
-        compiled.map_err(|why| {
-            CommandError::other(format!("ERR Error compiling script (new function): {why}"))
-        })?;
+        compiled.map_err(does_not_compile)?;
         let known = self.shared.scripts.add(script);
         self.scripts.known.insert(known.script.sha, known.clone());
         Ok(known)
@@ -305,14 +306,14 @@ impl Shard {
         let mut vm = self.take_vm()?;
         // Another shard, or another interpreter, has found that it compiles.
         let ready = match &what {
-            What::Script(script) => {
-                vm.compile(script).map_err(|why| format!("ERR Error compiling script (new function): {why}"))
+            What::Script(script) => vm.compile(script).map_err(does_not_compile),
+            What::Function(called) => {
+                vm.prepare_function(&called.library, &called.name).map_err(CommandError::other)
             }
-            What::Function(called) => vm.prepare_function(&called.library, &called.name),
         };
         if let Err(why) = ready {
             self.scripts.idle.push(vm);
-            return Err(CommandError::other(why));
+            return Err(why);
         }
         let execution = match vm.start(&what, keys, values, protocol) {
             Ok(execution) => execution,
@@ -369,15 +370,16 @@ impl Shard {
     ) -> Result<(), CommandError> {
         if !flags.no_writes {
             if let Some(refusal) = self.disk_refusal() {
-                let text = refusal.to_string();
-                let cause = text.split_once("AOF: ").map(|(_, cause)| cause);
+                let text = refusal.text();
+                let cause = memchr::memmem::find(&text, AOF_CAUSE).map(|at| &text[at + AOF_CAUSE.len()..]);
                 let text = match cause {
                     None => "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to \
                              disk. Writable scripts are blocked. Use 'no-writes' flag for read only scripts."
-                        .to_owned(),
-                    Some(cause) => format!(
+                        .into(),
+                    Some(cause) => text!(
                         "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to disk. \
-                         Writable scripts are blocked. Use 'no-writes' flag for read only scripts. AOF error: {cause}"
+                         Writable scripts are blocked. Use 'no-writes' flag for read only scripts. AOF error: ",
+                        cause
                     ),
                 };
                 return Err(CommandError::other(text));
@@ -397,14 +399,13 @@ impl Shard {
     }
 
     /// Whether a script may make this call. `Err`: why not, as the script is told.
-    fn check_call(&mut self, run: &mut Run, args: Args) -> Result<&'static CommandSpec, String> {
+    fn check_call(&mut self, run: &mut Run, args: Args) -> Result<&'static CommandSpec, Text> {
         let spec = self.shared.names.find(args);
         let checked = spec
-            .ok_or_else(|| "Unknown Redis command called from script".to_owned())
+            .ok_or_else(|| Text::from("Unknown Redis command called from script"))
             .and_then(|spec| self.call_refusal(run, spec, args).map_or(Ok(spec), Err));
         if let Err(text) = &checked {
-            let code = text.strip_prefix('-').map_or("ERR", |text| text);
-            self.stats.count_error(code);
+            self.stats.count_error(text.strip_prefix(b"-").unwrap_or(b"ERR"));
             if let Some(spec) = spec {
                 self.stats.commands[spec.id as usize].rejected.add(1);
             }
@@ -412,27 +413,27 @@ impl Shard {
         checked
     }
 
-    fn call_refusal(&mut self, run: &mut Run, spec: &'static CommandSpec, args: Args) -> Option<String> {
+    fn call_refusal(&mut self, run: &mut Run, spec: &'static CommandSpec, args: Args) -> Option<Text> {
         if !spec.accepts(args.len()) {
-            return Some("Wrong number of args calling Redis command from script".to_owned());
+            return Some("Wrong number of args calling Redis command from script".into());
         }
         if spec.is(Flag::NoScript) && !self.shared.scripts.may_call_all.load(Ordering::Relaxed) {
-            return Some("This Redis command is not allowed from script".to_owned());
+            return Some("This Redis command is not allowed from script".into());
         }
         if let Some((user, denial)) = self.denial_of(spec, args, &run.caller) {
             self.note_denial_of(spec, args, &run.caller, denial, Context::Lua);
-            return Some(format!("ACL failure in script: {}", denial.text(&user, spec)));
+            return Some(text!("ACL failure in script: ", denial.text(&user, spec)));
         }
         if run.is_read_only && (spec.is(Flag::Write) || spec.is(Flag::MayReplicate)) {
-            return Some("Write commands are not allowed from read-only scripts.".to_owned());
+            return Some("Write commands are not allowed from read-only scripts.".into());
         }
         if !run.has_written && spec.is(Flag::Write) {
             if let Some(refusal) = self.disk_refusal() {
-                return Some(format!("-{refusal}"));
+                return Some(text!("-", refusal.text()));
             }
         }
         if !run.has_written && run.has_no_memory && !run.may_exceed_memory && spec.is(Flag::DenyOom) {
-            return Some(format!("-{}", CommandError::OutOfMemory));
+            return Some(text!("-", CommandError::OutOfMemory.text()));
         }
         None
     }
@@ -473,4 +474,11 @@ fn key_count(args: Args, not_a_number: CommandError) -> Result<usize, CommandErr
         return Err(CommandError::other("ERR Number of keys can't be greater than number of args"));
     }
     usize::try_from(count).map_err(|_| CommandError::other("ERR Number of keys can't be negative"))
+}
+/// What stands before the system's reason in the refusal of a write that the append-only file cannot keep.
+const AOF_CAUSE: &[u8] = b"AOF file: ";
+
+/// Lua quotes what it does not understand. (The line end of the text becomes no blank: it is the last.)
+fn does_not_compile(why: Text) -> CommandError {
+    CommandError::other(text!("ERR Error compiling script (new function): ", c_text(&why)))
 }

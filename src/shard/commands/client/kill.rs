@@ -4,9 +4,11 @@ use super::{ClientType, Outcome};
 use crate::acl::Users;
 use crate::client::{Connection, Flag};
 use crate::command::{Args, CommandError};
+use crate::resp::c_text;
 use crate::resp::Reply;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
+use crate::text;
 
 /// Which connections to close: those to which everything applies that is set.
 #[derive(Clone, Default)]
@@ -36,8 +38,7 @@ impl Filter {
                 b"laddr" => filter.local_address = Some(value.to_vec()),
                 b"user" if users.get(value).is_some() => filter.user = Some(value.to_vec()),
                 b"user" => {
-                    let name = String::from_utf8_lossy(value);
-                    return Err(CommandError::other(format!("ERR No such user '{name}'")));
+                    return Err(CommandError::other(text!("ERR No such user '", c_text(value), "'")));
                 }
                 b"skipme" if value.eq_ignore_ascii_case(b"yes") => filter.skip_asking = true,
                 b"skipme" if value.eq_ignore_ascii_case(b"no") => filter.skip_asking = false,

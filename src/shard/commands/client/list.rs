@@ -1,6 +1,6 @@
 //! CLIENT LIST and CLIENT INFO, and the line that describes a connection there and in the log.
 
-use std::fmt::Write;
+use std::io::Write;
 
 use super::tracking::redirection;
 use super::{ClientType, Outcome};
@@ -8,6 +8,7 @@ use crate::base::Address;
 use crate::client::{Connection, Flag, Stall, Topic};
 use crate::command::{Args, CommandError};
 use crate::resp::{Protocol, Reply};
+use crate::resp::{c_text, Protocol, Reply};
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 
@@ -56,7 +57,7 @@ struct Running {
 }
 
 /// A connection's id, and the line that describes it.
-type Line = (u64, String);
+type Line = (u64, Vec<u8>);
 
 pub(super) fn list(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
     let chosen = Chosen::parse(&args[2..])?;
@@ -67,10 +68,10 @@ pub(super) fn list(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, arg
     shard.ask_all_caught_up_for(c, question, move |_, answers, reply| {
         let mut lines: Vec<Line> = answers.into_iter().flatten().chain(own).collect();
         lines.sort_unstable_by_key(|(id, _)| *id);
-        let mut text = String::new();
-        let mut add = |line: &str| {
-            text.push_str(line);
-            text.push('\n');
+        let mut text = Vec::new();
+        let mut add = |line: &[u8]| {
+            text.extend_from_slice(line);
+            text.push(b'\n');
         };
         match chosen {
             // In the order asked for, and as often.
@@ -83,15 +84,15 @@ pub(super) fn list(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, arg
             }
             Chosen::All | Chosen::OfType(_) => lines.iter().for_each(|(_, line)| add(line)),
         }
-        reply.verbatim("txt", text.as_bytes());
+        reply.verbatim("txt", &text);
     });
     Ok(Flow::Later)
 }
 
 pub(super) fn info(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
     let mut line = shard.describe_running(c, args, reply);
-    line.push('\n');
-    reply.verbatim("txt", line.as_bytes());
+    line.push(b'\n');
+    reply.verbatim("txt", &line);
     Ok(Flow::Done)
 }
 
@@ -103,29 +104,30 @@ impl Shard {
     }
 
     /// One line of CLIENT LIST, without a line end.
-    pub(in crate::shard) fn describe_client(&self, c: &Connection) -> String {
+    pub(in crate::shard) fn describe_client(&self, c: &Connection) -> Vec<u8> {
         self.describe(c, Running::default())
     }
 
     /// The same for the connection whose request with `args` is being run and answered in `reply`.
-    fn describe_running(&self, c: &Connection, args: Args, reply: &Reply) -> String {
+    fn describe_running(&self, c: &Connection, args: Args, reply: &Reply) -> Vec<u8> {
         let argument_bytes = args.iter().map(|arg| arg.len()).sum();
         self.describe(c, Running { argument_bytes, reply_buffer_bytes: reply.capacity() })
     }
 
-    fn describe(&self, c: &Connection, running: Running) -> String {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    fn describe(&self, c: &Connection, running: Running) -> Vec<u8> {
         let seconds_since = |ms: i64| self.now_ms() / 1000 - ms / 1000;
         let pending = c.output.pending_bytes();
         let fixed = pending.min(FIXED_OUTPUT_BYTES);
         let beyond = pending - fixed;
         let pieces = if beyond > 0 { c.output.waiting_values() + 1 } else { 0 };
         let multi = c.multi.as_ref();
-        let mut line = String::with_capacity(400);
-        // Writing to a String cannot fail.
+        let mut line = Vec::with_capacity(400);
+        // A vector takes everything.
         let _ =
             write!(line, "id={} addr={} laddr={} fd={}", c.id, self.peer_text(c), self.local_text(c), c.fd);
-        let _ = write!(line, " name={} age={}", text(&c.name), seconds_since(c.created_ms));
+        line.extend_from_slice(b" name=");
+        line.extend_from_slice(c_text(&c.name));
+        let _ = write!(line, " age={}", seconds_since(c.created_ms));
         let _ = write!(line, " idle={} flags={} db={}", seconds_since(c.last_active_ms), flags(c), c.db);
         let subscribed = |topic| c.subscriptions.as_ref().map_or(0, |all| all.of(topic).len());
         let (channels, patterns) = (subscribed(Topic::Channel), subscribed(Topic::Pattern));
@@ -146,8 +148,13 @@ impl Shard {
         let _ = write!(line, " tot-mem={}", c.memory_bytes() + in_use);
         let _ = write!(line, " events={} cmd={}", events(c), c.last_command.map_or("NULL", |spec| spec.name));
         let protocol = if c.output.reply.protocol() == Protocol::Resp3 { 3 } else { 2 };
-        let _ = write!(line, " user={} redir={} resp={protocol}", text(&c.user.name), redirection(c));
-        let _ = write!(line, " lib-name={} lib-ver={}", text(&c.library_name), text(&c.library_version));
+        line.extend_from_slice(b" user=");
+        line.extend_from_slice(&c.user.name);
+        let _ = write!(line, " redir={} resp={protocol}", redirection(c));
+        line.extend_from_slice(b" lib-name=");
+        line.extend_from_slice(c_text(&c.library_name));
+        line.extend_from_slice(b" lib-ver=");
+        line.extend_from_slice(c_text(&c.library_version));
         line
     }
 

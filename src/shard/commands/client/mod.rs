@@ -10,8 +10,10 @@ use super::connection::checked_name;
 use super::{help, Handler};
 use crate::client::{Connection, Flag};
 use crate::command::{Args, CommandError};
+use crate::resp::c_text;
 use crate::resp::Reply;
 use crate::shard::{Flow, Shard};
+use crate::text;
 
 pub const COMMANDS: &[(&str, Handler)] = &[
     ("client|id", id),
@@ -53,10 +55,7 @@ impl ClientType {
             b"master" => Ok(ClientType::Master),
             b"slave" | b"replica" => Ok(ClientType::Replica),
             b"pubsub" => Ok(ClientType::Pubsub),
-            _ => Err(CommandError::other(format!(
-                "ERR Unknown client type '{}'",
-                String::from_utf8_lossy(name)
-            ))),
+            _ => Err(CommandError::other(text!("ERR Unknown client type '", c_text(name), "'"))),
         }
     }
 
@@ -95,14 +94,14 @@ fn set_info(_: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) ->
         b"lib-name" => &mut c.library_name,
         b"lib-ver" => &mut c.library_version,
         _ => {
-            let attribute = String::from_utf8_lossy(attribute);
-            return Err(CommandError::other(format!("ERR Unrecognized option '{attribute}'")));
+            return Err(CommandError::other(text!("ERR Unrecognized option '", c_text(attribute), "'")));
         }
     };
-    if !value.iter().all(u8::is_ascii_graphic) {
-        let attribute = String::from_utf8_lossy(attribute);
-        return Err(CommandError::other(format!(
-            "ERR {attribute} cannot contain spaces, newlines or special characters."
+    if !c_text(value).iter().all(u8::is_ascii_graphic) {
+        return Err(CommandError::other(text!(
+            "ERR ",
+            c_text(attribute),
+            " cannot contain spaces, newlines or special characters."
         )));
     }
     *target = value.into();

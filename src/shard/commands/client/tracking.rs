@@ -4,9 +4,11 @@ use super::Outcome;
 use crate::base::Token;
 use crate::client::{Choice, Connection, Redirect, Tracking};
 use crate::command::{Args, CommandError};
+use crate::resp::c_text;
 use crate::resp::Reply;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
+use crate::text;
 
 #[derive(Default)]
 struct Options {
@@ -93,10 +95,14 @@ impl Options {
     fn check_prefixes(&self, before: &[Box<[u8]>]) -> Result<(), CommandError> {
         let overlap = |a: &[u8], b: &[u8]| a.starts_with(b) || b.starts_with(a);
         let error = |given: &[u8], what: &str, with: &[u8]| {
-            CommandError::other(format!(
-                "ERR Prefix '{}' overlaps with {what} prefix '{}'. Prefixes for a single client must not overlap.",
-                String::from_utf8_lossy(given),
-                String::from_utf8_lossy(with)
+            CommandError::other(text!(
+                "ERR Prefix '",
+                c_text(given),
+                "' overlaps with ",
+                what,
+                " prefix '",
+                c_text(with),
+                "'. Prefixes for a single client must not overlap."
             ))
         };
         for (index, prefix) in self.prefixes.iter().enumerate() {
