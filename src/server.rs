@@ -1,25 +1,15 @@
 //! Boot order: configuration, checks of the machine, shards, listeners, signals, and the way down.
 
-use std::io::{self, IsTerminal, Read};
-use std::path::Path;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{mpsc, Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
 use crate::acl::Users;
-use crate::base::error_text;
-use crate::base::log::{self as server_log, Level};
+use crate::base::log::Level;
+use crate::base::{error_text, log as server_log};
 use crate::command::table::{self, Names};
 use crate::config::argv::Sources;
 use crate::config::{self, AclPubsubDefault, Config, ConfigError, Loaded, Network, ShardCount};
-use crate::log;
-use crate::base::log::{self as server_log, Level};
 use crate::observe::stats::ShardStats;
 use crate::observe::{logo, Observed};
 use crate::persist::status::Status;
 use crate::process::{self, OomRole, OomScore, PidFile, Supervisor, Title};
-use crate::recovery;
 use crate::resp::Text;
 use crate::runtime::listen::{self, ListenError, Listener};
 use crate::runtime::mail::Mail;
@@ -31,7 +21,13 @@ use crate::shard::scripts::KnownScripts;
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
 use crate::shard::users::read_users;
 use crate::shard::Shard;
-use crate::{log, log_text, text};
+use crate::{log, log_text, recovery, text};
+use std::io::{self, IsTerminal, Read};
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{mpsc, Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// How often the boot thread looks for the end of the shards when nobody rings, and while they are about to end.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);

@@ -5,9 +5,7 @@
 //! every thread, a forked child and a crashing process may log. A message that cannot be written is lost: there is
 //! nobody to tell.
 
-use crate::config::{LogLevel, Observing, SyslogFacility};
 use crate::resp::c_text;
-use crate::runtime::sys;
 use std::fmt::{self, Write as _};
 use std::fs::OpenOptions;
 use std::io::Write as _;

@@ -4,7 +4,6 @@ use super::directive::{flag, Directive, Reason, Source};
 use super::{cluster, encodings, engine, general, memory, network, observing, persistence};
 use super::{replication, security, tls, Config};
 use crate::base::glob::glob_match;
-use std::fmt;
 use crate::resp::{c_text, Text};
 use crate::text;
 

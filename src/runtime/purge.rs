@@ -18,8 +18,8 @@ use std::thread;
 
 use libmimalloc_sys as mi;
 
-use crate::base::Stamp;
 use super::{cpus, sys};
+use crate::base::Stamp;
 
 /// The allocator's option `arena_purge_mult`: so many times 10 ms pass before it purges by itself. In effect never.
 const ARENA_PURGE_MULT: mi::mi_option_t = 24;
@@ -109,9 +109,11 @@ unsafe extern "C" fn visit(
     _: usize,
     argument: *mut c_void,
 ) -> bool {
-    let slice = &mut *argument.cast::<Slice>();
+    // SAFETY: mimalloc passes on the argument that it was given, which is a `Slice` that nobody else uses meanwhile.
+    let slice = unsafe { &mut *argument.cast::<Slice>() };
     slice.pages += 1;
-    let block = (*area).blocks as usize;
+    // SAFETY: the area is valid during the call.
+    let block = unsafe { (*area).blocks } as usize;
     let segment = block / SEGMENT_BYTES * SEGMENT_BYTES;
     if !slice.sweep.done.contains(&segment) {
         slice.is_cut = slice.segments == SEGMENTS_PER_SLICE
@@ -119,7 +121,8 @@ unsafe extern "C" fn visit(
         if !slice.is_cut {
             slice.segments += 1;
             slice.sweep.done.insert(segment);
-            _mi_segment_collect(segment as *mut c_void, true);
+            // SAFETY: a page of this thread's heap lies in the segment, which therefore is live and this thread's.
+            unsafe { _mi_segment_collect(segment as *mut c_void, true) };
         }
     }
     !slice.is_cut && slice.pages < PAGES_MAX

@@ -1,13 +1,10 @@
 //! Replies as Lua values, and Lua values as replies.
 
-use mlua::{Lua, Table};
-
 use crate::base::double::format_double;
 use crate::command::double::lenient_double;
-use crate::resp::{Protocol, Reply};
-use crate::resp::c_text;
-use crate::resp::{format_double, Protocol, Reply};
+use crate::resp::{c_text, Protocol, Reply};
 use crate::runtime::lua::{Kind, Values};
+use mlua::{Lua, Table};
 
 /// Deeper nested values become an error, as they do in Redis when Lua's stack is full. Each takes some of the script's stack.
 const DEPTH_MAX: usize = 500;

@@ -4,19 +4,16 @@
 //! find out which functions it has, in the interpreter of whoever loads it; every other interpreter runs it again when it needs it
 //! (`Vm::prepare_function`).
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::time::Duration;
-
 use super::library::{lua_of, name_of, FunctionInfo, Library};
 use super::vm::Vm;
 use crate::base::glob::glob_match;
 use crate::rdb::file::{put_function, Opcode};
 use crate::rdb::{seal, unsealed, Encoder, Format, Reader};
-use crate::rdb::file::{put_function, Opcode};
-use crate::rdb::{seal, unsealed, Encoder, Format, Reader};
 use crate::resp::Text;
 use crate::text;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// How long the code of a library may take to register its functions when a client sends it.
 pub const LOAD_TIME_MAX: Duration = Duration::from_millis(500);

@@ -4,10 +4,10 @@ use super::{help, Handler};
 use crate::client::Connection;
 use crate::command::table::{self, CommandSpec};
 use crate::command::{Args, CommandError};
-use crate::shard::info::distribution_of;
 use crate::resp::c_text;
 use crate::resp::Reply;
 use crate::runtime::clock;
+use crate::shard::info::distribution_of;
 use crate::shard::{Flow, Shard};
 use crate::text;
 

@@ -7,18 +7,11 @@
 //!
 //! When AOF is switched on, all shards take that step together, and the manifest names nothing before it is done.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-
 use super::bases::{delete_history, install, prepare, Prepared};
 use super::{Cut, Purpose};
 use crate::base::error_text;
 use crate::base::log::Level;
 use crate::command::CommandError;
-use crate::persist::aof::write::put_cut;
 use crate::persist::aof::write::{put_after, put_cut};
 use crate::persist::aof::{BaseFormat, Folder, FolderError, Manifest};
 use crate::rdb::file::Stretch;
@@ -27,6 +20,11 @@ use crate::shard::blocking::Asker;
 use crate::shard::message::{Call, Message};
 use crate::shard::Shard;
 use crate::txn::locks::Number;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// After so many failures in a row the next try waits, first a minute, then twice as long each time, as in Redis.
 const FAILURES_BEFORE_WAITING: u64 = 3;

@@ -17,26 +17,21 @@ mod far;
 mod known;
 mod libraries;
 
-use std::collections::HashMap;
-use std::sync::atomic::Ordering;
-use std::sync::Arc;
-
+use super::Shard;
 use crate::acl::{Context, Denial, User};
-use crate::base::Stamp;
-use crate::base::Token;
+use crate::base::{Stamp, Token};
 use crate::client::{Connection, Flag as ClientFlag};
 use crate::command::table::{CommandSpec, Flag};
 use crate::command::{Args, Caller, CommandError};
-use crate::resp::Protocol;
+use crate::resp::{c_text, Protocol, Text};
 use crate::script::{Execution, Libraries, LibraryFunction, Resume, Script, ScriptFlags, Sha, Vm, What};
 use crate::store::parse_integer;
-use crate::txn::locks::{fingerprint, Intent};
-use crate::resp::{c_text, Text};
 use crate::text;
-use crate::txn::locks::{fingerprint, Number};
+use crate::txn::locks::{fingerprint, Intent};
 use crate::txn::message::{OwnedArgs, OwnedCommand};
-
-use super::Shard;
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 pub(super) use far::Going;
 pub use known::{Known, KnownScripts, Memory, Reach, Slow, Unkillable};

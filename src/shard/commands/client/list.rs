@@ -1,16 +1,14 @@
 //! CLIENT LIST and CLIENT INFO, and the line that describes a connection there and in the log.
 
-use std::io::Write;
-
 use super::tracking::redirection;
 use super::{ClientType, Outcome};
 use crate::base::Address;
 use crate::client::{Connection, Flag, Stall, Topic};
 use crate::command::{Args, CommandError};
-use crate::resp::{Protocol, Reply};
 use crate::resp::{c_text, Protocol, Reply};
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
+use std::io::Write;
 
 /// What Redis keeps in a connection's fixed reply buffer. Output up to it is shown as `obl`, what exceeds it as `omem`, so
 /// that who watches `omem` sees the same things grow.
