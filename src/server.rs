@@ -5,7 +5,7 @@ use crate::base::log::Level;
 use crate::base::{error_text, log as server_log};
 use crate::command::table::{self, Names};
 use crate::config::argv::Sources;
-use crate::config::{self, AclPubsubDefault, Config, ConfigError, Loaded, Network, ShardCount};
+use crate::config::{self, AclPubsubDefault, Config, ConfigError, Loaded, Network};
 use crate::observe::stats::ShardStats;
 use crate::observe::{logo, Observed};
 use crate::persist::status::Status;
@@ -14,6 +14,7 @@ use crate::resp::Text;
 use crate::runtime::listen::{self, ListenError, Listener};
 use crate::runtime::mail::Mail;
 use crate::runtime::mesh::Mesh;
+use crate::runtime::probe::{Fit, Missing};
 use crate::runtime::signals::{self, EndSignal};
 use crate::runtime::{clock, cpus, crash, executor, machine, probe, purge, sys};
 use crate::shard::saving::{remove_temporary_files, Wish};
@@ -109,11 +110,11 @@ fn greet(sources: &Sources, loaded: &Loaded) {
 
 fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: bool) -> Result<(), Failure> {
     let config = &loaded.config;
-    let shards = match config.engine.shards {
-        ShardCount::Auto => cpus::automatic_shards(),
-        ShardCount::Count(count) => usize::from(count),
-    };
-    probe::io_uring(shards).map_err(|missing| missing.to_string())?;
+    let Fit { shards, executors, notes } =
+        probe::check(config.engine.shards).map_err(|missing| missing.to_string())?;
+    for note in notes {
+        log!(Level::Warning, "{note}");
+    }
     let maxclients = limit_clients(config, shards);
     clock::calibrate();
     purge::by_others();
@@ -133,7 +134,7 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     log!(Level::Notice, "Server initialized");
     let kept = recovery::find(&shared)?;
     recovery::announce(&shared, &kept);
-    let threads = start_shards(&shared, listeners)?;
+    let threads = start_shards(&shared, listeners, executors)?;
     shared.observed.startup_memory.store(shared.used_memory(), Ordering::Relaxed);
     recovery::recover(&shared, kept)?;
     for (kind, is_open) in [("tcp", tcp), ("unix", unix)] {
@@ -333,10 +334,24 @@ fn share(
     }
 }
 
+/// Why a shard's thread or its ring cannot be had, and what helps.
+fn start_error(error: &io::Error) -> String {
+    let remedy = match error.raw_os_error() {
+        Some(libc::ENOMEM) => return Missing::Memory.to_string(),
+        Some(libc::EMFILE | libc::ENFILE) => ": raise the limit of open files ('ulimit -n', LimitNOFILE=)",
+        Some(libc::EAGAIN) => {
+            ": raise the limit of threads ('ulimit -u', LimitNPROC=, TasksMax=) or of memory ('ulimit -v')"
+        }
+        _ => "",
+    };
+    format!("{}{remedy}", error_text(error))
+}
+
 /// Starts the shards and waits until each one runs.
 fn start_shards(
     shared: &Arc<Shared>,
     listeners: Vec<Listener>,
+    executors: bool,
 ) -> Result<Vec<JoinHandle<io::Result<()>>>, Failure> {
     let cores = cpus::allowed();
     let mut listeners = Some(listeners);
@@ -354,8 +369,8 @@ fn start_shards(
             let _ = running.send(());
             Ok(shard)
         };
-        let thread = executor::spawn(&format!("shard-{id}"), cores[id % cores.len()], make)
-            .map_err(|e| format!("Shard {id} cannot start: {}", error_text(&e)))?;
+        let thread = executor::spawn(&format!("shard-{id}"), cores[id % cores.len()], executors, make)
+            .map_err(|e| format!("Shard {id} cannot start: {}", start_error(&e)))?;
         threads.push(thread);
     }
     // A shard that fails hangs up instead, and its thread tells why.
@@ -368,7 +383,7 @@ fn start_shards(
     std::thread::sleep(STOPPING_WATCH_INTERVAL);
     let failed = threads.into_iter().find(JoinHandle::is_finished).map(JoinHandle::join);
     Err(match failed {
-        Some(Ok(Err(error))) => format!("A shard cannot start: {}", error_text(&error)).into(),
+        Some(Ok(Err(error))) => format!("A shard cannot start: {}", start_error(&error)).into(),
         _ => "A shard cannot start.".into(),
     })
 }

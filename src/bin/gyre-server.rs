@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use gyre::config::argv::{self, Invocation};
+use gyre::config::ShardCount;
 use gyre::persist::{check_aof, check_rdb};
 
 #[global_allocator]
@@ -43,8 +44,9 @@ fn main() -> ExitCode {
             eprintln!("--test-memory: use a memory tester that runs without an operating system (memtest86) instead");
             ExitCode::FAILURE
         }
-        Invocation::CheckSystem => match gyre::runtime::probe::io_uring(1) {
-            Ok(()) => {
+        Invocation::CheckSystem => match gyre::runtime::probe::check(ShardCount::Auto) {
+            Ok(fit) => {
+                fit.notes.iter().for_each(|note| println!("{note}"));
                 println!("This system can run Gyre.");
                 ExitCode::SUCCESS
             }

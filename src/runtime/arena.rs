@@ -63,6 +63,10 @@ pub fn enter() -> bool {
     if MINE.get().is_some() {
         return true;
     }
+    if addresses_are_limited() {
+        // A range would take them from everything else.
+        return false;
+    }
     let must_commit =
         fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "2");
     let memory = sys::memory_bytes() as usize;
@@ -74,6 +78,14 @@ pub fn enter() -> bool {
         size /= 2;
     }
     false
+}
+
+/// Whether there is an RLIMIT_AS.
+fn addresses_are_limited() -> bool {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: writes one rlimit; an error leaves it as it is.
+    unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) };
+    limit.rlim_cur != libc::RLIM_INFINITY
 }
 
 /// Whether an address lies in this thread's range.

@@ -22,6 +22,18 @@ pub fn allowed() -> Vec<usize> {
     }
 }
 
+/// Lets this thread run on one core only. If it fails the thread runs where it can.
+pub fn pin(core: usize) {
+    // SAFETY: an all-zero cpu_set_t is a valid empty set; the index stays below its size, and the call reads no more than that.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if core < libc::CPU_SETSIZE as usize {
+            libc::CPU_SET(core, &mut set);
+            libc::sched_setaffinity(0, std::mem::size_of_val(&set), &set);
+        }
+    }
+}
+
 /// A set of cores.
 #[derive(Clone, Copy)]
 pub struct Set(libc::cpu_set_t);
@@ -53,35 +65,53 @@ pub fn use_all() {
     }
 }
 
-/// The control group's CPU quota in whole cores, rounded up; None without one.
-fn quota() -> Option<usize> {
-    let cores = |quota: f64, period: f64| (quota / period).ceil().max(1.0) as usize;
-    let group = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let path = group.lines().find_map(|l| l.strip_prefix("0::")).unwrap_or("/");
-    let mut folder = format!("/sys/fs/cgroup{}", path.trim_end_matches('/'));
-    let mut least: Option<usize> = None;
-    // A quota of any ancestor binds as well.
-    while folder.len() >= "/sys/fs/cgroup".len() {
-        if let Ok(text) = fs::read_to_string(format!("{folder}/cpu.max")) {
-            let mut words = text.split_whitespace().map(str::parse::<f64>);
-            if let (Some(Ok(quota)), Some(Ok(period))) = (words.next(), words.next()) {
-                let found = cores(quota, period);
-                least = Some(least.map_or(found, |l| l.min(found)));
+/// The least that `read` finds in the folders of this process's control group and its ancestors, each of which binds. `controller` is
+/// the name of its hierarchy where each has its own (version 1).
+pub fn least_in_groups<T>(controller: &str, read: impl Fn(&str) -> Option<(u64, T)>) -> Option<(u64, T)> {
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let mut least: Option<(u64, T)> = None;
+    for line in groups.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        let root = match controllers {
+            "" => "/sys/fs/cgroup".to_owned(),
+            list if list.split(',').any(|name| name == controller) => format!("/sys/fs/cgroup/{controller}"),
+            _ => continue,
+        };
+        let mut folder = format!("{root}{}", path.trim_end_matches('/'));
+        while folder.len() >= root.len() {
+            if let Some(found) = read(&folder) {
+                least = match least {
+                    Some(least) if least.0 <= found.0 => Some(least),
+                    _ => Some(found),
+                };
             }
-        }
-        let Some(cut) = folder.rfind('/') else { break };
-        folder.truncate(cut);
-    }
-    let read = |name: &str| -> Option<f64> {
-        fs::read_to_string(format!("/sys/fs/cgroup/cpu/{name}")).ok()?.trim().parse().ok()
-    };
-    if let (Some(quota), Some(period)) = (read("cpu.cfs_quota_us"), read("cpu.cfs_period_us")) {
-        if quota > 0.0 && period > 0.0 {
-            let found = cores(quota, period);
-            least = Some(least.map_or(found, |l| l.min(found)));
+            let Some(cut) = folder.rfind('/') else { break };
+            folder.truncate(cut);
         }
     }
     least
+}
+
+/// The control group's CPU quota in whole cores, rounded up; None without one.
+fn quota() -> Option<usize> {
+    let cores = |quota: f64, period: f64| (quota / period).ceil().max(1.0) as u64;
+    let found = least_in_groups("cpu", |folder| {
+        let read = |name: &str| fs::read_to_string(format!("{folder}/{name}")).ok();
+        if let Some(text) = read("cpu.max") {
+            let mut words = text.split_whitespace().map(str::parse::<f64>);
+            return match (words.next(), words.next()) {
+                (Some(Ok(quota)), Some(Ok(period))) => Some((cores(quota, period), ())),
+                _ => None,
+            };
+        }
+        let number = |name: &str| read(name)?.trim().parse::<f64>().ok();
+        match (number("cpu.cfs_quota_us"), number("cpu.cfs_period_us")) {
+            (Some(quota), Some(period)) if quota > 0.0 && period > 0.0 => Some((cores(quota, period), ())),
+            _ => None,
+        }
+    });
+    found.map(|(cores, ())| cores as usize)
 }
 
 /// How many shards `shards auto` means.

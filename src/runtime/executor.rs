@@ -6,14 +6,11 @@
 //! shard asleep for good. Nothing is a task of glommio's yet. Whatever becomes one gets its turn between two
 //! rounds, and while it is under way the loop must not wait longer than that may take.
 
-use std::io;
-
-use glommio::{LocalExecutorBuilder, Placement};
-
-use super::arena;
-use super::clock;
 use super::ring::{Completion, SocketRing};
+use super::{arena, clock, cpus};
 use crate::base::Stamp;
+use glommio::{LocalExecutorBuilder, Placement};
+use std::io;
 
 /// The longest wait of a shard that has work for later.
 const SOON_MS: u64 = 1;
@@ -122,8 +119,14 @@ impl<S: Service> Shard<S> {
 }
 
 /// Starts a shard on its own thread, pinned to `cpu`; `make` runs there and builds the service. The thread ends when the
-/// service says `Turn::Stop`.
-pub fn spawn<S, F>(name: &str, cpu: usize, make: F) -> io::Result<std::thread::JoinHandle<io::Result<()>>>
+/// service says `Turn::Stop`. Without an `executor` of glommio's, which the limits of the machine may forbid, the loop runs on the
+/// thread as it is: nothing in it waits for one.
+pub fn spawn<S, F>(
+    name: &str,
+    cpu: usize,
+    executor: bool,
+    make: F,
+) -> io::Result<std::thread::JoinHandle<io::Result<()>>>
 where
     S: Service + 'static,
     F: FnOnce(&SocketRing) -> io::Result<S> + Send + 'static,
@@ -132,15 +135,19 @@ where
     std::thread::Builder::new().name(thread_name.clone()).spawn(move || {
         // Without a range of its own the shard works as well, and only forks slower.
         arena::enter();
-        let executor = LocalExecutorBuilder::new(Placement::Fixed(cpu))
-            .name(&thread_name)
-            .io_memory(GLOMMIO_IO_BYTES)
-            .make()
-            .map_err(|e| io::Error::other(format!("the executor of {thread_name} cannot start: {e}")))?;
-        executor.run(async move {
+        let run = move || {
             let ring = SocketRing::new()?;
             let service = make(&ring)?;
             Shard { service, ring, cron_at: Stamp::now() }.run()
-        })
+        };
+        let builder =
+            LocalExecutorBuilder::new(Placement::Fixed(cpu)).name(&thread_name).io_memory(GLOMMIO_IO_BYTES);
+        match executor.then(|| builder.make()) {
+            Some(Ok(executor)) => executor.run(async move { run() }),
+            None | Some(Err(_)) => {
+                cpus::pin(cpu);
+                run()
+            }
+        }
     })
 }

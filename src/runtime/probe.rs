@@ -7,20 +7,49 @@ use std::io;
 
 use io_uring::{opcode, IoUring, Probe};
 
+use super::cpus;
+use crate::base::error_text;
+use crate::config::ShardCount;
+
 /// Descriptors that the server itself uses besides clients': files, rings, listeners.
-pub const RESERVED_FILES: u64 = 32;
-/// Descriptors of one shard: its two io_urings' worth, event descriptors, the executor's pipes.
-pub const FILES_PER_SHARD: u64 = 16;
-/// Locked memory that a shard's rings may need where the kernel still charges them (bytes).
-const LOCKED_BYTES_PER_SHARD: u64 = 1024 * 1024;
+const RESERVED_FILES: u64 = 32;
+/// Descriptors of one shard: rings, event descriptors, its log, the pipes of a snapshot.
+const FILES_PER_SHARD: u64 = 12;
+/// Threads besides those of the shards: couriers, and what gives memory back.
+const RESERVED_THREADS: u64 = 4;
+/// Glommio starts a thread more for each of its executors, and ends the process when it cannot.
+const THREADS_PER_EXECUTOR: u64 = 2;
+/// Glommio wants a limit of locked memory of so much (bytes), although it goes on without any. The rings themselves need none
+/// since Linux 5.12.
+const EXECUTOR_LOCKED_BYTES: u64 = 512 * 1024;
 
 #[derive(Debug)]
 pub enum Missing {
     DisabledBySysctl(String),
     Forbidden,
     KernelTooOld { release: String, lacks: &'static str },
-    LockedMemory { limit: u64, needed: u64 },
+    Memory,
+    Files { limit: u64, needed: u64, shards: usize },
+    Threads { limit: Limited, free: u64, needed: u64, shards: usize },
     Other(io::Error),
+}
+
+/// What bounds the number of threads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Limited {
+    User,
+    Group(String),
+}
+
+impl fmt::Display for Limited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limited::User => f.write_str("RLIMIT_NPROC ('ulimit -u', LimitNPROC= in the systemd unit)"),
+            Limited::Group(file) => {
+                write!(f, "{file} (TasksMax= in the systemd unit, --pids-limit of a container)")
+            }
+        }
+    }
 }
 
 impl fmt::Display for Missing {
@@ -38,15 +67,168 @@ impl fmt::Display for Missing {
             Missing::KernelTooOld { release, lacks } => {
                 write!(f, "Linux {release} lacks {lacks}: Gyre needs Linux 6.1 or later (5.19 lacks deferred completions)")
             }
-            Missing::LockedMemory { limit, needed } => write!(
-                f,
-                "RLIMIT_MEMLOCK is {limit} bytes, the rings need {needed}: raise it with 'ulimit -l {}', LimitMEMLOCK= in \
-                 the systemd unit, or --ulimit memlock=-1 in a container",
-                needed.div_ceil(1024)
+            Missing::Memory => f.write_str(
+                "There is not enough memory for the rings of io_uring: raise RLIMIT_AS ('ulimit -v', LimitAS= in the systemd \
+                 unit) or the memory limit of the control group, or run fewer shards ('shards 1')",
             ),
-            Missing::Other(error) => write!(f, "io_uring cannot be set up: {error}"),
+            Missing::Files { limit, needed, shards } => write!(
+                f,
+                "RLIMIT_NOFILE is {limit}, and {shards} shards need at least {needed} open files: raise it with 'ulimit -n' or \
+                 LimitNOFILE= in the systemd unit, or run fewer shards ('shards 1')"
+            ),
+            Missing::Threads { limit, free, needed, shards } => write!(
+                f,
+                "Only {free} more threads may be started, and {shards} shards need {needed}: raise {limit}, or run fewer shards \
+                 ('shards 1')"
+            ),
+            Missing::Other(error) => write!(f, "io_uring cannot be set up: {}", error_text(error)),
         }
     }
+}
+
+/// What the machine gives.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Fit {
+    pub shards: usize,
+    /// Each shard has an executor of glommio's. Otherwise its thread runs on its core without.
+    pub executors: bool,
+    /// What the operator should know.
+    pub notes: Vec<String>,
+}
+
+/// Limits as they are after they have been raised as far as that may be.
+#[derive(Debug)]
+struct Limits {
+    cores: usize,
+    files: u64,
+    /// Threads that may still be started, and why no more. None: as many as one likes.
+    threads: Option<(u64, Limited)>,
+    locked_bytes: u64,
+}
+
+/// Checks that as many shards can be started as are wanted, and that their rings do what the server relies on.
+pub fn check(wanted: ShardCount) -> Result<Fit, Missing> {
+    io_uring()?;
+    let cores = cpus::automatic_shards();
+    let most = match wanted {
+        ShardCount::Auto => cores,
+        ShardCount::Count(count) => usize::from(count),
+    };
+    let limits = Limits {
+        cores,
+        files: raise(libc::RLIMIT_NOFILE, files_needed(most) * 2),
+        threads: threads_left(most),
+        locked_bytes: raise(libc::RLIMIT_MEMLOCK, EXECUTOR_LOCKED_BYTES),
+    };
+    fit(wanted, &limits)
+}
+
+/// Descriptors of a server with so many shards and one client.
+fn files_needed(shards: usize) -> u64 {
+    RESERVED_FILES + FILES_PER_SHARD * shards as u64 + 1
+}
+
+fn threads_needed(shards: usize) -> u64 {
+    RESERVED_THREADS + shards as u64
+}
+
+fn fit(wanted: ShardCount, limits: &Limits) -> Result<Fit, Missing> {
+    let mut notes = Vec::new();
+    let shards = match wanted {
+        ShardCount::Count(count) => usize::from(count),
+        ShardCount::Auto => {
+            let mut shards = limits.cores;
+            // Half of the descriptors are for clients.
+            let by_files =
+                ((limits.files / 2).saturating_sub(RESERVED_FILES) / FILES_PER_SHARD).max(1) as usize;
+            if by_files < shards {
+                notes.push(format!(
+                    "The limit of open files is {}: {by_files} shards are started instead of {shards}. Raise it with 'ulimit -n' \
+                     or LimitNOFILE= to use all cores",
+                    limits.files
+                ));
+                shards = by_files;
+            }
+            if let Some((left, limit)) = &limits.threads {
+                let by_threads = left.saturating_sub(RESERVED_THREADS).max(1) as usize;
+                if by_threads < shards {
+                    notes.push(format!(
+                        "Only {left} more threads may be started: {by_threads} shards are started instead of {shards}. Raise \
+                         {limit} to use all cores"
+                    ));
+                    shards = by_threads;
+                }
+            }
+            shards
+        }
+    };
+    let needed = files_needed(shards);
+    if limits.files < needed {
+        return Err(Missing::Files { limit: limits.files, needed, shards });
+    }
+    let needed = threads_needed(shards);
+    if let Some((free, limit)) = limits.threads.clone().filter(|(free, _)| *free < needed) {
+        return Err(Missing::Threads { limit, free, needed, shards });
+    }
+    let for_executors = RESERVED_THREADS + THREADS_PER_EXECUTOR * shards as u64;
+    let has_threads = limits.threads.as_ref().is_none_or(|(left, _)| *left >= for_executors);
+    Ok(Fit { shards, executors: has_threads && limits.locked_bytes >= EXECUTOR_LOCKED_BYTES, notes })
+}
+
+/// Raises a limit to `wanted`, as far as that is allowed; returns what it is then.
+fn raise(resource: libc::__rlimit_resource_t, wanted: u64) -> u64 {
+    let current = limit(resource);
+    if current.rlim_cur >= wanted {
+        return current.rlim_cur;
+    }
+    let ask = |hard: u64| {
+        let raised = libc::rlimit { rlim_cur: wanted.min(hard), rlim_max: hard };
+        // SAFETY: reads one rlimit.
+        unsafe { libc::setrlimit(resource, &raised) == 0 }
+    };
+    // Root may raise the hard limit too.
+    if !(current.rlim_max < wanted && ask(wanted)) {
+        ask(current.rlim_max);
+    }
+    limit(resource).rlim_cur
+}
+
+/// Threads that this process may start yet, looked at when `shards` of them might be too many.
+fn threads_left(shards: usize) -> Option<(u64, Limited)> {
+    let wanted = RESERVED_THREADS + THREADS_PER_EXECUTOR * shards as u64;
+    let of_groups = cpus::least_in_groups("pids", |folder| {
+        let read = |name: &str| fs::read_to_string(format!("{folder}/{name}")).ok();
+        let most: u64 = read("pids.max")?.trim().parse().ok()?;
+        let now: u64 = read("pids.current")?.trim().parse().ok()?;
+        Some((most.saturating_sub(now), Limited::Group(format!("{folder}/pids.max"))))
+    });
+    // SAFETY: no preconditions.
+    let user = unsafe { libc::getuid() };
+    let most = if user == 0 { libc::RLIM_INFINITY } else { raise(libc::RLIMIT_NPROC, libc::RLIM_INFINITY) };
+    // A user has as a rule so few that they need not be counted.
+    let of_user = (most < libc::RLIM_INFINITY).then(|| {
+        let left = most.saturating_sub(threads_of(user));
+        (left, Limited::User)
+    });
+    let least = of_groups.into_iter().chain(of_user).min_by_key(|(left, _)| *left);
+    least.filter(|(left, _)| *left < wanted)
+}
+
+/// The threads of a user's processes.
+fn threads_of(user: u32) -> u64 {
+    let Ok(processes) = fs::read_dir("/proc") else { return 0 };
+    let threads = |status: &str| {
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        (field("Uid:")? == u64::from(user)).then(|| field("Threads:")).flatten()
+    };
+    processes
+        .flatten()
+        .filter(|entry| entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit))
+        .filter_map(|entry| threads(&fs::read_to_string(entry.path().join("status")).ok()?))
+        .sum()
 }
 
 pub fn kernel_release() -> String {
@@ -61,39 +243,25 @@ fn limit(resource: libc::__rlimit_resource_t) -> libc::rlimit {
 }
 
 /// Checks that a shard's rings can be made and do what the server relies on.
-pub fn io_uring(shards: usize) -> Result<(), Missing> {
-    let needed = LOCKED_BYTES_PER_SHARD * shards as u64;
-    let memlock = limit(libc::RLIMIT_MEMLOCK);
-    if memlock.rlim_cur < needed {
-        let raised = libc::rlimit { rlim_cur: needed.min(memlock.rlim_max), rlim_max: memlock.rlim_max };
-        // SAFETY: reads one rlimit. A failure shows in the check that follows.
-        unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raised) };
-        // SAFETY: no preconditions.
-        let root = unsafe { libc::geteuid() } == 0;
-        if memlock.rlim_max < needed && !root {
-            return Err(Missing::LockedMemory { limit: memlock.rlim_max, needed });
-        }
-    }
+fn io_uring() -> Result<(), Missing> {
     let too_old = |lacks| Missing::KernelTooOld { release: kernel_release(), lacks };
-    let built: io::Result<IoUring> = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(8);
-    let ring = match built {
-        Ok(ring) => ring,
-        Err(error) => {
-            return Err(match error.raw_os_error() {
-                Some(libc::ENOSYS) => too_old("io_uring"),
-                Some(libc::EPERM) => match fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
-                    Ok(value) if value.trim() != "0" => Missing::DisabledBySysctl(value.trim().to_owned()),
-                    _ => Missing::Forbidden,
-                },
-                Some(libc::EACCES) => Missing::Forbidden,
-                Some(libc::ENOMEM) => Missing::LockedMemory { limit: memlock.rlim_cur, needed },
-                Some(libc::EINVAL) => too_old("single-issuer rings with deferred task work"),
-                _ => Missing::Other(error),
-            })
-        }
+    let refused = |error: io::Error| match error.raw_os_error() {
+        // A profile may answer as a kernel without io_uring would.
+        Some(libc::ENOSYS) if kernel_is_new() => Missing::Forbidden,
+        Some(libc::ENOSYS) => too_old("io_uring"),
+        Some(libc::EPERM) => match fs::read_to_string("/proc/sys/kernel/io_uring_disabled") {
+            Ok(value) if value.trim() != "0" => Missing::DisabledBySysctl(value.trim().to_owned()),
+            _ => Missing::Forbidden,
+        },
+        Some(libc::EACCES) => Missing::Forbidden,
+        Some(libc::ENOMEM) => Missing::Memory,
+        Some(libc::EINVAL) => too_old("single-issuer rings with deferred task work"),
+        _ => Missing::Other(error),
     };
+    let built: io::Result<IoUring> = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(8);
+    let ring = built.map_err(refused)?;
     let mut probe = Probe::new();
-    ring.submitter().register_probe(&mut probe).map_err(Missing::Other)?;
+    ring.submitter().register_probe(&mut probe).map_err(refused)?;
     // Multishot receive came with SEND_ZC in 6.0, and has no probe of its own.
     if !probe.is_supported(opcode::SendZc::CODE) {
         return Err(too_old("multishot receive"));
@@ -104,24 +272,64 @@ pub fn io_uring(shards: usize) -> Result<(), Missing> {
     Ok(())
 }
 
+/// Whether the kernel has io_uring for sure.
+fn kernel_is_new() -> bool {
+    let release = kernel_release();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (5, 1))
+}
+
 /// Raises the limit of open files for `maxclients` clients. Returns how many clients fit; fewer than asked when
 /// the hard limit is lower.
 pub fn raise_open_files(maxclients: u32, shards: usize) -> (u32, u64) {
-    let reserved = RESERVED_FILES + FILES_PER_SHARD * shards as u64;
-    let wanted = maxclients as u64 + reserved;
-    let mut current = limit(libc::RLIMIT_NOFILE);
-    if current.rlim_cur < wanted {
-        let ask = |hard: u64| {
-            let raised = libc::rlimit { rlim_cur: wanted.min(hard), rlim_max: hard };
-            // SAFETY: reads one rlimit.
-            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0 }
-        };
-        // Root may raise the hard limit too.
-        if !(current.rlim_max < wanted && ask(wanted)) {
-            ask(current.rlim_max);
-        }
-        current = limit(libc::RLIMIT_NOFILE);
+    let reserved = files_needed(shards) - 1;
+    let files = raise(libc::RLIMIT_NOFILE, u64::from(maxclients) + reserved);
+    let fit = files.saturating_sub(reserved).clamp(1, u64::from(maxclients));
+    (fit as u32, files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(files: u64, threads: u64, locked_bytes: u64) -> Limits {
+        Limits { cores: 64, files, threads: Some((threads, Limited::User)), locked_bytes }
     }
-    let fit = current.rlim_cur.saturating_sub(reserved).clamp(1, maxclients as u64);
-    (fit as u32, current.rlim_cur)
+
+    #[test]
+    fn all_cores_are_used_where_the_machine_allows_it() {
+        let found = fit(ShardCount::Auto, &limits(100_000, 10_000, 8 << 20)).unwrap();
+        assert_eq!(found, Fit { shards: 64, executors: true, notes: Vec::new() });
+    }
+
+    #[test]
+    fn what_is_short_makes_fewer_shards_and_is_said() {
+        for (limits, shards, word) in [
+            (limits(1024, 10_000, 8 << 20), 40, "LimitNOFILE="),
+            (limits(256, 10_000, 8 << 20), 8, "LimitNOFILE="),
+            (limits(100_000, 20, 8 << 20), 16, "LimitNPROC="),
+        ] {
+            let found = fit(ShardCount::Auto, &limits).unwrap();
+            assert_eq!(found.shards, shards);
+            assert!(found.notes.len() == 1 && found.notes[0].contains(word), "{:?}", found.notes);
+        }
+    }
+
+    #[test]
+    fn shards_that_were_asked_for_start_or_the_reason_is_named() {
+        let asked = ShardCount::Count(64);
+        assert_eq!(fit(asked, &limits(1024, 10_000, 8 << 20)).unwrap().shards, 64);
+        let files = fit(asked, &limits(300, 10_000, 8 << 20)).unwrap_err().to_string();
+        assert!(files.contains("RLIMIT_NOFILE is 300, and 64 shards need at least 801"), "{files}");
+        let threads = fit(asked, &limits(100_000, 67, 8 << 20)).unwrap_err().to_string();
+        assert!(threads.contains("Only 67 more threads") && threads.contains("need 68"), "{threads}");
+    }
+
+    #[test]
+    fn without_locked_memory_or_threads_to_spare_there_are_no_executors() {
+        let asked = ShardCount::Count(16);
+        assert!(fit(asked, &limits(100_000, 36, 512 << 10)).unwrap().executors);
+        assert!(!fit(asked, &limits(100_000, 35, 512 << 10)).unwrap().executors);
+        assert!(!fit(asked, &limits(100_000, 36, 64 << 10)).unwrap().executors);
+    }
 }
