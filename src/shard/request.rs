@@ -215,7 +215,10 @@ impl Shard {
                 && c.multi
                     .as_ref()
                     .is_some_and(|multi| multi.queue.iter().any(|q| q.spec.is(CommandFlag::DenyOom)));
-            if spec.is(CommandFlag::DenyOom) || exec_denies {
+            // What is queued takes memory too.
+            let would_queue =
+                c.multi.is_some() && !matches!(spec.name, "exec" | "discard" | "quit" | "reset");
+            if spec.is(CommandFlag::DenyOom) || exec_denies || would_queue {
                 return Some(CommandError::OutOfMemory);
             }
         }

@@ -14,7 +14,6 @@ use crate::resp::Text;
 use crate::shard::message::Message;
 use crate::shard::{Flow, Shard};
 use crate::store::{parse_integer, WatchFlag};
-use crate::text;
 use crate::txn::message::{ExecBody, OwnedCommand, Watch};
 use crate::txn::plan::{plan, Plan};
 
@@ -217,10 +216,8 @@ impl Shard {
         let queue = multi.queue.iter().enumerate();
         queue
             .filter_map(|(index, queued)| {
-                let reason = self.denial_at_exec(c, queued.spec, &queued.args.slices())?;
-                let why = "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This \
-                           command is no longer allowed for the following reason";
-                Some((index, text!("NOPERM ", why, ": ", reason)))
+                let why = self.denial_at_exec(c, &c.user, queued.spec, &queued.args.slices())?;
+                Some((index, why))
             })
             .collect()
     }

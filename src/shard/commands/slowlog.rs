@@ -2,7 +2,7 @@
 
 use super::{help, Handler};
 use crate::client::Connection;
-use crate::command::{Args, CommandError};
+use crate::command::{subcommand_syntax, Args, CommandError};
 use crate::resp::Reply;
 use crate::shard::slow::SlowEntry;
 use crate::shard::{Flow, Shard};
@@ -27,17 +27,17 @@ const HELP: &[&str] = &[
 type Outcome = Result<Flow, CommandError>;
 
 fn get(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
+    if args.len() > 3 {
+        return Err(subcommand_syntax("SLOWLOG", args));
+    }
+    let wrong = || CommandError::other("ERR count should be greater than or equal to -1");
     let wanted = match args.get(2) {
         None => ENTRIES_SHOWN,
-        Some(count) => match parse_integer(count).ok_or(CommandError::NotInteger)? {
+        Some(count) => match parse_integer(count).ok_or_else(wrong)? {
             -1 => usize::MAX,
-            count => usize::try_from(count)
-                .map_err(|_| CommandError::other("ERR count should be greater than or equal to -1"))?,
+            count => usize::try_from(count).map_err(|_| wrong())?,
         },
     };
-    if args.len() > 3 {
-        return Err(CommandError::Syntax);
-    }
     let wanted = wanted.min(shard.config.observing.slowlog_max_len as usize);
     let latest = move |shard: &mut Shard| -> Vec<SlowEntry> {
         shard.slow_log.entries.iter().take(wanted).cloned().collect()

@@ -46,7 +46,7 @@ impl Fresh {
     }
 
     fn note(&mut self, args: &[&[u8]]) {
-        let Some(spec) = args.first().and_then(|name| table::lookup(name)) else { return };
+        let Some(spec) = table::original_names().find(args) else { return };
         if !spec.is(Flag::Write) {
             return;
         }

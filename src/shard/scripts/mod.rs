@@ -21,11 +21,11 @@ use super::Shard;
 use crate::acl::{Context, Denial, User};
 use crate::base::{Stamp, Token};
 use crate::client::{Connection, Flag as ClientFlag};
+use crate::command::parse::{numbered_keys, BadCount};
 use crate::command::table::{CommandSpec, Flag};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::{c_text, Protocol, Text};
 use crate::script::{Execution, Libraries, LibraryFunction, Resume, Script, ScriptFlags, Sha, Vm, What};
-use crate::store::parse_integer;
 use crate::text;
 use crate::txn::locks::{fingerprint, Intent};
 use crate::txn::message::{OwnedArgs, OwnedCommand};
@@ -193,7 +193,7 @@ impl Shard {
         let no_script = || CommandError::other("NOSCRIPT No matching script. Please use EVAL.");
         let is_by_sha = spec.name.starts_with("evalsha");
         let sha = is_by_sha.then(|| Sha::parse(args[1]).ok_or_else(no_script)).transpose()?;
-        let count = key_count(args, CommandError::NotInteger)?;
+        let (keys, values) = script_keys(args, CommandError::NotInteger)?;
         let known = match sha {
             Some(sha) => {
                 self.refresh_scripts();
@@ -201,13 +201,12 @@ impl Shard {
             }
             None => self.learn_script(args[1])?,
         };
-        let (keys, args) = args[3..].split_at(count);
         Ok(Invocation {
             what: What::Script(known.script.clone()),
             flags: known.script.flags,
             memory: known.memory.clone(),
             keys,
-            args,
+            args: values,
         })
     }
 
@@ -225,15 +224,14 @@ impl Shard {
         let libraries = self.scripts.libraries.clone();
         let (library, function) =
             libraries.function(args[1]).ok_or_else(|| CommandError::other("ERR Function not found"))?;
-        let count = key_count(args, CommandError::other("ERR Bad number of keys provided"))?;
-        let (keys, args) = args[3..].split_at(count);
+        let (keys, values) = script_keys(args, CommandError::other("ERR Bad number of keys provided"))?;
         let called = LibraryFunction { library: library.clone(), name: function.name.clone() };
         Ok(Invocation {
             what: What::Function(called),
             flags: function.flags,
             memory: self.memory_of_function(&function.name),
             keys,
-            args,
+            args: values,
         })
     }
 
@@ -415,6 +413,9 @@ impl Shard {
         if spec.is(Flag::NoScript) && !self.shared.scripts.may_call_all.load(Ordering::Relaxed) {
             return Some("This Redis command is not allowed from script".into());
         }
+        if self.user_is_gone(&run.caller) {
+            return Some("ACL failure in script: the user does not exist any more".into());
+        }
         if let Some((user, denial)) = self.denial_of(spec, args, &run.caller) {
             self.note_denial_of(spec, args, &run.caller, denial, Context::Lua);
             return Some(text!("ACL failure in script: ", denial.text(&user, spec)));
@@ -446,7 +447,12 @@ impl Shard {
     /// `redis.acl_check_cmd`. None: there is no such command.
     fn may_call(&self, run: &Run, args: Args) -> Option<bool> {
         let spec = self.shared.names.find(args)?;
-        Some(self.denial_of(spec, args, &run.caller).is_none())
+        Some(!self.user_is_gone(&run.caller) && self.denial_of(spec, args, &run.caller).is_none())
+    }
+
+    /// A script that takes long may outlive its user. What is replayed is nobody's.
+    fn user_is_gone(&self, caller: &Caller) -> bool {
+        caller.user != 0 && self.users.by_serial(caller.user).is_none()
     }
 
     /// A connection for the commands of a script that need one.
@@ -462,13 +468,13 @@ impl Shard {
     }
 }
 
-/// How many of the arguments behind the number are keys.
-fn key_count(args: Args, not_a_number: CommandError) -> Result<usize, CommandError> {
-    let count = parse_integer(args[2]).ok_or(not_a_number)?;
-    if count > args.len() as i64 - 3 {
-        return Err(CommandError::other("ERR Number of keys can't be greater than number of args"));
-    }
-    usize::try_from(count).map_err(|_| CommandError::other("ERR Number of keys can't be negative"))
+/// The keys that a script names, and its other arguments.
+fn script_keys<'a>(args: Args<'a>, not_a_number: CommandError) -> Result<(Args<'a>, Args<'a>), CommandError> {
+    numbered_keys(&args[2..]).map_err(|why| match why {
+        BadCount::NotAnInteger => not_a_number,
+        BadCount::Negative => CommandError::other("ERR Number of keys can't be negative"),
+        BadCount::TooMany => CommandError::other("ERR Number of keys can't be greater than number of args"),
+    })
 }
 /// What stands before the system's reason in the refusal of a write that the append-only file cannot keep.
 const AOF_CAUSE: &[u8] = b"AOF file: ";

@@ -25,8 +25,15 @@ fn other(text: &'static str) -> CommandError {
 }
 
 impl Options {
-    fn parse(mut rest: Args) -> Result<Options, CommandError> {
+    /// What makes sense of the options, and what is wrong with those after that.
+    fn parse(rest: Args) -> (Options, Result<(), CommandError>) {
         let mut options = Options::default();
+        let outcome = options.parse_all(rest);
+        (options, outcome)
+    }
+
+    fn parse_all(&mut self, mut rest: Args) -> Result<(), CommandError> {
+        let options = self;
         while let [option, tail @ ..] = rest {
             rest = match (option.to_ascii_lowercase().as_slice(), tail) {
                 (b"redirect", [id, tail @ ..]) => {
@@ -60,7 +67,7 @@ impl Options {
                 _ => return Err(CommandError::Syntax),
             };
         }
-        Ok(options)
+        Ok(())
     }
 
     /// Whether they go together, and with what the connection has now.
@@ -124,17 +131,34 @@ fn no_such_client() -> CommandError {
 }
 
 pub(super) fn tracking(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let options = Options::parse(&args[3..])?;
-    match args[2].to_ascii_lowercase().as_slice() {
-        b"on" => {}
-        b"off" => {
+    let (options, parsed) = Options::parse(&args[3..]);
+    let is_on = args[2].eq_ignore_ascii_case(b"on");
+    let verdict = parsed.and_then(|()| match is_on {
+        true => options.check(c.tracking.as_deref()),
+        false if args[2].eq_ignore_ascii_case(b"off") => Ok(()),
+        false => Err(CommandError::Syntax),
+    });
+    // That REDIRECT's client is not there is reported before anything that comes after it.
+    if options.redirect.is_none() {
+        verdict?;
+        if !is_on {
             shard.forget_tracking(c);
             reply.ok();
             return Ok(Flow::Done);
         }
-        _ => return Err(CommandError::Syntax),
+        return begin(shard, c, options, Ok(()), true);
     }
-    options.check(c.tracking.as_deref())?;
+    begin(shard, c, options, verdict, is_on)
+}
+
+/// Looks for the client that is to get the messages, and then begins or ends tracking, or says why not.
+fn begin(
+    shard: &mut Shard,
+    c: &mut Connection,
+    options: Options,
+    verdict: Result<(), CommandError>,
+    is_on: bool,
+) -> Outcome {
     let (reader, spec) = (shard.reader_of(c), c.last_command);
     let later = shard.reply_later(c);
     let wanted = options.redirect;
@@ -147,6 +171,16 @@ pub(super) fn tracking(shard: &mut Shard, c: &mut Connection, reply: &mut Reply,
         let Some(redirect) = redirect.map_or(Some(None), |found| found.map(Some)) else {
             return shard.complete_with(later, spec, Err(no_such_client()));
         };
+        if verdict.is_err() {
+            return shard.complete_with(later, spec, verdict);
+        }
+        if !is_on {
+            if let Some(mut connection) = shard.clients.take(reader.token) {
+                shard.forget_tracking(&mut connection);
+                shard.clients.put_back(connection);
+            }
+            return shard.complete_with(later, None, Ok(()));
+        }
         let no_loop = options.no_loop;
         let Some((is_new, prefixes)) = shard.set_tracking(reader.token, options, redirect) else {
             // It is gone. A transaction that this is a part of ends all the same.
