@@ -224,17 +224,27 @@ fn further(number: usize) -> String {
 fn a_script_that_has_written_and_then_goes_beyond_its_keys_is_seen_whole() {
     for shards in 2..=3 {
         let server = Server::with_shards(shards);
-        let (near, beyond) = (name_on(0, shards, 0), name_on(1, shards, 1));
+        let near = name_on(0, shards, 0);
+        // Of another shard, and of the same one.
+        let beyond = [name_on(1, shards, 1), name_on(0, shards, 2)];
         let is_over = AtomicBool::new(false);
-        let (near, beyond, is_over, server) = (near.as_str(), beyond.as_str(), &is_over, &server);
+        let (near, beyond, is_over, server) = (near.as_str(), &beyond, &is_over, &server);
         let failed = std::thread::scope(|scope| {
             let readers: Vec<_> = (0..4)
                 .map(|_| {
                     scope.spawn(move || {
                         let mut client = server.client();
                         while !is_over.load(Ordering::Relaxed) {
-                            let reply = client.call(&["MGET", near, beyond]);
-                            assert_eq!(reply.elements()[0], reply.elements()[1], "{shards} shards");
+                            let reply = client.call(&["MGET", near, &beyond[0], &beyond[1]]);
+                            let count = |value: &Value| {
+                                if value.is_null() {
+                                    0
+                                } else {
+                                    value.text().parse().unwrap()
+                                }
+                            };
+                            let seen: Vec<i64> = reply.elements().iter().map(count).collect();
+                            assert_eq!(seen[0], seen[1] + seen[2], "{shards} shards");
                         }
                     })
                 })
@@ -247,6 +257,7 @@ fn a_script_that_has_written_and_then_goes_beyond_its_keys_is_seen_whole() {
                 for _ in 0..2 {
                     client.call(&["EVAL", &text, "1", "elsewhere", length]);
                 }
+                let beyond = &beyond[number / 2 % 2];
                 assert_eq!(client.call(&["EVAL", &text, "1", near, length, beyond]), Value::Integer(1));
             }
             is_over.store(true, Ordering::Relaxed);
@@ -378,4 +389,73 @@ fn what_a_client_sends_after_a_long_script_runs_after_it() {
             assert_eq!(texts, ["1", "1", "1", "2", "2", "2", "3", "3", "3"], "{shards} shards");
         }
     });
+}
+
+/// `t()` tells the time in microseconds, and `a` is the first that it has told.
+const CLOCK: &str =
+    "local function t() local r = redis.call('TIME') return r[1] * 1000000 + r[2] end local a = t() ";
+
+#[test]
+fn a_loop_that_waits_for_the_time_ends_and_to_keys_the_time_stands_still() {
+    for shards in 1..=2 {
+        let server = Server::start(&["--shards", &shards.to_string(), "--busy-reply-threshold", "100"]);
+        let mut client = server.client();
+        client.set_timeout(PATIENCE);
+        let key = name_on(shards - 1, shards, 0);
+        let text = format!(
+            "redis.call('SET', KEYS[1], 1, 'PX', 100000) {CLOCK} while t() < a + 300000 do end \
+             return redis.call('PTTL', KEYS[1])"
+        );
+        // As something that may touch everything, and as something that keeps to its keys.
+        for _ in 0..2 {
+            let reply = client.call(&["EVAL", &text, "1", &key]);
+            assert_eq!(reply, Value::Integer(100_000), "{shards} shards");
+        }
+        // Without a limit nothing is busy.
+        assert!(client.call(&["CONFIG", "SET", "busy-reply-threshold", "0"]).is_ok());
+        let text =
+            format!("{CLOCK} for i = 1, 10 do {WORK} if t() ~= a then return 'moved' end end return 'stood'");
+        assert_eq!(client.call(&["EVAL", &text, "1", &key]).text(), "stood");
+    }
+}
+
+#[test]
+fn a_script_whose_client_is_gone_ends_if_it_has_not_written() {
+    for shards in 1..=2 {
+        let server = Server::start(&["--shards", &shards.to_string(), "--busy-reply-threshold", "50"]);
+        let mut watcher = server.client();
+        for home in 0..2 {
+            let key = name_on(home, shards, 0);
+            watcher.call(&["DEL", &key]);
+            // Known to keep to its key, and then without an end.
+            let endless = "redis.call('GET', KEYS[1]) while ARGV[1] do redis.call('PING') end return 1";
+            for _ in 0..2 {
+                assert_eq!(watcher.call(&["EVAL", endless, "1", &key]), Value::Integer(1));
+            }
+            let mut gone: Vec<Client> = (0..2).map(|_| server.client()).collect();
+            for client in &mut gone {
+                client.send(&["EVAL", endless, "1", &key, "on"]);
+            }
+            let mut askers: Vec<Client> = (0..8).map(|_| server.client()).collect();
+            let is_busy = |client: &mut Client| client.call(&["PING"]).text().starts_with("BUSY");
+            assert!(within(PATIENCE, || askers.iter_mut().any(is_busy)), "{shards} shards");
+            drop(gone);
+            let mut asker = server.client();
+            asker.set_timeout(PATIENCE);
+            let is_free = |client: &mut Client| client.call(&["EXISTS", &key]) == Value::Integer(0);
+            assert!(within(PATIENCE, || is_free(&mut asker)), "{shards} shards");
+            let kill = |client: &mut Client| client.call(&["SCRIPT", "KILL"]).text().starts_with("NOTBUSY");
+            assert!(within(PATIENCE, || kill(&mut asker)), "{shards} shards");
+            // One that has written ends by itself only.
+            let writes = format!(
+                "redis.call('SET', KEYS[1], 1) for i = 1, 20 do {WORK} end redis.call('INCR', KEYS[1])"
+            );
+            let mut writer = server.client();
+            writer.send(&["EVAL", &writes, "1", &key]);
+            std::thread::sleep(Duration::from_millis(20));
+            drop(writer);
+            let is_whole = |client: &mut Client| client.call(&["GET", &key]) == Value::bulk("2");
+            assert!(within(PATIENCE, || is_whole(&mut asker)), "{shards} shards");
+        }
+    }
 }

@@ -60,6 +60,7 @@ impl Shard {
         self.heed_log();
         self.accept_again();
         self.resume_paused();
+        self.end_scripts_of_the_gone();
         let deferred = self.look_for_background_work();
         self.evict_some();
         self.check_clients();

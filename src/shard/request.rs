@@ -447,11 +447,15 @@ impl Shard {
     fn route_script(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
         self.guard_large_values(spec, c.db, args);
         if self.topology.shards == 1 {
-            // It may touch keys that it does not name. While no transaction is active that costs nothing.
             if !self.locks.is_idle() && !self.may_reserve(c, self.id) {
                 return Taken::NotYet;
             }
             self.show_script(c, c.db, spec, args);
+            if self.locks.is_idle() {
+                self.run_here(c, spec, args);
+                return Taken::Yes;
+            }
+            // It may touch keys that it does not name.
             return self.at(c, spec, args, self.id, || whole(KeyAccess::Write));
         }
         let mut scopes = Scopes::default();

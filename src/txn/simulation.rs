@@ -424,7 +424,7 @@ impl World {
 
 #[test]
 fn whatever_goes_further_has_what_it_had_and_all_come_to_their_ends() {
-    let seeds = std::env::var("SIMULATION_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(300);
+    let seeds = std::env::var("SIMULATION_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let (mut ended, mut refused, mut strengthened, mut cut) = (0, 0, 0, 0);
     for seed in 1..=seeds {
         for shards in 1..=4 {

@@ -23,12 +23,15 @@ const ESSENCE_CONFIGURATIONS_MAX: usize = 100_000;
 pub enum Action {
     One(Command),
     Exec(Vec<Command>),
+    /// As EXEC, but a WATCH goes on.
+    Script(Vec<Command>),
     Watch(Vec<Key>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     One(Outcome),
+    /// Of EXEC, or of a script.
     Exec(Vec<Outcome>),
     /// EXEC refused because a watched key had changed.
     Aborted,
@@ -56,7 +59,9 @@ impl Operation {
     fn keys(&self) -> u8 {
         match &self.action {
             Action::One(command) => command.keys(),
-            Action::Exec(commands) => commands.iter().fold(0, |bits, command| bits | command.keys()),
+            Action::Exec(commands) | Action::Script(commands) => {
+                commands.iter().fold(0, |bits, command| bits | command.keys())
+            }
             Action::Watch(keys) => keys.iter().fold(0, |bits, key| bits | 1 << key),
         }
     }
@@ -69,6 +74,9 @@ impl Operation {
             Action::Watch(keys) => {
                 state.watch(watch_slot, keys);
                 Answer::Watching
+            }
+            Action::Script(commands) => {
+                Answer::Exec(commands.iter().map(|command| state.apply(command)).collect())
             }
             Action::Exec(commands) => {
                 if state.unwatch(watch_slot) {
@@ -131,7 +139,7 @@ impl Operation {
         match (&self.action, &self.ended) {
             (_, Some((_, Answer::Aborted))) => true,
             (Action::One(command), Some((_, Answer::One(outcome)))) => command.changed_nothing(outcome),
-            (Action::Exec(commands), Some((_, Answer::Exec(outcomes)))) => {
+            (Action::Exec(commands) | Action::Script(commands), Some((_, Answer::Exec(outcomes)))) => {
                 commands.iter().zip(outcomes).all(|(command, outcome)| command.changed_nothing(outcome))
             }
             _ => false,
@@ -142,7 +150,7 @@ impl Operation {
         let mut evidence = Evidence::default();
         let commands: &[Command] = match &self.action {
             Action::One(command) => std::slice::from_ref(command),
-            Action::Exec(commands) => commands,
+            Action::Exec(commands) | Action::Script(commands) => commands,
             Action::Watch(_) => &[],
         };
         let outcomes: Option<&[Outcome]> = match &self.ended {

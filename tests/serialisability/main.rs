@@ -1,7 +1,7 @@
 //! Commands on keys of several shards are strictly serialisable, whatever happens at the same time.
 //!
-//! Many clients run MSET, MGET, RENAME, COPY, DEL, EXEC with and without WATCH, whole-keyspace and single-key commands on
-//! a few keys of different shards; some are cut off midway. The histories are checked round by round. Built with
+//! Many clients run MSET, MGET, RENAME, COPY, DEL, EXEC with and without WATCH, whole-keyspace and single-key commands, and scripts
+//! that are short and long, on a few keys of different shards; some are cut off midway. The histories are checked round by round. Built with
 //! the feature `unsafe-no-intents`, the same test asserts the opposite: an anomaly is found within a minute.
 //!
 //! Longer or different runs: SERIALISABILITY_SECONDS (for each number of shards), SERIALISABILITY_CLIENTS (at most
@@ -84,7 +84,9 @@ fn run(shards: usize, time: Duration, random: &mut Random) -> Option<String> {
     let clients = setting("SERIALISABILITY_CLIENTS", 8).clamp(2, 10) as usize;
     let keys = setting("SERIALISABILITY_KEYS", 6).clamp(2, KEYS_MAX as u64) as usize;
     let server = Server::with_shards(shards);
-    let plan = Plan { address: server.address(), names: key_names(keys, shards), epoch: Instant::now() };
+    let script = workload::load_scripts(&mut server.client());
+    let plan =
+        Plan { address: server.address(), names: key_names(keys, shards), script, epoch: Instant::now() };
     let start = Arc::new(Barrier::new(clients + 1));
     let end = Arc::new(Barrier::new(clients + 1));
     let over = Arc::new(AtomicBool::new(false));
@@ -186,8 +188,8 @@ fn run(shards: usize, time: Duration, random: &mut Random) -> Option<String> {
 #[test]
 fn every_history_is_strictly_serialisable() {
     let mut random = Random::new(seed("SERIALISABILITY_SEED"));
-    let seconds = setting("SERIALISABILITY_SECONDS", 10);
-    for shards in [2, 3, 4] {
+    let seconds = setting("SERIALISABILITY_SECONDS", 8);
+    for shards in [1, 2, 3, 4] {
         if let Some(history) = run(shards, Duration::from_secs(seconds), &mut random) {
             panic!("with {shards} shards, this is not strictly serialisable:\n{history}");
         }

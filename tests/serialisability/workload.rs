@@ -16,12 +16,45 @@ const OPERATIONS_PER_ROUND: usize = 12;
 /// One in so many steps ends with a cut connection.
 const STEPS_PER_CUT: usize = 40;
 
+/// Runs the commands in its arguments, each with its number of words in front, and works for so long between them.
+const SCRIPT: &str = "local replies, at = {}, 2
+while at <= #ARGV do
+    local count, call = tonumber(ARGV[at]), {}
+    for word = 1, count do call[word] = ARGV[at + word] end
+    replies[#replies + 1] = redis.pcall(unpack(call))
+    at = at + count + 1
+    for i = 1, ARGV[1] do end
+end
+return replies";
+/// Of work between two calls of a long script: with two of them it is made to stand.
+const LONG: &str = "1500000";
+
+/// How scripts are called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Text,
+    Sha,
+    Function,
+    /// By a text that does not name its keys.
+    Unnamed,
+}
+
+/// Makes the scripts known; returns the digest of the one that names its keys.
+pub fn load_scripts(client: &mut Client) -> String {
+    let library =
+        format!("#!lua name=run\nredis.register_function('run', function(KEYS, ARGV) {SCRIPT} end)");
+    assert_eq!(client.call(&["FUNCTION", "LOAD", &library]).text(), "run");
+    client.call(&["SCRIPT", "LOAD", SCRIPT]).text()
+}
+
 /// What all clients of a run share.
 #[derive(Clone)]
 pub struct Plan {
     pub address: String,
     /// Names of the keys; neighbours are on different shards.
     pub names: Vec<String>,
+    /// The digest of `SCRIPT`.
+    pub script: String,
     /// Time zero of the history.
     pub epoch: Instant,
 }
@@ -140,6 +173,7 @@ impl Worker {
                 0 => self.cut(),
                 1..=9 => self.read_modify_write(),
                 10..=15 => self.exec(),
+                16..=18 => self.script(),
                 _ => self.pipeline(),
             }
             if self.random.one_in(4) {
@@ -275,6 +309,62 @@ impl Worker {
     fn exec(&mut self) {
         let commands = self.commands();
         self.run_exec(commands);
+    }
+
+    /// Commands on keys, for a script: often on one key, and then on one shard.
+    fn commands_of_script(&mut self) -> Vec<Command> {
+        let only = self.random.one_in(2).then(|| self.key());
+        let count = 2 + self.random.below(2);
+        let mut commands = Vec::new();
+        while commands.len() < count {
+            let command = match (only, self.random.below(4)) {
+                (None, _) => self.command(),
+                (Some(key), 0) => Command::Get(key),
+                (Some(key), 1) => Command::Set(key, self.value()),
+                (Some(key), _) => Command::IncrBy(key, 1),
+            };
+            let is_on_keys = !matches!(command, Command::DbSize | Command::Keys | Command::FlushAll);
+            commands.extend(is_on_keys.then_some(command));
+        }
+        commands
+    }
+
+    /// A script that runs commands, short or long, by itself or inside EXEC.
+    fn script(&mut self) {
+        let commands = self.commands_of_script();
+        let by = *self.random.pick(&[By::Text, By::Sha, By::Function, By::Unnamed]);
+        let bits = commands.iter().fold(0, |bits, command| bits | command.keys());
+        let named = (0..self.plan.names.len()).filter(|key| bits & 1 << key != 0 && by != By::Unnamed);
+        let names: Vec<String> = named.map(|key| self.plan.names[key].clone()).collect();
+        let (word, what) = match by {
+            By::Text => ("EVAL", SCRIPT.to_owned()),
+            By::Sha => ("EVALSHA", self.plan.script.clone()),
+            By::Function => ("FCALL", "run".to_owned()),
+            By::Unnamed => ("EVAL", format!("-- Does not name its keys.\n{SCRIPT}")),
+        };
+        let work = if self.random.one_in(2) { "0" } else { LONG };
+        let mut request = vec![word.to_owned(), what, names.len().to_string()];
+        request.extend(names);
+        request.push(work.to_owned());
+        for command in &commands {
+            let words = self.plan.request(command);
+            request.push(words.len().to_string());
+            request.extend(words);
+        }
+        let is_exec = self.random.one_in(4);
+        let began_ns = self.plan.now_ns();
+        let reply = if is_exec {
+            assert!(self.client.call(&["MULTI"]).is_ok());
+            assert_eq!(self.client.call(&request), Value::Simple("QUEUED".into()));
+            self.client.call(&["EXEC"]).elements()[0].clone()
+        } else {
+            self.client.call(&request)
+        };
+        let Value::Array(replies) = &reply else { panic!("a script answered {reply:?}") };
+        assert_eq!(replies.len(), commands.len());
+        let outcomes = commands.iter().zip(replies).map(|(command, reply)| self.plan.outcome(command, reply));
+        let ended = Some((self.plan.now_ns(), Answer::Exec(outcomes.collect())));
+        self.record(Action::Script(commands), began_ns, ended);
     }
 
     /// WATCH, read, then EXEC that writes what was read and more.

@@ -1,14 +1,13 @@
 //! The string commands.
 
 use super::arg::{block, double, integer, key, one_of, string, token, unix_time};
-use super::flags::Category;
-use super::flags::Flag::*;
-use super::flags::KeyFlag::*;
+use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
 use super::movable;
 use super::spec::{command, CommandSpec, Group};
 use super::Handler::Keys;
 use super::Spread::{Lend, SplitArray, SplitOk};
+use crate::command::string;
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
 const MODIFY: KeySpec = KeySpec::at(1, &[Rw, Access, Update]);

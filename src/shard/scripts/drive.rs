@@ -170,7 +170,8 @@ impl Shard {
         self.guard_large_values(spec, run.db, args);
         // A single shard has been empty of transactions since the script began, or is held by it as a whole. What is replayed is
         // behind the barrier already.
-        if shards > 1 && !run.caller.replaying && !self.take_unnamed(run, args, &keys) {
+        let has_unnamed = shards > 1 && run.touches_others && !run.caller.replaying;
+        if has_unnamed && !self.take_unnamed(run, args, &keys) {
             return CallPlace::Elsewhere;
         }
         CallPlace::Here
@@ -184,22 +185,26 @@ impl Shard {
         if unnamed.is_empty() {
             return true;
         }
-        let is_new = |intent: &Intent| run.touched.iter().rev().take(8).all(|known| known != intent);
-        let new: SmallVec<[Intent; 4]> = unnamed.iter().copied().filter(is_new).collect();
-        run.touched.extend_from_slice(&new);
-        !self.locks.conflicts(&Scope::Keys(unnamed))
+        let new =
+            unnamed.iter().filter(|intent| run.touched.iter().rev().take(8).all(|known| known != *intent));
+        let new: SmallVec<[Intent; 4]> = new.copied().collect();
+        let is_free = !self.locks.conflicts(&Scope::Keys(unnamed));
+        if is_free {
+            run.touched.extend_from_slice(&new);
+        }
+        is_free
     }
 
-    /// The time for the script whose call runs now, Unix microseconds. None: no script calls.
+    /// What TIME answers the script whose call runs now, Unix microseconds. None: no script calls.
     pub(in crate::shard) fn time_in_script(&self) -> Option<i64> {
         self.scripts.frozen_us
     }
 
-    /// For a script the time stands still.
+    /// For a script the time stands still, but for what TIME says to one that takes very long.
     fn at_time_of<R>(&mut self, run: &Run, work: impl FnOnce(&mut Shard) -> R) -> R {
         let now_us = std::mem::replace(&mut self.now_us, run.now_us);
         self.store.set_time(self.now_us / 1000);
-        self.scripts.frozen_us = Some(run.now_us);
+        self.scripts.frozen_us = Some(run.shown_us);
         let result = work(self);
         self.scripts.frozen_us = None;
         self.now_us = now_us;

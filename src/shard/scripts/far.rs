@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Run, Slow, Standing};
 use crate::base::log::Level;
 use crate::base::Stamp;
+use crate::client::Flag as ClientFlag;
 use crate::command::table::{CommandSpec, Handler, KeyAccess, KeyPositions, Reaching};
 use crate::command::{Args, Caller};
 use crate::resp::Text;
 use crate::resp::{Protocol, Reply};
+use crate::runtime::clock;
 use crate::script::{Outcome, Progress, Resume};
 use crate::shard::message::{Call, Message};
+use crate::shard::slow::unpack;
 use crate::shard::transactions::{flat, Owner, Ran, Transaction};
 use crate::shard::{Flow, Shard};
 use crate::txn::locks::{fingerprint, fingerprint_of_client, Answer, Intent, Number, Scope};
@@ -19,6 +22,9 @@ use crate::txn::plan::Scopes;
 
 /// A script that has taken so long may be killed, nanoseconds.
 const SLOW_NANOS: u64 = 5_000_000;
+
+/// A script that has not written and whose client has closed its side of the connection ends when it has taken so long, nanoseconds.
+const HALF_CLOSED_NANOS: u64 = 500_000_000;
 
 /// What a transaction that runs a script does next.
 pub(in crate::shard) enum Going {
@@ -62,8 +68,14 @@ impl Shard {
             }
             None => {
                 let number = self.shared.next_transaction();
-                let client = fingerprint_of_client(home, origin.client);
-                (number, self.locks.request_in_order(number, &scope, client))
+                let answer = if run.named.is_empty() {
+                    // The client is this shard's, and its next request waits for the reply.
+                    self.locks.request(number, &scope)
+                } else {
+                    let client = fingerprint_of_client(home, origin.client);
+                    self.locks.request_in_order(number, &scope, client)
+                };
+                (number, answer)
             }
         };
         debug_assert!(answer != Answer::Refused, "nobody can have a later number");
@@ -359,7 +371,7 @@ impl Shard {
             let shards: Vec<usize> = t.participants.iter().map(|p| p.shard).collect();
             self.let_others_in(run, &shards);
         }
-        if self.shared.scripts.begin_reaching() {
+        if !t.participants.is_empty() && self.shared.scripts.begin_reaching() {
             t.hold_also(self.everything());
         } else {
             self.end_part_of(id, t);
@@ -393,11 +405,20 @@ impl Shard {
                 command: run.command.args.clone(),
                 started: run.started,
                 has_written: AtomicBool::new(run.has_written),
+                // What is replayed has no client.
+                home: (!run.caller.replaying).then_some(run.caller.home as usize),
+                connection: unpack(run.caller.connection),
                 is_killed: AtomicBool::new(false),
             }));
         }
         let ms = Stamp::now().nanos_since(run.started) / 1_000_000;
-        if !run.is_busy && ms >= self.config.general.busy_reply_threshold {
+        let threshold_ms = self.config.general.busy_reply_threshold;
+        // 0: never.
+        if threshold_ms == 0 || ms < threshold_ms {
+            return;
+        }
+        run.shown_us = run.shown_us.max(clock::unix_us());
+        if !run.is_busy {
             run.is_busy = true;
             self.shared.scripts.change_busy(shards.iter().copied(), true);
             let name = run.what.name();
@@ -407,6 +428,27 @@ impl Shard {
                 "Slow script detected: still in execution after {ms} milliseconds. You can try killing the script using the \
                  {kill} command. Script name is: {name}."
             );
+        }
+    }
+
+    /// Ends scripts whose clients, which this shard has served, are gone. One that has written goes on to its end. (To half close a
+    /// connection is to leave as well, but not at once: such a client may still read a reply that comes soon.)
+    pub(in crate::shard) fn end_scripts_of_the_gone(&mut self) {
+        if !self.shared.scripts.is_any_slow() {
+            return;
+        }
+        let mine = self.shared.scripts.slow_of(self.id);
+        for slow in mine {
+            let (is_closed, is_half_closed) = match self.clients.get(slow.connection) {
+                Some(c) => (c.flags.has(ClientFlag::Closing), c.flags.has(ClientFlag::PeerClosed)),
+                None => (true, false),
+            };
+            let took_nanos = Stamp::now().nanos_since(slow.started);
+            if (is_closed || is_half_closed && took_nanos > HALF_CLOSED_NANOS)
+                && !slow.has_written.load(Ordering::Relaxed)
+            {
+                slow.is_killed.store(true, Ordering::Relaxed);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::base::Stamp;
 use crate::command::CommandError;
+use crate::base::Token;
 use crate::script::{Libraries, Script, Sha};
 use crate::txn::message::OwnedArgs;
 
@@ -55,6 +56,9 @@ pub struct Slow {
     /// By which it was called.
     pub command: OwnedArgs,
     pub started: Stamp,
+    /// The shard that serves its client, and the client there.
+    pub home: Option<usize>,
+    pub connection: Token,
     pub has_written: AtomicBool,
     pub is_killed: AtomicBool,
 }
@@ -213,6 +217,11 @@ impl KnownScripts {
         self.slow().first().cloned()
     }
 
+    /// Those of clients that this shard serves.
+    pub fn slow_of(&self, shard: usize) -> Vec<Arc<Slow>> {
+        self.slow().iter().filter(|slow| slow.home == Some(shard)).cloned().collect()
+    }
+
     pub fn remove_slow(&self, slow: &Arc<Slow>) {
         self.slow().retain(|other| !Arc::ptr_eq(other, slow));
     }
@@ -270,6 +279,8 @@ mod tests {
             name: String::new(),
             command: OwnedArgs::default(),
             started: Stamp::now(),
+            home: None,
+            connection: Token { index: 0, generation: 0 },
             has_written: AtomicBool::new(false),
             is_killed: AtomicBool::new(false),
         }

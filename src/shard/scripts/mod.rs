@@ -2,15 +2,16 @@
 //!
 //! A script whose keys are all here runs at once, as any command does, and nobody comes between its calls (`drive`). One with keys on
 //! several shards is a transaction: it holds intents on its keys, and its coordinator has every call run where the keys are
-//! (`far`). So does one that takes long: it goes on as a transaction that has the whole shard to itself, and the shard's other
+//! (`far`). One that takes long becomes a transaction too, which has its keys from its first call to its end, and the shard's other
 //! work, connections included, goes on meanwhile.
 //!
 //! Redis lets scripts touch keys that they do not name. Here such a key may be on another shard. So, with several shards, a script
 //! runs for the first time as a transaction over everything, and the server remembers whether it has kept to its keys: if so its
 //! next run needs these only. One that reaches further all the same starts again over everything, if it has not written
-//! yet. If it has, it is cut in two at this call: what it has done so far is one transaction, and the rest, over everything, is
-//! another. (It cannot be held up with what it has: the shard that it needs may be held by another script that needs this one.)
-//! That happens to a script once: its next run is over everything from its beginning.
+//! yet. If it has, it keeps what it has until it has everything else. (Only one script at a time does so; another one at the same time
+//! is cut in two at this call: what it has done so far is one transaction, and the rest, over everything, is another.)
+//! That happens to a script once: its next run is over everything from its beginning. `txn/transactions.md` tells why all that is whole
+//! and cannot deadlock.
 
 mod drive;
 mod far;
@@ -51,7 +52,7 @@ pub(super) struct Scripts {
     functions: HashMap<Arc<str>, Arc<Memory>, foldhash::fast::RandomState>,
     /// The script that the last command was, when it has not come to its end: whoever ran the command takes it from here.
     standing: Option<Box<Run>>,
-    /// The time of the script whose call runs now, Unix microseconds.
+    /// What TIME answers the script whose call runs now, Unix microseconds.
     frozen_us: Option<i64>,
 }
 
@@ -86,8 +87,10 @@ pub struct Run {
     /// Keys of this shard that it did not name and has touched, while it ran in one go.
     touched: Vec<Intent>,
     started: Stamp,
-    /// What it takes for the time, Unix microseconds.
+    /// What it takes for the time, Unix microseconds: to its keys it stands still.
     now_us: i64,
+    /// What TIME answers: it moves when the script has run for `busy-reply-threshold`, so that a loop that waits for it ends.
+    shown_us: i64,
     /// As the transaction, or the connection, has it.
     outer_caller: Caller,
     /// What it goes on with.
@@ -343,6 +346,7 @@ impl Shard {
             touched: Vec::new(),
             started: Stamp::now(),
             now_us: self.now_us,
+            shown_us: self.now_us,
             outer_caller: *caller,
             resume: Some(Resume::GoOn),
             call: None,
