@@ -18,7 +18,7 @@ use crate::persist::aof::write::{put_command, put_part, Timestamps};
 use crate::rdb;
 use crate::store::Evicted;
 use crate::txn::locks::Number;
-use crate::txn::message::{Ending, Writers};
+use crate::txn::message::Ending;
 
 /// Commands that belong together, encoded.
 #[derive(Debug, Default)]
@@ -82,8 +82,6 @@ pub(super) struct Effects {
     /// The transaction whose part runs now.
     part: Option<Number>,
     parts: HashMap<Number, Unit, foldhash::fast::RandomState>,
-    /// Who else writes a part of the transactions whose part here is not safe yet.
-    in_doubt: HashMap<Number, Writers, foldhash::fast::RandomState>,
     /// The database that the log is in; `None` at the beginning of a file.
     log_db: Option<usize>,
     timestamps: Timestamps,
@@ -269,10 +267,15 @@ impl Shard {
     }
 
     fn part_ended(&mut self, number: Number, ending: &Ending, is_logged: bool) {
-        if is_logged && ending.is_awaited {
-            // Also when the policy has just changed here: others may not know that yet, and each counts on each.
-            self.log.await_transaction(number, ending.writers.len() - 1);
-            self.effects.in_doubt.insert(number, ending.writers.clone());
+        let writers = ending.writers.len();
+        if ending.is_awaited && writers > 1 && ending.writers.contains(&(self.id as u16)) {
+            // Also when the log has just been closed, or opened, here: the others count on it.
+            if is_logged {
+                self.log.await_transaction(number, writers);
+            } else {
+                let moved = self.log.miss_transaction(number, writers);
+                self.tell_of_releases(&moved);
+            }
         }
         if let Some((coordinator, transaction)) = ending.report_to {
             self.report_when_released(coordinator, transaction);
@@ -280,19 +283,14 @@ impl Shard {
     }
 
     /// To be called when more of the log may be safe.
-    pub(super) fn tell_safe_parts(&mut self) {
-        for number in self.log.take_newly_safe_transactions() {
-            if let Some(writers) = self.effects.in_doubt.remove(&number) {
-                self.tell_safe(number, &writers);
-            }
-        }
+    pub(super) fn settle_parts(&mut self) {
+        let moved = self.log.settle_parts();
+        self.tell_of_releases(&moved);
     }
 
-    fn tell_safe(&mut self, number: Number, writers: &Writers) {
-        for writer in writers.iter().map(|writer| usize::from(*writer)) {
-            if writer != self.id {
-                self.send(writer, Message::PartSafe { number });
-            }
+    fn tell_of_releases(&mut self, shards: &[usize]) {
+        for shard in shards {
+            self.send(*shard, Message::PartsReleased);
         }
     }
 

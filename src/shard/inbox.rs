@@ -21,7 +21,8 @@ impl Shard {
             Message::Run(run) => self.run_step(*run),
             Message::Ran { from, transaction, result } => self.ran(from, transaction, result),
             Message::Release { number, ending } => self.release(number, &ending),
-            Message::PartSafe { number } => self.log.part_safe(number),
+            // The end of the turn sees.
+            Message::PartsReleased => {}
             Message::Released { transaction } => self.participant_released(transaction),
             Message::Blocking(notice) => self.noticed(*notice),
             Message::Adopt(adopted) => self.adopt(adopted),

@@ -44,10 +44,8 @@ pub enum Message {
         number: Number,
         ending: Ending,
     },
-    /// To another writer of a transaction: the sender's part is safe, as far as the policy makes it so.
-    PartSafe {
-        number: Number,
-    },
+    /// Parts of transactions on the receiver's log are released: there is something to look at in `log::parts`.
+    PartsReleased,
     /// To a transaction's coordinator: what a participant had appended when it gave the intents back is released.
     Released {
         transaction: TransactionId,

@@ -145,7 +145,7 @@ impl Shard {
         let mut store = Store::new(SlotRange::of_shard(id, shared.shards), config.general.databases as usize);
         let now_us = clock::unix_us();
         store.set_time(now_us / 1000);
-        let log = log::Log::new(stats.clone(), shared.logs.clone());
+        let log = log::Log::new(id, stats.clone(), shared.logs.clone());
         let mut shard = Shard {
             id,
             config,

@@ -84,6 +84,15 @@ fn listen(address: &str) -> Told {
     told
 }
 
+/// Changes the policy all the time, until the server is gone.
+fn change_policy(address: &str, mut random: Random) {
+    let Ok(mut client) = Client::try_connect(address) else { return };
+    let policies = [Policy::Always, Policy::EverySecond, Policy::No];
+    while client.try_call(&["CONFIG", "SET", "appendfsync", random.pick(&policies).name()]).is_ok() {
+        std::thread::sleep(Duration::from_millis(random.below(20) as u64));
+    }
+}
+
 /// One directory in which a server is killed `rounds` times.
 fn survive(policy: Policy, shards: usize, rounds: usize, seed: u64) -> usize {
     let mut random = Random::new(seed);
@@ -101,7 +110,7 @@ fn survive(policy: Policy, shards: usize, rounds: usize, seed: u64) -> usize {
         let stop = AtomicBool::new(false);
         let address = server.address();
         let before: Told = read(&mut server, shards);
-        let rewrites = random.one_in(3);
+        let (rewrites, changes_policy) = (random.one_in(3), random.one_in(4));
         let told: Vec<(&str, Told)> = std::thread::scope(|scope| {
             let (stop, address) = (&stop, &address);
             spin(scope, stop);
@@ -112,6 +121,10 @@ fn survive(policy: Policy, shards: usize, rounds: usize, seed: u64) -> usize {
                     scope.spawn(move || count(address, &names(client, shards), random))
                 })
                 .collect();
+            if changes_policy {
+                let random = random.fork();
+                scope.spawn(move || change_policy(address, random));
+            }
             let run_ms = 100 + random.below(500) as u64;
             std::thread::sleep(Duration::from_millis(run_ms / 2));
             if rewrites {

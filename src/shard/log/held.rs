@@ -77,7 +77,7 @@ impl Shard {
             self.log.step(ring, self.now_us);
             self.note_log_spikes();
         }
-        self.tell_safe_parts();
+        self.settle_parts();
         let released = self.log.released();
         if released != self.held.released {
             self.held.released = released;

@@ -32,7 +32,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{io, mem};
 
 use crate::base::error_text;
@@ -62,6 +62,9 @@ pub struct Common {
     lagging: AtomicUsize,
     /// Syncs in flight.
     syncing: AtomicUsize,
+    doubts: Mutex<parts::Doubts>,
+    /// How often something has been released in `doubts`.
+    releases: AtomicUsize,
 }
 
 /// Whole units, one after the other.
@@ -99,6 +102,7 @@ struct Leaving {
 
 #[derive(Debug)]
 pub struct Log {
+    shard: usize,
     stats: Arc<ShardStats>,
     common: Arc<Common>,
     appendfsync: AppendFsync,
@@ -127,6 +131,8 @@ pub struct Log {
     /// A sync is wanted up to here, whatever the policy.
     sync_wanted: u64,
     parts: parts::Parts,
+    /// How many of `Common::releases` have been looked at.
+    releases: usize,
     disk: disk::Disk,
     fresh: fresh::Fresh,
     /// Events for the latency monitor: name and nanoseconds.
@@ -137,8 +143,9 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn new(stats: Arc<ShardStats>, common: Arc<Common>) -> Self {
+    pub fn new(shard: usize, stats: Arc<ShardStats>, common: Arc<Common>) -> Self {
         Log {
+            shard,
             stats,
             common,
             appendfsync: AppendFsync::EverySecond,
@@ -157,6 +164,7 @@ impl Log {
             durable: 0,
             sync_wanted: 0,
             parts: parts::Parts::default(),
+            releases: 0,
             disk: disk::Disk::default(),
             fresh: fresh::Fresh::default(),
             spikes: Vec::new(),
@@ -228,7 +236,9 @@ impl Log {
         self.filling.from = self.appended;
         self.written = self.appended;
         self.durable = self.appended;
-        self.parts.clear();
+        let common = self.common.clone();
+        self.parts.leave(&mut doubts(&common), self.shard);
+        common.releases.fetch_add(1, Ordering::Relaxed);
         self.disk.forget_troubles();
         self.tell_others();
         outcome
@@ -288,20 +298,36 @@ impl Log {
         position > self.released()
     }
 
-    /// The last unit is this shard's part of a transaction that is answered when it is safe, and of which `others` other
-    /// shards write a part too. Each tells the others of its own, also one whose log is closed meanwhile.
-    pub fn await_transaction(&mut self, number: Number, others: usize) {
-        self.parts.begin(number, others, self.last_unit, self.appended);
+    /// The last unit is this shard's part of a transaction that is answered when it is safe, and of which `writers` shards write a
+    /// part. Each of them calls this, or `miss_transaction`.
+    pub fn await_transaction(&mut self, number: Number, writers: usize) {
+        self.parts.begin(number, writers, self.last_unit, self.appended);
     }
 
-    /// Another shard says that its part of the transaction is safe.
-    pub fn part_safe(&mut self, number: Number) {
-        self.parts.other_safe(number);
+    /// As `await_transaction`, where nothing is logged (any more). Returns the shards that may release something.
+    pub fn miss_transaction(&mut self, number: Number, writers: usize) -> parts::Moved {
+        let moved = doubts(&self.common).without_part(number, writers);
+        self.common.releases.fetch_add(usize::from(!moved.is_empty()), Ordering::Relaxed);
+        moved
     }
 
-    /// The transactions whose part here is safe, each told once: the other shards that write one want to know.
-    pub fn take_newly_safe_transactions(&mut self) -> Vec<Number> {
-        self.parts.take_safe(self.safe())
+    /// To be called at the end of each turn. Returns the other shards that may release something since.
+    pub fn settle_parts(&mut self) -> parts::Moved {
+        if self.parts.is_empty() {
+            return parts::Moved::new();
+        }
+        let safe = self.safe();
+        let releases = self.common.releases.load(Ordering::Relaxed);
+        if releases == self.releases && !self.parts.has_news(safe) {
+            return parts::Moved::new();
+        }
+        self.releases = releases;
+        let mut moved = self.parts.exchange(&mut doubts(&self.common), self.shard, safe);
+        if !moved.is_empty() {
+            self.common.releases.fetch_add(1, Ordering::Relaxed);
+        }
+        moved.retain(|shard| *shard != self.shard);
+        moved
     }
 
     /// Has everything appended so far synced soon, whatever the policy.
@@ -458,6 +484,10 @@ impl Drop for Log {
         self.turn_away();
         mem::forget(mem::take(&mut self.leaving));
     }
+}
+
+fn doubts(common: &Common) -> std::sync::MutexGuard<'_, parts::Doubts> {
+    common.doubts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn count(counter: &AtomicUsize, said: &mut bool, now: bool) {

@@ -29,7 +29,7 @@ impl Rig {
     fn inside(parent: &Path, name: &str, policy: AppendFsync) -> Rig {
         let folder = parent.join(format!("gyre-log-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let mut log = Log::new(Arc::new(ShardStats::new(0, 0)), Arc::default());
+        let mut log = Log::new(0, Arc::new(ShardStats::new(0, 0)), Arc::default());
         log.appendfsync = policy;
         log.disk.direct = Direct::never();
         let mut rig = Rig { log, ring: SocketRing::new().unwrap(), folder, now_us: NOON_US, bend: None };
@@ -115,6 +115,15 @@ impl Rig {
     fn all_durable(&self) -> bool {
         self.log.durable() == self.log.appended()
     }
+}
+
+/// Shard 1 has its part of the transaction, and this one has looked.
+fn the_other_part_is_safe(rig: &mut Rig, number: Number) {
+    let mut theirs = parts::Parts::default();
+    theirs.begin(number, 2, 0, 1);
+    theirs.exchange(&mut doubts(&rig.log.common), 1, 1);
+    rig.log.common.releases.fetch_add(1, Ordering::Relaxed);
+    rig.log.settle_parts();
 }
 
 impl Drop for Rig {
@@ -356,10 +365,10 @@ fn a_policy_that_asks_for_more_catches_up_at_once() {
 fn a_policy_that_asks_for_less_holds_nothing_from_then_on() {
     let mut rig = Rig::new("less", AppendFsync::Always);
     rig.append("a.");
-    rig.log.await_transaction(7, 1);
+    rig.log.await_transaction(7, 2);
     assert!(rig.log.holds(rig.log.appended()));
     rig.settle();
-    rig.log.part_safe(7);
+    the_other_part_is_safe(&mut rig, 7);
     rig.append("b.");
     rig.log.appendfsync = AppendFsync::EverySecond;
     assert!(rig.log.holds(rig.log.appended()), "the kernel does not have it");
@@ -400,13 +409,12 @@ fn without_always_too_nothing_behind_a_part_is_released_before_all_parts_are_wri
     let mut rig = Rig::new("part-written", AppendFsync::EverySecond);
     rig.append("a.");
     rig.append("part.");
-    rig.log.await_transaction(7, 1);
+    rig.log.await_transaction(7, 2);
     rig.append("b.");
-    assert!(rig.log.take_newly_safe_transactions().is_empty());
     rig.settle();
-    assert_eq!(rig.log.take_newly_safe_transactions(), [7]);
+    assert!(rig.log.settle_parts().is_empty());
     assert_eq!((rig.log.written, rig.log.released()), (9, 2));
-    rig.log.part_safe(7);
+    the_other_part_is_safe(&mut rig, 7);
     assert_eq!(rig.log.released(), 9);
 }
 
@@ -415,15 +423,34 @@ fn nothing_behind_a_part_is_released_before_the_transaction_is_durable_everywher
     let mut rig = Rig::new("part", AppendFsync::Always);
     rig.append("a.");
     rig.append("part.");
-    rig.log.await_transaction(7, 1);
+    rig.log.await_transaction(7, 2);
     rig.append("b.");
-    rig.log.await_transaction(8, 1);
+    rig.log.await_transaction(8, 2);
     rig.settle();
     assert_eq!((rig.log.durable(), rig.log.released()), (9, 2));
-    rig.log.part_safe(8);
+    the_other_part_is_safe(&mut rig, 8);
     assert_eq!(rig.log.released(), 2);
-    rig.log.part_safe(7);
+    the_other_part_is_safe(&mut rig, 7);
     assert_eq!(rig.log.released(), 9);
+}
+
+#[test]
+fn whoever_is_last_learns_who_may_release_something() {
+    let mut rig = Rig::new("part-last", AppendFsync::EverySecond);
+    let mut theirs = parts::Parts::default();
+    theirs.begin(7, 2, 0, 1);
+    assert!(theirs.exchange(&mut doubts(&rig.log.common), 1, 1).is_empty());
+    rig.append("part.");
+    rig.log.await_transaction(7, 2);
+    assert!(rig.log.settle_parts().is_empty(), "it is not written");
+    rig.settle();
+    assert_eq!(rig.log.settle_parts().as_slice(), [1]);
+    assert_eq!(rig.log.released(), 5);
+    // A log that is closed keeps nobody waiting.
+    rig.append("part.");
+    rig.log.await_transaction(8, 2);
+    rig.log.close().unwrap();
+    assert_eq!((rig.log.released(), rig.log.miss_transaction(9, 2).len()), (u64::MAX, 0));
 }
 
 #[test]
@@ -822,12 +849,12 @@ fn while_the_disk_fails_reads_show_what_is_safe_and_nothing_else() {
 fn what_others_may_still_lose_is_fresh_too() {
     let mut rig = Rig::new("fresh-part", AppendFsync::Always);
     put(&mut rig, &["SET", "ours", "1"]);
-    rig.log.await_transaction(7, 1);
+    rig.log.await_transaction(7, 2);
     put(&mut rig, &["SET", "behind", "1"]);
     rig.settle();
     assert!(rig.all_durable());
     assert!(is_fresh(&mut rig, "ours") && is_fresh(&mut rig, "behind") && !is_fresh(&mut rig, "else"));
-    rig.log.part_safe(7);
+    the_other_part_is_safe(&mut rig, 7);
     assert!(!is_fresh(&mut rig, "ours"));
 }
 
