@@ -194,7 +194,12 @@ impl Shard {
             return None;
         }
         if spec.is(CommandFlag::Protected) && !self.may_use_protected(c, spec) {
-            let (what, directive) = ("DEBUG", "enable-debug-command");
+            let is_module = spec.name.starts_with("module|");
+            let (what, directive) = if is_module {
+                ("MODULE", "enable-module-command")
+            } else {
+                ("DEBUG", "enable-debug-command")
+            };
             return Some(CommandError::other(format!(
                 "ERR {what} command not allowed. If the {directive} option is set to \"local\", you can run it from a \
                  local connection, otherwise you need to set this option in the configuration file, and then restart \

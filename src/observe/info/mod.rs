@@ -126,10 +126,10 @@ fn server(facts: &Facts, text: &mut Vec<u8>) {
     let settings = facts.shared.settings();
     fields! { text,
         "redis_version": crate::REDIS_VERSION,
-        "redis_git_sha1": "00000000",
+        "redis_git_sha1": crate::GIT_SHA1,
         "redis_git_dirty": 0,
-        "redis_build_id": format_args!("gyre-{}", env!("CARGO_PKG_VERSION")),
-        "gyre_version": env!("CARGO_PKG_VERSION"),
+        "redis_build_id": format_args!("{:x}", crate::BUILD_ID),
+        "gyre_version": crate::VERSION,
         "redis_mode": "standalone",
         "os": sys::system_name(),
         "arch_bits": usize::BITS,
