@@ -38,7 +38,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             key("key"),
             string("member1"),
             string("member2"),
-            one_of("unit", &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")])
+            one_of("unit", &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")])
                 .optional(),
         ]),
     geo_command("geohash", -2)
@@ -75,7 +75,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             double("longitude"),
             double("latitude"),
             double("radius"),
-            one_of("unit", &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")]),
+            one_of("unit", &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")]),
             token("withcoord", "WITHCOORD").optional(),
             token("withdist", "WITHDIST").optional(),
             token("withhash", "WITHHASH").optional(),
@@ -114,7 +114,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             key("key"),
             string("member"),
             double("radius"),
-            one_of("unit", &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")]),
+            one_of("unit", &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")]),
             token("withcoord", "WITHCOORD").optional(),
             token("withdist", "WITHDIST").optional(),
             token("withhash", "WITHHASH").optional(),
@@ -144,7 +144,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             double("longitude"),
             double("latitude"),
             double("radius"),
-            one_of("unit", &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")]),
+            one_of("unit", &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")]),
             token("withcoord", "WITHCOORD").optional(),
             token("withdist", "WITHDIST").optional(),
             token("withhash", "WITHHASH").optional(),
@@ -167,7 +167,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             key("key"),
             string("member"),
             double("radius"),
-            one_of("unit", &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")]),
+            one_of("unit", &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")]),
             token("withcoord", "WITHCOORD").optional(),
             token("withdist", "WITHDIST").optional(),
             token("withhash", "WITHHASH").optional(),
@@ -201,7 +201,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                             double("radius").token("BYRADIUS"),
                             one_of(
                                 "unit",
-                                &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")],
+                                &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")],
                             ),
                         ],
                     ),
@@ -212,7 +212,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                             double("height"),
                             one_of(
                                 "unit",
-                                &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")],
+                                &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")],
                             ),
                         ],
                     ),
@@ -252,7 +252,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                             double("radius").token("BYRADIUS"),
                             one_of(
                                 "unit",
-                                &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")],
+                                &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")],
                             ),
                         ],
                     ),
@@ -263,7 +263,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                             double("height"),
                             one_of(
                                 "unit",
-                                &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")],
+                                &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")],
                             ),
                         ],
                     ),
