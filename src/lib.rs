@@ -31,5 +31,32 @@ pub mod txn;
 /// Gyre's own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// The allocator, as INFO and `--version` name it.
+pub const ALLOCATOR: &str = "mimalloc";
+
+/// The commit that it was built from: not known, as with Redis built from an archive.
+pub const GIT_SHA1: &str = "00000000";
+
+/// A number that other versions have not, as INFO and `--version` show it: FNV-1a of what the version says.
+pub const BUILD_ID: u64 = {
+    const fn hash(text: &[u8], mut hash: u64) -> u64 {
+        let mut at = 0;
+        while at < text.len() {
+            hash = (hash ^ text[at] as u64).wrapping_mul(0x100_0000_01b3);
+            at += 1;
+        }
+        hash
+    }
+    hash(VERSION.as_bytes(), hash(b"gyre ", hash(REDIS_VERSION.as_bytes(), 0xcbf2_9ce4_8422_2325)))
+};
+
+/// What `--version` prints: redis-server's line, which tools read, with Gyre's version after it.
+pub fn version_line() -> String {
+    let bits = usize::BITS;
+    format!(
+        "Redis server v={REDIS_VERSION} sha={GIT_SHA1}:0 malloc={ALLOCATOR} bits={bits} build={BUILD_ID:x} gyre={VERSION}"
+    )
+}
+
 /// The version of Redis whose behaviour this is; clients choose features by it.
 pub const REDIS_VERSION: &str = "7.2.6";

@@ -89,9 +89,11 @@ fn greet(sources: &Sources, loaded: &Loaded) {
     log!(Level::Notice, "oO0OoO0OoO0Oo Gyre is starting oO0OoO0OoO0Oo");
     log!(
         Level::Notice,
-        "Gyre version={}, Redis version={}, bits=64, pid={}, just started",
-        env!("CARGO_PKG_VERSION"),
+        "Gyre version={}, Redis version={}, bits={}, commit={}, modified=0, pid={}, just started",
+        crate::VERSION,
         crate::REDIS_VERSION,
+        usize::BITS,
+        crate::GIT_SHA1,
         std::process::id()
     );
     if sources.is_empty() {
@@ -115,6 +117,7 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     for note in notes {
         log!(Level::Warning, "{note}");
     }
+    log!(Level::Notice, "Running with {shards} shard{}", if shards == 1 { "" } else { "s" });
     let maxclients = limit_clients(config, shards);
     clock::calibrate();
     purge::by_others();
@@ -156,7 +159,7 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     }
     match failed {
         None => {
-            log!(Level::Warning, "Redis is now ready to exit, bye bye...");
+            log!(Level::Warning, "Gyre is now ready to exit, bye bye...");
             Ok(())
         }
         Some(failure) => Err(failure),
@@ -249,9 +252,9 @@ fn users(loaded: &Loaded) -> Result<Users, Failure> {
     if !file.as_os_str().is_empty() {
         if loaded.users.is_empty() {
             return read_users(file, hear_all)
-                .map_err(|why| text!("Aborting Redis startup because of ACL errors: ", why));
+                .map_err(|why| text!("Aborting Gyre startup because of ACL errors: ", why));
         }
-        return Err("Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid. \
+        return Err("Configuring Gyre with users defined in redis.conf and at the same setting an ACL file path is invalid. \
                     This setup is very likely to lead to configuration errors and security holes, please define either an ACL \
                     file or declare users directly in your redis.conf, but not both."
             .into());

@@ -20,8 +20,8 @@ const FLOORS: &[&[&str]] = &[
     &["server"],
 ];
 
-/// What stands in `lib.rs` itself, and macros.
-const NOT_ROOMS: &[&str] = &["REDIS_VERSION", "log"];
+/// Macros, which stand at the root.
+const MACROS: &[&str] = &["log", "log_text", "text"];
 
 fn floor_of(room: &str) -> Option<usize> {
     FLOORS.iter().position(|floor| floor.contains(&room))
@@ -51,10 +51,15 @@ fn rooms_named(text: &str) -> BTreeSet<String> {
     rooms
 }
 
+/// Constants stand in `lib.rs`.
+fn is_constant(name: &str) -> bool {
+    name.chars().next().is_some_and(char::is_uppercase)
+}
+
 /// What is wrong with a file of `room` that names `named`.
 fn wrong_arrows(room: &str, named: &BTreeSet<String>) -> Vec<String> {
     let Some(floor) = floor_of(room) else { return vec![format!("{room} is on no floor")] };
-    let rooms = named.iter().filter(|name| *name != room && !NOT_ROOMS.contains(&name.as_str()));
+    let rooms = named.iter().filter(|name| *name != room && !MACROS.contains(&name.as_str()) && !is_constant(name));
     rooms.filter(|name| floor_of(name).is_none_or(|below| below >= floor)).cloned().collect()
 }
 

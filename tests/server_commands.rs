@@ -210,6 +210,30 @@ fn the_slow_log_is_one_list_over_all_shards_newest_first() {
     }
 }
 
+/// No request waits for all of it, but an operator wants to know what takes the time.
+#[test]
+fn a_large_value_that_expires_is_a_spike_of_expiry() {
+    for shards in SHARDS {
+        let server = start(shards, &["--latency-monitor-threshold", "2"]);
+        let mut client = server.client();
+        let script = "for n = 1, 300000 do redis.call('sadd', KEYS[1], n .. ':member') end redis.call('pexpire', KEYS[1], 1)";
+        client.call(&["EVAL", script, "1", "large"]);
+        client.call(&["LATENCY", "RESET"]);
+        let is_there = within(Duration::from_secs(10), || {
+            client
+                .call(&["LATENCY", "LATEST"])
+                .elements()
+                .iter()
+                .any(|event| event.elements()[0].text() == "expire-cycle")
+        });
+        assert!(is_there, "{:?}", client.call(&["LATENCY", "LATEST"]));
+        assert!(client
+            .call(&["LATENCY", "GRAPH", "expire-cycle"])
+            .text()
+            .starts_with("expire-cycle - high "));
+    }
+}
+
 #[test]
 fn spikes_are_recorded_and_calls_are_counted_by_their_time() {
     for shards in SHARDS {
@@ -332,7 +356,7 @@ fn shutdown_ends_every_shard_and_says_so() {
         assert!(client.receive_until_closed().is_empty(), "no reply");
         let status = server.wait_for_end(Duration::from_secs(5)).expect("it ends");
         assert!(status.success(), "{status}");
-        for line in ["User requested shutdown...", "Redis is now ready to exit, bye bye..."] {
+        for line in ["User requested shutdown...", "Gyre is now ready to exit, bye bye..."] {
             assert!(server.log().contains(line), "{}", server.log());
         }
     }

@@ -30,10 +30,11 @@ fn main() -> ExitCode {
     if std::env::args_os().next().is_some_and(|program| check_aof::is_called(&program)) {
         return check_aof::main(std::env::args_os());
     }
+    let program = std::env::args_os().next().map(OsStringExt::into_vec).unwrap_or_default();
     let args: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
     match argv::parse(&args) {
         Invocation::Version => {
-            println!("Gyre server v={} redis={} bits=64", env!("CARGO_PKG_VERSION"), gyre::REDIS_VERSION);
+            println!("{}", gyre::version_line());
             ExitCode::SUCCESS
         }
         Invocation::Help => {
@@ -55,6 +56,10 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Invocation::Serve(_) if argv::wants_sentinel(&program, &args) => {
+            eprintln!("Gyre has no Sentinel mode and does not start: use redis-sentinel, the one of Redis, to watch servers");
+            ExitCode::FAILURE
+        }
         Invocation::Serve(sources) => match gyre::server::run(&sources) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {

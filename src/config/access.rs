@@ -194,11 +194,12 @@ type Pair<'a> = (&'static Directive, &'static str, &'a [u8]);
 /// Finds every directive and refuses what may not be set, before any value is looked at.
 fn resolve<'a>(current: &Config, args: &[&'a [u8]], setter: Setter) -> Result<Vec<Pair<'a>>, SetError> {
     let may_set_protected = current.security.enable_protected_configs.allows(setter.local);
-    let mut pairs: Vec<Pair> = Vec::with_capacity(args.len() / 2);
-    for pair in args.chunks(2) {
-        let &[asked, value] = pair else {
-            return Err(SetError::Syntax);
-        };
+    let (whole, rest) = args.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err(SetError::Syntax);
+    }
+    let mut pairs: Vec<Pair> = Vec::with_capacity(whole.len());
+    for &[asked, value] in whole {
         let (directive, name) = find(asked).ok_or_else(|| SetError::Unknown(asked.to_vec()))?;
         if directive.is(flag::IMMUTABLE) {
             return Err(refused(asked, "can't set immutable config"));

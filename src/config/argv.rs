@@ -69,6 +69,12 @@ pub fn parse(args: &[Vec<u8>]) -> Invocation {
     Invocation::Serve(sources)
 }
 
+/// Whether the command line asks for the mode of Redis Sentinel: by `--sentinel` in any place, or by the name of the program.
+pub fn wants_sentinel(program: &[u8], args: &[Vec<u8>]) -> bool {
+    let name = program.rsplit(|byte| *byte == b'/').next().unwrap_or(program);
+    memchr::memmem::find(name, b"-sentinel").is_some() || args.iter().any(|arg| arg == b"--sentinel")
+}
+
 /// The beginning of an option's line, and whether it may end there.
 fn begin_option(arg: &[u8], option: &[u8], next: Option<&Vec<u8>>) -> (Vec<u8>, bool) {
     let mut line = option.to_vec();
@@ -144,6 +150,22 @@ mod tests {
     fn sentinel_takes_no_value() {
         assert_eq!(options(&["--sentinel", "--port", "1"]), ["sentinel", r#"port "1""#]);
         assert_eq!(options(&["--port", "1", "--sentinel"]), [r#"port "1""#, "sentinel"]);
+    }
+
+    #[test]
+    fn sentinel_is_asked_for_by_an_option_or_by_the_name_of_the_program() {
+        let wants = |program: &str, args: &[&str]| {
+            let args: Vec<Vec<u8>> = args.iter().map(|arg| arg.as_bytes().to_vec()).collect();
+            wants_sentinel(program.as_bytes(), &args)
+        };
+        for program in ["redis-sentinel", "/usr/bin/redis-sentinel", "./gyre-sentinel", "/a/redis-sentinel-7"]
+        {
+            assert!(wants(program, &[]), "{program}");
+        }
+        assert!(wants("gyre-server", &["/etc/sentinel.conf", "--sentinel"]));
+        assert!(wants("gyre-server", &["--port", "26379", "--sentinel", "--loglevel", "debug"]));
+        assert!(!wants("gyre-server", &["/etc/redis-sentinel.conf"]));
+        assert!(!wants("/opt/redis-sentinel/gyre-server", &["--Sentinel"]));
     }
 
     #[test]

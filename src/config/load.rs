@@ -26,6 +26,9 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Directives of old versions that are still accepted, with one argument, and mean nothing.
 const FORGOTTEN: [&str; 3] = ["list-max-ziplist-entries", "list-max-ziplist-value", "lua-replicate-commands"];
 
+/// Why a configuration that wants a module stops the start: what the module does would be missing in silence.
+const NO_MODULES: &str = "Gyre has no C module API, and loads no modules";
+
 /// What a start needs to know.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
@@ -169,6 +172,19 @@ impl FileFailure {
     }
 }
 
+/// What is wrong with the arguments of a directive. On the command line, where an option takes the next one for its value, that is
+/// often that it has none.
+fn refuse_named(origin: &Origin, name: &[u8], args: &[Vec<u8>], reason: Reason) -> ConfigError {
+    let taken = args.first().filter(|first| first.starts_with(b"--") && origin.place == Place::CommandLine);
+    match taken {
+        Some(taken) => ConfigError::at(
+            origin,
+            text!("'--", name, "' has no value of its own: it takes '", *taken, "' for it\n", reason),
+        ),
+        None => ConfigError::at(origin, reason),
+    }
+}
+
 struct Loader {
     loaded: Loaded,
     /// Directives that a line has set.
@@ -219,7 +235,9 @@ impl Loader {
             return Ok(());
         };
         if let Some((directive, _)) = access::find(name) {
-            return self.directive(directive, args).map_err(refuse);
+            return self
+                .directive(directive, args)
+                .map_err(|reason| refuse_named(origin, name, args, reason));
         }
         let name = name.to_ascii_lowercase();
         if args.len() == 1 && FORGOTTEN.iter().any(|forgotten| forgotten.as_bytes() == name) {
@@ -238,15 +256,11 @@ impl Loader {
                 Ok(())
             }
             (b"loadmodule", [path, ..]) => {
-                self.ignored(path, "there is no C module API");
-                Ok(())
+                Err(ConfigError::at(origin, text!("Can't load module from ", *path, ": ", NO_MODULES)))
             }
             (name, args) if name.contains(&b'.') => match args {
                 [] => Err(refuse("Module config specified without value".into())),
-                _ => {
-                    self.ignored(name, "it belongs to a module, and there is no C module API");
-                    Ok(())
-                }
+                _ => Err(ConfigError::at(origin, text!("'", name, "' belongs to a module: ", NO_MODULES))),
             },
             (b"sentinel", []) => Ok(()),
             (b"sentinel", _) if !self.sentinel => {
@@ -272,11 +286,6 @@ impl Loader {
             }
             _ => directive.assign(config, args, source),
         }
-    }
-
-    fn ignored(&mut self, what: &[u8], why: &str) {
-        let what = String::from_utf8_lossy(what);
-        self.loaded.warnings.push(format!("'{what}' in the configuration is ignored: {why}"));
     }
 
     /// A pattern that matches nothing is no error, so that a directory of additions may be empty.

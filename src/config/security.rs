@@ -41,6 +41,6 @@ super::directive::section! {
         acllog_max_len: u64 = 128, "acllog-max-len", 0, int(0, LONG_MAX);
         enable_protected_configs: ProtectedAction = ProtectedAction::No, "enable-protected-configs", IMMUTABLE, Rule::Any;
         enable_debug_command: ProtectedAction = ProtectedAction::No, "enable-debug-command", IMMUTABLE, Rule::Any;
-        enable_module_command: ProtectedAction = ProtectedAction::No, "enable-module-command", IMMUTABLE | NO_EFFECT, Rule::Any;
+        enable_module_command: ProtectedAction = ProtectedAction::No, "enable-module-command", IMMUTABLE, Rule::Any;
     }
 }

@@ -127,7 +127,13 @@ macro_rules! pieces_as_bytes {
     };
 }
 
-pieces_as_bytes!(String, Vec<u8>, Box<[u8]>, Text);
+pieces_as_bytes!(String, Vec<u8>, Box<[u8]>, Text, Cow<'static, [u8]>);
+
+impl Piece for Cow<'static, str> {
+    fn append_to(&self, text: &mut Vec<u8>) {
+        text.extend_from_slice(self.as_bytes());
+    }
+}
 
 impl Piece for fmt::Arguments<'_> {
     fn append_to(&self, text: &mut Vec<u8>) {

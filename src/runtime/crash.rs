@@ -79,11 +79,7 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut
         // SAFETY: the kernel gives a valid siginfo to a handler installed with SA_SIGINFO.
         let (code, address, sender) = unsafe { ((*info).si_code, (*info).si_addr(), (*info).si_pid()) };
         let name = SIGNALS.iter().find(|(number, _)| *number == signal).map_or("?", |(_, name)| name);
-        log!(
-            Level::Warning,
-            "Redis {} crashed by signal: {signal} ({name}), si_code: {code}",
-            crate::REDIS_VERSION
-        );
+        log!(Level::Warning, "Gyre {} crashed by signal: {signal} ({name}), si_code: {code}", crate::VERSION);
         if matches!(signal, libc::SIGSEGV | libc::SIGBUS) {
             log!(Level::Warning, "Accessing address: {address:p}");
         }

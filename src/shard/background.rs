@@ -32,11 +32,17 @@ pub(super) struct Background {
     free_at_us: Option<i64>,
     renew_at_us: Option<i64>,
     sweep: Option<(i64, Sweep)>,
+    /// What the slices of expiry have taken since the last look, nanoseconds, and those that free what expiry has deleted.
+    expiry_nanos: u64,
+    /// Some of the memory that waits to be freed was that of expired keys.
+    frees_expired: bool,
 }
 
 impl Shard {
     /// Ten times a second: looks for work. True when memory waits to be freed.
     pub(super) fn look_for_background_work(&mut self) -> bool {
+        let expiry_nanos = std::mem::take(&mut self.background.expiry_nanos);
+        self.note_spike("expire-cycle", expiry_nanos);
         self.expire_slice();
         self.free_slice();
         self.renew_slice();
@@ -72,6 +78,7 @@ impl Shard {
         }
         let effort = i64::from(settings.active_expire_effort.clamp(1, 10)) - 1;
         let capped = self.store.stats.expired_time_cap_reached_count;
+        let garbage_bytes = self.store.garbage_bytes();
         let started = Stamp::now();
         self.store.expire_cycle(SLICE_US, &|| Stamp::now().nanos_since(started) / 1000);
         self.log_expired();
@@ -81,7 +88,8 @@ impl Shard {
             self.background.expire_at_us = Some(self.now_us + period);
         }
         self.stats.expire_cycle_us.add(nanos / 1000);
-        self.note_spike("expire-cycle", nanos);
+        self.background.expiry_nanos += nanos;
+        self.background.frees_expired |= self.store.garbage_bytes() > garbage_bytes;
         self.publish_events();
         self.tell_changes(0);
         self.serve_if_ready();
@@ -100,6 +108,10 @@ impl Shard {
                 self.background.free_at_us = Some(self.now_us + FREE_PERIOD_US);
                 break;
             }
+        }
+        if self.background.frees_expired {
+            self.background.expiry_nanos += Stamp::now().nanos_since(started);
+            self.background.frees_expired = self.background.free_at_us.is_some();
         }
     }
 

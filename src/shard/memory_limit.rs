@@ -23,6 +23,16 @@ impl Shard {
         if self.store.expire_paused {
             return true;
         }
+        if !self.is_over_limit() {
+            return true;
+        }
+        let started = Stamp::now();
+        let has_made_room = self.evict_until_it_fits();
+        self.note_spike("eviction-cycle", Stamp::now().nanos_since(started));
+        has_made_room
+    }
+
+    fn evict_until_it_fits(&mut self) -> bool {
         // Each pass takes one key away; a key is at least some dozen bytes, so their number is bounded by the excess.
         while self.is_over_limit() {
             match self.draw_evictor() {

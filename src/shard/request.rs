@@ -194,7 +194,12 @@ impl Shard {
             return None;
         }
         if spec.is(CommandFlag::Protected) && !self.may_use_protected(c, spec) {
-            let (what, directive) = ("DEBUG", "enable-debug-command");
+            let is_module = spec.name.starts_with("module|");
+            let (what, directive) = if is_module {
+                ("MODULE", "enable-module-command")
+            } else {
+                ("DEBUG", "enable-debug-command")
+            };
             return Some(CommandError::other(format!(
                 "ERR {what} command not allowed. If the {directive} option is set to \"local\", you can run it from a \
                  local connection, otherwise you need to set this option in the configuration file, and then restart \
@@ -398,6 +403,9 @@ impl Shard {
                 scopes
             });
         }
+        if let Handler::Channel = spec.handler {
+            return self.route_publish(c, spec, args);
+        }
         let may_block = may_block(spec, args);
         // Those in front are answered first, and those behind wait: while it waits nothing of its client runs.
         if may_block && !self.may_begin_transaction(c) {
@@ -408,6 +416,21 @@ impl Shard {
             c.stall = Stall::Blocked;
         }
         taken
+    }
+
+    fn route_publish(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
+        let owner = self.topology.owner(args[1]);
+        if owner != self.id || self.topology.shards == 1 {
+            return self.route_by_keys(c, spec, args);
+        }
+        if !self.may_reserve(c, owner) {
+            return Taken::NotYet;
+        }
+        if !self.publish_waits(c, spec, args) {
+            return self.route_by_keys(c, spec, args);
+        }
+        self.note_run(c, spec, args);
+        Taken::Yes
     }
 
     fn route_by_keys(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {

@@ -16,7 +16,7 @@ const fn module(name: &'static str, arity: i16) -> CommandSpec {
     command(Group::Server, name, arity).since("4.0.0").complexity("O(1)")
 }
 
-const CHANGES: &[super::Flag] = &[NoAsyncLoading, Admin, NoScript];
+const CHANGES: &[super::Flag] = &[NoAsyncLoading, Admin, NoScript, Protected];
 const CLUSTER_CHANGES: &[super::Flag] = &[NoAsyncLoading, Admin, Stale];
 
 pub const COMMANDS: &[CommandSpec] = &[

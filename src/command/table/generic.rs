@@ -168,7 +168,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .args(&[
             string("host"),
             integer("port"),
-            one_of("key-selector", &[key("key"), token("empty-string", "\"\"")]),
+            one_of("key-selector", &[key("key"), token("empty-string", "")]),
             integer("destination-db"),
             integer("timeout"),
             token("copy", "COPY").since("3.0.0").optional(),
@@ -372,7 +372,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .since("6.2.0")
         .complexity("O(1)")
         .summary("Explains the subcommands."),
-    generic("sort", -2)
+    command(Group::Generic, "sort", -2)
         .acl(&[Category::Set, Category::SortedSet, Category::List, Category::Dangerous])
         .run(Keys(sort::sort, Reach(&sort::REACHING)))
         .flags(&[Write, DenyOom])
@@ -391,7 +391,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             token("sorting", "ALPHA").optional(),
             key_of_spec("destination", 2).token("STORE").optional(),
         ]),
-    generic("sort_ro", -2)
+    command(Group::Generic, "sort_ro", -2)
         .acl(&[Category::Set, Category::SortedSet, Category::List, Category::Dangerous])
         .run(Keys(sort::sort_ro, Reach(&sort::REACHING_RO)))
         .flags(&[ReadOnly])

@@ -38,7 +38,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             key("key"),
             string("member1"),
             string("member2"),
-            one_of("unit", &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")])
+            one_of("unit", &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")])
                 .optional(),
         ]),
     geo_command("geohash", -2)
@@ -76,7 +76,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             double("longitude"),
             double("latitude"),
             double("radius"),
-            one_of("unit", &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")]),
+            one_of("unit", &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")]),
             token("withcoord", "WITHCOORD").optional(),
             token("withdist", "WITHDIST").optional(),
             token("withhash", "WITHHASH").optional(),
@@ -116,7 +116,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             key("key"),
             string("member"),
             double("radius"),
-            one_of("unit", &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")]),
+            one_of("unit", &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")]),
             token("withcoord", "WITHCOORD").optional(),
             token("withdist", "WITHDIST").optional(),
             token("withhash", "WITHHASH").optional(),
@@ -146,7 +146,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             double("longitude"),
             double("latitude"),
             double("radius"),
-            one_of("unit", &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")]),
+            one_of("unit", &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")]),
             token("withcoord", "WITHCOORD").optional(),
             token("withdist", "WITHDIST").optional(),
             token("withhash", "WITHHASH").optional(),
@@ -169,7 +169,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             key("key"),
             string("member"),
             double("radius"),
-            one_of("unit", &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")]),
+            one_of("unit", &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")]),
             token("withcoord", "WITHCOORD").optional(),
             token("withdist", "WITHDIST").optional(),
             token("withhash", "WITHHASH").optional(),
@@ -203,7 +203,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                             double("radius").token("BYRADIUS"),
                             one_of(
                                 "unit",
-                                &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")],
+                                &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")],
                             ),
                         ],
                     ),
@@ -214,7 +214,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                             double("height"),
                             one_of(
                                 "unit",
-                                &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")],
+                                &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")],
                             ),
                         ],
                     ),
@@ -254,7 +254,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                             double("radius").token("BYRADIUS"),
                             one_of(
                                 "unit",
-                                &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")],
+                                &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")],
                             ),
                         ],
                     ),
@@ -265,7 +265,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                             double("height"),
                             one_of(
                                 "unit",
-                                &[token("m", "m"), token("km", "km"), token("ft", "ft"), token("mi", "mi")],
+                                &[token("m", "M"), token("km", "KM"), token("ft", "FT"), token("mi", "MI")],
                             ),
                         ],
                     ),

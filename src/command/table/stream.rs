@@ -33,7 +33,7 @@ const TRIM: &[Arg] = &[
 const ID_OR_LAST: Arg = one_of("id-selector", &[string("id"), token("new-id", "$")]);
 
 const READ_STREAMS: Arg =
-    block("streams", &[key("key").multiple(), string("ID").multiple()]).token("STREAMS");
+    block("streams", &[key("key").multiple(), string("id").multiple()]).token("STREAMS");
 
 pub const COMMANDS: &[CommandSpec] = &[
     stream_command("xadd", -5)
@@ -88,7 +88,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .since("5.0.0")
         .complexity("O(1) for each entry.")
         .summary("Deletes entries of a stream.")
-        .args(&[key("key"), string("ID").multiple()]),
+        .args(&[key("key"), string("id").multiple()]),
     stream_command("xtrim", -4)
         .run(Keys(stream::xtrim, Lend))
         .flags(&[Write])
@@ -207,7 +207,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .since("5.0.0")
         .complexity("O(log N) for each ID, N pending entries of the group.")
         .summary("Acknowledges entries that were delivered to consumers of a group.")
-        .args(&[key("key"), string("group"), string("ID").multiple()]),
+        .args(&[key("key"), string("group"), string("id").multiple()]),
     stream_command("xpending", -3)
         .run(Keys(stream::xpending, Lend))
         .flags(&[ReadOnly])
@@ -245,7 +245,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             string("group"),
             string("consumer"),
             string("min-idle-time"),
-            string("ID").multiple(),
+            string("id").multiple(),
             integer("ms").token("IDLE").optional(),
             unix_time("unix-time-milliseconds").token("TIME").optional(),
             integer("count").token("RETRYCOUNT").optional(),

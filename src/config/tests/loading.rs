@@ -256,11 +256,46 @@ fn sentinel_lines_are_taken_in_sentinel_mode() {
 }
 
 #[test]
-fn modules_and_forgotten_directives_do_not_stop_a_start() {
-    let loaded =
-        load_text("loadmodule /x/y.so arg\ny.option 1\nlua-replicate-commands no\nactivedefrag yes").unwrap();
-    assert_eq!(loaded.warnings.len(), 2);
-    assert!(loaded.warnings[0].contains("/x/y.so"));
+fn forgotten_directives_do_not_stop_a_start() {
+    let loaded = load_text("list-max-ziplist-value 64\nlua-replicate-commands no\nactivedefrag yes").unwrap();
+    assert_eq!(loaded.warnings, [""; 0]);
+}
+
+#[test]
+fn modules_stop_a_start_with_the_line_that_wants_them() {
+    for (text, line, why) in [
+        (
+            "\nloadmodule /x/y.so arg",
+            "2\n>>> 'loadmodule /x/y.so arg'",
+            "Can't load module from /x/y.so: Gyre has no",
+        ),
+        ("y.option 1", "1\n>>> 'y.option 1'", "'y.option' belongs to a module: Gyre has no"),
+        ("loadmodule", "1\n>>> 'loadmodule'", "Bad directive or wrong number of arguments"),
+    ] {
+        let error = load_text(text).unwrap_err().to_string();
+        assert!(error.contains(&format!("at line {line}\n{why}")), "{error}");
+    }
+}
+
+#[test]
+fn an_option_without_a_value_is_named_with_what_it_took_for_one() {
+    for (args, why) in [
+        (
+            &["--port", "--shards", "1"][..],
+            "'--port' has no value of its own: it takes '--shards' for it\nwrong number of arguments",
+        ),
+        (
+            &["--port", "--bla"],
+            "'--port' has no value of its own: it takes '--bla' for it\nargument couldn't be parsed",
+        ),
+        (&["--maxmemory"], "wrong number of arguments"),
+        (&["--port", "1", "--shards", "--", "2"], "'--shards' has no value of its own: it takes '--' for it"),
+    ] {
+        let error = load_args(args, "").unwrap_err();
+        assert!(error.reason.starts_with(why.as_bytes()), "{args:?}: {error}");
+    }
+    // In a file they may be what somebody means.
+    assert_eq!(reason("port --shards 1"), "wrong number of arguments");
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn aliases_become_the_name_of_now() {
 
 #[test]
 fn directives_outside_the_table_stay() {
-    let old = "rename-command flushdb badger\nuser alice on nopass ~* +@all\nloadmodule /x.so\n";
+    let old = "rename-command flushdb badger\nuser alice on nopass ~* +@all\n";
     assert!(after(old, &["port", "7000"]).starts_with(old));
 }
 

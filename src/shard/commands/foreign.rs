@@ -3,7 +3,8 @@
 use super::{help, Handler};
 use crate::client::Connection;
 use crate::command::{Args, CommandError};
-use crate::resp::Reply;
+use crate::base::log::Level;
+use crate::resp::{c_text, Reply};
 use crate::shard::{Flow, Shard};
 
 pub const COMMANDS: &[(&str, Handler)] = &[
@@ -40,9 +41,9 @@ pub const COMMANDS: &[(&str, Handler)] = &[
     ("readwrite", no_cluster),
     ("module|help", print_help),
     ("module|list", list),
-    ("module|load", no_modules),
-    ("module|loadex", no_modules),
-    ("module|unload", no_modules),
+    ("module|load", load),
+    ("module|loadex", load),
+    ("module|unload", unload),
 ];
 
 const HELP: &[&str] = &[
@@ -65,8 +66,19 @@ fn list(_: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcom
     Ok(Flow::Done)
 }
 
-fn no_modules(_: &mut Shard, _: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
-    Err(CommandError::other("ERR this server has no modules; see its documentation for what it has instead"))
+/// Redis's answer to a module that it cannot load; the log says why.
+fn load(_: &mut Shard, _: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
+    crate::log_text!(
+        Level::Warning,
+        "Module ",
+        c_text(args[2]),
+        " failed to load: Gyre has no C module API, and loads no modules"
+    );
+    Err(CommandError::other("ERR Error loading the extension. Please check the server logs."))
+}
+
+fn unload(_: &mut Shard, _: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
+    Err(CommandError::other("ERR Error unloading module: no such module with that name"))
 }
 
 fn print_help(_: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {

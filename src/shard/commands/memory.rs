@@ -5,7 +5,7 @@ use crate::client::Connection;
 use crate::command::{Args, CommandError};
 use crate::resp::Reply;
 use crate::runtime::alloc;
-use crate::shard::info::ALLOCATOR;
+use crate::ALLOCATOR;
 use crate::shard::memory_figures::{human, Memory};
 use crate::shard::{Flow, Shard};
 

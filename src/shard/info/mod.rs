@@ -126,10 +126,10 @@ fn server(facts: &Facts, text: &mut Vec<u8>) {
     let settings = facts.shared.settings();
     fields! { text,
         "redis_version": crate::REDIS_VERSION,
-        "redis_git_sha1": "00000000",
+        "redis_git_sha1": crate::GIT_SHA1,
         "redis_git_dirty": 0,
-        "redis_build_id": format_args!("gyre-{}", env!("CARGO_PKG_VERSION")),
-        "gyre_version": env!("CARGO_PKG_VERSION"),
+        "redis_build_id": format_args!("{:x}", crate::BUILD_ID),
+        "gyre_version": crate::VERSION,
         "redis_mode": "standalone",
         "os": sys::system_name(),
         "arch_bits": usize::BITS,
@@ -241,15 +241,12 @@ fn memory(facts: &Facts, text: &mut Vec<u8>) {
         "mem_clients_normal": memory.clients,
         "mem_cluster_links": 0,
         "mem_aof_buffer": facts.sum(|s| &s.aof_buffer_length),
-        "mem_allocator": ALLOCATOR,
+        "mem_allocator": crate::ALLOCATOR,
         "active_defrag_running": 0,
         "lazyfree_pending_objects": facts.sum(|s| &s.lazyfree_pending),
         "lazyfreed_objects": facts.sum(|s| &s.lazyfreed),
     }
 }
-
-/// As INFO names it.
-pub const ALLOCATOR: &str = "mimalloc";
 
 fn stats(facts: &Facts, text: &mut Vec<u8>) {
     let rates = facts.shared.observed.rates();

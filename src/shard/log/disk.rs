@@ -526,7 +526,7 @@ impl Log {
     fn solved(&mut self) {
         self.disk.failure = None;
         if !self.disk.is_damaged {
-            crate::log!(Level::Notice, "AOF write error looks solved, Redis can write again.");
+            crate::log!(Level::Notice, "AOF write error looks solved, Gyre can write again.");
         }
         self.tell_others();
     }
