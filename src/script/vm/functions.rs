@@ -11,6 +11,7 @@ use mlua::{Function, Lua, Table, Value};
 
 use super::{compiled, Vm, STACK_BYTES};
 use crate::runtime::fiber::{Fiber, FiberStack, Step, Suspender};
+use crate::runtime::lua::{call_alone, set_in_readonly};
 use crate::script::execution::Running;
 use crate::script::libraries::Libraries;
 use crate::script::library::{checked_name, FunctionInfo, Library};
@@ -22,8 +23,6 @@ const PREPARE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The libraries of which an interpreter has the functions.
 pub struct KnownLibraries {
-    /// Runs the code of a library.
-    load: Function,
     by_name: HashMap<Arc<str>, Arc<Library>, foldhash::fast::RandomState>,
     /// A table of functions for each of them, by its name. (mlua can hold some thousand functions at a time only.)
     callbacks: Table,
@@ -32,9 +31,9 @@ pub struct KnownLibraries {
 }
 
 impl KnownLibraries {
-    pub fn new(lua: &Lua, load: Function) -> mlua::Result<KnownLibraries> {
+    pub fn new(lua: &Lua) -> mlua::Result<KnownLibraries> {
         let (callbacks, fresh) = (lua.create_table()?, lua.create_table()?);
-        Ok(KnownLibraries { load, by_name: HashMap::default(), callbacks, fresh })
+        Ok(KnownLibraries { by_name: HashMap::default(), callbacks, fresh })
     }
 }
 
@@ -77,12 +76,15 @@ impl Vm {
             .map_err(|why| format!("ERR Error compiling function: {why}"))?;
         let no_memory = |error: mlua::Error| format!("ERR Error registering functions: ERR {error}");
         let callbacks = self.lua.create_table().map_err(no_memory)?;
-        let running = self.running.clone();
+        let running = self.running();
         *running.registering.borrow_mut() = Some(Registering { functions: Vec::new(), callbacks });
         running.load_until.set(time_max.and_then(|time_max| Instant::now().checked_add(time_max)));
         running.is_load_late.set(false);
-        let outcome = self.run_to_its_end(code, is_known);
+        running.is_killed.set(false);
+        running.is_loaded_again.set(is_known);
+        let outcome = self.run_to_its_end(code);
         running.load_until.set(None);
+        running.is_loaded_again.set(false);
         let registered = running.registering.take();
         let problem = match (outcome, registered) {
             _ if running.is_load_late.get() => "ERR FUNCTION LOAD timeout".to_owned(),
@@ -97,18 +99,25 @@ impl Vm {
     }
 
     /// Runs the code of a library on a stack as scripts have it.
-    fn run_to_its_end(&mut self, code: Function, is_known: bool) -> mlua::Result<(bool, Value)> {
+    fn run_to_its_end(&mut self, code: Function) -> mlua::Result<(bool, Value)> {
         let stack = match self.stack.take() {
             Some(stack) => stack,
             None => FiberStack::new(STACK_BYTES).map_err(mlua::Error::external)?,
         };
-        let load = self.libraries.load.clone();
-        let nobody = Suspender::<(), ()>::default();
-        let mut fiber = Fiber::new(stack, &nobody, move || load.call((code, is_known)));
+        let (lua, environment) = (self.lua.clone(), self.environment.clone());
+        let (nobody, running) = (Suspender::<(), ()>::default(), self.running());
+        let mut fiber = Fiber::new(stack, &nobody, move || {
+            set_in_readonly(&lua, &environment.window_index, "__index", &environment.libraries)?;
+            let ended = call_alone(&lua, &code, &environment.window, &environment.error_handler);
+            running.load_until.set(None);
+            set_in_readonly(&lua, &environment.window_index, "__index", &environment.functions)?;
+            ended
+        });
         let Some(Step::Ended(outcome)) = fiber.resume(()) else {
             return Err(mlua::Error::runtime("a library cannot stand still"));
         };
         self.stack = fiber.into_stack();
+        self.guard.settle();
         outcome
     }
 
