@@ -216,6 +216,8 @@ pub trait Callee {
     fn argument(&self, argument: Argument);
     /// All arguments are there. None: the script ends here, and nothing catches that.
     fn call(&self) -> Option<Encoded>;
+    /// It ends here.
+    fn ended_at(&self, place: guard::Place);
     /// Puts one value, which `encoded` stands for.
     fn put(&self, encoded: &[u8], values: &mut Values);
 }
@@ -268,6 +270,7 @@ unsafe extern "C-unwind" fn call_callee<C: Callee>(state: *mut lua_State) -> c_i
             });
         }
         let Some(Encoded { bytes, is_error }) = callee.call() else {
+            callee.ended_at(guard::place(state));
             return gyre_lua::lua_rethrow(state);
         };
         let mut bytes = ManuallyDrop::new(bytes);

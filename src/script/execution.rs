@@ -184,10 +184,8 @@ impl Execution {
     pub fn into_vm(mut self) -> Option<Vm> {
         let stack = self.body.into_stack()?;
         let mut vm = self.vm.take()?;
-        if self.running.is_killed.get() || vm.is_spent() {
-            return None;
-        }
         vm.take_back(stack);
-        Some(vm)
+        let is_spent = self.running.is_killed.get() || vm.is_spent();
+        (!is_spent).then_some(vm)
     }
 }

@@ -157,6 +157,10 @@ impl Callee for Commands {
         })
     }
 
+    fn ended_at(&self, place: guard::Place) {
+        self.running.killed_at.replace(place);
+    }
+
     fn put(&self, encoded: &[u8], values: &mut Values) {
         match encoded.split_first() {
             Some((&UNCOUNTED, line)) => put_error(values, line, false),

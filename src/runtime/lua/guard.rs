@@ -4,11 +4,13 @@
 //! An interpreter takes memory from the common allowance in large pieces, so that this costs nothing otherwise. What it cannot have
 //! is an error for its script, "not enough memory".
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_void, CStr};
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gyre_lua::{lua_granted, lua_usedbytes};
+use gyre_lua::{Grant, Interrupt};
 use mlua::ffi::{self, lua_State};
 use mlua::Lua;
 
@@ -53,71 +55,101 @@ pub struct Place {
     pub line: i64,
 }
 
-/// Functions that the interpreter has must not outlive this.
+/// What Lua's code is given: who looks after the interpreter, and what it has taken of the allowance.
+struct Context<W> {
+    warden: Rc<W>,
+    taken: Cell<usize>,
+    /// The limit as the interpreter knows it.
+    limit: Cell<usize>,
+}
+
+/// An interpreter's bounds.
 pub struct Guard<W: Warden> {
     lua: Lua,
-    warden: Rc<W>,
+    context: ManuallyDrop<Box<Context<W>>>,
+    /// A script has begun and not ended: if the interpreter is given up now, it is never used again, nor closed.
+    is_running: Cell<bool>,
 }
 
 impl<W: Warden> Guard<W> {
     /// From now on `warden` looks after this interpreter, and it takes its memory from the common allowance.
     pub fn new(lua: &Lua, warden: Rc<W>) -> mlua::Result<Guard<W>> {
-        let context: *const W = &*warden;
-        let context: *mut c_void = context.cast_mut().cast();
-        // SAFETY: the functions are of the types that Lua wants, and the context lives until they are taken away (`drop`).
-        unsafe {
-            lua.exec_raw::<()>((), |state| {
-                let taken = lua_usedbytes(state).next_multiple_of(PIECE_BYTES);
-                TAKEN.fetch_add(taken, Ordering::Relaxed);
-                gyre_lua::lua_setgrant(state, Some(grant), std::ptr::null_mut(), taken, memory_limit());
-                gyre_lua::lua_setinterrupt(state, Some(interrupt::<W>), context);
-            })?;
-        }
-        Ok(Guard { lua: lua.clone(), warden })
+        let taken = lua.used_memory().next_multiple_of(PIECE_BYTES);
+        let context = Context { warden, taken: Cell::new(taken), limit: Cell::new(memory_limit()) };
+        TAKEN.fetch_add(taken, Ordering::Relaxed);
+        let context = ManuallyDrop::new(Box::new(context));
+        let guard = Guard { lua: lua.clone(), context, is_running: Cell::new(false) };
+        guard.bind(Some(interrupt::<W>), Some(grant::<W>), taken, memory_limit())?;
+        Ok(guard)
     }
 
-    /// Gives back what the interpreter has taken and does not use, and has it know the limit as it is now.
-    pub fn settle(&self) {
-        // SAFETY: these functions may be called at any time.
-        let settled = unsafe {
-            self.lua.exec_raw::<()>((), |state| {
-                let taken = lua_granted(state);
-                let needed = lua_usedbytes(state).next_multiple_of(PIECE_BYTES).min(taken);
-                gyre_lua::lua_setgrant(state, Some(grant), std::ptr::null_mut(), needed, memory_limit());
-                TAKEN.fetch_sub(taken - needed, Ordering::Relaxed);
+    fn bind(
+        &self,
+        interrupt: Option<Interrupt>,
+        grant: Option<Grant>,
+        taken: usize,
+        limit: usize,
+    ) -> mlua::Result<()> {
+        let context: *const Context<W> = &**self.context;
+        let context: *mut c_void = context.cast_mut().cast();
+        // SAFETY: the functions are of the types that Lua wants, and the context lives until they are taken away, or for ever (`drop`).
+        unsafe {
+            self.lua.exec_raw((), |state| {
+                gyre_lua::lua_setinterrupt(state, interrupt, context);
+                gyre_lua::lua_setgrant(state, grant, context, taken, limit);
             })
-        };
-        debug_assert!(settled.is_ok(), "it needs no memory");
+        }
+    }
+
+    /// A script begins to run.
+    pub fn begin(&self) {
+        self.is_running.set(true);
+    }
+
+    /// It has ended. Gives back what the interpreter has taken and does not use, and has it know the limit as it is now.
+    pub fn settle(&self) {
+        self.is_running.set(false);
+        let (limit, taken) = (memory_limit(), self.context.taken.get());
+        let needed = self.lua.used_memory().next_multiple_of(PIECE_BYTES).min(taken);
+        // One piece is left to it, so that it does not come and go with each script.
+        if needed + PIECE_BYTES >= taken && self.context.limit.get() == limit {
+            return;
+        }
+        if self.bind(Some(interrupt::<W>), Some(grant::<W>), needed, limit).is_ok() {
+            self.context.limit.set(limit);
+            self.context.taken.set(needed);
+            TAKEN.fetch_sub(taken - needed, Ordering::Relaxed);
+        }
     }
 
     pub fn warden(&self) -> &Rc<W> {
-        &self.warden
+        &self.context.warden
     }
 }
 
 impl<W: Warden> Drop for Guard<W> {
     fn drop(&mut self) {
-        // SAFETY: as above. The interpreter may be used on, and is then without bounds; but it is closed, or never used again.
-        let _ = unsafe {
-            self.lua.exec_raw::<()>((), |state| {
-                TAKEN.fetch_sub(lua_granted(state), Ordering::Relaxed);
-                gyre_lua::lua_setgrant(state, None, std::ptr::null_mut(), usize::MAX, usize::MAX);
-                gyre_lua::lua_setinterrupt(state, None, std::ptr::null_mut());
-            })
-        };
+        TAKEN.fetch_sub(self.context.taken.get(), Ordering::Relaxed);
+        if !self.is_running.get() && self.bind(None, None, usize::MAX, usize::MAX).is_ok() {
+            // SAFETY: it is not used any more, and Lua does not know it.
+            unsafe { ManuallyDrop::drop(&mut self.context) }
+        }
     }
 }
 
 /// # Safety
 ///
-/// Lua calls it; see `gyre_lua::Grant`.
-unsafe extern "C-unwind" fn grant(_: *mut c_void, granted: usize, wanted: usize) -> usize {
+/// Lua calls it, with the context of a `Guard`.
+unsafe extern "C-unwind" fn grant<W: Warden>(context: *mut c_void, granted: usize, wanted: usize) -> usize {
+    // SAFETY: by the contract.
+    let context = unsafe { &*context.cast::<Context<W>>() };
     let limit = memory_limit();
     let whole = wanted.checked_next_multiple_of(PIECE_BYTES).unwrap_or(wanted);
     for wanted in [whole, wanted] {
         let more = wanted.saturating_sub(granted);
         let take = |taken: usize| taken.checked_add(more).filter(|taken| *taken <= limit);
         if TAKEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
+            context.taken.set(wanted);
             return wanted;
         }
     }
@@ -126,14 +158,14 @@ unsafe extern "C-unwind" fn grant(_: *mut c_void, granted: usize, wanted: usize)
 
 /// # Safety
 ///
-/// Lua calls it, with the warden of a `Guard` that lives.
+/// Lua calls it, with the context of a `Guard`.
 unsafe extern "C-unwind" fn interrupt<W: Warden>(
     context: *mut c_void,
     state: *mut lua_State,
     may_throw: c_int,
 ) -> c_int {
     // SAFETY: by the contract.
-    let warden = unsafe { &*context.cast::<W>() };
+    let warden = unsafe { &*context.cast::<Context<W>>() }.warden.as_ref();
     let is_killed = warden.look();
     if is_killed && may_throw != 0 {
         // SAFETY: Lua runs here, and this is its state.
@@ -147,7 +179,7 @@ unsafe extern "C-unwind" fn interrupt<W: Warden>(
 /// # Safety
 ///
 /// Lua runs in this state.
-unsafe fn place(state: *mut lua_State) -> Place {
+pub(super) unsafe fn place(state: *mut lua_State) -> Place {
     // SAFETY: `lua_getinfo` fills in what is asked for, of a level that is there. The name of the source is a C string.
     unsafe {
         for level in 0..2 {

@@ -45,7 +45,7 @@ fn with_own_settings(lua: &Lua, next: Next) -> mlua::Result<Table> {
         decode::decode(lua, &config, &text)
     })?;
     library.set("decode", decode)?;
-    let new = move |lua: &Lua, _: Arguments| Ok(with_own_settings(lua, next.clone())?);
+    let new = move |lua: &Lua, _: Arguments| with_own_settings(lua, next.clone()).map_err(Failure::from);
     library.set("new", function_that_may_fail(lua, new)?)?;
     library.set("null", Value::NULL)?;
     library.set("_NAME", "cjson")?;
