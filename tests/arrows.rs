@@ -59,7 +59,8 @@ fn is_constant(name: &str) -> bool {
 /// What is wrong with a file of `room` that names `named`.
 fn wrong_arrows(room: &str, named: &BTreeSet<String>) -> Vec<String> {
     let Some(floor) = floor_of(room) else { return vec![format!("{room} is on no floor")] };
-    let rooms = named.iter().filter(|name| *name != room && !MACROS.contains(&name.as_str()) && !is_constant(name));
+    let rooms =
+        named.iter().filter(|name| *name != room && !MACROS.contains(&name.as_str()) && !is_constant(name));
     rooms.filter(|name| floor_of(name).is_none_or(|below| below >= floor)).cloned().collect()
 }
 

@@ -145,8 +145,6 @@ shard_stats! {
         aof_delayed_fsync,
     }
     gauges {
-        /// Bytes of the interpreters for scripts.
-        script_bytes,
         clients,
         blocked_clients,
         clients_in_timeout,

@@ -1,21 +1,109 @@
-//! What scripts need of Lua and safe code cannot do: an interpreter with `debug`, raising an error that is any value, and calls
-//! whose arguments and results go past mlua, which wants a microsecond for a few.
+//! What scripts need of Lua and safe code cannot do: tables that cannot be changed, raising an error that is any value, and calls
+//! whose arguments and results go past mlua, which wants a microsecond for a few. `guard` has what keeps scripts within bounds.
 
+pub mod guard;
+
+use mlua::ffi::{self, lua_State};
+use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 use std::any::Any;
 use std::ffi::{c_int, CStr};
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
-use mlua::ffi::{self, lua_State};
-use mlua::{Function, Lua, LuaOptions, StdLib, Value};
+/// An interpreter with what scripts may have of Lua's libraries.
+pub fn interpreter() -> mlua::Result<Lua> {
+    let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
+    let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(false))?;
+    // With a limit, whatever it is, mlua expects that Lua may have no memory at any time. The real limit is `guard`'s.
+    lua.set_memory_limit(isize::MAX as usize)?;
+    Ok(lua)
+}
 
-/// An interpreter with `debug`, by which code can do anything: whoever makes it takes that away before a script runs.
-pub fn interpreter() -> Lua {
-    let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::DEBUG;
-    let options = LuaOptions::new().catch_rust_panics(false);
-    // SAFETY: what makes this unsafe is `debug`; only the prelude, which is a part of this program, sees it (the caller's part above).
-    unsafe { Lua::unsafe_new_with(libraries, options) }
+/// Functions in C that are simpler there.
+#[derive(Clone, Copy, Debug)]
+pub enum Native {
+    /// Makes `{err=, source=, line=}` of what a script has raised.
+    ErrorHandler,
+    /// `__index` of tables of global variables: raises an error.
+    Missing,
+    StatusReply,
+    True,
+    False,
+    Nothing,
+}
+
+pub fn native(lua: &Lua, native: Native) -> mlua::Result<Function> {
+    let function: ffi::lua_CFunction = match native {
+        Native::ErrorHandler => gyre_lua::gyre_errorhandler,
+        Native::Missing => gyre_lua::gyre_missing,
+        Native::StatusReply => gyre_lua::gyre_statusreply,
+        Native::True => gyre_lua::gyre_true,
+        Native::False => gyre_lua::gyre_false,
+        Native::Nothing => gyre_lua::gyre_nothing,
+    };
+    // SAFETY: these are functions as Lua wants them.
+    unsafe { lua.create_c_function(function) }
+}
+
+/// From now on nothing changes this table, its metatable, and all tables that they refer to.
+pub fn make_readonly(lua: &Lua, table: &Table) -> mlua::Result<()> {
+    // SAFETY: the closure finds the table on the stack and leaves nothing there. It owns nothing.
+    unsafe { lua.exec_raw(table, |state| make_readonly_at_top(state)) }
+}
+
+/// # Safety
+///
+/// A table is on top of the stack, which has room.
+unsafe fn make_readonly_at_top(state: *mut lua_State) {
+    // SAFETY: as the names of the values in the comments say. Nested tables: four slots each, which are asked for.
+    unsafe {
+        ffi::luaL_checkstack(state, 5, c"tables nest too deep".as_ptr());
+        if gyre_lua::lua_isreadonly(state, -1) != 0 {
+            return ffi::lua_settop(state, -2);
+        }
+        gyre_lua::lua_setreadonly(state, -1, 1);
+        if ffi::lua_getmetatable(state, -1) != 0 {
+            make_readonly_at_top(state);
+        }
+        ffi::lua_pushnil(state);
+        // table, name -> table, name, value
+        while ffi::lua_next(state, -2) != 0 {
+            if ffi::lua_type(state, -1) == ffi::LUA_TTABLE {
+                make_readonly_at_top(state);
+            } else {
+                ffi::lua_settop(state, -2);
+            }
+        }
+        ffi::lua_settop(state, -2);
+    }
+}
+
+/// Changes a field of a table that nothing else can change.
+pub fn set_in_readonly(lua: &Lua, table: &Table, name: &str, value: &Table) -> mlua::Result<()> {
+    let name = lua.create_string(name)?;
+    // SAFETY: the closure finds three values on the stack and leaves none there. It owns nothing. If Lua has no memory the table stays
+    // open to changes, so it is opened for a name that is there only, which needs none.
+    unsafe {
+        lua.exec_raw((table, name, value), |state| {
+            gyre_lua::lua_setreadonly(state, 1, 0);
+            ffi::lua_rawset(state, 1);
+            gyre_lua::lua_setreadonly(state, 1, 1);
+            ffi::lua_settop(state, 0);
+        })
+    }
+}
+
+/// The metatable that all strings have.
+pub fn string_metatable(lua: &Lua) -> mlua::Result<Table> {
+    // SAFETY: the closure pushes two values; the string is under its metatable, which is what is returned.
+    unsafe {
+        lua.exec_raw((), |state| {
+            ffi::lua_pushlstring(state, c"".as_ptr(), 0);
+            ffi::lua_getmetatable(state, -1);
+            ffi::lua_replace(state, 1);
+        })
+    }
 }
 
 /// How a function of `raising` gets its arguments.
@@ -57,7 +145,10 @@ unsafe extern "C-unwind" fn call_and_raise(state: *mut lua_State) -> c_int {
         }
         ffi::lua_pushvalue(state, ffi::lua_upvalueindex(1));
         ffi::lua_insert(state, 1);
-        ffi::lua_call(state, arguments, ffi::LUA_MULTRET);
+        let status = ffi::lua_pcall(state, arguments, ffi::LUA_MULTRET, 0);
+        if status != ffi::LUA_OK {
+            return raise_caught(state);
+        }
         if ffi::lua_toboolean(state, 1) != 0 {
             // Lua takes the results from the top: all but the `true`.
             return ffi::lua_gettop(state) - 1;
@@ -89,6 +180,28 @@ pub fn compile(lua: &Lua, code: &[u8], name: &CStr) -> mlua::Result<Value> {
     }
 }
 
+/// Raises what a function of mlua's has raised, in a form that scripts may see.
+///
+/// # Safety
+///
+/// As for `call_and_raise`, with that value on top of the stack.
+unsafe fn raise_caught(state: *mut lua_State) -> c_int {
+    // SAFETY: errors leave by a jump over this frame, which owns nothing.
+    unsafe {
+        if gyre_lua::lua_iskilled(state) != 0 {
+            return gyre_lua::lua_rethrow(state);
+        }
+        if ffi::lua_type(state, -1) == ffi::LUA_TUSERDATA {
+            // One of mlua's own errors. All that is foreseen has become a value of Lua's before; this is what could not be
+            // reported so.
+            let text = c"not enough memory";
+            ffi::lua_settop(state, 0);
+            ffi::lua_pushlstring(state, text.as_ptr(), text.count_bytes());
+        }
+        ffi::lua_error(state)
+    }
+}
+
 /// An argument of a call.
 #[derive(Clone, Copy, Debug)]
 pub enum Argument<'a> {
@@ -111,8 +224,10 @@ pub trait Callee {
     fn begin(&self);
     /// Its next argument.
     fn argument(&self, argument: Argument);
-    /// All arguments are there.
-    fn call(&self) -> Encoded;
+    /// All arguments are there. None: the script ends here, and nothing catches that.
+    fn call(&self) -> Option<Encoded>;
+    /// It ends here.
+    fn ended_at(&self, place: guard::Place);
     /// Puts one value, which `encoded` stands for.
     fn put(&self, encoded: &[u8], values: &mut Values);
 }
@@ -164,7 +279,10 @@ unsafe extern "C-unwind" fn call_callee<C: Callee>(state: *mut lua_State) -> c_i
                 _ => Argument::Other,
             });
         }
-        let Encoded { bytes, is_error } = callee.call();
+        let Some(Encoded { bytes, is_error }) = callee.call() else {
+            callee.ended_at(guard::place(state));
+            return gyre_lua::lua_rethrow(state);
+        };
         let mut bytes = ManuallyDrop::new(bytes);
         ffi::lua_settop(state, 0);
         callee.put(&bytes, &mut Values { state, interpreter: PhantomData });
@@ -269,6 +387,17 @@ impl Values<'_> {
         }
     }
 
+    /// Accounts for work, as `guard::work`. What has been killed ends here, by a jump.
+    pub fn work(&mut self, units: usize) {
+        unsafe { gyre_lua::lua_work(self.state, units) }
+    }
+
+    /// Ends what calls this, by a jump with this error.
+    pub fn raise(&mut self, text: &str) {
+        self.text(text.as_bytes());
+        unsafe { ffi::lua_error(self.state) }
+    }
+
     /// Forgets the last value.
     pub fn forget(&mut self) {
         if self.has(1) {
@@ -337,33 +466,99 @@ impl Values<'_> {
     }
 }
 
-/// Calls `function` with `code`, a table of the first `split` of `texts`, a table of the others, and `flag`, and has `take` look at
-/// the two values that come back.
-pub fn call_with_texts(
-    lua: &Lua,
-    function: &Function,
-    code: &Function,
-    (texts, split): (&[&[u8]], usize),
-    flag: bool,
-    take: impl FnOnce(&mut Values),
-) -> mlua::Result<()> {
-    let (first, second) = texts.split_at(split.min(texts.len()));
-    // SAFETY: the closure finds the two functions on the stack and puts three values behind them; the call takes all five. It owns
-    // nothing that would be lost if Lua jumps out of it, and leaves nothing behind.
+/// A script, or a function of a library, that is to be called.
+pub struct Call<'a> {
+    pub code: &'a Function,
+    /// Its global variables.
+    pub globals: &'a Table,
+    /// Of `native`.
+    pub error_handler: &'a Function,
+    /// Keys, and arguments from index `split` on.
+    pub texts: &'a [&'a [u8]],
+    pub split: usize,
+    /// What `texts` are for.
+    pub passing: Passing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passing {
+    /// The global variables KEYS and ARGV, which are there already.
+    Globals,
+    /// Two arguments.
+    Arguments,
+}
+
+/// How a call has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Returned,
+    Raised,
+}
+
+/// Makes a call, and has `take` look at what it has returned or raised, which is the last value.
+pub fn call(lua: &Lua, call: &Call, take: impl FnOnce(Ended, &mut Values)) -> mlua::Result<()> {
+    let Call { code, globals, error_handler, texts, split, passing } = *call;
+    let (keys, arguments) = texts.split_at(split.min(texts.len()));
+    // SAFETY: the closure finds three values on the stack, and each index that it uses is of what it has put there. It owns nothing that
+    // would be lost if Lua jumps out of it, and leaves nothing behind.
     unsafe {
-        lua.exec_raw((function, code), |state| {
+        lua.exec_raw((error_handler, globals, code), |state| {
+            gyre_lua::lua_revive(state);
             let mut values = Values { state, interpreter: PhantomData };
-            for list in [first, second] {
+            // An earlier script may have set others, by `setfenv(0, ...)`.
+            ffi::lua_pushvalue(state, 2);
+            ffi::lua_replace(state, ffi::LUA_GLOBALSINDEX);
+            for (name, list) in [(c"KEYS", keys), (c"ARGV", arguments)] {
+                if passing == Passing::Globals {
+                    ffi::lua_pushlstring(state, name.as_ptr(), name.count_bytes());
+                }
                 values.table(list.len(), 0);
                 for (index, text) in list.iter().enumerate() {
                     values.text(text);
                     values.set_element(index + 1);
                 }
             }
-            values.boolean(flag);
-            ffi::lua_call(state, 4, 2);
-            take(&mut values);
+            let count = match passing {
+                Passing::Globals => {
+                    // Both names are there, so that nothing here needs memory, and can fail.
+                    gyre_lua::lua_setreadonly(state, 2, 0);
+                    ffi::lua_rawset(state, 2);
+                    ffi::lua_rawset(state, 2);
+                    gyre_lua::lua_setreadonly(state, 2, 1);
+                    // An earlier run may have changed that too.
+                    ffi::lua_pushvalue(state, 2);
+                    ffi::lua_setfenv(state, 3);
+                    0
+                }
+                Passing::Arguments => 2,
+            };
+            let status = ffi::lua_pcall(state, count, 1, 1);
+            gyre_lua::lua_revive(state);
+            let ended = if status == ffi::LUA_OK { Ended::Returned } else { Ended::Raised };
+            take(ended, &mut values);
             ffi::lua_settop(state, 0);
+        })
+    }
+}
+
+/// Calls code that gets nothing. Returns whether it has returned, and what it has returned or raised.
+pub fn call_alone(
+    lua: &Lua,
+    code: &Function,
+    globals: &Table,
+    error_handler: &Function,
+) -> mlua::Result<(bool, Value)> {
+    // SAFETY: as in `call`; two values are left, which are returned.
+    unsafe {
+        lua.exec_raw((error_handler, code, globals), |state| {
+            gyre_lua::lua_revive(state);
+            ffi::lua_pushvalue(state, 3);
+            ffi::lua_replace(state, ffi::LUA_GLOBALSINDEX);
+            ffi::lua_setfenv(state, 2);
+            let status = ffi::lua_pcall(state, 0, 1, 1);
+            gyre_lua::lua_revive(state);
+            ffi::lua_pushboolean(state, (status == ffi::LUA_OK).into());
+            ffi::lua_replace(state, 1);
         })
     }
 }

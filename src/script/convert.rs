@@ -3,11 +3,13 @@
 use crate::base::double::format_double;
 use crate::command::double::lenient_double;
 use crate::resp::{c_text, Protocol, Reply};
-use crate::runtime::lua::{Kind, Values};
+use crate::runtime::lua::{guard, Kind, Values};
 use mlua::{Lua, Table};
 
 /// Deeper nested values become an error, as they do in Redis when Lua's stack is full. Each takes some of the script's stack.
 const DEPTH_MAX: usize = 500;
+/// The most that a script returns where the memory of scripts has no limit.
+const REPLY_BYTES_MAX: usize = 4 << 30;
 
 /// The error table that scripts get: `text` has a code in front after a `-`, or none.
 pub fn error_table(lua: &Lua, text: &[u8]) -> mlua::Result<Table> {
@@ -228,6 +230,11 @@ fn one_line(text: &[u8]) -> Vec<u8> {
 
 /// Writes the last value.
 fn write(values: &mut Values, reply: &mut Reply, protocol: Protocol, depth: usize) {
+    values.work(1);
+    // A few tables that are each other's elements many times over say more than fits anywhere.
+    if reply.len() > guard::memory_limit().min(REPLY_BYTES_MAX) {
+        return values.raise("not enough memory");
+    }
     if depth > DEPTH_MAX {
         return reply.error("ERR reached lua stack limit");
     }

@@ -1,20 +1,18 @@
 //! A script that runs: it goes on until it calls a command, has taken its time, or ends.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Instant;
-
-use mlua::Function;
-
 use super::library::Library;
 use super::source::Script;
 use super::vm::{Outcome, Registering, Vm};
 use crate::base::Stamp;
 use crate::command::OwnedArgs;
-use crate::resp::Protocol;
-use crate::resp::Text;
+use crate::resp::{Protocol, Text};
 use crate::runtime::fiber::{Fiber, FiberStack, Step, Suspender};
+use crate::runtime::lua::guard::{Place, Warden};
+use mlua::Function;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// A script takes so long before others get a turn, nanoseconds.
 const SLICE_NANOS: u64 = 2_000_000;
@@ -76,11 +74,32 @@ pub(super) struct Running {
     pub propagation: Cell<u8>,
     pub is_killed: Cell<bool>,
     pub resumed_at: Cell<Option<Stamp>>,
+    /// Where it was killed.
+    pub killed_at: RefCell<Place>,
     /// While a library is being loaded: what it has registered.
     pub registering: RefCell<Option<Registering>>,
     /// When that must have ended.
     pub load_until: Cell<Option<Instant>>,
     pub is_load_late: Cell<bool>,
+    /// The library is one that has been loaded elsewhere, where it has logged what it logs.
+    pub is_loaded_again: Cell<bool>,
+}
+
+impl Warden for Running {
+    fn look(&self) -> bool {
+        if !self.is_killed.get() && self.has_taken_long() {
+            self.ask(Progress::Slice);
+        }
+        let is_late = self.load_until.get().is_some_and(|until| Instant::now() > until);
+        if is_late {
+            self.is_load_late.set(true);
+        }
+        self.is_killed.get() || is_late
+    }
+
+    fn killed_at(&self, place: Place) {
+        self.killed_at.replace(place);
+    }
 }
 
 impl Running {
@@ -115,6 +134,7 @@ impl Execution {
         running.protocol.set(Protocol::Resp2);
         running.propagation.set(3);
         running.is_killed.set(false);
+        running.killed_at.take();
         let runner = vm.runner();
         let what = what.clone();
         let (mut texts, key_count) = (OwnedArgs::from_slices(keys), keys.len());
@@ -158,14 +178,12 @@ impl Execution {
         self.running.is_killed.set(true);
     }
 
-    /// The interpreter, when the script has ended; one whose script was killed is not used again.
+    /// The interpreter, when the script has ended; one whose script was killed, or has left too much, is not used again.
     pub fn into_vm(mut self) -> Option<Vm> {
         let stack = self.body.into_stack()?;
         let mut vm = self.vm.take()?;
-        if self.running.is_killed.get() {
-            return None;
-        }
         vm.take_back(stack);
-        Some(vm)
+        let is_spent = self.running.is_killed.get() || vm.is_spent();
+        (!is_spent).then_some(vm)
     }
 }

@@ -1,11 +1,6 @@
 //! What the server gives to an interpreter: the functions behind `redis.*` and `math.random`. The prelude makes of them what
 //! scripts find.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-
-use mlua::{Lua, Table, Value};
-
 use super::convert::{error_table, put_error, put_reply};
 use super::execution::{Progress, Resume, Running};
 use super::libs::raise::{function_of_many_that_may_fail, Failure};
@@ -15,7 +10,10 @@ use crate::base::double::format_double;
 use crate::base::log::Level;
 use crate::command::OwnedArgs;
 use crate::resp::Protocol;
-use crate::runtime::lua::{calling, Argument, Callee, Encoded, Values};
+use crate::runtime::lua::{self, calling, guard, Argument, Callee, Encoded, Native, Values};
+use mlua::{Lua, Table, Value};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 type Answer = Result<Value, Failure>;
 
@@ -42,19 +40,31 @@ pub fn natives(lua: &Lua, running: &Rc<Running>) -> mlua::Result<Table> {
         Ok(Value::Nil)
     })?;
 
-    let commands = Rc::new(Commands { running: running.clone(), arguments: RefCell::default() });
+    let commands = Rc::new(Commands {
+        running: running.clone(),
+        arguments: RefCell::default(),
+        argument_bytes: Cell::new(0),
+    });
     native.raw_set("call", calling(lua, commands.clone(), true)?)?;
     native.raw_set("pcall", calling(lua, commands, false)?)?;
     let context = running.clone();
     let check = move |lua: &Lua, args: Table, count: usize| may_call(lua, &context, &args, count);
     native.raw_set("acl_check_cmd", function_of_many_that_may_fail(lua, check)?)?;
+    let context = running.clone();
+    let log = move |lua: &Lua, args: Table, count: usize| log(lua, &context, &args, count);
     native.raw_set("log", function_of_many_that_may_fail(lua, log)?)?;
-    // An error of the interpreter itself, on its way through scripts.
-    let unwrap = lua.create_function(|lua, problem: Value| match &problem {
-        Value::Error(error) => Ok(Value::String(lua.create_string(plain_text(error))?)),
-        _ => Ok(problem),
-    })?;
-    native.raw_set("unwrap", unwrap)?;
+    for (name, function) in [
+        ("error_handler", Native::ErrorHandler),
+        ("missing", Native::Missing),
+        ("status_reply", Native::StatusReply),
+        ("yes", Native::True),
+        ("no", Native::False),
+        ("nothing", Native::Nothing),
+    ] {
+        native.raw_set(name, lua::native(lua, function)?)?;
+    }
+    native.raw_set("protect", lua.create_function(|lua, table: Table| lua::make_readonly(lua, &table))?)?;
+    native.raw_set("string_metatable", lua::string_metatable(lua)?)?;
 
     let mut numbers = crate::REDIS_VERSION.split('.').map(|number| number.parse().unwrap_or(0));
     let version = (0..3).fold(0_u32, |version, _| version << 8 | numbers.next().unwrap_or(0));
@@ -75,15 +85,8 @@ fn failed(lua: &Lua, text: &str) -> Failure {
     }
 }
 
-fn plain_text(error: &mlua::Error) -> String {
-    match error {
-        mlua::Error::RuntimeError(text) => text.clone(),
-        mlua::Error::CallbackError { cause, .. } => plain_text(cause),
-        other => other.to_string(),
-    }
-}
-
 const NO_ARGUMENT: &str = "Please specify at least one argument for this redis lib call";
+const NOT_ENOUGH_MEMORY: &str = "not enough memory";
 const WRONG_ARGUMENT: &str = "Lua redis lib command arguments must be strings or integers";
 
 /// `redis.call` and `redis.pcall`.
@@ -91,6 +94,8 @@ struct Commands {
     running: Rc<Running>,
     /// Of the call that has begun. None: one of them cannot be one.
     arguments: RefCell<Option<OwnedArgs>>,
+    /// Of its texts.
+    argument_bytes: Cell<usize>,
 }
 
 /// In front of an error that does not count as a failed command yet; no reply begins so.
@@ -108,29 +113,48 @@ impl Commands {
 impl Callee for Commands {
     fn begin(&self) {
         self.arguments.replace(Some(OwnedArgs::default()));
+        self.argument_bytes.set(0);
     }
 
     fn argument(&self, argument: Argument) {
         let mut arguments = self.arguments.borrow_mut();
         let Some(owned) = &mut *arguments else { return };
         match argument {
-            Argument::Text(text) => owned.push(text),
+            Argument::Text(text) => {
+                // One text may be there many times over.
+                let bytes = self.argument_bytes.get().saturating_add(text.len());
+                self.argument_bytes.set(bytes);
+                if bytes <= guard::memory_limit() {
+                    owned.push(text);
+                }
+            }
             Argument::Number(number) => push_number(owned, number),
             Argument::Other => *arguments = None,
         }
     }
 
-    fn call(&self) -> Encoded {
+    fn call(&self) -> Option<Encoded> {
         let args = match self.arguments.take() {
-            None => return Commands::refused(WRONG_ARGUMENT.as_bytes(), false),
-            Some(args) if args.is_empty() => return Commands::refused(NO_ARGUMENT.as_bytes(), false),
+            None => return Some(Commands::refused(WRONG_ARGUMENT.as_bytes(), false)),
+            _ if self.argument_bytes.get() > guard::memory_limit() => {
+                return Some(Commands::refused(NOT_ENOUGH_MEMORY.as_bytes(), false));
+            }
+            Some(args) if args.is_empty() => return Some(Commands::refused(NO_ARGUMENT.as_bytes(), false)),
             Some(args) => args,
         };
-        match self.running.ask(Progress::Call(args)) {
+        let answer = self.running.ask(Progress::Call(args));
+        if self.running.is_killed.get() {
+            return None;
+        }
+        Some(match answer {
             Some(Resume::Reply(bytes)) => Encoded { is_error: bytes.first() == Some(&b'-'), bytes },
             Some(Resume::Refused(text)) => Commands::refused(&text, true),
             _ => Commands::refused(b"redis.call/pcall can only be called inside a script invocation", false),
-        }
+        })
+    }
+
+    fn ended_at(&self, place: guard::Place) {
+        self.running.killed_at.replace(place);
     }
 
     fn put(&self, encoded: &[u8], values: &mut Values) {
@@ -210,7 +234,10 @@ fn error_reply(lua: &Lua, _: &Running, args: &[Value]) -> Answer {
     Ok(Value::Table(error_table(lua, &text)?))
 }
 
-fn log(lua: &Lua, args: Table, count: usize) -> Answer {
+fn log(lua: &Lua, running: &Running, args: &Table, count: usize) -> Answer {
+    if running.is_loaded_again.get() {
+        return Ok(Value::Nil);
+    }
     if count < 2 {
         return Err(failed(lua, "redis.log() requires two arguments or more."));
     }

@@ -15,6 +15,7 @@ mod structs;
 #[cfg(test)]
 mod testing;
 mod walk;
+mod work;
 
 use mlua::Lua;
 

@@ -22,8 +22,7 @@ pub enum Failure {
     Argument { number: usize, text: Vec<u8> },
     /// This very value.
     Raw(Value),
-    /// An error of mlua's: to get out of a script that has to end, for example. A runtime error becomes its text, and a
-    /// full Lua stack becomes Lua's text for it; all else passes through scripts as userdata.
+    /// An error of mlua's, which becomes its text, or Lua's text for a full stack or memory.
     Lua(mlua::Error),
 }
 
@@ -97,9 +96,20 @@ fn failed(lua: &Lua, failure: Failure) -> mlua::Result<MultiValue> {
         Failure::Lua(mlua::Error::StackError) => {
             (Value::Boolean(false), lua.create_string("stack overflow")?.into_lua(lua)?)
         }
-        Failure::Lua(error) => return Err(error),
+        Failure::Lua(mlua::Error::MemoryError(_)) => {
+            (Value::Nil, lua.create_string("not enough memory")?.into_lua(lua)?)
+        }
+        Failure::Lua(error) => (Value::Nil, lua.create_string(plain_text(&error))?.into_lua(lua)?),
     };
     Ok(MultiValue::from_vec(vec![Value::Boolean(false), front, value]))
+}
+
+fn plain_text(error: &mlua::Error) -> String {
+    match error {
+        mlua::Error::RuntimeError(text) => text.clone(),
+        mlua::Error::CallbackError { cause, .. } => plain_text(cause),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -107,7 +117,7 @@ mod tests {
     use super::*;
 
     fn run(code: &str) -> String {
-        let lua = Lua::new();
+        let lua = crate::runtime::lua::interpreter().unwrap();
         let fail = function_that_may_fail(&lua, |lua, (kind, value): (String, Value)| match kind.as_str() {
             "message" => Err(Failure::message("no luck")),
             "argument" => Err(Failure::argument(2, "too blue")),

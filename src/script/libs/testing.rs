@@ -22,7 +22,7 @@ pub fn evaluate(expressions: &str) -> String {
 }
 
 pub fn lua() -> Lua {
-    let lua = Lua::new();
+    let lua = crate::runtime::lua::interpreter().unwrap();
     super::install(&lua).unwrap();
     lua
 }

@@ -12,6 +12,7 @@ use mlua::{Function, Lua, Table, Value};
 use super::{compiled, Vm, STACK_BYTES};
 use crate::resp::{c_text, Text};
 use crate::runtime::fiber::{Fiber, FiberStack, Step, Suspender};
+use crate::runtime::lua::{call_alone, set_in_readonly};
 use crate::script::execution::Running;
 use crate::script::libraries::Libraries;
 use crate::script::library::{checked_name, FunctionInfo, Library};
@@ -24,8 +25,6 @@ const PREPARE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The libraries of which an interpreter has the functions.
 pub struct KnownLibraries {
-    /// Runs the code of a library.
-    load: Function,
     by_name: HashMap<Arc<str>, Arc<Library>, foldhash::fast::RandomState>,
     /// A table of functions for each of them, by its name. (mlua can hold some thousand functions at a time only.)
     callbacks: Table,
@@ -34,9 +33,9 @@ pub struct KnownLibraries {
 }
 
 impl KnownLibraries {
-    pub fn new(lua: &Lua, load: Function) -> mlua::Result<KnownLibraries> {
+    pub fn new(lua: &Lua) -> mlua::Result<KnownLibraries> {
         let (callbacks, fresh) = (lua.create_table()?, lua.create_table()?);
-        Ok(KnownLibraries { load, by_name: HashMap::default(), callbacks, fresh })
+        Ok(KnownLibraries { by_name: HashMap::default(), callbacks, fresh })
     }
 }
 
@@ -80,12 +79,15 @@ impl Vm {
         let no_memory =
             |error: mlua::Error| Text::from(format!("ERR Error registering functions: ERR {error}"));
         let callbacks = self.lua.create_table().map_err(no_memory)?;
-        let running = self.running.clone();
+        let running = self.running();
         *running.registering.borrow_mut() = Some(Registering { functions: Vec::new(), callbacks });
         running.load_until.set(time_max.and_then(|time_max| Instant::now().checked_add(time_max)));
         running.is_load_late.set(false);
-        let outcome = self.run_to_its_end(code, is_known);
+        running.is_killed.set(false);
+        running.is_loaded_again.set(is_known);
+        let outcome = self.run_to_its_end(code);
         running.load_until.set(None);
+        running.is_loaded_again.set(false);
         let registered = running.registering.take();
         let problem = match (outcome, registered) {
             _ if running.is_load_late.get() => "ERR FUNCTION LOAD timeout".into(),
@@ -100,18 +102,25 @@ impl Vm {
     }
 
     /// Runs the code of a library on a stack as scripts have it.
-    fn run_to_its_end(&mut self, code: Function, is_known: bool) -> mlua::Result<(bool, Value)> {
+    fn run_to_its_end(&mut self, code: Function) -> mlua::Result<(bool, Value)> {
         let stack = match self.stack.take() {
             Some(stack) => stack,
             None => FiberStack::new(STACK_BYTES).map_err(mlua::Error::external)?,
         };
-        let load = self.libraries.load.clone();
-        let nobody = Suspender::<(), ()>::default();
-        let mut fiber = Fiber::new(stack, &nobody, move || load.call((code, is_known)));
+        let (lua, environment) = (self.lua.clone(), self.environment.clone());
+        let (nobody, running) = (Suspender::<(), ()>::default(), self.running());
+        let mut fiber = Fiber::new(stack, &nobody, move || {
+            set_in_readonly(&lua, &environment.window_index, "__index", &environment.libraries)?;
+            let ended = call_alone(&lua, &code, &environment.window, &environment.error_handler);
+            running.load_until.set(None);
+            set_in_readonly(&lua, &environment.window_index, "__index", &environment.functions)?;
+            ended
+        });
         let Some(Step::Ended(outcome)) = fiber.resume(()) else {
             return Err(mlua::Error::runtime("a library cannot stand still"));
         };
         self.stack = fiber.into_stack();
+        self.guard.settle();
         outcome
     }
 

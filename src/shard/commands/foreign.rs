@@ -1,9 +1,9 @@
 //! What this server has nothing of, and clients ask for all the same: cluster mode and modules.
 
 use super::{help, Handler};
+use crate::base::log::Level;
 use crate::client::Connection;
 use crate::command::{Args, CommandError};
-use crate::base::log::Level;
 use crate::resp::{c_text, Reply};
 use crate::shard::{Flow, Shard};
 

@@ -5,9 +5,9 @@ use crate::client::Connection;
 use crate::command::{Args, CommandError};
 use crate::resp::Reply;
 use crate::runtime::alloc;
-use crate::ALLOCATOR;
 use crate::shard::memory_figures::{human, Memory};
 use crate::shard::{Flow, Shard};
+use crate::ALLOCATOR;
 
 pub const COMMANDS: &[(&str, Handler)] = &[
     ("memory|stats", stats),

@@ -189,7 +189,7 @@ fn memory(facts: &Facts, text: &mut Vec<u8>) {
     let limits = &facts.config.memory;
     let (allocator, resident, all) =
         (memory.allocator_fragmentation(), memory.allocator_resident(), memory.fragmentation());
-    let vm = facts.sum(|s| &s.script_bytes);
+    let vm = crate::runtime::lua::guard::memory_taken() as u64;
     let (scripts, script_bytes) = facts.shared.scripts.size();
     let libraries = facts.shared.scripts.libraries();
     let library_bytes = libraries.memory_bytes();

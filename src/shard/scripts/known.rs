@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::base::Stamp;
-use crate::command::CommandError;
 use crate::base::Token;
+use crate::command::CommandError;
 use crate::script::{Libraries, Script, Sha};
 use crate::txn::message::OwnedArgs;
 

@@ -181,8 +181,6 @@ impl Shard {
                 self.scripts.idle.push(vm);
             }
         }
-        let bytes: usize = self.scripts.idle.iter().map(Vm::memory_bytes).sum();
-        self.stats.script_bytes.set(bytes as u64);
     }
 
     fn invocation<'a>(
@@ -365,6 +363,9 @@ impl Shard {
         is_read_only_command: bool,
         has_no_memory: bool,
     ) -> Result<(), CommandError> {
+        if has_no_memory && !flags.allow_oom && !flags.no_writes {
+            return Err(CommandError::OutOfMemory);
+        }
         if !flags.no_writes {
             if let Some(refusal) = self.disk_refusal() {
                 let text = refusal.text();
@@ -386,11 +387,6 @@ impl Shard {
                     "ERR Can not execute a script with write flag using *_ro command.",
                 ));
             }
-        }
-        if has_no_memory && !flags.allow_oom && !flags.no_writes {
-            return Err(CommandError::other(
-                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
-            ));
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use mlua::{Lua, LuaString, Table, Value};
 
 use super::super::arguments::up_to_nul;
 use super::super::raise::Failure;
+use super::super::work::Work;
 use super::config::Config;
 use super::number::read_prefix;
 use super::STACK_VALUES_MAX;
@@ -82,7 +83,9 @@ pub fn decode(lua: &Lua, config: &Config, text: &[u8]) -> Result<Value, Failure>
 
 fn values(lua: &Lua, config: &Config, parser: &mut Parser, open: &mut Vec<Open>) -> Result<Value, Failure> {
     let mut stack_values = 1;
+    let mut work = Work::new(lua);
     loop {
+        work.step(0)?;
         let mut value = match parser.next() {
             Token::ObjectBegin => {
                 check_depth(config, open, stack_values + 3, parser)?;

@@ -1,16 +1,15 @@
 //! From Lua values to JSON text.
 
-use mlua::{LightUserData, Table, Value};
+use mlua::{LightUserData, Lua, Table, Value};
 
 use super::super::arguments::{to_i32, type_name};
 use super::super::raise::Failure;
 use super::super::walk::{for_each, Next, Walk};
+use super::super::work::Work;
 use super::config::{Config, INVALID_NUMBERS_AS_THEY_ARE, INVALID_NUMBERS_FAIL};
 use super::number::write_general;
 use super::STACK_VALUES_MAX;
 
-/// The most text that is made. A few tables that are each other's elements many times over say more than fits anywhere.
-const TEXT_BYTES_MAX: usize = 4 << 30;
 /// How many elements that it does not have an array may be written with, whatever the settings allow.
 const HOLES_MAX: usize = 16 << 20;
 
@@ -20,8 +19,8 @@ enum Open {
     Object { walk: Walk, is_empty: bool },
 }
 
-pub fn encode(config: &Config, next: &Next, value: &Value) -> Result<Vec<u8>, Failure> {
-    let mut encoder = Encoder { config, text: Vec::new(), stack_values: 1 };
+pub fn encode(lua: &Lua, config: &Config, next: &Next, value: &Value) -> Result<Vec<u8>, Failure> {
+    let mut encoder = Encoder { config, text: Vec::new(), stack_values: 1, work: Work::new(lua) };
     let mut open = Vec::new();
     match encoder.encode(&mut open, next, value) {
         // What mlua can hold at once is used up by tables that are inside of each other.
@@ -40,6 +39,7 @@ struct Encoder<'a> {
     text: Vec<u8>,
     /// What the original would have on its stack.
     stack_values: usize,
+    work: Work<'a>,
 }
 
 impl Encoder<'_> {
@@ -49,9 +49,6 @@ impl Encoder<'_> {
             value => self.scalar(value)?,
         }
         while let Some(innermost) = open.last_mut() {
-            if self.text.len() > TEXT_BYTES_MAX {
-                return Err(Failure::message("Cannot serialise, text too long"));
-            }
             match self.proceed(innermost, next)? {
                 Some(table) => self.open(open, &table)?,
                 None => self.close(open),
@@ -66,6 +63,8 @@ impl Encoder<'_> {
             return Err(too_deep(depth));
         }
         let table = table.clone();
+        // A few tables that are each other's elements many times over say more than fits anywhere.
+        self.work.step(self.text.len())?;
         match self.array_length(&table)? {
             0 => {
                 self.text.push(b'{');
@@ -135,9 +134,10 @@ impl Encoder<'_> {
     }
 
     /// The number of elements to write if a table is an array, and 0 if it is an object.
-    fn array_length(&self, table: &Table) -> Result<usize, Failure> {
+    fn array_length(&mut self, table: &Table) -> Result<usize, Failure> {
         let (mut highest, mut count, mut is_object) = (0i32, 0i32, false);
         for_each(table, |key, _value: bool| {
+            self.work.step(0)?;
             let key = match key {
                 Value::Integer(key) => key as f64,
                 Value::Number(key) => key,
@@ -169,6 +169,7 @@ impl Encoder<'_> {
 
     /// Writes anything but a table.
     fn scalar(&mut self, value: &Value) -> Result<(), Failure> {
+        self.work.step(self.text.len())?;
         match value {
             Value::Nil => self.text.extend_from_slice(b"null"),
             Value::LightUserData(LightUserData(pointer)) if pointer.is_null() => {

@@ -35,7 +35,7 @@ fn with_own_settings(lua: &Lua, next: Next) -> mlua::Result<Table> {
     let its_config = Rc::clone(&config);
     let encode = function_that_may_fail(lua, move |lua, arguments: Arguments| {
         let value = only_argument(&arguments)?;
-        Ok(lua.create_string(encode::encode(&its_config, &its_next, value)?)?)
+        Ok(lua.create_string(encode::encode(lua, &its_config, &its_next, value)?)?)
     })?;
     library.set("encode", encode)?;
     let decode = function_that_may_fail(lua, move |lua, arguments: Arguments| {
@@ -45,7 +45,8 @@ fn with_own_settings(lua: &Lua, next: Next) -> mlua::Result<Table> {
         decode::decode(lua, &config, &text)
     })?;
     library.set("decode", decode)?;
-    library.set("new", lua.create_function(move |lua, ()| with_own_settings(lua, next.clone()))?)?;
+    let new = move |lua: &Lua, _: Arguments| with_own_settings(lua, next.clone()).map_err(Failure::from);
+    library.set("new", function_that_may_fail(lua, new)?)?;
     library.set("null", Value::NULL)?;
     library.set("_NAME", "cjson")?;
     library.set("_VERSION", "2.1.0")?;

@@ -20,7 +20,7 @@ pub fn library(lua: &Lua) -> mlua::Result<Table> {
     let library = lua.create_table()?;
     let next = Next::new(lua)?;
     let pack = function_that_may_fail(lua, move |lua, arguments: Arguments| {
-        Ok(lua.create_string(pack::pack(&next, &arguments)?)?)
+        Ok(lua.create_string(pack::pack(lua, &next, &arguments)?)?)
     })?;
     library.set("pack", pack)?;
     library.set("unpack", function_that_may_fail(lua, unpack)?)?;

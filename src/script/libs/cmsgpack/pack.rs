@@ -1,17 +1,16 @@
 //! From Lua values to MessagePack.
 
-use mlua::{Table, Value};
+use mlua::{Lua, Table, Value};
 
 use super::super::arguments::{to_i32, to_i64, Arguments};
 use super::super::raise::Failure;
 use super::super::walk::{for_each, Next, Walk};
+use super::super::work::Work;
 use super::STACK_VALUES_MAX;
 
 /// Tables that are deeper inside of others than this become nil, so that there is an end to those that contain
 /// themselves.
 const NESTING_MAX: usize = 16;
-/// The most that is made: a few tables that are each other's elements many times over say more than fits anywhere.
-const PACKED_BYTES_MAX: usize = 4 << 30;
 
 const NIL: u8 = 0xc0;
 const FALSE: u8 = 0xc2;
@@ -24,7 +23,7 @@ enum Open {
 }
 
 /// All arguments, one behind the other.
-pub fn pack(next: &Next, arguments: &Arguments) -> Result<Vec<u8>, Failure> {
+pub fn pack(lua: &Lua, next: &Next, arguments: &Arguments) -> Result<Vec<u8>, Failure> {
     let count = arguments.count();
     if count == 0 {
         return Err(Failure::argument(0, "MessagePack pack needs input."));
@@ -32,13 +31,10 @@ pub fn pack(next: &Next, arguments: &Arguments) -> Result<Vec<u8>, Failure> {
     if 2 * count > STACK_VALUES_MAX {
         return Err(Failure::argument(0, "Too many arguments for MessagePack pack."));
     }
-    let mut packer = Packer { packed: Vec::new(), open: Vec::new() };
+    let mut packer = Packer { packed: Vec::new(), open: Vec::new(), work: Work::new(lua) };
     for value in (1..=count).filter_map(|number| arguments.get(number)) {
         packer.value(value)?;
         while let Some(mut innermost) = packer.open.pop() {
-            if packer.packed.len() > PACKED_BYTES_MAX {
-                return Err(Failure::message("packed data too long"));
-            }
             if let Some(value) = packer.proceed(&mut innermost, next)? {
                 packer.open.push(innermost);
                 packer.value(&value)?;
@@ -48,26 +44,26 @@ pub fn pack(next: &Next, arguments: &Arguments) -> Result<Vec<u8>, Failure> {
     Ok(packer.packed)
 }
 
-struct Packer {
+struct Packer<'a> {
     packed: Vec<u8>,
     /// The tables that the next value is in.
     open: Vec<Open>,
+    work: Work<'a>,
 }
 
-impl Packer {
+impl Packer<'_> {
     /// Writes a value, or the beginning of a table, which is then open.
     fn value(&mut self, value: &Value) -> Result<(), Failure> {
         match value {
             Value::Table(table) if self.open.len() < NESTING_MAX => self.begin(table.clone()),
-            value => {
-                self.scalar(value);
-                Ok(())
-            }
+            value => self.scalar(value),
         }
     }
 
     fn begin(&mut self, table: Table) -> Result<(), Failure> {
-        if let Some(length) = array_length(&table)? {
+        // A few tables that are each other's elements many times over say more than fits anywhere.
+        self.work.step(self.packed.len())?;
+        if let Some(length) = array_length(&table, &mut self.work)? {
             self.head(length, 0x90, 15, None, 0xdc);
             self.open.push(Open::Array { table, written: 0, length });
             return Ok(());
@@ -75,6 +71,7 @@ impl Packer {
         let mut length = 0;
         for_each(&table, |_key, _value: bool| {
             length += 1;
+            self.work.step(0)?;
             Ok(true)
         })?;
         self.head(length, 0x80, 15, None, 0xde);
@@ -90,7 +87,7 @@ impl Packer {
                     *written += 1;
                     match table.raw_get(*written)? {
                         table @ Value::Table(_) => return Ok(Some(table)),
-                        value => self.scalar(&value),
+                        value => self.scalar(&value)?,
                     }
                 }
                 Ok(None)
@@ -104,11 +101,11 @@ impl Packer {
                         *behind_key = Some(value.clone());
                         return Ok(Some(key.clone()));
                     }
-                    self.scalar(key);
+                    self.scalar(key)?;
                     if value.is_table() {
                         return Ok(Some(value.clone()));
                     }
-                    self.scalar(value);
+                    self.scalar(value)?;
                     Ok(None)
                 })
             }
@@ -116,7 +113,8 @@ impl Packer {
     }
 
     /// Writes anything but a table; nil for all that MessagePack does not know.
-    fn scalar(&mut self, value: &Value) {
+    fn scalar(&mut self, value: &Value) -> Result<(), Failure> {
+        self.work.step(self.packed.len())?;
         match value {
             Value::Boolean(boolean) => self.packed.push(if *boolean { TRUE } else { FALSE }),
             Value::Integer(integer) => self.number(*integer as f64),
@@ -128,6 +126,7 @@ impl Packer {
             }
             _ => self.packed.push(NIL),
         }
+        Ok(())
     }
 
     fn number(&mut self, number: f64) {
@@ -176,9 +175,10 @@ impl Packer {
 }
 
 /// The number of elements of a table that has the keys from 1 on, without a hole, and no other.
-fn array_length(table: &Table) -> Result<Option<usize>, Failure> {
+fn array_length(table: &Table, work: &mut Work) -> Result<Option<usize>, Failure> {
     let (mut highest, mut count, mut is_array) = (0.0f64, 0usize, true);
     for_each(table, |key, _value: bool| {
+        work.step(0)?;
         let key = match key {
             Value::Integer(key) => key as f64,
             Value::Number(key) => key,

@@ -4,6 +4,7 @@ use mlua::{Lua, MultiValue, Table, Value};
 
 use super::super::arguments::Arguments;
 use super::super::raise::Failure;
+use super::super::work::Work;
 use super::STACK_VALUES_MAX;
 
 /// What there is for results and for what they are in: a few values are left to the way out.
@@ -43,7 +44,7 @@ pub fn unpack(lua: &Lua, arguments: &Arguments, limit: i64, offset: i64) -> Resu
     };
     let is_all = limit == 0 && offset == 0;
     let limit = if is_all { i32::MAX as usize } else { limit as usize };
-    let mut reader = Reader { rest };
+    let mut reader = Reader { rest, work: Work::new(lua) };
     let mut results = MultiValue::new();
     while !reader.rest.is_empty() && results.len() < limit {
         let value = reader.value(lua, 1 + results.len())?;
@@ -58,6 +59,7 @@ pub fn unpack(lua: &Lua, arguments: &Arguments, limit: i64, offset: i64) -> Resu
 
 struct Reader<'a> {
     rest: &'a [u8],
+    work: Work<'a>,
 }
 
 /// What stands at the front of the input.
@@ -77,6 +79,7 @@ impl<'a> Reader<'a> {
                     "too many return values at once; use unpack_one or unpack_limit instead.",
                 ));
             }
+            self.work.step(0)?;
             let mut value = match self.item(lua)? {
                 Item::Value(value) => value,
                 Item::Array(left) => {

@@ -1,0 +1,161 @@
+//! Scripts of strangers keep within bounds: of memory, of time, and of what they share.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{within, Server, Value};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const SHARDS: [&str; 3] = ["1", "2", "3"];
+
+#[test]
+fn a_script_without_memory_fails_and_the_server_goes_on() {
+    const LIMIT: u64 = 48 << 20;
+    for shards in SHARDS {
+        let server = Server::start(&["--shards", shards, "--lua-memory-limit", "48mb"]);
+        for mut client in [server.client(), server.client3()] {
+            for script in [
+                "return ('x'):rep(100000):rep(2147483647)",
+                "local s = 'x' while true do s = s .. s end",
+                "local t = {} while true do t[#t + 1] = ('x'):rep(100000) .. #t end",
+                "local t = {} for i = 1, 1e9 do t[i] = {} end",
+                "return table.concat({('x'):rep(10000000)}, ('x'):rep(20000000), 1, 1) .. ('y'):rep(40000000)",
+                "return string.gsub(('x'):rep(1000000), 'x', ('y'):rep(1000))",
+                "local t = {} for i = 1, 30 do t = {t, t} end return cjson.encode(t)",
+                "local t = {'x'} for i = 1, 15 do local u = {} for j = 1, 9 do u[j] = t end t = u end return cmsgpack.pack(t)",
+                "return cjson.decode('[' .. ('{},'):rep(2000000) .. '1]')",
+                "local s, t = ('x'):rep(1000000), {} for i = 1, 5000 do t[i] = s end return redis.call('RPUSH', 'k', unpack(t))",
+                "local t = {} for i = 1, 30 do t = {t, t} end return t",
+            ] {
+                let error = client.call(&["EVAL", script, "0"]);
+                assert!(error.is_error() && error.text().contains("not enough memory"), "{script}: {error:?}");
+                let caught = format!("local ok, e = pcall(function() {script} end) return {{tostring(ok), e}}");
+                let caught = client.call(&["EVAL", &caught, "0"]);
+                // What is returned becomes a reply outside of the script.
+                if !script.ends_with("return t") {
+                    assert!(caught.elements()[0].text() == "false", "{script}: {caught:?}");
+                }
+                assert_eq!(client.call(&["EVAL", "return #('x'):rep(10000000)", "0"]), Value::Integer(10_000_000));
+            }
+            // Garbage is no reason to fail.
+            let wasteful = "for i = 1, 300 do local s = ('x'):rep(5000000) .. i end return 1";
+            assert_eq!(client.call(&["EVAL", wasteful, "0"]), Value::Integer(1));
+            let info = client.call(&["INFO", "memory"]).text();
+            let used = info.lines().find_map(|line| line.strip_prefix("used_memory_lua:")).unwrap();
+            assert!(used.parse::<u64>().unwrap() <= LIMIT, "{used}");
+        }
+        let mut client = server.client();
+        assert!(client.call(&["CONFIG", "SET", "lua-memory-limit", "100mb"]).is_ok());
+        assert_eq!(client.call(&["CONFIG", "GET", "lua-memory-limit"]).elements()[1].text(), "104857600");
+        assert_eq!(client.call(&["EVAL", "return #('x'):rep(40000000)", "0"]), Value::Integer(40_000_000));
+    }
+}
+
+#[test]
+fn others_get_their_turn_in_the_middle_of_any_function_and_a_kill_is_the_end() {
+    for shards in SHARDS {
+        let server = Server::start(&["--shards", shards, "--busy-reply-threshold", "50"]);
+        let mut client = server.client();
+        for script in [
+            "string.find(('a'):rep(100000), ('.-'):rep(20) .. 'b')",
+            "while true do xpcall(function() while true do end end, function() while true do end end) end",
+            "while true do pcall(function() while true do end end) end",
+            "string.find(('a'):rep(1000000), ('a'):rep(500000) .. 'b', 1, true)",
+            "local t = {} for i = 1, 100000 do t[i] = 'x' end while true do table.concat(t, ',') end",
+            "while true do redis.pcall('PING') end",
+        ] {
+            let mut slow = server.client();
+            slow.send(&["EVAL", script, "0"]);
+            assert!(
+                within(PATIENCE, || client.call(&["PING"]).text().starts_with("BUSY")
+                    || client.call(&["SCRIPT", "KILL"]).is_ok()),
+                "{script}"
+            );
+            // A script over all shards holds its first one up; the client may be served by another.
+            let _ = within(PATIENCE, || !client.call(&["SCRIPT", "KILL"]).text().starts_with("BUSY"));
+            let error = slow.receive().text();
+            assert!(within(PATIENCE, || !client.call(&["PING"]).is_error()));
+            let sha = client.call(&["SCRIPT", "LOAD", script]).text();
+            let place = format!("script: {sha}, on @user_script:1.");
+            assert_eq!(error, format!("ERR Script killed by user with SCRIPT KILL... {place}"), "{script}");
+        }
+    }
+}
+
+#[test]
+fn what_one_user_changes_no_other_one_sees() {
+    for shards in SHARDS {
+        let server = Server::start(&["--shards", shards]);
+        let mut client = server.client();
+        for (script, error) in [
+            ("table.insert(redis, 'leak')", "ERR Attempt to modify a readonly table"),
+            ("table.insert(_G, 1)", "ERR Attempt to modify a readonly table"),
+            ("rawset(_G, 'x', 1)", "ERR Attempt to modify a readonly table"),
+            ("rawset(string, 'x', 1)", "ERR Attempt to modify a readonly table"),
+            ("setmetatable(redis, {})", "ERR Attempt to modify a readonly table"),
+            ("setmetatable(_G, {})", "ERR Attempt to modify a readonly table"),
+            ("getmetatable(_G).__index = 1", "ERR user_script:1: Attempt to modify a readonly table"),
+            ("getmetatable('').__index = 1", "ERR user_script:1: Attempt to modify a readonly table"),
+            ("getmetatable('').__index.rep = 1", "ERR user_script:1: Attempt to modify a readonly table"),
+            ("redis.call = 1", "ERR user_script:1: Attempt to modify a readonly table"),
+            ("x = 1", "ERR user_script:1: Attempt to modify a readonly table"),
+            ("return x", "ERR user_script:1: Script attempted to access nonexistent global variable 'x'"),
+            (
+                "return newproxy",
+                "ERR user_script:1: Script attempted to access nonexistent global variable 'newproxy'",
+            ),
+            ("setfenv(pcall, {})", "ERR user_script:1: 'setfenv' cannot change environment of given object"),
+            (
+                "setfenv(redis.status_reply, {})",
+                "ERR user_script:1: 'setfenv' cannot change environment of given object",
+            ),
+            ("return string.find('x', '(')", "ERR user_script:1: unfinished capture"),
+            ("return ('x'):find('[')", "ERR user_script:1: malformed pattern (missing ']')"),
+            ("return {unpack({1, 2, 3}, -1, 2147483647)}", "ERR user_script:1: too many results to unpack"),
+        ] {
+            let sha = client.call(&["SCRIPT", "LOAD", script]).text();
+            let place = format!("{error} script: {sha}, on @user_script:1.");
+            assert_eq!(client.call(&["EVAL", script, "0"]).text(), place, "{script}");
+        }
+        // What Redis lets go through changes nothing either.
+        for script in
+            ["table.sort(redis)", "table.remove(redis)", "setfenv(0, {})", "setfenv(1, {}) return nil"]
+        {
+            assert!(client.call(&["EVAL", script, "0"]).is_null(), "{script}");
+        }
+        let count =
+            "local n = 0 for k in pairs(redis) do n = n + 1 end return {n, redis[1] or 0, type(string.rep)}";
+        let count = client.call(&["EVAL", count, "0"]);
+        assert_eq!((count.elements()[0].integer(), count.elements()[1].integer()), (24, 0));
+        let load = client.call(&[
+            "FUNCTION",
+            "LOAD",
+            "#!lua name=l\nredis.register_function('f', function() return table.insert(redis, 1) end)\n\
+             redis.register_function('g', function() return KEYS end)\nredis.register_function('h', function() setmetatable(_G, {}) end)",
+        ]);
+        assert_eq!(load.text(), "l");
+        for (function, error) in [
+            ("f", "ERR Attempt to modify a readonly table"),
+            ("g", "ERR user_function:3: Script attempted to access nonexistent global variable 'KEYS'"),
+            ("h", "ERR Attempt to modify a readonly table"),
+        ] {
+            let reply = client.call(&["FCALL", function, "0"]).text();
+            assert!(reply.starts_with(error), "{function}: {reply}");
+        }
+    }
+}
+
+#[test]
+fn a_script_that_says_it_writes_is_refused_without_memory_as_a_command_is() {
+    for shards in SHARDS {
+        let server = Server::start(&["--shards", shards, "--maxmemory", "1"]);
+        let mut client = server.client();
+        let refused = "OOM command not allowed when used memory > 'maxmemory'.";
+        assert_eq!(client.call(&["EVAL", "#!lua\nreturn 1", "0"]).text(), refused);
+        for flag in ["no-writes", "allow-oom"] {
+            let script = format!("#!lua flags={flag}\nreturn 1");
+            assert_eq!(client.call(&["EVAL", &script, "0"]), Value::Integer(1));
+        }
+    }
+}
