@@ -335,7 +335,7 @@ impl Restricted {
             client
         };
         let key = |request: &Request| request[if request[0] == b"XGROUP" { 2 } else { 1 }].clone();
-        let content =
+        let content: Vec<Request> =
             maker.content.iter().filter(|request| allowed.contains(&key(request))).cloned().collect();
         let mut admin = alone.client();
         refill(&mut admin, &content);

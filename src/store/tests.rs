@@ -721,7 +721,7 @@ fn a_guarded_store_has_only_the_planned_keys() {
         |store| assert!(!store.exists(1, b"planned"), "it is planned in another database"),
         |store| store.set_string(0, b"other", b"9", Ttl::None),
         |store| store.set_string(0, b"stray", &[b'x'; 10_000], Ttl::At(1)),
-        |store| assert_eq!(store.modify_int(0, b"stray", |_| Ok(1)), Ok(1)),
+        |store| assert_eq!(store.modify_int::<CommandError>(0, b"stray", |_| Ok(1)), Ok(1)),
         |store| list(store, 0, b"stray", 3),
         |store| store.put(0, b"stray", Detached::from_string(b"x", Some(1))),
         |store| assert!(!store.load(0, b"stray", Detached::from_string(b"x", None), Usage::NotAsked)),
