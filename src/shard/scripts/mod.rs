@@ -280,6 +280,24 @@ impl Shard {
     }
 }
 
+// What it says about itself.
+impl Shard {
+    /// The flags of the script or function that a command would run. None: it declares none, or there is no such one.
+    pub(super) fn declared_flags(&mut self, spec: &CommandSpec, args: Args) -> Option<ScriptFlags> {
+        self.refresh_scripts();
+        let flags = if spec.name.starts_with("fcall") {
+            self.scripts.libraries.function(args[1]).map(|(_, function)| function.flags)?
+        } else {
+            match self.known_script(&sha_of(spec, args)?) {
+                Some(known) => known.script.flags,
+                None if spec.name.starts_with("evalsha") => return None,
+                None => Script::new(args[1]).ok()?.flags,
+            }
+        };
+        Some(flags).filter(|flags| !flags.undeclared)
+    }
+}
+
 fn sha_of(spec: &CommandSpec, args: Args) -> Option<Sha> {
     match spec.name.starts_with("evalsha") {
         true => Sha::parse(args[1]),
