@@ -246,6 +246,71 @@ fn paused_writes_wait_and_go_on_at_once_when_the_pause_ends() {
 }
 
 #[test]
+fn scripts_that_say_that_they_write_nothing_run_while_writes_are_paused_and_others_wait() {
+    on_all_shard_counts(&[], |server| {
+        let mut control = server.client();
+        control.call(&["SET", "x", "y"]);
+        control.call(&["PFADD", "sketch", "1"]);
+        let library = "#!lua name=pausing\n\
+            redis.register_function{function_name='reads', callback=function() return 'read' end, flags={'no-writes'}}\n\
+            redis.register_function('writes', function() return 'written' end)";
+        assert!(!control.call(&["FUNCTION", "LOAD", library]).is_error());
+        let reading = "#!lua flags=no-writes\nreturn redis.call('GET', 'x')";
+        let sha = control.call(&["SCRIPT", "LOAD", reading]).text();
+        assert!(control.call(&["CLIENT", "PAUSE", "60000", "WRITE"]).is_ok());
+        let free: [(&[&str], &str); 8] = [
+            (&["EVAL", "#!lua flags=no-writes\nreturn 'one that is new'", "0"], "one that is new"),
+            (&["EVAL", "#!lua flags=no-writes\nreturn 'one that is new'", "0"], "one that is new"),
+            (&["EVAL", reading, "1", "x"], "y"),
+            (&["EVALSHA", &sha, "0"], "y"),
+            (&["EVALSHA_RO", &sha, "0"], "y"),
+            (&["EVAL_RO", "return redis.call('GET', 'x')", "1", "x"], "y"),
+            (&["FCALL", "reads", "0"], "read"),
+            (&["FCALL_RO", "reads", "1", "x"], "read"),
+        ];
+        for (request, answer) in free {
+            assert_eq!(control.call(request), Value::bulk(answer), "{request:?}");
+            assert!(control.call(&["MULTI"]).is_ok());
+            control.call(request);
+            control.call(&["GET", "x"]);
+            let answers = [answer, "y"].map(Value::bulk).to_vec();
+            assert_eq!(control.call(&["EXEC"]), Value::Array(answers), "{request:?} in MULTI");
+        }
+        let held: [&[&str]; 10] = [
+            &["EVAL", "return 1", "0"],
+            &["EVAL", "#!lua\nreturn 1", "0"],
+            &["EVAL", "#!lua flags=allow-oom\nreturn 1", "0"],
+            &["EVAL", "#!lua flags=nonsense\nreturn 1", "0"],
+            // It may write for all that it says, so that the command does not suit it.
+            &["EVAL_RO", "#!lua\nreturn 1", "0"],
+            &["EVALSHA", "0123456789012345678901234567890123456789", "0"],
+            &["FCALL", "writes", "0"],
+            &["FCALL", "none", "0"],
+            &["PUBLISH", "channel", "message"],
+            &["PFCOUNT", "sketch"],
+        ];
+        let mut waiting: Vec<(Client, usize)> = Vec::new();
+        for request in held {
+            let mut alone = server.client();
+            alone.send(request);
+            waiting.push((alone, 1));
+            let mut queued = server.client();
+            queued.send(&["MULTI"]);
+            queued.send(request);
+            queued.send(&["EXEC"]);
+            waiting.push((queued, 3));
+        }
+        eventually("all wait", || info(&mut control, "blocked_clients") == waiting.len() as i64);
+        assert!(control.call(&["CLIENT", "UNPAUSE"]).is_ok());
+        for (client, replies) in &mut waiting {
+            for _ in 0..*replies {
+                client.receive();
+            }
+        }
+    });
+}
+
+#[test]
 fn a_pause_ends_by_itself_on_a_server_where_nothing_else_happens() {
     on_all_shard_counts(&[], |server| {
         let mut clients: Vec<Client> = (0..3).map(|_| server.client()).collect();
@@ -265,7 +330,7 @@ fn no_key_is_deleted_for_its_age_during_a_pause() {
         let mut client = server.client();
         let keys: Vec<String> = (0..20).map(|n| format!("key:{n}")).collect();
         for key in &keys {
-            client.call(&["SET", key, "x", "PX", "30"]);
+            client.call(&["SET", key, "x", "PX", "300"]);
         }
         assert!(client.call(&["CLIENT", "PAUSE", "60000", "WRITE"]).is_ok());
         let expired = info(&mut client, "expired_keys");

@@ -15,12 +15,12 @@ impl Shard {
             Message::Strengthen { coordinator, transaction, old, number } => {
                 self.strengthen(coordinator, transaction, old, number);
             }
-            Message::Locked { from, transaction, number, granted } => {
-                self.locked(from, transaction, number, granted)
+            Message::Locked { from, transaction, number, watch_until_ms } => {
+                self.locked(from, transaction, number, watch_until_ms)
             }
             Message::Run(run) => self.run_step(*run),
             Message::Ran { from, transaction, result } => self.ran(from, transaction, result),
-            Message::Release { number, ending } => self.release(number, &ending),
+            Message::Release { number, ending } => self.release(number, ending),
             // The end of the turn sees.
             Message::PartsReleased => {}
             Message::Released { transaction } => self.participant_released(transaction),

@@ -4,12 +4,12 @@
 //! at the head of its input and stalls; when the pause ends, every shard lets its own connections go on, and each
 //! command is looked at anew. While clients may not write nothing else may either: keys neither expire nor are evicted.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use super::Shard;
 use crate::base::Token;
 use crate::client::{Connection, Flag, Stall};
-use crate::command::table::{CommandSpec, Flag as CommandFlag};
+use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler};
+use crate::command::Args;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// What a pause holds back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,15 +53,28 @@ impl Shard {
     }
 
     /// Whether the command must wait for the end of a pause. Monitors are told apart from clients, as replicas are.
-    pub(super) fn is_paused(&self, spec: &CommandSpec, c: &Connection) -> bool {
+    pub(super) fn is_paused(&mut self, spec: &CommandSpec, args: Args, c: &Connection) -> bool {
         match self.pause_in_force() {
             None => false,
             _ if c.flags.has(Flag::Monitor) => false,
             Some(Paused::All) => true,
             Some(Paused::Writes) => {
-                let queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
-                may_write(spec) || queue.into_iter().any(|queued| may_write(queued.spec))
+                let mut queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
+                self.may_write(spec, args)
+                    || queue.any(|queued| self.may_write(queued.spec, &queued.args.slices()))
             }
+        }
+    }
+
+    /// Whether the command may write, or do what replicas would see. A script that says what it does is taken at its word, in
+    /// both directions: one called by EVAL_RO that does not say `no-writes` may write.
+    fn may_write(&mut self, spec: &CommandSpec, args: Args) -> bool {
+        match spec.handler {
+            Handler::Script => match self.declared_flags(spec, args) {
+                Some(flags) => !flags.no_writes,
+                None => may_write(spec),
+            },
+            _ => may_write(spec),
         }
     }
 

@@ -317,7 +317,7 @@ impl Shard {
             self.look_again(c);
             return Taken::NotYet;
         }
-        if self.is_paused(spec, c) {
+        if self.is_paused(spec, args, c) {
             self.hold_for_pause(c);
             return Taken::NotYet;
         }

@@ -1,17 +1,15 @@
 //! What travels between shards: requests and replies of a turn, and the pieces that transactions are made of.
 
-use bytes::Bytes;
-use smallvec::SmallVec;
-
-pub use crate::command::{OwnedArgs, Slices};
-
 use super::plan::Topology;
 use crate::base::Token;
 use crate::command::table::{CommandSpec, Handler};
 use crate::command::{Blocking, Caller};
-use crate::resp::Protocol;
-use crate::resp::Text;
-use crate::store::{Detached, WatchFlag};
+use crate::resp::{Protocol, Text};
+use crate::store::{Clock, Detached, WatchFlag};
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+pub use crate::command::{OwnedArgs, Slices};
 
 /// A command that travels, or waits.
 #[derive(Clone, Debug)]
@@ -107,7 +105,7 @@ pub type TransactionId = Token;
 pub type Writers = SmallVec<[u16; 4]>;
 
 /// What a shard is to know when a transaction gives its intents back there.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Ending {
     /// Empty when the transaction has not run.
     pub writers: Writers,
@@ -115,6 +113,8 @@ pub struct Ending {
     pub is_awaited: bool,
     /// Whom to tell when what the transaction saw or did here counts.
     pub report_to: Option<(usize, TransactionId)>,
+    /// Which keys of the shard it has used on another one.
+    pub uses: Vec<Use>,
 }
 
 /// A MULTI body whose keys are all on the shard that gets it.
@@ -147,6 +147,14 @@ pub struct Loan {
     pub db: usize,
     pub key: Vec<u8>,
     pub value: Option<Detached>,
+}
+
+/// A lent key that was used and not changed.
+#[derive(Debug)]
+pub struct Use {
+    pub db: usize,
+    pub key: Vec<u8>,
+    pub clock: Clock,
 }
 
 /// What a command has said that blocked, and the nanoseconds that it took.

@@ -52,8 +52,8 @@ pub(super) struct Scripts {
     functions: HashMap<Arc<str>, Arc<Memory>, foldhash::fast::RandomState>,
     /// The script that the last command was, when it has not come to its end: whoever ran the command takes it from here.
     standing: Option<Box<Run>>,
-    /// What TIME answers the script whose call runs now, Unix microseconds.
-    frozen_us: Option<i64>,
+    /// What TIME answers the script, or the transaction, whose work runs now, Unix microseconds.
+    pub(super) frozen_us: Option<i64>,
 }
 
 /// Why a script that ran here did not come to its end.
@@ -273,6 +273,24 @@ impl Shard {
     }
 }
 
+// What it says about itself.
+impl Shard {
+    /// The flags of the script or function that a command would run. None: it declares none, or there is no such one.
+    pub(super) fn declared_flags(&mut self, spec: &CommandSpec, args: Args) -> Option<ScriptFlags> {
+        self.refresh_scripts();
+        let flags = if spec.name.starts_with("fcall") {
+            self.scripts.libraries.function(args[1]).map(|(_, function)| function.flags)?
+        } else {
+            match self.known_script(&sha_of(spec, args)?) {
+                Some(known) => known.script.flags,
+                None if spec.name.starts_with("evalsha") => return None,
+                None => Script::new(args[1]).ok()?.flags,
+            }
+        };
+        Some(flags).filter(|flags| !flags.undeclared)
+    }
+}
+
 fn sha_of(spec: &CommandSpec, args: Args) -> Option<Sha> {
     match spec.name.starts_with("evalsha") {
         true => Sha::parse(args[1]),
@@ -293,7 +311,14 @@ impl Shard {
     ) -> Result<Box<Run>, CommandError> {
         let Invocation { what, memory, flags, keys, args: values } = self.invocation(spec, args)?;
         let is_read_only_command = spec.name.ends_with("_ro");
-        let has_no_memory = !caller.replaying && self.config.memory.maxmemory > 0 && !self.make_room();
+        let has_no_memory = !caller.replaying && self.config.memory.maxmemory > 0 && {
+            // Inside EXEC nothing is evicted: the commands in front of the script count on their keys.
+            if caller.deny_blocking {
+                self.lacks_room()
+            } else {
+                !self.make_room()
+            }
+        };
         if !flags.undeclared {
             self.check_declared(flags, is_read_only_command, has_no_memory)?;
         }
@@ -323,17 +348,14 @@ impl Shard {
         } else {
             Vec::new()
         };
+        // Inside EXEC it is the time of the whole.
+        let now_us = caller.at_us.unwrap_or(self.now_us);
         Ok(Box::new(Run {
             execution,
             memory,
             command: OwnedCommand::new(spec, db, OwnedArgs::from_slices(args)),
             db,
-            caller: Caller {
-                deny_blocking: true,
-                in_script: true,
-                at_ms: Some(self.now_us / 1000),
-                ..*caller
-            },
+            caller: Caller { deny_blocking: true, in_script: true, at_us: Some(now_us), ..*caller },
             protocol,
             is_read_only: is_read_only_command || flags.no_writes && !flags.undeclared,
             may_exceed_memory: flags.allow_oom && !flags.undeclared,
@@ -343,8 +365,8 @@ impl Shard {
             touches_others: false,
             touched: Vec::new(),
             started: Stamp::now(),
-            now_us: self.now_us,
-            shown_us: self.now_us,
+            now_us,
+            shown_us: now_us,
             outer_caller: *caller,
             resume: Some(Resume::GoOn),
             call: None,

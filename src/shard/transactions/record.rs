@@ -13,7 +13,9 @@ use crate::shard::scripts::Run;
 use crate::shard::Shard;
 use crate::store::WaitNumber;
 use crate::txn::locks::{Number, Scope};
-use crate::txn::message::{BlockedRun, Ending, Loan, Origin, OwnedCommand, TransactionId, Watch, Writers};
+use crate::txn::message::{
+    BlockedRun, Ending, Loan, Origin, OwnedCommand, TransactionId, Use, Watch, Writers,
+};
 use crate::txn::plan::{Join, Part, Scopes};
 
 #[derive(Debug)]
@@ -91,6 +93,8 @@ pub struct Transaction {
     pub number: Number,
     pub participants: SmallVec<[Participant; 4]>,
     pub watch: Option<Watch>,
+    /// When the first of the watched keys expires that were there when they were locked, Unix milliseconds.
+    pub watch_until_ms: i64,
     pub commands: Vec<OwnedCommand>,
     /// The next command to run.
     pub next: usize,
@@ -105,6 +109,8 @@ pub struct Transaction {
     pub user: Option<Arc<User>>,
     /// Runs a blocked client's command again, of this number.
     pub waiter: Option<WaitNumber>,
+    /// Lent keys that have been used, whose owners hear of it when they get the intents back.
+    pub uses: Vec<(usize, Use)>,
     /// The command has blocked.
     pub blocked: Option<BlockedRun>,
     /// It is no client's command, but this.
@@ -133,6 +139,7 @@ impl Transaction {
             number: 0,
             participants: participants(scopes),
             watch: None,
+            watch_until_ms: i64::MAX,
             replies: vec![Vec::new(); commands.len()],
             commands,
             next: 0,
@@ -141,6 +148,7 @@ impl Transaction {
             is_exec: false,
             user: None,
             waiter: None,
+            uses: Vec::new(),
             blocked: None,
             barrier: None,
             is_awaited: false,
@@ -175,8 +183,9 @@ impl Transaction {
         self.outstanding += 1;
     }
 
-    /// What its participants are to know at its end.
-    pub fn ending(&self, coordinator: usize, id: TransactionId) -> Ending {
+    /// What `shard` is to know when it gets its intents back.
+    pub fn ending(&mut self, shard: usize, coordinator: usize, id: TransactionId) -> Ending {
+        let uses = self.uses.extract_if(.., |(owner, _)| *owner == shard).map(|(_, used)| used).collect();
         let writes = |p: &&Participant| p.scope.writes();
         let writers: Writers = match self.barrier {
             // What a barrier does is logged by itself.
@@ -186,6 +195,6 @@ impl Transaction {
         // One that has blocked has no answer yet that might wait.
         let is_answered = self.is_awaited && self.blocked.is_none();
         let report_to = is_answered.then_some((coordinator, id));
-        Ending { writers, is_awaited: self.is_awaited, report_to }
+        Ending { writers, is_awaited: self.is_awaited, report_to, uses }
     }
 }
