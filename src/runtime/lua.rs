@@ -12,10 +12,16 @@ use std::rc::Rc;
 use mlua::ffi::{self, lua_State};
 use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
 
+/// Values of Lua's that this program may hold at a time without a need for memory.
+const VALUES_HELD: usize = 4_000;
+
 /// An interpreter with what scripts may have of Lua's libraries.
 pub fn interpreter() -> mlua::Result<Lua> {
     let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
     let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(false))?;
+    // mlua keeps what it hands out on a stack of Lua's, and where it cannot report that there is no memory for that, it panics. So the
+    // stack grows now.
+    drop((0..VALUES_HELD).map(|_| lua.create_table()).collect::<mlua::Result<Vec<_>>>()?);
     // With a limit, whatever it is, mlua expects that Lua may have no memory at any time. The real limit is `guard`'s.
     lua.set_memory_limit(isize::MAX as usize)?;
     Ok(lua)
