@@ -513,6 +513,7 @@ pub fn call(lua: &Lua, call: &Call, take: impl FnOnce(Ended, &mut Values)) -> ml
             };
             let status = ffi::lua_pcall(state, count, 1, 1);
             gyre_lua::lua_revive(state);
+            gyre_lua::lua_recover(state);
             let ended = if status == ffi::LUA_OK { Ended::Returned } else { Ended::Raised };
             take(ended, &mut values);
             ffi::lua_settop(state, 0);
@@ -536,6 +537,7 @@ pub fn call_alone(
             ffi::lua_setfenv(state, 2);
             let status = ffi::lua_pcall(state, 0, 1, 1);
             gyre_lua::lua_revive(state);
+            gyre_lua::lua_recover(state);
             ffi::lua_pushboolean(state, (status == ffi::LUA_OK).into());
             ffi::lua_replace(state, 1);
         })
