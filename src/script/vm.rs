@@ -195,6 +195,7 @@ fn compiled(lua: &Lua, code: &[u8], name: &str) -> Result<Function, String> {
     let chunk = lua.load(code).set_name(name).set_mode(mlua::chunk::ChunkMode::Text);
     chunk.into_function().map_err(|error| match error {
         mlua::Error::SyntaxError { message, .. } => message,
+        mlua::Error::MemoryError(_) => "not enough memory".to_owned(),
         other => other.to_string(),
     })
 }
