@@ -1107,6 +1107,16 @@ LUA_API void lua_setgrant (lua_State *L, lua_Grant f, void *ud,
 }
 
 
+LUA_API void lua_recover (lua_State *L) {
+  lua_lock(L);
+  if (G(L)->refused) {
+    G(L)->refused = 0;
+    luaC_fullgc(L);
+  }
+  lua_unlock(L);
+}
+
+
 LUA_API size_t lua_granted (lua_State *L) {
   return G(L)->granted;
 }

@@ -351,6 +351,7 @@ static int luaB_pcall (lua_State *L) {
   status = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
   if (status != 0) {
     if (lua_iskilled(L)) return lua_rethrow(L);
+    lua_recover(L);
     if (lua_istable(L, -1)) {  /* an error of Redis's: its text */
       lua_getfield(L, -1, "err");
       if (lua_isstring(L, -1))
@@ -371,7 +372,10 @@ static int luaB_xpcall (lua_State *L) {
   lua_settop(L, 2);
   lua_insert(L, 1);  /* put error function under function to be called */
   status = lua_pcall(L, 0, LUA_MULTRET, 1);
-  if (status != 0 && lua_iskilled(L)) return lua_rethrow(L);
+  if (status != 0) {
+    if (lua_iskilled(L)) return lua_rethrow(L);
+    lua_recover(L);
+  }
   lua_pushboolean(L, (status == 0));
   lua_replace(L, 1);
   return lua_gettop(L);  /* return status + all results */
@@ -493,6 +497,7 @@ static int auxresume (lua_State *L, lua_State *co, int narg) {
   }
   else {
     if (lua_iskilled(L)) return lua_rethrow(L);
+    lua_recover(L);
     lua_xmove(co, L, 1);  /* move error message */
     return -1;  /* error flag */
   }

@@ -80,8 +80,10 @@ static void morememory (lua_State *L, size_t more) {
     luaD_throw(L, LUA_ERRMEM);
   if (g->grant)
     g->granted = (*g->grant)(g->grantud, g->granted, wanted);
-  if (wanted > g->granted)
+  if (wanted > g->granted) {
+    g->refused = 1;
     luaD_throw(L, LUA_ERRMEM);
+  }
 }
 
 

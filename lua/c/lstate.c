@@ -188,6 +188,7 @@ LUA_API lua_State *lua_newstate (lua_Alloc f, void *ud) {
   g->grant = NULL;
   g->grantud = NULL;
   g->granted = MAX_LUMEM;
+  g->refused = 0;
   g->limit = MAX_LUMEM;
   for (i=0; i<NUM_TAGS; i++) g->mt[i] = NULL;
   if (luaD_rawrunprotected(L, f_luaopen, NULL) != 0) {

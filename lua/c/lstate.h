@@ -99,6 +99,7 @@ typedef struct global_State {
   lua_Grant grant;  /* asked for more than `granted' bytes */
   void *grantud;
   lu_mem granted;
+  lu_byte refused;  /* memory was refused since the last full collection */
   lu_mem limit;  /* more than so much is never granted */
 } global_State;
 

@@ -386,6 +386,9 @@ typedef size_t (*lua_Grant) (void *ud, size_t granted, size_t wanted);
 LUA_API void lua_setinterrupt (lua_State *L, lua_Interrupt f, void *ud);
 LUA_API void lua_setgrant (lua_State *L, lua_Grant f, void *ud,
                            size_t granted, size_t limit);
+/* After an error has been caught: if memory was refused, garbage is collected,
+** so that the script can go on. */
+LUA_API void lua_recover (lua_State *L);
 LUA_API size_t lua_granted (lua_State *L);
 LUA_API size_t lua_usedbytes (lua_State *L);
 

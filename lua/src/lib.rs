@@ -24,6 +24,8 @@ unsafe extern "C-unwind" {
         granted: usize,
         limit: usize,
     );
+    /// After an error has been caught: collects garbage if memory was refused.
+    pub fn lua_recover(state: *mut lua_State);
     pub fn lua_granted(state: *mut lua_State) -> usize;
     pub fn lua_usedbytes(state: *mut lua_State) -> usize;
     /// Accounts for work; may call the interrupt function, and may raise the error of a killed script.

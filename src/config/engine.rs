@@ -1,4 +1,4 @@
-//! Directives that only Gyre has: the shards, and how snapshots are taken.
+//! Directives that only Gyre has: the shards, how snapshots are taken, and the memory of scripts.
 
 use super::shard_count::ShardCount;
 use super::values::choices;
@@ -24,6 +24,7 @@ super::directive::section! {
         pipesavecommand: String = String::new(), "pipesavecommand", IMMUTABLE | HIDDEN, Rule::Any;
         snapshot_method: SnapshotMethod = SnapshotMethod::Auto, "snapshot-method", 0, Rule::Any;
         snapshot_fork_stall_max_ms: u32 = 100, "snapshot-fork-stall-max-ms", 0, int(0, INT_MAX);
+        lua_memory_limit: u64 = 1 << 30, "lua-memory-limit", 0, memory(0, LONG_MAX);
         rdb_version: u16 = 11, "rdb-version", 0, int(10, 11);
     }
 }

@@ -45,7 +45,6 @@ super::directive::section! {
         shutdown_on_sigint: ShutdownFlags = ShutdownFlags::default(), "shutdown-on-sigint", MULTI, Rule::Any;
         shutdown_on_sigterm: ShutdownFlags = ShutdownFlags::default(), "shutdown-on-sigterm", MULTI, Rule::Any;
         busy_reply_threshold: u64 = 5000, "busy-reply-threshold" / "lua-time-limit", 0, int(0, LONG_MAX);
-        lua_memory_limit: u64 = 1 << 30, "lua-memory-limit", 0, memory(0, LONG_MAX);
         oom_score_adj: OomScoreAdj = OomScoreAdj::No, "oom-score-adj", 0, Rule::Any;
         oom_score_adj_values: OomScoreAdjValues = OomScoreAdjValues::default(), "oom-score-adj-values", MULTI, Rule::Any;
         disable_thp: bool = true, "disable-thp", IMMUTABLE, Rule::Any;

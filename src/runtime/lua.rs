@@ -11,10 +11,16 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
+/// Values of Lua's that this program may hold at a time without a need for memory.
+const VALUES_HELD: usize = 4_000;
+
 /// An interpreter with what scripts may have of Lua's libraries.
 pub fn interpreter() -> mlua::Result<Lua> {
     let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
     let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(false))?;
+    // mlua keeps what it hands out on a stack of Lua's, and where it cannot report that there is no memory for that, it panics. So the
+    // stack grows now.
+    drop((0..VALUES_HELD).map(|_| lua.create_table()).collect::<mlua::Result<Vec<_>>>()?);
     // With a limit, whatever it is, mlua expects that Lua may have no memory at any time. The real limit is `guard`'s.
     lua.set_memory_limit(isize::MAX as usize)?;
     Ok(lua)
@@ -534,6 +540,7 @@ pub fn call(lua: &Lua, call: &Call, take: impl FnOnce(Ended, &mut Values)) -> ml
             };
             let status = ffi::lua_pcall(state, count, 1, 1);
             gyre_lua::lua_revive(state);
+            gyre_lua::lua_recover(state);
             let ended = if status == ffi::LUA_OK { Ended::Returned } else { Ended::Raised };
             take(ended, &mut values);
             ffi::lua_settop(state, 0);
@@ -557,6 +564,7 @@ pub fn call_alone(
             ffi::lua_setfenv(state, 2);
             let status = ffi::lua_pcall(state, 0, 1, 1);
             gyre_lua::lua_revive(state);
+            gyre_lua::lua_recover(state);
             ffi::lua_pushboolean(state, (status == ffi::LUA_OK).into());
             ffi::lua_replace(state, 1);
         })

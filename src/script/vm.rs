@@ -198,6 +198,7 @@ fn compiled(lua: &Lua, code: &[u8], name: &CStr) -> Result<Function, Text> {
         Ok(Value::Function(function)) => Ok(function),
         Ok(Value::String(why)) => Err(why.as_bytes().to_vec().into()),
         Ok(_) => Err("Lua gives no reason".into()),
+        Err(mlua::Error::MemoryError(_)) => Err("not enough memory".into()),
         Err(error) => Err(error.to_string().into()),
     }
 }

@@ -21,7 +21,7 @@ impl Shard {
         settings.lazyfree_lazy_eviction = memory.lazyfree_lazy_eviction;
         settings.lazyfree_lazy_server_del = memory.lazyfree_lazy_server_del;
         // Of all shards together; each sets the same.
-        let lua_bytes = usize::try_from(self.config.general.lua_memory_limit).unwrap_or(usize::MAX);
+        let lua_bytes = usize::try_from(self.config.engine.lua_memory_limit).unwrap_or(usize::MAX);
         crate::runtime::lua::guard::set_memory_limit(lua_bytes);
         let encodings = &self.config.encodings;
         settings.hash_max_listpack_entries = encodings.hash_max_listpack_entries;

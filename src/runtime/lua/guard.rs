@@ -117,7 +117,8 @@ impl<W: Warden> Guard<W> {
         }
         if self.bind(Some(interrupt::<W>), Some(grant::<W>), needed, limit).is_ok() {
             self.context.limit.set(limit);
-            self.context.taken.set(needed);
+            // Binding it may have taken a piece more.
+            let taken = self.context.taken.replace(needed);
             TAKEN.fetch_sub(taken - needed, Ordering::Relaxed);
         }
     }

@@ -254,3 +254,46 @@ fn a_script_that_stands_still_may_be_dropped() {
     let Ok(mut execution) = vm.start(&What::Script(script), &[], &[], Protocol::Resp2) else { panic!() };
     assert!(matches!(execution.resume(Resume::GoOn), Progress::Call(_)));
 }
+
+/// `lua/fuzz.sh` does this for whole programs and Lua's own functions, with the C code under sanitizers.
+#[test]
+fn any_function_takes_any_arguments() {
+    const CALLS: &str = "
+        math.randomseed(tonumber(ARGV[1]) or SEED)
+        local functions = {}
+        for name, library in pairs({redis = redis, cjson = cjson, cmsgpack = cmsgpack, struct = struct, bit = bit,
+                                    string = string, math = math, coroutine = coroutine, table = table, G = _G}) do
+            for field, value in pairs(library) do
+                if type(value) == 'function' and field ~= 'insert' and field ~= 'log' and field ~= 'yield' then
+                    functions[#functions + 1] = value
+                end
+            end
+        end
+        local deep = {} for i = 1, 2000 do deep = {deep} end
+        local wide = {} for i = 1, 9000 do wide[i] = i end
+        local own = {} own[1] = own own.x = own
+        local values = {1, 0, -1, 2^31, -2^31, 2^53, 0/0, 1/0, 0.5, 8000, '', 'a', 'PING', '\\0', '\\255\\254', '%d', '(', '>i4',
+            '{\"a\":[1,2', ('['):rep(3000), ('\\145'):rep(3000), ('x'):rep(7000), true, false, {}, deep, wide, own,
+            {err = 'E x'}, {ok = 1}, {1, 2, 3}, setmetatable({}, {__index = error, __tostring = error}), function(...) return ... end,
+            error, cjson.null, coroutine.create(function() end), KEYS, redis, string}
+        local function value()
+            local i = math.random(#values + 3)
+            return values[i]
+        end
+        for i = 1, 4000 do
+            pcall(functions[math.random(#functions)], value(), value(), value())
+            pcall(functions[math.random(#functions)], value())
+        end
+        local n = 0 for _ in pairs(redis) do n = n + 1 end
+        return {n, #functions > 80 and 1 or 0}";
+    for seed in 1..=4 {
+        let mut scripts = Scripts::new();
+        let text = CALLS.replace("SEED", &seed.to_string());
+        let reply = scripts.run_with(&text, |args| match args.len() % 3 {
+            0 => Resume::Reply(b"*3\r\n$1\r\na\r\n:7\r\n$-1\r\n".to_vec()),
+            1 => Resume::Reply(b"-WRONGTYPE no\r\n".to_vec()),
+            _ => Resume::Refused("Unknown Redis command called from script".to_owned()),
+        });
+        assert_eq!(reply, "*2\r\n:24\r\n:1\r\n", "{seed}");
+    }
+}
