@@ -292,7 +292,7 @@ fn any_function_takes_any_arguments() {
         let reply = scripts.run_with(&text, |args| match args.len() % 3 {
             0 => Resume::Reply(b"*3\r\n$1\r\na\r\n:7\r\n$-1\r\n".to_vec()),
             1 => Resume::Reply(b"-WRONGTYPE no\r\n".to_vec()),
-            _ => Resume::Refused("Unknown Redis command called from script".to_owned()),
+            _ => Resume::Refused("Unknown Redis command called from script".into()),
         });
         assert_eq!(reply, "*2\r\n:24\r\n:1\r\n", "{seed}");
     }
