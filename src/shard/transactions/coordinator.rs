@@ -580,7 +580,7 @@ impl Shard {
                 Some(number) => self.block_far_again(number, run),
                 None => self.block_far(&mut transaction, run),
             }
-            return self.release_all_unreleased(id, &mut transaction, true);
+            return self.release_all_unreleased(id, &mut transaction, false);
         }
         if let Some(number) = transaction.waiter {
             self.end_rerun(number);
