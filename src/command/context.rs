@@ -22,8 +22,8 @@ pub struct Caller {
     pub in_script: bool,
     /// What the command does is kept out of the log (`redis.set_repl`).
     pub is_unlogged: bool,
-    /// What the time is for a script, Unix milliseconds.
-    pub at_ms: Option<i64>,
+    /// The one time of the transaction or script that the command is part of, Unix microseconds. None: the shard's.
+    pub at_us: Option<i64>,
     /// Values are excerpts of what their keys hold (`Spread::Excerpt`): the command says by `log_instead` what to do to each key.
     pub on_excerpts: bool,
     /// The command has blocked before; so long, in nanoseconds, did its earlier runs take.

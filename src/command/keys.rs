@@ -79,9 +79,11 @@ pub fn renamenx(ctx: &mut Context, args: Args) -> CommandResult {
     if !ctx.store.exists(ctx.db, from) {
         return Err(CommandError::NoSuchKey);
     }
-    let free = !ctx.store.exists(ctx.db, to);
+    let free = !ctx.store.use_key(ctx.db, to);
     if free {
         move_value(ctx, from, to);
+    } else {
+        ctx.store.use_key(ctx.db, from);
     }
     ctx.reply.integer(i64::from(free));
     Ok(())
@@ -89,7 +91,8 @@ pub fn renamenx(ctx: &mut Context, args: Args) -> CommandResult {
 
 /// `from` exists, `to` does not.
 fn move_value(ctx: &mut Context, from: &[u8], to: &[u8]) {
-    if let Some(value) = ctx.store.take(ctx.db, from) {
+    if let Some(mut value) = ctx.store.take(ctx.db, from) {
+        value.forget_use();
         ctx.store.put(ctx.db, to, value);
         ctx.changed(from, EventClass::GENERIC, "rename_from");
         ctx.also_changed(ctx.db, to, EventClass::GENERIC, "rename_to");
@@ -116,11 +119,13 @@ pub fn copy(ctx: &mut Context, args: Args) -> CommandResult {
         return Err(CommandError::SameObject);
     }
     let found = ctx.store.read(ctx.db, from).is_some();
-    if !found || (!replace && ctx.store.exists(to_db, to)) {
+    // Without a source nobody looks at the destination.
+    if !found || ctx.store.use_key(to_db, to) && !replace {
         ctx.reply.integer(0);
         return Ok(());
     }
-    if let Some(value) = ctx.store.clone_value(ctx.db, from) {
+    if let Some(mut value) = ctx.store.clone_value(ctx.db, from) {
+        value.forget_use();
         ctx.store.remove(to_db, to);
         ctx.store.put(to_db, to, value);
         ctx.changed_in(to_db, to, EventClass::GENERIC, "copy_to");
@@ -136,11 +141,12 @@ pub fn move_to(ctx: &mut Context, args: Args) -> CommandResult {
     if to_db == ctx.db {
         return Err(CommandError::SameObject);
     }
-    if !ctx.store.exists(ctx.db, key) || ctx.store.exists(to_db, key) {
+    if !ctx.store.use_key(ctx.db, key) || ctx.store.use_key(to_db, key) {
         ctx.reply.integer(0);
         return Ok(());
     }
-    if let Some(value) = ctx.store.take(ctx.db, key) {
+    if let Some(mut value) = ctx.store.take(ctx.db, key) {
+        value.forget_use();
         ctx.store.put(to_db, key, value);
         ctx.changed(key, EventClass::GENERIC, "move_from");
         ctx.also_changed(to_db, key, EventClass::GENERIC, "move_to");

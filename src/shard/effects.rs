@@ -11,12 +11,14 @@ use smallvec::SmallVec;
 
 use super::message::Message;
 use super::Shard;
+use crate::command::table::{CommandSpec, KeyAccess, KeyPositions};
 use crate::command::{Args, Effect};
 use crate::persist::aof::write::{put_command, put_part, Timestamps};
 use crate::persist::rdb;
 use crate::store::Evicted;
 use crate::txn::locks::Number;
 use crate::txn::message::{Ending, Writers};
+use crate::txn::plan::database_of;
 
 /// Commands that belong together, encoded.
 #[derive(Debug, Default)]
@@ -110,8 +112,18 @@ impl Shard {
     }
 
     /// Takes down what a command did. `changed`: whether it changed anything.
-    pub(super) fn collect(&mut self, db: usize, args: Args, effect: Effect, changed: bool) {
+    pub(super) fn collect(
+        &mut self,
+        spec: &CommandSpec,
+        db: usize,
+        args: Args,
+        effect: Effect,
+        changed: bool,
+    ) {
         self.collect_expired();
+        if changed && self.store.passed_over && matches!(effect, Effect::Verbatim) {
+            return self.log_values_of(spec, db, args);
+        }
         // A unit is opened only for what is in it: a shard that publishes for a transaction has no part that would end.
         match effect {
             Effect::Verbatim if changed => self.effects.open_unit().push(db, args),
@@ -180,6 +192,22 @@ impl Shard {
         self.unit_may_end();
     }
 
+    /// Takes down what a command has left in the keys that it may change. It has taken for absent an expired key that is still there,
+    /// because a transaction works on it; in the log, too, the key goes only behind that transaction, so the command itself would do
+    /// something else when it is replayed.
+    #[cold]
+    fn log_values_of(&mut self, spec: &CommandSpec, db: usize, args: Args) {
+        let mut keys = KeyPositions::new();
+        spec.key_positions(args, &mut keys);
+        let outer = self.begin_body();
+        for position in keys.iter().filter(|position| position.access == KeyAccess::Write) {
+            let key = args[position.index];
+            let db = database_of(spec, args, position.index, db, self.store.databases());
+            self.log_value(db, key);
+        }
+        self.end_body(outer);
+    }
+
     /// The commands until `end_body` are one unit. Returns what that is to be given: whether they are part of a unit anyway.
     pub(super) fn begin_body(&mut self) -> bool {
         std::mem::replace(&mut self.effects.in_body, true)
@@ -204,12 +232,14 @@ impl Shard {
 
     /// What is done until `leave_part` is this shard's part of a transaction.
     pub(super) fn enter_part(&mut self, number: Number) {
+        self.locks.act_for(Some(number));
         if self.store.log_enabled {
             self.effects.part = Some(number);
         }
     }
 
     pub(super) fn leave_part(&mut self) {
+        self.locks.act_for(None);
         if self.effects.part.is_some() {
             self.collect_expired();
             self.effects.part = None;
@@ -277,6 +307,11 @@ impl Shard {
 }
 
 impl Effects {
+    /// What runs now is part of a MULTI body or a script.
+    pub(super) fn is_in_body(&self) -> bool {
+        self.in_body
+    }
+
     fn open_unit(&mut self) -> &mut Unit {
         match self.part {
             Some(number) => self.parts.entry(number).or_default(),

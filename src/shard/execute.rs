@@ -35,6 +35,7 @@ impl Shard {
         let mark = reply.mark();
         let dirty = self.store.dirty;
         self.store.no_touch = caller.no_touch;
+        self.store.passed_over = false;
         let mut blocking = None;
         let mut effect = Effect::default();
         let started = Stamp::now();
@@ -91,7 +92,7 @@ impl Shard {
                 self.workbench.effects = effects;
             }
         } else if self.store.log_enabled && !caller.is_unlogged {
-            self.collect(db, args, effect, self.store.dirty != dirty);
+            self.collect(spec, db, args, effect, self.store.dirty != dirty);
         }
         if self.store.dirty != dirty {
             self.stats.dirty.add(self.store.dirty - dirty);
@@ -104,6 +105,7 @@ impl Shard {
             return Some((blocking, nanos));
         }
         self.note_slow(spec, args, caller, nanos);
+        self.note_time_taken(nanos);
         None
     }
 

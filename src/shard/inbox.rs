@@ -12,12 +12,12 @@ impl Shard {
             Message::Lock { coordinator, transaction, number, scope, watch } => {
                 self.lock(coordinator, transaction, number, &scope, watch);
             }
-            Message::Locked { from, transaction, number, granted } => {
-                self.locked(from, transaction, number, granted)
+            Message::Locked { from, transaction, number, watch_until_ms } => {
+                self.locked(from, transaction, number, watch_until_ms)
             }
             Message::Run(run) => self.run_step(*run),
             Message::Ran { from, transaction, result } => self.ran(from, transaction, result),
-            Message::Release { number, ending } => self.release(number, &ending),
+            Message::Release { number, ending } => self.release(number, ending),
             Message::PartDurable { number } => self.log.part_durable(number),
             Message::Released { transaction } => self.participant_released(transaction),
             Message::Blocking(notice) => self.noticed(*notice),

@@ -13,8 +13,8 @@ use super::Shard;
 use crate::command::table::{self, Handler, KeyFlag, KeyPosition, KeyPositions, Reaching, Spread, Wanted};
 use crate::command::{Args, Caller};
 use crate::resp::Reply;
-use crate::store::{Detached, SlotRange, Store, WatchFlag};
-use crate::txn::message::{BlockedRun, Loan, OwnedArgs, OwnedCommand};
+use crate::store::{Detached, EventClass, SlotRange, Store, WatchFlag};
+use crate::txn::message::{BlockedRun, Loan, OwnedArgs, OwnedCommand, Use};
 use crate::txn::plan::database_of;
 
 /// The store for such commands, made when the first one comes and empty between two of them.
@@ -26,9 +26,13 @@ pub(super) struct Workbench {
 }
 
 /// What a command has done to the keys of other shards.
-pub(super) enum Outcome {
-    Changed(Vec<Loan>),
-    Effects(Vec<OwnedCommand>),
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub changed: Vec<Loan>,
+    /// Of a command that ran on excerpts.
+    pub effects: Vec<OwnedCommand>,
+    /// What it has used and not changed. Of a command that ran on excerpts: whatever it has used.
+    pub uses: Vec<Use>,
 }
 
 impl Shard {
@@ -42,10 +46,23 @@ impl Shard {
     /// Which keys `command`, whose first key is this shard's, will look up that it does not name.
     pub(super) fn wanted_by(&mut self, command: &OwnedCommand) -> Vec<Wanted> {
         let args = command.args.slices();
-        match Reaching::of(command.spec, &args) {
-            Some(reaching) => (reaching.wanted)(&mut self.store, command.db, &args),
-            None => Vec::new(),
+        let Some(reaching) = Reaching::of(command.spec, &args) else { return Vec::new() };
+        let mut keys = KeyPositions::new();
+        command.spec.key_positions(&args, &mut keys);
+        // The command itself comes upon that.
+        if keys.first().is_some_and(|first| self.store.is_expired(command.db, args[first.index])) {
+            return Vec::new();
         }
+        // It will look at the key itself, too, and that look is the one that counts.
+        let (hits, misses) = (self.store.stats.keyspace_hits, self.store.stats.keyspace_misses);
+        let classes = self.store.events.classes();
+        self.store.events.set_classes(EventClass::NONE);
+        self.store.no_touch = true;
+        let wanted = (reaching.wanted)(&mut self.store, command.db, &args);
+        self.store.events.set_classes(classes);
+        self.store.stats.keyspace_hits = hits;
+        self.store.stats.keyspace_misses = misses;
+        wanted
     }
 
     /// What `command` needs of this shard's keys and, by `wanted`, of further ones.
@@ -61,9 +78,10 @@ impl Shard {
             named.retain(|loan| loan.key != *key);
             // What is replaced has to be there as well, whatever it is.
             let value = if named.len() < was_named {
-                self.store.clone_value(command.db, key)
+                self.store.lend_value(command.db, key)
             } else {
-                (reaching.excerpt)(&mut self.store, command.db, wishes)
+                let excerpt = (reaching.excerpt)(&mut self.store, command.db, wishes);
+                excerpt.map(|excerpt| self.store.used_as(command.db, key, excerpt))
             };
             loans.push(Loan { db: command.db, key: key.clone(), value });
         }
@@ -102,12 +120,21 @@ impl Shard {
     ) -> Option<Detached> {
         let key = args[position.index];
         match command.spec.handler {
-            Handler::Keys(_, Spread::Excerpt(excerpt)) => excerpt(&mut self.store, db, args, position.index),
-            _ if is_overwritten(position) => {
-                self.store.exists(db, key).then(|| Detached::from_string(b"", None))
+            Handler::Keys(_, Spread::Excerpt(excerpt)) if !self.store.is_expired(db, key) => {
+                let excerpt = excerpt(&mut self.store, db, args, position.index);
+                excerpt.map(|excerpt| self.store.used_as(db, key, excerpt))
             }
-            _ => self.store.clone_value(db, key),
+            Handler::Keys(_, Spread::Excerpt(_)) => self.store.lend_stand_in(db, key),
+            _ if is_overwritten(position) => self.store.lend_stand_in(db, key),
+            _ => self.store.lend_value(db, key),
         }
+    }
+
+    /// What looking for keys to lend has come upon is told before anything else is done.
+    pub(super) fn settle_looks(&mut self, db: usize) {
+        self.show_len(db);
+        self.publish_events();
+        self.tell_changes(0);
     }
 
     /// Runs `command` with its foreign keys in `loans`. Tells what it did to those, and how it blocked.
@@ -120,6 +147,7 @@ impl Shard {
     ) -> (Outcome, Option<BlockedRun>) {
         let slices = command.args.slices();
         self.add_own(command, &slices, &mut loans);
+        self.settle_looks(command.db);
         let on_excerpts = matches!(command.spec.handler, Handler::Keys(_, Spread::Excerpt(_)));
         let caller = Caller { on_excerpts, ..*caller };
 
@@ -128,51 +156,83 @@ impl Shard {
             self.workbench.store.take().unwrap_or_else(|| Store::new(SlotRange::of_shard(0, 1), databases));
         bench.set_time(self.store.now_ms());
         bench.settings = self.store.settings.clone();
-        // On excerpts, those who own the values raise the events.
-        let events = if on_excerpts { Default::default() } else { self.store.events.classes() };
-        bench.events.set_classes(events);
         bench.log_enabled = on_excerpts;
-        let mut watched = Vec::with_capacity(loans.len());
+        bench.expire_on_access = false;
+        let mut lent = Vec::with_capacity(loans.len());
         for Loan { db, key, value } in loans {
+            let clock = value.as_ref().map(Detached::clock);
             if let Some(value) = value {
                 bench.put(db, &key, value.reallocated());
             }
             let flag = WatchFlag::new();
             bench.watch(db, &key, &flag);
-            watched.push((db, key, flag));
+            lent.push((db, key, flag, clock));
         }
+        bench.expire_on_access = self.store.expire_on_access;
+        bench.expire_paused = self.store.expire_paused;
+        // The keys are new to this store only. On excerpts, those who own the values raise the events of changes.
+        let classes = self.store.events.classes();
+        let is_raised = |class: &EventClass| classes.contains(*class);
+        let misses = [EventClass::KEY_MISS, EventClass::KEYSPACE, EventClass::KEYEVENT];
+        let misses = misses.into_iter().filter(is_raised).fold(EventClass::NONE, |all, class| all | class);
+        bench.events.set_classes(if on_excerpts { misses } else { classes });
         bench.dirty = 0;
+        bench.stats = Default::default();
 
         std::mem::swap(&mut self.store, &mut bench);
         let blocked = self.run_command(command.spec, command.db, &slices, &caller, reply);
         std::mem::swap(&mut self.store, &mut bench);
+        // What it has not come upon does not expire here.
+        bench.expire_on_access = false;
+        bench.events.set_classes(EventClass::NONE);
         // The run has told about the other store.
         self.show_len(command.db);
+        self.store.dirty += bench.dirty;
+        self.store.stats.keyspace_hits += bench.stats.keyspace_hits;
+        self.store.stats.keyspace_misses += bench.stats.keyspace_misses;
 
-        let mut foreign = Vec::new();
-        for (db, key, flag) in watched {
+        let mut outcome = Outcome::default();
+        let mut own_uses = Vec::new();
+        if on_excerpts {
+            self.delete_expired_by_effect(std::mem::take(&mut bench.expired_effects));
+            outcome.effects = self.take_effects(command.db, &caller);
+        }
+        for (db, key, flag, before) in lent {
             bench.unwatch(db, &key, &flag);
             let value = bench.take(db, &key);
-            if on_excerpts || !flag.is_set() {
-                continue;
-            }
-            let loan = Loan { db, key, value };
-            if self.topology.owner(&loan.key) == self.id {
-                self.take_back(loan);
-            } else {
-                foreign.push(loan);
+            let is_own = self.topology.owner(&key) == self.id;
+            if flag.is_set() && !on_excerpts {
+                let loan = Loan { db, key, value };
+                if is_own {
+                    self.take_back(loan);
+                } else {
+                    outcome.changed.push(loan);
+                }
+            } else if let Some(clock) = value.map(|value| value.clock()).filter(|now| Some(*now) != before) {
+                let used = Use { db, key, clock };
+                if is_own {
+                    own_uses.push(used);
+                } else if before.is_some() {
+                    outcome.uses.push(used);
+                }
             }
         }
-        if !on_excerpts {
-            self.store.dirty += bench.dirty;
-        }
+        self.note_uses(own_uses);
+        self.tell_changes(caller.client_id);
+        // The copies are small or were made in one go, too.
+        while bench.free_some(usize::MAX) {}
         self.workbench.store = Some(bench);
-        let outcome = if on_excerpts {
-            Outcome::Effects(self.take_effects(command.db, &caller))
-        } else {
-            Outcome::Changed(foreign)
-        };
         (outcome, blocked)
+    }
+
+    /// A command on excerpts has come upon these keys, which had expired: their owners come upon them, too. What it does to one
+    /// of them does that anyway.
+    fn delete_expired_by_effect(&mut self, expired: Vec<(usize, Vec<u8>)>) {
+        for (_, key) in expired {
+            if !self.workbench.effects.iter().any(|effect| effect.contains(&key)) {
+                self.workbench.effects.push(vec![b"PERSIST".to_vec(), key]);
+            }
+        }
     }
 
     /// Runs what the command on excerpts does to this shard's keys, and returns the rest.
@@ -198,26 +258,50 @@ impl Shard {
         self.topology.owner(args[keys[0].index])
     }
 
-    /// Does to this shard's keys what a command has done on excerpts of them, which has counted the call.
+    /// Does to this shard's keys what a command has done on excerpts of them, which has counted the call and its changes, and
+    /// knows how the keys were used.
     pub(super) fn apply(&mut self, effects: &[OwnedCommand], caller: &Caller) {
-        let caller = Caller { is_extra_part: true, on_excerpts: false, ..*caller };
+        let caller = Caller { is_extra_part: true, on_excerpts: false, no_touch: true, ..*caller };
+        let (dirty, counted) = (self.store.dirty, self.stats.dirty.get());
+        let (hits, misses) = (self.store.stats.keyspace_hits, self.store.stats.keyspace_misses);
         let mut reply = Reply::default();
         for effect in effects {
             self.run_command(effect.spec, effect.db, &effect.args.slices(), &caller, &mut reply);
             reply.clear();
         }
+        self.store.dirty = dirty;
+        self.stats.dirty.set(counted);
+        self.store.stats.keyspace_hits = hits;
+        self.store.stats.keyspace_misses = misses;
+    }
+
+    /// Notes how keys of this shard were used on another one.
+    pub(super) fn note_uses(&mut self, uses: Vec<Use>) {
+        for Use { db, key, clock } in uses {
+            self.store.note_use(db, &key, clock);
+        }
     }
 
     /// Writes what a command made of one of this shard's keys.
     pub(super) fn take_back(&mut self, Loan { db, key, value }: Loan) {
-        match value {
-            Some(value) => self.store.put(db, &key, value.reallocated()),
-            None => {
-                self.store.remove(db, &key);
+        // The command has raised the events.
+        let classes = self.store.events.classes();
+        self.store.events.set_classes(Default::default());
+        let is_changed = match value {
+            Some(value) => {
+                self.store.put(db, &key, value.reallocated());
+                true
             }
+            // One that had expired goes here for that reason.
+            None => self.store.remove(db, &key),
+        };
+        self.store.events.set_classes(classes);
+        if is_changed {
+            self.store.touched(db, &key);
+            self.log_value(db, &key);
+        } else {
+            self.log_expired();
         }
-        self.store.touched(db, &key);
-        self.log_value(db, &key);
         self.show_len(db);
     }
 }

@@ -12,13 +12,15 @@ use super::housekeeping::Weights;
 use super::message::Message;
 use super::Shard;
 use crate::runtime::clock::Stamp;
-use crate::store::MaxmemoryPolicy;
+use crate::store::{Eviction, MaxmemoryPolicy};
 
 /// The longest slice of eviction that no request of this shard's clients asks for.
 const EVICT_SLICE_US: u64 = 500;
 
 impl Shard {
-    /// Sees to it that the process gets under `maxmemory`. False when it stays over it because no key may go.
+    /// Sees to it that the process gets under `maxmemory`. False when it stays over it because no key may ever go. While those that
+    /// may are in the hands of transactions it stays over it, too, until the first command after them; that is no reason to refuse
+    /// anything.
     pub(super) fn make_room(&mut self) -> bool {
         if self.store.expire_paused {
             return true;
@@ -26,11 +28,11 @@ impl Shard {
         // Each pass takes one key away; a key is at least some dozen bytes, so their number is bounded by the excess.
         while self.is_over_limit() {
             match self.draw_evictor() {
-                Some(shard) if shard == self.id => {
-                    if !self.evict() {
-                        return false;
-                    }
-                }
+                Some(shard) if shard == self.id => match self.evict() {
+                    Eviction::Done(_) => {}
+                    Eviction::NotNow => return true,
+                    Eviction::Never => return false,
+                },
                 Some(shard) => {
                     self.have_evict(shard);
                     return true;
@@ -41,13 +43,18 @@ impl Shard {
         true
     }
 
+    /// Whether `make_room` would answer false. Evicts nothing, so it may be asked inside a transaction.
+    pub(super) fn lacks_room(&mut self) -> bool {
+        !self.store.expire_paused && self.is_over_limit() && self.draw_evictor().is_none()
+    }
+
     /// Evicts for a while, after `maxmemory` was lowered and between requests.
     pub(super) fn evict_some(&mut self) {
         if self.store.expire_paused || !self.is_over_limit() {
             return;
         }
         let started = Stamp::now();
-        while self.evict()
+        while matches!(self.evict(), Eviction::Done(_))
             && Stamp::now().nanos_since(started) < EVICT_SLICE_US * 1000
             && self.is_over_limit()
         {}
@@ -78,12 +85,14 @@ impl Shard {
         }
     }
 
-    fn evict(&mut self) -> bool {
-        let Some(evicted) = self.store.evict_one() else { return false };
-        self.log_evicted(&evicted);
-        self.publish_events();
-        self.tell_changes(0);
-        true
+    fn evict(&mut self) -> Eviction {
+        let outcome = self.store.evict_one();
+        if let Eviction::Done(evicted) = &outcome {
+            self.log_evicted(evicted);
+            self.publish_events();
+            self.tell_changes(0);
+        }
+        outcome
     }
 
     /// The shard that is to evict a key; `None` when no key of any may go.

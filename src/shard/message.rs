@@ -25,7 +25,8 @@ pub enum Message {
         from: usize,
         transaction: TransactionId,
         number: Number,
-        granted: bool,
+        /// None: it is refused. Else when the first of the watched keys expires here, Unix milliseconds.
+        watch_until_ms: Option<i64>,
     },
     Run(Box<Run>),
     Ran {

@@ -38,6 +38,7 @@ mod transactions;
 pub mod users;
 
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -57,7 +58,8 @@ use crate::runtime::executor::{Service, Turn};
 use crate::runtime::mesh::Mesh;
 use crate::runtime::ring::{Completion, SocketRing, Token};
 use crate::store::{SlotRange, Store};
-use crate::txn::locks::{Locks, Number};
+use crate::txn::guard::GuardedLocks;
+use crate::txn::locks::Number;
 use crate::txn::plan::Topology;
 
 pub use asks::Asks;
@@ -86,7 +88,8 @@ pub struct Shard {
     /// Messages to itself: a transaction's coordinator is often also one of its shards.
     loopback: VecDeque<Message>,
 
-    locks: Locks,
+    /// Shared with the store, which deletes no key by itself that a transaction holds.
+    locks: Rc<GuardedLocks>,
     /// Who waits behind the intents, or holds them, on this shard.
     lock_owners: HashMap<Number, transactions::Owner, foldhash::fast::RandomState>,
     transactions: transactions::Transactions,
@@ -136,6 +139,8 @@ impl Shard {
         let mut store = Store::new(SlotRange::of_shard(id, shared.shards), config.general.databases as usize);
         let now_us = clock::unix_us();
         store.set_time(now_us / 1000);
+        let locks = Rc::new(GuardedLocks::default());
+        store.guard = Some(locks.clone());
         let log = log::Log::new(stats.clone(), shared.logs.clone());
         let mut shard = Shard {
             id,
@@ -151,7 +156,7 @@ impl Shard {
             shared,
             mesh,
             loopback: VecDeque::new(),
-            locks: Locks::default(),
+            locks,
             lock_owners: HashMap::default(),
             transactions: transactions::Transactions::default(),
             inside: None,

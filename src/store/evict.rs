@@ -11,14 +11,26 @@ use super::{slot_of, EventClass, MaxmemoryPolicy, Store};
 
 /// Candidates kept.
 const POOL_LEN_MAX: usize = 16;
-/// Rounds of sampling before giving up: keys drawn may all be candidates already that are gone.
+/// Rounds of sampling before giving up: keys drawn may all be candidates already that are gone, or have to stay.
 const ROUNDS_MAX: usize = 32;
+/// Keys of a database that a random policy draws before it gives up, because all had to stay.
+const DRAWS_MAX: usize = 16;
 
 /// A key that eviction removed: to be logged and replicated as a DEL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evicted {
     pub db: usize,
     pub key: Vec<u8>,
+}
+
+/// What an attempt to evict a key came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Eviction {
+    Done(Evicted),
+    /// The keys that might go are those that transactions work on. They may go when these end.
+    NotNow,
+    /// The policy lets no key go.
+    Never,
 }
 
 #[derive(Debug)]
@@ -61,13 +73,21 @@ impl EvictionPool {
 }
 
 impl Store {
-    /// Evicts the key that the policy points out, raises its "evicted" event, and returns it; `None` when no key may go.
-    pub fn evict_one(&mut self) -> Option<Evicted> {
+    /// Evicts the key that the policy points out, and raises its "evicted" event. A key that transactions work on is passed over.
+    pub fn evict_one(&mut self) -> Eviction {
         let policy = self.settings.maxmemory_policy;
-        let (home, word) = match policy {
-            MaxmemoryPolicy::NoEviction => return None,
-            MaxmemoryPolicy::AllKeysRandom | MaxmemoryPolicy::VolatileRandom => self.random_victim(policy)?,
-            _ => self.best_victim(policy)?,
+        let mut is_any_held = false;
+        let victim = match policy {
+            MaxmemoryPolicy::NoEviction => None,
+            MaxmemoryPolicy::AllKeysRandom | MaxmemoryPolicy::VolatileRandom => {
+                self.random_victim(policy, &mut is_any_held)
+            }
+            _ => self.best_victim(policy, &mut is_any_held),
+        };
+        let (home, word) = match victim {
+            Some(victim) => victim,
+            None if is_any_held => return Eviction::NotNow,
+            None => return Eviction::Never,
         };
         let word = self.unlink(home, word);
         let key = entry_of(word).key().to_vec();
@@ -78,15 +98,19 @@ impl Store {
         }
         self.changes.note(&key, false);
         self.destroy(home.db, word);
-        Some(Evicted { db: home.db, key })
+        Eviction::Done(Evicted { db: home.db, key })
     }
 
-    fn random_victim(&mut self, policy: MaxmemoryPolicy) -> Option<(Home, u64)> {
+    fn random_victim(&mut self, policy: MaxmemoryPolicy, is_any_held: &mut bool) -> Option<(Home, u64)> {
         for _ in 0..self.databases.len() {
             let db = self.pool.next_db % self.databases.len();
             self.pool.next_db = db + 1;
-            if let Some(word) = self.sample(db, policy) {
-                return Some((self.home_of(db, word), word));
+            for _ in 0..DRAWS_MAX {
+                let Some(word) = self.sample(db, policy) else { break };
+                if !self.is_protected(word) {
+                    return Some((self.home_of(db, word), word));
+                }
+                *is_any_held = true;
             }
         }
         None
@@ -101,7 +125,7 @@ impl Store {
         }
     }
 
-    fn best_victim(&mut self, policy: MaxmemoryPolicy) -> Option<(Home, u64)> {
+    fn best_victim(&mut self, policy: MaxmemoryPolicy, is_any_held: &mut bool) -> Option<(Home, u64)> {
         if self.pool.policy != policy {
             self.pool.clear();
             self.pool.policy = policy;
@@ -119,8 +143,10 @@ impl Store {
                 let hash = self.keys.hash_key(&best.key);
                 let word = self.databases[best.db].find(slot, hash, &best.key);
                 let evictable = |&word: &u64| !policy.is_volatile() || super::entry::has_expiry(word);
-                if let Some(word) = word.filter(evictable) {
-                    return Some((Home { db: best.db, slot, hash }, word));
+                match word.filter(evictable) {
+                    Some(word) if self.is_protected(word) => *is_any_held = true,
+                    Some(word) => return Some((Home { db: best.db, slot, hash }, word)),
+                    None => {}
                 }
             }
         }

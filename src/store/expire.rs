@@ -33,6 +33,8 @@ pub struct ExpireCycle {
 struct Turn {
     sampled: usize,
     expired: usize,
+    /// Expired, but they have to stay: they count for how far the turn has come, and for nothing else.
+    held: usize,
     ttl_sum_ms: i64,
 }
 
@@ -65,7 +67,8 @@ impl Store {
                     self.stats.expired_time_cap_reached_count += 1;
                     break;
                 }
-                if turn.sampled > 0 && turn.expired * 100 / turn.sampled <= stale_perc_max {
+                let seen = turn.sampled + turn.held;
+                if seen > 0 && turn.expired * 100 / seen <= stale_perc_max {
                     break;
                 }
             }
@@ -83,7 +86,7 @@ impl Store {
         let mut turn = Turn::default();
         let mut buckets = 0;
         let wanted = keys.min(self.volatile_len(db));
-        while turn.sampled < wanted && buckets < wanted * BUCKETS_PER_KEY {
+        while turn.sampled + turn.held < wanted && buckets < wanted * BUCKETS_PER_KEY {
             let database = &mut self.databases[db];
             if database.expire_cursor == 0 {
                 let next = database.volatile().next_from(database.expire_slot);
@@ -108,12 +111,17 @@ impl Store {
             }
             buckets += 1;
             for word in words {
-                turn.sampled += 1;
                 if self.has_expired(word) {
+                    if self.is_protected(word) {
+                        turn.held += 1;
+                        continue;
+                    }
+                    turn.sampled += 1;
                     turn.expired += 1;
                     let hash = self.keys.hash_key(entry_of(word).key());
                     self.delete_expired(Home { db, slot, hash }, word);
                 } else if let Some(at_ms) = entry_of(word).expire_at() {
+                    turn.sampled += 1;
                     turn.ttl_sum_ms = turn.ttl_sum_ms.saturating_add(at_ms.saturating_sub(self.now_ms));
                 }
             }

@@ -147,13 +147,7 @@ impl Store {
     /// A copy of value, expiry and clock that shares no memory with the key's.
     pub fn clone_value(&mut self, db: usize, key: &[u8]) -> Option<Detached> {
         let home = self.home(db, key);
-        let entry = entry_of(self.find(home, key)?);
-        let kind = entry.kind();
-        let payload = match entry.object() {
-            Some(object) => Payload::Object(Box::new(object.duplicate())),
-            None => unboxed_payload(entry).expect("a value is embedded or boxed"),
-        };
-        Some(Detached { payload, kind, expire_at: entry.expire_at(), clock: entry.clock() })
+        self.find(home, key).map(copy_of)
     }
 
     /// When the key expires, Unix milliseconds: `None` when there is no key, `Some(None)` when it has no TTL.
@@ -222,6 +216,64 @@ impl Store {
         self.set_clock(db, key, clock)
     }
 
+    /// As `exists`, and touches the key's clock as a look-up by a command does.
+    pub fn use_key(&mut self, db: usize, key: &[u8]) -> bool {
+        let home = self.home(db, key);
+        let found = self.find(home, key);
+        if let Some(word) = found {
+            self.touch_clock(word);
+        }
+        found.is_some()
+    }
+
+    /// The word of a key that another shard borrows. One that has expired is lent too, so that it goes when the command comes upon it,
+    /// and not before; but to all who may not delete it, it is absent.
+    fn find_to_lend(&mut self, home: Home, key: &[u8]) -> Option<u64> {
+        let word = self.databases[home.db].find(home.slot, home.hash, key)?;
+        if self.has_expired(word) && self.is_protected(word) {
+            self.passed_over = true;
+            return None;
+        }
+        Some(word)
+    }
+
+    /// A copy of value, expiry and clock, to be lent.
+    pub fn lend_value(&mut self, db: usize, key: &[u8]) -> Option<Detached> {
+        let home = self.home(db, key);
+        self.find_to_lend(home, key).map(copy_of)
+    }
+
+    /// A string in place of a value that is not to be looked at, with its expiry and clock.
+    pub fn lend_stand_in(&mut self, db: usize, key: &[u8]) -> Option<Detached> {
+        let home = self.home(db, key);
+        let entry = entry_of(self.find_to_lend(home, key)?);
+        let stand_in = Detached::from_string(b"", entry.expire_at());
+        Some(Detached { clock: entry.clock(), ..stand_in })
+    }
+
+    /// Whether the key is there, but has expired.
+    pub fn is_expired(&self, db: usize, key: &[u8]) -> bool {
+        let home = self.home(db, key);
+        self.databases[db].find(home.slot, home.hash, key).is_some_and(|word| self.has_expired(word))
+    }
+
+    /// An excerpt of a key's value, which counts as used when and as often as that.
+    pub fn used_as(&mut self, db: usize, key: &[u8], excerpt: Detached) -> Detached {
+        let home = self.home(db, key);
+        match self.find(home, key) {
+            Some(word) => Detached { clock: entry_of(word).clock(), ..excerpt },
+            None => excerpt,
+        }
+    }
+
+    /// What another shard has seen of a key's use. One that is gone meanwhile is none of its business.
+    pub fn note_use(&mut self, db: usize, key: &[u8], clock: Clock) {
+        let home = self.home(db, key);
+        if let Some(word) = self.databases[db].find(home.slot, home.hash, key) {
+            entry_of(word).set_clock(clock);
+        }
+    }
+
     fn set_clock(&mut self, db: usize, key: &[u8], clock: Clock) -> bool {
         let home = self.home(db, key);
         let Some(word) = self.find(home, key) else {
@@ -230,6 +282,16 @@ impl Store {
         entry_of(word).set_clock(clock);
         true
     }
+}
+
+/// A copy of value, expiry and clock of an entry.
+fn copy_of(word: u64) -> Detached {
+    let entry = entry_of(word);
+    let payload = match entry.object() {
+        Some(object) => Payload::Object(Box::new(object.duplicate())),
+        None => unboxed_payload(entry).expect("a value is embedded or boxed"),
+    };
+    Detached { payload, kind: entry.kind(), expire_at: entry.expire_at(), clock: entry.clock() }
 }
 
 /// A copy of a value that lies in its entry; `None` when it is an object.

@@ -1,5 +1,7 @@
 //! The store itself: what it holds, and the one way by which every operation finds a key.
 
+use std::rc::Rc;
+
 use bytes::BytesMut;
 
 use super::changes::Changes;
@@ -13,7 +15,7 @@ use super::random::Rng;
 use super::snapshot::{Renewal, Snapshot};
 use super::watch::Replacement;
 use super::{
-    slot_of, Ahead, EventClass, Events, ExpireCycle, Settings, SlotRange, StoreStats, Value, Waiting,
+    slot_of, Ahead, EventClass, Events, ExpireCycle, Guard, Settings, SlotRange, StoreStats, Value, Waiting,
     WatchFlag, Watches,
 };
 
@@ -43,6 +45,10 @@ pub struct Store {
     pub expire_paused: bool,
     /// Look-ups leave the LRU/LFU clocks alone.
     pub no_touch: bool,
+    /// Says which keys must stay although they have expired, or memory is short.
+    pub guard: Option<Rc<dyn Guard>>,
+    /// A key was found that had expired, and was not deleted because of the guard, since this was last set to false.
+    pub passed_over: bool,
 
     pub(super) now_ms: i64,
     slots: SlotRange,
@@ -100,6 +106,8 @@ impl Store {
             flushes_only: None,
             expire_paused: false,
             no_touch: false,
+            guard: None,
+            passed_over: false,
             now_ms: 0,
             slots,
             hint: SlotHint::default(),
@@ -243,7 +251,7 @@ impl Store {
 
     #[cold]
     fn come_upon_expired(&mut self, home: Home, word: u64) {
-        if !self.expire_paused {
+        if self.may_expire(word) {
             self.delete_expired(home, word);
         }
     }

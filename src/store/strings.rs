@@ -109,7 +109,13 @@ impl Store {
                 Ttl::None => None,
                 Ttl::At(at_ms) => Some(at_ms),
             };
-            let clock = if keeps_clock { old.clock() } else { fresh };
+            let clock = match (keeps_clock, ttl) {
+                (false, _) => fresh,
+                // Whoever changes a value has counted that as a use, or is not to.
+                (true, Ttl::Keep) => old.clock(),
+                (true, _) if self.no_touch => old.clock(),
+                (true, _) => old.clock().used(&self.settings, self.now_ms, &mut self.rng),
+            };
             // SAFETY: the word is in its table, and nobody else refers to its entry.
             let object = unsafe { entry::replace(word, content, expire_at, clock, &mut self.keys) };
             self.databases[home.db].recount_expiry(home.slot, had, expire_at.is_some());
@@ -125,12 +131,15 @@ impl Store {
         self.insert(home, key, content, expire_at, fresh);
     }
 
-    /// While expiry is paused an expired key may still be in the way of a new one.
+    /// An expired key that was not deleted may still be in the way of a new one.
     pub(super) fn remove_paused(&mut self, home: Home, key: &[u8]) {
-        if !self.expire_paused {
+        if !self.expire_paused && !self.passed_over {
             return;
         }
         if let Some(word) = self.databases[home.db].find(home.slot, home.hash, key) {
+            if self.log_enabled {
+                self.expired_effects.push((home.db, key.to_vec()));
+            }
             self.delete(home, word);
         }
     }

@@ -419,7 +419,7 @@ mod eviction {
                 store.set_string(i % 3, &key(i), b"v", ttl);
             }
             let mut evicted = Vec::new();
-            while let Some(victim) = store.evict_one() {
+            while let Eviction::Done(victim) = store.evict_one() {
                 assert!(!store.exists(victim.db, &victim.key));
                 evicted.push(victim);
             }
@@ -451,7 +451,7 @@ mod eviction {
             make_good(&mut store, &key(i));
         }
         for _ in 0..400 {
-            store.evict_one().unwrap();
+            assert!(matches!(store.evict_one(), Eviction::Done(_)));
         }
         (1..1_000).step_by(2).filter(|&i| !store.exists(0, &key(i))).count()
     }
@@ -696,4 +696,106 @@ fn a_flush_or_a_swap_that_is_about_some_slots_leaves_the_others_alone() {
     assert_eq!((store.len(0), store.len(1)), (100, 0));
     assert_eq!(store.clear(None), inside as u64);
     assert!(keys.iter().all(|key| store.remove(0, key.as_bytes()) != half.contains(slot_of(key.as_bytes()))));
+}
+
+mod guarded {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    /// Holds the keys in it.
+    #[derive(Debug, Default)]
+    struct Held(RefCell<HashSet<Vec<u8>>>);
+
+    impl Guard for Held {
+        fn protects(&self, key: &[u8]) -> bool {
+            self.0.borrow().contains(key)
+        }
+    }
+
+    fn guarded(keys: impl IntoIterator<Item = Vec<u8>>) -> (Store, Rc<Held>) {
+        let mut store = store();
+        let held = Rc::new(Held(RefCell::new(keys.into_iter().collect())));
+        store.guard = Some(held.clone());
+        store.log_enabled = true;
+        (store, held)
+    }
+
+    #[test]
+    fn a_held_key_that_has_expired_is_absent_and_stays_until_nobody_holds_it() {
+        let (mut store, held) = guarded([b"held".to_vec()]);
+        let now = store.now_ms();
+        for key in [&b"held"[..], b"free"] {
+            store.set_string(0, key, b"v", Ttl::At(now + 5));
+        }
+        store.set_time(now + 6);
+        let looks: [fn(&mut Store); 4] = [
+            |store| assert!(!store.exists(0, b"held")),
+            |store| assert!(store.read(0, b"held").is_none()),
+            |store| assert_eq!(store.scan(0, 0, 100, &mut |_, _| panic!("expired")), 0),
+            |store| assert_eq!(store.random_key(0), None),
+        ];
+        for look in looks {
+            store.passed_over = false;
+            look(&mut store);
+            assert!(store.passed_over && store.databases[0].keys().total() >= 1);
+        }
+        for _ in 0..3 {
+            store.expire_cycle(1_000, &|| 0);
+        }
+        assert_eq!((store.len(0), store.stats.expired_keys), (1, 1), "only the free one is gone");
+        assert_eq!(store.expired_effects, [(0, b"free".to_vec())]);
+        // For whom it is an earlier time it is there.
+        store.set_time(now);
+        assert!(store.exists(0, b"held"));
+        store.set_time(now + 6);
+        held.0.borrow_mut().clear();
+        assert!(!store.exists(0, b"held"));
+        assert_eq!((store.len(0), store.stats.expired_keys), (0, 2));
+    }
+
+    #[test]
+    fn a_cycle_ends_when_all_that_has_expired_is_held() {
+        let (mut store, _) = guarded((0..500).map(key));
+        let now = store.now_ms();
+        for i in 0..500 {
+            store.set_string(0, &key(i), b"v", Ttl::At(now + 5));
+        }
+        store.set_time(now + 6);
+        // The clock does not move, so only the cycle itself can end this.
+        store.expire_cycle(1_000, &|| 0);
+        assert_eq!((store.len(0), store.stats.expired_time_cap_reached_count), (500, 0));
+    }
+
+    #[test]
+    fn held_keys_are_not_evicted_and_the_others_are() {
+        for policy in MaxmemoryPolicy::ALL.into_iter().filter(|p| *p != MaxmemoryPolicy::NoEviction) {
+            let (mut store, held) = guarded((0..20).map(key));
+            store.settings.maxmemory_policy = policy;
+            let ttl = Ttl::At(store.now_ms() + 1_000_000);
+            for i in 0..40 {
+                store.set_string(i % 2, &key(i), b"v", ttl);
+            }
+            let mut evicted = 0;
+            loop {
+                match store.evict_one() {
+                    Eviction::Done(victim) => {
+                        assert!(!held.protects(&victim.key), "{}", policy.name());
+                        evicted += 1;
+                    }
+                    // By chance it may have drawn held ones only.
+                    Eviction::NotNow if evicted < 20 => {}
+                    Eviction::NotNow => break,
+                    Eviction::Never => panic!("{}: some may go later", policy.name()),
+                }
+            }
+            assert_eq!(evicted, 20, "{}", policy.name());
+            held.0.borrow_mut().clear();
+            for _ in 0..20 {
+                assert!(matches!(store.evict_one(), Eviction::Done(_)), "{}", policy.name());
+            }
+            assert_eq!(store.evict_one(), Eviction::Never, "{}", policy.name());
+        }
+    }
 }

@@ -443,6 +443,11 @@ impl Detached {
         self.clock = Clock::UNSET;
     }
 
+    /// When and how often it was used.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
     pub fn value(&self) -> Value<'_> {
         match &self.payload {
             Payload::Int(value) => Value::Int(*value),

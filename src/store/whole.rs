@@ -68,10 +68,9 @@ impl Store {
             if !self.has_expired(word) {
                 return Some(entry_of(word).key().to_vec());
             }
-            if self.expire_paused {
-                continue;
+            if self.may_expire(word) {
+                self.delete_expired(self.home_of(db, word), word);
             }
-            self.delete_expired(self.home_of(db, word), word);
         }
         None
     }
@@ -116,8 +115,8 @@ impl Store {
                 slot += 1;
             }
         };
-        if !self.expire_paused {
-            for word in expired {
+        for word in expired {
+            if self.may_expire(word) {
                 self.delete_expired(self.home_of(db, word), word);
             }
         }

@@ -255,6 +255,20 @@ impl Locks {
         !self.is_idle() && scope.wanted().iter().any(|(key, mode)| against(*key, *mode))
     }
 
+    /// Whether a transaction other than `except` holds the key, by any intent. Those that only wait for it have seen nothing of it.
+    pub fn is_held(&self, key: Fingerprint, except: Option<Number>) -> bool {
+        let holds = |queue: Fingerprint| {
+            self.queues.get(&queue).is_some_and(|queue| {
+                queue.places.iter().any(|place| {
+                    matches!(place.mode, Mode::Read | Mode::Write)
+                        && Some(place.number) != except
+                        && self.is_granted(place.number)
+                })
+            })
+        };
+        holds(key) || holds(WHOLE)
+    }
+
     /// Puts the transaction `number` into its queues.
     pub fn request(&mut self, number: Number, scope: &Scope) -> Answer {
         self.enqueue(number, scope.wanted())

@@ -8,7 +8,7 @@ use crate::command::table::{CommandSpec, Handler};
 use crate::command::{Blocking, Caller};
 use crate::resp::Protocol;
 use crate::runtime::ring::Token;
-use crate::store::{Detached, WatchFlag};
+use crate::store::{Clock, Detached, WatchFlag};
 
 pub type Slices<'a> = SmallVec<[&'a [u8]; 8]>;
 
@@ -153,7 +153,7 @@ pub type TransactionId = Token;
 pub type Writers = SmallVec<[u16; 4]>;
 
 /// What a shard is to know when a transaction gives its intents back there.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Ending {
     /// Empty when the transaction has not run.
     pub writers: Writers,
@@ -161,6 +161,8 @@ pub struct Ending {
     pub is_awaited: bool,
     /// Whom to tell when what the transaction saw or did here counts.
     pub report_to: Option<(usize, TransactionId)>,
+    /// Which keys of the shard it has used on another one.
+    pub uses: Vec<Use>,
 }
 
 /// A MULTI body whose keys are all on the shard that gets it.
@@ -193,6 +195,14 @@ pub struct Loan {
     pub db: usize,
     pub key: Vec<u8>,
     pub value: Option<Detached>,
+}
+
+/// A lent key that was used and not changed.
+#[derive(Debug)]
+pub struct Use {
+    pub db: usize,
+    pub key: Vec<u8>,
+    pub clock: Clock,
 }
 
 /// What a command has said that blocked, and the nanoseconds that it took.

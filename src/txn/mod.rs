@@ -2,6 +2,7 @@
 //!
 //! The idea is told in `transactions.md`, next to this file.
 
+pub mod guard;
 pub mod join;
 pub mod locks;
 pub mod message;

@@ -54,7 +54,11 @@ pub(super) fn transfer(
         };
         ctx.store.update(ctx.db, source, rotate)?;
     } else {
-        ctx.store.peek_as::<List>(ctx.db, destination)?;
+        if let Err(error) = ctx.store.peek_as::<List>(ctx.db, destination) {
+            ctx.store.use_key(ctx.db, source);
+            ctx.store.use_key(ctx.db, destination);
+            return Err(error.into());
+        }
         let pop = |list: &mut List, tools: &mut Tools| {
             list.pop(from, |item| take(item, &mut element));
             list.shrink(tools.settings);

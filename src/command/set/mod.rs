@@ -65,7 +65,12 @@ pub fn smove(ctx: &mut Context, args: Args) -> CommandResult {
     };
     let is_there = source.contains(member);
     // Its type is looked at even when there is nothing to move.
-    ctx.store.peek_as::<Set>(ctx.db, to)?;
+    let target = ctx.store.peek_as::<Set>(ctx.db, to).map(|_| ());
+    if target.is_err() || !is_there || from == to {
+        ctx.store.use_key(ctx.db, from);
+        ctx.store.use_key(ctx.db, to);
+    }
+    target?;
     if is_there && from != to {
         let updated = ctx.store.update::<Set, _>(ctx.db, from, |set, _| set.remove(member))?;
         ctx.changed(from, EventClass::SET, "srem");

@@ -126,6 +126,8 @@ impl Delivery<'_> {
         // The key and the group were there when the command began, and nothing runs in between.
         let Some(outcome) = updated.and_then(|updated| updated.result) else { return Ok(()) };
         if ctx.caller.on_excerpts {
+            // The owner does the rest. But it is this run that counts.
+            ctx.store.dirty += u64::from(outcome.created_consumer) + u64::from(outcome.served);
             return Ok(());
         }
         if outcome.created_consumer {

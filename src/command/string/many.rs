@@ -31,7 +31,7 @@ pub fn mset(ctx: &mut Context, args: Args) -> CommandResult {
 /// MSETNX key value [key value ...]: all of them, or none when one of the keys exists.
 pub fn msetnx(ctx: &mut Context, args: Args) -> CommandResult {
     let pairs = pairs(args, "msetnx")?;
-    let free = pairs.iter().step_by(2).all(|key| !ctx.store.exists(ctx.db, key));
+    let free = pairs.iter().step_by(2).all(|key| !ctx.store.use_key(ctx.db, key));
     if free {
         write_all(ctx, pairs);
     }

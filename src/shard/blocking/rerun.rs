@@ -8,7 +8,7 @@
 use super::{Far, Notice, Shard, Wait, Waiter};
 use crate::client::Flag as ClientFlag;
 use crate::command::table::CommandSpec;
-use crate::command::CommandError;
+use crate::command::{Caller, CommandError};
 use crate::resp::Reply;
 use crate::shard::transactions::Transaction;
 use crate::store::WaitNumber;
@@ -19,7 +19,9 @@ impl Shard {
     /// back.
     pub(in crate::shard) fn block_far(&mut self, transaction: &mut Transaction, run: BlockedRun) {
         let Some(command) = transaction.commands.pop() else { return };
-        let Transaction { origin, caller, protocol, .. } = *transaction;
+        let Transaction { origin, protocol, .. } = *transaction;
+        // When it runs again it is another time.
+        let caller = Caller { at_us: None, ..transaction.caller };
         let Some(mut connection) = self.clients.take(origin.client) else { return };
         let c = &mut *connection;
         if c.flags.any(ClientFlag::PeerClosed as u32 | ClientFlag::CloseAfterReply as u32) {

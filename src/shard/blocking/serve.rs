@@ -34,7 +34,7 @@ impl Shard {
     pub(in crate::shard) fn serve_before_release(&mut self, number: Number) {
         self.store.waiting.put_back(&mut self.blocked.postponed);
         if self.store.waiting.has_ready() {
-            self.serve_ready(Some(number));
+            self.act_for(Some(number), |shard| shard.serve_ready(Some(number)));
         }
     }
 

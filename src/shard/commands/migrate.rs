@@ -18,6 +18,7 @@ use crate::persist::rdb;
 use crate::resp::Reply;
 use crate::shard::transactions::Later;
 use crate::shard::{Flow, Shard};
+use crate::txn::locks::Number;
 use crate::txn::message::{OwnedArgs, OwnedCommand, Slices};
 
 pub const COMMANDS: &[(&str, Handler)] = &[("migrate", migrate)];
@@ -97,6 +98,9 @@ struct Move {
     caller: Caller,
     keys: Arc<Vec<Vec<u8>>>,
     copy: bool,
+    /// The transaction that holds the keys, and its time.
+    number: Option<Number>,
+    at_us: i64,
 }
 
 fn migrate(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
@@ -118,6 +122,8 @@ fn migrate(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> 
         caller: Caller { is_extra_part: true, ..shard.caller_of(c) },
         keys: Arc::new(request.keys.iter().map(|key| key.to_vec()).collect()),
         copy: request.copy,
+        number: shard.locks.acting(),
+        at_us: shard.now_us,
     };
     let job = Job {
         target: Target { host: args[1].to_vec(), port: args[2].to_vec() },
@@ -129,8 +135,12 @@ fn migrate(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> 
         parcels: Vec::new(),
     };
     let (db, keys, no_touch) = (moving.db, moving.keys.clone(), c.flags.has(Flag::NoTouch));
+    let (number, at_us) = (moving.number, moving.at_us);
     shard.ask_all(
-        move |shard| shard.pack_own(db, &keys, no_touch),
+        move |shard| {
+            shard
+                .act_for(number, |shard| shard.at_instant(at_us, |shard| shard.pack_own(db, &keys, no_touch)))
+        },
         move |shard, parts| {
             let mut parcels: Vec<Parcel> = parts.into_iter().flatten().collect();
             parcels.sort_unstable_by_key(|parcel| parcel.key);
@@ -177,7 +187,7 @@ impl Shard {
 
     /// The thread is done.
     fn delivered(&mut self, moving: Move, delivery: Delivery) {
-        let Move { later, spec, db, caller, keys, copy } = moving;
+        let Move { later, spec, db, caller, keys, copy, number, at_us } = moving;
         let outcome = delivery.failure.map_or(Ok(()), |failure| Err(error(failure)));
         if copy || delivery.acknowledged.is_empty() {
             self.complete_with(later, spec, outcome);
@@ -185,7 +195,12 @@ impl Shard {
         }
         let gone = Arc::new(delivery.acknowledged);
         self.ask_all(
-            move |shard| shard.delete_own(db, gone.iter().map(|index| keys[*index].as_slice()), &caller),
+            move |shard| {
+                let gone = gone.iter().map(|index| keys[*index].as_slice());
+                shard.act_for(number, |shard| {
+                    shard.at_instant(at_us, |shard| shard.delete_own(db, gone, &caller))
+                })
+            },
             move |shard, _: Vec<()>| shard.complete_with(later, spec, outcome),
         );
     }

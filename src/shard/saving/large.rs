@@ -74,7 +74,7 @@ impl Shard {
             .collect();
         for fingerprint in saved {
             if let Some((number, ..)) = self.saving.large.held.remove(&fingerprint) {
-                self.release(number, &Ending::default());
+                self.release(number, Ending::default());
             }
         }
     }

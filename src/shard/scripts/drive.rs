@@ -92,8 +92,9 @@ impl Shard {
         }
         let mut written = outcome.reply;
         reply.append(&mut written);
-        let caller = Caller { in_script: false, at_ms: None, ..caller };
+        let caller = Caller { in_script: false, at_us: None, ..caller };
         self.note_slow(spec, &command.args.slices(), &caller, nanos);
+        self.note_time_taken(nanos);
     }
 
     /// Runs a script to its end, or until it cannot go on in the same way.
@@ -184,18 +185,6 @@ impl Shard {
         self.scripts.frozen_us
     }
 
-    /// For a script the time stands still.
-    fn at_time_of<R>(&mut self, run: &Run, work: impl FnOnce(&mut Shard) -> R) -> R {
-        let now_us = std::mem::replace(&mut self.now_us, run.now_us);
-        self.store.set_time(self.now_us / 1000);
-        self.scripts.frozen_us = Some(run.now_us);
-        let result = work(self);
-        self.scripts.frozen_us = None;
-        self.now_us = now_us;
-        self.store.set_time(now_us / 1000);
-        result
-    }
-
     /// Runs a call on this shard's keys, or one that needs none; returns its encoded reply.
     pub(super) fn call_now(&mut self, run: &mut Run, spec: &'static CommandSpec, args: Args) -> Vec<u8> {
         let mut reply = Reply::new(run.execution.protocol());
@@ -203,7 +192,7 @@ impl Shard {
         self.show_script_call(run.db, spec, args);
         if let Handler::Connection | Handler::Container = spec.handler {
             let mut connection = self.connection_of_script(run);
-            let flow = self.at_time_of(run, |shard| {
+            let flow = self.at_instant(run.now_us, |shard| {
                 shard.call_connection_command(&mut connection, spec, args, &mut reply)
             });
             debug_assert!(flow == Flow::Done, "{} answers later", spec.name);
@@ -213,7 +202,8 @@ impl Shard {
         }
         let caller = run.caller_of_call();
         let db = run.db;
-        let blocked = self.at_time_of(run, |shard| shard.run_command(spec, db, args, &caller, &mut reply));
+        let blocked =
+            self.at_instant(run.now_us, |shard| shard.run_command(spec, db, args, &caller, &mut reply));
         debug_assert!(blocked.is_none(), "{} blocks in a script", spec.name);
         flat(&mut reply)
     }

@@ -93,7 +93,7 @@ impl Shard {
         caller: Caller,
         protocol: Protocol,
     ) {
-        let caller = Caller { in_script: false, deny_blocking: false, at_ms: None, ..caller };
+        let caller = Caller { in_script: false, deny_blocking: false, at_us: None, ..caller };
         let begin = move |shard: &mut Shard| {
             let scopes = shard.everything();
             shard.start(Transaction { caller, protocol, ..Transaction::new(vec![command], scopes, origin) });

@@ -58,7 +58,7 @@ pub(super) struct Scripts {
     /// The number by which a script that runs in one go holds its keys, when it had to wait for them.
     pub(super) holding: Option<Number>,
     /// The time of the script whose call runs now, Unix microseconds.
-    frozen_us: Option<i64>,
+    pub(super) frozen_us: Option<i64>,
 }
 
 /// Why a script that ran here did not come to its end.
@@ -318,7 +318,14 @@ impl Shard {
     ) -> Result<Box<Run>, CommandError> {
         let Invocation { what, memory, flags, keys, args: values } = self.invocation(spec, args)?;
         let is_read_only_command = spec.name.ends_with("_ro");
-        let has_no_memory = !caller.replaying && self.config.memory.maxmemory > 0 && !self.make_room();
+        let has_no_memory = !caller.replaying && self.config.memory.maxmemory > 0 && {
+            // Inside EXEC nothing is evicted: the commands in front of the script count on their keys.
+            if caller.deny_blocking {
+                self.lacks_room()
+            } else {
+                !self.make_room()
+            }
+        };
         if !flags.undeclared {
             self.check_declared(flags, is_read_only_command, has_no_memory)?;
         }
@@ -348,17 +355,14 @@ impl Shard {
         } else {
             Vec::new()
         };
+        // Inside EXEC it is the time of the whole.
+        let now_us = caller.at_us.unwrap_or(self.now_us);
         Ok(Box::new(Run {
             execution,
             memory,
             command: OwnedCommand::new(spec, db, OwnedArgs::from_slices(args)),
             db,
-            caller: Caller {
-                deny_blocking: true,
-                in_script: true,
-                at_ms: Some(self.now_us / 1000),
-                ..*caller
-            },
+            caller: Caller { deny_blocking: true, in_script: true, at_us: Some(now_us), ..*caller },
             protocol,
             is_read_only: is_read_only_command || flags.no_writes && !flags.undeclared,
             may_exceed_memory: flags.allow_oom && !flags.undeclared,
@@ -367,7 +371,7 @@ impl Shard {
             named,
             touches_others: false,
             started: Stamp::now(),
-            now_us: self.now_us,
+            now_us,
             outer_caller: *caller,
             resume: Some(Resume::GoOn),
             call: None,

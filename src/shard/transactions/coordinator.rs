@@ -1,5 +1,7 @@
 //! The coordinator: takes the intents, then the steps, then answers.
 
+use std::collections::BTreeMap;
+
 use super::record::{Barrier, Phase, Step, Transaction};
 use super::work::{Run, Work, WorkResult};
 use super::{flat, Later};
@@ -8,6 +10,7 @@ use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions,
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::ring::Token;
+use crate::shard::loans::Outcome;
 use crate::shard::message::Message;
 use crate::shard::request::touches_keys;
 use crate::shard::scripts::Going;
@@ -15,7 +18,7 @@ use crate::shard::{Flow, Shard};
 use crate::store::WaitNumber;
 use crate::txn::join::{join, prefer};
 use crate::txn::locks::Number;
-use crate::txn::message::{Ending, Loan, Origin, OwnedCommand, TransactionId, Watch};
+use crate::txn::message::{Ending, Origin, OwnedCommand, TransactionId, Watch};
 use crate::txn::plan::{self, Join, Part, Plan, Scopes};
 
 impl Shard {
@@ -24,8 +27,9 @@ impl Shard {
         let mut scopes = Scopes::default();
         for command in commands {
             let slices = command.args.slices();
+            // With one shard nobody remembers what a script touches, so it may be anything.
             if matches!(command.spec.handler, Handler::Script)
-                && self.script_may_reach_far(command.spec, &slices)
+                && (self.topology.shards == 1 || self.script_may_reach_far(command.spec, &slices))
             {
                 scopes.add_whole(self.topology.shards, KeyAccess::Write);
                 continue;
@@ -147,6 +151,7 @@ impl Shard {
     pub(in crate::shard) fn lock_all(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         let number = self.shared.next_transaction();
         transaction.number = number;
+        transaction.watch_until_ms = i64::MAX;
         transaction.outstanding = transaction.participants.len();
         for participant in &mut transaction.participants {
             participant.awaited = true;
@@ -175,19 +180,27 @@ impl Shard {
         self.transactions.running.insert(id, transaction);
     }
 
-    pub(in crate::shard) fn locked(&mut self, from: usize, id: TransactionId, number: Number, granted: bool) {
+    /// `watch_until_ms`: when the first of the keys expires that it watches there; `None` when it is not granted.
+    pub(in crate::shard) fn locked(
+        &mut self,
+        from: usize,
+        id: TransactionId,
+        number: Number,
+        watch_until_ms: Option<i64>,
+    ) {
         // An answer to a Lock that has been given back meanwhile is of an older number.
         let current = self.transactions.running.get(&id).is_some_and(|t| t.number == number);
         if !current {
             return;
         }
         let Some(mut transaction) = self.transactions.running.remove(&id) else { return };
-        if !granted {
+        let Some(watch_until_ms) = watch_until_ms else {
             self.stats.transaction_retries.add(1);
             self.release_all(&mut transaction);
             self.lock_all(id, transaction);
             return;
-        }
+        };
+        transaction.watch_until_ms = transaction.watch_until_ms.min(watch_until_ms);
         if let Some(participant) = transaction.participants.iter_mut().find(|p| p.shard == from) {
             participant.awaited = false;
         }
@@ -198,7 +211,9 @@ impl Shard {
         }
         let mut changed = false;
         if let Some(Watch { flag, keys }) = transaction.watch.take() {
-            changed = flag.is_set();
+            // It is held to the time at which its commands run.
+            let at_us = *transaction.caller.at_us.get_or_insert_with(|| self.instant_now());
+            changed = flag.is_set() || at_us / 1000 > transaction.watch_until_ms;
             self.unwatch_keys(flag, keys);
         }
         if changed {
@@ -237,6 +252,8 @@ impl Shard {
         let t = &mut *transaction;
         if t.barrier.is_some() {
             self.advance_barrier(id, t);
+        } else if t.caller.at_us.is_none() {
+            t.caller.at_us = Some(self.instant_now());
         }
         while t.outstanding == 0 && (t.script.is_some() || t.next < t.commands.len()) {
             if t.script.is_some() {
@@ -328,7 +345,7 @@ impl Shard {
                 true
             });
         t.outstanding += 1;
-        let ending = release.then(|| t.ending(self.id, id));
+        let ending = release.then(|| t.ending(shard, self.id, id));
         let run = Run {
             coordinator: self.id,
             transaction: id,
@@ -463,15 +480,10 @@ impl Shard {
                     loans.extend(list);
                 }
             }
-            WorkResult::Changed(command, reply, changed, blocked) => {
+            WorkResult::RanWithLoans { command, reply, outcome, blocked } => {
                 t.replies[command] = reply;
                 t.blocked = blocked;
-                self.give_back(id, t, changed);
-            }
-            WorkResult::Effects(command, reply, effects, blocked) => {
-                t.replies[command] = reply;
-                t.blocked = blocked;
-                self.apply_effects(id, t, effects);
+                self.settle_loans(id, t, outcome);
             }
             WorkResult::TakenBack => {}
         }
@@ -494,54 +506,49 @@ impl Shard {
         self.advance(id, transaction);
     }
 
-    /// Gives what a command changed of its loans back to their owners.
-    fn give_back(&mut self, id: TransactionId, t: &mut Transaction, changed: Vec<Loan>) {
-        let mut by_shard: Vec<(usize, Vec<Loan>)> = Vec::new();
+    /// Has the owners of lent keys take over what a command has done to them.
+    fn settle_loans(&mut self, id: TransactionId, t: &mut Transaction, outcome: Outcome) {
+        let Outcome { changed, effects, uses } = outcome;
+        let mut by_shard: BTreeMap<usize, Outcome> = BTreeMap::new();
         for loan in changed {
-            let shard = self.topology.owner(&loan.key);
-            match by_shard.iter_mut().find(|(s, _)| *s == shard) {
-                Some((_, list)) => list.push(loan),
-                None => by_shard.push((shard, vec![loan])),
-            }
+            by_shard.entry(self.topology.owner(&loan.key)).or_default().changed.push(loan);
         }
-        t.step = Step::TakingBack;
-        for (shard, loans) in by_shard {
-            self.step(id, t, shard, Work::TakeBack(loans), false);
-        }
-    }
-
-    /// Has the owners of keys do what a command did on excerpts.
-    fn apply_effects(&mut self, id: TransactionId, t: &mut Transaction, effects: Vec<OwnedCommand>) {
-        let mut by_shard: Vec<(usize, Vec<OwnedCommand>)> = Vec::new();
         for effect in effects {
-            let shard = self.owner_of_effect(&effect);
-            match by_shard.iter_mut().find(|(s, _)| *s == shard) {
-                Some((_, list)) => list.push(effect),
-                None => by_shard.push((shard, vec![effect])),
+            by_shard.entry(self.owner_of_effect(&effect)).or_default().effects.push(effect);
+        }
+        // What comes behind the command may ask how a key was used. If nothing does, the owner hears of it at the end.
+        let may_be_asked = t.is_exec || t.script.is_some();
+        for used in uses {
+            let owner = self.topology.owner(&used.key);
+            match by_shard.get_mut(&owner) {
+                Some(outcome) => outcome.uses.push(used),
+                None if may_be_asked => by_shard.entry(owner).or_default().uses.push(used),
+                None => t.uses.push((owner, used)),
             }
         }
         t.step = Step::TakingBack;
-        for (shard, effects) in by_shard {
-            self.step(id, t, shard, Work::Apply(effects), false);
+        for (shard, Outcome { changed, effects, uses }) in by_shard {
+            let work =
+                if effects.is_empty() { Work::TakeBack(changed, uses) } else { Work::Apply(effects, uses) };
+            self.step(id, t, shard, work, false);
         }
     }
 
     fn finish_transaction(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         if transaction.barrier.is_some() {
-            return self.release_all_unreleased(&Ending::default(), &transaction);
+            return self.release_all_unreleased(id, &mut transaction, true);
         }
-        let ending = transaction.ending(self.id, id);
         if let Some(run) = transaction.blocked.take() {
             match transaction.waiter {
                 Some(number) => self.block_far_again(number, run),
                 None => self.block_far(&mut transaction, run),
             }
-            return self.release_all_unreleased(&ending, &transaction);
+            return self.release_all_unreleased(id, &mut transaction, false);
         }
         if let Some(number) = transaction.waiter {
             self.end_rerun(number);
         }
-        self.release_all_unreleased(&ending, &transaction);
+        self.release_all_unreleased(id, &mut transaction, true);
         let mut reply = Reply::new(transaction.protocol);
         if transaction.is_exec {
             reply.array(transaction.replies.len());
@@ -571,15 +578,19 @@ impl Shard {
     }
 
     /// Gives back what a transaction holds, as at its end, but answers nobody: it goes on as another one.
-    pub(in crate::shard) fn end_part_of(&mut self, id: TransactionId, transaction: &Transaction) {
-        let ending = Ending { report_to: None, ..transaction.ending(self.id, id) };
-        self.release_all_unreleased(&ending, transaction);
+    pub(in crate::shard) fn end_part_of(&mut self, id: TransactionId, transaction: &mut Transaction) {
+        self.release_all_unreleased(id, transaction, false);
     }
 
-    fn release_all_unreleased(&mut self, ending: &Ending, transaction: &Transaction) {
-        for participant in transaction.participants.iter().filter(|p| !p.released) {
-            let ending = ending.clone();
-            self.send(participant.shard, Message::Release { number: transaction.number, ending });
+    fn release_all_unreleased(&mut self, id: TransactionId, t: &mut Transaction, is_answered: bool) {
+        for index in 0..t.participants.len() {
+            if t.participants[index].released {
+                continue;
+            }
+            let shard = t.participants[index].shard;
+            let mut ending = t.ending(shard, self.id, id);
+            ending.report_to = ending.report_to.filter(|_| is_answered);
+            self.send(shard, Message::Release { number: t.number, ending });
         }
     }
 
@@ -595,8 +606,12 @@ impl Shard {
             return self.finish(connection);
         }
         self.inside = Some((id, command));
-        let flow =
-            self.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply);
+        let at_us = t.caller.at_us.unwrap_or(self.now_us);
+        let flow = self.act_for(Some(t.number), |shard| {
+            shard.at_instant(at_us, |shard| {
+                shard.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply)
+            })
+        });
         self.inside = None;
         // HELLO changes it, for the replies behind it too.
         t.protocol = reply.protocol();

@@ -2,6 +2,7 @@
 //! and run their parts (`participant`). The record that the coordinator keeps is in `record`, what it sends in `work`. The protocol and why it is right are told in `txn/transactions.md`.
 
 mod coordinator;
+mod instant;
 mod participant;
 mod record;
 mod work;

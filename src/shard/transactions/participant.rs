@@ -3,9 +3,10 @@
 use super::work::{Run, Work, WorkResult};
 use super::{flat, Owner, Waiting};
 use crate::command::table::KeyAccess;
-use crate::resp::Reply;
+use crate::command::Caller;
+use crate::resp::{Protocol, Reply};
+use crate::runtime::clock::Stamp;
 use crate::runtime::ring::Token;
-use crate::shard::loans::Outcome;
 use crate::shard::message::Message;
 use crate::shard::Shard;
 use crate::txn::locks::{fingerprint_of_client, Answer, Number, Scope};
@@ -29,7 +30,8 @@ impl Shard {
                 self.lock_owners.insert(number, owner);
             }
             Answer::Refused => {
-                self.send(coordinator, Message::Locked { from: self.id, transaction, number, granted: false })
+                let answer = Message::Locked { from: self.id, transaction, number, watch_until_ms: None };
+                self.send(coordinator, answer)
             }
         }
     }
@@ -52,10 +54,17 @@ impl Shard {
         number: Number,
         watch: Option<Watch>,
     ) {
+        let mut watch_until_ms = i64::MAX;
         if let Some(watch) = watch {
             self.check_watched_expiry(&watch);
+            // The transaction's time is a later one, and known to nobody yet.
+            let expire_at = watch.keys.iter().filter_map(|(db, key)| {
+                self.act_for(Some(number), |shard| shard.store.expire_at(*db, key).flatten())
+            });
+            watch_until_ms = expire_at.min().unwrap_or(i64::MAX);
         }
-        self.send(coordinator, Message::Locked { from: self.id, transaction, number, granted: true });
+        let watch_until_ms = Some(watch_until_ms);
+        self.send(coordinator, Message::Locked { from: self.id, transaction, number, watch_until_ms });
     }
 
     /// A watched key that has expired since counts as changed, deleted or not.
@@ -70,54 +79,8 @@ impl Shard {
     pub(in crate::shard) fn run_step(&mut self, run: Run) {
         let Run { coordinator, transaction, number, caller, protocol, work, ending } = run;
         self.enter_part(number);
-        if let Some(at_ms) = caller.at_ms {
-            self.store.set_time(at_ms);
-        }
-        let result = match work {
-            Work::Commands(commands) => {
-                let mut replies = Vec::with_capacity(commands.len());
-                for (index, command) in commands {
-                    let mut reply = Reply::new(protocol);
-                    let args = command.args.slices();
-                    let run = self.run_command(command.spec, command.db, &args, &caller, &mut reply);
-                    debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
-                    replies.push((index, flat(&mut reply)));
-                }
-                WorkResult::Replies(replies)
-            }
-            Work::Lend(command) => {
-                if caller.remembers_reads {
-                    self.remember_reads(command.spec, &command.args.slices(), &caller);
-                }
-                WorkResult::Lent(self.lend_own(&command))
-            }
-            Work::Reach(command) => WorkResult::Reached(self.wanted_by(&command)),
-            Work::LendWanted(command, wanted) => WorkResult::Lent(self.lend_own_and(&command, &wanted)),
-            Work::RunWithLoans(index, command, loans) => {
-                let mut reply = Reply::new(protocol);
-                let (outcome, blocked) = self.run_with_loans(&command, loans, &caller, &mut reply);
-                let reply = flat(&mut reply);
-                match outcome {
-                    Outcome::Changed(changed) => WorkResult::Changed(index, reply, changed, blocked),
-                    Outcome::Effects(effects) => WorkResult::Effects(index, reply, effects, blocked),
-                }
-            }
-            Work::TakeBack(loans) => {
-                for loan in loans {
-                    self.take_back(loan);
-                }
-                self.tell_changes(caller.client_id);
-                WorkResult::TakenBack
-            }
-            Work::Apply(effects) => {
-                self.apply(&effects, &caller);
-                WorkResult::TakenBack
-            }
-            Work::Barrier(at_each) => {
-                at_each(self, number);
-                WorkResult::TakenBack
-            }
-            Work::BarrierInTurns(at_each) => {
+        let result = match (work, caller.at_us) {
+            (Work::BarrierInTurns(at_each), _) => {
                 let done = move |shard: &mut Shard| {
                     let (from, result) = (shard.id, WorkResult::TakenBack);
                     shard.send(coordinator, Message::Ran { from, transaction, result });
@@ -125,21 +88,80 @@ impl Shard {
                 at_each(self, Box::new(done));
                 return self.leave_part();
             }
+            (work, Some(at_us)) => {
+                self.at_instant(at_us, |shard| shard.do_work(number, work, &caller, protocol))
+            }
+            (work, None) => self.do_work(number, work, &caller, protocol),
         };
         self.leave_part();
-        if caller.at_ms.is_some() {
-            self.store.set_time(self.now_us / 1000);
-        }
         self.send(coordinator, Message::Ran { from: self.id, transaction, result });
         if let Some(ending) = ending {
-            self.release(number, &ending);
+            self.release(number, ending);
+        }
+    }
+
+    fn do_work(&mut self, number: Number, work: Work, caller: &Caller, protocol: Protocol) -> WorkResult {
+        match work {
+            Work::Commands(commands) => {
+                let mut replies = Vec::with_capacity(commands.len());
+                for (index, command) in commands {
+                    let mut reply = Reply::new(protocol);
+                    let args = command.args.slices();
+                    let run = self.run_command(command.spec, command.db, &args, caller, &mut reply);
+                    debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
+                    replies.push((index, flat(&mut reply)));
+                }
+                WorkResult::Replies(replies)
+            }
+            Work::Lend(command) => {
+                if caller.remembers_reads {
+                    self.remember_reads(command.spec, &command.args.slices(), caller);
+                }
+                let loans = self.lend_own(&command);
+                self.settle_looks(command.db);
+                WorkResult::Lent(loans)
+            }
+            Work::Reach(command) => {
+                let wanted = self.wanted_by(&command);
+                self.settle_looks(command.db);
+                WorkResult::Reached(wanted)
+            }
+            Work::LendWanted(command, wanted) => {
+                let loans = self.lend_own_and(&command, &wanted);
+                self.settle_looks(command.db);
+                WorkResult::Lent(loans)
+            }
+            Work::RunWithLoans(index, command, loans) => {
+                let mut reply = Reply::new(protocol);
+                let (outcome, blocked) = self.run_with_loans(&command, loans, caller, &mut reply);
+                WorkResult::RanWithLoans { command: index, reply: flat(&mut reply), outcome, blocked }
+            }
+            Work::TakeBack(loans, uses) => {
+                for loan in loans {
+                    self.take_back(loan);
+                }
+                self.note_uses(uses);
+                self.tell_changes(caller.client_id);
+                WorkResult::TakenBack
+            }
+            Work::Apply(effects, uses) => {
+                self.apply(&effects, caller);
+                self.note_uses(uses);
+                WorkResult::TakenBack
+            }
+            Work::Barrier(at_each) => {
+                at_each(self, number);
+                WorkResult::TakenBack
+            }
+            Work::BarrierInTurns(_) => WorkResult::TakenBack,
         }
     }
 
     /// Removes a transaction's intents and lets those behind it go on.
-    pub(in crate::shard) fn release(&mut self, number: Number, ending: &Ending) {
+    pub(in crate::shard) fn release(&mut self, number: Number, mut ending: Ending) {
         let mut granted = Vec::new();
-        self.end_part(number, ending);
+        self.note_uses(std::mem::take(&mut ending.uses));
+        self.end_part(number, &ending);
         self.serve_before_release(number);
         self.lock_owners.remove(&number);
         self.locks.release(number, &mut granted);
@@ -152,7 +174,7 @@ impl Shard {
                     self.tell_granted(shard, transaction, number, watch);
                 }
                 Some(Owner::Waiting(waiting)) => {
-                    self.run_waiting(number, *waiting);
+                    self.act_for(Some(number), |shard| shard.run_waiting(number, *waiting));
                     self.serve_before_release(number);
                     self.locks.release(number, &mut granted);
                 }
@@ -276,6 +298,7 @@ impl Shard {
                 return;
             }
         }
+        let started = Stamp::now();
         reply.array(body.commands.len());
         let outer = self.begin_body();
         for command in &body.commands {
@@ -284,6 +307,7 @@ impl Shard {
             debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
         }
         self.end_body(outer);
+        self.note_time_taken(Stamp::now().nanos_since(started));
         self.serve_if_ready();
     }
 }

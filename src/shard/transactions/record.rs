@@ -11,7 +11,9 @@ use crate::shard::scripts::Run;
 use crate::shard::Shard;
 use crate::store::WaitNumber;
 use crate::txn::locks::{Number, Scope};
-use crate::txn::message::{BlockedRun, Ending, Loan, Origin, OwnedCommand, TransactionId, Watch, Writers};
+use crate::txn::message::{
+    BlockedRun, Ending, Loan, Origin, OwnedCommand, TransactionId, Use, Watch, Writers,
+};
 use crate::txn::plan::{Join, Part, Scopes};
 
 #[derive(Debug)]
@@ -83,6 +85,8 @@ pub struct Transaction {
     pub number: Number,
     pub participants: SmallVec<[Participant; 4]>,
     pub watch: Option<Watch>,
+    /// When the first of the watched keys expires that were there when they were locked, Unix milliseconds.
+    pub watch_until_ms: i64,
     pub commands: Vec<OwnedCommand>,
     /// The next command to run.
     pub next: usize,
@@ -95,6 +99,8 @@ pub struct Transaction {
     pub is_exec: bool,
     /// Runs a blocked client's command again, of this number.
     pub waiter: Option<WaitNumber>,
+    /// Lent keys that have been used, whose owners hear of it when they get the intents back.
+    pub uses: Vec<(usize, Use)>,
     /// The command has blocked.
     pub blocked: Option<BlockedRun>,
     /// It is no client's command, but this.
@@ -122,6 +128,7 @@ impl Transaction {
             number: 0,
             participants: participants(scopes),
             watch: None,
+            watch_until_ms: i64::MAX,
             replies: vec![Vec::new(); commands.len()],
             commands,
             next: 0,
@@ -129,6 +136,7 @@ impl Transaction {
             outstanding: 0,
             is_exec: false,
             waiter: None,
+            uses: Vec::new(),
             blocked: None,
             barrier: None,
             is_awaited: false,
@@ -149,8 +157,9 @@ impl Transaction {
         self.outstanding += 1;
     }
 
-    /// What its participants are to know at its end.
-    pub fn ending(&self, coordinator: usize, id: TransactionId) -> Ending {
+    /// What `shard` is to know when it gets its intents back.
+    pub fn ending(&mut self, shard: usize, coordinator: usize, id: TransactionId) -> Ending {
+        let uses = self.uses.extract_if(.., |(owner, _)| *owner == shard).map(|(_, used)| used).collect();
         let writes = |p: &&Participant| p.scope.writes();
         let writers: Writers = match self.barrier {
             // What a barrier does is logged by itself.
@@ -161,6 +170,6 @@ impl Transaction {
         let is_here = self.home.is_none_or(|home| home == coordinator);
         let is_answered = self.is_awaited && is_here && self.blocked.is_none();
         let report_to = is_answered.then_some((coordinator, id));
-        Ending { writers, is_awaited: self.is_awaited, report_to }
+        Ending { writers, is_awaited: self.is_awaited, report_to, uses }
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use crate::command::table::Wanted;
 use crate::command::Caller;
 use crate::resp::Protocol;
+use crate::shard::loans::Outcome;
 use crate::shard::Shard;
 use crate::txn::locks::Number;
-use crate::txn::message::{BlockedRun, Ending, Loan, OwnedCommand, TransactionId};
+use crate::txn::message::{BlockedRun, Ending, Loan, OwnedCommand, TransactionId, Use};
 
 /// What every shard does at a barrier; it gets the barrier's number.
 pub type AtBarrier = Arc<dyn Fn(&mut Shard, Number) + Send + Sync>;
@@ -27,10 +28,10 @@ pub enum Work {
     LendWanted(OwnedCommand, Vec<Wanted>),
     /// A command, with the foreign values that it needs.
     RunWithLoans(usize, OwnedCommand, Vec<Loan>),
-    /// What the command changed of the lent keys.
-    TakeBack(Vec<Loan>),
-    /// What the command, run on excerpts, does to the shard's keys.
-    Apply(Vec<OwnedCommand>),
+    /// What the command changed of the lent keys, and used.
+    TakeBack(Vec<Loan>, Vec<Use>),
+    /// What the command, run on excerpts, does to the shard's keys, and how it has used them.
+    Apply(Vec<OwnedCommand>, Vec<Use>),
     Barrier(AtBarrier),
     BarrierInTurns(AtBarrierInTurns),
 }
@@ -40,10 +41,13 @@ pub enum WorkResult {
     Replies(Vec<(usize, Vec<u8>)>),
     Reached(Vec<Wanted>),
     Lent(Vec<Loan>),
-    /// The reply of a command that ran with loans, those of them that it changed, and how it blocked.
-    Changed(usize, Vec<u8>, Vec<Loan>, Option<BlockedRun>),
-    /// The reply of a command that ran on excerpts, what it does to keys of other shards, and how it blocked.
-    Effects(usize, Vec<u8>, Vec<OwnedCommand>, Option<BlockedRun>),
+    /// The reply of a command that ran with loans, and how it blocked.
+    RanWithLoans {
+        command: usize,
+        reply: Vec<u8>,
+        outcome: Outcome,
+        blocked: Option<BlockedRun>,
+    },
     TakenBack,
 }
 
