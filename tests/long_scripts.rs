@@ -190,7 +190,7 @@ fn with_one_shard_a_long_script_is_alone_with_keys_that_it_does_not_name() {
                     let mut client = server.client();
                     for run in 0..RUNS {
                         let value = (number * RUNS + run).to_string();
-                        let reply = if number % 2 == 0 {
+                        let reply = if number.is_multiple_of(2) {
                             client.call(&["EVAL", text, "0", &value])
                         } else {
                             client.call(&["MULTI"]);
