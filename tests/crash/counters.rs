@@ -15,7 +15,7 @@ const COUNTERS: usize = 4;
 const PIPELINE_MAX: usize = 16;
 const SHARDS: [usize; 3] = [1, 2, 3];
 /// Kills for each number of shards.
-const ROUNDS_DEFAULT: u64 = 3;
+const ROUNDS_DEFAULT: u64 = 2;
 const SEED_DEFAULT: u64 = 7;
 
 /// What somebody was told of each counter at most.
