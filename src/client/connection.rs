@@ -10,7 +10,7 @@ use crate::resp::RequestParser;
 use crate::runtime::clock::Stamp;
 use crate::runtime::ring::Token;
 use crate::runtime::socket::Address;
-use crate::shard::Share;
+use crate::shard::{FarRequests, Share};
 use crate::store::WaitNumber;
 use crate::txn::message::OwnedArgs;
 
@@ -158,6 +158,7 @@ pub struct Connection {
     pub pipeline: Pipeline,
     /// What it has had of the turn.
     pub share: Share,
+    pub far_requests: FarRequests,
     pub multi: Option<Box<Multi>>,
     pub watching: Option<Box<Watching>>,
     pub subscriptions: Option<Box<Subscriptions>>,
@@ -204,6 +205,7 @@ impl Connection {
             staged_at: 0,
             pipeline: Pipeline::default(),
             share: Share::default(),
+            far_requests: FarRequests::default(),
             multi: None,
             watching: None,
             subscriptions: None,

@@ -6,7 +6,7 @@
 
 use std::os::fd::RawFd;
 
-use super::Shard;
+use super::{FarRequests, Shard};
 use crate::client::{Connection, Flag, Stall};
 use crate::observe::log::Level;
 use crate::runtime::ring::{SocketRing, Token};
@@ -275,6 +275,13 @@ impl Shard {
                 if too_much && c.stall == Stall::None {
                     c.stall = Stall::Output;
                 }
+                if c.output.is_in_flight() {
+                    c.output.seal();
+                }
+            }
+            if c.far_requests != FarRequests::Free || c.unsent_bytes() > OUTPUT_PENDING_MAX {
+                let bound = self.output_pending_max(c);
+                self.bound_far_output(c, bound);
             }
             if c.flags.has(Flag::PeerClosed) && c.pipeline.is_empty() && !c.flags.has(Flag::Runnable) {
                 self.close_after_output(c);
@@ -349,6 +356,9 @@ impl Shard {
         c.input = Vec::new();
         c.input_start = 0;
         socket::shutdown(c.fd);
+        if c.far_requests != FarRequests::Free {
+            self.drop_far_requests(c);
+        }
         self.stop_waiting(c);
         self.forget_client_state(c);
         self.forget_client_memory(c);

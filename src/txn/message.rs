@@ -1,5 +1,8 @@
 //! What travels between shards: requests and replies of a turn, and the pieces that transactions are made of.
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -136,6 +139,8 @@ pub struct ReplyBatch {
     pub shared: Vec<(usize, Bytes)>,
     /// Whose reply ends where in `plain`, and how many of `shared` belong to it.
     pub replies: Vec<(Origin, usize, usize)>,
+    /// Where the bytes of large ones are counted until they have been taken in, and how many.
+    pub untaken: Option<(Arc<AtomicUsize>, usize)>,
 }
 
 impl ReplyBatch {
@@ -143,6 +148,7 @@ impl ReplyBatch {
         self.plain.clear();
         self.shared.clear();
         self.replies.clear();
+        self.untaken = None;
     }
 }
 

@@ -88,6 +88,8 @@ pub struct Transaction {
     pub next: usize,
     /// Encoded, one for each command.
     pub replies: Vec<Vec<u8>>,
+    /// Bytes of all that have come.
+    pub reply_bytes: usize,
     pub step: Step,
     /// Answers that the step in progress still waits for.
     pub outstanding: usize,
@@ -123,6 +125,7 @@ impl Transaction {
             participants: participants(scopes),
             watch: None,
             replies: vec![Vec::new(); commands.len()],
+            reply_bytes: 0,
             commands,
             next: 0,
             step: Step::Locking,
