@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 use std::sync::Arc;
 
-use super::{Multi, Output, Pipeline, Share, Subscriptions, Tracking, Watching};
+use super::{FarRequests, Multi, Output, Pipeline, Share, Subscriptions, Tracking, Watching};
 use crate::acl::User;
 use crate::base::Address;
 use crate::base::Stamp;
@@ -157,6 +157,7 @@ pub struct Connection {
     pub pipeline: Pipeline,
     /// What it has had of the turn.
     pub share: Share,
+    pub far_requests: FarRequests,
     pub multi: Option<Box<Multi>>,
     pub watching: Option<Box<Watching>>,
     pub subscriptions: Option<Box<Subscriptions>>,
@@ -203,6 +204,7 @@ impl Connection {
             staged_at: 0,
             pipeline: Pipeline::default(),
             share: Share::default(),
+            far_requests: FarRequests::default(),
             multi: None,
             watching: None,
             subscriptions: None,

@@ -13,7 +13,7 @@ pub use connection::{Connection, Flag, Flags, PendingCall, Stall, WaitingAt};
 pub use multi::{Multi, Queued, Watching};
 pub use output::Output;
 pub use pipeline::{Pipeline, PLACES_MAX};
-pub use share::Share;
+pub use share::{FarRequests, Share};
 pub use subscriptions::{confirm, Subscriptions};
 pub use topic::{PerTopic, Topic};
 pub use tracking::{Choice, Redirect, Tracking};

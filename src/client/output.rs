@@ -9,6 +9,8 @@ use crate::resp::Reply;
 
 /// A drained buffer larger than this is given back to the allocator.
 const KEPT_BYTES_MAX: usize = 32 * 1024;
+/// Plain bytes that are worth being kept apart from those behind them.
+const SEALED_BYTES_MIN: usize = 256 * 1024;
 
 #[derive(Debug, Default)]
 pub struct Output {
@@ -18,6 +20,10 @@ pub struct Output {
     /// Of the batch (plain bytes and shared values, joined), how much the socket has taken.
     sent: usize,
     total: usize,
+    /// The first shared value that is not sent whole, and where the plain bytes in front of it begin, of `plain` and of the batch.
+    next: usize,
+    plain_start: usize,
+    batch_start: usize,
     in_flight: bool,
     peak: usize,
 }
@@ -38,22 +44,27 @@ impl Output {
     }
 
     /// The piece at `self.sent`: up to the next boundary between plain bytes and a shared value.
-    fn next_piece(&self) -> &[u8] {
-        let mut at = 0;
-        let mut plain_from = 0;
-        for (offset, value) in &self.shared {
-            let plain = &self.plain[plain_from..*offset];
-            if self.sent < at + plain.len() {
-                return &plain[self.sent - at..];
+    fn next_piece(&mut self) -> &[u8] {
+        while let Some((offset, value)) = self.shared.get(self.next) {
+            let value_start = self.batch_start + (offset - self.plain_start);
+            if self.sent < value_start + value.len() {
+                break;
             }
-            at += plain.len();
-            plain_from = *offset;
-            if self.sent < at + value.len() {
-                return &value[self.sent - at..];
-            }
-            at += value.len();
+            (self.next, self.plain_start, self.batch_start) =
+                (self.next + 1, *offset, value_start + value.len());
         }
-        &self.plain[plain_from + (self.sent - at)..]
+        match self.shared.get(self.next) {
+            Some((offset, value)) => {
+                let plain = &self.plain[self.plain_start..*offset];
+                let done = self.sent - self.batch_start;
+                if done < plain.len() {
+                    &plain[done..]
+                } else {
+                    &value[done - plain.len()..]
+                }
+            }
+            None => &self.plain[self.plain_start + (self.sent - self.batch_start)..],
+        }
     }
 
     /// Makes what has been collected the next batch, if the last one is sent. True when it did.
@@ -65,6 +76,7 @@ impl Output {
         self.shared.clear();
         self.reply.swap_parts(&mut self.plain, &mut self.shared);
         self.sent = 0;
+        (self.next, self.plain_start, self.batch_start) = (0, 0, 0);
         self.total = self.plain.len() + self.shared.iter().map(|(_, value)| value.len()).sum::<usize>();
         self.peak = self.peak.max(self.total);
         true
@@ -97,6 +109,14 @@ impl Output {
             } else {
                 self.plain.clear();
             }
+        }
+    }
+
+    /// Collected replies that wait for the send in flight are kept in pieces: a buffer that grows to hundreds of megabytes would be copied
+    /// again and again.
+    pub fn seal(&mut self) {
+        if self.reply.plain_bytes() >= SEALED_BYTES_MIN {
+            self.reply.seal();
         }
     }
 

@@ -5,7 +5,7 @@
 //! answered at once never has a place.
 //!
 //! Replies that wait lie one after the other in one buffer, which begins anew when nothing waits any more; only
-//! one that holds large values is kept by itself.
+//! one that is large is kept by itself.
 
 use std::collections::VecDeque;
 
@@ -16,6 +16,8 @@ use crate::resp::Reply;
 pub const PLACES_MAX: usize = 4096;
 /// An empty buffer larger than this is given back to the allocator, bytes.
 const KEPT_BYTES_MAX: usize = 32 * 1024;
+/// A reply of so many bytes is kept by itself.
+const LARGE_BYTES_MIN: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
 pub struct Pipeline {
@@ -39,7 +41,7 @@ enum Place {
         start: usize,
         end: usize,
     },
-    /// Filled, with large values.
+    /// Filled, with a large one.
     Filled(Box<Reply>),
 }
 
@@ -59,6 +61,11 @@ impl Pipeline {
     /// Bytes allocated.
     pub fn memory_bytes(&self) -> usize {
         self.held.capacity() + self.filled_bytes + self.places.capacity() * size_of::<Place>()
+    }
+
+    /// The number of the first place that waits, once those in front have been drained.
+    pub fn first_waiting(&self) -> Option<u32> {
+        matches!(self.places.front(), Some(Place::Waiting | Place::WaitingToDrop)).then_some(self.first)
     }
 
     /// Bytes of the replies that wait.
@@ -109,7 +116,14 @@ impl Pipeline {
                 self.pop();
             }
             _ => {
-                let place = self.keep(bytes);
+                let place = if bytes.len() < LARGE_BYTES_MIN {
+                    self.keep(bytes)
+                } else {
+                    let mut reply = Reply::new(output.protocol());
+                    reply.raw(bytes);
+                    self.filled_bytes += reply.len();
+                    Place::Filled(Box::new(reply))
+                };
                 *self.waiting(number) = place;
             }
         }
@@ -126,12 +140,12 @@ impl Pipeline {
 
     fn hold(&mut self, reply: &mut Reply) -> Place {
         match reply.as_bytes_if_plain() {
-            Some(bytes) => {
+            Some(bytes) if bytes.len() < LARGE_BYTES_MIN => {
                 let place = self.keep(bytes);
                 reply.clear();
                 place
             }
-            None => {
+            _ => {
                 self.filled_bytes += reply.len();
                 let protocol = reply.protocol();
                 Place::Filled(Box::new(std::mem::replace(reply, Reply::new(protocol))))

@@ -1,4 +1,4 @@
-//! What a connection has had of one turn of its shard.
+//! What a connection has had of one turn of its shard, and what it may have of others.
 
 /// What has been had of a turn.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,4 +18,13 @@ impl Share {
             Share { turn, ..Share::default() }
         }
     }
+}
+
+/// What a connection's shard has told the others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FarRequests {
+    #[default]
+    Free,
+    /// They hold all requests back behind this place.
+    Held(u32),
 }

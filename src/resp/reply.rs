@@ -44,6 +44,8 @@ pub struct Reply {
     shared_len: usize,
     /// Deferred places given out and not finished; checks that they nest.
     open_places: usize,
+    /// No more strings are written beyond so many bytes; 0: as many as there are.
+    most_bytes: usize,
 }
 
 /// A place given out by `Reply::defer_array` and its like, to be handed to `Reply::finish`.
@@ -72,6 +74,19 @@ impl Reply {
 
     fn is_resp3(&self) -> bool {
         self.protocol == Protocol::Resp3
+    }
+
+    /// Leaves out the strings that come when there are more than `bytes` bytes (0: none). Such a reply is good for nothing: whoever
+    /// gets it closes the client.
+    #[inline]
+    pub fn bound(&mut self, bytes: usize) {
+        self.most_bytes = bytes;
+    }
+
+    /// Whether it is over its bound: strings may be missing.
+    #[inline]
+    pub fn is_over_bound(&self) -> bool {
+        self.most_bytes != 0 && self.len() > self.most_bytes
     }
 
     /// Bytes written so far, shared values included.
@@ -130,6 +145,9 @@ impl Reply {
 
     #[inline]
     pub fn bulk(&mut self, value: &[u8]) {
+        if self.is_over_bound() {
+            return;
+        }
         self.buf.reserve(value.len() + HEADER_LEN_MAX + LINE_END.len());
         self.header(b'$', value.len());
         self.buf.extend_from_slice(value);
@@ -140,6 +158,9 @@ impl Reply {
     pub fn shared_bulk(&mut self, value: &Bytes) {
         if value.len() < SHARED_BYTES_MIN {
             return self.bulk(value);
+        }
+        if self.is_over_bound() {
+            return;
         }
         self.header(b'$', value.len());
         self.shared.push((self.buf.len(), value.clone()));
@@ -362,6 +383,34 @@ impl Reply {
         self.open_places = 0;
         std::mem::swap(&mut self.buf, plain);
         std::mem::swap(&mut self.shared, shared);
+    }
+
+    /// Makes values of their own of the plain bytes, so that what comes behind them does not move them when the buffer grows. To be
+    /// called between two replies.
+    pub fn seal(&mut self) {
+        let Some(last) = self.buf.len().checked_sub(1) else { return };
+        let plain = Bytes::from(std::mem::take(&mut self.buf));
+        let mut sealed = Vec::with_capacity(2 * self.shared.len() + 1);
+        let mut start = 0;
+        for (offset, value) in self.shared.drain(..) {
+            if offset > start {
+                sealed.push((0, plain.slice(start..offset)));
+                start = offset;
+            }
+            sealed.push((0, value));
+        }
+        if last > start {
+            sealed.push((0, plain.slice(start..last)));
+        }
+        self.shared = sealed;
+        // Some plain byte follows every segment.
+        self.shared_len += last;
+        self.buf.push(plain[last]);
+    }
+
+    /// Bytes of the buffer.
+    pub fn plain_bytes(&self) -> usize {
+        self.buf.len()
     }
 
     /// Bytes of memory that the buffer holds.

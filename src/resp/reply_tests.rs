@@ -419,3 +419,44 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_sealed_reply_has_the_same_bytes_and_goes_on_behind_them() {
+    let mut reply = Reply::default();
+    let large = Bytes::from(vec![b'v'; SHARED_BYTES_MIN]);
+    let mut wanted = Vec::new();
+    for round in 0..3 {
+        reply.integer(round);
+        reply.shared_bulk(&large);
+        reply.ok();
+        wanted.extend(format!(":{round}\r\n${}\r\n", large.len()).bytes());
+        wanted.extend(large.iter().copied().chain(*b"\r\n+OK\r\n"));
+        reply.seal();
+        let mark = reply.mark();
+        reply.bulk(b"dropped");
+        reply.truncate(mark);
+        assert_eq!(reply.len(), wanted.len());
+    }
+    assert_eq!(reply.segments().flatten().copied().collect::<Vec<u8>>(), wanted);
+    let mut empty = Reply::default();
+    empty.seal();
+    assert!(empty.is_empty());
+}
+
+#[test]
+fn a_bounded_reply_stops_growing_and_can_still_be_written_to() {
+    let mut reply = Reply::default();
+    reply.bound(1000);
+    let place = reply.defer_array();
+    for _ in 0..1000 {
+        reply.bulk(&[b'x'; 100]);
+        reply.shared_bulk(&Bytes::from(vec![b'y'; SHARED_BYTES_MIN]));
+    }
+    reply.finish(place, 2000);
+    assert!(reply.is_over_bound() && reply.len() < 2 * SHARED_BYTES_MIN);
+    reply.clear();
+    assert!(!reply.is_over_bound());
+    reply.bound(0);
+    reply.bulk(&[b'x'; 5000]);
+    assert!(!reply.is_over_bound() && reply.len() > 5000);
+}

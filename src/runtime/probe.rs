@@ -19,8 +19,8 @@ const FILES_PER_SHARD: u64 = 12;
 const RESERVED_THREADS: u64 = 4;
 /// Glommio starts a thread more for each of its executors, and ends the process when it cannot.
 const THREADS_PER_EXECUTOR: u64 = 2;
-/// Glommio wants a limit of locked memory of so much (bytes), although it goes on without any. The rings themselves need none
-/// since Linux 5.12.
+/// Glommio wants a limit of locked memory of so much (bytes), although it goes on without any. The rings themselves are
+/// charged again by new kernels (seen on 6.18, for users without CAP_IPC_LOCK): then their setup says ENOMEM.
 const EXECUTOR_LOCKED_BYTES: u64 = 512 * 1024;
 
 #[derive(Debug)]
@@ -68,8 +68,9 @@ impl fmt::Display for Missing {
                 write!(f, "Linux {release} lacks {lacks}: Gyre needs Linux 6.1 or later (5.19 lacks deferred completions)")
             }
             Missing::Memory => f.write_str(
-                "There is not enough memory for the rings of io_uring: raise RLIMIT_AS ('ulimit -v', LimitAS= in the systemd \
-                 unit) or the memory limit of the control group, or run fewer shards ('shards 1')",
+                "There is not enough memory for the rings of io_uring: raise RLIMIT_MEMLOCK ('ulimit -l', LimitMEMLOCK= in the \
+                 systemd unit), RLIMIT_AS ('ulimit -v', LimitAS=) or the memory limit of the control group, or run fewer shards \
+                 ('shards 1')",
             ),
             Missing::Files { limit, needed, shards } => write!(
                 f,

@@ -1,5 +1,5 @@
-//! Work that nobody waits for: deleting expired keys, freeing what large deletions left behind, giving freed memory back to the
-//! system, and making keys ready for the next snapshots.
+//! Work that nobody waits for: deleting expired keys, evicting others after `maxmemory` was lowered, freeing what large deletions
+//! left behind, giving freed memory back to the system, and making keys ready for the next snapshots.
 //!
 //! It is done in slices between requests, none longer than `SLICE_US`, so that a million keys that expire at once or a
 //! FLUSHALL ASYNC cost no request more than that. Ten times a second the shard looks whether there is such work; while
@@ -36,6 +36,7 @@ pub(super) struct Background {
     expiry_nanos: u64,
     /// Some of the memory that waits to be freed was that of expired keys.
     frees_expired: bool,
+    evicts: bool,
 }
 
 impl Shard {
@@ -63,8 +64,12 @@ impl Shard {
         if self.background.sweep.as_ref().is_some_and(|(at, _)| self.now_us >= *at) {
             self.sweep_slice();
         }
+        if self.background.evicts {
+            self.evict_some();
+        }
         let due = &self.background;
-        due.expire_at_us.is_some()
+        due.evicts
+            || due.expire_at_us.is_some()
             || due.free_at_us.is_some()
             || due.renew_at_us.is_some()
             || due.sweep.is_some()
@@ -93,6 +98,15 @@ impl Shard {
         self.publish_events();
         self.tell_changes(0);
         self.serve_if_ready();
+    }
+
+    /// The next turn evicts some keys.
+    pub(super) fn evict_soon(&mut self) {
+        self.background.evicts = true;
+    }
+
+    pub(super) fn forget_eviction(&mut self) {
+        self.background.evicts = false;
     }
 
     /// There is memory to free, which need not wait for the next look.

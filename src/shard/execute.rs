@@ -1,11 +1,12 @@
 //! Runs commands on this shard's store, for its own clients and for other shards', and accounts for them.
 
-use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::request::LOOK_AHEAD;
-use super::share::Using;
+
 use super::Shard;
 use crate::base::log::Level;
 use crate::base::Stamp;
@@ -20,6 +21,11 @@ use crate::txn::message::{
     BatchedRequest, BlockedRun, Origin, OwnedArgs, OwnedCommand, ReplyBatch, RequestBatch, Slices,
 };
 use crate::txn::plan::outer_cursor;
+
+/// Large replies that a shard has not taken in yet are so many bytes, or no more requests of its connections run.
+const UNTAKEN_BYTES_MAX: usize = 16 << 20;
+/// A reply that counts there, bytes. Smaller ones are bounded by their number.
+const COUNTED_BYTES_MIN: usize = 16 * 1024;
 
 impl Shard {
     /// Runs one command on this shard's keys; its reply, an error included, goes to the end of `reply`. When it blocks it
@@ -196,66 +202,68 @@ impl Shard {
         Ok(())
     }
 
-    /// Takes in the requests that another shard's clients have for this one, and runs what is in its share of the turn.
+    /// Runs the requests that another shard's clients have for this one, as many as its share of the turn has room for.
     pub(super) fn run_batch(&mut self, from: usize, batch: Box<RequestBatch>) {
-        self.arrived[from].queue.push_back(Arrival { batch, next: Place::default() });
-        self.run_arrived_requests(from);
-    }
-
-    /// Goes on with the requests of another shard. False: some have to wait for the next turn, and what comes behind them, too.
-    pub(super) fn run_arrived_requests(&mut self, from: usize) -> bool {
-        let mut using =
-            self.begin_share(self.arrived[from].share, self.arrived[from].reply_bytes, usize::MAX);
-        while let Some(mut arrival) = self.arrived[from].queue.pop_front() {
-            if !self.run_arrival(from, &mut arrival, &mut using) {
-                self.arrived[from].queue.push_front(arrival);
-                break;
-            }
-            self.outbox.recycle_requests(arrival.batch);
-        }
         let arrived = &self.arrived[from];
-        let is_through = arrived.queue.is_empty() && !self.is_used_up(&using, arrived.reply_bytes);
-        self.arrived[from].share = self.end_share(&using, arrived.reply_bytes);
-        self.store.clear_slot_hint();
-        is_through
-    }
-
-    /// Runs a batch to its end, or to the end of the share (false).
-    fn run_arrival(&mut self, from: usize, arrival: &mut Arrival, using: &mut Using) -> bool {
-        let Arrival { batch, next } = arrival;
-        while next.request < batch.requests.len() {
-            let end = batch.requests.len().min(next.request + LOOK_AHEAD);
+        let using = self.begin_far_share(arrived.share, arrived.reply_bytes);
+        let mut is_over = arrived.is_untaken();
+        let mut at = 0;
+        let mut argument = 0;
+        for requests in batch.requests.chunks(LOOK_AHEAD) {
             let mut prepared: SmallVec<[Arrived; LOOK_AHEAD]> = SmallVec::new();
-            let mut place = *next;
-            for request in &batch.requests[next.request..end] {
-                let lengths = &batch.lengths[place.argument..place.argument + request.argument_count];
+            for request in requests {
+                let lengths = &batch.lengths[argument..argument + request.argument_count];
+                argument += request.argument_count;
                 let args: Slices = lengths
                     .iter()
                     .map(|len| {
-                        let arg = &batch.bytes[place.byte..place.byte + len];
-                        place.byte += len;
+                        let arg = &batch.bytes[at..at + len];
+                        at += len;
                         arg
                     })
                     .collect();
-                place.argument += request.argument_count;
-                place.request += 1;
-                let ahead = request.spec.single_key().map(|(index, _)| {
-                    let key = args[index];
-                    (index, self.store.look_ahead(request.db, key, slot_of(key)))
-                });
-                prepared.push(Arrived { request, args, ahead, end: place });
+                let ahead = self.ahead_of(request, &args);
+                prepared.push(Arrived { request, args, ahead });
             }
             self.fetch_arrived(&prepared);
             for arrived in &prepared {
-                if self.is_used_up(using, self.arrived[from].reply_bytes) {
-                    return false;
+                is_over = is_over || self.is_used_up(&using, self.arrived[from].reply_bytes);
+                let may_wait = is_over || !self.set_aside.is_empty();
+                if may_wait && self.set_aside.take_in(from, arrived.request, &arrived.args, is_over) {
+                    continue;
                 }
                 self.run_arrived(from, arrived);
-                using.add_request();
-                *next = arrived.end;
             }
         }
-        true
+        self.arrived[from].share = self.end_share(&using, self.arrived[from].reply_bytes);
+        self.store.clear_slot_hint();
+        self.outbox.recycle_requests(batch);
+    }
+
+    /// Goes on with requests that were set aside, each connection with a share of its own. True when there are more.
+    pub(super) fn run_set_aside(&mut self) -> bool {
+        for _ in 0..self.set_aside.due() {
+            let Some(client) = self.set_aside.begin_turn() else { break };
+            let home = client.0;
+            let using = self.begin_share(Share::default(), self.arrived[home].reply_bytes, usize::MAX);
+            while !self.arrived[home].is_untaken() && !self.is_used_up(&using, self.arrived[home].reply_bytes)
+            {
+                let Some((request, args)) = self.set_aside.next(client) else { break };
+                let args = args.slices();
+                let ahead = self.ahead_of(&request, &args);
+                self.run_arrived(home, &Arrived { request: &request, args, ahead });
+            }
+            self.set_aside.end_turn(client);
+        }
+        self.store.clear_slot_hint();
+        self.set_aside.due() > 0
+    }
+
+    fn ahead_of(&self, request: &BatchedRequest, args: &[&[u8]]) -> Option<(usize, Ahead)> {
+        request.spec.single_key().map(|(index, _)| {
+            let key = args[index];
+            (index, self.store.look_ahead(request.db, key, slot_of(key)))
+        })
     }
 
     /// Fetches the keys into the caches, step by step for all of them.
@@ -283,6 +291,7 @@ impl Shard {
         }
         let mut reply = std::mem::take(&mut self.spare_reply);
         reply.set_protocol(request.protocol);
+        reply.bound(self.reply_bytes_max);
         let run = self.run_command(request.spec, request.db, args, &request.caller, &mut reply);
         if let Some(script) = self.take_standing_script() {
             self.adopt_script(script, from, request.origin, None);
@@ -293,7 +302,17 @@ impl Shard {
         } else {
             let is_held = self.log.is_open() && self.may_show(request.spec, args);
             self.arrived[from].reply_bytes += reply.len();
-            push_reply(self.outbox.replies(from, is_held), request.origin, &mut reply);
+            if reply.is_over_bound() {
+                self.close_for_output(from, request.origin.client);
+            }
+            let bytes = reply.len();
+            let batch = self.outbox.replies(from, is_held);
+            push_reply(batch, request.origin, &mut reply);
+            if bytes >= COUNTED_BYTES_MIN {
+                let untaken = &self.arrived[from].untaken;
+                untaken.fetch_add(bytes, Ordering::Relaxed);
+                batch.untaken.get_or_insert_with(|| (untaken.clone(), 0)).1 += bytes;
+            }
         }
         self.spare_reply = reply;
         self.serve_if_ready();
@@ -311,6 +330,9 @@ impl Shard {
 
     /// Replies of this shard's clients' requests that another shard ran.
     pub(super) fn take_replies(&mut self, mut batch: Box<ReplyBatch>) {
+        if let Some((untaken, bytes)) = batch.untaken.take() {
+            untaken.fetch_sub(bytes, Ordering::Relaxed);
+        }
         let mut from = 0;
         let mut shared = std::mem::take(&mut batch.shared).into_iter();
         // Replies of one client follow each other as a rule.
@@ -381,30 +403,22 @@ struct Arrived<'a> {
     args: Slices<'a>,
     /// The index of its only key, and where that is.
     ahead: Option<(usize, Ahead)>,
-    /// Where the next one is in the batch.
-    end: Place,
 }
 
-/// The requests of one other shard that have not run yet, in order.
+/// What another shard's connections have had of this one.
 #[derive(Default)]
 pub(super) struct ArrivedRequests {
-    queue: VecDeque<Arrival>,
     share: Share,
     /// Bytes of their replies, ever.
     reply_bytes: usize,
+    /// Of large ones, those that the other shard has not taken in yet.
+    untaken: Arc<AtomicUsize>,
 }
 
-struct Arrival {
-    batch: Box<RequestBatch>,
-    next: Place,
-}
-
-/// A place in a batch of requests.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    request: usize,
-    argument: usize,
-    byte: usize,
+impl ArrivedRequests {
+    fn is_untaken(&self) -> bool {
+        self.untaken.load(Ordering::Relaxed) > UNTAKEN_BYTES_MAX
+    }
 }
 
 fn push_reply(batch: &mut ReplyBatch, origin: Origin, reply: &mut Reply) {

@@ -168,16 +168,38 @@ impl Shard {
         } else {
             c.over_soft_limit_since_ms = 0;
         }
-        if (hard || soft) && !c.flags.has(Flag::Closing) {
-            crate::log_text!(
-                Level::Warning,
-                "Client ",
-                self.describe_client(c),
-                " scheduled to be closed ASAP for overcoming of output buffer limits."
-            );
-            self.stats.output_buffer_closes.add(1);
-            self.close(c);
+        if hard || soft {
+            self.close_over_limits(c);
         }
+    }
+
+    /// Closes a client, of shard `home`, whose reply is so large that it was not even made whole.
+    pub(super) fn close_for_output(&mut self, home: usize, client: Token) {
+        let close = move |shard: &mut Shard| {
+            let Some(mut connection) = shard.clients.take(client) else { return };
+            shard.close_over_limits(&mut connection);
+            shard.finish(connection);
+        };
+        self.send(home, Message::Call(Box::new(close)));
+    }
+
+    fn close_over_limits(&mut self, c: &mut Connection) {
+        if c.flags.any(Flag::Closing as u32 | Flag::Replay as u32) {
+            return;
+        }
+        crate::log!(
+            Level::Warning,
+            "{}",
+            format!(
+                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
+                self.describe_client(c)
+            )
+        );
+        self.stats.output_buffer_closes.add(1);
+        if self.topology.shards > 1 && !c.pipeline.is_empty() {
+            self.drop_far_requests(c);
+        }
+        self.close(c);
     }
 
     /// Has every thread see this shard's figures as they are now.

@@ -9,7 +9,7 @@ use std::os::fd::RawFd;
 use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
-use crate::client::{Connection, Flag, Stall};
+use crate::client::{Connection, FarRequests, Flag, Stall};
 use crate::runtime::ring::SocketRing;
 use crate::runtime::socket;
 
@@ -273,6 +273,13 @@ impl Shard {
                 if too_much && c.stall == Stall::None {
                     c.stall = Stall::Output;
                 }
+                if c.output.is_in_flight() {
+                    c.output.seal();
+                }
+            }
+            if c.far_requests != FarRequests::Free || c.unsent_bytes() > OUTPUT_PENDING_MAX {
+                let bound = self.output_pending_max(c);
+                self.bound_far_output(c, bound);
             }
             if c.flags.has(Flag::PeerClosed) && c.pipeline.is_empty() && !c.flags.has(Flag::Runnable) {
                 self.close_after_output(c);
@@ -347,6 +354,9 @@ impl Shard {
         c.input = Vec::new();
         c.input_start = 0;
         socket::shutdown(c.fd);
+        if c.far_requests != FarRequests::Free {
+            self.drop_far_requests(c);
+        }
         self.stop_waiting(c);
         self.forget_client_state(c);
         self.forget_client_memory(c);

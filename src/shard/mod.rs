@@ -14,6 +14,7 @@ pub mod clients;
 pub mod commands;
 mod effects;
 mod execute;
+mod far_output;
 mod housekeeping;
 mod inbox;
 mod info;
@@ -121,8 +122,12 @@ pub struct Shard {
     turn_number: u64,
     /// Time that commands have taken here, nanoseconds.
     spent_nanos: u64,
+    /// What the reply to a client has at most: the larger of its classes' hard limits, 0 without.
+    reply_bytes_max: usize,
     /// The requests of each other shard that wait for its next share.
     arrived: Vec<execute::ArrivedRequests>,
+    /// Those that wait for the peer of their connection, by its shard and token.
+    set_aside: far_output::SetAside,
     cron_runs: u64,
     slow_log: slow::SlowLog,
     blocked: blocking::Blocked,
@@ -184,7 +189,9 @@ impl Shard {
             now_us,
             turn_number: 0,
             spent_nanos: 0,
+            reply_bytes_max: 0,
             arrived: (0..topology.shards).map(|_| Default::default()).collect(),
+            set_aside: far_output::SetAside::default(),
             cron_runs: 0,
             slow_log: slow::SlowLog::default(),
             blocked: blocking::Blocked::default(),
@@ -268,12 +275,7 @@ impl Shard {
         let mut more = false;
         for source in 0..self.topology.shards {
             let mut taken = 0;
-            // What comes behind requests that are not through yet waits with them.
             while taken < MESSAGES_PER_TURN {
-                if !self.run_arrived_requests(source) {
-                    taken = MESSAGES_PER_TURN;
-                    break;
-                }
                 let Some(message) = self.mesh.receive(source) else { break };
                 // What another shard sends after CONFIG SET has answered there must find the new configuration here.
                 self.refresh_config();
@@ -337,6 +339,7 @@ impl Service for Shard {
     fn turn(&mut self, ring: &mut SocketRing) -> Turn {
         let postponed = std::mem::take(&mut self.asks.next_turn);
         let mut more = self.receive_messages();
+        more |= self.run_set_aside();
         self.drain_loopback();
         self.answer_postponed(postponed);
         self.resume_congested();

@@ -147,12 +147,14 @@ impl Shard {
             // What takes its place meanwhile tells the protocol to those who ask the connection.
             let stand_in = Reply::new(c.output.reply.protocol());
             let mut reply = std::mem::replace(&mut c.output.reply, stand_in);
+            reply.bound(self.reply_bytes_max);
             write(self, c, &mut reply);
             c.output.reply = reply;
             return;
         }
         let mut reply = std::mem::take(&mut self.spare_reply);
         reply.set_protocol(c.output.reply.protocol());
+        reply.bound(self.reply_bytes_max);
         write(self, c, &mut reply);
         // The command may have switched replies off or on for itself (CLIENT REPLY).
         c.output.reply.set_protocol(reply.protocol());

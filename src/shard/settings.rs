@@ -45,6 +45,9 @@ impl Shard {
         self.limit_tracking();
         self.evict_some();
         self.client_memory_changed();
+        let limits = &self.config.network.client_output_buffer_limit;
+        let (normal, pubsub) = (limits.normal.hard_bytes, limits.pubsub.hard_bytes);
+        self.reply_bytes_max = if normal.min(pubsub) == 0 { 0 } else { normal.max(pubsub) as usize };
     }
 }
 

@@ -11,12 +11,16 @@ const REQUESTS: usize = 2048;
 const NANOS: u64 = 1_000_000;
 /// Bytes of replies in one turn. After that limits of the output are looked at, and what there is is sent.
 const REPLY_BYTES: usize = 1 << 20;
+/// The shares of all connections of another shard together, before their requests are told apart.
+const FAR_SHARES: usize = 4;
 
 /// A share that is being used.
 pub(super) struct Using {
     before: Share,
     requests: usize,
+    requests_max: usize,
     nanos_at: u64,
+    nanos_max: u64,
     bytes_at: usize,
     /// Collected bytes at which it is used up.
     bytes_end: usize,
@@ -27,15 +31,38 @@ impl Shard {
     pub(super) fn begin_share(&self, share: Share, bytes: usize, bytes_max: usize) -> Using {
         let before = share.in_turn(self.turn_number);
         let left = REPLY_BYTES.saturating_sub(before.reply_bytes);
-        let bytes_end = bytes.saturating_add(left).min(bytes_max.max(1));
-        Using { before, requests: 0, nanos_at: self.spent_nanos, bytes_at: bytes, bytes_end }
+        Using {
+            before,
+            requests: 0,
+            requests_max: REQUESTS,
+            nanos_at: self.spent_nanos,
+            nanos_max: NANOS,
+            bytes_at: bytes,
+            bytes_end: bytes.saturating_add(left).min(bytes_max.max(1)),
+        }
+    }
+
+    /// The same for all connections of another shard together. The number of their requests is bounded by what shards queue for each
+    /// other.
+    pub(super) fn begin_far_share(&self, share: Share, bytes: usize) -> Using {
+        let before = share.in_turn(self.turn_number);
+        let left = (FAR_SHARES * REPLY_BYTES).saturating_sub(before.reply_bytes);
+        Using {
+            before,
+            requests: 0,
+            requests_max: usize::MAX,
+            nanos_at: self.spent_nanos,
+            nanos_max: FAR_SHARES as u64 * NANOS,
+            bytes_at: bytes,
+            bytes_end: bytes.saturating_add(left),
+        }
     }
 
     /// Whether it is used up, now that `bytes` are collected.
     #[inline]
     pub(super) fn is_used_up(&self, using: &Using, bytes: usize) -> bool {
-        using.before.requests + using.requests >= REQUESTS
-            || using.before.nanos + (self.spent_nanos - using.nanos_at) >= NANOS
+        using.before.requests + using.requests >= using.requests_max
+            || using.before.nanos + (self.spent_nanos - using.nanos_at) >= using.nanos_max
             || bytes >= using.bytes_end
     }
 

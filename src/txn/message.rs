@@ -8,6 +8,8 @@ use crate::resp::{Protocol, Text};
 use crate::store::{Clock, Detached, WatchFlag};
 use bytes::Bytes;
 use smallvec::SmallVec;
+use std::sync::atomic::AtomicUsize;
+use std::sync::Arc;
 
 pub use crate::command::{OwnedArgs, Slices};
 
@@ -88,6 +90,8 @@ pub struct ReplyBatch {
     pub shared: Vec<(usize, Bytes)>,
     /// Whose reply ends where in `plain`, and how many of `shared` belong to it.
     pub replies: Vec<(Origin, usize, usize)>,
+    /// Where the bytes of large ones are counted until they have been taken in, and how many.
+    pub untaken: Option<(Arc<AtomicUsize>, usize)>,
 }
 
 impl ReplyBatch {
@@ -95,6 +99,7 @@ impl ReplyBatch {
         self.plain.clear();
         self.shared.clear();
         self.replies.clear();
+        self.untaken = None;
     }
 }
 

@@ -500,7 +500,17 @@ impl Shard {
         t.outstanding -= 1;
         match result {
             WorkResult::Replies(list) => {
-                for (command, reply) in list {
+                for (command, mut reply) in list {
+                    if t.script.is_none() && self.reply_bytes_max > 0 {
+                        t.reply_bytes += reply.len();
+                        if t.reply_bytes > self.reply_bytes_max {
+                            // The transaction ends as it would; its client does not stay for it.
+                            if !matches!(t.step, Step::Parts { .. }) {
+                                reply = Vec::new();
+                            }
+                            self.close_for_output(t.home.unwrap_or(self.id), t.origin.client);
+                        }
+                    }
                     match &mut t.step {
                         Step::Parts { replies, .. } => replies.push((from, reply)),
                         _ => t.replies[command] = reply,
@@ -541,6 +551,14 @@ impl Shard {
             }
         }
         self.advance(id, transaction);
+    }
+
+    /// Closes the client of a transaction, whose replies are more than it may have.
+    pub(in crate::shard) fn close_client_of(&mut self, id: TransactionId) {
+        if let Some(transaction) = self.transactions.running.get(&id) {
+            let (home, client) = (transaction.home.unwrap_or(self.id), transaction.origin.client);
+            self.close_for_output(home, client);
+        }
     }
 
     /// Has the owners of lent keys take over what a command has done to them.

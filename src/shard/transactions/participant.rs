@@ -139,10 +139,10 @@ impl Shard {
                 at_each(self, Box::new(done));
                 return self.leave_part();
             }
-            (work, Some(at_us)) => {
-                self.at_instant(at_us, |shard| shard.do_work(number, work, &caller, protocol))
-            }
-            (work, None) => self.do_work(number, work, &caller, protocol),
+            (work, Some(at_us)) => self.at_instant(at_us, |shard| {
+                shard.do_work(coordinator, transaction, number, work, &caller, protocol)
+            }),
+            (work, None) => self.do_work(coordinator, transaction, number, work, &caller, protocol),
         };
         self.leave_part();
         self.send(coordinator, Message::Ran { from: self.id, transaction, result });
@@ -151,16 +151,37 @@ impl Shard {
         }
     }
 
-    fn do_work(&mut self, number: Number, work: Work, caller: &Caller, protocol: Protocol) -> WorkResult {
+    fn do_work(
+        &mut self,
+        coordinator: usize,
+        transaction: TransactionId,
+        number: Number,
+        work: Work,
+        caller: &Caller,
+        protocol: Protocol,
+    ) -> WorkResult {
         match work {
             Work::Commands(commands) => {
                 let mut replies = Vec::with_capacity(commands.len());
+                // What a script calls is no reply to the client.
+                let most = if caller.in_script { 0 } else { self.reply_bytes_max };
+                let mut bytes = 0;
                 for (index, command) in commands {
                     let mut reply = Reply::new(protocol);
+                    reply.bound(if most == 0 { 0 } else { most.saturating_sub(bytes).max(1) });
                     let args = command.args.slices();
                     let run = self.run_command(command.spec, command.db, &args, caller, &mut reply);
                     debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
+                    bytes += reply.len();
+                    if most > 0 && bytes > most {
+                        // All commands run, but nobody hears the rest.
+                        reply.clear();
+                    }
                     replies.push((index, flat(&mut reply)));
+                }
+                if most > 0 && bytes > most {
+                    let close = move |shard: &mut Shard| shard.close_client_of(transaction);
+                    self.send(coordinator, Message::Call(Box::new(close)));
                 }
                 WorkResult::Replies(replies)
             }
@@ -246,6 +267,7 @@ impl Shard {
         match waiting {
             Waiting::Command { shard, origin, command, caller, protocol } => {
                 let mut reply = Reply::new(protocol);
+                reply.bound(self.reply_bytes_max);
                 let (spec, db) = (command.spec, command.db);
                 let run = self.run_command(spec, db, &command.args.slices(), &caller, &mut reply);
                 if let Some(script) = self.take_standing_script() {
@@ -253,16 +275,25 @@ impl Shard {
                 }
                 match run {
                     Some(run) => self.block_origin(shard, origin, command, caller, protocol, run),
-                    None => self.reply_to(shard, origin, &mut reply),
+                    None => self.give_reply(shard, origin, &mut reply),
                 }
             }
             Waiting::Exec { shard, origin, body } => {
                 let mut reply = Reply::new(body.protocol);
+                reply.bound(self.reply_bytes_max);
                 self.run_exec(&body, &mut reply);
-                self.reply_to(shard, origin, &mut reply);
+                self.give_reply(shard, origin, &mut reply);
             }
         }
         Ran::ToItsEnd
+    }
+
+    /// As `reply_to`, for a reply with a bound.
+    fn give_reply(&mut self, home: usize, origin: Origin, reply: &mut Reply) {
+        if reply.is_over_bound() {
+            self.close_for_output(home, origin.client);
+        }
+        self.reply_to(home, origin, reply);
     }
 
     /// Another shard's request waits when a transaction has an intent on its keys.
@@ -298,8 +329,9 @@ impl Shard {
     /// A MULTI body of which every key is on this shard.
     pub(in crate::shard) fn exec_here(&mut self, from: usize, origin: Origin, body: Box<ExecBody>) {
         let mut reply = Reply::new(body.protocol);
+        reply.bound(self.reply_bytes_max);
         match self.exec_or_body(from, origin.client, body, &mut reply) {
-            None => self.reply_to(from, origin, &mut reply),
+            None => self.give_reply(from, origin, &mut reply),
             Some((scope, body)) => {
                 let waiting = Waiting::Exec { shard: from, origin, body };
                 self.wait_behind(&scope, from, origin.client, waiting);

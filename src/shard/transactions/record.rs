@@ -100,6 +100,8 @@ pub struct Transaction {
     pub next: usize,
     /// Encoded, one for each command.
     pub replies: Vec<Vec<u8>>,
+    /// Bytes of all that have come.
+    pub reply_bytes: usize,
     pub step: Step,
     /// Answers that the step in progress still waits for.
     pub outstanding: usize,
@@ -141,6 +143,7 @@ impl Transaction {
             watch: None,
             watch_until_ms: i64::MAX,
             replies: vec![Vec::new(); commands.len()],
+            reply_bytes: 0,
             commands,
             next: 0,
             step: Step::Locking,
