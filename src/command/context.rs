@@ -14,6 +14,8 @@ pub struct Caller {
     pub connection: u64,
     /// The serial number of the client's user.
     pub user: u64,
+    /// The user may not read keys that no argument names, which the command would look up (`Spread::Reach`).
+    pub may_not_reach: bool,
     /// One of several parts of a command, another of which stands for it in the statistics.
     pub is_extra_part: bool,
     /// Inside MULTI/EXEC or a script: a blocking command must not block, but answer as if its time were up.

@@ -96,22 +96,42 @@ fn move_value(ctx: &mut Context, from: &[u8], to: &[u8]) {
     }
 }
 
+/// What follows COPY's keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct CopyOptions {
+    /// The destination's, when it is not the client's.
+    database: Option<usize>,
+    replace: bool,
+}
+
+impl CopyOptions {
+    fn parse(args: Args, databases: usize) -> Result<CopyOptions, CommandError> {
+        let mut options = CopyOptions::default();
+        let mut rest = args[3..].iter();
+        while let Some(option) = rest.next() {
+            if option.eq_ignore_ascii_case(b"replace") {
+                options.replace = true;
+            } else if option.eq_ignore_ascii_case(b"db") {
+                let index = rest.next().ok_or(CommandError::Syntax)?;
+                options.database = Some(database(index, databases)?);
+            } else {
+                return Err(CommandError::Syntax);
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// The database of COPY's destination. None: the client's.
+pub fn copy_database(args: Args, databases: usize) -> Option<usize> {
+    CopyOptions::parse(args, databases).ok()?.database
+}
+
 /// COPY source destination [DB index] [REPLACE]
 pub fn copy(ctx: &mut Context, args: Args) -> CommandResult {
     let (from, to) = (args[1], args[2]);
-    let mut to_db = ctx.db;
-    let mut replace = false;
-    let mut rest = args[3..].iter();
-    while let Some(option) = rest.next() {
-        if option.eq_ignore_ascii_case(b"replace") {
-            replace = true;
-        } else if option.eq_ignore_ascii_case(b"db") {
-            let index = rest.next().ok_or(CommandError::Syntax)?;
-            to_db = database(index, ctx.store.databases())?;
-        } else {
-            return Err(CommandError::Syntax);
-        }
-    }
+    let CopyOptions { database, replace } = CopyOptions::parse(args, ctx.store.databases())?;
+    let to_db = database.unwrap_or(ctx.db);
     if to_db == ctx.db && from == to {
         return Err(CommandError::SameObject);
     }

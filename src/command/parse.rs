@@ -3,7 +3,7 @@
 //! Strictness is part of the protocol: `+1`, `01`, ` 1` and `1 ` are not integers to Redis, and a client may count on the error.
 
 use super::long_double::LongDouble;
-use super::{BlockTimeout, CommandError};
+use super::{Args, BlockTimeout, CommandError};
 use crate::store::parse_integer;
 
 /// A 64-bit integer in its one canonical spelling: no plus sign, no leading zeros, no spaces.
@@ -21,6 +21,28 @@ pub fn small_integer(text: &[u8]) -> Result<i32, CommandError> {
             i32::MAX
         ))
     })
+}
+
+/// Why a number of keys is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadCount {
+    NotAnInteger,
+    Negative,
+    /// There are fewer arguments.
+    TooMany,
+}
+
+/// A number of keys, as commands that begin with one spell it.
+pub fn key_count(text: &[u8]) -> Result<usize, BadCount> {
+    let count = parse_integer(text).ok_or(BadCount::NotAnInteger)?;
+    usize::try_from(count).map_err(|_| BadCount::Negative)
+}
+
+/// `args` begin with a number of keys: those keys, and the arguments after them. Every command with such a number reads it here,
+/// and the command table, which says where the keys are, reads it with [`key_count`] too.
+pub fn numbered_keys<'a>(args: Args<'a>) -> Result<(Args<'a>, Args<'a>), BadCount> {
+    let (count, rest) = args.split_first().ok_or(BadCount::TooMany)?;
+    rest.split_at_checked(key_count(count)?).ok_or(BadCount::TooMany)
 }
 
 /// The index of an existing database.

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::double::exact_range_double;
 use super::parse::integer;
-use super::table::{Reaching, Wanted};
+use super::table::{keys::FoundKeys, movable, Reaching, Wanted};
 use super::{Args, CommandError, CommandResult, Context};
 use crate::resp::Reply;
 use crate::store::listpack::Item;
@@ -18,28 +18,47 @@ use crate::store::{Collection, Detached, End, EventClass, Hash, List, Store, Ttl
 
 /// SORT key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA] [STORE destination]
 pub fn sort(ctx: &mut Context, args: Args) -> CommandResult {
-    run(ctx, args[1], Options::parse(&args[2..], true)?)
+    let options = Options::parse(args, true, !ctx.caller.may_not_reach)?;
+    run(ctx, args, options)
 }
 
 /// SORT_RO key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA]
 pub fn sort_ro(ctx: &mut Context, args: Args) -> CommandResult {
-    run(ctx, args[1], Options::parse(&args[2..], false)?)
+    let options = Options::parse(args, false, !ctx.caller.may_not_reach)?;
+    run(ctx, args, options)
+}
+
+/// SORT's keys: it reads the first and overwrites that of the last STORE. Those that BY and GET make up cannot be named.
+pub fn sort_keys(args: Args, found: &mut FoundKeys) -> CommandResult {
+    let options = Options::parse(args, true, true)?;
+    found.key_used(1, movable::READ);
+    if let Some(index) = options.store {
+        found.key_used(index, movable::OVERWRITE);
+    }
+    Ok(())
+}
+
+/// SORT_RO's only key that can be named.
+pub fn sort_ro_keys(args: Args, found: &mut FoundKeys) -> CommandResult {
+    Options::parse(args, false, true)?;
+    found.key_used(1, movable::READ);
+    Ok(())
 }
 
 /// Whether it may look up keys that its arguments do not name.
-fn reaches(args: Args) -> bool {
-    let options = args.get(2..).and_then(|options| Options::parse(options, true).ok());
-    options.is_some_and(|options| options.patterns().any(|pattern| matches!(pattern, Pattern::Key { .. })))
+fn reaches(args: Args, may_store: bool) -> bool {
+    let options = Options::parse(args, may_store, true);
+    options.is_ok_and(|options| options.patterns().any(|pattern| matches!(pattern, Pattern::Key { .. })))
 }
 
 /// For the command table.
-pub const REACHING: Reaching = Reaching { reaches, wanted, excerpt };
+pub const REACHING: Reaching = Reaching { reaches: |args| reaches(args, true), wanted, excerpt };
+/// As [`REACHING`], of SORT_RO.
+pub const REACHING_RO: Reaching = Reaching { reaches: |args| reaches(args, false), wanted, excerpt };
 
 /// The keys that the command will look up, each pair once, in order. None when the command fails.
 fn wanted(store: &mut Store, db: usize, args: Args) -> Vec<Wanted> {
-    let Some(Ok(options)) = args.get(2..).map(|options| Options::parse(options, true)) else {
-        return Vec::new();
-    };
+    let Ok(options) = Options::parse(args, true, true) else { return Vec::new() };
     let Ok(mut elements) = Elements::load(store, db, args[1], &options) else { return Vec::new() };
     // Which elements GET will be about is known in advance when nothing but they themselves are compared.
     let got = if options.by.is_none_or(|by| !matches!(by, Pattern::Key { .. })) {
@@ -186,12 +205,15 @@ struct Options<'a> {
     gets: Vec<Pattern<'a>>,
     descending: bool,
     alpha: bool,
-    store: Option<&'a [u8]>,
+    /// The index of the key to store the result at.
+    store: Option<usize>,
     in_script: bool,
 }
 
 impl<'a> Options<'a> {
-    fn parse(mut args: Args<'a>, may_store: bool) -> Result<Options<'a>, CommandError> {
+    /// `may_reach`: the user may read keys that no argument names.
+    fn parse(all: Args<'a>, may_store: bool, may_reach: bool) -> Result<Options<'a>, CommandError> {
+        let mut args = all.get(2..).unwrap_or_default();
         let mut options = Options {
             by: None,
             limit: (0, -1),
@@ -212,15 +234,24 @@ impl<'a> Options<'a> {
                     options.limit = (integer(offset)?, integer(count)?);
                     args = rest;
                 }
-                [destination, rest @ ..] if may_store && is(b"store") => {
-                    options.store = Some(destination);
+                [_, rest @ ..] if may_store && is(b"store") => {
+                    options.store = Some(all.len() - rest.len() - 1);
                     args = rest;
                 }
                 [pattern, rest @ ..] if is(b"by") => {
-                    options.by = Some(Pattern::parse_by(pattern));
+                    if pattern.contains(&b'*') && !may_reach {
+                        return Err(denied("BY"));
+                    }
+                    // Of several the last counts, unless one says that nothing is to be compared.
+                    if options.by != Some(Pattern::Constant) {
+                        options.by = Some(Pattern::parse_by(pattern));
+                    }
                     args = rest;
                 }
                 [pattern, rest @ ..] if is(b"get") => {
+                    if !may_reach {
+                        return Err(denied("GET"));
+                    }
                     options.gets.push(Pattern::parse(pattern));
                     args = rest;
                 }
@@ -248,6 +279,10 @@ impl<'a> Options<'a> {
             Err(_) => start..len,
         }
     }
+}
+
+fn denied(option: &str) -> CommandError {
+    CommandError::other(format!("ERR {option} option of SORT denied due to insufficient ACL permissions."))
 }
 
 impl<'a> Pattern<'a> {
@@ -407,12 +442,12 @@ fn score(text: &[u8]) -> Result<f64, CommandError> {
         .ok_or(CommandError::other("ERR One or more scores can't be converted into double"))
 }
 
-fn run(ctx: &mut Context, key: &[u8], options: Options) -> CommandResult {
+fn run(ctx: &mut Context, args: Args, options: Options) -> CommandResult {
     let options = Options { in_script: ctx.caller.in_script, ..options };
-    let mut elements = Elements::load(ctx.store, ctx.db, key, &options)?;
+    let mut elements = Elements::load(ctx.store, ctx.db, args[1], &options)?;
     elements.sort(ctx.store, ctx.db, &options)?;
     match options.store {
-        Some(destination) => store(ctx, &elements, &options, destination),
+        Some(index) => store(ctx, &elements, &options, args[index]),
         None => write(ctx, &elements, &options),
     }
 }

@@ -123,7 +123,7 @@ fn what_it_will_look_up_is_known_beforehand() {
     let mut bench = bench();
     let mut wanted = |command: &str| {
         let args: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
-        let found = reaches(&args).then(|| wanted(&mut bench.store, 0, &args));
+        let found = reaches(&args, true).then(|| wanted(&mut bench.store, 0, &args));
         found.map(|wanted| {
             let name = |wish: &Wanted| {
                 let field = wish.field.as_ref().map(|field| format!("/{}", String::from_utf8_lossy(field)));
@@ -140,4 +140,13 @@ fn what_it_will_look_up_is_known_beforehand() {
     assert_eq!(wanted("SORT l BY w_* LIMIT 0 1 GET w_*").unwrap(), "w_1 w_10 w_2 w_3");
     assert_eq!(wanted("SORT none BY w_*").unwrap(), "");
     assert_eq!(wanted("SORT words GET w_*").unwrap(), "", "it will fail");
+}
+
+#[test]
+fn a_constant_by_counts_whatever_other_by_there_is() {
+    let mut bench = bench();
+    for by in ["BY nosort", "BY nosort BY w_*", "BY w_* BY nosort", "BY nosort BY w_* BY h_*->weight"] {
+        assert_eq!(bench.run(&format!("SORT l {by}")), array(&["3", "1", "10", "2"]), "{by}");
+    }
+    assert_eq!(bench.run("SORT l BY none_* BY w_*"), bench.run("SORT l BY w_*"));
 }

@@ -8,6 +8,7 @@
 //! a shard is.
 
 mod link;
+mod request;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::observe::log::Level;
 use crate::runtime::aside;
 use link::Link;
+pub use request::{request_keys, Request};
 
 /// Targets that are delivered to at the same time.
 const THREADS_MAX: usize = 64;

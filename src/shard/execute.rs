@@ -5,8 +5,9 @@ use smallvec::SmallVec;
 use super::request::LOOK_AHEAD;
 use super::Shard;
 use crate::client::{Connection, Stall};
-use crate::command::table::{CommandSpec, Gather, Handler};
-use crate::command::{Args, Caller, CommandResult, Context, Effect};
+use crate::command::table::{CommandSpec, Gather, Handler, KeyPositions, Reaching, Spread};
+use crate::command::{Args, Caller, CommandError, CommandResult, Context, Effect};
+use crate::observe::log::Level;
 use crate::resp::Reply;
 use crate::runtime::clock::Stamp;
 use crate::store::{slot_of, Ahead, Store};
@@ -39,12 +40,26 @@ impl Shard {
         let mut effect = Effect::default();
         let started = Stamp::now();
         let result = match spec.handler {
-            Handler::Keys(run, _) => {
+            Handler::Keys(run, spread) => {
+                let restricted;
+                let mut caller = caller;
+                if let Spread::Reach(_) = spread {
+                    restricted =
+                        Caller { may_not_reach: !self.may_reach(spec, args, caller.user), ..*caller };
+                    caller = &restricted;
+                }
+                if spec.has_movable_keys() {
+                    self.guard_keys(spec, db, args);
+                }
                 let mut ctx = context(&mut self.store, db, reply, caller);
                 let result = run(&mut ctx, args);
                 blocking = ctx.blocking;
                 effect = ctx.effect;
-                result
+                if self.store.end_guard() {
+                    Err(self.strayed(spec))
+                } else {
+                    result
+                }
             }
             Handler::EveryShard(_, Gather::Cursor) => self.run_with_cursor(spec, db, args, caller, reply),
             Handler::EveryShard(..) if spec.name.starts_with("function|") => {
@@ -105,6 +120,29 @@ impl Shard {
         }
         self.note_slow(spec, args, caller, nanos);
         None
+    }
+
+    /// A command whose keys depend on its options finds no others than those that it has intents for and its user was allowed.
+    fn guard_keys(&mut self, spec: &'static CommandSpec, db: usize, args: Args) {
+        // On a workbench the loans say which keys there are. SORT may look up any key then.
+        if self.store.is_guarded() || Reaching::of(spec, args).is_some() {
+            return;
+        }
+        let mut keys = KeyPositions::new();
+        spec.key_positions(args, &mut keys);
+        self.store.guard(keys.iter().map(|key| (db, args[key.index])));
+    }
+
+    /// A command asked for a key that is not in its plan: an error of the server's, which the client and the operator are told.
+    #[cold]
+    fn strayed(&mut self, spec: &CommandSpec) -> CommandError {
+        self.workbench.has_strayed = true;
+        crate::log!(
+            Level::Warning,
+            "The command {} used a key that it does not name. Please report this.",
+            spec.name
+        );
+        CommandError::other("ERR the command used a key that its arguments do not name")
     }
 
     /// Tells the other shards how many keys a database has here.

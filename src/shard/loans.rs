@@ -23,6 +23,8 @@ pub(super) struct Workbench {
     store: Option<Store>,
     /// What the command in progress says that it does, when it runs on excerpts.
     pub effects: Vec<Vec<Vec<u8>>>,
+    /// The command in progress has asked for a key that nobody lent: nothing of what it did counts.
+    pub has_strayed: bool,
 }
 
 /// What a command has done to the keys of other shards.
@@ -40,9 +42,11 @@ impl Shard {
     }
 
     /// Which keys `command`, whose first key is this shard's, will look up that it does not name.
-    pub(super) fn wanted_by(&mut self, command: &OwnedCommand) -> Vec<Wanted> {
+    pub(super) fn wanted_by(&mut self, command: &OwnedCommand, caller: &Caller) -> Vec<Wanted> {
         let args = command.args.slices();
         match Reaching::of(command.spec, &args) {
+            // It will be refused.
+            Some(_) if !self.may_reach(command.spec, &args, caller.user) => Vec::new(),
             Some(reaching) => (reaching.wanted)(&mut self.store, command.db, &args),
             None => Vec::new(),
         }
@@ -142,6 +146,8 @@ impl Shard {
             watched.push((db, key, flag));
         }
         bench.dirty = 0;
+        bench.guard(watched.iter().map(|(db, key, _)| (*db, key.as_slice())));
+        self.workbench.has_strayed = false;
 
         std::mem::swap(&mut self.store, &mut bench);
         let blocked = self.run_command(command.spec, command.db, &slices, &caller, reply);
@@ -149,11 +155,12 @@ impl Shard {
         // The run has told about the other store.
         self.show_len(command.db);
 
+        let counts = !std::mem::take(&mut self.workbench.has_strayed);
         let mut foreign = Vec::new();
         for (db, key, flag) in watched {
             bench.unwatch(db, &key, &flag);
             let value = bench.take(db, &key);
-            if on_excerpts || !flag.is_set() {
+            if on_excerpts || !counts || !flag.is_set() {
                 continue;
             }
             let loan = Loan { db, key, value };
@@ -163,10 +170,13 @@ impl Shard {
                 foreign.push(loan);
             }
         }
-        if !on_excerpts {
+        if !on_excerpts && counts {
             self.store.dirty += bench.dirty;
         }
         self.workbench.store = Some(bench);
+        if !counts {
+            self.workbench.effects.clear();
+        }
         let outcome = if on_excerpts {
             Outcome::Effects(self.take_effects(command.db, &caller))
         } else {
@@ -195,7 +205,8 @@ impl Shard {
         let args = effect.args.slices();
         let mut keys = KeyPositions::new();
         effect.spec.key_positions(&args, &mut keys);
-        self.topology.owner(args[keys[0].index])
+        // An effect without a key would do nothing anywhere.
+        keys.first().map_or(self.id, |key| self.topology.owner(args[key.index]))
     }
 
     /// Does to this shard's keys what a command has done on excerpts of them, which has counted the call.

@@ -133,14 +133,10 @@ impl Shard {
         if c.flags.has(Flag::MayEverything) {
             return None;
         }
-        match c.user.check(spec, args) {
-            Ok(()) => sort_refusal(&c.user, spec, args),
-            Err(denial) => {
-                let context = if c.multi.is_some() { Context::Multi } else { Context::TopLevel };
-                self.note_denial(c, context, denial.reason, denial.object(spec, args), &c.user.name);
-                Some(CommandError::other(format!("NOPERM {}", denial.text(&c.user, spec))))
-            }
-        }
+        let denial = c.user.check(spec, args).err()?;
+        let context = if c.multi.is_some() { Context::Multi } else { Context::TopLevel };
+        self.note_denial(c, context, denial.reason, denial.object(spec, args), &c.user.name);
+        Some(CommandError::other(format!("NOPERM {}", denial.text(&c.user, spec))))
     }
 
     /// Why the user of a client that has waited, maybe of another shard's, may not run its command any more.
@@ -155,6 +151,11 @@ impl Shard {
         let denial = user.check(spec, args).err()?;
         self.note_denial_of(spec, args, caller, denial, Context::TopLevel);
         Some(CommandError::other(format!("NOPERM {}", denial.text(&user, spec))))
+    }
+
+    /// Whether a command of the user with this serial number, none for what is replayed, may read keys that it does not name.
+    pub(super) fn may_reach(&self, spec: &'static CommandSpec, args: Args, serial: u64) -> bool {
+        serial == 0 || self.users.by_serial(serial).is_some_and(|user| user.may_read_all_keys(spec, args))
     }
 
     /// Puts a denial down in ACL LOG that concerns a client of maybe another shard.
@@ -215,37 +216,6 @@ impl Shard {
         };
         self.shared.denials().add(entry, self.config.security.acllog_max_len as usize);
     }
-}
-
-/// SORT may read keys that it does not name, for which one has to be allowed to read all.
-fn sort_refusal(user: &User, spec: &CommandSpec, args: Args) -> Option<CommandError> {
-    if !matches!(spec.name, "sort" | "sort_ro") {
-        return None;
-    }
-    let mut option = None;
-    let mut rest = args.get(2..).unwrap_or_default();
-    while let [word, tail @ ..] = rest {
-        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-        rest = match tail {
-            [_, _, tail @ ..] if is("limit") => tail,
-            [_, tail @ ..] if is("store") => tail,
-            [pattern, tail @ ..] if is("by") => {
-                if pattern.contains(&b'*') {
-                    option = option.or(Some("BY"));
-                }
-                tail
-            }
-            [_, tail @ ..] if is("get") => {
-                option = option.or(Some("GET"));
-                tail
-            }
-            _ => tail,
-        };
-    }
-    let option = option.filter(|_| !user.may_read_all_keys(spec, args))?;
-    Some(CommandError::other(format!(
-        "ERR {option} option of SORT denied due to insufficient ACL permissions."
-    )))
 }
 
 /// Changes.

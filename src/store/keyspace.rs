@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::database::entry_of;
 use super::entry::{self, Content, Entry, EMBEDDED_LEN_MAX};
-use super::lookup::Home;
+use super::lookup::{Home, NOWHERE};
 use super::object::{Object, Outline};
 use super::value::Payload;
 use super::{Detached, Kind, Store, Ttl, Usage, Value};
@@ -115,7 +115,7 @@ impl Store {
         usage: Usage,
     ) -> bool {
         let home = self.home(db, key);
-        if self.databases[db].find(home.slot, home.hash, key).is_some() {
+        if home.slot == NOWHERE || self.databases[db].find(home.slot, home.hash, key).is_some() {
             return false;
         }
         let counts_use = self.settings.maxmemory_policy.is_lfu();

@@ -1,6 +1,9 @@
 //! The store itself: what it holds, and the one way by which every operation finds a key.
 
+use std::cell::Cell;
+
 use bytes::BytesMut;
+use smallvec::SmallVec;
 
 use super::changes::Changes;
 use super::clock::Clock;
@@ -19,8 +22,9 @@ use super::{
 
 /// The keyspace of one shard.
 ///
-/// Keys are those of the slots it owns; a key of another slot must not come here. Databases are numbered from 0; a
-/// number out of range is a bug of the caller and panics.
+/// Keys are those of the slots it owns. A key of another slot, or while it is guarded of none that was planned, is never there:
+/// what is written under it is gone, and the store says afterwards that it has been asked for one (`end_guard`). Databases are
+/// numbered from 0; a number out of range is a bug of the caller and panics.
 pub struct Store {
     pub settings: Settings,
     pub events: Events,
@@ -46,6 +50,11 @@ pub struct Store {
 
     pub(super) now_ms: i64,
     slots: SlotRange,
+    /// So many slots, from the first of `slots` on, hold keys that may be used without a further look: all, or none while
+    /// only `planned` keys may be.
+    open_slots: u16,
+    planned: SmallVec<[(usize, u64); 8]>,
+    strayed: Cell<bool>,
     hint: SlotHint,
     pub(super) databases: Vec<Database>,
     pub(super) keys: Keys,
@@ -79,10 +88,13 @@ struct SlotHint {
 #[derive(Clone, Copy)]
 pub(super) struct Home {
     pub db: usize,
-    /// Counted from the first slot of the shard.
+    /// Counted from the first slot of the shard; `NOWHERE` when the key may not be here.
     pub slot: usize,
     pub hash: u64,
 }
+
+/// No table has this number.
+pub(super) const NOWHERE: usize = usize::MAX;
 
 impl Store {
     pub fn new(slots: SlotRange, databases: usize) -> Store {
@@ -102,6 +114,10 @@ impl Store {
             no_touch: false,
             now_ms: 0,
             slots,
+            // At most 16,384.
+            open_slots: slots.len() as u16,
+            planned: SmallVec::new(),
+            strayed: Cell::new(false),
             hint: SlotHint::default(),
             databases: (0..databases).map(|_| Database::default()).collect(),
             keys: Keys::default(),
@@ -173,15 +189,44 @@ impl Store {
             && self.hint.address != 0;
         let slot = if hinted { self.hint.slot } else { slot_of(key) };
         debug_assert_eq!(slot, slot_of(key), "a slot hint outlived its key");
-        debug_assert!(self.slots.contains(slot), "slot {slot} is another shard's");
-        Home {
-            db,
-            slot: slot.wrapping_sub(self.slots.start()) as usize,
-            hash: match self.hint.hash {
-                Some(hash) if hinted => hash,
-                _ => self.keys.hash_key(key),
-            },
+        let hash = match self.hint.hash {
+            Some(hash) if hinted => hash,
+            _ => self.keys.hash_key(key),
+        };
+        let slot = slot.wrapping_sub(self.slots.start());
+        let slot = if slot < self.open_slots { slot as usize } else { self.guarded_slot(db, slot, hash) };
+        Home { db, slot, hash }
+    }
+
+    /// Where a key of a guarded store, or of another shard, belongs.
+    #[cold]
+    fn guarded_slot(&self, db: usize, slot: u16, hash: u64) -> usize {
+        let is_owned = usize::from(slot) < self.slots.len();
+        let is_planned = self.open_slots > 0 || self.planned.binary_search(&(db, hash)).is_ok();
+        if is_owned && is_planned {
+            return slot.into();
         }
+        self.strayed.set(true);
+        NOWHERE
+    }
+
+    /// Until `end_guard` only these keys are there, each in its database.
+    pub fn guard<'k>(&mut self, keys: impl Iterator<Item = (usize, &'k [u8])>) {
+        self.planned.clear();
+        self.planned.extend(keys.map(|(db, key)| (db, self.keys.hash_key(key))));
+        self.planned.sort_unstable();
+        self.open_slots = 0;
+    }
+
+    pub fn is_guarded(&self) -> bool {
+        self.open_slots == 0
+    }
+
+    /// Whether, since the last call, the store has been asked for a key that may not be here.
+    #[inline]
+    pub fn end_guard(&mut self) -> bool {
+        self.open_slots = self.slots.len() as u16;
+        self.strayed.replace(false)
     }
 
     #[inline]
@@ -263,6 +308,9 @@ impl Store {
         expire_at: Option<i64>,
         clock: Clock,
     ) {
+        if home.slot == NOWHERE {
+            return;
+        }
         let word = entry::create(key, content, expire_at, clock, &mut self.keys);
         let word = entry::with_epoch(word, self.epoch);
         self.databases[home.db].insert(home.slot, home.hash, word, self.slots.len(), &mut self.keys);

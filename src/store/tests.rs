@@ -697,3 +697,62 @@ fn a_flush_or_a_swap_that_is_about_some_slots_leaves_the_others_alone() {
     assert_eq!(store.clear(None), inside as u64);
     assert!(keys.iter().all(|key| store.remove(0, key.as_bytes()) != half.contains(slot_of(key.as_bytes()))));
 }
+
+#[test]
+fn a_guarded_store_has_only_the_planned_keys() {
+    let mut store = store();
+    for key in [&b"planned"[..], b"other"] {
+        store.set_string(0, key, b"1", Ttl::None);
+        store.set_string(1, key, b"2", Ttl::None);
+    }
+    store.guard([(0, &b"planned"[..]), (0, b"new")].into_iter());
+    assert!(store.exists(0, b"planned"));
+    store.set_string(0, b"new", b"3", Ttl::None);
+    store.remove(0, b"planned");
+    assert!(!store.end_guard(), "only planned keys were used");
+    assert_eq!(get(&mut store, 0, b"new"), Some(b"3".to_vec()));
+    assert!(!store.exists(0, b"planned") && store.exists(0, b"other"));
+
+    // Every way of using another key finds none, changes nothing, and is told afterwards.
+    type Use = fn(&mut Store);
+    let uses: [Use; 9] = [
+        |store| assert!(store.read(0, b"other").is_none()),
+        |store| assert!(!store.remove(0, b"other")),
+        |store| assert!(!store.exists(1, b"planned"), "it is planned in another database"),
+        |store| store.set_string(0, b"other", b"9", Ttl::None),
+        |store| store.set_string(0, b"stray", &[b'x'; 10_000], Ttl::At(1)),
+        |store| assert_eq!(store.modify_int(0, b"stray", |_| Ok(1)), Ok(1)),
+        |store| list(store, 0, b"stray", 3),
+        |store| store.put(0, b"stray", Detached::from_string(b"x", Some(1))),
+        |store| assert!(!store.load(0, b"stray", Detached::from_string(b"x", None), Usage::NotAsked)),
+    ];
+    for (number, using) in uses.iter().enumerate() {
+        store.guard([(0, &b"planned"[..])].into_iter());
+        using(&mut store);
+        assert!(store.end_guard(), "use {number} is told");
+        assert!(!store.end_guard(), "once");
+        assert_eq!(get(&mut store, 0, b"other"), Some(b"1".to_vec()), "use {number}");
+        assert_eq!(get(&mut store, 1, b"planned"), Some(b"2".to_vec()));
+        assert!(!store.exists(0, b"stray"));
+    }
+}
+
+#[test]
+fn a_key_of_another_shard_is_never_there() {
+    let slots = SlotRange::of_shard(0, 2);
+    let mut store = Store::new(slots, 1);
+    store.set_time(1_700_000_000_000);
+    let (own, foreign): (Vec<_>, Vec<_>) = (0..100).map(key).partition(|key| slots.contains(slot_of(key)));
+    for key in &foreign {
+        assert!(!store.exists(0, key));
+        store.set_string(0, key, b"x", Ttl::None);
+        list(&mut store, 0, key, 1);
+        assert!(store.take(0, key).is_none());
+        assert!(store.end_guard());
+    }
+    for key in &own {
+        store.set_string(0, key, b"x", Ttl::None);
+        assert!(!store.end_guard());
+    }
+    assert_eq!(store.len(0), own.len());
+}

@@ -7,7 +7,7 @@ use super::message::OwnedArgs;
 use crate::command::table::{
     CommandSpec, Flag, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Reaching, Spread,
 };
-use crate::command::{scan, Args};
+use crate::command::{keys, scan, Args};
 use crate::store::{shard_of_slot, slot_of};
 
 /// Which shard owns which key.
@@ -171,17 +171,11 @@ pub fn plan(
 }
 
 /// The database that the key at `index` is in: the client's, but for the destination of COPY ... DB.
-/// One that does not exist is the command's to refuse.
 pub fn database_of(spec: &CommandSpec, args: Args, index: usize, db: usize, databases: usize) -> usize {
     if spec.name != "copy" || index != 2 {
         return db;
     }
-    let option = args.windows(2).skip(3).rev().find(|pair| pair[0].eq_ignore_ascii_case(b"db"));
-    option
-        .and_then(|pair| crate::store::parse_integer(pair[1]))
-        .and_then(|number| usize::try_from(number).ok())
-        .filter(|number| *number < databases)
-        .unwrap_or(db)
+    keys::copy_database(args, databases).unwrap_or(db)
 }
 
 /// The intents that a command needs on each shard.

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::super::parse::integer;
 use super::packed::{IntegerType, Overflow};
 use super::{bit_offset, Args, Caller, CommandError, CommandResult, Context};
+use crate::command::table::{keys::FoundKeys, movable};
 use crate::resp::Reply;
 use crate::store::EventClass;
 
@@ -43,6 +44,16 @@ pub fn bitfield_ro(ctx: &mut Context, args: Args) -> CommandResult {
         return Err(CommandError::other("ERR BITFIELD_RO only supports the GET subcommand"));
     }
     read(ctx, args[1], &operations)
+}
+
+/// BITFIELD's key, which it only reads as long as every operation does.
+pub fn bitfield_keys(args: Args, found: &mut FoundKeys) -> CommandResult {
+    // An offset that is too large is refused when it runs.
+    let caller = Caller { bulk_len_max: usize::MAX, ..Caller::default() };
+    let operations = parse(&caller, &args[2..])?;
+    let is_write = bits_written(&operations).is_some();
+    found.key_used(1, if is_write { movable::MODIFY } else { movable::READ });
+    Ok(())
 }
 
 fn parse(caller: &Caller, mut rest: Args) -> Result<Operations, CommandError> {

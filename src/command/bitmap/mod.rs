@@ -12,7 +12,7 @@ mod scan;
 mod tests;
 
 pub use combine::bitop;
-pub use field::{bitfield, bitfield_ro};
+pub use field::{bitfield, bitfield_keys, bitfield_ro};
 pub use scan::{bitcount, bitpos};
 
 use super::parse::integer;

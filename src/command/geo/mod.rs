@@ -8,7 +8,8 @@ mod shape;
 mod tests;
 
 pub use search::{
-    georadius, georadius_ro, georadiusbymember, georadiusbymember_ro, geosearch, geosearchstore,
+    georadius, georadius_keys, georadius_ro, georadiusbymember, georadiusbymember_keys, georadiusbymember_ro,
+    geosearch, geosearchstore,
 };
 
 use self::hash::{Cell, Point, LATITUDE_MAX, LONGITUDE_MAX, STEP_MAX};

@@ -9,6 +9,7 @@ use super::super::parse::integer;
 use super::hash::{Cell, Point};
 use super::shape::{Extent, Shape};
 use super::{metres, point, write_distance, write_point, Args, CommandError, CommandResult, Context};
+use crate::command::table::keys::FoundKeys;
 use crate::resp::Reply;
 use crate::store::listpack::Item;
 use crate::store::{element_order, EventClass, Score, ScoreRange, SortedSet, SortedSetView, Ttl};
@@ -40,7 +41,7 @@ impl Form {
 }
 
 /// What a command was told.
-struct Query<'a> {
+struct Query {
     /// None while the source is missing and one of its members was to be the centre.
     center: Option<Point>,
     extent: Option<(Extent, f64)>,
@@ -52,7 +53,8 @@ struct Query<'a> {
     count: usize,
     /// Any `count` places will do.
     any: bool,
-    store: Option<&'a [u8]>,
+    /// The index of the key to store the places at.
+    store: Option<usize>,
     store_distances: bool,
 }
 
@@ -88,13 +90,35 @@ pub fn geosearchstore(ctx: &mut Context, args: Args) -> CommandResult {
     search(ctx, args, Form::SearchStore, false)
 }
 
+/// GEORADIUS's keys.
+pub fn georadius_keys(args: Args, found: &mut FoundKeys) -> CommandResult {
+    keys_of(args, Form::Radius, found)
+}
+
+/// GEORADIUSBYMEMBER's keys.
+pub fn georadiusbymember_keys(args: Args, found: &mut FoundKeys) -> CommandResult {
+    keys_of(args, Form::RadiusByMember, found)
+}
+
+/// Their key specs are the source, what follows STORE, and what follows STOREDIST: of several of these the last counts.
+fn keys_of(args: Args, form: Form, found: &mut FoundKeys) -> CommandResult {
+    // With a source there is more that may be wrong, and nothing that is right only then.
+    let query = Query::parse(args, form, true, None)?;
+    found.key(1, 0);
+    if let Some(index) = query.store {
+        found.key(index, if query.store_distances { 2 } else { 1 });
+    }
+    Ok(())
+}
+
 fn search(ctx: &mut Context, args: Args, form: Form, may_store: bool) -> CommandResult {
     let source = args[if form == Form::SearchStore { 2 } else { 1 }];
     let view = ctx.store.read_as::<SortedSet>(ctx.db, source)?;
     let query = Query::parse(args, form, may_store, view)?;
+    let destination = query.store.map(|index| args[index]);
     // With a source, the parser has found both or refused the query.
     let (Some(view), Some(center), Some((extent, unit))) = (view, query.center, query.extent) else {
-        match query.store {
+        match destination {
             Some(key) => store(ctx, key, &[], form),
             None => ctx.reply.array(0),
         }
@@ -102,7 +126,7 @@ fn search(ctx: &mut Context, args: Args, form: Form, may_store: bool) -> Command
     };
     let shape = Shape { center, extent, unit };
     let places = query.find(view, &shape);
-    let Some(key) = query.store else {
+    let Some(key) = destination else {
         query.write(ctx.reply, &places, unit);
         return Ok(());
     };
@@ -168,13 +192,13 @@ fn sides(width: &[u8], height: &[u8], unit: &[u8]) -> Result<(Extent, f64), Comm
     Ok((Extent::Box { width, height }, metres(unit)?))
 }
 
-impl<'a> Query<'a> {
+impl Query {
     fn parse(
-        args: Args<'a>,
+        args: Args,
         form: Form,
         may_store: bool,
         view: Option<SortedSetView>,
-    ) -> Result<Query<'a>, CommandError> {
+    ) -> Result<Query, CommandError> {
         let mut query = Query {
             center: None,
             extent: None,
@@ -187,11 +211,11 @@ impl<'a> Query<'a> {
             store: None,
             store_distances: false,
         };
-        let options = match form {
+        let first_option = match form {
             Form::Radius => {
                 query.center = Some(point(args[2], args[3])?);
                 query.extent = Some(radius(args[4], args[5])?);
-                &args[6..]
+                6
             }
             Form::RadiusByMember => {
                 // Without a source, all that matters is whether the result is to be stored.
@@ -199,15 +223,15 @@ impl<'a> Query<'a> {
                     query.center = Some(position(view, args[2])?);
                     query.extent = Some(radius(args[3], args[4])?);
                 }
-                &args[5..]
+                5
             }
-            Form::Search => &args[2..],
+            Form::Search => 2,
             Form::SearchStore => {
-                query.store = Some(args[1]);
-                &args[3..]
+                query.store = Some(1);
+                3
             }
         };
-        let (from_member, from_point) = query.parse_options(options, form, may_store, view)?;
+        let (from_member, from_point) = query.parse_options(args, first_option, form, may_store, view)?;
         query.check(args[0], form, from_member || from_point)?;
         Ok(query)
     }
@@ -215,12 +239,14 @@ impl<'a> Query<'a> {
     /// Returns whether a member was named as the centre, and whether a point was.
     fn parse_options(
         &mut self,
-        mut options: Args<'a>,
+        args: Args,
+        first: usize,
         form: Form,
         may_store: bool,
         view: Option<SortedSetView>,
     ) -> Result<(bool, bool), CommandError> {
         let (mut from_member, mut from_point, mut by_radius, mut by_box) = (false, false, false, false);
+        let mut options = &args[first..];
         while let [option, rest @ ..] = options {
             let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
             options = rest;
@@ -241,7 +267,7 @@ impl<'a> Query<'a> {
                 self.count = count.ok_or(CommandError::other("ERR COUNT must be > 0"))?;
                 options = &rest[1..];
             } else if (is(b"store") || is(b"storedist")) && !rest.is_empty() && may_store {
-                self.store = Some(rest[0]);
+                self.store = Some(args.len() - rest.len());
                 self.store_distances = is(b"storedist");
                 options = &rest[1..];
             } else if is(b"storedist") && form == Form::SearchStore {

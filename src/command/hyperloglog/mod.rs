@@ -17,6 +17,7 @@ mod tests;
 pub use debug::pfdebug;
 pub use selftest::pfselftest;
 
+use super::table::keys::FoundKeys;
 use super::{Args, CommandError, CommandResult, Context};
 use crate::store::{EventClass, StringBuf};
 use estimate::Histogram;
@@ -90,6 +91,13 @@ fn count_one(ctx: &mut Context, key: &[u8]) -> Result<i64, CommandError> {
     ctx.store.dirty += 1;
     ctx.store.touched(ctx.db, key);
     Ok(count)
+}
+
+/// PFMERGE's keys: without sources too, of which the key specs find none, the destination is one.
+pub fn pfmerge_keys(args: Args, found: &mut FoundKeys) -> CommandResult {
+    found.key(1, 0);
+    (2..args.len()).for_each(|index| found.key(index, 1));
+    Ok(())
 }
 
 /// PFMERGE destkey [sourcekey ...]: the destination is one of the sources.

@@ -1,6 +1,7 @@
 //! Taking elements away at an end.
 
 use super::{at_least, elements_removed, end, write_item, Args, CommandError, CommandResult, Context};
+use crate::command::parse::{numbered_keys, BadCount};
 use crate::resp::Reply;
 use crate::store::{Collection, End, List, Tools};
 
@@ -128,8 +129,13 @@ pub(super) struct Request<'a> {
 impl<'a> Request<'a> {
     /// `args` begin with the number of keys.
     pub fn parse(args: Args<'a>) -> Result<Request<'a>, CommandError> {
-        let key_count = at_least(1, args[0], "ERR numkeys should be greater than 0")?;
-        let rest = key_count.checked_add(1).and_then(|at| args.get(at..)).unwrap_or_default();
+        let (keys, rest) = match numbered_keys(args) {
+            Ok((keys, rest)) if !keys.is_empty() => (keys, rest),
+            Err(BadCount::TooMany) => return Err(CommandError::Syntax),
+            Ok(_) | Err(BadCount::NotAnInteger | BadCount::Negative) => {
+                return Err(CommandError::other("ERR numkeys should be greater than 0"));
+            }
+        };
         let (from, mut options) = rest.split_first().ok_or(CommandError::Syntax)?;
         let from = end(from)?;
         let mut count = None;
@@ -143,7 +149,7 @@ impl<'a> Request<'a> {
         if !options.is_empty() {
             return Err(CommandError::Syntax);
         }
-        Ok(Request { keys: &args[1..=key_count], from, count: count.unwrap_or(1) })
+        Ok(Request { keys, from, count: count.unwrap_or(1) })
     }
 
     /// Pops from the first list that there is, and answers; false when there is none.

@@ -6,7 +6,7 @@
 use smallvec::SmallVec;
 
 use super::super::elements::write_item;
-use super::super::parse::integer;
+use super::super::parse::{integer, numbered_keys, BadCount};
 use super::{Args, CommandError, CommandResult, Context};
 use crate::store::listpack::Item;
 use crate::store::{Collection, EventClass, Set, SetView, Settings, Store, Ttl, WrongType};
@@ -36,12 +36,13 @@ pub fn sinter(ctx: &mut Context, args: Args) -> CommandResult {
 /// SINTERCARD numkeys key [key ...] [LIMIT limit]
 pub fn sintercard(ctx: &mut Context, args: Args) -> CommandResult {
     let too_few = || CommandError::other("ERR numkeys should be greater than 0");
-    let numkeys = integer(args[1]).map_err(|_| too_few())?;
-    let numkeys = usize::try_from(numkeys).ok().filter(|&numkeys| numkeys > 0).ok_or_else(too_few)?;
-    if numkeys > args.len() - 2 {
-        return Err(CommandError::other("ERR Number of keys can't be greater than number of args"));
+    let (keys, options) = numbered_keys(&args[1..]).map_err(|why| match why {
+        BadCount::TooMany => CommandError::other("ERR Number of keys can't be greater than number of args"),
+        BadCount::NotAnInteger | BadCount::Negative => too_few(),
+    })?;
+    if keys.is_empty() {
+        return Err(too_few());
     }
-    let (keys, options) = args[2..].split_at(numkeys);
     let limit = limit(options)?;
     read_all(ctx, keys)?;
     let sets = look_at_all(ctx.store, ctx.db, keys)?;

@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use super::super::double::double;
-use super::super::parse::integer;
+use super::super::parse::{integer, numbered_keys, BadCount};
 use super::{store_result, write_elements, Args, CommandError, CommandResult, Context};
 use crate::store::listpack::Item;
 use crate::store::{Score, Set, SetView, SortedSet, SortedSetView, Store, Value, WrongType};
@@ -79,14 +79,17 @@ impl<'a> Request<'a> {
         allowed: Allowed,
         command: &'static str,
     ) -> Result<Request<'a>, CommandError> {
-        let numkeys = integer(args[0])?;
-        if numkeys < 1 {
-            return Err(CommandError::other(format!(
-                "ERR at least 1 input key is needed for '{command}' command"
-            )));
-        }
-        let numkeys = usize::try_from(numkeys).map_err(|_| CommandError::Syntax)?;
-        let (keys, mut rest) = args[1..].split_at_checked(numkeys).ok_or(CommandError::Syntax)?;
+        let (keys, mut rest) = match numbered_keys(args) {
+            Ok((keys, rest)) if !keys.is_empty() => (keys, rest),
+            Ok(_) | Err(BadCount::Negative) => {
+                return Err(CommandError::other(format!(
+                    "ERR at least 1 input key is needed for '{command}' command"
+                )));
+            }
+            Err(BadCount::NotAnInteger) => return Err(CommandError::NotInteger),
+            Err(BadCount::TooMany) => return Err(CommandError::Syntax),
+        };
+        let numkeys = keys.len();
         for key in keys {
             match ctx.store.read(ctx.db, key) {
                 None | Some(Value::SortedSet(_) | Value::Set(_)) => {}

@@ -1,7 +1,7 @@
 //! Taking elements from the ends: ZPOPMIN, ZPOPMAX, ZMPOP and the forms of these that wait for an element.
 
 use super::super::elements::{raise_removed, write_item};
-use super::super::parse::{block_timeout_seconds, integer};
+use super::super::parse::{block_timeout_seconds, integer, numbered_keys, BadCount};
 use super::super::{BlockTimeout, Blocking, WaitFor};
 use super::{Args, CommandError, CommandResult, Context};
 use crate::resp::Protocol;
@@ -202,8 +202,13 @@ impl<'a> MultiPop<'a> {
             let number = integer(text).ok().and_then(|number| usize::try_from(number).ok());
             number.filter(|&number| number > 0).ok_or(CommandError::other(error))
         };
-        let numkeys = positive(args[0], "ERR numkeys should be greater than 0")?;
-        let (keys, rest) = args[1..].split_at_checked(numkeys).ok_or(CommandError::Syntax)?;
+        let (keys, rest) = match numbered_keys(args) {
+            Ok((keys, rest)) if !keys.is_empty() => (keys, rest),
+            Err(BadCount::TooMany) => return Err(CommandError::Syntax),
+            Ok(_) | Err(BadCount::NotAnInteger | BadCount::Negative) => {
+                return Err(CommandError::other("ERR numkeys should be greater than 0"));
+            }
+        };
         let (end, options) = rest.split_first().ok_or(CommandError::Syntax)?;
         let end = match end {
             end if end.eq_ignore_ascii_case(b"min") => End::Min,

@@ -28,7 +28,7 @@ pub use group::{
 pub use info::{xinfo_consumers, xinfo_groups, xinfo_help, xinfo_stream};
 pub use pending::{xack, xpending};
 pub use range::{xlen, xrange, xrevrange};
-pub use read::{xread, xread_excerpt};
+pub use read::{xread, xread_excerpt, xread_keys, xreadgroup_keys};
 pub use read_group::{xreadgroup, xreadgroup_excerpt};
 pub use trim::xtrim;
 

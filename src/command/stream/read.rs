@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::id::strict_id;
 use super::reply_entry;
 use crate::command::parse::{block_timeout_ms, integer};
+use crate::command::table::keys::FoundKeys;
 use crate::command::{c_text, Args, BlockTimeout, Blocking, CommandError, CommandResult, Context, WaitFor};
 use crate::resp::{DeferredLen, Protocol, Reply};
 use crate::store::stream::{Stream, StreamId};
@@ -78,6 +79,27 @@ impl<'a> Options<'a> {
     }
 }
 
+/// XREAD's keys.
+pub fn xread_keys(args: Args, found: &mut FoundKeys) -> CommandResult {
+    keys_of(args, false, found)
+}
+
+/// XREADGROUP's keys.
+pub fn xreadgroup_keys(args: Args, found: &mut FoundKeys) -> CommandResult {
+    keys_of(args, true, found)
+}
+
+fn keys_of(args: Args, is_group: bool, found: &mut FoundKeys) -> CommandResult {
+    // A timeout that would end after the end of time is refused when it runs.
+    let options = Options::parse(args, is_group, 0, false)?;
+    if is_group && options.group.is_none() {
+        return Err(missing_group());
+    }
+    let first = args.len() - 2 * options.keys.len();
+    (first..first + options.keys.len()).for_each(|index| found.key(index, 0));
+    Ok(())
+}
+
 /// What a command over several shards needs of the value of its key at argument number `index`, cut by `cut`, which gets the
 /// options and the ID.
 pub fn excerpt_by(
@@ -109,6 +131,10 @@ pub fn xread_excerpt(store: &mut Store, db: usize, args: Args, index: usize) -> 
         let start = strict_id(id, 0).ok().and_then(StreamId::next);
         stream.excerpt(start, options.count)
     })
+}
+
+pub(super) fn missing_group() -> CommandError {
+    CommandError::other("ERR Missing GROUP option for XREADGROUP")
 }
 
 fn unbalanced(is_group: bool) -> CommandError {

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::id::strict_id;
-use super::read::{excerpt_by, wait_or_null, Options, StreamsReply};
+use super::read::{excerpt_by, missing_group, wait_or_null, Options, StreamsReply};
 use super::{group_changed, log_as_claim, log_group_id, reply_entry, reply_id};
 use crate::command::{c_text, Args, CommandError, CommandResult, Context};
 use crate::resp::Reply;
@@ -52,7 +52,7 @@ pub fn xreadgroup_excerpt(store: &mut Store, db: usize, args: Args, index: usize
 pub fn xreadgroup(ctx: &mut Context, args: Args) -> CommandResult {
     let options = Options::parse(args, true, ctx.now_ms(), ctx.caller.in_script)?;
     let Some((group, consumer)) = options.group else {
-        return Err(CommandError::other("ERR Missing GROUP option for XREADGROUP"));
+        return Err(missing_group());
     };
     // Whatever it does is logged by what follows from it.
     ctx.log_nothing();

@@ -78,6 +78,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Rw, Access, Update, VariableFlags])
             .notes("Only reads the key when every operation is a `GET`.")])
+        .parse_keys(bitmap::bitfield_keys)
         .find_keys(movable::bitfield)
         .since("3.2.0")
         .complexity("O(1) for each operation.")

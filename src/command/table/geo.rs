@@ -60,6 +60,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     geo_command("georadius", -6)
         .run(Keys(geo::georadius, Lend))
         .flags(&[Write, DenyOom])
+        .parse_keys(geo::georadius_keys)
         .keys(&[
             KeySpec::at(1, &[Ro, Access]),
             KeySpec::after("STORE", 6, &[Ow, Update]),
@@ -97,6 +98,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     geo_command("georadiusbymember", -5)
         .run(Keys(geo::georadiusbymember, Lend))
         .flags(&[Write, DenyOom])
+        .parse_keys(geo::georadiusbymember_keys)
         .keys(&[
             KeySpec::at(1, &[Ro, Access]),
             KeySpec::after("STORE", 5, &[Ow, Update]),

@@ -3,7 +3,6 @@
 use super::arg::{key, key_of_spec, string};
 use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
-use super::movable;
 use super::spec::{command, CommandSpec, Group};
 use super::Handler::Keys;
 use super::Spread::Lend;
@@ -34,7 +33,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .run(Keys(hyperloglog::pfmerge, Lend))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Rw, Access, Insert]), KeySpec::at(2, &[Ro, Access]).range(-1, 1, 0)])
-        .find_keys(movable::pfmerge)
+        .parse_keys(hyperloglog::pfmerge_keys)
         .complexity("O(N), N HyperLogLogs, 16,384 registers each.")
         .summary("Merges HyperLogLogs into one that has seen what any of them has.")
         .args(&[key("destkey"), key_of_spec("sourcekey", 1).optional().multiple()]),

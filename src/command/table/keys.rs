@@ -1,14 +1,19 @@
 //! Where the keys are among a command's arguments.
 //!
 //! A key spec says it in two steps, as data: where the search begins (at a fixed index, or after a keyword), and how the
-//! keys lie from there (a range, or a count followed by that many). This covers nearly every command. The few whose
-//! keys or key flags depend on more (SET, SORT, MIGRATE, BITFIELD) have a function besides, in `movable`.
+//! keys lie from there (a range, or a count followed by that many). Clients read it in COMMAND INFO.
+//!
+//! Data cannot follow options: a keyword may be the value of another option, or be given twice. So a command whose keys depend
+//! on its options finds them by the parser that it runs with ([`ParseKeysFn`]), and what is locked, routed and allowed is
+//! what it uses. A request which that parser refuses uses no key; then the data says, and for a few commands a function in
+//! `movable`, which arguments Redis takes for its keys: COMMAND GETKEYS and the checks of users see the same as there.
 //!
 //! Arguments come from clients: whatever they hold, nothing here panics or looks past them.
 
 use super::flags::{KeyFlag, KeyFlags};
 use super::{KeyAccess, KeyPosition, KeyPositions};
-use crate::command::Args;
+use crate::command::parse::key_count;
+use crate::command::{Args, CommandResult};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeySpec {
@@ -131,10 +136,11 @@ impl KeySpec {
                 let count = usize::try_from(begin + i64::from(count_at))
                     .ok()
                     .and_then(|at| args.get(at))
-                    .and_then(|text| parse_count(text))
+                    .and_then(|text| key_count(text).ok())
                     .ok_or(Malformed)?;
                 let first = begin + i64::from(first);
-                (first, first + count - 1, step)
+                // Redis keeps it in a C `int`. What does not fit is refused by the command.
+                (first, first + i64::from(count as i32) - 1, step)
             }
             FindKeys::Unknown => return Err(Malformed),
         };
@@ -157,7 +163,34 @@ impl KeySpec {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// Finds keys where data alone does not tell.
+/// Finds the keys of a request by the parser that the command itself runs with. `Err`: the command refuses the request, whatever
+/// the keyspace holds.
+pub type ParseKeysFn = fn(Args, &mut FoundKeys) -> CommandResult;
+
+/// The keys that a command's parser has found.
+pub struct FoundKeys<'a> {
+    specs: &'static [KeySpec],
+    positions: &'a mut KeyPositions,
+}
+
+impl<'a> FoundKeys<'a> {
+    pub fn new(specs: &'static [KeySpec], positions: &'a mut KeyPositions) -> FoundKeys<'a> {
+        FoundKeys { specs, positions }
+    }
+
+    /// The argument at `index` is a key, used as key spec number `spec` says.
+    pub fn key(&mut self, index: usize, spec: usize) {
+        let spec = &self.specs[spec];
+        self.positions.push(KeyPosition { index, access: spec.access(), flags: spec.flags });
+    }
+
+    /// As `key`, for a use that depends on the options.
+    pub fn key_used(&mut self, index: usize, flags: KeyFlags) {
+        self.positions.push(KeyPosition { index, access: access(flags), flags });
+    }
+}
+
+/// Finds what Redis takes for the keys of a request that the command refuses, where data alone does not tell.
 pub type FindKeysFn = fn(Args, &mut KeyPositions);
 
 /// Replaces `found` with the keys of all `specs`. On error it is empty.
@@ -194,17 +227,44 @@ fn find_keyword(args: Args, keyword: &str, start_from: i32) -> Option<usize> {
     }
 }
 
-/// Digits of a number of keys that could be right: a request has fewer than 2^31 arguments.
-const COUNT_DIGITS_MAX: usize = 10;
+/// Adds what Redis takes for the keys of a request whose number of keys is malformed: it reads the number once more, as C's
+/// `atoi` does, and says nothing about the use of the keys. The command refuses the request.
+pub fn find_by_loose_count(specs: &[KeySpec], args: Args, found: &mut KeyPositions) {
+    let count = specs.iter().find_map(|spec| match (spec.begin, spec.find) {
+        (BeginSearch::Index(begin), FindKeys::KeyNum { count_at, first, step: 1 }) => {
+            Some(((begin + count_at) as usize, (begin + first) as usize))
+        }
+        _ => None,
+    });
+    let Some((count_at, first)) = count else { return };
+    let count = args.get(count_at).map_or(0, |text| loose_integer(text));
+    let Ok(count @ 1..) = usize::try_from(count) else { return };
+    if count > args.len().saturating_sub(first) {
+        return;
+    }
+    let destination = specs.iter().find_map(|spec| match (spec.begin, spec.find) {
+        (BeginSearch::Index(begin), FindKeys::Range { last: 0, .. }) => Some(begin as usize),
+        _ => None,
+    });
+    let flags = KeyFlags::EMPTY;
+    let key = |index: usize| KeyPosition { index, access: access(flags), flags };
+    found.extend((first..first + count).chain(destination).map(key));
+}
 
-/// A number of keys in its one canonical form: digits without leading zero.
-fn parse_count(text: &[u8]) -> Option<i64> {
-    let canonical = match text {
-        [b'0'] => true,
-        [b'1'..=b'9', rest @ ..] => text.len() <= COUNT_DIGITS_MAX && rest.iter().all(u8::is_ascii_digit),
-        _ => false,
+/// C's `atoi` with glibc: digits behind white space and a sign, cut to 64 bits and then to 32.
+fn loose_integer(text: &[u8]) -> i32 {
+    let text = text.trim_ascii_start();
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
     };
-    canonical.then(|| text.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')))
+    let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
+    let value = digits.fold(0i64, |sum, digit| {
+        let digit = i64::from(digit - b'0');
+        sum.saturating_mul(10).saturating_add(if is_negative { -digit } else { digit })
+    });
+    value as i32
 }
 
 /// The triple that clients from before key specs read in COMMAND INFO: first key, last key (negative: from the end), step.
@@ -291,10 +351,29 @@ mod tests {
     fn a_count_says_how_many_keys_follow() {
         let eval = KeySpec::at(2, RO).key_num(0, 1, 1);
         assert_eq!(find(eval, &["eval", "s", "2", "a", "b", "c"]), Ok(vec![3, 4]));
-        for bad in ["0", "4", "-1", "x", "", "01", "99999999999999999999", "4294967297"] {
+        for bad in ["0", "4", "-1", "x", "", "01", "99999999999999999999", "4294967300"] {
             assert_eq!(find(eval, &["eval", "s", bad, "a", "b", "c"]), Err(Malformed), "{bad}");
         }
         assert_eq!(find(eval, &["eval", "s"]), Err(Malformed));
+        // Redis cuts it to 32 bits. The command refuses it.
+        assert_eq!(find(eval, &["eval", "s", "4294967297", "a"]), Ok(vec![3]));
+    }
+
+    #[test]
+    fn a_malformed_count_is_read_again_as_c_reads_it() {
+        let loose = |args: &[&str]| {
+            let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
+            let store = [KeySpec::at(1, RO), KeySpec::at(2, RO).key_num(0, 1, 1)];
+            let mut found = KeyPositions::new();
+            find_by_loose_count(&store, &args, &mut found);
+            found.iter().map(|key| key.index).collect::<Vec<_>>()
+        };
+        assert_eq!(loose(&["zunionstore", "d", "01", "a", "b"]), [3, 1]);
+        assert_eq!(loose(&["zunionstore", "d", " +2x", "a", "b"]), [3, 4, 1]);
+        for none in ["3", "x", "-1", "", "99999999999999999999", "-99999999999999999999"] {
+            assert_eq!(loose(&["zunionstore", "d", none, "a", "b"]), [0usize; 0], "{none}");
+        }
+        assert_eq!(loose(&["zunionstore", "d", "4294967297", "a", "b"]), [3, 1]);
     }
 
     #[test]

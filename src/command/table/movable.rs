@@ -1,13 +1,16 @@
-//! Keys, and what is done to them, where that depends on a command's options.
+//! What Redis takes for the keys of a request that the command refuses, where key specs do not tell.
+//!
+//! These functions look for options without knowing them well. Of a request that the command accepts its own parser says where
+//! the keys are (`keys::ParseKeysFn`), but for SET, whose key has a fixed place.
 
 use super::flags::{KeyFlag, KeyFlags};
 use super::keys::access;
 use super::{KeyPosition, KeyPositions};
 use crate::command::Args;
 
-const READ: KeyFlags = KeyFlags::of(&[KeyFlag::Ro, KeyFlag::Access]);
-const OVERWRITE: KeyFlags = KeyFlags::of(&[KeyFlag::Ow, KeyFlag::Update]);
-const MODIFY: KeyFlags = KeyFlags::of(&[KeyFlag::Rw, KeyFlag::Access, KeyFlag::Update]);
+pub const READ: KeyFlags = KeyFlags::of(&[KeyFlag::Ro, KeyFlag::Access]);
+pub const OVERWRITE: KeyFlags = KeyFlags::of(&[KeyFlag::Ow, KeyFlag::Update]);
+pub const MODIFY: KeyFlags = KeyFlags::of(&[KeyFlag::Rw, KeyFlag::Access, KeyFlag::Update]);
 const TAKE_AWAY: KeyFlags = KeyFlags::of(&[KeyFlag::Rw, KeyFlag::Access, KeyFlag::Delete]);
 
 fn key(index: usize, flags: KeyFlags) -> KeyPosition {
@@ -18,7 +21,8 @@ fn is(arg: &[u8], word: &str) -> bool {
     arg.eq_ignore_ascii_case(word.as_bytes())
 }
 
-/// SET overwrites its key, unless the option GET makes it read the key too.
+/// SET overwrites its key, unless there is a `GET`, be it the option or something wrong in the place of a value: as in Redis,
+/// for requests that the command accepts too. The key is the same in any case.
 pub fn set(args: Args, found: &mut KeyPositions) {
     let gets = args.iter().skip(3).any(|arg| is(arg, "get"));
     found.push(key(1, if gets { MODIFY } else { OVERWRITE }));
@@ -38,12 +42,7 @@ pub fn bitfield(args: Args, found: &mut KeyPositions) {
     found.push(key(1, if only_reads { READ } else { MODIFY }));
 }
 
-/// PFMERGE without sources: the key spec of those finds none, which would leave the destination out too.
-pub fn pfmerge(_args: Args, found: &mut KeyPositions) {
-    found.push(key(1, KeyFlags::of(&[KeyFlag::Rw, KeyFlag::Access, KeyFlag::Insert])));
-}
-
-/// SORT reads its first key and overwrites that of the last STORE. Keys that BY and GET make up cannot be named.
+/// SORT reads its first key and overwrites what follows the last `STORE`.
 pub fn sort(args: Args, found: &mut KeyPositions) {
     found.push(key(1, READ));
     let mut store = None;
@@ -113,14 +112,6 @@ mod tests {
         assert_eq!(find(bitfield, "bitfield k get u8 0 GET u8 8"), [(1, READ)]);
         assert_eq!(find(bitfield, "bitfield k get u8 0 incrby u8 0 1"), [(1, MODIFY)]);
         assert_eq!(find(bitfield, "bitfield k get u8"), [(1, MODIFY)]);
-    }
-
-    #[test]
-    fn pfmerge_has_a_key_without_sources_too() {
-        let spec = super::super::lookup(b"pfmerge").unwrap();
-        let mut found = KeyPositions::new();
-        spec.key_positions(&[b"pfmerge", b"k"], &mut found);
-        assert_eq!(found.iter().map(|key| key.index).collect::<Vec<_>>(), [1]);
     }
 
     #[test]

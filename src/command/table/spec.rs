@@ -2,7 +2,7 @@
 
 use super::arg::Arg;
 use super::flags::{Categories, Category, CommandFlags, Flag, KeyFlag};
-use super::keys::{self, FindKeysFn, KeySpec, LegacyRange};
+use super::keys::{self, FindKeysFn, FoundKeys, KeySpec, LegacyRange, ParseKeysFn};
 use super::{Handler, KeyAccess, KeyPosition, KeyPositions};
 use crate::command::{Args, CommandError};
 use std::fmt;
@@ -28,7 +28,9 @@ pub struct CommandSpec {
     /// The index of the only key, or 0 when there may be none or more than one.
     single_key: u16,
     pub key_specs: &'static [KeySpec],
-    /// For keys or key flags that the specs do not tell.
+    /// For keys, or uses of keys, that depend on the options: the command's own parser.
+    pub parse_keys: Option<ParseKeysFn>,
+    /// What Redis takes for the keys of a request that the command refuses, where the specs do not tell.
     pub find_keys: Option<FindKeysFn>,
     pub legacy_range: LegacyRange,
     pub docs: Docs,
@@ -114,6 +116,7 @@ pub const fn command(group: Group, name: &'static str, arity: i16) -> CommandSpe
         subcommands: 0,
         single_key: 0,
         key_specs: &[],
+        parse_keys: None,
         find_keys: None,
         legacy_range: LegacyRange::NONE,
         docs: Docs {
@@ -159,6 +162,12 @@ impl CommandSpec {
     #[must_use]
     pub const fn keys(mut self, specs: &'static [KeySpec]) -> Self {
         self.key_specs = specs;
+        self
+    }
+
+    #[must_use]
+    pub const fn parse_keys(mut self, function: ParseKeysFn) -> Self {
+        self.parse_keys = Some(function);
         self
     }
 
@@ -261,7 +270,7 @@ impl CommandSpec {
 
     /// Whether any arguments could name keys.
     pub fn has_keys(&self) -> bool {
-        self.find_keys.is_some() || self.key_specs.iter().any(|spec| !spec.flags.contains(KeyFlag::NotKey))
+        self.key_specs.iter().any(|spec| !spec.flags.contains(KeyFlag::NotKey))
     }
 
     /// The command's key and how it is used at most, when there is exactly one and its place is fixed. A request that
@@ -271,10 +280,21 @@ impl CommandSpec {
         (self.single_key != 0).then(|| (self.single_key as usize, self.key_specs[0].access()))
     }
 
-    /// Replaces `found` with the keys among `args`, the command's name included. None when the arguments do not make
-    /// sense: the command itself then says what is wrong.
+    /// Whether the keys depend on more than the number of arguments.
+    pub const fn has_movable_keys(&self) -> bool {
+        self.flags.contains(Flag::MovableKeys)
+    }
+
+    /// Replaces `found` with the keys among `args`, the command's name included: exactly those that the command uses. Of
+    /// arguments that it refuses they are what Redis takes for its keys, maybe none.
     pub fn key_positions(&self, args: Args, found: &mut KeyPositions) {
         found.clear();
+        if let Some(parse) = self.parse_keys {
+            if self.accepts(args.len()) && parse(args, &mut FoundKeys::new(self.key_specs, found)).is_ok() {
+                return;
+            }
+            found.clear();
+        }
         let variable = self.key_specs.iter().any(|spec| spec.flags.contains(KeyFlag::VariableFlags));
         if !variable {
             if let Some((index, access)) = self.single_key() {
@@ -288,9 +308,10 @@ impl CommandSpec {
                 return;
             }
         }
-        if let Some(find) = self.find_keys {
-            if self.accepts(args.len()) {
-                find(args, found);
+        if self.accepts(args.len()) {
+            match self.find_keys {
+                Some(find) => find(args, found),
+                None => keys::find_by_loose_count(self.key_specs, args, found),
             }
         }
     }

@@ -117,6 +117,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .run(Keys(stream::xread, Excerpt(stream::xread_excerpt)))
         .flags(&[Blocking, ReadOnly])
         .keys(&[KeySpec::after("STREAMS", 1, STREAMS).range(-1, 1, 2)])
+        .parse_keys(stream::xread_keys)
         .since("5.0.0")
         .summary("Returns entries of streams behind the given IDs, and waits for some when there are none.")
         .args(&[
@@ -128,6 +129,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .run(Keys(stream::xreadgroup, Excerpt(stream::xreadgroup_excerpt)))
         .flags(&[Blocking, Write])
         .keys(&[KeySpec::after("STREAMS", 4, STREAMS).range(-1, 1, 2).changes()])
+        .parse_keys(stream::xreadgroup_keys)
         .since("5.0.0")
         .complexity("O(M) for each stream, M entries returned. While it waits, each XADD pays O(N) for N who wait.")
         .summary("Delivers entries of streams to a consumer of a group: new ones, or those that are pending for it.")

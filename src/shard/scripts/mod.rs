@@ -23,13 +23,13 @@ use std::sync::Arc;
 
 use crate::acl::{Context, Denial, User};
 use crate::client::{Connection, Flag as ClientFlag};
+use crate::command::parse::{numbered_keys, BadCount};
 use crate::command::table::{CommandSpec, Flag};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::Protocol;
 use crate::runtime::clock::Stamp;
 use crate::runtime::ring::Token;
 use crate::script::{Execution, Libraries, LibraryFunction, Resume, Script, ScriptFlags, Sha, Vm, What};
-use crate::store::parse_integer;
 use crate::txn::locks::{fingerprint, Number};
 use crate::txn::message::{OwnedArgs, OwnedCommand};
 
@@ -200,7 +200,7 @@ impl Shard {
         let no_script = || CommandError::other("NOSCRIPT No matching script. Please use EVAL.");
         let is_by_sha = spec.name.starts_with("evalsha");
         let sha = is_by_sha.then(|| Sha::parse(args[1]).ok_or_else(no_script)).transpose()?;
-        let count = key_count(args, CommandError::NotInteger)?;
+        let (keys, values) = script_keys(args, CommandError::NotInteger)?;
         let known = match sha {
             Some(sha) => {
                 self.refresh_scripts();
@@ -208,13 +208,12 @@ impl Shard {
             }
             None => self.learn_script(args[1])?,
         };
-        let (keys, args) = args[3..].split_at(count);
         Ok(Invocation {
             what: What::Script(known.script.clone()),
             flags: known.script.flags,
             memory: known.memory.clone(),
             keys,
-            args,
+            args: values,
         })
     }
 
@@ -232,15 +231,14 @@ impl Shard {
         let libraries = self.scripts.libraries.clone();
         let (library, function) =
             libraries.function(args[1]).ok_or_else(|| CommandError::other("ERR Function not found"))?;
-        let count = key_count(args, CommandError::other("ERR Bad number of keys provided"))?;
-        let (keys, args) = args[3..].split_at(count);
+        let (keys, values) = script_keys(args, CommandError::other("ERR Bad number of keys provided"))?;
         let called = LibraryFunction { library: library.clone(), name: function.name.clone() };
         Ok(Invocation {
             what: What::Function(called),
             flags: function.flags,
             memory: self.memory_of_function(&function.name),
             keys,
-            args,
+            args: values,
         })
     }
 
@@ -468,11 +466,11 @@ impl Shard {
     }
 }
 
-/// How many of the arguments behind the number are keys.
-fn key_count(args: Args, not_a_number: CommandError) -> Result<usize, CommandError> {
-    let count = parse_integer(args[2]).ok_or(not_a_number)?;
-    if count > args.len() as i64 - 3 {
-        return Err(CommandError::other("ERR Number of keys can't be greater than number of args"));
-    }
-    usize::try_from(count).map_err(|_| CommandError::other("ERR Number of keys can't be negative"))
+/// The keys that a script names, and its other arguments.
+fn script_keys<'a>(args: Args<'a>, not_a_number: CommandError) -> Result<(Args<'a>, Args<'a>), CommandError> {
+    numbered_keys(&args[2..]).map_err(|why| match why {
+        BadCount::NotAnInteger => not_a_number,
+        BadCount::Negative => CommandError::other("ERR Number of keys can't be negative"),
+        BadCount::TooMany => CommandError::other("ERR Number of keys can't be greater than number of args"),
+    })
 }

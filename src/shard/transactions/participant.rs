@@ -91,7 +91,7 @@ impl Shard {
                 }
                 WorkResult::Lent(self.lend_own(&command))
             }
-            Work::Reach(command) => WorkResult::Reached(self.wanted_by(&command)),
+            Work::Reach(command) => WorkResult::Reached(self.wanted_by(&command, &caller)),
             Work::LendWanted(command, wanted) => WorkResult::Lent(self.lend_own_and(&command, &wanted)),
             Work::RunWithLoans(index, command, loans) => {
                 let mut reply = Reply::new(protocol);
