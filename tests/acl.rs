@@ -292,3 +292,165 @@ fn who_waits_is_refused_when_he_may_not_run_his_command_any_more() {
         assert!(log.elements().iter().any(|entry| entry.elements()[7].text() == mine), "{log:?}");
     });
 }
+
+/// What a request answers by itself, in MULTI, and called by a script and by a function.
+fn in_every_way(client: &mut Client, request: &[&str]) -> [String; 4] {
+    let direct = format!("{:?}", client.call(request));
+    let words: Vec<&str> = request.to_vec();
+    client.call(&["MULTI"]);
+    let queued = client.call(&words);
+    let executed = client.call(&["EXEC"]);
+    let in_multi = match executed {
+        Value::Array(replies) => format!("{:?}", replies[0]),
+        _ => format!("{queued:?}"),
+    };
+    let script: Vec<&str> =
+        ["EVAL", "return redis.call(unpack(ARGV))", "0"].into_iter().chain(words.iter().copied()).collect();
+    let by_script = format!("{:?}", client.call(&script));
+    let function: Vec<&str> = ["FCALL", "call", "0"].into_iter().chain(words.iter().copied()).collect();
+    let by_function = format!("{:?}", client.call(&function));
+    [direct, in_multi, by_script, by_function]
+}
+
+#[test]
+fn what_is_refused_directly_is_refused_in_multi_in_scripts_and_in_functions() {
+    everywhere(&[], |server, shards| {
+        let mut admin = server.client();
+        let library = "#!lua name=l\nredis.register_function('call', function(keys, args) return redis.call(unpack(args)) end)";
+        assert_eq!(admin.call(&["FUNCTION", "LOAD", library]).text(), "l");
+        set_user(&mut admin, "eve", "on >secret resetchannels ~u:* &mine* +@all -get");
+        admin.call(&["RPUSH", "u:l", "secret", "u:l"]);
+        admin.call(&["SET", "secret", "hidden"]);
+        for mut client in logged_in(server, "eve") {
+            for (request, why) in [
+                (
+                    &["SORT", "u:l", "BY", "nosort", "GET", "*"][..],
+                    "GET option of SORT denied due to insufficient ACL permissions.",
+                ),
+                (
+                    &["SORT", "u:l", "GET", "#"],
+                    "GET option of SORT denied due to insufficient ACL permissions.",
+                ),
+                (
+                    &["SORT", "u:l", "BY", "u:*", "nonsense"],
+                    "BY option of SORT denied due to insufficient ACL permissions.",
+                ),
+                (
+                    &["SORT_RO", "u:l", "BY", "*->f", "LIMIT", "0", "1"],
+                    "BY option of SORT denied due to insufficient ACL permissions.",
+                ),
+                (&["SORT", "u:l", "LIMIT", "x", "1", "GET", "*"], "value is not an integer or out of range"),
+                (&["GET", "u:l"], "has no permissions to run the 'get' command"),
+                (&["LLEN", "secret"], "No permissions to access a key"),
+                (
+                    &["SORT", "u:l", "ALPHA", "STORE", "u:x", "STORE", "secret"],
+                    "No permissions to access a key",
+                ),
+                (&["PUBLISH", "other", "x"], "No permissions to access a channel"),
+                (&["SPUBLISH", "other", "x"], "No permissions to access a channel"),
+            ] {
+                for reply in in_every_way(&mut client, request) {
+                    assert!(reply.contains(why), "{request:?} on {shards} shards: {reply}");
+                }
+            }
+            for request in [
+                &["SORT", "u:l", "BY", "nosort"][..],
+                &["SORT_RO", "u:l", "ALPHA"],
+                &["PUBLISH", "mine", "x"],
+            ] {
+                for reply in in_every_way(&mut client, request) {
+                    assert!(!reply.starts_with('-'), "{request:?} on {shards} shards: {reply}");
+                }
+            }
+        }
+        assert_eq!(admin.call(&["GET", "secret"]).text(), "hidden");
+        // Whoever may read every key may, in every way.
+        set_user(&mut admin, "all", "on >secret %R~* ~u:* +@all");
+        for mut client in logged_in(server, "all") {
+            for reply in in_every_way(&mut client, &["SORT", "u:l", "BY", "nosort", "GET", "*"]) {
+                assert!(reply.contains("hidden"), "{reply}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_transaction_that_logs_in_or_changes_users_goes_on_with_the_new_rights() {
+    everywhere(&[], |server, shards| {
+        let mut admin = server.client();
+        admin.call(&["SET", "secret", "hidden"]);
+        admin.call(&["SET", "v1", "shown"]);
+        let refused = "ACLs rules changed between the moment the transaction was accumulated";
+        for round in 0..CONNECTIONS {
+            set_user(&mut admin, "eve", "reset on >secret ~v* +@all");
+            let mut client = server.client();
+            let script = "return redis.pcall('GET', 'secret')";
+            for request in [
+                &["MULTI"][..],
+                &["AUTH", "eve", "secret"],
+                &["GET", "secret"],
+                &["GET", "v1"],
+                &["EVAL", script, "0"],
+            ] {
+                client.call(request);
+            }
+            let replies = client.call(&["EXEC"]);
+            let replies = replies.elements();
+            assert!(replies[1].text().contains(refused), "{round} on {shards} shards: {replies:?}");
+            assert_eq!(replies[2].text(), "shown");
+            assert!(replies[3].text().contains("No permissions to access a key"), "{replies:?}");
+            // Now it is eve's connection.
+            for request in [
+                &["MULTI"][..],
+                &["ACL", "SETUSER", "eve", "-get", "-eval"],
+                &["GET", "v1"],
+                &["EVAL", "return 1", "0"],
+                &["STRLEN", "v1"],
+            ] {
+                client.call(request);
+            }
+            let replies = client.call(&["EXEC"]);
+            let replies = replies.elements();
+            assert!(
+                replies[1].text().contains(refused) && replies[2].text().contains(refused),
+                "{replies:?}"
+            );
+            assert_eq!(replies[3], Value::Integer(5));
+        }
+    });
+}
+
+#[test]
+fn a_long_script_is_refused_what_its_user_may_no_longer_do() {
+    everywhere(&[], |server, shards| {
+        let mut admin = server.client();
+        for (change, why) in [
+            (&["ACL", "SETUSER", "eve", "-set"][..], "has no permissions to run the 'set' command"),
+            (&["ACL", "DELUSER", "eve"], "the user does not exist any more"),
+        ] {
+            set_user(&mut admin, "eve", "reset on >secret ~v* +@all");
+            admin.call(&["DEL", "v-go", "v-outcome"]);
+            let mut client = logged_in(server, "eve").swap_remove(0);
+            // It waits, with the keys it names, for nothing but time; its rights are taken away meanwhile.
+            let script = "redis.call('SET', KEYS[1], 'begun')
+                 local reply
+                 for round = 1, 1e15 do
+                     if round % 1000 == 0 then
+                         reply = redis.pcall('SET', KEYS[1], 'begun')
+                         if reply.err then return reply.err end
+                     end
+                 end
+                 return 'never refused'";
+            client.send(&["EVAL", script, "1", "v-go"]);
+            std::thread::sleep(Duration::from_millis(100));
+            assert!(!admin.call(change).is_error());
+            match client.try_receive() {
+                Ok(reply) => assert!(reply.text().contains(why), "{shards} shards: {reply:?}"),
+                // The connection of a user who is deleted may be closed first.
+                Err(_) => assert_eq!(change[1], "DELUSER"),
+            }
+            let ended = || admin.call(&["SCRIPT", "KILL"]).text().starts_with("NOTBUSY");
+            assert!(within(PATIENCE, ended), "the script goes on without its user's rights");
+        }
+    });
+}

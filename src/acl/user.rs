@@ -4,12 +4,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::password::Hash;
 use super::selector::{RuleError, Selector};
+use super::users::DEFAULT_USER;
 use crate::config::split_words;
+
+/// The default user's `serial`. 0 is nobody's.
+const DEFAULT_SERIAL: u64 = 1;
 
 #[derive(Clone, Debug)]
 pub struct User {
     pub name: Box<[u8]>,
-    /// Tells the user from another one of the same name, before or after.
+    /// Tells the user from another one of the same name, before or after; there is always one default user.
     pub serial: u64,
     pub is_enabled: bool,
     /// Any password will do, and a new connection needs none.
@@ -26,10 +30,11 @@ pub struct User {
 impl User {
     /// May do nothing; the channels as `acl-pubsub-default` has it.
     pub fn new(name: &[u8], all_channels: bool) -> User {
-        static SERIAL: AtomicU64 = AtomicU64::new(1);
+        static SERIAL: AtomicU64 = AtomicU64::new(DEFAULT_SERIAL + 1);
+        let is_default = name == DEFAULT_USER;
         User {
             name: name.into(),
-            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
+            serial: if is_default { DEFAULT_SERIAL } else { SERIAL.fetch_add(1, Ordering::Relaxed) },
             is_enabled: false,
             needs_no_password: false,
             skips_sanitizing: false,

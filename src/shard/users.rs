@@ -178,20 +178,29 @@ impl Shard {
         self.send(caller.home as usize, Message::Call(Box::new(note)));
     }
 
-    /// Why a command of a transaction may not run, though it could be queued.
+    /// What is answered in place of a command of a transaction that may not run, though it could be queued.
     pub(super) fn denial_at_exec(
         &mut self,
         c: &Connection,
+        user: &User,
         spec: &'static CommandSpec,
         args: Args,
-    ) -> Option<&'static str> {
-        let denial = c.user.check(spec, args).err()?;
-        self.note_denial(c, Context::Multi, denial.reason, denial.object(spec, args), &c.user.name);
-        Some(match denial.reason {
+    ) -> Option<Box<str>> {
+        let denial = user.check(spec, args).err()?;
+        self.note_denial(c, Context::Multi, denial.reason, denial.object(spec, args), &user.name);
+        let reason = match denial.reason {
             Reason::Command | Reason::Auth => "no permission to execute the command or subcommand",
             Reason::Key => "no permission to touch the specified keys",
             Reason::Channel => "no permission to access one of the channels used as arguments to the command",
-        })
+        };
+        let why = "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command \
+                   is no longer allowed for the following reason";
+        Some(format!("NOPERM {why}: {reason}").into())
+    }
+
+    /// Who a connection is now, whose user may have been changed or deleted since it logged in.
+    pub(super) fn current_user(&self, c: &Connection) -> Arc<User> {
+        self.users.by_serial(c.user.serial).cloned().unwrap_or_else(|| self.users.default_user())
     }
 
     fn note_denial(&mut self, c: &Connection, context: Context, reason: Reason, object: &[u8], user: &[u8]) {

@@ -215,10 +215,8 @@ impl Shard {
         let queue = multi.queue.iter().enumerate();
         queue
             .filter_map(|(index, queued)| {
-                let reason = self.denial_at_exec(c, queued.spec, &queued.args.slices())?;
-                let why = "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This \
-                           command is no longer allowed for the following reason";
-                Some((index, format!("NOPERM {why}: {reason}").into()))
+                let why = self.denial_at_exec(c, &c.user, queued.spec, &queued.args.slices())?;
+                Some((index, why))
             })
             .collect()
     }

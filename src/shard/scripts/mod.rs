@@ -419,6 +419,9 @@ impl Shard {
         if spec.is(Flag::NoScript) && !self.shared.scripts.may_call_all.load(Ordering::Relaxed) {
             return Some("This Redis command is not allowed from script".to_owned());
         }
+        if self.user_is_gone(&run.caller) {
+            return Some("ACL failure in script: the user does not exist any more".to_owned());
+        }
         if let Some((user, denial)) = self.denial_of(spec, args, &run.caller) {
             self.note_denial_of(spec, args, &run.caller, denial, Context::Lua);
             return Some(format!("ACL failure in script: {}", denial.text(&user, spec)));
@@ -450,7 +453,12 @@ impl Shard {
     /// `redis.acl_check_cmd`. None: there is no such command.
     fn may_call(&self, run: &Run, args: Args) -> Option<bool> {
         let spec = self.shared.names.find(args)?;
-        Some(self.denial_of(spec, args, &run.caller).is_none())
+        Some(!self.user_is_gone(&run.caller) && self.denial_of(spec, args, &run.caller).is_none())
+    }
+
+    /// A script that takes long may outlive its user. What is replayed is nobody's.
+    fn user_is_gone(&self, caller: &Caller) -> bool {
+        caller.user != 0 && self.users.by_serial(caller.user).is_none()
     }
 
     /// A connection for the commands of a script that need one.

@@ -1,9 +1,11 @@
 //! The coordinator: takes the intents, then the steps, then answers.
 
+use std::sync::Arc;
+
 use super::record::{Barrier, Phase, Step, Transaction};
 use super::work::{Run, Work, WorkResult};
 use super::{flat, Later};
-use crate::client::{Connection, Stall};
+use crate::client::{Connection, Flag as ClientFlag, Stall};
 use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching, Wanted};
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
@@ -70,6 +72,8 @@ impl Shard {
             protocol: c.output.reply.protocol(),
             watch,
             is_exec,
+            // What is replayed is nobody's.
+            user: (is_exec && !c.flags.has(ClientFlag::Replay)).then(|| c.user.clone()),
             ..Transaction::new(commands, scopes, origin)
         });
     }
@@ -248,8 +252,10 @@ impl Shard {
                 }
                 continue;
             }
+            self.follow_user(t);
             let command = t.next;
-            if let Handler::Script = t.commands[command].spec.handler {
+            let is_denied = t.commands[command].denied.is_some();
+            if let (Handler::Script, false) = (t.commands[command].spec.handler, is_denied) {
                 t.next += 1;
                 self.begin_script(t, command);
                 continue;
@@ -290,6 +296,22 @@ impl Shard {
         } else {
             self.finish_transaction(id, transaction);
         }
+    }
+
+    /// A command of a MULTI body may log in, or change users: those after it are for the user as he is then, as in Redis.
+    fn follow_user(&mut self, t: &mut Transaction) {
+        let Some(known) = &t.user else { return };
+        let Some(connection) = self.clients.take(t.origin.client) else { return };
+        let user = self.current_user(&connection);
+        if !Arc::ptr_eq(known, &user) {
+            t.caller.user = user.serial;
+            for command in &mut t.commands[t.next..] {
+                command.denied =
+                    self.denial_at_exec(&connection, &user, command.spec, &command.args.slices());
+            }
+            t.user = Some(user);
+        }
+        self.clients.put_back(connection);
     }
 
     /// Takes the first step of a script's call, which is command `call`.

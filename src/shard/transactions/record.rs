@@ -1,10 +1,12 @@
 //! The coordinator's record of one transaction: what it holds, what it runs next, what has been answered.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::work::{AtBarrier, AtBarrierInTurns};
+use crate::acl::User;
 use crate::command::Caller;
 use crate::resp::Protocol;
 use crate::shard::scripts::Run;
@@ -93,6 +95,8 @@ pub struct Transaction {
     pub outstanding: usize,
     /// A MULTI body: the reply is an array of the commands' replies.
     pub is_exec: bool,
+    /// Of a MULTI body: the user by whose rights its commands have been looked at.
+    pub user: Option<Arc<User>>,
     /// Runs a blocked client's command again, of this number.
     pub waiter: Option<WaitNumber>,
     /// The command has blocked.
@@ -128,6 +132,7 @@ impl Transaction {
             step: Step::Locking,
             outstanding: 0,
             is_exec: false,
+            user: None,
             waiter: None,
             blocked: None,
             barrier: None,
