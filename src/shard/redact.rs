@@ -12,7 +12,7 @@ pub(super) fn redacted<'a>(spec: &CommandSpec, args: Args<'a>) -> Slices<'a> {
     let mut shown: Slices = args.iter().copied().collect();
     match spec.name {
         "auth" => shown[1..].fill(REDACTED),
-        "hello" => redact_behind(&mut shown, 2, b"auth", 2),
+        "hello" => redact_hello(&mut shown),
         "migrate" => redact_migrate(&mut shown),
         "config|set" => {
             for pair in shown[2..].chunks_exact_mut(2) {
@@ -27,17 +27,15 @@ pub(super) fn redacted<'a>(spec: &CommandSpec, args: Args<'a>) -> Slices<'a> {
     shown
 }
 
-/// Hides the `count` arguments behind each `option` that stands at `from` or later.
-fn redact_behind(args: &mut [&[u8]], from: usize, option: &[u8], count: usize) {
-    let mut at = from;
+/// Hides what follows AUTH. A name that SETNAME gives may be called like it.
+fn redact_hello(args: &mut [&[u8]]) {
+    let mut at = 2;
     while at < args.len() {
-        let behind = at + 1..(at + 1 + count).min(args.len());
-        if args[at].eq_ignore_ascii_case(option) {
-            args[behind.clone()].fill(REDACTED);
-            at = behind.end;
-        } else {
-            at += 1;
-        }
+        let is = |word: &str| args[at].eq_ignore_ascii_case(word.as_bytes());
+        let (secrets, others) = if is("auth") { (2, 0) } else { (0, usize::from(is("setname"))) };
+        let end = (at + 1 + secrets).min(args.len());
+        args[at + 1..end].fill(REDACTED);
+        at = end + others;
     }
 }
 
@@ -77,6 +75,10 @@ mod tests {
         assert_eq!(
             shown("hello 3 AUTH me secret SETNAME auth"),
             "hello 3 AUTH (redacted) (redacted) SETNAME auth"
+        );
+        assert_eq!(
+            shown("hello 3 SETNAME auth AUTH me secret"),
+            "hello 3 SETNAME auth AUTH (redacted) (redacted)"
         );
         assert_eq!(
             shown("config set maxmemory 1 RequirePass secret"),
