@@ -276,7 +276,12 @@ impl Log {
             // leave a hole between the two that no recovery sees.
             return false;
         }
-        let bytes = &piece.bytes[(self.written - piece.from) as usize..];
+        // The first piece is the one that `written` stands in. Were it not, the file could not be continued.
+        let done = self.written.checked_sub(piece.from);
+        let Some(bytes) = done.and_then(|done| piece.bytes.get(done as usize..)) else {
+            self.lose_queue();
+            return false;
+        };
         let len = bytes.len().min(FILE_WRITE_MAX);
         let operation = self.disk.next_operation();
         let began = Stamp::now();
@@ -309,6 +314,19 @@ impl Log {
         }
         self.disk.writing = Some(writing);
         false
+    }
+
+    /// What waits to be written does not fit behind what is written: it is dropped, and only a rewrite makes the log whole again.
+    #[cold]
+    fn lose_queue(&mut self) {
+        crate::log!(Level::Warning, "The AOF buffer does not continue the AOF file. Writes are refused until a rewrite has replaced it.");
+        self.queue.clear();
+        self.filling.bytes.clear();
+        self.filling.ends.clear();
+        self.filling.from = self.appended;
+        self.move_written(self.appended);
+        self.disk.is_damaged = true;
+        self.disk.damage_errno = libc::EIO;
     }
 
     /// What the latency monitor calls a write that begins now.

@@ -18,7 +18,7 @@ use super::{Cut, Purpose};
 use crate::command::CommandError;
 use crate::observe::log::Level;
 use crate::persist::aof::write::put_cut;
-use crate::persist::aof::{BaseFormat, Folder, FolderError, Manifest};
+use crate::persist::aof::{BaseFormat, Folder, FolderError, Layout, Manifest};
 use crate::persist::rdb::file::Stretch;
 use crate::runtime::sys::error_text;
 use crate::runtime::{aside, clock};
@@ -100,12 +100,33 @@ impl Shard {
         Folder::new(&dir, &config.persistence.appenddirname, &config.persistence.appendfilename)
     }
 
-    /// Reads the manifest anew.
+    /// Reads the manifest anew. It is the one in force only where this server's logs are in it, if it writes any, and no rewrite is about
+    /// to change it: otherwise it is only what there is to be read.
     pub(in crate::shard) fn reread_manifest(&mut self) -> Result<Manifest, FolderError> {
         let mut manifest = self.aof_folder().load(self.topology.shards as u16)?;
-        delete_history(&self.aof_folder(), &mut manifest);
-        self.saving.rewrites.manifest = Some(manifest.clone());
+        let rewrites = &self.saving.rewrites;
+        let is_in_force = match rewrites.state {
+            // Numbers of files begin again where the files are gone, as in Redis.
+            State::Off => true,
+            State::Starting => false,
+            State::On => self.writes(&manifest),
+        };
+        if is_in_force && !rewrites.is_active {
+            delete_history(&self.aof_folder(), &mut manifest);
+            self.saving.rewrites.manifest = Some(manifest.clone());
+        }
         Ok(manifest)
+    }
+
+    /// Whether the manifest names the increments that are being written.
+    fn writes(&self, manifest: &Manifest) -> bool {
+        let in_force = self.saving.rewrites.manifest.as_ref().map(Manifest::newest);
+        let last =
+            |layout: &Layout, shard| layout.chain(shard).and_then(|chain| chain.increments.last().cloned());
+        in_force.is_some_and(|in_force| {
+            in_force.shards() == manifest.newest().shards()
+                && (0..in_force.shards()).all(|shard| last(in_force, shard) == last(manifest.newest(), shard))
+        })
     }
 
     /// `aof-disable-auto-gc` is off again: what it has kept goes.
