@@ -4,10 +4,10 @@ use super::Handler;
 use crate::client::{Connection, Flag};
 use crate::command::parse;
 use crate::command::{Args, CommandError};
-use crate::config::SnapshotMethod;
+use crate::config::{split_words, SnapshotMethod};
 use crate::resp::Reply;
 use crate::shard::blocking::Asker;
-use crate::shard::saving::{Dump, Handover, Wish};
+use crate::shard::saving::{Content, Dump, Handover, Wish};
 use crate::shard::{Flow, Shard};
 
 pub const COMMANDS: &[(&str, Handler)] = &[
@@ -67,17 +67,19 @@ fn dumpsave(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Ou
     dump(shard, c, Dump::Raw)
 }
 
-/// For redis-cli --rdb. The connection ends behind the RDB file, for there is no stream of commands that could follow.
+/// For redis-cli --rdb and --functions-rdb. The connection ends behind the RDB file, for there is no stream of commands that could follow.
 fn sync(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
     if c.flags.has(Flag::Replica) {
         return Err(CommandError::other(
-            "ERR Replication is not supported: SYNC is for redis-cli --rdb only",
+            "ERR Replication is not supported: SYNC is for redis-cli --rdb and --functions-rdb only",
         ));
     }
     if !c.flags.has(Flag::FindsMark) {
         return Err(CommandError::other("ERR SYNC requires EOF capability (REPLCONF capa eof)"));
     }
-    dump(shard, c, Dump::Marked)
+    let content =
+        Content { keys: !c.flags.has(Flag::WithoutKeys), functions: !c.flags.has(Flag::WithoutFunctions) };
+    dump(shard, c, Dump::Marked(content))
 }
 
 fn dump(shard: &mut Shard, c: &mut Connection, dump: Dump) -> Outcome {
@@ -114,8 +116,18 @@ fn replconf(_: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) ->
             }
             b"ip-address" => {}
             b"rdb-filter-only" => {
-                let shown = String::from_utf8_lossy(value);
-                return Err(CommandError::other(format!("ERR Unsupported rdb-filter-only option: {shown}")));
+                let parts = split_words(value)
+                    .ok_or_else(|| CommandError::other("ERR Missing rdb-filter-only values"))?;
+                // Nothing but what is named, and keys have no name here.
+                c.flags.set(Flag::WithoutKeys);
+                c.flags.set(Flag::WithoutFunctions);
+                for part in parts {
+                    if !part.eq_ignore_ascii_case(b"functions") {
+                        let text = [b"ERR Unsupported rdb-filter-only option: ", part.as_slice()].concat();
+                        return Err(CommandError::other(String::from_utf8_lossy(&text).into_owned()));
+                    }
+                    c.flags.clear(Flag::WithoutFunctions);
+                }
             }
             // What replicas send when they have their data, and masters to ask for it. It is never answered.
             b"ack" | b"getack" => return Ok(Flow::Done),

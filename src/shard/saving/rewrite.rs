@@ -318,6 +318,7 @@ impl Shard {
             parts,
             increments: Mutex::new(increments),
             as_commands: format == BaseFormat::Aof,
+            has_keys: true,
             is_stopped: AtomicBool::new(false),
         };
         self.cut_now(Arc::new(cut), asker);
