@@ -39,7 +39,25 @@ pub(super) fn find(config: &Config, shards: usize) -> Result<(Folder, Manifest),
     for message in folder.remove_leftovers().log_messages {
         log!(Level::Notice, "{message}");
     }
-    let mut manifest = folder.load(shards as u16).map_err(text)?;
+    let mut manifest = folder.load(shards as u16).map_err(|error| {
+        let is_damaged = matches!(error, FolderError::Manifest(_));
+        let failure = text(error);
+        if is_damaged {
+            log!(Level::Warning, "The AOF manifest file is {}", folder.manifest_path().display());
+        }
+        failure
+    })?;
+    if manifest.is_empty() {
+        for other in folder.look_alikes() {
+            log!(
+                Level::Warning,
+                "There are no append-only files of this name in {}, but {} is there. If its files are to be read, set 'appenddirname' \
+                 and 'appendfilename' to their folder and name",
+                folder.path().display(),
+                other.display()
+            );
+        }
+    }
     if let Some(message) = folder.upgrade(&mut manifest).map_err(text)? {
         log!(Level::Notice, "{message}");
     }
@@ -274,6 +292,7 @@ fn open(
     let shards = shared.shards;
     let mut base_lens = vec![0; shards];
     if manifest.is_empty() {
+        folder.mark_beginning().map_err(text)?;
         let format = match shared.current_config().persistence.aof_use_rdb_preamble {
             true => BaseFormat::Rdb,
             false => BaseFormat::Aof,

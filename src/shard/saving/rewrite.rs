@@ -374,6 +374,9 @@ impl Shard {
             let shards = shards.clone();
             move || -> Result<Manifest, String> {
                 let mut manifest = manifest;
+                if state == State::Starting {
+                    folder.mark_beginning().map_err(|error| error.to_string())?;
+                }
                 for (shard, first_kept) in shards.iter().zip(first_kept) {
                     let Some(part) = &cut.parts[*shard] else { continue };
                     install(&folder, &mut manifest, state, (*shard as u16, all), part, format, first_kept)?;
