@@ -252,19 +252,20 @@ fn replay_elsewhere(
         for entry in chain.files() {
             let path = folder.path_of(&entry.name);
             let until = len_of(folder, &entry.name)?;
+            let had = SlotRange::of_shard(shard.into(), layout.shards().into());
             let mut from = 0;
             let has_preamble = File::open(&path).and_then(|file| has_rdb_preamble(&file));
             if has_preamble.unwrap_or_default() {
-                let step = Step::Rdb { path: path.clone(), is_base: true };
+                let owned = (layout.shards() > 1).then_some(had);
+                let step = Step::Rdb { path: path.clone(), is_base: true, owned };
                 let jobs = (0..shared.shards).map(|_| vec![step.clone()]).collect();
                 let reports = run_phase(shared, jobs).map_err(fatal)?;
                 note_counts(shared, &reports);
                 from = reports.first().and_then(|report| report.rdb_ends.first().copied()).unwrap_or(until);
             }
             if from < until {
-                let had = SlotRange::of_shard(shard.into(), layout.shards().into());
                 replay_for(shared, Some(had));
-                let step = Step::ForeignLog { path, from, until };
+                let step = Step::ForeignLog { path, from, until, owned: had };
                 let jobs = (0..shared.shards).map(|_| vec![step.clone()]).collect();
                 let outcome = run_phase(shared, jobs).map_err(fatal);
                 replay_for(shared, None);

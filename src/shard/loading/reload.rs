@@ -159,7 +159,7 @@ impl Shard {
         if options.flushes {
             steps.push(Step::Clear);
         }
-        steps.push(Step::Rdb { path, is_base: false });
+        steps.push(Step::Rdb { path, is_base: false, owned: None });
         self.merges_at_load = options.merges;
         self.load_in_turns(steps, move |shard, is_loaded| {
             shard.merges_at_load = false;
