@@ -87,7 +87,7 @@ pub fn recover(shared: &Arc<Shared>, kept: Kept) -> Result<(), Failure> {
 }
 
 fn load_rdb(shared: &Arc<Shared>, path: &Path) -> Result<(), Failure> {
-    let step = Step::Rdb { path: path.to_owned(), is_base: false };
+    let step = Step::Rdb { path: path.to_owned(), is_base: false, owned: None };
     let reports = run_phase(shared, (0..shared.shards).map(|_| vec![step.clone()]).collect());
     let reports = reports.map_err(|failed| failure(&failed, THE_DB))?;
     note_counts(shared, &reports);

@@ -232,6 +232,49 @@ fn redis_cli_takes_an_rdb_file() {
 }
 
 #[test]
+fn redis_cli_takes_a_file_of_functions_alone() {
+    const LIBRARY: &str = "#!lua name=lib\nredis.register_function('f', function() return 7 end)";
+    let has_cli = Command::new("redis-cli").arg("--version").output().is_ok();
+    for shards in SHARDS {
+        let server = start(shards, "auto", &[]);
+        let mut client = server.client();
+        fill(&mut client);
+        // Longer than a pipe holds.
+        let library = format!("{LIBRARY} -- {}", "x".repeat(300_000));
+        assert!(!client.call(&["FUNCTION", "LOAD", &library]).is_error());
+        let file = server.dir.join("functions.rdb");
+        // What redis-cli --functions-rdb asks, and a filter that lets nothing through.
+        for (filter, functions) in [("functions", 1), ("", 0), ("functions FUNCTIONS", 1)] {
+            let mut asker = server.client();
+            for option in [["capa", "eof"], ["rdb-only", "1"], ["rdb-filter-only", filter]] {
+                assert!(asker.call(&["REPLCONF", option[0], option[1]]).is_ok());
+            }
+            asker.send(&["SYNC"]);
+            let bytes = asker.receive_until_closed();
+            let mark = &bytes[5..45];
+            fs::write(&file, bytes[47..].strip_suffix(mark).expect("the mark is at the end")).unwrap();
+            assert_is_whole(&file);
+            let loaded = load(&file);
+            let mut loaded = loaded.client();
+            assert_eq!(loaded.call(&["DBSIZE"]), Value::Integer(0));
+            let Value::Array(listed) = loaded.call(&["FUNCTION", "LIST"]) else { panic!("a list") };
+            assert_eq!(listed.len(), functions, "'{filter}'");
+        }
+        let refused = client.call(&["REPLCONF", "rdb-filter-only", "functions keys"]);
+        assert_eq!(refused.text(), "ERR Unsupported rdb-filter-only option: keys");
+        if has_cli {
+            let port = server.port.to_string();
+            let file = server.dir.join("cli.rdb");
+            let done =
+                Command::new("redis-cli").args(["-p", &port, "--functions-rdb"]).arg(&file).output().unwrap();
+            assert_exit(&done, 0);
+            assert_is_whole(&file);
+            assert!(fs::metadata(&file).unwrap().len() < 100_000, "it has no keys, and compresses");
+        }
+    }
+}
+
+#[test]
 fn only_one_of_all_that_snapshot_runs_at_a_time() {
     let server = start(2, "fork", &["--pipesavecommand", "sleep 30"]);
     let mut client = server.client();

@@ -61,7 +61,7 @@ fuzz_target!(|data: &[u8]| {
     let counts = load(&file, file.len(), keeping, &mut whole);
     let mut in_pieces = store(SlotRange::ALL);
     assert_eq!(load(&file, piece, keeping, &mut in_pieces), counts);
-    let strict = LoadOptions { checks: Checks::Duplicates, replaces: true, ..LoadOptions::default() };
+    let strict = LoadOptions { checks: Checks::Deep, replaces: true, ..LoadOptions::default() };
     match piece % 3 {
         0 => {
             load(&file, file.len(), strict, &mut store(SlotRange::ALL));

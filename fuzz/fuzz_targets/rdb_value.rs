@@ -20,7 +20,7 @@ fn encoded(value: &Detached) -> (u8, Vec<u8>) {
 fuzz_target!(|data: &[u8]| {
     let Some((&kind, bytes)) = data.split_first() else { return };
     let settings = Settings::default();
-    for checks in [Checks::Encoding, Checks::Duplicates] {
+    for checks in [Checks::Mend, Checks::Deep] {
         let mut reader = Reader::new(bytes);
         match decode_value(kind, &mut reader, &settings, checks) {
             Err(error) => assert!(error.position <= bytes.len() as u64),

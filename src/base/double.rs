@@ -64,6 +64,16 @@ impl std::fmt::Debug for DoubleText {
 /// `inf`, `-inf`, `nan`, `0`, `-0`, whole numbers below 2^62 with all their digits, anything else in as few
 /// digits as Grisu2 finds: `0.1`, `3.14e-7`, `1e+300`.
 pub fn format_double(value: f64) -> DoubleText {
+    if value != 0.0 && value.abs() <= INTEGER_MAX && value.trunc() == value {
+        let mut text = DoubleText { bytes: [0; TEXT_LEN_MAX], len: 0 };
+        text.push(itoa::Buffer::new().format(value as i64).as_bytes());
+        return text;
+    }
+    format_double_digits(value)
+}
+
+/// As [`format_double`], but large whole numbers are no exception: `5e+9`. Redis has this form in fingerprints of values.
+pub fn format_double_digits(value: f64) -> DoubleText {
     let mut text = DoubleText { bytes: [0; TEXT_LEN_MAX], len: 0 };
     if value.is_nan() {
         text.push(b"nan");
@@ -71,8 +81,6 @@ pub fn format_double(value: f64) -> DoubleText {
         text.push(if value < 0.0 { b"-inf" } else { b"inf" });
     } else if value == 0.0 {
         text.push(if value.is_sign_negative() { b"-0" } else { b"0" });
-    } else if value.abs() <= INTEGER_MAX && value.trunc() == value {
-        text.push(itoa::Buffer::new().format(value as i64).as_bytes());
     } else {
         if value < 0.0 {
             text.push(b"-");

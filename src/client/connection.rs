@@ -53,6 +53,9 @@ pub enum Flag {
     FindsMark = 1 << 18,
     /// The same: that it is a replica, with a port of its own.
     Replica = 1 << 19,
+    /// It has asked (REPLCONF rdb-filter-only) for a file without keys, or without functions.
+    WithoutKeys = 1 << 26,
+    WithoutFunctions = 1 << 27,
     /// It listens to channels.
     Subscriber = 1 << 20,
     /// Its user may do everything.

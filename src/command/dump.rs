@@ -7,7 +7,7 @@ use super::parse::integer;
 use super::{Args, CommandError, CommandResult, Context};
 use crate::base::log::Level;
 use crate::rdb::file::{internal_error, Doing};
-use crate::rdb::{self, redis_text, PayloadError};
+use crate::rdb::{self, redis_text, Checks, PayloadError};
 use crate::store::{Detached, EventClass};
 
 /// DUMP key
@@ -67,7 +67,9 @@ pub fn restore(ctx: &mut Context, args: Args) -> CommandResult {
     if ttl < 0 {
         return Err(CommandError::other("ERR Invalid TTL value, must be >= 0"));
     }
-    let mut value = rdb::restore(payload, &ctx.store.settings).map_err(refusal)?;
+    // What a log has was taken once, by a server that may have looked less closely.
+    let checks = if ctx.caller.replaying { Checks::Mend } else { Checks::Deep };
+    let mut value = rdb::restore(payload, &ctx.store.settings, checks).map_err(refusal)?;
     let replaced = options.replace && ctx.store.remove(ctx.db, key);
     let expire_at = match ttl {
         0 => None,

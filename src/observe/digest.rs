@@ -6,7 +6,7 @@
 
 use sha1::{Digest as _, Sha1};
 
-use crate::base::double::format_double;
+use crate::base::double::format_double_digits;
 use crate::store::stream::StreamId;
 use crate::store::{Value, ValueType};
 
@@ -90,7 +90,8 @@ impl Digest {
                 for (member, score) in set.iter() {
                     let mut pair = Digest::default();
                     pair.mix(member.bytes(&mut digits));
-                    pair.mix(format_double(score).as_bytes());
+                    // Not the text of replies, where large whole numbers have all their digits.
+                    pair.mix(format_double_digits(score).as_bytes());
                     self.xor(&pair.0);
                 }
             }
@@ -128,7 +129,7 @@ fn type_number(value_type: ValueType) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Collection, Hash, Set, Settings};
+    use crate::store::{Collection, Hash, Set, Settings, SortedSet};
 
     #[test]
     fn digests_are_those_of_redis() {
@@ -158,6 +159,19 @@ mod tests {
         hash.set(b"f1", b"v1", &settings);
         hash.set(b"2", b"22", &settings);
         assert_eq!(of(Value::Hash(hash.view())), "69ed42674da07c15d4985b5231f344fd7488a57e");
+    }
+
+    #[test]
+    fn digests_of_scores_are_those_of_redis() {
+        // DEBUG DIGEST-VALUE of Redis 7.2.6.
+        let mut set = SortedSet::empty();
+        for (member, score) in
+            [("a", 5e9), ("b", 1e15), ("c", 3e17), ("d", 0.1), ("e", -7.5e22), ("f", -0.00025)]
+        {
+            set.insert(member.as_bytes(), score, &Settings::default());
+        }
+        let digest = Digest::of_value(&Value::SortedSet(set.view()), false).to_string();
+        assert_eq!(digest, "e174286a8ef51df9749004a1f5599004da7a2815");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! `gyre-check-aof [--fix|--truncate-to-timestamp N] FILE`: checks append-only files, one or those of a manifest, in the lines of
 //! redis-check-aof, and with its exit codes.
 //!
-//! A manifest of several shards has a chain for each; those are checked one after the other, and then whether they fit together: a
-//! transaction that did not reach all its shards' logs is told, and with `--fix` cut off as a starting server would do it.
+//! A manifest of several shards has a chain for each; those are checked one after the other, then whether each has only keys of its
+//! own shard, and then whether they fit together: a transaction that did not reach all its shards' logs is told, and with `--fix` cut off as a starting server would do it.
 //!
 //! Looking for damage takes reading all of a file; mending it is a change of its length, at the place that was found.
 
 mod file;
+mod keys;
 mod shards;
 #[cfg(test)]
 mod tests;
@@ -181,6 +182,7 @@ impl Tool<'_> {
             }
         }
         for layout in manifest.layouts().iter().filter(|layout| layout.shards() > 1) {
+            self.check_keys(&folder, layout)?;
             self.check_cut(&folder, layout)?;
         }
         say!(self, "All AOF files and manifest are valid");

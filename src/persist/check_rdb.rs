@@ -187,7 +187,7 @@ impl Check<'_> {
             if RdbType::is_module(head.kind) {
                 return skip(head.kind, reader);
             }
-            decode_value(head.kind, reader, settings, Checks::Duplicates).map(drop)
+            decode_value(head.kind, reader, settings, Checks::Deep).map(drop)
         });
         if read.as_ref().map_or_else(|failure| failure.doing == Doing::Value, |()| true) {
             self.keys += 1;

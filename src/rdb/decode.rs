@@ -2,17 +2,19 @@
 //!
 //! A value becomes a row of [`Piece`]s for whoever asked: the builder of values in memory, or a checker that wants nothing of them.
 //! Pieces are lent. Everything that can be seen from the bytes alone has been checked in a piece; duplicates, and what only
-//! the pieces together tell, are for the receiver, which refuses a piece with a [`Reason`].
+//! the pieces together tell, are for the receiver, which refuses a piece with a [`Reason`]. What contradicts itself is refused, or put
+//! right and told as such (`mend`).
 //!
 //! A length in a payload only bounds a loop that reads at least a byte in each turn, so that the payload's own length bounds
 //! time and memory.
 
-use super::blob::stream_node::{self, id_of_bytes, Summary};
+use super::blob::stream_node::{self, id_of_bytes};
 use super::blob::{Intset, Ziplist, Zipmap};
 use super::error::{Error, Reason};
 use super::kind::{module_name, RdbType};
-use super::reader::{Reader, Text};
-use crate::store::listpack::{read_redis, Item, Listpack};
+use super::mend::{leading_number, Mending};
+use super::reader::{OldDouble, Reader, Text};
+use crate::store::listpack::{read_redis, read_redis_leniently, Item, Listpack};
 use crate::store::stream::StreamId;
 
 /// How a node of a quicklist is held.
@@ -51,6 +53,12 @@ pub enum Piece<'a> {
     StreamNode {
         master: StreamId,
         listpack: Listpack,
+    },
+    /// An entry of a node that contradicts itself or others: fields and values in turn. It may belong in front of others, or be one of
+    /// them.
+    StreamEntry {
+        id: StreamId,
+        pairs: &'a [Item<'a>],
     },
     /// After the last node.
     StreamState(StreamState),
@@ -119,7 +127,12 @@ impl<F: FnMut(Piece<'_>) -> Result<(), Reason>> Sink for F {
 }
 
 /// Reads one value of the type with this number, up to its last byte.
-pub fn decode<S: Sink>(number: u8, reader: &mut Reader, sink: &mut S) -> Result<(), Error> {
+pub fn decode<S: Sink>(
+    number: u8,
+    reader: &mut Reader,
+    mending: &mut Mending,
+    sink: &mut S,
+) -> Result<(), Error> {
     if RdbType::is_module(number) {
         let start = reader.position();
         let name = module_name(reader.length()?);
@@ -128,7 +141,7 @@ pub fn decode<S: Sink>(number: u8, reader: &mut Reader, sink: &mut S) -> Result<
     let Some(kind) = RdbType::of_number(number) else {
         return Err(reader.error(RdbType::refusal(number)));
     };
-    let mut value = Walk { reader, sink };
+    let mut value = Walk { reader, mending, sink };
     match kind {
         RdbType::String => {
             let start = value.reader.position();
@@ -137,14 +150,14 @@ pub fn decode<S: Sink>(number: u8, reader: &mut Reader, sink: &mut S) -> Result<
         }
         RdbType::List => value.list(),
         RdbType::Set => value.set(),
-        RdbType::SortedSet => value.sorted_set(Reader::old_double),
-        RdbType::SortedSet2 => value.sorted_set(Reader::double),
+        RdbType::SortedSet => value.sorted_set(old_score),
+        RdbType::SortedSet2 => value.sorted_set(|reader, _| reader.double()),
         RdbType::Hash => value.hash(),
         RdbType::HashZipmap => value.hash_zipmap(),
         RdbType::ListZiplist => value.list_ziplist().and_then(|len| value.not_empty(len)),
         RdbType::SetIntset => value.set_intset(),
-        RdbType::SortedSetZiplist => value.sorted_set_ziplist(),
-        RdbType::HashZiplist => value.hash_ziplist(),
+        RdbType::SortedSetZiplist => value.pairs_ziplist("a sorted set", Piece::SortedSetPacked),
+        RdbType::HashZiplist => value.pairs_ziplist("a hash", Piece::HashPacked),
         RdbType::ListQuicklist => value.quicklist(),
         RdbType::ListQuicklist2 => value.quicklist_2(),
         RdbType::SetListpack => value.packed("a set", 1, Piece::SetPacked),
@@ -156,9 +169,22 @@ pub fn decode<S: Sink>(number: u8, reader: &mut Reader, sink: &mut S) -> Result<
     }
 }
 
+/// What the nodes of a stream have together.
+#[derive(Default)]
+struct Nodes {
+    live: u64,
+    first_live: Option<StreamId>,
+    last_live: Option<StreamId>,
+    /// The last entry, deleted or not, or the last node; `None` without nodes.
+    last: Option<StreamId>,
+    /// Entries came one by one, so that `live` and `first_live` are not known here.
+    is_loose: bool,
+}
+
 /// One value while it is read.
 struct Walk<'r, 'a, S> {
     reader: &'r mut Reader<'a>,
+    mending: &'r mut Mending,
     sink: &'r mut S,
 }
 
@@ -166,6 +192,23 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
     /// Hands on a piece that began at `start`.
     fn give_at(&mut self, start: u64, piece: Piece<'_>) -> Result<(), Error> {
         self.sink.piece(piece).map_err(|reason| reason.at(start))
+    }
+
+    fn allow_at(&mut self, start: u64, what: &'static str) -> Result<(), Error> {
+        self.mending.allow(what).map_err(|reason| reason.at(start))
+    }
+
+    /// A listpack that began at `start`.
+    fn listpack(&mut self, start: u64, blob: &[u8]) -> Result<Listpack, Error> {
+        let corrupt = |what: &'static str| Reason::Corrupt(what).at(start);
+        if !self.mending.is_on() {
+            return read_redis(blob).map_err(|bad| corrupt(bad.reason));
+        }
+        let (listpack, bad) = read_redis_leniently(blob).map_err(|bad| corrupt(bad.reason))?;
+        if let Some(what) = bad {
+            self.mending.note(what);
+        }
+        Ok(listpack)
     }
 
     fn not_empty(&self, len: u64) -> Result<(), Error> {
@@ -216,14 +259,17 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
         Ok(())
     }
 
-    fn sorted_set(&mut self, score: fn(&mut Reader<'a>) -> Result<f64, Error>) -> Result<(), Error> {
+    fn sorted_set(
+        &mut self,
+        score: fn(&mut Reader<'a>, &mut Mending) -> Result<f64, Error>,
+    ) -> Result<(), Error> {
         let start = self.reader.position();
         let len = self.len()?;
         self.give_at(start, Piece::SortedSetLen(len))?;
         for _ in 0..len {
             let start = self.reader.position();
             let member = self.reader.string()?;
-            let score = score(self.reader)?;
+            let score = score(self.reader, self.mending)?;
             if score.is_nan() {
                 return Err(Reason::Corrupt("a sorted set with a score that is NaN").at(start));
             }
@@ -240,12 +286,17 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
         piece: fn(Listpack) -> Piece<'static>,
     ) -> Result<(), Error> {
         let start = self.reader.position();
-        let listpack = listpack(&self.reader.blob()?).map_err(|reason| reason.at(start))?;
+        let blob = self.reader.blob()?;
+        let mut listpack = self.listpack(start, &blob)?;
+        let extra = listpack.len() % step;
+        if extra > 0 && !listpack.is_empty() {
+            self.allow_at(start, odd(what))?;
+            if let Some(last) = listpack.items().last() {
+                listpack.remove(last, extra);
+            }
+        }
         if listpack.is_empty() {
             return Err(Reason::Empty.at(start));
-        }
-        if !listpack.len().is_multiple_of(step) {
-            return Err(odd(what).at(start));
         }
         self.give_at(start, piece(listpack))
     }
@@ -254,7 +305,18 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
         let start = self.reader.position();
         let blob = self.reader.blob()?;
         let set = Intset::check(&blob).ok_or(Reason::Corrupt("an invalid intset").at(start))?;
-        self.give_at(start, Piece::SetIntset(set))
+        if set.ascends() {
+            return self.give_at(start, Piece::SetIntset(set));
+        }
+        self.allow_at(start, "integers of a set out of order")?;
+        let mut numbers: Vec<i64> = set.iter().collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        self.give_at(start, Piece::SetLen(numbers.len() as u64))?;
+        for number in numbers {
+            self.give_at(start, Piece::SetMember(Item::Int(number)))?;
+        }
+        Ok(())
     }
 
     fn hash_zipmap(&mut self) -> Result<(), Error> {
@@ -279,29 +341,28 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
         Ok(list.len() as u64)
     }
 
-    fn hash_ziplist(&mut self) -> Result<(), Error> {
+    /// A hash or a sorted set of pairs in a ziplist. As Redis does, it is taken over as a listpack of the same elements: a score keeps
+    /// its text (`-0`).
+    fn pairs_ziplist(
+        &mut self,
+        what: &'static str,
+        piece: fn(Listpack) -> Piece<'static>,
+    ) -> Result<(), Error> {
         let start = self.reader.position();
         let blob = self.reader.blob()?;
         let list = ziplist(&blob).map_err(|reason| reason.at(start))?;
-        let pairs = pairs(&list, "a hash").map_err(|reason| reason.at(start))?;
-        self.give_at(start, Piece::HashLen(list.len() as u64 / 2))?;
-        for (field, value) in pairs {
-            self.give_at(start, Piece::HashPair(field, value))?;
+        if list.is_empty() {
+            return Err(Reason::Empty.at(start));
         }
-        Ok(())
-    }
-
-    fn sorted_set_ziplist(&mut self) -> Result<(), Error> {
-        let start = self.reader.position();
-        let blob = self.reader.blob()?;
-        let list = ziplist(&blob).map_err(|reason| reason.at(start))?;
-        let pairs = pairs(&list, "a sorted set").map_err(|reason| reason.at(start))?;
-        self.give_at(start, Piece::SortedSetLen(list.len() as u64 / 2))?;
-        for (member, score) in pairs {
-            let score = score_of(score).ok_or(BAD_SCORE.at(start))?;
-            self.give_at(start, Piece::SortedSetMember(member, score))?;
+        if !list.len().is_multiple_of(2) {
+            return Err(Reason::Corrupt(odd(what)).at(start));
         }
-        Ok(())
+        let mut listpack = Listpack::new();
+        let mut digits = itoa::Buffer::new();
+        for item in list.iter() {
+            listpack.push_back(item.bytes(&mut digits));
+        }
+        self.give_at(start, piece(listpack))
     }
 
     fn quicklist(&mut self) -> Result<(), Error> {
@@ -327,7 +388,7 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
                     self.give_at(start, Piece::ListPlain(&blob))?;
                 }
                 NODE_PACKED => {
-                    let listpack = listpack(&blob).map_err(|reason| reason.at(start))?;
+                    let listpack = self.listpack(start, &blob)?;
                     // Empty ones are passed over, as in Redis.
                     if !listpack.is_empty() {
                         is_empty = false;
@@ -355,19 +416,42 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
         let len = self.reader.length()?;
         let last_id = self.id()?;
         let first_id = summary.first_live.unwrap_or_default();
-        let mut state =
-            StreamState { len, last_id, first_id, max_deleted_id: StreamId::default(), entries_added: len };
+        let mut state = StreamState {
+            len: summary.live,
+            last_id,
+            first_id,
+            max_deleted_id: StreamId::default(),
+            entries_added: len,
+        };
         if version >= 2 {
             // The first id again.
             self.id()?;
             state.max_deleted_id = self.id()?;
             state.entries_added = self.reader.length()?;
         }
-        if len != summary.live {
-            return Err(Reason::Corrupt("a stream of another length than it says").at(start));
+        if len > 0 && summary.last.is_none() {
+            return Err(Reason::Corrupt("a stream of entries without a node").at(start));
+        }
+        // How many entries there are in nodes that contradict each other, the receiver knows.
+        if len != summary.live && !summary.is_loose {
+            self.allow_at(start, "a stream of another length than it says")?;
+            if version == 1 {
+                state.entries_added = summary.live;
+            }
         }
         if summary.last_live.is_some_and(|last| last > last_id) {
-            return Err(Reason::Corrupt("a stream with an entry after its last id").at(start));
+            self.allow_at(start, "a stream with an entry after its last id")?;
+            state.last_id = summary.last_live.unwrap_or(last_id);
+        }
+        if self.mending.is_on() {
+            if state.entries_added < state.len && !summary.is_loose {
+                self.mending.note("a stream with more entries than were ever added");
+                state.entries_added = state.len;
+            }
+            if state.max_deleted_id > state.last_id {
+                self.mending.note("a stream with a deleted entry after its last id");
+                state.max_deleted_id = state.last_id;
+            }
         }
         self.give_at(start, Piece::StreamState(state))?;
         for _ in 0..self.reader.length()? {
@@ -377,8 +461,8 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
     }
 
     /// Returns what all nodes have together.
-    fn stream_nodes(&mut self) -> Result<Summary, Error> {
-        let mut total = Summary { live: 0, first_live: None, last_live: None, last: None };
+    fn stream_nodes(&mut self) -> Result<Nodes, Error> {
+        let mut total = Nodes::default();
         for _ in 0..self.reader.length()? {
             let start = self.reader.position();
             let key = self.reader.blob()?;
@@ -387,18 +471,34 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
             };
             let master = id_of_bytes(key);
             let start = self.reader.position();
-            let listpack = listpack(&self.reader.blob()?).map_err(|reason| reason.at(start))?;
+            let blob = self.reader.blob()?;
+            let listpack = self.listpack(start, &blob)?;
+            if listpack.is_empty() {
+                return Err(Reason::Corrupt("an empty node of a stream").at(start));
+            }
             let in_order = total.last.is_none_or(|last| last < master);
-            let summary = stream_node::check(listpack.items(), master);
-            let Some(summary) = summary.filter(|_| in_order) else {
-                return Err(Reason::Corrupt("an invalid node of a stream").at(start));
-            };
-            total.live += summary.live;
-            total.first_live = total.first_live.or(summary.first_live);
-            total.last_live = summary.last_live.or(total.last_live);
-            // The master's id keeps nodes without entries in order too.
-            total.last = summary.last.or(Some(master));
-            self.give_at(start, Piece::StreamNode { master, listpack })?;
+            match stream_node::check(listpack.items(), master).filter(|_| in_order) {
+                Some(summary) => {
+                    total.live += summary.live;
+                    total.first_live = total.first_live.or(summary.first_live);
+                    total.last_live = total.last_live.max(summary.last_live);
+                    // The master's id keeps nodes without entries in order too.
+                    total.last = summary.last.or(Some(master));
+                    self.give_at(start, Piece::StreamNode { master, listpack })?;
+                }
+                None => {
+                    self.allow_at(start, "an invalid node of a stream")?;
+                    total.is_loose = true;
+                    total.last = total.last.max(Some(master));
+                    let sink = &mut *self.sink;
+                    let given = stream_node::for_each_entry(listpack.items(), master, |id, pairs| {
+                        total.last_live = total.last_live.max(Some(id));
+                        total.last = total.last.max(Some(id));
+                        sink.piece(Piece::StreamEntry { id, pairs })
+                    });
+                    given.map_err(|reason| reason.at(start))?;
+                }
+            }
         }
         Ok(total)
     }
@@ -435,7 +535,19 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
     }
 }
 
-pub(super) const BAD_SCORE: Reason = Reason::Corrupt("a score that is no number");
+/// A score as text.
+fn old_score(reader: &mut Reader, mending: &mut Mending) -> Result<f64, Error> {
+    let start = reader.position();
+    match reader.old_double()? {
+        OldDouble::Number(number) => Ok(number),
+        OldDouble::Text(text) => {
+            let what = "a score that is no number";
+            let number = leading_number(text).ok_or(Reason::Corrupt(what).at(start))?;
+            mending.allow(what).map_err(|reason| reason.at(start))?;
+            Ok(number)
+        }
+    }
+}
 
 fn item<'b>(text: &'b Text) -> Item<'b> {
     match text {
@@ -445,43 +557,35 @@ fn item<'b>(text: &'b Text) -> Item<'b> {
     }
 }
 
-fn listpack(blob: &[u8]) -> Result<Listpack, Reason> {
-    read_redis(blob).map_err(|bad| Reason::Corrupt(bad.reason))
-}
-
 fn ziplist(blob: &[u8]) -> Result<Ziplist<'_>, Reason> {
     Ziplist::check(blob).ok_or(Reason::Corrupt("an invalid ziplist"))
 }
 
-/// The pairs of a ziplist that has an even number of entries and at least two.
-fn pairs<'b>(
-    list: &Ziplist<'b>,
-    what: &'static str,
-) -> Result<impl Iterator<Item = (Item<'b>, Item<'b>)>, Reason> {
-    if list.is_empty() {
-        return Err(Reason::Empty);
-    }
-    if !list.len().is_multiple_of(2) {
-        return Err(odd(what));
-    }
-    let mut items = list.iter();
-    Ok(std::iter::from_fn(move || Some((items.next()?, items.next()?))))
-}
-
-fn odd(what: &'static str) -> Reason {
+fn odd(what: &'static str) -> &'static str {
     match what {
-        "a hash" => Reason::Corrupt("a hash with a field without a value"),
-        _ => Reason::Corrupt("a sorted set with a member without a score"),
+        "a hash" => "a hash with a field without a value",
+        _ => "a sorted set with a member without a score",
     }
 }
 
-/// The score that an item is or spells, NaN excepted.
+/// The score that an item is or spells, NaN excepted; `None` when the value is refused for it or put right by `mended_score_of`.
 pub(super) fn score_of(item: Item) -> Option<f64> {
     match item {
         Item::Int(number) => Some(number as f64),
         Item::Bytes(bytes) => {
             let score: f64 = std::str::from_utf8(bytes).ok()?.parse().ok()?;
             (!score.is_nan()).then_some(score)
+        }
+    }
+}
+
+/// As `score_of`; what is none is put right.
+pub(super) fn mended_score_of(item: Item, mending: &mut Mending) -> Result<f64, Reason> {
+    match (score_of(item), item) {
+        (Some(score), _) => Ok(score),
+        (None, item) => {
+            mending.allow("a score that is no number")?;
+            Ok(leading_number(item.bytes(&mut itoa::Buffer::new())).unwrap_or(0.0))
         }
     }
 }

@@ -15,21 +15,23 @@ mod encode;
 mod error;
 pub mod file;
 mod kind;
+mod mend;
 mod output;
 mod payload;
 mod reader;
 mod skip;
 mod wording;
 
-pub use build::{decode_value, Checks};
+pub use build::{decode_and_mend, decode_value, Checks};
 pub use crc::{combine, crc64, Crc64};
 pub use decode::{decode, EntriesRead, Piece, Sink, StreamState};
 pub use encode::{Encoder, Format, Pieces, Version};
 pub use error::{Error, Reason};
 pub use kind::RdbType;
+pub use mend::Mending;
 pub use output::{put_double, put_length, put_time_ms, Compression, Count, Output, Writer};
 pub use payload::{dump, restore, seal, unsealed, PayloadError};
-pub use reader::{Reader, Text};
+pub use reader::{OldDouble, Reader, Text};
 pub use skip::skip;
 pub use wording::redis_text;
 

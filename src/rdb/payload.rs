@@ -39,14 +39,13 @@ pub fn seal(payload: &mut Vec<u8>, format: Format) {
 }
 
 /// The value in a payload. Bytes behind it, as Redis lets them be, are not looked at.
-pub fn restore(payload: &[u8], settings: &Settings) -> Result<Detached, PayloadError> {
+pub fn restore(payload: &[u8], settings: &Settings, checks: Checks) -> Result<Detached, PayloadError> {
     let body = unsealed(payload, settings.skips_checksums).ok_or(PayloadError::VersionOrChecksum)?;
     let mut reader = Reader::new(body);
     let Ok(kind) = reader.byte() else {
         return Err(PayloadError::Value { kind: 0, error: Reason::End.at(0) });
     };
-    decode_value(kind, &mut reader, settings, Checks::Duplicates)
-        .map_err(|error| PayloadError::Value { kind, error })
+    decode_value(kind, &mut reader, settings, checks).map_err(|error| PayloadError::Value { kind, error })
 }
 
 /// What is in a payload, when its version and checksum are right.

@@ -47,6 +47,14 @@ impl Text<'_> {
     }
 }
 
+/// What stands where a double was written as text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum OldDouble<'a> {
+    Number(f64),
+    /// No number.
+    Text(&'a [u8]),
+}
+
 /// A length, or in its place what tells how a string is encoded.
 enum Length {
     Plain(u64),
@@ -113,18 +121,18 @@ impl<'a> Reader<'a> {
     }
 
     /// A double as written before version 8: its digits behind their number.
-    pub fn old_double(&mut self) -> Result<f64, Error> {
-        let start = self.position();
-        match self.byte()? {
-            DOUBLE_NAN => Ok(f64::NAN),
-            DOUBLE_INFINITY => Ok(f64::INFINITY),
-            DOUBLE_NEGATIVE_INFINITY => Ok(f64::NEG_INFINITY),
+    pub fn old_double(&mut self) -> Result<OldDouble<'a>, Error> {
+        Ok(match self.byte()? {
+            DOUBLE_NAN => OldDouble::Number(f64::NAN),
+            DOUBLE_INFINITY => OldDouble::Number(f64::INFINITY),
+            DOUBLE_NEGATIVE_INFINITY => OldDouble::Number(f64::NEG_INFINITY),
             len => {
-                let digits = std::str::from_utf8(self.take(len as u64)?).ok();
+                let text = self.take(len as u64)?;
+                let digits = std::str::from_utf8(text).ok();
                 let number = digits.and_then(|digits| digits.trim().parse().ok());
-                number.ok_or(Reason::Corrupt("a score that is no number").at(start))
+                number.map_or(OldDouble::Text(text), OldDouble::Number)
             }
-        }
+        })
     }
 
     fn length_or_encoding(&mut self) -> Result<Length, Error> {
@@ -143,12 +151,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A length or any other number written as one.
+    /// A length or any other number written as one. The number of an encoding counts as a length here, as in Redis.
     pub fn length(&mut self) -> Result<u64, Error> {
-        let start = self.position();
         match self.length_or_encoding()? {
             Length::Plain(length) => Ok(length),
-            Length::Encoding(number) => Err(Reason::LengthEncoding(LENGTH_ENCODING << 6 | number).at(start)),
+            Length::Encoding(number) => Ok(u64::from(number)),
         }
     }
 
@@ -225,7 +232,7 @@ mod tests {
         assert_eq!(length(&[0x80, 1, 2, 3, 4]), Ok(0x0102_0304));
         assert_eq!(length(&[0x81, 1, 2, 3, 4, 5, 6, 7, 8]), Ok(0x0102_0304_0506_0708));
         assert_eq!(length(&[0x82]), Err(Reason::LengthEncoding(0x82).at(0)));
-        assert_eq!(length(&[0xc0, 1]), Err(Reason::LengthEncoding(0xc0).at(0)));
+        assert_eq!(length(&[0xc5, 1]), Ok(5));
     }
 
     #[test]
@@ -264,12 +271,18 @@ mod tests {
 
     #[test]
     fn old_doubles_are_read() {
-        let double = |bytes: &[u8]| Reader::new(bytes).old_double();
-        assert_eq!(double(b"\x033.5"), Ok(3.5));
-        assert_eq!(double(b"\x171.7976931348623157e+308"), Ok(f64::MAX));
-        assert_eq!(double(&[254]), Ok(f64::INFINITY));
-        assert_eq!(double(&[255]), Ok(f64::NEG_INFINITY));
-        assert!(double(&[253]).unwrap().is_nan());
-        assert!(double(b"\x01x").is_err());
+        fn double(bytes: &[u8]) -> Result<OldDouble<'_>, Error> {
+            Reader::new(bytes).old_double()
+        }
+        let number = |bytes: &[u8]| match double(bytes) {
+            Ok(OldDouble::Number(number)) => number,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(number(b"\x033.5"), 3.5);
+        assert_eq!(number(b"\x171.7976931348623157e+308"), f64::MAX);
+        assert_eq!(number(&[254]), f64::INFINITY);
+        assert_eq!(number(&[255]), f64::NEG_INFINITY);
+        assert!(number(&[253]).is_nan());
+        assert_eq!(double(b"\x01x"), Ok(OldDouble::Text(b"x")));
     }
 }

@@ -39,7 +39,25 @@ pub(super) fn find(config: &Config, shards: usize) -> Result<(Folder, Manifest),
     for message in folder.remove_leftovers().log_messages {
         log!(Level::Notice, "{message}");
     }
-    let mut manifest = folder.load(shards as u16).map_err(text)?;
+    let mut manifest = folder.load(shards as u16).map_err(|error| {
+        let is_damaged = matches!(error, FolderError::Manifest(_));
+        let failure = text(error);
+        if is_damaged {
+            log!(Level::Warning, "The AOF manifest file is {}", folder.manifest_path().display());
+        }
+        failure
+    })?;
+    if manifest.is_empty() {
+        for other in folder.look_alikes() {
+            log!(
+                Level::Warning,
+                "There are no append-only files of this name in {}, but {} is there. If its files are to be read, set 'appenddirname' \
+                 and 'appendfilename' to their folder and name",
+                folder.path().display(),
+                other.display()
+            );
+        }
+    }
     if let Some(message) = folder.upgrade(&mut manifest).map_err(text)? {
         log!(Level::Notice, "{message}");
     }
@@ -234,19 +252,20 @@ fn replay_elsewhere(
         for entry in chain.files() {
             let path = folder.path_of(&entry.name);
             let until = len_of(folder, &entry.name)?;
+            let had = SlotRange::of_shard(shard.into(), layout.shards().into());
             let mut from = 0;
             let has_preamble = File::open(&path).and_then(|file| has_rdb_preamble(&file));
             if has_preamble.unwrap_or_default() {
-                let step = Step::Rdb { path: path.clone(), is_base: true };
+                let owned = (layout.shards() > 1).then_some(had);
+                let step = Step::Rdb { path: path.clone(), is_base: true, owned };
                 let jobs = (0..shared.shards).map(|_| vec![step.clone()]).collect();
                 let reports = run_phase(shared, jobs).map_err(fatal)?;
                 note_counts(shared, &reports);
                 from = reports.first().and_then(|report| report.rdb_ends.first().copied()).unwrap_or(until);
             }
             if from < until {
-                let had = SlotRange::of_shard(shard.into(), layout.shards().into());
                 replay_for(shared, Some(had));
-                let step = Step::ForeignLog { path, from, until };
+                let step = Step::ForeignLog { path, from, until, owned: had };
                 let jobs = (0..shared.shards).map(|_| vec![step.clone()]).collect();
                 let outcome = run_phase(shared, jobs).map_err(fatal);
                 replay_for(shared, None);
@@ -274,6 +293,7 @@ fn open(
     let shards = shared.shards;
     let mut base_lens = vec![0; shards];
     if manifest.is_empty() {
+        folder.mark_beginning().map_err(text)?;
         let format = match shared.current_config().persistence.aof_use_rdb_preamble {
             true => BaseFormat::Rdb,
             false => BaseFormat::Aof,

@@ -187,13 +187,11 @@ impl Shard {
         if c.flags.any(Flag::Closing as u32 | Flag::Replay as u32) {
             return;
         }
-        crate::log!(
+        crate::log_text!(
             Level::Warning,
-            "{}",
-            format!(
-                "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
-                self.describe_client(c)
-            )
+            "Client ",
+            self.describe_client(c),
+            " scheduled to be closed ASAP for overcoming of output buffer limits."
         );
         self.stats.output_buffer_closes.add(1);
         if self.topology.shards > 1 && !c.pipeline.is_empty() {

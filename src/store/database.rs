@@ -108,6 +108,9 @@ impl Database {
     }
 
     /// Adds an entry, of a key that is not there. `slots` is how many the shard owns.
+    ///
+    /// `slot` is below that: commands of clients run where their keys are (`txn::plan`), and what is read from files is looked at
+    /// first (`shard/loading/replay`, `persist/rdb/file/load`).
     pub(super) fn insert(&mut self, slot: usize, hash: u64, word: u64, slots: usize, keys: &mut Keys) {
         if self.tables.is_empty() {
             self.tables = empty_tables(slots);

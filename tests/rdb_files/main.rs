@@ -49,7 +49,7 @@ fn load(file: &Path, shards: usize) -> Loaded {
     for shard in 0..shards {
         let mut store = Store::new(SlotRange::of_shard(shard, shards), DATABASES);
         store.set_time(now_ms());
-        let options = LoadOptions { checks: Checks::Duplicates, ..LoadOptions::default() };
+        let options = LoadOptions { checks: Checks::Deep, ..LoadOptions::default() };
         let input = File::open(file).expect("the file is there");
         let mut load = Load::new(input, options).expect("a file that can be read");
         while load.step(&mut store, &|| false).expect("a file that can be loaded") == Progress::More {}

@@ -169,6 +169,9 @@ struct Entry {
 }
 
 /// Finds the longest cut of these logs, by shard, without half a transaction.
+///
+/// Whatever the logs say, no index here is out of range: shards and parts are numbered by where they are in `logs`, and the numbers in
+/// annotations are only compared (a writer that is no shard of these is missing).
 pub fn cut(logs: &[Log]) -> Cut {
     let entries = sorted_entries(logs);
     let transactions: Vec<&[Entry]> =

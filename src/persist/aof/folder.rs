@@ -17,6 +17,8 @@ use crate::base::error_text;
 
 const FILE_MODE: u32 = 0o644;
 const FOLDER_MODE: u32 = 0o755;
+/// Manifests of other folders and names that are told.
+const LOOK_ALIKES_MAX: usize = 5;
 
 /// Where the append-only files are.
 #[derive(Clone, Debug)]
@@ -36,6 +38,14 @@ pub enum FolderError {
     Manifest(ManifestError),
     /// The manifest is there and cannot be read.
     OpenManifest(PathBuf, io::Error),
+    /// There is none, but there are files that it would name: one of them, and how many more.
+    ManifestGone {
+        manifest: PathBuf,
+        file: Vec<u8>,
+        more: usize,
+    },
+    /// The mark of a beginning could not be made.
+    Mark(String, io::Error),
     Create(String, io::Error),
     OpenTemporary(String, io::Error),
     WriteTemporary(String, io::Error),
@@ -59,6 +69,16 @@ impl fmt::Display for FolderError {
                 let path = path.display();
                 write!(f, "Fatal error: can't open the AOF manifest file {path} for reading: {}", text(error))
             }
+            ManifestGone { manifest, file, more } => write!(
+                f,
+                "Fatal error: the AOF manifest file {} is missing, and beside it there are append-only files: {}{}. Without the \
+                 manifest nobody knows which of them count, and starting without them would be starting without their data. Put \
+                 the manifest back; or, to do without these files, move them out of the folder",
+                manifest.display(),
+                shown(file),
+                if *more > 0 { format!(" and {more} more") } else { String::new() },
+            ),
+            Mark(name, error) => write!(f, "Can't create the file {name} in the append-only dir: {}", text(error)),
             Create(name, error) => write!(f, "Can't open or create append-only dir {name}: {}", text(error)),
             OpenTemporary(name, error) => {
                 write!(f, "Can't open the AOF manifest file {name}: {}", text(error))
@@ -155,14 +175,104 @@ impl Folder {
         })
     }
 
-    /// The manifest; an empty one when there is none yet, or no folder.
+    /// The manifest; an empty one when there is none yet, or no folder. An error when it is gone: there are files that only it
+    /// could name.
     pub fn load(&self, shards: u16) -> Result<Manifest, FolderError> {
         let path = self.manifest_path();
-        if !path.is_file() {
-            return Ok(Manifest::new(self.file.as_bytes(), shards));
+        match fs::symlink_metadata(&path) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                self.refuse_orphans()?;
+                return Ok(Manifest::new(self.file.as_bytes(), shards));
+            }
+            // What is wrong says whoever reads it.
+            _ => {}
         }
         let content = fs::read(&path).map_err(|error| FolderError::OpenManifest(path, error))?;
-        Manifest::parse(self.file.as_bytes(), &content).map_err(FolderError::Manifest)
+        let manifest = Manifest::parse(self.file.as_bytes(), &content).map_err(FolderError::Manifest)?;
+        self.end_beginning();
+        Ok(manifest)
+    }
+
+    /// An error when there are append-only files, unless they are those of a beginning that did not come to its end.
+    fn refuse_orphans(&self) -> Result<(), FolderError> {
+        if self.path().join(self.beginning_name()).exists() {
+            return Ok(());
+        }
+        let items = fs::read_dir(self.path()).into_iter().flatten().flatten();
+        let mut names: Vec<Vec<u8>> = items
+            .map(|item| item.file_name().as_bytes().to_vec())
+            .filter(|name| self.is_log_file(name))
+            .collect();
+        names.sort_unstable();
+        match names.first() {
+            None => Ok(()),
+            Some(file) => Err(FolderError::ManifestGone {
+                manifest: self.manifest_path(),
+                file: file.clone(),
+                more: names.len() - 1,
+            }),
+        }
+    }
+
+    /// Whether a file of this name is a base or an increment of ours, or a single file that was moved here.
+    fn is_log_file(&self, name: &[u8]) -> bool {
+        let Some(rest) = name.strip_prefix(self.file.as_bytes()) else { return false };
+        if rest.is_empty() {
+            return true;
+        }
+        let number = |text: &mut &[u8]| {
+            let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            *text = &text[digits..];
+            digits > 0
+        };
+        let Some(mut rest) = rest.strip_prefix(b".") else { return false };
+        if let Some(shard) = rest.strip_prefix(b"shard-") {
+            rest = shard;
+            if !number(&mut rest) {
+                return false;
+            }
+            match rest.strip_prefix(b".") {
+                Some(behind) => rest = behind,
+                None => return false,
+            }
+        }
+        number(&mut rest) && matches!(rest, b".base.rdb" | b".base.aof" | b".incr.aof")
+    }
+
+    fn beginning_name(&self) -> String {
+        format!("{}.beginning", self.file)
+    }
+
+    /// To be called before the first files of a folder get their names, which the manifest follows: until it does, they do not count,
+    /// and a start that finds them without a manifest does without them.
+    pub fn mark_beginning(&self) -> Result<(), FolderError> {
+        let name = self.beginning_name();
+        let made = File::create(self.path().join(&name)).and_then(|_| sync_folder(&self.path()));
+        made.map_err(|error| FolderError::Mark(name, error))
+    }
+
+    /// The manifest is there. A mark that stays here would only allow to do without the files once it is lost.
+    fn end_beginning(&self) {
+        let _ = fs::remove_file(self.path().join(self.beginning_name()));
+    }
+
+    /// What an operator may have meant to be read and is not: append-only files in another folder, or of another name, which
+    /// `appenddirname` or `appendfilename` named before. For a start that finds none of its own.
+    pub fn look_alikes(&self) -> Vec<PathBuf> {
+        let own = self.manifest_path();
+        let is_manifest =
+            |path: &PathBuf| *path != own && path.extension().is_some_and(|end| end == "manifest");
+        let here = fs::read_dir(self.path()).into_iter().flatten().flatten().map(|item| item.path());
+        let mut found: Vec<PathBuf> = here.filter(is_manifest).collect();
+        for folder in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let path = folder.path().join(self.manifest_name());
+            if path != own && path.is_file() {
+                found.push(path);
+            }
+        }
+        found.sort_unstable();
+        found.truncate(LOOK_ALIKES_MAX);
+        found
     }
 
     /// Moves the single file of a Redis before 7.0 into the folder, as a base, when there is one and the folder has nothing else; also
@@ -232,6 +342,7 @@ impl Folder {
         renamed.map_err(|error| FolderError::Rename(temporary, name, error))?;
         sync_folder(&self.path()).map_err(|error| FolderError::Sync(self.manifest_path(), error))?;
         manifest.is_written();
+        self.end_beginning();
         Ok(())
     }
 

@@ -367,6 +367,8 @@ impl Manifest {
         self.changed = true;
         // There is always a layout.
         let layout = self.layouts.last_mut().unwrap();
+        // No file says so: new files are only given to the layout that `begin_layout` has begun for the shards of this server, and a
+        // manifest that is read later does not take its place (`reread_manifest`).
         assert!(shard < layout.shards, "shard {shard} of {}", layout.shards);
         layout.chains.entry(shard).or_default()
     }

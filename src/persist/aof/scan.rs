@@ -118,7 +118,7 @@ impl Fault {
         )
     }
 
-    /// What Redis says before it gives up on file `name`.
+    /// What Redis says before it gives up on file `name`, and what is wrong, and where.
     pub fn log_message(&self, name: &str) -> String {
         match &self.reason {
             Reason::Io(error) => {
@@ -127,12 +127,12 @@ impl Fault {
             }
             Reason::Hole | Reason::Garbage(_) => format!(
                 "Bad file format reading the append only file {name}: make a backup of your AOF file, then use \
-                 ./redis-check-aof --fix <filename.manifest>"
+                 ./redis-check-aof --fix <filename.manifest> ({self})"
             ),
             _ => format!(
                 "Unexpected end of file reading the append only file {name}. You can: 1) Make a backup of your AOF file, \
                  then use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the \
-                 'aof-load-truncated' configuration option to yes and restart the server."
+                 'aof-load-truncated' configuration option to yes and restart the server. ({self})"
             ),
         }
     }
@@ -244,6 +244,11 @@ struct OpenPart {
     start: u64,
 }
 
+/// Reads a file.
+///
+/// `kept <= next <= end <= window.len()` holds between any two steps, whatever is in the file: only `refill` and `shrink` move the window,
+/// and `next` moves over what `ensure` has found to be there. The file's own numbers are compared with what is left of it
+/// before they are used.
 pub struct Scanner<S> {
     source: S,
     /// Of the file, when the scan began. What is appended meanwhile is not looked at.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::persist::aof::testing::{command, TestDir};
 use crate::persist::aof::write::{put_cut, put_part};
+use crate::store::{shard_of_slot, slot_of};
 
 /// What the tool says, and whether it ends with 0.
 fn check(dir: &TestDir, options: &[&str], file: &str, answer: &str) -> (String, bool) {
@@ -98,16 +99,46 @@ fn part(number: u64, words: &str) -> Vec<u8> {
     out
 }
 
+/// A key of one letter that this shard of two has.
+fn key_of(shard: usize) -> char {
+    let owner = |key: &char| shard_of_slot(slot_of(key.to_string().as_bytes()), 2);
+    ('a'..='z').find(|key| owner(key) == shard).unwrap()
+}
+
+#[test]
+fn a_key_of_another_shard_is_told_and_the_log_cut_before_its_unit() {
+    let dir = TestDir::new();
+    dir.put("m", b"file s0 seq 1 type i shard 0 shards 2\nfile s1 seq 1 type i shard 1 shards 2\n");
+    let [key, other] = [0, 1].map(key_of);
+    let good = command(&format!("set {key} b"));
+    let body =
+        [command("multi"), command(&format!("del {key}")), command(&format!("set {other} c"))].concat();
+    let path = dir.put("s0", &[&good[..], &body, &command("exec"), &good].concat());
+    dir.put("s1", &command(&format!("set {other} b")));
+    let at = good.len() + command("multi").len() + command("del a").len();
+    let line = format!(
+        "The key '{other}' at offset {at} of s0 is none of shard 0: something was changed in the file\n"
+    );
+    let (told, is_right) = check(&dir, &[], "m", "");
+    assert!(told.contains(&line) && !is_right, "{told}");
+    let (told, is_right) = check(&dir, &["--fix"], "m", "y\n");
+    assert!(told.ends_with("All AOF files and manifest are valid\n") && is_right, "{told}");
+    assert_eq!(std::fs::read(&path).unwrap(), good);
+    assert!(dir.names(".").iter().any(|name| name.starts_with("s0.cut-")));
+}
+
 #[test]
 fn logs_of_shards_that_do_not_fit_are_told_and_cut() {
     let dir = TestDir::new();
     dir.put("m", b"file s0 seq 1 type i shard 0 shards 2\nfile s1 seq 1 type i shard 1 shards 2\n");
     let mut start = Vec::new();
     put_cut(&mut start, 1);
-    let whole = [&start[..], &part(2, "set a b")].concat();
-    let half = [&whole[..], &part(3, "set c d"), &command("set e f")].concat();
+    let [key, other] = [0, 1].map(key_of);
+    let whole = [&start[..], &part(2, &format!("set {key} b"))].concat();
+    let set = format!("set {key} d");
+    let half = [&whole[..], &part(3, &set), &command(&set)].concat();
     let path = dir.put("s0", &half);
-    dir.put("s1", &whole);
+    dir.put("s1", &[&start[..], &part(2, &format!("set {other} b"))].concat());
     let (told, is_right) = check(&dir, &[], "m", "");
     assert!(told.contains("Transaction 3 did not reach the logs of shards [1]\n") && !is_right, "{told}");
     assert!(told.contains(&format!("Shard 0 is to be cut at offset {} of s0\n", whole.len())), "{told}");

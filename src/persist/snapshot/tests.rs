@@ -84,8 +84,7 @@ fn decode(part: &[u8]) -> Keys {
             Some(other) => panic!("{other:?} in a part"),
             None => {
                 let key = reader.string().unwrap().bytes(&mut itoa::Buffer::new()).to_vec();
-                let value =
-                    decode_value(byte, &mut reader, &Settings::default(), Checks::Duplicates).unwrap();
+                let value = decode_value(byte, &mut reader, &Settings::default(), Checks::Deep).unwrap();
                 let before = keys.insert((db, key.clone()), plain(&value.value(), expire_at.take()));
                 assert!(before.is_none(), "{:?} is in the image twice", String::from_utf8_lossy(&key));
             }

@@ -10,7 +10,8 @@ pub struct Intset<'a> {
 }
 
 impl<'a> Intset<'a> {
-    /// `None` unless every byte of it is as it must be.
+    /// `None` unless its length is that of the numbers that it announces, which are at least one. Whether they are in order says
+    /// [`Intset::ascends`].
     pub fn check(blob: &'a [u8]) -> Option<Intset<'a>> {
         let (header, numbers) = blob.split_first_chunk::<HEADER_LEN>()?;
         let [a, b, c, d, e, f, g, h] = *header;
@@ -19,9 +20,12 @@ impl<'a> Intset<'a> {
         if !matches!(width, 2 | 4 | 8) || count == 0 || count.checked_mul(width)? != numbers.len() {
             return None;
         }
-        let set = Intset { width, numbers };
-        let ascends = set.iter().zip(set.iter().skip(1)).all(|(a, b)| a < b);
-        ascends.then_some(set)
+        Some(Intset { width, numbers })
+    }
+
+    /// Whether each number is greater than the one before, as they must be.
+    pub fn ascends(&self) -> bool {
+        self.iter().zip(self.iter().skip(1)).all(|(a, b)| a < b)
     }
 
     /// Bytes per number.

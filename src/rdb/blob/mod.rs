@@ -2,8 +2,8 @@
 //! too, are `store::listpack`'s to check.)
 //!
 //! A check walks every entry once and answers a view that is known to be well-formed; the view's iterator walks again without
-//! failing. What Redis refuses under `sanitize-dump-payload yes` is refused here always, duplicates apart, which only
-//! whoever builds the value can see cheaply.
+//! failing. Duplicates are not looked for, which only whoever builds the value can see cheaply. What to do about contradictions that
+//! can be put right is for `decode` to say.
 
 mod intset;
 pub mod stream_node;

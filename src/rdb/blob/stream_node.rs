@@ -7,7 +7,8 @@
 //!
 //! (Redis's t_stream.c describes it where entries are appended.)
 
-use crate::store::listpack::{Items, Iter};
+use crate::rdb::error::Reason;
+use crate::store::listpack::{Item, Items, Iter};
 use crate::store::stream::StreamId;
 
 /// The entry has been deleted.
@@ -87,11 +88,70 @@ pub fn check(items: Items, master: StreamId) -> Option<Summary> {
     (summary.live == live && found_deleted == deleted).then_some(summary)
 }
 
+/// Calls `each` with the entries of a node that have not been deleted, as far as the node can be read: ID, fields and values in turn.
+/// Whatever the node says of itself is not looked at, but for its fields. Returns whether it could be read to its end.
+pub fn for_each_entry(
+    items: Items,
+    master: StreamId,
+    mut each: impl FnMut(StreamId, &[Item]) -> Result<(), Reason>,
+) -> Result<bool, Reason> {
+    let mut items = Cursor(items.iter());
+    let Some(fields) = items.fields() else { return Ok(false) };
+    let mut pairs = Vec::new();
+    while let Some(first) = items.0.next() {
+        match items.entry(first, master, &fields, &mut pairs) {
+            None => return Ok(false),
+            Some((flags, _)) if flags & DELETED != 0 => {}
+            Some((_, id)) => each(id, &pairs)?,
+        }
+    }
+    Ok(true)
+}
+
 struct Cursor<'a>(Iter<'a>);
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
     fn integer(&mut self) -> Option<i64> {
         self.0.next()?.integer()
+    }
+
+    /// What stands in front of the entries: the node's fields, with two counts before them and a zero behind.
+    fn fields(&mut self) -> Option<Vec<Item<'a>>> {
+        self.0.next()?;
+        self.0.next()?;
+        let count = self.count()?;
+        // Bounded by the items that there are.
+        let fields: Option<Vec<Item>> = (0..count).map(|_| self.0.next()).collect();
+        self.0.next()?;
+        fields
+    }
+
+    /// The entry that begins with the item `first`: flags and ID; fields and values go into `pairs`.
+    fn entry(
+        &mut self,
+        first: Item<'a>,
+        master: StreamId,
+        fields: &[Item<'a>],
+        pairs: &mut Vec<Item<'a>>,
+    ) -> Option<(i64, StreamId)> {
+        pairs.clear();
+        let flags = first.integer()?;
+        let id = StreamId {
+            ms: master.ms.wrapping_add(self.integer()? as u64),
+            seq: master.seq.wrapping_add(self.integer()? as u64),
+        };
+        if flags & SAME_FIELDS != 0 {
+            for field in fields {
+                pairs.extend([*field, self.0.next()?]);
+            }
+        } else {
+            for _ in 0..self.count()? {
+                pairs.extend([self.0.next()?, self.0.next()?]);
+            }
+        }
+        // How many items the entry has, which there is no use for here.
+        self.0.next()?;
+        Some((flags, id))
     }
 
     fn count(&mut self) -> Option<u64> {

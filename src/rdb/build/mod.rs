@@ -2,6 +2,8 @@
 
 mod hash;
 mod list;
+#[cfg(test)]
+mod mending_tests;
 mod packing;
 mod set;
 mod sorted_set;
@@ -11,37 +13,51 @@ mod tests;
 
 use super::decode::{decode, Piece, Sink};
 use super::error::{Error, Reason};
+use super::mend::Mending;
 use super::reader::{Reader, Text};
 use crate::store::{Detached, Settings};
 
-/// What is looked for besides damage to the encoding, which always is.
+/// What becomes of a value that contradicts itself (`mend`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checks {
-    /// Nothing that takes a search: the payload is one that its checksum vouches for.
-    Encoding,
-    /// Elements that occur twice in a small collection. (In a large one they are always noticed.)
-    Duplicates,
+    /// It is put right where Redis loads it without a look.
+    Mend,
+    /// It is refused.
+    Deep,
 }
 
-/// Reads a value of the type with this number.
+/// Reads a value of the type with this number. Also tells what was put right, if anything was.
+pub fn decode_and_mend(
+    number: u8,
+    reader: &mut Reader,
+    settings: &Settings,
+    checks: Checks,
+) -> Result<(Detached, Option<&'static str>), Error> {
+    let mut mending = Mending::new(checks == Checks::Mend);
+    let mut builder = Builder { settings, mending, value: Unfinished::Nothing };
+    decode(number, reader, &mut mending, &mut builder)?;
+    let (value, found) = builder.finish().map_err(|reason| reader.error(reason))?;
+    Ok((value, mending.found().or(found)))
+}
+
+/// As [`decode_and_mend`], for whoever does not tell.
 pub fn decode_value(
     number: u8,
     reader: &mut Reader,
     settings: &Settings,
     checks: Checks,
 ) -> Result<Detached, Error> {
-    let mut builder = Builder { settings, checks, value: Unfinished::Nothing };
-    decode(number, reader, &mut builder)?;
-    builder.finish().map_err(|reason| reader.error(reason))
+    decode_and_mend(number, reader, settings, checks).map(|(value, _)| value)
 }
 
-const DUPLICATE: Reason = Reason::Corrupt("an element that occurs twice");
+const TWICE: &str = "an element that occurs twice";
+const DUPLICATE: Reason = Reason::Corrupt(TWICE);
 /// `decode` gives each type its own pieces.
 const MIXED: Reason = Reason::Corrupt("pieces of several types");
 
 struct Builder<'s> {
     settings: &'s Settings,
-    checks: Checks,
+    mending: Mending,
     value: Unfinished,
 }
 
@@ -70,7 +86,7 @@ macro_rules! builder {
 
 impl Sink for Builder<'_> {
     fn piece(&mut self, piece: Piece<'_>) -> Result<(), Reason> {
-        let settings = self.settings;
+        let (settings, mending) = (self.settings, &mut self.mending);
         match piece {
             Piece::String(text) => self.value = Unfinished::String(string(text)),
             Piece::ListElement(element) => {
@@ -88,20 +104,20 @@ impl Sink for Builder<'_> {
                 builder!(self.value, Set, set::SetBuilder::new()).expect(len, settings);
             }
             Piece::SetMember(member) => {
-                builder!(self.value, Set, set::SetBuilder::new()).member(member, settings)?
+                builder!(self.value, Set, set::SetBuilder::new()).member(member, settings)?;
             }
             Piece::SetPacked(listpack) => {
-                builder!(self.value, Set, set::SetBuilder::new()).packed(listpack, settings)?;
+                builder!(self.value, Set, set::SetBuilder::new()).packed(listpack, settings, mending)?;
             }
             Piece::SetIntset(numbers) => {
                 builder!(self.value, Set, set::SetBuilder::new()).intset(numbers, settings)?;
             }
             Piece::HashLen(len) => builder!(self.value, Hash, hash::HashBuilder::new()).expect(len, settings),
             Piece::HashPair(field, value) => {
-                builder!(self.value, Hash, hash::HashBuilder::new()).pair(field, value, settings)?;
+                builder!(self.value, Hash, hash::HashBuilder::new()).pair(field, value, settings, mending)?;
             }
             Piece::HashPacked(listpack) => {
-                builder!(self.value, Hash, hash::HashBuilder::new()).packed(listpack, settings)?;
+                builder!(self.value, Hash, hash::HashBuilder::new()).packed(listpack, settings, mending)?;
             }
             Piece::SortedSetLen(len) => {
                 builder!(self.value, SortedSet, sorted_set::SortedSetBuilder::new()).expect(len, settings);
@@ -112,28 +128,35 @@ impl Sink for Builder<'_> {
             }
             Piece::SortedSetPacked(listpack) => {
                 builder!(self.value, SortedSet, sorted_set::SortedSetBuilder::new())
-                    .packed(listpack, settings)?;
+                    .packed(listpack, settings, mending)?;
             }
-            piece => builder!(self.value, Stream, Box::default()).piece(piece)?,
+            piece => {
+                let new = || Box::new(stream::StreamBuilder::new(mending.is_on()));
+                builder!(self.value, Stream, new()).piece(piece, settings)?;
+            }
         }
         Ok(())
     }
 }
 
 impl Builder<'_> {
-    fn finish(self) -> Result<Detached, Reason> {
-        let duplicates = self.checks == Checks::Duplicates;
-        match self.value {
-            Unfinished::Nothing => Err(Reason::Empty),
-            Unfinished::String(value) => Ok(value),
-            Unfinished::List(builder) => Ok(Detached::from_collection(builder.finish(self.settings), None)),
-            Unfinished::Set(builder) => Ok(Detached::from_collection(builder.finish(duplicates)?, None)),
-            Unfinished::Hash(builder) => Ok(Detached::from_collection(builder.finish(duplicates)?, None)),
-            Unfinished::SortedSet(builder) => {
-                Ok(Detached::from_collection(builder.finish(duplicates)?, None))
+    /// Also tells what was put right of what the pieces tell together.
+    fn finish(mut self) -> Result<(Detached, Option<&'static str>), Reason> {
+        let mending = &mut self.mending;
+        let value = match self.value {
+            Unfinished::Nothing => return Err(Reason::Empty),
+            Unfinished::String(value) => value,
+            Unfinished::List(builder) => Detached::from_collection(builder.finish(self.settings), None),
+            Unfinished::Set(builder) => Detached::from_collection(builder.finish(mending)?, None),
+            Unfinished::Hash(builder) => Detached::from_collection(builder.finish(mending)?, None),
+            Unfinished::SortedSet(builder) => Detached::from_collection(builder.finish(mending)?, None),
+            Unfinished::Stream(builder) => {
+                let (stream, found) = builder.finish()?;
+                found.into_iter().for_each(|what| mending.note(what));
+                Detached::from_collection(stream, None)
             }
-            Unfinished::Stream(builder) => Ok(Detached::from_collection(builder.finish()?, None)),
-        }
+        };
+        Ok((value, mending.found()))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Sets: integers in order, packed, or a table, as the configuration has it.
 
-use super::packing::refuse_duplicates;
-use super::DUPLICATE;
+use super::packing::without_duplicates;
+use super::{DUPLICATE, TWICE};
 use crate::rdb::blob::Intset;
 use crate::rdb::error::Reason;
+use crate::rdb::mend::Mending;
 use crate::store::listpack::{Item, Listpack};
 use crate::store::{Collection, Kind, Set, Settings};
 
@@ -33,14 +34,24 @@ impl SetBuilder {
         }
     }
 
-    pub fn packed(&mut self, listpack: Listpack, settings: &Settings) -> Result<(), Reason> {
+    pub fn packed(
+        &mut self,
+        listpack: Listpack,
+        settings: &Settings,
+        mending: &mut Mending,
+    ) -> Result<(), Reason> {
         if listpack.len() <= settings.set_max_listpack_entries {
             self.set = Set::from_listpack(listpack);
             self.is_unverified = true;
             return Ok(());
         }
         self.set = empty_table();
-        listpack.items().iter().try_for_each(|member| self.member(member, settings))
+        for member in listpack.items().iter() {
+            if self.member(member, settings).is_err() {
+                mending.allow(TWICE)?;
+            }
+        }
+        Ok(())
     }
 
     pub fn intset(&mut self, numbers: Intset, settings: &Settings) -> Result<(), Reason> {
@@ -53,9 +64,11 @@ impl SetBuilder {
         numbers.iter().try_for_each(|number| self.member(Item::Int(number), settings))
     }
 
-    pub fn finish(self, look_for_duplicates: bool) -> Result<Set, Reason> {
-        if let (Set::Packed(listpack), true, true) = (&self.set, self.is_unverified, look_for_duplicates) {
-            refuse_duplicates(listpack.items(), 1)?;
+    pub fn finish(self, mending: &mut Mending) -> Result<Set, Reason> {
+        if let (Set::Packed(listpack), true) = (&self.set, self.is_unverified) {
+            if let Some(listpack) = without_duplicates(listpack.items(), 1, mending)? {
+                return Ok(Set::from_listpack(listpack));
+            }
         }
         Ok(self.set)
     }

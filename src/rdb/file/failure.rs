@@ -74,6 +74,8 @@ pub enum Cause {
         computed: u64,
         stored: u64,
     },
+    /// A key in the file of a shard that never had it.
+    Misplaced,
 }
 
 impl Failure {
@@ -96,6 +98,10 @@ impl Failure {
                 format!("RDB has duplicated key '{}' in DB {db}", key.escape_ascii())
             }
             Cause::Checksum { .. } => "RDB CRC error".into(),
+            Cause::Misplaced => {
+                let key = self.key.as_deref().unwrap_or_default();
+                format!("The key '{}' belongs to another shard: something was changed in the file", key.escape_ascii())
+            }
         }
     }
 

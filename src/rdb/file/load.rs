@@ -6,11 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
-use std::io::Read;
-use std::time::Duration;
-
-use super::super::build::{decode_value, Checks};
+use super::super::build::{decode_and_mend, Checks};
 use super::super::error::{Error, Reason};
 use super::super::kind::RdbType;
 use super::super::reader::{Reader, Text};
@@ -18,10 +14,15 @@ use super::super::skip::skip;
 use super::failure::{Cause, Failure};
 use super::read::{Checksum, FileReader, KeyHead, Record};
 use crate::base::log::Level;
-use crate::store::{slot_of, Detached, Store, Upcoming, Usage, UPCOMING_MAX};
+use crate::store::{slot_of, Detached, SlotRange, Store, Upcoming, Usage, UPCOMING_MAX};
+use std::borrow::Cow;
+use std::io::Read;
+use std::time::Duration;
 
 /// Empty keys that are named in the log.
 const EMPTY_KEYS_NAMED_MAX: u64 = 10;
+/// Keys put right that are named there, one warning each; of the others it has the number.
+const MENDED_KEYS_NAMED_MAX: u64 = 100;
 /// Fields of a file that are kept for [`Facts::field`], and how long one may be, name and value, bytes.
 const FIELDS_MAX: usize = 64;
 const FIELD_LEN_MAX: usize = 4096;
@@ -39,9 +40,11 @@ pub struct LoadOptions {
     pub with_checksum: bool,
     /// Expired keys are kept: their DELs come from a master, or in the increments of an AOF.
     pub keeps_expired: bool,
+    /// The slots that the shard which wrote the file had, where it was one of several: a key of another slot is damage.
+    pub owned: Option<SlotRange>,
     /// A key that is there already is replaced, not refused.
     pub replaces: bool,
-    /// `sanitize-dump-payload`: `Duplicates` where it asks for all that can be looked for.
+    /// `sanitize-dump-payload`: `Deep` where it is `yes`.
     pub checks: Checks,
     /// `key-load-delay`, microseconds; -n is about one microsecond after every n-th key.
     pub key_load_delay: i32,
@@ -52,8 +55,9 @@ impl Default for LoadOptions {
         LoadOptions {
             with_checksum: true,
             keeps_expired: false,
+            owned: None,
             replaces: false,
-            checks: Checks::Encoding,
+            checks: Checks::Mend,
             key_load_delay: 0,
         }
     }
@@ -74,6 +78,8 @@ pub struct Counts {
     pub expired: u64,
     /// Passed over because they were collections without elements.
     pub empty: u64,
+    /// Loaded, with values that contradicted themselves and were put right.
+    pub mended: u64,
 }
 
 impl Counts {
@@ -81,14 +87,18 @@ impl Counts {
         self.loaded += other.loaded;
         self.expired += other.expired;
         self.empty += other.empty;
+        self.mended += other.mended;
     }
 
     /// What a server logs when it has loaded a file.
     pub fn log_line(&self) -> String {
-        let Counts { loaded, expired, empty } = self;
+        let Counts { loaded, expired, empty, mended } = self;
         let mut line = format!("Done loading RDB, keys loaded: {loaded}, keys expired: {expired}");
         if *empty > 0 {
             line.push_str(&format!(", empty keys skipped: {empty}"));
+        }
+        if *mended > 0 {
+            line.push_str(&format!(", keys put right: {mended}"));
         }
         line + "."
     }
@@ -138,8 +148,12 @@ pub struct Load<R> {
 /// What became of a key.
 enum Outcome {
     Loaded,
+    /// Its value contradicted itself, in this way, and was put right.
+    Mended(Vec<u8>, &'static str),
     /// It is another shard's.
     Foreign,
+    /// It cannot be in this file.
+    Misplaced(Vec<u8>),
     Expired,
     Empty(Vec<u8>),
     Duplicate(Vec<u8>),
@@ -241,6 +255,9 @@ impl<R: Read> Load<R> {
             self.upcoming.take(store, db, reader.position(), |each| reader.look_ahead(UPCOMING_MAX, each));
         let outcome = self.reader.key(|head, key, reader| {
             let slot = known.map_or_else(|| slot_of(key), |known| known.slot);
+            if options.owned.is_some_and(|owned| !owned.contains(slot)) {
+                return Ok(Outcome::Misplaced(key.to_vec()));
+            }
             if !slots.contains(slot) {
                 skip(head.kind, reader)?;
                 return Ok(Outcome::Foreign);
@@ -259,6 +276,17 @@ impl<R: Read> Load<R> {
         })?;
         match outcome {
             Outcome::Loaded => self.counts.loaded += 1,
+            Outcome::Mended(key, what) => {
+                if self.counts.mended < MENDED_KEYS_NAMED_MAX {
+                    let text = format!(
+                        "The value of the key '{}' in DB {db} contradicts itself and was put right: {what}",
+                        key[..key.len().min(SHOWN_LEN_MAX)].escape_ascii()
+                    );
+                    self.notes.push(Note { level: Level::Warning, text, is_of_key: true });
+                }
+                self.counts.loaded += 1;
+                self.counts.mended += 1;
+            }
             Outcome::Foreign => return Ok(()),
             Outcome::Expired => self.counts.expired += 1,
             Outcome::Empty(key) => {
@@ -268,6 +296,11 @@ impl<R: Read> Load<R> {
                     self.notes.push(Note { level: Level::Notice, text, is_of_key: true });
                 }
                 self.counts.empty += 1;
+            }
+            Outcome::Misplaced(key) => {
+                let mut failure = self.reader.failure(Cause::Misplaced);
+                failure.key = Some(key);
+                return Err(failure);
             }
             Outcome::Duplicate(key) => {
                 let mut failure = self.reader.failure(Cause::Duplicate { db });
@@ -376,7 +409,7 @@ fn load_value(
         };
         return Ok(outcome_of(is_new, key));
     }
-    let mut value = match decode_value(head.kind, reader, &store.settings, options.checks) {
+    let (mut value, mended) = match decode_and_mend(head.kind, reader, &store.settings, options.checks) {
         Ok(value) => value,
         // Its last byte has been read, for elements are all that it lacks.
         Err(Error { reason: Reason::Empty, .. }) => return Ok(Outcome::Empty(key.to_vec())),
@@ -386,7 +419,11 @@ fn load_value(
     if options.replaces {
         store.remove(db, key);
     }
-    Ok(outcome_of(store.load(db, key, value, usage), key))
+    let is_new = store.load(db, key, value, usage);
+    Ok(match mended {
+        Some(what) if is_new => Outcome::Mended(key.to_vec(), what),
+        _ => outcome_of(is_new, key),
+    })
 }
 
 fn outcome_of(is_new: bool, key: &[u8]) -> Outcome {

@@ -27,6 +27,8 @@ pub const COMMANDS: &[(&str, Handler)] = &[("debug", debug)];
 const LRU_CLOCK_MASK: i64 = (1 << 24) - 1;
 /// The longest text that STRINGMATCH-LEN matches against, bytes.
 const MATCHED_TEXT_MAX: i64 = 512 * 1024 * 1024;
+/// The longest values that POPULATE makes, bytes: as long as strings may be by default.
+const POPULATED_VALUE_MAX: i64 = 512 * 1024 * 1024;
 /// Patterns that STRINGMATCH-TEST tries.
 const MATCH_TEST_ROUNDS: usize = 100_000;
 /// What PROTOCOL answers as a double: Redis's three digits of pi.
@@ -104,6 +106,7 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
     match (name.as_slice(), &args[2..]) {
         (b"help", []) => help(reply, "DEBUG", HELP),
         (b"segfault", _) => crash::segfault(),
+        // What these ask for.
         (b"panic", _) => panic!("DEBUG PANIC called at Unix time {}", clock::unix_us() / 1_000_000),
         (b"assert", _) => assert_eq!(1, 2, "DEBUG ASSERT"),
         (b"oom", _) => crash::out_of_memory(usize::MAX / 2),
@@ -395,7 +398,11 @@ fn populate(shard: &mut Shard, c: &mut Connection, count: &[u8], options: &[&[u8
     };
     let count = positive(count)?;
     let prefix = options.first().map_or(&b"key"[..], |prefix| prefix).to_vec();
-    let size = options.get(1).map_or(Ok(0), |size| positive(size))? as usize;
+    let size = options.get(1).map_or(Ok(0), |size| positive(size))?;
+    if size > POPULATED_VALUE_MAX {
+        return Err(CommandError::other("ERR value is out of range, must be positive"));
+    }
+    let size = size as usize;
     let db = c.db;
     let create = move |shard: &mut Shard| {
         let mut key = prefix.clone();

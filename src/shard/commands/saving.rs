@@ -1,14 +1,13 @@
 //! SAVE BGSAVE PIPESAVE DUMPSAVE SYNC BGREWRITEAOF LASTSAVE SHUTDOWN: what is to be kept on disk, and the end.
 
 use super::Handler;
+use crate::base::words::split_words;
 use crate::client::{Connection, Flag};
-use crate::command::parse;
-use crate::command::{Args, CommandError};
+use crate::command::{parse, Args, CommandError};
 use crate::config::SnapshotMethod;
-use crate::resp::c_text;
-use crate::resp::Reply;
+use crate::resp::{c_text, Reply};
 use crate::shard::blocking::Asker;
-use crate::shard::saving::{Dump, Handover, Wish};
+use crate::shard::saving::{Content, Dump, Handover, Wish};
 use crate::shard::{Flow, Shard};
 use crate::text;
 
@@ -69,17 +68,19 @@ fn dumpsave(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Ou
     dump(shard, c, Dump::Raw)
 }
 
-/// For redis-cli --rdb. The connection ends behind the RDB file, for there is no stream of commands that could follow.
+/// For redis-cli --rdb and --functions-rdb. The connection ends behind the RDB file, for there is no stream of commands that could follow.
 fn sync(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
     if c.flags.has(Flag::Replica) {
         return Err(CommandError::other(
-            "ERR Replication is not supported: SYNC is for redis-cli --rdb only",
+            "ERR Replication is not supported: SYNC is for redis-cli --rdb and --functions-rdb only",
         ));
     }
     if !c.flags.has(Flag::FindsMark) {
         return Err(CommandError::other("ERR SYNC requires EOF capability (REPLCONF capa eof)"));
     }
-    dump(shard, c, Dump::Marked)
+    let content =
+        Content { keys: !c.flags.has(Flag::WithoutKeys), functions: !c.flags.has(Flag::WithoutFunctions) };
+    dump(shard, c, Dump::Marked(content))
 }
 
 fn dump(shard: &mut Shard, c: &mut Connection, dump: Dump) -> Outcome {
@@ -116,8 +117,21 @@ fn replconf(_: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) ->
             }
             b"ip-address" => {}
             b"rdb-filter-only" => {
-                let shown = c_text(value);
-                return Err(CommandError::other(text!("ERR Unsupported rdb-filter-only option: ", shown)));
+                let parts = split_words(value)
+                    .ok_or_else(|| CommandError::other("ERR Missing rdb-filter-only values"))?;
+                // Nothing but what is named, and keys have no name here.
+                c.flags.set(Flag::WithoutKeys);
+                c.flags.set(Flag::WithoutFunctions);
+                for part in parts {
+                    if !part.eq_ignore_ascii_case(b"functions") {
+                        let shown = c_text(&part);
+                        return Err(CommandError::other(text!(
+                            "ERR Unsupported rdb-filter-only option: ",
+                            shown
+                        )));
+                    }
+                    c.flags.clear(Flag::WithoutFunctions);
+                }
             }
             // What replicas send when they have their data, and masters to ask for it. It is never answered.
             b"ack" | b"getack" => return Ok(Flow::Done),

@@ -42,12 +42,20 @@ pub enum Step {
         path: PathBuf,
         /// It is the base of an AOF: expired keys are deleted by what follows.
         is_base: bool,
+        /// The slots that the shard which wrote it had; `None`: all.
+        owned: Option<SlotRange>,
     },
     /// A file of the log that only this shard wrote, and where what counts of it ends. It may begin with an RDB file.
     Log { path: PathBuf, until: u64 },
     /// A file of a log that was written by another number of shards, and where what counts of it begins and ends. Each shard takes
     /// what concerns its keys, at the same time as the others.
-    ForeignLog { path: PathBuf, from: u64, until: u64 },
+    ForeignLog {
+        path: PathBuf,
+        from: u64,
+        until: u64,
+        /// The slots that the shard which wrote it had.
+        owned: SlotRange,
+    },
     /// Make the file at this path, an RDB file that holds what was loaded: the first base of the log.
     WriteBase { path: PathBuf },
 }
@@ -114,7 +122,7 @@ impl Shard {
     /// flushes or swaps databases is in the log of each of those shards: each time it is about the keys that this one had.
     pub fn replay_for(&mut self, slots: Option<SlotRange>) {
         self.store.expire_on_access = false;
-        self.store.flushes_only = slots.filter(|slots| usize::from(slots.end() - slots.start()) < SLOTS);
+        self.store.flushes_only = slots.and_then(partial);
     }
 
     /// A slice of loading, if there is a job. True: there is more.
@@ -157,7 +165,8 @@ impl Shard {
                             let end = load.position();
                             loading.report.rdb_ends.push(end);
                             if end < until_byte {
-                                loading.current = Some(begin_log(path, end, until_byte, false)?);
+                                loading.current =
+                                    Some(begin_log(path, end, until_byte, false, self.own_slots())?);
                             }
                         }
                         Ok(Progress::More) => {
@@ -224,8 +233,8 @@ impl Shard {
                 self.forget_slots_of(shard, shards);
                 Ok(None)
             }
-            Step::Rdb { path, is_base } => {
-                let options = self.load_options(is_base);
+            Step::Rdb { path, is_base, owned } => {
+                let options = LoadOptions { owned, ..self.load_options(is_base) };
                 let file = File::open(&path).map_err(|error| {
                     log!(
                         Level::Warning,
@@ -243,15 +252,17 @@ impl Shard {
                 let has_preamble =
                     File::open(&path).and_then(|file| has_rdb_preamble(&file)).unwrap_or_default();
                 if !has_preamble {
-                    return begin_log(path, 0, until, false).map(Some);
+                    return begin_log(path, 0, until, false, self.own_slots()).map(Some);
                 }
-                let current = self.begin_step(Step::Rdb { path, is_base: true })?;
+                let current = self.begin_step(Step::Rdb { path, is_base: true, owned: self.own_slots() })?;
                 Ok(current.map(|current| match current {
                     Current::Rdb(path, load, _) => Current::Rdb(path, load, until),
                     other => other,
                 }))
             }
-            Step::ForeignLog { path, from, until } => begin_log(path, from, until, true).map(Some),
+            Step::ForeignLog { path, from, until, owned } => {
+                begin_log(path, from, until, true, partial(owned)).map(Some)
+            }
             Step::WriteBase { .. } => Ok(None),
         }
     }
@@ -271,15 +282,21 @@ impl Shard {
         })
     }
 
+    /// The slots of which keys may be in a file of this shard's own; `None`: all.
+    fn own_slots(&self) -> Option<SlotRange> {
+        partial(self.store.slots())
+    }
+
     fn load_options(&self, is_base: bool) -> LoadOptions {
         let persistence = &self.config.persistence;
         LoadOptions {
             with_checksum: persistence.rdbchecksum && !self.store.settings.skips_checksums,
             keeps_expired: is_base,
+            owned: None,
             replaces: self.merges_at_load,
             checks: match persistence.sanitize_dump_payload {
-                SanitizeDumpPayload::Yes => Checks::Duplicates,
-                SanitizeDumpPayload::No | SanitizeDumpPayload::Clients => Checks::Encoding,
+                SanitizeDumpPayload::Yes => Checks::Deep,
+                SanitizeDumpPayload::No | SanitizeDumpPayload::Clients => Checks::Mend,
             },
             key_load_delay: persistence.key_load_delay,
         }
@@ -311,6 +328,7 @@ impl Shard {
         for line in failure.log_lines() {
             log!(Level::Warning, "{line}");
         }
+        log!(Level::Warning, "The file is {}: {failure}", path.display());
         LoadFailed { path, is_damaged_rdb: failure.is_damage() }
     }
 
@@ -321,8 +339,19 @@ impl Shard {
     }
 }
 
-fn begin_log(path: PathBuf, from: u64, until: u64, is_foreign: bool) -> Result<Current, LoadFailed> {
-    match replay::Replay::open(&path, from, until, is_foreign) {
+/// The range, unless every slot is in it.
+fn partial(slots: SlotRange) -> Option<SlotRange> {
+    Some(slots).filter(|slots| usize::from(slots.end() - slots.start()) < SLOTS)
+}
+
+fn begin_log(
+    path: PathBuf,
+    from: u64,
+    until: u64,
+    is_foreign: bool,
+    owned: Option<SlotRange>,
+) -> Result<Current, LoadFailed> {
+    match replay::Replay::open(&path, from, until, is_foreign, owned) {
         Ok(replay) => Ok(Current::Log(path, Box::new(replay))),
         Err(error) => {
             error.log(&path);

@@ -78,6 +78,10 @@ impl Shard {
     pub fn load_aof(&mut self, asker: Asker) {
         let folder = self.aof_folder();
         let manifest = match self.reread_manifest() {
+            Ok(manifest) if manifest.is_empty() => {
+                crate::log!(Level::Warning, "There is no AOF in {}", folder.path().display());
+                return self.answer_asker(asker, Err(CommandError::other(LOAD_AOF_FAILED)));
+            }
             Ok(manifest) if usize::from(manifest.newest().shards()) == self.topology.shards => manifest,
             Ok(_) => {
                 let why = "ERR the AOF files are those of another number of shards, wait for their rewrite";
@@ -158,7 +162,7 @@ impl Shard {
         if options.flushes {
             steps.push(Step::Clear);
         }
-        steps.push(Step::Rdb { path, is_base: false });
+        steps.push(Step::Rdb { path, is_base: false, owned: None });
         self.merges_at_load = options.merges;
         self.load_in_turns(steps, move |shard, is_loaded| {
             shard.merges_at_load = false;
@@ -173,10 +177,11 @@ impl Shard {
                 self.shared.status.loading.total_bytes.fetch_add(len, Ordering::Relaxed);
             }
         }
-        let logs = std::mem::replace(&mut self.store.log_enabled, false);
+        self.store.log_enabled = false;
         let ended = move |shard: &mut Shard, outcome: Result<Report, LoadFailed>| {
             shard.end_loading();
-            shard.store.log_enabled = logs;
+            // `appendonly` may have been switched off meanwhile: a log that is closed must get nothing.
+            shard.store.log_enabled = shard.log.is_open();
             for db in 0..shard.store.databases() {
                 shard.show_len(db);
             }

@@ -15,13 +15,13 @@ use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
 use crate::command::table::{CommandSpec, Handler, KeyPositions};
-use crate::command::{Args, Caller, Context, Effect};
+use crate::command::{Args, Caller, CommandError, Context, Effect};
 use crate::log;
 use crate::persist::aof::ahead::first_arguments;
 use crate::persist::aof::scan::{Fault, Item, Scanner};
 use crate::resp::Reply;
 use crate::shard::scripts::Run;
-use crate::store::{parse_integer, shard_of_slot, Known, Upcoming, UPCOMING_MAX};
+use crate::store::{parse_integer, shard_of_slot, slot_of, Known, SlotRange, Upcoming, UPCOMING_MAX};
 use crate::txn::message::{OwnedArgs, Slices};
 use crate::txn::plan::{plan, Plan};
 
@@ -30,7 +30,26 @@ use crate::txn::plan::{plan, Plan};
 pub enum ReplayError {
     Open(io::Error),
     Fault(Fault),
-    Unknown(String),
+    /// A command that there is not, or that has too few arguments, and where it begins. The file is damaged: whatever was logged had been run.
+    Unknown {
+        command: String,
+        at: u64,
+    },
+    /// RESTORE of a payload that is none: a value would be missing.
+    Payload {
+        error: CommandError,
+        at: u64,
+    },
+    /// A key that the shard which wrote the file never had.
+    Foreign {
+        key: Vec<u8>,
+        at: u64,
+    },
+    /// SELECT of a database that there is not.
+    Database {
+        at: u64,
+        configured: usize,
+    },
     /// The connection that was given the commands is gone.
     Interrupted,
 }
@@ -46,9 +65,28 @@ impl ReplayError {
                 );
             }
             ReplayError::Fault(fault) => log!(Level::Warning, "{}", fault.log_message(&name)),
-            ReplayError::Unknown(command) => {
-                log!(Level::Warning, "Unknown command '{command}' reading the append only file {name}");
+            ReplayError::Unknown { command, at } => {
+                log!(
+                    Level::Warning,
+                    "Unknown command '{command}' reading the append only file {name}, at offset {at}"
+                );
             }
+            ReplayError::Payload { error, at } => log!(
+                Level::Warning,
+                "Bad file format reading the append only file {name}: at offset {at} a value cannot be restored ({}), so \
+                 something was changed in the file. Make a backup of your AOF files, then use gyre-check-aof on the manifest",
+                String::from_utf8_lossy(&error.text())
+            ),
+            ReplayError::Foreign { key, at } => log!(
+                Level::Warning,
+                "Bad file format reading the append only file {name}: at offset {at} the key '{}' belongs to another shard, so \
+                 something was changed in the file. Make a backup of your AOF files, then use gyre-check-aof on the manifest",
+                shown(key)
+            ),
+            ReplayError::Database { at, configured } => log!(
+                Level::Warning,
+                "The append only file {name} selects, at offset {at}, a database that there is not: 'databases' is {configured}"
+            ),
             ReplayError::Interrupted => {
                 log!(Level::Warning, "Reading the append only file {name} was interrupted");
             }
@@ -66,6 +104,9 @@ pub(super) struct Replay {
     reply: Reply,
     /// Of a file that another number of shards has written.
     foreign: Option<Foreign>,
+    /// The slots that the shard which wrote the file had; `None`: all.
+    owned: Option<SlotRange>,
+    errors: Errors,
     /// The command that was begun and has not come to its end.
     script: Option<Box<Run>>,
 }
@@ -74,6 +115,41 @@ pub(super) struct Replay {
 struct Foreign {
     meeting: Option<Meeting>,
     replayer: Option<Token>,
+}
+
+/// The name of the file, and how many of its commands have answered an error. As a rule none does, for what is logged has been done;
+/// where one does, the data set is not the one that it was.
+struct Errors(String, u64);
+
+/// So many of them are told.
+const ERRORS_TOLD_MAX: u64 = 10;
+
+impl Errors {
+    fn look_at<T: Default>(
+        &mut self,
+        result: Result<T, CommandError>,
+        spec: &CommandSpec,
+        at: u64,
+    ) -> Result<T, ReplayError> {
+        let error = match result {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        let is_busy = matches!(&error, CommandError::Other(text) if text.starts_with(b"BUSYKEY"));
+        if spec.name == "restore" && !is_busy {
+            return Err(ReplayError::Payload { error, at });
+        }
+        self.1 += 1;
+        if self.1 <= ERRORS_TOLD_MAX {
+            let (name, command) = (&self.0, spec.name);
+            log!(
+                Level::Warning,
+                "The command '{command}' at offset {at} of {name} answers an error: {}",
+                String::from_utf8_lossy(&error.text())
+            );
+        }
+        Ok(T::default())
+    }
 }
 
 /// What of a command of a foreign file is this shard's to do.
@@ -90,7 +166,13 @@ enum Share {
 
 impl Replay {
     /// `is_foreign`: it was written by another number of shards.
-    pub fn open(path: &Path, from: u64, until: u64, is_foreign: bool) -> Result<Replay, ReplayError> {
+    pub fn open(
+        path: &Path,
+        from: u64,
+        until: u64,
+        is_foreign: bool,
+        owned: Option<SlotRange>,
+    ) -> Result<Replay, ReplayError> {
         let file = File::open(path).map_err(ReplayError::Open)?;
         let scanner = Scanner::new(file, from).map_err(ReplayError::Open)?;
         Ok(Replay {
@@ -102,6 +184,8 @@ impl Replay {
             upcoming: Upcoming::default(),
             reply: Reply::default(),
             foreign: is_foreign.then(Foreign::default),
+            owned,
+            errors: Errors(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), 0),
             script: None,
         })
     }
@@ -155,15 +239,20 @@ impl Shard {
             replay.commands += 1;
             let spec = match self.shared.names.resolve(&args) {
                 Ok(spec) => spec,
-                Err(_) => return Err(ReplayError::Unknown(String::from_utf8_lossy(args[0]).into_owned())),
+                Err(_) => return Err(ReplayError::Unknown { command: shown(args[0]), at }),
             };
             // MULTI and EXEC say nothing here. Nothing else of these kinds is ever logged.
             if matches!(spec.handler, Handler::Channel | Handler::Connection | Handler::Container) {
                 let db = args.get(1).and_then(|text| parse_integer(text));
-                if let ("select", Some(db)) = (spec.name, db) {
-                    replay.db = usize::try_from(db).unwrap_or(0).min(self.store.databases() - 1);
+                if spec.name == "select" {
+                    let configured = self.store.databases();
+                    let db = db.and_then(|db| usize::try_from(db).ok()).filter(|db| *db < configured);
+                    replay.db = db.ok_or(ReplayError::Database { at, configured })?;
                 }
                 continue;
+            }
+            if let Some(key) = replay.owned.and_then(|owned| key_outside(owned, spec, &args, known)) {
+                return Err(ReplayError::Foreign { key: key.to_vec(), at });
             }
             let share = match replay.foreign {
                 Some(_) => self.share_of(spec, &args, known),
@@ -176,11 +265,13 @@ impl Shard {
                     if let (Some(key), Some(ahead)) = (args.get(1), known.and_then(|known| known.ahead)) {
                         self.store.ahead_hint(key, ahead);
                     }
-                    replay.script = self.replay_command(spec, db, &args, &caller, reply);
+                    let result = self.replay_command(spec, db, &args, &caller, reply);
+                    replay.script = replay.errors.look_at(result, spec, at)?;
                 }
                 Share::Part(part) => {
                     let part = part.slices();
-                    self.replay_command(spec, db, &part, &caller, reply);
+                    let result = self.replay_command(spec, db, &part, &caller, reply);
+                    replay.errors.look_at(result, spec, at)?;
                 }
                 Share::Together { host, guests } => {
                     let meeting = if host == self.id {
@@ -260,8 +351,7 @@ impl Shard {
         }
     }
 
-    /// Does again what a command did. Unlike a client's it counts nowhere; an error is what it was the first time. A script that
-    /// takes long is returned, and goes on later.
+    /// Does again what a command did. Unlike a client's it counts nowhere. A script that takes long is returned, and goes on later.
     fn replay_command(
         &mut self,
         spec: &'static CommandSpec,
@@ -269,24 +359,46 @@ impl Shard {
         args: Args,
         caller: &Caller,
         reply: &mut Reply,
-    ) -> Option<Box<Run>> {
+    ) -> Result<Option<Box<Run>>, CommandError> {
         if let Handler::Script = spec.handler {
-            return self.replay_script(spec, db, args, caller, reply);
+            return Ok(self.replay_script(spec, db, args, caller, reply));
         }
         if spec.name.starts_with("function|") {
-            let _ = self.change_libraries(spec, args, caller, reply);
+            let result = self.change_libraries(spec, args, caller, reply);
             reply.clear();
-            return None;
+            return result.map(|_| None);
         }
-        let (Handler::Keys(run, _) | Handler::EveryShard(run, _)) = spec.handler else { return None };
+        let (Handler::Keys(run, _) | Handler::EveryShard(run, _)) = spec.handler else { return Ok(None) };
         let mut ctx =
             Context { store: &mut self.store, db, reply, caller, effect: Effect::default(), blocking: None };
-        let _ = run(&mut ctx, args);
+        let result = run(&mut ctx, args);
         self.store.clear_slot_hint();
         reply.clear();
         if !self.store.events.is_empty() {
             self.store.events.take();
         }
-        None
+        result.map(|_| None)
     }
+}
+
+/// The first key of a command that is not in these slots: no key that the shard which had them could have written.
+fn key_outside<'a>(
+    owned: SlotRange,
+    spec: &CommandSpec,
+    args: Args<'a>,
+    known: Option<Known>,
+) -> Option<&'a [u8]> {
+    if let (Some((1, _)), Some(known)) = (spec.single_key(), known) {
+        return if owned.contains(known.slot) { None } else { args.get(1).copied() };
+    }
+    let mut keys = KeyPositions::new();
+    spec.key_positions(args, &mut keys);
+    keys.iter().filter_map(|key| args.get(key.index).copied()).find(|key| !owned.contains(slot_of(key)))
+}
+
+/// As much of a name or a key gets into the log, bytes.
+const SHOWN_LEN_MAX: usize = 128;
+
+fn shown(bytes: &[u8]) -> String {
+    bytes[..bytes.len().min(SHOWN_LEN_MAX)].escape_ascii().to_string()
 }

@@ -279,10 +279,17 @@ impl Log {
             // alone, and prove nothing. Without `always` the kernel may have it now: what is lost of the file before it shows.
             return false;
         }
-        let len = (piece.end() - self.written).min(FILE_WRITE_MAX as u64) as usize;
+        // The first piece is the one that `written` stands in. Were it not, the file could not be continued.
+        let done = self.written.checked_sub(piece.from);
+        let Some(left) = done.and_then(|done| piece.bytes.len().checked_sub(done as usize)) else {
+            self.lose_queue();
+            return false;
+        };
+        let len = left.min(FILE_WRITE_MAX);
         let load = self.may_write_directly(len, now_ms);
-        let Some(piece) = self.queue.front() else { return false };
-        let bytes = &piece.bytes[(self.written - piece.from) as usize..][..len];
+        let waiting =
+            self.queue.front().and_then(|piece| piece.bytes.get((self.written - piece.from) as usize..));
+        let Some(bytes) = waiting.and_then(|bytes| bytes.get(..len)) else { return false };
         let began = Stamp::now();
         let kind = self.kind_of_write();
         let operation = self.disk.next_operation();
@@ -314,6 +321,19 @@ impl Log {
         }
         self.disk.writing = Some(writing);
         false
+    }
+
+    /// What waits to be written does not fit behind what is written: it is dropped, and only a rewrite makes the log whole again.
+    #[cold]
+    fn lose_queue(&mut self) {
+        crate::log!(Level::Warning, "The AOF buffer does not continue the AOF file. Writes are refused until a rewrite has replaced it.");
+        self.queue.clear();
+        self.filling.bytes.clear();
+        self.filling.ends.clear();
+        self.filling.from = self.appended;
+        self.move_written(self.appended);
+        self.disk.is_damaged = true;
+        self.disk.damage_errno = libc::EIO;
     }
 
     /// What the latency monitor calls a write that begins now.

@@ -98,5 +98,5 @@ impl Log {
 }
 
 fn behind(piece: &Piece, position: u64) -> &[u8] {
-    &piece.bytes[position.saturating_sub(piece.from) as usize..]
+    piece.bytes.get(position.saturating_sub(piece.from) as usize..).unwrap_or_default()
 }

@@ -211,6 +211,9 @@ impl Log {
         self.written = self.appended;
         self.durable = self.appended;
         self.last_unit = self.appended;
+        // What a closed log was given belongs to no file.
+        self.filling.bytes.clear();
+        self.filling.ends.clear();
         self.filling.from = self.appended;
         self.disk.last_sync_s = 0;
     }

@@ -28,7 +28,18 @@ pub(in crate::shard) enum Dump {
     /// DUMPSAVE: the file and nothing else.
     Raw,
     /// SYNC: a mark in front of the file, and the same behind it.
-    Marked,
+    Marked(Content),
+}
+
+/// What is in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::shard) struct Content {
+    pub keys: bool,
+    pub functions: bool,
+}
+
+impl Content {
+    pub const ALL: Content = Content { keys: true, functions: true };
 }
 
 /// A client that is to get a dump.
@@ -118,28 +129,29 @@ impl Shard {
         match error {
             Some(error) => self.answer_asker(asker, Err(error)),
             None => {
-                self.start_backup(Purpose::Pipe, Target::Command(command), [Vec::new(), Vec::new()], asker)
+                let target = Target::Command(command);
+                self.start_backup(Purpose::Pipe, target, Content::ALL, [Vec::new(), Vec::new()], asker)
             }
         }
     }
 
     /// DUMPSAVE and SYNC; `socket` is the client's.
     fn dumpsave(&mut self, socket: OwnedFd, dump: Dump, asker: Asker) {
-        let name = match dump {
-            Dump::Raw => "DUMPSAVE",
-            Dump::Marked => "SYNC",
+        let (name, content) = match dump {
+            Dump::Raw => ("DUMPSAVE", Content::ALL),
+            Dump::Marked(content) => ("SYNC", content),
         };
         if let Some(error) = self.backup_refusal(name) {
             return self.answer_asker(asker, Err(error));
         }
         let frame = match dump {
             Dump::Raw => [Vec::new(), Vec::new()],
-            Dump::Marked => {
+            Dump::Marked(_) => {
                 let mark = process::random_id();
                 [format!("$EOF:{mark}\r\n").into_bytes(), mark.into_bytes()]
             }
         };
-        self.start_backup(Purpose::Dump, Target::Client(socket), frame, asker);
+        self.start_backup(Purpose::Dump, Target::Client(socket), content, frame, asker);
     }
 
     /// Why no backup can begin now.
@@ -160,9 +172,16 @@ impl Shard {
         Some(CommandError::other(refusal))
     }
 
-    fn start_backup(&mut self, purpose: Purpose, target: Target, frame: [Vec<u8>; 2], asker: Asker) {
+    fn start_backup(
+        &mut self,
+        purpose: Purpose,
+        target: Target,
+        content: Content,
+        frame: [Vec<u8>; 2],
+        asker: Asker,
+    ) {
         let id = self.saving.last_id + 1;
-        match self.prepare_backup(id, purpose, target, frame) {
+        match self.prepare_backup(id, purpose, target, content, frame) {
             Ok((cut, relay)) => {
                 self.saving.last_id = id;
                 self.saving.backup = Some(Backup { relay, outcome: None });
@@ -191,13 +210,17 @@ impl Shard {
         id: u64,
         purpose: Purpose,
         target: Target,
+        content: Content,
         [before, after]: [Vec<u8>; 2],
     ) -> std::io::Result<(Cut, Relay)> {
         let format = self.rdb_format();
         let (mut sources, mut parts) = (Vec::new(), Vec::new());
         for shard in 0..self.topology.shards {
             let (from, file) = pipes::pipe()?;
-            let head = if shard == 0 { self.header(format, None) } else { Vec::new() };
+            let head = match shard {
+                0 => self.header_with(format, None, content.functions),
+                _ => Vec::new(),
+            };
             sources.push(from);
             parts.push(Some(PartFile::new(String::new(), file, head, false)));
         }
@@ -217,6 +240,7 @@ impl Shard {
             parts,
             increments: Default::default(),
             as_commands: false,
+            has_keys: content.keys,
             is_stopped: AtomicBool::new(false),
         };
         Ok((cut, relay))

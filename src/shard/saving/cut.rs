@@ -62,6 +62,8 @@ pub(super) struct Cut {
     pub increments: Mutex<Vec<Option<File>>>,
     /// The parts are AOF files (`aof-use-rdb-preamble no`).
     pub as_commands: bool,
+    /// False: the file has what stands in front of the keys, and none of them (SYNC for functions).
+    pub has_keys: bool,
     /// It is not wanted any more: who has not begun need not.
     pub is_stopped: AtomicBool,
 }
@@ -169,12 +171,24 @@ impl Shard {
             parts,
             increments: Mutex::default(),
             as_commands: false,
+            has_keys: true,
             is_stopped: AtomicBool::new(false),
         })
     }
 
     /// The head of a file; of a base of the log, with the number of the barrier that it is made at.
     pub(super) fn header(&self, format: Format, base_at: Option<Number>) -> Vec<u8> {
+        // Of bases, that of the first shard has the libraries of functions.
+        self.header_with(format, base_at, base_at.is_none() || self.id == 0)
+    }
+
+    /// As `header`, with the libraries of functions or without.
+    pub(super) fn header_with(
+        &self,
+        format: Format,
+        base_at: Option<Number>,
+        has_libraries: bool,
+    ) -> Vec<u8> {
         let number = base_at.unwrap_or_default().to_string();
         let cut = [("gyre-cut", number.as_bytes())];
         let header = Header {
@@ -186,8 +200,6 @@ impl Shard {
         };
         let mut head = Vec::new();
         let libraries = self.shared.scripts.libraries();
-        // Of bases, that of the first shard has them.
-        let has_libraries = base_at.is_none() || self.id == 0;
         let codes = libraries.iter().filter(|_| has_libraries).map(|library| &library.code[..]);
         header.put_with_functions(codes, &mut Encoder::new(format), &mut head);
         head

@@ -21,7 +21,7 @@ use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-pub(super) use backup::{Dump, Handover};
+pub(super) use backup::{Content, Dump, Handover};
 pub use cut::remove_temporary_files;
 use cut::{remove_files, Begun, Cut, Failed, PartFile, Purpose, Written};
 pub(super) use part::OwnPart;

@@ -155,6 +155,14 @@ impl Shard {
         number: Number,
         begun: Begun,
     ) -> Result<Way, Failed> {
+        if !cut.has_keys {
+            // The thread of the writer waits for whoever takes it.
+            let begins = self.write_itself(cut, part, &part.head)?;
+            if let Way::Forkless(writer) = &begins {
+                writer.complete();
+            }
+            return Ok(begins);
+        }
         let forks = match self.method_of(cut) {
             SnapshotMethod::Fork => true,
             SnapshotMethod::Forkless => false,

@@ -13,7 +13,7 @@ use crate::base::error_text;
 use crate::base::log::Level;
 use crate::command::CommandError;
 use crate::persist::aof::write::{put_after, put_cut};
-use crate::persist::aof::{BaseFormat, Folder, FolderError, Manifest};
+use crate::persist::aof::{BaseFormat, Folder, FolderError, Layout, Manifest};
 use crate::rdb::file::Stretch;
 use crate::runtime::{aside, clock};
 use crate::shard::blocking::Asker;
@@ -99,12 +99,33 @@ impl Shard {
         Folder::new(&dir, &config.persistence.appenddirname, &config.persistence.appendfilename)
     }
 
-    /// Reads the manifest anew.
+    /// Reads the manifest anew. It is the one in force only where this server's logs are in it, if it writes any, and no rewrite is about
+    /// to change it: otherwise it is only what there is to be read.
     pub(in crate::shard) fn reread_manifest(&mut self) -> Result<Manifest, FolderError> {
         let mut manifest = self.aof_folder().load(self.topology.shards as u16)?;
-        delete_history(&self.aof_folder(), &mut manifest);
-        self.saving.rewrites.manifest = Some(manifest.clone());
+        let rewrites = &self.saving.rewrites;
+        let is_in_force = match rewrites.state {
+            // Numbers of files begin again where the files are gone, as in Redis.
+            State::Off => true,
+            State::Starting => false,
+            State::On => self.writes(&manifest),
+        };
+        if is_in_force && !rewrites.is_active {
+            delete_history(&self.aof_folder(), &mut manifest);
+            self.saving.rewrites.manifest = Some(manifest.clone());
+        }
         Ok(manifest)
+    }
+
+    /// Whether the manifest names the increments that are being written.
+    fn writes(&self, manifest: &Manifest) -> bool {
+        let in_force = self.saving.rewrites.manifest.as_ref().map(Manifest::newest);
+        let last =
+            |layout: &Layout, shard| layout.chain(shard).and_then(|chain| chain.increments.last().cloned());
+        in_force.is_some_and(|in_force| {
+            in_force.shards() == manifest.newest().shards()
+                && (0..in_force.shards()).all(|shard| last(in_force, shard) == last(manifest.newest(), shard))
+        })
     }
 
     /// `aof-disable-auto-gc` is off again: what it has kept goes.
@@ -296,6 +317,7 @@ impl Shard {
             parts,
             increments: Mutex::new(increments),
             as_commands: format == BaseFormat::Aof,
+            has_keys: true,
             is_stopped: AtomicBool::new(false),
         };
         self.cut_now(Arc::new(cut), asker);
@@ -351,6 +373,9 @@ impl Shard {
             let shards = shards.clone();
             move || -> Result<Manifest, String> {
                 let mut manifest = manifest;
+                if state == State::Starting {
+                    folder.mark_beginning().map_err(|error| error.to_string())?;
+                }
                 for (shard, first_kept) in shards.iter().zip(first_kept) {
                     let Some(part) = &cut.parts[*shard] else { continue };
                     install(&folder, &mut manifest, state, (*shard as u16, all), part, format, first_kept)?;

@@ -193,6 +193,8 @@ pub(super) fn write(bytes: &mut Vec<u8>, element: &[u8]) {
 }
 
 /// The element at the head of `bytes`, and how many bytes it takes with its length behind.
+///
+/// Only for bytes that are known to begin with one: written here, or checked (`check`, `check_encoding`) when they came from outside.
 #[inline]
 pub(super) fn read(bytes: &[u8]) -> (Item<'_>, usize) {
     let first = bytes[0];
@@ -261,6 +263,13 @@ fn read_backlen(bytes: &[u8]) -> Option<(usize, usize)> {
 /// The size of the element at the head of bytes from outside, its length included; `None` when it is no element, or does
 /// not fit.
 pub(super) fn check(bytes: &[u8]) -> Option<usize> {
+    let whole = check_encoding(bytes)?;
+    let (size, backlen) = read_backlen(&bytes[..whole])?;
+    (size + backlen == whole && backlen == backlen_size(size)).then_some(whole)
+}
+
+/// As `check`, but the length behind the element may be any.
+pub(super) fn check_encoding(bytes: &[u8]) -> Option<usize> {
     let byte = |index: usize| bytes.get(index).copied().map(usize::from);
     let size = match *bytes.first()? {
         0..=0x7f => 1,
@@ -274,6 +283,5 @@ pub(super) fn check(bytes: &[u8]) -> Option<usize> {
         _ => return None,
     };
     let whole = size.checked_add(backlen_size(size))?;
-    let element = bytes.get(..whole)?;
-    (read_backlen(element)? == (size, whole - size)).then_some(whole)
+    (whole <= bytes.len()).then_some(whole)
 }

@@ -25,7 +25,7 @@ use element::{backlen_size, read, size_before, write};
 
 pub(in crate::store) use element::write_at;
 pub use element::{Item, Needle};
-pub use redis::{read_redis, write_redis, BadListpack, REDIS_OVERHEAD_BYTES};
+pub use redis::{read_redis, read_redis_leniently, write_redis, BadListpack, REDIS_OVERHEAD_BYTES};
 
 /// Bytes in front of the first element.
 const COUNT_BYTES: usize = 2;

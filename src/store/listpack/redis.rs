@@ -1,6 +1,6 @@
 //! Listpacks as Redis writes them into files: with a header in front and a terminator behind.
 
-use super::element::{check, TERMINATOR};
+use super::element::{check, check_encoding, read, TERMINATOR};
 use super::{Items, Listpack, COUNT_BYTES, COUNT_UNKNOWN};
 
 /// Total length, u32, and count, u16.
@@ -15,6 +15,9 @@ pub struct BadListpack {
     pub position: usize,
     pub reason: &'static str,
 }
+
+const BAD_ELEMENT: &str = "an invalid element in a listpack";
+const BAD_COUNT: &str = "a listpack with another number of elements than it says";
 
 /// Appends the listpack in Redis's form.
 pub fn write_redis(items: Items, out: &mut Vec<u8>) {
@@ -44,16 +47,35 @@ pub fn read_redis(bytes: &[u8]) -> Result<Listpack, BadListpack> {
     while position < end {
         match check(&bytes[position..end]) {
             Some(size) => position += size,
-            None => return bad(position, "an invalid element in a listpack"),
+            None => return bad(position, BAD_ELEMENT),
         }
         count += 1;
     }
     let field = u16::from_le_bytes([bytes[4], bytes[5]]);
     if field != COUNT_UNKNOWN && usize::from(field) != count {
-        return bad(4, "a listpack with another number of elements than it says");
+        return bad(4, BAD_COUNT);
     }
     let mut listpack = Listpack::new();
     listpack.bytes.extend_from_slice(&bytes[HEADER_BYTES..end]);
     listpack.set_count(count);
     Ok(listpack)
+}
+
+/// Reads what can be read of one whose header and end mark are right: its elements up to the first that cannot be read, however many
+/// it says that there are. Also tells what was wrong, if anything was.
+pub fn read_redis_leniently(bytes: &[u8]) -> Result<(Listpack, Option<&'static str>), BadListpack> {
+    let bad = match read_redis(bytes) {
+        Ok(listpack) => return Ok((listpack, None)),
+        Err(bad) if [BAD_ELEMENT, BAD_COUNT].contains(&bad.reason) => bad,
+        Err(bad) => return Err(bad),
+    };
+    let mut listpack = Listpack::new();
+    let mut rest = &bytes[HEADER_BYTES..bytes.len() - 1];
+    // Redis goes forward by what an element is, not by the length behind it, which is written anew here.
+    while let Some(size) = check_encoding(rest) {
+        let (item, _) = read(rest);
+        listpack.push_back(item.bytes(&mut itoa::Buffer::new()));
+        rest = &rest[size..];
+    }
+    Ok((listpack, Some(bad.reason)))
 }

@@ -108,6 +108,7 @@ impl Group {
     }
 
     pub fn consumer_mut(&mut self, number: ConsumerNumber) -> &mut Consumer {
+        // Numbers do not leave this group, and those of a deleted consumer's entries go with it: no payload names one.
         self.consumers.get_mut(&number).expect("numbers are those of consumers that are there")
     }
 
@@ -208,7 +209,7 @@ impl Group {
     /// Notes that an entry, behind all that were delivered, is delivered now.
     pub fn read_up_to(&mut self, id: StreamId, log: &Log) {
         match &mut self.entries_read {
-            Some(read) if !log.has_gaps_from(id) => *read += 1,
+            Some(read) if !log.has_gaps_from(id) => *read = read.wrapping_add(1),
             read if log.entries_added() > 0 => *read = log.entries_until(id),
             _ => {}
         }

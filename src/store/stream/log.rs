@@ -198,7 +198,8 @@ impl Log {
         let previous = self.tail_id;
         self.nodes.change(tail, |node| node.push(id, previous, pairs));
         self.length += 1;
-        self.entries_added += 1;
+        // A payload may say any number.
+        self.entries_added = self.entries_added.wrapping_add(1);
         self.last_id = id;
         self.last_live_id = id;
         self.tail_id = id;

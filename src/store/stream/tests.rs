@@ -55,7 +55,7 @@ fn check(log: &Log, model: &Model) {
 
 /// Writes every node as Redis's listpack, and makes a stream of those.
 fn through_listpacks(stream: &Stream) -> Stream {
-    let mut builder = StreamBuilder::new();
+    let mut builder = StreamBuilder::new(false);
     for node in stream.log().nodes() {
         let mut bytes = Vec::new();
         node.write_listpack(&mut bytes);
@@ -69,8 +69,8 @@ fn through_listpacks(stream: &Stream) -> Stream {
         max_deleted_id: log.max_deleted_id(),
         entries_added: log.entries_added(),
     };
-    builder.counters(counters).expect("counters");
-    builder.finish().expect("a stream")
+    builder.counters(counters, &Settings::default()).expect("counters");
+    builder.finish().expect("a stream").0
 }
 
 #[derive(Clone, Debug)]
@@ -368,7 +368,7 @@ fn an_entry_is_pending_for_one_consumer_and_for_its_group() {
 #[test]
 fn parts_that_contradict_each_other_make_no_stream() {
     let builder = || {
-        let mut builder = StreamBuilder::new();
+        let mut builder = StreamBuilder::new(false);
         let mut bytes = Vec::new();
         filled(3).log().nodes().next().expect("one").write_listpack(&mut bytes);
         let listpack = read_redis(&bytes).expect("a listpack");
@@ -378,10 +378,10 @@ fn parts_that_contradict_each_other_make_no_stream() {
     };
     let counters =
         |ms| Counters { last_id: StreamId::new(ms, 0), max_deleted_id: StreamId::MIN, entries_added: 3 };
-    assert!(builder().counters(counters(2)).is_err());
+    assert!(builder().counters(counters(2), &Settings::default()).is_err());
     let with_group = || {
         let mut builder = builder();
-        builder.counters(counters(3)).expect("counters");
+        builder.counters(counters(3), &Settings::default()).expect("counters");
         let read = |stream: &Stream| stream.log().entries_until(StreamId::new(3, 0));
         builder.group(b"g", StreamId::new(3, 0), read).expect("a group");
         builder.pending(StreamId::new(1, 0), 7, 2).expect("pending");
@@ -393,7 +393,7 @@ fn parts_that_contradict_each_other_make_no_stream() {
     whole.consumer(b"c", 5, -1).expect("a consumer");
     whole.consumer_pending(StreamId::new(1, 0)).expect("its entry");
     assert!(whole.consumer_pending(StreamId::new(1, 0)).is_err());
-    let stream = whole.finish().expect("a stream");
+    let (stream, _) = whole.finish().expect("a stream");
     let group = stream.group(b"g").expect("the group");
     assert_eq!((group.entries_read, group.lag(stream.log()), group.pending_len()), (Some(3), Some(0), 1));
 }

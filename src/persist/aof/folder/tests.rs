@@ -120,7 +120,13 @@ fn a_file_that_nobody_knows_is_not_replaced_by_an_upgrade() {
     dir.put("appendonly.aof", b"old");
     dir.put("appendonlydir/appendonly.aof", b"unknown");
     let folder = folder(&dir);
-    let error = folder.upgrade(&mut folder.load(1).unwrap()).unwrap_err();
+    // Nor does a start take it for nothing.
+    let gone = folder.load(1).unwrap_err();
+    assert!(
+        matches!(&gone, FolderError::ManifestGone { file, more: 0, .. } if file == b"appendonly.aof"),
+        "{gone}"
+    );
+    let error = folder.upgrade(&mut Manifest::new(b"appendonly.aof", 1)).unwrap_err();
     assert!(error.to_string().ends_with("into dir appendonlydir: File exists"), "{error}");
 }
 

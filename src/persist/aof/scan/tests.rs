@@ -217,7 +217,7 @@ fn the_messages_are_those_of_redis() {
     assert_eq!(
         bad.log_message("a.aof"),
         "Bad file format reading the append only file a.aof: make a backup of your AOF file, then use \
-         ./redis-check-aof --fix <filename.manifest>"
+         ./redis-check-aof --fix <filename.manifest> (neither a command nor an annotation at offset 0)"
     );
 }
 

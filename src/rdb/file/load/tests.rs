@@ -133,7 +133,7 @@ fn what_was_written_is_loaded() {
     let file = file_of(&[&store]);
     let (again, counts) = loaded(&file).unwrap();
     assert_eq!(digest(&[&again]), digest(&[&store]));
-    assert_eq!(counts, Counts { loaded: 16, expired: 0, empty: 0 });
+    assert_eq!(counts, Counts { loaded: 16, ..Counts::default() });
     assert_eq!(counts.log_line(), "Done loading RDB, keys loaded: 16, keys expired: 0.");
 }
 
@@ -213,7 +213,7 @@ fn expired_keys_are_dropped_but_where_their_deletion_comes_later() {
     records.extend_from_slice(b"\0\x03now\x01v\xfd\x01\0\0\0\x02\x03set\x01\x01m");
     let file = file_with(&records);
     let (mut store, counts) = loaded(&file).unwrap();
-    assert_eq!(counts, Counts { loaded: 1, expired: 2, empty: 0 });
+    assert_eq!(counts, Counts { loaded: 1, expired: 2, ..Counts::default() });
     assert_eq!(store.expire_at(0, b"now"), Some(Some(NOW_MS)));
     let mut store = empty_store(SlotRange::ALL);
     let options = LoadOptions { keeps_expired: true, ..LoadOptions::default() };
@@ -226,7 +226,7 @@ fn collections_without_elements_are_passed_over_and_named() {
     let file = file_with(b"\x02\x03set\0\x04\x04hash\0\x05\x04zset\0\x12\x04list\0\x00\x01k\x01v");
     let mut store = empty_store(SlotRange::ALL);
     let mut load = load_into(&mut store, &file, LoadOptions::default()).unwrap();
-    assert_eq!(load.counts(), Counts { loaded: 1, expired: 0, empty: 4 });
+    assert_eq!(load.counts(), Counts { loaded: 1, empty: 4, ..Counts::default() });
     let line = load.counts().log_line();
     assert_eq!(line, "Done loading RDB, keys loaded: 1, keys expired: 0, empty keys skipped: 4.");
     assert_eq!(load.take_notes()[0].text, "rdbLoadObject skipping empty key: set");
@@ -401,7 +401,7 @@ fn a_file_with_any_byte_changed_is_refused() {
     let (mut whole, mut part) = (empty_store(SlotRange::ALL), empty_store(SlotRange::of_shard(0, 2)));
     let checked = LoadOptions { replaces: true, ..LoadOptions::default() };
     let unchecked = LoadOptions { with_checksum: false, ..checked };
-    let strict = LoadOptions { checks: Checks::Duplicates, ..unchecked };
+    let strict = LoadOptions { checks: Checks::Deep, ..unchecked };
     for at in 0..file.len() {
         for change in [1, 0x80, 0xff] {
             damaged[at] ^= change;
