@@ -294,6 +294,6 @@ fn any_function_takes_any_arguments() {
             1 => Resume::Reply(b"-WRONGTYPE no\r\n".to_vec()),
             _ => Resume::Refused("Unknown Redis command called from script".to_owned()),
         });
-        assert_eq!(reply, "*2\r\n:24\r\n:1\r\n", "{seed}");
+        assert_eq!(reply, "*2\r\n:23\r\n:1\r\n", "{seed}");
     }
 }
