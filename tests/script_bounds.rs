@@ -22,11 +22,11 @@ fn a_script_without_memory_fails_and_the_server_goes_on() {
                 "local t = {} for i = 1, 1e9 do t[i] = {} end",
                 "return table.concat({('x'):rep(10000000)}, ('x'):rep(20000000), 1, 1) .. ('y'):rep(40000000)",
                 "return string.gsub(('x'):rep(1000000), 'x', ('y'):rep(1000))",
-                "local t = {} for i = 1, 30 do t = {t, t} end return cjson.encode(t)",
-                "local t = {'x'} for i = 1, 15 do local u = {} for j = 1, 9 do u[j] = t end t = u end return cmsgpack.pack(t)",
+                "local t = {('x'):rep(1000)} for i = 1, 30 do t = {t, t} end return cjson.encode(t)",
+                "local t = {('x'):rep(1000)} for i = 1, 15 do local u = {} for j = 1, 9 do u[j] = t end t = u end return cmsgpack.pack(t)",
                 "return cjson.decode('[' .. ('{},'):rep(2000000) .. '1]')",
                 "local s, t = ('x'):rep(1000000), {} for i = 1, 5000 do t[i] = s end return redis.call('RPUSH', 'k', unpack(t))",
-                "local t = {} for i = 1, 30 do t = {t, t} end return t",
+                "local t = {('x'):rep(1000)} for i = 1, 30 do t = {t, t} end return t",
             ] {
                 let error = client.call(&["EVAL", script, "0"]);
                 assert!(error.is_error() && error.text().contains("not enough memory"), "{script}: {error:?}");
