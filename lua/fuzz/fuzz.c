@@ -196,8 +196,29 @@ static void metatable (void) {
   put("})");
 }
 
+/* Functions whose numbers are ranges. */
+static void range (void) {
+  static const char *const ranges[] = {
+    "unpack(t, %s, %s)", "string.byte('abc', %s, %s)", "string.sub('abc', %s, %s)", "table.concat(t, '', %s, %s)",
+    "table.concat({}, 'x', %s, %s)", "table.insert(c, %s, %s)", "string.rep('ab', %s, %s)", "select(%s, %s)",
+    "string.find('abc', 'b', %s, %s)", "string.gsub('abc', '.', 'x', %s, %s)", "table.remove(t, %s, %s)",
+    "tonumber('10', %s, %s)", "math.ldexp(%s, %s)", "string.format('%%d%%c', %s, %s)", "string.char(%s, %s)"
+  };
+  const char *first = pick(numbers);
+  put(pick(ranges), first, pick(numbers));
+}
+
+/* Chunks whose names are not what C takes them for, while garbage is collected. */
+static void chunk (void) {
+  put("load(function() collectgarbage() ");
+  if (below(2)) put("t[#t + 1] = ('n'):rep(%u) .. #t ", below(60));
+  put("return c and (c.n or 0) < 3 and %s or nil end, 'zq%u\\0' .. #t)", below(2) ? "'local x = 1; '" : "'x'", below(1000));
+}
+
 static void call (void) {
-  switch (below(12)) {
+  switch (below(15)) {
+    case 11: case 12: range(); break;
+    case 13: chunk(); break;
     case 0: put("string.gsub("); expression(); put(", "); pattern(); put(", "); expression(); put(")"); break;
     case 1: put("string.find("); expression(); put(", "); pattern(); put(", "); expression(); put(")"); break;
     case 2: put("string.match(('%s'):rep(%u), ", below(2) ? "a" : "(ab)", below(3000)); pattern(); put(")"); break;

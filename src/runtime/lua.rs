@@ -17,7 +17,8 @@ const VALUES_HELD: usize = 4_000;
 /// An interpreter with what scripts may have of Lua's libraries.
 pub fn interpreter() -> mlua::Result<Lua> {
     let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
-    let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(false))?;
+    // Otherwise mlua puts functions of its own in the place of `pcall` and `xpcall`, which catch the end of a killed script.
+    let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(true))?;
     // mlua keeps what it hands out on a stack of Lua's, and where it cannot report that there is no memory for that, it panics. So the
     // stack grows now.
     drop((0..VALUES_HELD).map(|_| lua.create_table()).collect::<mlua::Result<Vec<_>>>()?);

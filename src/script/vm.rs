@@ -260,7 +260,8 @@ impl Runner {
             }
             (Err(error), _) => {
                 let why = match error {
-                    mlua::Error::RuntimeError(text) => text,
+                    // Without mlua's list of the functions that ran.
+                    mlua::Error::RuntimeError(text) => text.lines().next().unwrap_or_default().to_owned(),
                     mlua::Error::MemoryError(_) => "not enough memory".to_owned(),
                     error => error.to_string(),
                 };

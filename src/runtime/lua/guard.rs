@@ -19,6 +19,9 @@ use crate::runtime::sys;
 /// What an interpreter takes at once, bytes.
 const PIECE_BYTES: usize = 256 * 1024;
 
+/// Functions that are looked at for the place where a script is killed: some may be this program's own.
+const LEVELS_MAX: c_int = 10;
+
 /// Bytes that all interpreters have taken.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 /// How many they may take.
@@ -175,7 +178,7 @@ unsafe extern "C-unwind" fn interrupt<W: Warden>(
     is_killed.into()
 }
 
-/// Where Lua runs: in the innermost function, or in its caller if that one is written in C.
+/// Where Lua runs: in the innermost function that is not written in C.
 ///
 /// # Safety
 ///
@@ -183,14 +186,14 @@ unsafe extern "C-unwind" fn interrupt<W: Warden>(
 pub(super) unsafe fn place(state: *mut lua_State) -> Place {
     // SAFETY: `lua_getinfo` fills in what is asked for, of a level that is there. The name of the source is a C string.
     unsafe {
-        for level in 0..2 {
+        for level in 0..LEVELS_MAX {
             let mut record: ffi::lua_Debug = std::mem::zeroed();
             if ffi::lua_getstack(state, level, &mut record) == 0
                 || ffi::lua_getinfo(state, c"Sl".as_ptr(), &mut record) == 0
             {
                 break;
             }
-            if level == 1 || CStr::from_ptr(record.what) != c"C" {
+            if record.currentline > 0 {
                 let source = CStr::from_ptr(record.source).to_bytes().to_vec();
                 return Place { source, line: record.currentline.into() };
             }

@@ -27,7 +27,7 @@ fn what_cannot_be_json_is_refused() {
             "cjson.encode({[1] = 1, [100] = 2})",
             "! user_script:1: Cannot serialise table: excessively sparse array",
         ),
-        ("cjson.encode(print)", "! user_script:1: Cannot serialise function: type not supported"),
+        ("cjson.encode(type)", "! user_script:1: Cannot serialise function: type not supported"),
         (
             "cjson.encode({[true] = 1})",
             "! user_script:1: Cannot serialise boolean: table key must be a number or string",
