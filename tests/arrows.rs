@@ -12,8 +12,8 @@ const FLOORS: &[&[&str]] = &[
     &["base"],
     &["store", "resp", "runtime"],
     &["rdb", "config", "observe"],
-    &["command", "persist", "migrate", "process"],
-    &["acl", "txn", "script"],
+    &["command", "process"],
+    &["acl", "txn", "script", "persist", "migrate"],
     &["client"],
     &["shard"],
     &["recovery"],
@@ -44,8 +44,12 @@ fn rooms_named(text: &str) -> BTreeSet<String> {
     let mut rooms = BTreeSet::new();
     for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
         for behind in line.split("crate::").skip(1) {
-            let end = behind.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(behind.len());
-            rooms.insert(behind[..end].to_owned());
+            // One room, or several in braces.
+            let group = behind.strip_prefix('{').and_then(|behind| behind.split('}').next());
+            for name in group.map_or(vec![behind], |group| group.split(", ").collect()) {
+                let end = name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len());
+                rooms.insert(name[..end].to_owned());
+            }
         }
     }
     rooms
@@ -92,7 +96,7 @@ fn rooms_know_only_the_rooms_below_them() {
 #[test]
 fn an_arrow_that_runs_up_or_across_is_found() {
     let named = rooms_named(
-        "use crate::shard::Shard;\n// crate::server\nfn f() { crate::base::x(); crate::log!(1) }\n",
+        "use crate::{log, shard::Shard};\n// crate::server\nfn f() { crate::base::x(); crate::log!(1) }\n",
     );
     assert_eq!(named.iter().map(String::as_str).collect::<Vec<_>>(), ["base", "log", "shard"]);
     assert_eq!(wrong_arrows("store", &named), ["shard"]);

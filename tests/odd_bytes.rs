@@ -249,7 +249,7 @@ fn is_comparable(args: &[Vec<u8>], way: usize) -> bool {
         args.get(index).is_some_and(|arg| arg.eq_ignore_ascii_case(name.as_bytes()))
     };
     // Its reply to AUTH in a MULTI loses its place.
-    !(is(0, "auth") && way == 1) && !(is(0, "script") && is(1, "debug"))
+    !(is(0, "auth") && way == 1 || is(0, "script") && is(1, "debug"))
 }
 
 fn oracle() -> Option<Server> {

@@ -5,7 +5,7 @@
 //! every thread, a forked child and a crashing process may log. A message that cannot be written is lost: there is
 //! nobody to tell.
 
-use crate::resp::c_text;
+use super::text::c_text;
 use std::fmt::{self, Write as _};
 use std::fs::OpenOptions;
 use std::io::Write as _;

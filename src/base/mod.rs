@@ -11,6 +11,7 @@ pub mod glob;
 pub mod log;
 mod os_error;
 mod stamp;
+pub mod text;
 mod token;
 pub mod words;
 
@@ -18,6 +19,14 @@ pub use address::Address;
 pub use os_error::error_text;
 pub use stamp::Stamp;
 pub use token::Token;
+
+/// How many shards to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShardCount {
+    /// As many as cores are available to the process.
+    Auto,
+    Count(u16),
+}
 
 /// More shards than this are refused: one owns at least 16 of the 16,384 hash slots.
 pub const SHARDS_MAX: u16 = 1024;

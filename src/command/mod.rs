@@ -20,6 +20,7 @@ pub mod hyperloglog;
 pub mod keys;
 pub mod list;
 pub mod long_double;
+pub mod migrate;
 pub mod object;
 pub mod parse;
 pub mod scan;

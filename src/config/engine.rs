@@ -1,7 +1,7 @@
 //! Directives that only Gyre has: the shards, how snapshots are taken, and the memory of scripts.
 
-use super::shard_count::ShardCount;
 use super::values::choices;
+use crate::base::ShardCount;
 
 choices! {
     /// How a snapshot is written.

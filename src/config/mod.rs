@@ -33,6 +33,7 @@ mod values;
 #[cfg(test)]
 mod tests;
 
+pub use crate::base::ShardCount;
 pub use access::{
     change, directives, find, get, is_sensitive, without_effect, ApplyError, Change, SetError, Setter,
 };
@@ -54,7 +55,6 @@ pub use promises::broken_promise;
 pub use replication::{PropagationErrorBehavior, ReplDisklessLoad, Replication};
 pub use rewrite::{rewrite, Rewrite, RewriteError};
 pub use security::{AclPubsubDefault, ProtectedAction, Security};
-pub use shard_count::ShardCount;
 pub use special::{ActiveDefrag, NotifyEvents, ShutdownFlags, WorkingDir};
 pub use title::process_title;
 pub use tls::{Tls, TlsAuthClients};

@@ -2,14 +2,7 @@
 
 use super::directive::{Field, Reason, Rule, Source};
 use super::values::{integer, one};
-use crate::base::SHARDS_MAX;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ShardCount {
-    /// As many as cores are available to the process.
-    Auto,
-    Count(u16),
-}
+use crate::base::{ShardCount, SHARDS_MAX};
 
 impl Field for ShardCount {
     fn text(&self, _: &Rule) -> Vec<u8> {

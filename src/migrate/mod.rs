@@ -8,7 +8,6 @@
 //! a shard is.
 
 mod link;
-mod request;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,9 +15,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::base::log::Level;
+use crate::command::migrate::Credentials;
 use crate::runtime::aside;
 use link::Link;
-pub use request::{request_keys, Request};
 
 /// Targets that are delivered to at the same time.
 const THREADS_MAX: usize = 64;
@@ -36,13 +35,6 @@ const LINK_IDLE_MAX: Duration = Duration::from_secs(10);
 pub struct Target {
     pub host: Vec<u8>,
     pub port: Vec<u8>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credentials {
-    /// None: the default user.
-    pub username: Option<Vec<u8>>,
-    pub password: Vec<u8>,
 }
 
 /// One key, packed.

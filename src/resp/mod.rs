@@ -3,8 +3,7 @@
 mod inline;
 mod reply;
 mod request;
-mod text;
 
+pub use crate::base::text::{c_text, c_text_cut, Piece, Text};
 pub use reply::{DeferredLen, Protocol, Reply, SHARED_BYTES_MIN};
 pub use request::{ArgRange, Limits, Progress, ProtocolError, RequestParser, ARGS_MAX, LINE_LEN_MAX};
-pub use text::{c_text, c_text_cut, Piece, Text};

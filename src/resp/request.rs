@@ -11,7 +11,7 @@
 //! are not looked at, and a NUL hides the line end behind it (so that a stream out of step ends in "too big"
 //! errors instead of being executed).
 
-use super::text::Text;
+use crate::base::text::Text;
 use crate::text;
 
 use super::inline;

@@ -396,12 +396,14 @@ impl Values<'_> {
 
     /// Accounts for work, as `guard::work`. What has been killed ends here, by a jump.
     pub fn work(&mut self, units: usize) {
+        // SAFETY: see above; nothing here has to be dropped when it jumps.
         unsafe { gyre_lua::lua_work(self.state, units) }
     }
 
     /// Ends what calls this, by a jump with this error.
     pub fn raise(&mut self, text: &str) {
         self.text(text.as_bytes());
+        // SAFETY: see above; the error is on the stack, and nothing here has to be dropped when it jumps.
         unsafe { ffi::lua_error(self.state) }
     }
 

@@ -9,7 +9,7 @@ use io_uring::{opcode, IoUring, Probe};
 
 use super::cpus;
 use crate::base::error_text;
-use crate::config::ShardCount;
+use crate::base::ShardCount;
 
 /// Descriptors that the server itself uses besides clients': files, rings, listeners.
 const RESERVED_FILES: u64 = 32;

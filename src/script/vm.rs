@@ -150,12 +150,12 @@ impl Vm {
         keys: &[&[u8]],
         args: &[&[u8]],
         protocol: Protocol,
-    ) -> Result<Execution, Option<Vm>> {
+    ) -> Result<Execution, Option<Box<Vm>>> {
         let code = match what {
             What::Script(script) => self.script(&script.sha).cloned(),
             What::Function(called) => self.callback(&called.library, &called.name),
         };
-        let Some(code) = code else { return Err(Some(self)) };
+        let Some(code) = code else { return Err(Some(Box::new(self))) };
         let Some(stack) = self.stack.take().or_else(|| FiberStack::new(STACK_BYTES).ok()) else {
             return Err(None);
         };

@@ -153,7 +153,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .acl(&[Category::Dangerous])
         .flags(&[Write])
         .keys(&[TAKE_AWAY, TAKEN_AWAY_BY_MIGRATE])
-        .parse_keys(crate::migrate::request_keys)
+        .parse_keys(crate::command::migrate::request_keys)
         .find_keys(movable::migrate)
         .tips(&["nondeterministic_output"])
         .since("2.6.0")

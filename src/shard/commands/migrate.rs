@@ -7,9 +7,10 @@
 
 use super::Handler;
 use crate::client::{Connection, Flag};
+use crate::command::migrate::Request;
 use crate::command::table::{self, CommandSpec};
 use crate::command::{Args, Caller, CommandError};
-use crate::migrate::{Delivery, Failure, Job, Parcel, Request, Target};
+use crate::migrate::{Delivery, Failure, Job, Parcel, Target};
 use crate::resp::{c_text, Reply, Text};
 use crate::shard::transactions::Later;
 use crate::shard::{Flow, Shard};

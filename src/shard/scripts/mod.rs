@@ -337,7 +337,7 @@ impl Shard {
         let execution = match vm.start(&what, keys, values, protocol) {
             Ok(execution) => execution,
             Err(vm) => {
-                self.scripts.idle.extend(vm);
+                self.scripts.idle.extend(vm.map(|vm| *vm));
                 return Err(CommandError::other("ERR no memory for the script"));
             }
         };

@@ -143,7 +143,7 @@ fn an_interpreter_runs_a_library_when_it_needs_it_and_again_when_it_has_been_rep
         let (library, info) = libraries.function(b"f").unwrap();
         What::Function(LibraryFunction { library: library.clone(), name: info.name.clone() })
     };
-    vm = vm.start(&what(&first), &[], &[], Protocol::Resp2).err().flatten().unwrap();
+    vm = *vm.start(&what(&first), &[], &[], Protocol::Resp2).err().flatten().unwrap();
     for (libraries, reply) in
         [(&first, ":1\r\n"), (&first, ":2\r\n"), (&second, ":10\r\n"), (&second, ":20\r\n")]
     {
@@ -151,7 +151,7 @@ fn an_interpreter_runs_a_library_when_it_needs_it_and_again_when_it_has_been_rep
         vm = same;
         assert_eq!(answer, reply);
     }
-    vm = vm.start(&what(&first), &[], &[], Protocol::Resp2).err().flatten().unwrap();
+    vm = *vm.start(&what(&first), &[], &[], Protocol::Resp2).err().flatten().unwrap();
     let library = first.function(b"f").unwrap().0;
     assert_eq!(vm.prepare_function(library, "nosuch").unwrap_err(), "ERR Function not found");
     assert_eq!(call(loader, &second, "f").1, ":10\r\n");

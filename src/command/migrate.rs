@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
-use super::Credentials;
-use crate::command::parse::integer;
-use crate::command::table::keys::FoundKeys;
-use crate::command::{Args, CommandError, CommandResult};
+use super::parse::integer;
+use super::table::keys::FoundKeys;
+use super::{Args, CommandError, CommandResult};
 
 const TIMEOUT_DEFAULT_MS: i64 = 1000;
 /// A longer timeout is taken for this one, 24 days.
 const TIMEOUT_MAX_MS: i64 = i32::MAX as i64;
+
+/// Who logs in at the other server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// None: the default user.
+    pub username: Option<Vec<u8>>,
+    pub password: Vec<u8>,
+}
 
 /// MIGRATE's arguments.
 #[derive(Debug, PartialEq, Eq)]

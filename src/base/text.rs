@@ -147,8 +147,8 @@ impl Piece for fmt::Arguments<'_> {
 macro_rules! text {
     ($($piece:expr),+ $(,)?) => {{
         let mut text: Vec<u8> = Vec::new();
-        $($crate::resp::Piece::append_to(&$piece, &mut text);)+
-        $crate::resp::Text::from(text)
+        $($crate::base::text::Piece::append_to(&$piece, &mut text);)+
+        $crate::base::text::Text::from(text)
     }};
 }
 
