@@ -248,8 +248,11 @@ fn is_comparable(args: &[Vec<u8>], way: usize) -> bool {
     let is = |index: usize, name: &str| {
         args.get(index).is_some_and(|arg| arg.eq_ignore_ascii_case(name.as_bytes()))
     };
+    // 7.0 looks at a name beyond its first zero byte.
+    let is_cut_name =
+        is(0, "client") && is(1, "setname") && args.get(2).is_some_and(|name| name.contains(&0));
     // Its reply to AUTH in a MULTI loses its place.
-    !(is(0, "auth") && way == 1 || is(0, "script") && is(1, "debug"))
+    !(is(0, "auth") && way == 1 || is(0, "script") && is(1, "debug") || is_cut_name)
 }
 
 fn oracle() -> Option<Server> {
@@ -293,6 +296,7 @@ fn errors_quote_the_bytes_as_redis_does() {
     let Some(redis) = oracle() else { return };
     prepare(&redis);
     let table = table();
+    let mut differences = Vec::new();
     for shards in SHARDS {
         let server = Server::start(&["--shards", &shards.to_string(), "--enable-debug-command", "yes"]);
         prepare(&server);
@@ -307,16 +311,19 @@ fn errors_quote_the_bytes_as_redis_does() {
                         .map(|text| text[..text.len().min(400)].escape_ascii().to_string())
                         .collect::<Vec<_>>()
                 };
-                assert!(
-                    expected == got,
-                    "{shards} shards, RESP3 {is_resp3}: {:?}\nRedis {:?}\nGyre  {:?}",
-                    requests.iter().map(|args| shown(args)).collect::<Vec<_>>(),
-                    shown(&expected),
-                    shown(&got)
-                );
+                if expected != got {
+                    differences.push(format!(
+                        "{shards} shards, RESP3 {is_resp3}: {:?}\nRedis {:?}\nGyre  {:?}",
+                        requests.iter().map(|args| shown(args)).collect::<Vec<_>>(),
+                        shown(&expected),
+                        shown(&got)
+                    ));
+                }
             }
         }
     }
+    let first: Vec<&String> = differences.iter().take(20).collect();
+    assert!(differences.is_empty(), "{} differences, the first ones:\n{first:#?}", differences.len());
 }
 
 /// Requests and their replies, where no other server is there to compare with. In RESP3 they are the same.
@@ -368,7 +375,7 @@ const WRITTEN: &[(&[&[u8]], &[u8])] = &[
         b"-ERR Error compiling script (new function): user_script:1: unexpected symbol near '\xff'\r\n",
     ),
     (&[b"eval", b"return redis.error_reply(ARGV[1])", b"0", b"\n\xff\r\n."], b"-ERR \xff  .\r\n"),
-    (&[b"eval", b"return redis.error_reply(ARGV[1])", b"0", b"A \xff\0x"], b"-ERR A \xff\r\n"),
+    (&[b"eval", b"return redis.error_reply(ARGV[1])", b"0", b"A \xff\0x"], b"-A \xff\r\n"),
     (
         &[b"eval", b"error({err=ARGV[1]})", b"0", b"\xff\r\n."],
         b"-\xff  . script: aa2fd30dcb5d6fb1c4bcf20fac3c8af86d2ae1b9, on @user_script:1.\r\n",

@@ -193,7 +193,10 @@ impl Shard {
             if c.waiting.is_some() {
                 // But for what it waits for, which may take for ever.
                 self.close(c);
-            } else if c.pipeline.is_empty() && (c.input.is_empty() || !c.is_held()) {
+            } else if c.pipeline.is_empty()
+                && (c.input.is_empty() || !c.is_held())
+                && !c.flags.has(Flag::Runnable)
+            {
                 self.close_after_output(c);
             }
         }
