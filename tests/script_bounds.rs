@@ -36,7 +36,13 @@ fn a_script_without_memory_fails_and_the_server_goes_on() {
                 if !script.ends_with("return t") {
                     assert!(caught.elements()[0].text() == "false", "{script}: {caught:?}");
                 }
-                assert_eq!(client.call(&["EVAL", "return #('x'):rep(10000000)", "0"]), Value::Integer(10_000_000));
+                let taken = client.call(&["INFO", "memory"]).text();
+                let taken: Vec<&str> = taken.lines().filter(|line| line.starts_with("used_memory_lua:")).collect();
+                assert_eq!(
+                    client.call(&["EVAL", "return #('x'):rep(10000000)", "0"]),
+                    Value::Integer(10_000_000),
+                    "{shards} shards, after {script}, {taken:?}"
+                );
             }
             // Garbage is no reason to fail.
             let wasteful = "for i = 1, 300 do local s = ('x'):rep(5000000) .. i end return 1";

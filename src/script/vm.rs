@@ -31,8 +31,8 @@ const COLLECTED_PER_ALLOCATED: i32 = 400;
 
 /// An interpreter that has more than this after a script, bytes, is cleaned up before others use it...
 const CLEAN_BYTES: usize = 8 * 1024 * 1024;
-/// ...unless it has not doubled since it was last cleaned up. If its script has had no memory, and more than this share of the limit is
-/// still in use then, it is not used again.
+/// ...unless it has not doubled since it was last cleaned up. At most this share of the limit is left to an interpreter: with more it is
+/// cleaned up in any case, and if that does not help, not used again.
 const KEPT_SHARE: usize = 16;
 
 const PRELUDE: &str = include_str!("prelude.lua");
@@ -248,7 +248,7 @@ impl Runner {
         });
         // Cleaning up is not killed with the script.
         let is_killed = self.running.is_killed.replace(false);
-        self.clean_up(&end);
+        self.clean_up();
         self.running.is_killed.set(is_killed || self.running.is_killed.get());
         let error = match (called, end) {
             _ if self.running.is_killed.get() => {
@@ -287,8 +287,9 @@ impl Runner {
     }
 
     /// Leaves the interpreter small to the next script. A long collection gives others their turns, as the script did.
-    fn clean_up(&self, end: &End) {
-        if self.lua.used_memory() < CLEAN_BYTES.max(2 * self.cleaned_bytes.get()) {
+    fn clean_up(&self) {
+        let kept_max = guard::memory_limit() / KEPT_SHARE;
+        if self.lua.used_memory() < CLEAN_BYTES.max(2 * self.cleaned_bytes.get()).min(kept_max) {
             return;
         }
         let forgotten = ["KEYS", "ARGV"].into_iter().all(|name| {
@@ -300,13 +301,10 @@ impl Runner {
         let is_collected = forgotten && self.lua.gc_collect().is_ok();
         let used = self.lua.used_memory();
         self.cleaned_bytes.set(used);
-        let had_no_memory = matches!(end, End::Unknown(why) if why == NO_MEMORY);
-        self.is_spent.set(!is_collected || had_no_memory && used > guard::memory_limit() / KEPT_SHARE);
+        // What is still there somebody keeps who should not, or who has caught an error for memory. Others need the allowance.
+        self.is_spent.set(!is_collected || used > kept_max);
     }
 }
-
-/// What Lua says when it cannot have more.
-const NO_MEMORY: &[u8] = b"not enough memory";
 
 /// How a script has come to its end.
 enum End {
