@@ -3,7 +3,9 @@
 //! Such a text is bytes from its beginning to the socket: a `String` cannot hold every byte, and what passes through one comes back
 //! changed. `text!` puts a text together from its pieces, as `format!` does for strings:
 //!
-//!     text!("ERR unknown option '", option, "'")
+//! ```text
+//! text!("ERR unknown option '", option, "'")
+//! ```
 
 use std::borrow::Cow;
 use std::fmt;

@@ -284,16 +284,19 @@ fn any_function_takes_any_arguments() {
             pcall(functions[math.random(#functions)], value(), value(), value())
             pcall(functions[math.random(#functions)], value())
         end
-        local n = 0 for _ in pairs(redis) do n = n + 1 end
-        return {n, #functions > 80 and 1 or 0}";
+        return #functions > 80 and 1 or 0";
+    const COUNT: &str = "local n = 0 for _ in pairs(redis) do n = n + 1 end return n";
     for seed in 1..=4 {
         let mut scripts = Scripts::new();
         let text = CALLS.replace("SEED", &seed.to_string());
-        let reply = scripts.run_with(&text, |args| match args.len() % 3 {
+        let answer = |args: &[&[u8]]| match args.len() % 3 {
             0 => Resume::Reply(b"*3\r\n$1\r\na\r\n:7\r\n$-1\r\n".to_vec()),
             1 => Resume::Reply(b"-WRONGTYPE no\r\n".to_vec()),
             _ => Resume::Refused("Unknown Redis command called from script".into()),
-        });
-        assert_eq!(reply, "*2\r\n:23\r\n:1\r\n", "{seed}");
+        };
+        // It may have changed its own environment by `setfenv`, and then end by an error of its own.
+        let reply = scripts.run_with(&text, answer);
+        assert!(reply == ":1\r\n" || reply.starts_with("-ERR "), "{seed}: {reply}");
+        assert_eq!(scripts.run(COUNT), ":23\r\n", "{seed}: the next script finds what is there for all");
     }
 }
