@@ -389,7 +389,10 @@ impl Reply {
     /// called between two replies.
     pub fn seal(&mut self) {
         let Some(last) = self.buf.len().checked_sub(1) else { return };
-        let plain = Bytes::from(std::mem::take(&mut self.buf));
+        let mut plain = std::mem::take(&mut self.buf);
+        // It grows no more, and many of them may pile up.
+        plain.shrink_to_fit();
+        let plain = Bytes::from(plain);
         let mut sealed = Vec::with_capacity(2 * self.shared.len() + 1);
         let mut start = 0;
         for (offset, value) in self.shared.drain(..) {

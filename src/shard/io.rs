@@ -107,7 +107,8 @@ impl Shard {
         // What waits in a MULTI is input, too.
         let queued = c.multi.as_ref().map_or(0, |multi| multi.bytes);
         let limit = self.config.network.client_query_buffer_limit;
-        if c.unread_bytes() + queued > limit && !c.flags.has(Flag::Closing) {
+        // Input that waits for this server is held back in the socket, and no fault of the client.
+        if c.unread_bytes() + queued > limit && !waits_for_server(c) && !c.flags.has(Flag::Closing) {
             crate::log_text!(
                 Level::Warning,
                 "Closing client that reached max query buffer length: ",
@@ -414,6 +415,10 @@ impl Shard {
 /// Whether further input stays in the socket. That of a client that may wait for ever is read up to
 /// `client-query-buffer-limit`, as in Redis: who does not read does not see the connection end.
 fn is_full(c: &Connection) -> bool {
-    let waits = c.is_held() && c.stall != Stall::Blocked || c.flags.has(Flag::Runnable);
-    waits && c.unread_bytes() > HELD_INPUT_MAX
+    waits_for_server(c) && c.unread_bytes() > HELD_INPUT_MAX
+}
+
+/// Whether its next request waits for its turn, or for those before it.
+fn waits_for_server(c: &Connection) -> bool {
+    c.is_held() && c.stall != Stall::Blocked || c.flags.has(Flag::Runnable)
 }
