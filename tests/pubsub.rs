@@ -396,8 +396,6 @@ fn a_subscriber_that_has_left_is_not_counted() {
             leaving.send(&["PSUBSCRIBE", &format!("{channel}*")]);
             assert_eq!(received(&mut leaving)[2], "2");
             assert_eq!(publish(publisher, &channel, "first"), 2, "{channel}");
-            assert_eq!(received(&mut leaving)[0], "message");
-            assert_eq!(received(&mut leaving)[0], "pmessage");
             match round % 3 {
                 0 => leaving.send_raw(
                     &[Client::encode(&["UNSUBSCRIBE"]), Client::encode(&["PUNSUBSCRIBE"])].concat(),
