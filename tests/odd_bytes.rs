@@ -414,7 +414,7 @@ fn errors_quote_the_bytes_that_are_written_here() {
 fn a_protocol_error_shows_the_byte_that_it_found() {
     for shards in SHARDS {
         let server = Server::with_shards(shards);
-        for (found, shown) in [(0xff, 0xff), (0xc3, 0xc3), (0, 0), (b'\r', b' '), (b'x', b'x')] {
+        for (found, shown) in [(0xff, 0xff), (0xc3, 0xc3), (b'\r', b' '), (b'x', b'x')] {
             let mut client = server.client();
             client.send_raw(&[b"*1\r\n", &[found][..], b"1\r\n"].concat());
             let expected = [b"-ERR Protocol error: expected '$', got '", &[shown][..], b"'\r\n"].concat();

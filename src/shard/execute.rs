@@ -277,11 +277,6 @@ impl Shard {
     }
 
     fn run_arrived(&mut self, from: usize, Arrived { request, args, ahead, .. }: &Arrived) {
-        if let Handler::Channel = request.spec.handler {
-            if self.arrived_publish_waits(from, request, args) {
-                return;
-            }
-        }
         self.guard_large_values(request.spec, request.db, args);
         if !self.locks.is_idle() && self.wait_if_conflicting(from, request, args) {
             return;

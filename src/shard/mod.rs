@@ -347,7 +347,7 @@ impl Service for Shard {
         more |= self.run_runnable();
         more |= self.load_slice();
         more |= self.snapshot_slice();
-        let later = self.do_background_work() | self.is_snapshot_under_way() | self.look_after_publishes();
+        let later = self.do_background_work() | self.is_snapshot_under_way();
         self.end_due_waits();
         self.drain_loopback();
         self.log_turn_end(ring);

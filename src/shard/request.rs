@@ -405,9 +405,6 @@ impl Shard {
                 scopes
             });
         }
-        if let Handler::Channel = spec.handler {
-            return self.route_publish(c, spec, args);
-        }
         let may_block = may_block(spec, args);
         // Those in front are answered first, and those behind wait: while it waits nothing of its client runs.
         if may_block && !self.may_begin_transaction(c) {
@@ -418,21 +415,6 @@ impl Shard {
             c.stall = Stall::Blocked;
         }
         taken
-    }
-
-    fn route_publish(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
-        let owner = self.topology.owner(args[1]);
-        if owner != self.id || self.topology.shards == 1 {
-            return self.route_by_keys(c, spec, args);
-        }
-        if !self.may_reserve(c, owner) {
-            return Taken::NotYet;
-        }
-        if !self.publish_waits(c, spec, args) {
-            return self.route_by_keys(c, spec, args);
-        }
-        self.note_run(c, spec, args);
-        Taken::Yes
     }
 
     fn route_by_keys(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {

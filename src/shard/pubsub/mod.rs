@@ -5,10 +5,6 @@
 //! it answers from these tallies alone, and what was published goes once to each shard with somebody who listens, which knows its
 //! own subscribers. A message costs one look-up on the owner and one on each shard that is concerned, however many shards there are.
 //!
-//! A subscriber may have left a moment ago, by a request that its shard has not read yet. So PUBLISH lets the shards that listen take in what
-//! their sockets hold before it counts and publishes (`waiting`); those that come meanwhile go with the next round. One that nobody
-//! listens to answers at once, and so do those of transactions and scripts, which count what the owner knows.
-//!
 //! What happens to a key is published by the key's own shard, so that the events of a key keep their order, whatever channels they
 //! go to. So of the channels for events every shard has a tally.
 //!
@@ -19,7 +15,6 @@
 //! published after the answer, by anybody, reaches it. A message that comes in between goes behind the answer.
 
 mod registry;
-mod waiting;
 
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -28,7 +23,6 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use self::registry::{Subscribers, Tally};
-use self::waiting::WaitingPublishes;
 use super::message::Message;
 use super::push::Push;
 use super::{Flow, Shard};
@@ -51,7 +45,6 @@ pub(super) struct PubSub {
     foreign_channels: Tally,
     /// This shard's connections.
     here: PerTopic<Subscribers>,
-    waiting: WaitingPublishes,
 }
 
 /// A message on its way.
@@ -185,29 +178,13 @@ impl Shard {
 impl Shard {
     /// PUBLISH and SPUBLISH, on the channel's owner.
     pub(super) fn run_publish(&mut self, spec: &CommandSpec, args: Args, reply: &mut Reply) {
-        let topic = topic_of(spec);
+        let topic = if spec.name == "spublish" { Topic::ShardChannel } else { Topic::Channel };
         reply.integer(self.publish(topic, args[1], args[2]) as i64);
     }
 
     /// Sends a message to all who listen to a channel that this shard owns, or an event; returns their number.
     fn publish(&mut self, topic: Topic, channel: &[u8], message: &[u8]) -> u64 {
-        let (listeners, shards) = self.listeners(topic, channel);
-        if !shards.is_empty() {
-            let publication = Publication {
-                topic,
-                channel: Bytes::copy_from_slice(channel),
-                message: Bytes::copy_from_slice(message),
-            };
-            shards
-                .iter()
-                .for_each(|shard| self.push_to_shard(*shard, Push::Publication(publication.clone())));
-        }
-        listeners
-    }
-
-    /// How many listen to a channel that this shard owns or has a tally of, and on which shards they are.
-    fn listeners(&self, topic: Topic, channel: &[u8]) -> (u64, SmallVec<[usize; 8]>) {
-        let pubsub = &self.pubsub;
+        let pubsub = &mut self.pubsub;
         let (mut listeners, mut shards) = (0, SmallVec::<[usize; 8]>::new());
         let mut count = |by_shard: &[(usize, u32)]| {
             for (shard, subscribers) in by_shard {
@@ -225,7 +202,17 @@ impl Shard {
                 .filter(|(pattern, _)| glob_match(pattern, channel, false));
             matching.for_each(|(_, by_shard)| count(by_shard));
         }
-        (listeners, shards)
+        if !shards.is_empty() {
+            let publication = Publication {
+                topic,
+                channel: Bytes::copy_from_slice(channel),
+                message: Bytes::copy_from_slice(message),
+            };
+            shards
+                .iter()
+                .for_each(|shard| self.push_to_shard(*shard, Push::Publication(publication.clone())));
+        }
+        listeners
     }
 
     /// Publishes what has happened to keys, if somebody wants to know.
@@ -289,14 +276,6 @@ impl Shard {
             }
         }
         written
-    }
-}
-
-fn topic_of(spec: &CommandSpec) -> Topic {
-    if spec.name == "spublish" {
-        Topic::ShardChannel
-    } else {
-        Topic::Channel
     }
 }
 
