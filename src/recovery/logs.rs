@@ -320,7 +320,7 @@ fn open(
         log!(Level::Notice, "{}", opened.log_message_at_start());
         calls.push(Box::new(move |shard: &mut Shard| {
             shard.open_log(opened.file, opened.len);
-            shard.log.set_sizes(base_len, base_len);
+            shard.journal.log.set_sizes(base_len, base_len);
             if let Some(number) = barrier {
                 shard.note_barrier(number);
             }

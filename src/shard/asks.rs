@@ -60,9 +60,10 @@ impl Shard {
         question: impl Fn(&mut Shard) -> T + Clone + Send + 'static,
         done: impl FnOnce(&mut Shard, Vec<T>) + 'static,
     ) {
-        self.asks.last += 1;
-        let ask = Token { index: self.asks.last as u32, generation: (self.asks.last >> 32) as u32 };
-        let shards = self.topology.shards;
+        self.peers.asks.last += 1;
+        let ask =
+            Token { index: self.peers.asks.last as u32, generation: (self.peers.asks.last >> 32) as u32 };
+        let shards = self.turn.topology.shards;
         let open = Ask {
             answers: (0..shards).map(|_| None).collect(),
             missing: shards,
@@ -73,7 +74,7 @@ impl Shard {
                 done(shard, answers);
             }),
         };
-        self.asks.open.insert(ask, open);
+        self.peers.asks.open.insert(ask, open);
         let home = self.id;
         for target in 0..shards {
             let question = question.clone();
@@ -84,7 +85,7 @@ impl Shard {
             };
             let call: Call = match moment {
                 Moment::AtOnce => Box::new(answer),
-                Moment::NextTurn => Box::new(move |shard| shard.asks.next_turn.push(Box::new(answer))),
+                Moment::NextTurn => Box::new(move |shard| shard.peers.asks.next_turn.push(Box::new(answer))),
             };
             self.send(target, Message::Call(call));
         }
@@ -162,12 +163,12 @@ impl Shard {
     }
 
     pub(super) fn answered(&mut self, id: Token, from: usize, value: Box<dyn Any + Send>) {
-        let Some(ask) = self.asks.open.get_mut(&id) else { return };
+        let Some(ask) = self.peers.asks.open.get_mut(&id) else { return };
         if ask.answers[from].replace(value).is_none() {
             ask.missing -= 1;
         }
         if ask.missing == 0 {
-            if let Some(ask) = self.asks.open.remove(&id) {
+            if let Some(ask) = self.peers.asks.open.remove(&id) {
                 (ask.done)(self, ask.answers.into_iter().flatten().collect());
             }
         }

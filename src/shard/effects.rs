@@ -91,9 +91,9 @@ impl Shard {
     /// Whether what commands do is wanted by anyone.
     pub(super) fn set_logging(&mut self, on: bool) {
         self.store.log_enabled = on;
-        self.effects.log_db = None;
+        self.journal.effects.log_db = None;
         if !on {
-            let effects = std::mem::take(&mut self.effects);
+            let effects = std::mem::take(&mut self.journal.effects);
             self.store.expired_effects.clear();
             for unit in std::iter::once(effects.unit).chain(effects.parts.into_values()) {
                 self.push_all(unit.pushes);
@@ -103,15 +103,15 @@ impl Shard {
 
     /// The log goes on in a new file, which says anew what database it is in.
     pub(super) fn log_continues_in_new_file(&mut self) {
-        self.effects.log_db = None;
-        self.effects.timestamps = Timestamps::default();
+        self.journal.effects.log_db = None;
+        self.journal.effects.timestamps = Timestamps::default();
     }
 
     /// With `aof-timestamp-enabled`, to be called in front of each unit.
     fn log_time(&mut self) {
-        if self.config.persistence.aof_timestamp_enabled {
-            let now_s = self.now_us / 1_000_000;
-            self.effects.timestamps.put(self.log.buffer(), now_s);
+        if self.turn.config.persistence.aof_timestamp_enabled {
+            let now_s = self.turn.now_us / 1_000_000;
+            self.journal.effects.timestamps.put(self.journal.log.buffer(), now_s);
         }
     }
 
@@ -130,12 +130,12 @@ impl Shard {
         }
         // A unit is opened only for what is in it: a shard that publishes for a transaction has no part that would end.
         match effect {
-            Effect::Verbatim if changed => self.effects.open_unit().push(db, args),
+            Effect::Verbatim if changed => self.journal.effects.open_unit().push(db, args),
             Effect::Verbatim => {}
             Effect::Instead(commands) => {
                 for command in &commands {
                     let args: SmallVec<[&[u8]; 8]> = command.iter().map(Vec::as_slice).collect();
-                    self.effects.open_unit().push(db, &args);
+                    self.journal.effects.open_unit().push(db, &args);
                 }
             }
         }
@@ -148,8 +148,8 @@ impl Shard {
             return;
         }
         let expired = std::mem::take(&mut self.store.expired_effects);
-        let del = deletion(self.config.memory.lazyfree_lazy_expire);
-        let unit = self.effects.open_unit();
+        let del = deletion(self.turn.config.memory.lazyfree_lazy_expire);
+        let unit = self.journal.effects.open_unit();
         for (db, key) in expired {
             unit.push(db, &[del, &key]);
         }
@@ -160,17 +160,17 @@ impl Shard {
         if self.store.expired_effects.is_empty() {
             return;
         }
-        let del = deletion(self.config.memory.lazyfree_lazy_expire);
+        let del = deletion(self.turn.config.memory.lazyfree_lazy_expire);
         for (db, key) in std::mem::take(&mut self.store.expired_effects) {
-            self.effects.open_unit().push(db, &[del, &key]);
+            self.journal.effects.open_unit().push(db, &[del, &key]);
             self.unit_may_end();
         }
     }
 
     pub(super) fn log_evicted(&mut self, evicted: &Evicted) {
         if self.store.log_enabled {
-            let del = deletion(self.config.memory.lazyfree_lazy_eviction);
-            self.effects.open_unit().push(evicted.db, &[del, &evicted.key]);
+            let del = deletion(self.turn.config.memory.lazyfree_lazy_eviction);
+            self.journal.effects.open_unit().push(evicted.db, &[del, &evicted.key]);
             self.unit_may_end();
         }
     }
@@ -178,10 +178,10 @@ impl Shard {
     /// A message about what happens now waits for the end of the unit in progress, which it may be about. Gives it back when there
     /// is none.
     pub(super) fn wait_for_unit(&mut self, shard: usize, push: Push) -> Option<Push> {
-        let effects = &mut self.effects;
+        let effects = &mut self.journal.effects;
         let unit = match effects.part {
             // A shard that only publishes for a transaction has no part that would end.
-            Some(number) if !self.locks.knows(number) => return Some(push),
+            Some(number) if !self.transactions.locks.knows(number) => return Some(push),
             Some(number) => effects.parts.entry(number).or_default(),
             None if effects.in_body && self.store.log_enabled => &mut effects.unit,
             None => return Some(push),
@@ -199,7 +199,7 @@ impl Shard {
         let payload = self.store.peek(db, key).map(|value| rdb::dump(&value, format));
         let expire_at = self.store.expire_at(db, key).flatten();
         self.collect_expired();
-        let unit = self.effects.open_unit();
+        let unit = self.journal.effects.open_unit();
         match payload {
             None => unit.push(db, &[b"DEL", key]),
             Some(payload) => {
@@ -229,28 +229,28 @@ impl Shard {
 
     /// The commands until `end_body` are one unit. Returns what that is to be given: whether they are part of a unit anyway.
     pub(super) fn begin_body(&mut self) -> bool {
-        std::mem::replace(&mut self.effects.in_body, true)
+        std::mem::replace(&mut self.journal.effects.in_body, true)
     }
 
     /// What has been done since `begin_body` becomes the beginning of a transaction's part.
     pub(super) fn body_becomes_part(&mut self, number: Number) {
-        self.effects.in_body = false;
+        self.journal.effects.in_body = false;
         if self.store.log_enabled {
             self.collect_expired();
-            let unit = std::mem::take(&mut self.effects.unit);
-            self.effects.parts.insert(number, unit);
+            let unit = std::mem::take(&mut self.journal.effects.unit);
+            self.journal.effects.parts.insert(number, unit);
         }
     }
 
     /// A transaction goes on under another number.
     pub(super) fn rename_part(&mut self, old: Number, number: Number) {
-        if let Some(unit) = self.effects.parts.remove(&old) {
-            self.effects.parts.insert(number, unit);
+        if let Some(unit) = self.journal.effects.parts.remove(&old) {
+            self.journal.effects.parts.insert(number, unit);
         }
     }
 
     pub(super) fn end_body(&mut self, is_inner: bool) {
-        self.effects.in_body = is_inner;
+        self.journal.effects.in_body = is_inner;
         if self.store.log_enabled {
             self.unit_may_end();
         }
@@ -258,17 +258,17 @@ impl Shard {
 
     /// What is done until `leave_part` is this shard's part of a transaction.
     pub(super) fn enter_part(&mut self, number: Number) {
-        self.locks.act_for(Some(number));
+        self.transactions.locks.act_for(Some(number));
         if self.store.log_enabled {
-            self.effects.part = Some(number);
+            self.journal.effects.part = Some(number);
         }
     }
 
     pub(super) fn leave_part(&mut self) {
-        self.locks.act_for(None);
-        if self.effects.part.is_some() {
+        self.transactions.locks.act_for(None);
+        if self.journal.effects.part.is_some() {
             self.collect_expired();
-            self.effects.part = None;
+            self.journal.effects.part = None;
         }
     }
 
@@ -278,17 +278,17 @@ impl Shard {
             return self.part_ended(number, ending, false);
         }
         let writers = &ending.writers;
-        let unit = self.effects.parts.remove(&number).unwrap_or_default();
+        let unit = self.journal.effects.parts.remove(&number).unwrap_or_default();
         let is_shared = writers.len() > 1 && writers.contains(&(self.id as u16));
         if is_shared || !unit.is_empty() {
             self.log_time();
         }
         if is_shared {
-            put_part(self.log.buffer(), number, writers, unit.is_empty());
+            put_part(self.journal.log.buffer(), number, writers, unit.is_empty());
         }
         if is_shared || !unit.is_empty() {
-            unit.put(self.log.buffer(), &mut self.effects.log_db);
-            self.log.unit_end();
+            unit.put(self.journal.log.buffer(), &mut self.journal.effects.log_db);
+            self.journal.log.unit_end();
         }
         self.push_all(unit.pushes);
         self.part_ended(number, ending, is_shared);
@@ -299,9 +299,9 @@ impl Shard {
         if ending.is_awaited && writers > 1 && ending.writers.contains(&(self.id as u16)) {
             // Also when the log has just been closed, or opened, here: the others count on it.
             if is_logged {
-                self.log.await_transaction(number, writers);
+                self.journal.log.await_transaction(number, writers);
             } else {
-                let moved = self.log.miss_transaction(number, writers);
+                let moved = self.journal.log.miss_transaction(number, writers);
                 self.tell_of_releases(&moved);
             }
         }
@@ -312,7 +312,7 @@ impl Shard {
 
     /// To be called when more of the log may be safe.
     pub(super) fn settle_parts(&mut self) {
-        let moved = self.log.settle_parts();
+        let moved = self.journal.log.settle_parts();
         self.tell_of_releases(&moved);
     }
 
@@ -323,17 +323,17 @@ impl Shard {
     }
 
     fn unit_may_end(&mut self) {
-        if self.effects.in_body || self.effects.part.is_some() {
+        if self.journal.effects.in_body || self.journal.effects.part.is_some() {
             return;
         }
-        if !self.effects.unit.is_empty() {
+        if !self.journal.effects.unit.is_empty() {
             self.log_time();
-            self.effects.unit.put(self.log.buffer(), &mut self.effects.log_db);
-            self.effects.unit.clear();
-            self.log.unit_end();
+            self.journal.effects.unit.put(self.journal.log.buffer(), &mut self.journal.effects.log_db);
+            self.journal.effects.unit.clear();
+            self.journal.log.unit_end();
         }
-        if !self.effects.unit.pushes.is_empty() {
-            let pushes = std::mem::take(&mut self.effects.unit.pushes);
+        if !self.journal.effects.unit.pushes.is_empty() {
+            let pushes = std::mem::take(&mut self.journal.effects.unit.pushes);
             self.push_all(pushes);
         }
     }

@@ -96,7 +96,7 @@ impl Shard {
             Handler::Connection | Handler::Container | Handler::Script => Ok(()),
         };
         let nanos = Stamp::now().nanos_since(started);
-        self.spent_nanos += nanos;
+        self.executor.spent_nanos += nanos;
         let nanos = nanos + caller.spent_nanos;
         let blocked = blocking.filter(|_| result.is_ok());
         if caller.remembers_reads && blocked.is_none() {
@@ -116,7 +116,7 @@ impl Shard {
         }
         if caller.on_excerpts {
             if let Effect::Instead(effects) = effect {
-                self.workbench.effects = effects;
+                self.executor.workbench.effects = effects;
             }
         } else if self.store.log_enabled && !caller.is_unlogged {
             self.collect(spec, db, args, effect, self.store.dirty != dirty);
@@ -150,7 +150,7 @@ impl Shard {
     /// A command asked for a key that is not in its plan: an error of the server's, which the client and the operator are told.
     #[cold]
     fn strayed(&mut self, spec: &CommandSpec) -> CommandError {
-        self.workbench.has_strayed = true;
+        self.executor.workbench.has_strayed = true;
         crate::log!(
             Level::Warning,
             "The command {} used a key that it does not name. Please report this.",
@@ -176,7 +176,7 @@ impl Shard {
         reply: &mut Reply,
     ) -> CommandResult {
         let Handler::EveryShard(run, _) = spec.handler else { return Ok(()) };
-        let shards = self.topology.shards as u64;
+        let shards = self.turn.topology.shards as u64;
         let outer = args.get(1).and_then(|text| crate::command::parse::cursor(text).ok());
         let (Some(outer), true) = (outer, shards > 1) else {
             return run(&mut context(&mut self.store, db, reply, caller), args);
@@ -190,7 +190,7 @@ impl Shard {
         let (plain, _) = part.take_parts();
         let next = cursor_of(&plain);
         let (digits, rest) = match next {
-            Some((cursor, rest)) => (outer_cursor(cursor, self.id, self.topology.shards), rest),
+            Some((cursor, rest)) => (outer_cursor(cursor, self.id, self.turn.topology.shards), rest),
             None => {
                 reply.raw(&plain);
                 return Ok(());
@@ -204,7 +204,7 @@ impl Shard {
 
     /// Runs the requests that another shard's clients have for this one, as many as its share of the turn has room for.
     pub(super) fn run_batch(&mut self, from: usize, batch: Box<RequestBatch>) {
-        let arrived = &self.arrived[from];
+        let arrived = &self.executor.arrived[from];
         let using = self.begin_far_share(arrived.share, arrived.reply_bytes);
         let mut is_over = arrived.is_untaken();
         let mut at = 0;
@@ -227,36 +227,39 @@ impl Shard {
             }
             self.fetch_arrived(&prepared);
             for arrived in &prepared {
-                is_over = is_over || self.is_used_up(&using, self.arrived[from].reply_bytes);
-                let may_wait = is_over || !self.set_aside.is_empty();
-                if may_wait && self.set_aside.take_in(from, arrived.request, &arrived.args, is_over) {
+                is_over = is_over || self.is_used_up(&using, self.executor.arrived[from].reply_bytes);
+                let may_wait = is_over || !self.executor.set_aside.is_empty();
+                if may_wait && self.executor.set_aside.take_in(from, arrived.request, &arrived.args, is_over)
+                {
                     continue;
                 }
                 self.run_arrived(from, arrived);
             }
         }
-        self.arrived[from].share = self.end_share(&using, self.arrived[from].reply_bytes);
+        self.executor.arrived[from].share = self.end_share(&using, self.executor.arrived[from].reply_bytes);
         self.store.clear_slot_hint();
-        self.outbox.recycle_requests(batch);
+        self.peers.outbox.recycle_requests(batch);
     }
 
     /// Goes on with requests that were set aside, each connection with a share of its own. True when there are more.
     pub(super) fn run_set_aside(&mut self) -> bool {
-        for _ in 0..self.set_aside.due() {
-            let Some(client) = self.set_aside.begin_turn() else { break };
+        for _ in 0..self.executor.set_aside.due() {
+            let Some(client) = self.executor.set_aside.begin_turn() else { break };
             let home = client.0;
-            let using = self.begin_share(Share::default(), self.arrived[home].reply_bytes, usize::MAX);
-            while !self.arrived[home].is_untaken() && !self.is_used_up(&using, self.arrived[home].reply_bytes)
+            let using =
+                self.begin_share(Share::default(), self.executor.arrived[home].reply_bytes, usize::MAX);
+            while !self.executor.arrived[home].is_untaken()
+                && !self.is_used_up(&using, self.executor.arrived[home].reply_bytes)
             {
-                let Some((request, args)) = self.set_aside.next(client) else { break };
+                let Some((request, args)) = self.executor.set_aside.next(client) else { break };
                 let args = args.slices();
                 let ahead = self.ahead_of(&request, &args);
                 self.run_arrived(home, &Arrived { request: &request, args, ahead });
             }
-            self.set_aside.end_turn(client);
+            self.executor.set_aside.end_turn(client);
         }
         self.store.clear_slot_hint();
-        self.set_aside.due() > 0
+        self.executor.set_aside.due() > 0
     }
 
     fn ahead_of(&self, request: &BatchedRequest, args: &[&[u8]]) -> Option<(usize, Ahead)> {
@@ -278,15 +281,15 @@ impl Shard {
 
     fn run_arrived(&mut self, from: usize, Arrived { request, args, ahead, .. }: &Arrived) {
         self.guard_large_values(request.spec, request.db, args);
-        if !self.locks.is_idle() && self.wait_if_conflicting(from, request, args) {
+        if !self.transactions.locks.is_idle() && self.wait_if_conflicting(from, request, args) {
             return;
         }
         if let Some((index, ahead)) = ahead {
             self.store.ahead_hint(args[*index], *ahead);
         }
-        let mut reply = std::mem::take(&mut self.spare_reply);
+        let mut reply = std::mem::take(&mut self.executor.spare_reply);
         reply.set_protocol(request.protocol);
-        reply.bound(self.reply_bytes_max);
+        reply.bound(self.executor.reply_bytes_max);
         let run = self.run_command(request.spec, request.db, args, &request.caller, &mut reply);
         if let Some(script) = self.take_standing_script() {
             self.adopt_script(script, from, request.origin, None);
@@ -295,21 +298,21 @@ impl Shard {
             let command = OwnedCommand::new(spec, db, OwnedArgs::from_slices(args));
             self.block_origin(from, origin, command, caller, protocol, run);
         } else {
-            let is_held = self.log.is_open() && self.may_show(request.spec, args);
-            self.arrived[from].reply_bytes += reply.len();
+            let is_held = self.journal.log.is_open() && self.may_show(request.spec, args);
+            self.executor.arrived[from].reply_bytes += reply.len();
             if reply.is_over_bound() {
                 self.close_for_output(from, request.origin.client);
             }
             let bytes = reply.len();
-            let batch = self.outbox.replies(from, is_held);
+            let batch = self.peers.outbox.replies(from, is_held);
             push_reply(batch, request.origin, &mut reply);
             if bytes >= COUNTED_BYTES_MIN {
-                let untaken = &self.arrived[from].untaken;
+                let untaken = &self.executor.arrived[from].untaken;
                 untaken.fetch_add(bytes, Ordering::Relaxed);
                 batch.untaken.get_or_insert_with(|| (untaken.clone(), 0)).1 += bytes;
             }
         }
-        self.spare_reply = reply;
+        self.executor.spare_reply = reply;
         self.serve_if_ready();
     }
 
@@ -320,7 +323,7 @@ impl Shard {
             self.answer(origin, reply);
             return;
         }
-        push_reply(self.outbox.replies(shard, true), origin, reply);
+        push_reply(self.peers.outbox.replies(shard, true), origin, reply);
     }
 
     /// Replies of this shard's clients' requests that another shard ran.
@@ -335,7 +338,7 @@ impl Shard {
         for (origin, end, shared_count) in &batch.replies {
             if current.as_ref().is_none_or(|connection| connection.token != origin.client) {
                 self.end_replies(current.take());
-                current = self.clients.take(origin.client);
+                current = self.connections.table.take(origin.client);
             }
             let plain = &batch.plain[from..*end];
             match &mut current {
@@ -361,7 +364,7 @@ impl Shard {
             }
         }
         self.end_replies(current);
-        self.outbox.recycle_replies(batch);
+        self.peers.outbox.recycle_replies(batch);
     }
 
     fn end_replies(&mut self, connection: Option<Box<Connection>>) {
@@ -379,9 +382,9 @@ impl Shard {
 
     /// As `answer`; `shows_keys`: whether it may tell of what commands have done to keys.
     pub(super) fn answer_of(&mut self, origin: Origin, mut reply: Reply, shows_keys: bool) {
-        if let Some(mut connection) = self.clients.take(origin.client) {
+        if let Some(mut connection) = self.connections.table.take(origin.client) {
             if shows_keys {
-                connection.made_at = self.log.appended();
+                connection.made_at = self.journal.log.appended();
             }
             connection.pipeline.fill(origin.place, &mut reply);
             if matches!(connection.stall, Stall::Reply | Stall::Blocked) {

@@ -178,16 +178,16 @@ impl Shard {
         self.allow_far_requests(c.token, Allowed::None);
         // Comes behind all of its requests.
         let home = self.id;
-        for shard in (0..self.topology.shards).filter(|shard| *shard != home) {
-            let forget = move |shard: &mut Shard| drop(shard.set_aside.clients.remove(&client));
+        for shard in (0..self.turn.topology.shards).filter(|shard| *shard != home) {
+            let forget = move |shard: &mut Shard| drop(shard.executor.set_aside.clients.remove(&client));
             self.send(shard, Message::Call(Box::new(forget)));
         }
     }
 
     fn allow_far_requests(&self, token: Token, allowed: Allowed) {
         let client = (self.id, token);
-        for shard in (0..self.topology.shards).filter(|shard| *shard != self.id) {
-            let allow = move |shard: &mut Shard| shard.set_aside.allow(client, allowed);
+        for shard in (0..self.turn.topology.shards).filter(|shard| *shard != self.id) {
+            let allow = move |shard: &mut Shard| shard.executor.set_aside.allow(client, allowed);
             self.shared.mail.post(shard, Box::new(allow));
         }
     }

@@ -101,7 +101,7 @@ impl Shard {
         for position in &keys {
             let key = args[position.index];
             let db = database_of(command.spec, args, position.index, command.db, self.store.databases());
-            if self.topology.owner(key) != self.id {
+            if self.turn.topology.owner(key) != self.id {
                 continue;
             }
             let is_read = !is_overwritten(position);
@@ -158,8 +158,12 @@ impl Shard {
         let caller = Caller { on_excerpts, ..*caller };
 
         let databases = self.store.databases();
-        let mut bench =
-            self.workbench.store.take().unwrap_or_else(|| Store::new(SlotRange::of_shard(0, 1), databases));
+        let mut bench = self
+            .executor
+            .workbench
+            .store
+            .take()
+            .unwrap_or_else(|| Store::new(SlotRange::of_shard(0, 1), databases));
         bench.set_time(self.store.now_ms());
         bench.settings = self.store.settings.clone();
         bench.log_enabled = on_excerpts;
@@ -184,7 +188,7 @@ impl Shard {
         bench.events.set_classes(if on_excerpts { misses } else { classes });
         bench.dirty = 0;
         bench.guard(lent.iter().map(|(db, key, _, _)| (*db, key.as_slice())));
-        self.workbench.has_strayed = false;
+        self.executor.workbench.has_strayed = false;
         bench.stats = Default::default();
 
         std::mem::swap(&mut self.store, &mut bench);
@@ -198,11 +202,11 @@ impl Shard {
         self.store.stats.keyspace_hits += bench.stats.keyspace_hits;
         self.store.stats.keyspace_misses += bench.stats.keyspace_misses;
 
-        let counts = !std::mem::take(&mut self.workbench.has_strayed);
+        let counts = !std::mem::take(&mut self.executor.workbench.has_strayed);
         if counts {
             self.store.dirty += bench.dirty;
         } else {
-            self.workbench.effects.clear();
+            self.executor.workbench.effects.clear();
         }
         let mut outcome = Outcome::default();
         let mut own_uses = Vec::new();
@@ -216,7 +220,7 @@ impl Shard {
             if !counts {
                 continue;
             }
-            let is_own = self.topology.owner(&key) == self.id;
+            let is_own = self.turn.topology.owner(&key) == self.id;
             if flag.is_set() && !on_excerpts {
                 let loan = Loan { db, key, value };
                 if is_own {
@@ -237,7 +241,7 @@ impl Shard {
         self.tell_changes(caller.client_id);
         // The copies are small or were made in one go, too.
         while bench.free_some(usize::MAX) {}
-        self.workbench.store = Some(bench);
+        self.executor.workbench.store = Some(bench);
         (outcome, blocked)
     }
 
@@ -245,15 +249,15 @@ impl Shard {
     /// of them does that anyway.
     fn delete_expired_by_effect(&mut self, expired: Vec<(usize, Vec<u8>)>) {
         for (_, key) in expired {
-            if !self.workbench.effects.iter().any(|effect| effect.contains(&key)) {
-                self.workbench.effects.push(vec![b"PERSIST".to_vec(), key]);
+            if !self.executor.workbench.effects.iter().any(|effect| effect.contains(&key)) {
+                self.executor.workbench.effects.push(vec![b"PERSIST".to_vec(), key]);
             }
         }
     }
 
     /// Runs what the command on excerpts does to this shard's keys, and returns the rest.
     fn take_effects(&mut self, db: usize, caller: &Caller) -> Vec<OwnedCommand> {
-        let effects = std::mem::take(&mut self.workbench.effects);
+        let effects = std::mem::take(&mut self.executor.workbench.effects);
         let (own, foreign): (Vec<_>, _) = effects
             .iter()
             .map(|effect| {
@@ -272,7 +276,7 @@ impl Shard {
         let mut keys = KeyPositions::new();
         effect.spec.key_positions(&args, &mut keys);
         // An effect without a key would do nothing anywhere.
-        keys.first().map_or(self.id, |key| self.topology.owner(args[key.index]))
+        keys.first().map_or(self.id, |key| self.turn.topology.owner(args[key.index]))
     }
 
     /// Does to this shard's keys what a command has done on excerpts of them, which has counted the call and its changes, and

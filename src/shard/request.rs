@@ -58,7 +58,7 @@ impl Shard {
                 break;
             }
             let limits = Limits {
-                bulk_len_max: self.config.network.proto_max_bulk_len,
+                bulk_len_max: self.turn.config.network.proto_max_bulk_len,
                 authenticated: self.is_admitted(c),
             };
             let mut batch: SmallVec<[Prepared; LOOK_AHEAD]> = SmallVec::new();
@@ -123,7 +123,7 @@ impl Shard {
             let Some((index, _)) = spec.single_key() else { continue };
             let key = request.args[index];
             let slot = slot_of(key);
-            if crate::store::shard_of_slot(slot, self.topology.shards) == self.id {
+            if crate::store::shard_of_slot(slot, self.turn.topology.shards) == self.id {
                 request.ahead = Some(self.store.look_ahead(db, key, slot));
             }
         }
@@ -147,27 +147,27 @@ impl Shard {
             // What takes its place meanwhile tells the protocol to those who ask the connection.
             let stand_in = Reply::new(c.output.reply.protocol());
             let mut reply = std::mem::replace(&mut c.output.reply, stand_in);
-            reply.bound(self.reply_bytes_max);
+            reply.bound(self.executor.reply_bytes_max);
             write(self, c, &mut reply);
             c.output.reply = reply;
             return;
         }
-        let mut reply = std::mem::take(&mut self.spare_reply);
+        let mut reply = std::mem::take(&mut self.executor.spare_reply);
         reply.set_protocol(c.output.reply.protocol());
-        reply.bound(self.reply_bytes_max);
+        reply.bound(self.executor.reply_bytes_max);
         write(self, c, &mut reply);
         // The command may have switched replies off or on for itself (CLIENT REPLY).
         c.output.reply.set_protocol(reply.protocol());
         let silent = c.flags.any(Flag::ReplyOff as u32 | Flag::ReplySkip as u32);
         if silent || reply.is_empty() {
             reply.clear();
-            self.spare_reply = reply;
+            self.executor.spare_reply = reply;
         } else if c.pipeline.is_empty() {
             c.output.reply.append(&mut reply);
-            self.spare_reply = reply;
+            self.executor.spare_reply = reply;
         } else {
             c.pipeline.push(&mut reply);
-            self.spare_reply = reply;
+            self.executor.spare_reply = reply;
         }
     }
 
@@ -217,7 +217,7 @@ impl Shard {
         if let Some(error) = self.refusal_by_user(c, spec, args) {
             return Some(error);
         }
-        if self.config.memory.maxmemory > 0 && !self.make_room() {
+        if self.turn.config.memory.maxmemory > 0 && !self.make_room() {
             let exec_denies = spec.name == "exec"
                 && c.multi
                     .as_ref()
@@ -264,7 +264,7 @@ impl Shard {
     /// Writes are refused when they could not be kept, and PING with them, so that whoever watches the server notices.
     fn refusal_by_disk(&mut self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
         let save_failed = self.shared.status.save_failed.load(Ordering::Relaxed);
-        if !save_failed && self.log.write_refusal().is_none() || self.shared.status.is_loading() {
+        if !save_failed && self.journal.log.write_refusal().is_none() || self.shared.status.is_loading() {
             return None;
         }
         let queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
@@ -280,7 +280,7 @@ impl Shard {
     /// Why writes are refused, when they could not be kept.
     pub(super) fn disk_refusal(&mut self) -> Option<CommandError> {
         let save_failed = self.shared.status.save_failed.load(Ordering::Relaxed);
-        let persistence = &self.config.persistence;
+        let persistence = &self.turn.config.persistence;
         if save_failed && persistence.stop_writes_on_bgsave_error && !persistence.save.0.is_empty() {
             return Some(CommandError::other(
                 "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
@@ -289,7 +289,7 @@ impl Shard {
                  for details about the RDB error.",
             ));
         }
-        self.log.write_refusal()
+        self.journal.log.write_refusal()
     }
 
     fn dispatch(&mut self, c: &mut Connection, request: &Prepared) -> Taken {
@@ -388,14 +388,14 @@ impl Shard {
                 }
                 None => {
                     let slot = slot_of(key);
-                    let owner = crate::store::shard_of_slot(slot, self.topology.shards);
+                    let owner = crate::store::shard_of_slot(slot, self.turn.topology.shards);
                     if owner == self.id {
                         self.store.slot_hint(key, slot);
                     }
                     owner
                 }
             };
-            if owner == self.id && self.locks.is_idle() {
+            if owner == self.id && self.transactions.locks.is_idle() {
                 self.run_here(c, spec, args);
                 return Taken::Yes;
             }
@@ -420,13 +420,13 @@ impl Shard {
     fn route_by_keys(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
         let mut keys = KeyPositions::new();
         spec.key_positions(args, &mut keys);
-        match plan::plan(spec, args, &keys, self.topology, || self.key_count(c.db)) {
+        match plan::plan(spec, args, &keys, self.turn.topology, || self.key_count(c.db)) {
             Plan::Anywhere => {
                 self.run_here(c, spec, args);
                 Taken::Yes
             }
             Plan::At(owner) => {
-                let topology = self.topology;
+                let topology = self.turn.topology;
                 self.at(c, spec, args, owner, || {
                     let mut scopes = Scopes::default();
                     plan::scopes(args, &keys, topology, &mut scopes);
@@ -435,7 +435,7 @@ impl Shard {
             }
             Plan::Cursor { shard, .. } => self.at(c, spec, args, shard, || whole_read(shard)),
             Plan::EveryShard { access, .. }
-                if self.topology.shards == 1 && !self.empties_saved_file(spec) =>
+                if self.turn.topology.shards == 1 && !self.empties_saved_file(spec) =>
             {
                 self.at(c, spec, args, self.id, || whole(access))
             }
@@ -453,12 +453,12 @@ impl Shard {
     /// A script runs where its keys are, if that is one shard and it is known to keep to them.
     fn route_script(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
         self.guard_large_values(spec, c.db, args);
-        if self.topology.shards == 1 {
-            if !self.locks.is_idle() && !self.may_reserve(c, self.id) {
+        if self.turn.topology.shards == 1 {
+            if !self.transactions.locks.is_idle() && !self.may_reserve(c, self.id) {
                 return Taken::NotYet;
             }
             self.show_script(c, c.db, spec, args);
-            if self.locks.is_idle() {
+            if self.transactions.locks.is_idle() {
                 self.run_here(c, spec, args);
                 return Taken::Yes;
             }
@@ -470,7 +470,7 @@ impl Shard {
         if !is_wide {
             let mut keys = KeyPositions::new();
             spec.key_positions(args, &mut keys);
-            plan::scopes(args, &keys, self.topology, &mut scopes);
+            plan::scopes(args, &keys, self.turn.topology, &mut scopes);
         }
         if is_wide || scopes.by_shard.len() > 1 {
             if !self.may_begin_transaction(c) {
@@ -518,13 +518,13 @@ impl Shard {
     ) -> Taken {
         if owner == self.id {
             self.guard_large_values(spec, c.db, args);
-            let conflict = if self.locks.is_idle() {
+            let conflict = if self.transactions.locks.is_idle() {
                 None
             } else {
                 let scope =
                     scopes().by_shard.into_iter().find(|(shard, _)| *shard == owner).map(|(_, scope)| scope);
                 let client = fingerprint_of_client(self.id, c.token);
-                scope.filter(|scope| self.locks.conflicts_in_order(scope, client))
+                scope.filter(|scope| self.transactions.locks.conflicts_in_order(scope, client))
             };
             let Some(scope) = conflict else {
                 self.run_here(c, spec, args);
@@ -557,14 +557,14 @@ impl Shard {
             argument_count: args.len(),
         };
         self.stats.remote_commands.add(1);
-        self.outbox.requests(owner).push(request, args);
-        self.outbox.bound(owner);
+        self.peers.outbox.requests(owner).push(request, args);
+        self.peers.outbox.bound(owner);
         Taken::Yes
     }
 
     /// Whether one more request may wait for shard `owner`; otherwise the connection stalls.
     pub(super) fn may_reserve(&mut self, c: &mut Connection, owner: usize) -> bool {
-        if c.pipeline.is_full() || self.outbox.is_congested(owner) {
+        if c.pipeline.is_full() || self.peers.outbox.is_congested(owner) {
             c.stall = Stall::Pipeline;
             if c.pipeline.is_empty() {
                 // No reply will come to wake it.
@@ -578,7 +578,7 @@ impl Shard {
     /// Stalls the connection until the next turn.
     fn look_again(&mut self, c: &mut Connection) {
         c.stall = Stall::Pipeline;
-        self.housekeeping.congested.push(c.token);
+        self.upkeep.housekeeping.congested.push(c.token);
     }
 
     /// A transaction begins when earlier requests have been answered.
@@ -599,9 +599,10 @@ impl Shard {
     /// has waiting: of its commands for one shard none overtakes another.
     pub(super) fn wait_behind(&mut self, scope: &Scope, home: usize, client: Token, waiting: Waiting) {
         let number = self.shared.next_transaction();
-        let answer = self.locks.request_in_order(number, scope, fingerprint_of_client(home, client));
+        let answer =
+            self.transactions.locks.request_in_order(number, scope, fingerprint_of_client(home, client));
         assert_eq!(answer, crate::txn::locks::Answer::Waiting, "a command waits for nothing");
-        self.lock_owners.insert(number, Owner::Waiting(Box::new(waiting)));
+        self.transactions.owners.insert(number, Owner::Waiting(Box::new(waiting)));
     }
 }
 

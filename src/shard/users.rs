@@ -40,7 +40,7 @@ pub(super) enum Answer {
 impl Shard {
     /// A new connection, or one that is reset, is the default user's.
     pub(super) fn log_in_as_default(&self, c: &mut Connection) {
-        let user = self.users.default_user();
+        let user = self.turn.users.default_user();
         c.flags.assign(Flag::Authenticated, user.is_open());
         become_user(c, user);
     }
@@ -53,7 +53,7 @@ impl Shard {
         name: &[u8],
         password: &[u8],
     ) -> Result<(), CommandError> {
-        match self.users.get(name).filter(|user| user.accepts(password)).cloned() {
+        match self.turn.users.get(name).filter(|user| user.accepts(password)).cloned() {
             Some(user) => {
                 c.flags.set(Flag::Authenticated);
                 become_user(c, user);
@@ -70,21 +70,21 @@ impl Shard {
     /// Whether the connection may run commands: it is logged in, or nobody needs to.
     #[inline]
     pub(super) fn is_admitted(&self, c: &Connection) -> bool {
-        c.flags.has(Flag::Authenticated) || self.users.default_user().is_open()
+        c.flags.has(Flag::Authenticated) || self.turn.users.default_user().is_open()
     }
 
     /// Takes over changed users. Connections of those that are gone are closed, and subscribers that may no longer hear what they
     /// hear.
     pub(super) fn refresh_users(&mut self) {
         let users = self.shared.current_users();
-        if Arc::ptr_eq(&users, &self.users) {
+        if Arc::ptr_eq(&users, &self.turn.users) {
             return;
         }
-        self.users = users;
-        for token in self.clients.tokens() {
-            let Some(mut connection) = self.clients.take(token) else { continue };
+        self.turn.users = users;
+        for token in self.connections.table.tokens() {
+            let Some(mut connection) = self.connections.table.take(token) else { continue };
             let c = &mut *connection;
-            let user = self.users.get(&c.user.name).cloned();
+            let user = self.turn.users.get(&c.user.name).cloned();
             match user.filter(|user| user.serial == c.user.serial || *user.name == *DEFAULT_USER) {
                 Some(user) => {
                     if must_leave(c, &user) {
@@ -149,7 +149,7 @@ impl Shard {
         caller: &Caller,
     ) -> Option<CommandError> {
         // When the user is gone the connection is about to be closed.
-        let user = self.users.by_serial(caller.user)?.clone();
+        let user = self.turn.users.by_serial(caller.user)?.clone();
         let denial = user.check(spec, args).err()?;
         self.note_denial_of(spec, args, caller, denial, Context::TopLevel);
         Some(CommandError::other(text!("NOPERM ", denial.text(&user, spec))))
@@ -157,7 +157,8 @@ impl Shard {
 
     /// Whether a command of the user with this serial number, none for what is replayed, may read keys that it does not name.
     pub(super) fn may_reach(&self, spec: &'static CommandSpec, args: Args, serial: u64) -> bool {
-        serial == 0 || self.users.by_serial(serial).is_some_and(|user| user.may_read_all_keys(spec, args))
+        serial == 0
+            || self.turn.users.by_serial(serial).is_some_and(|user| user.may_read_all_keys(spec, args))
     }
 
     /// Puts a denial down in ACL LOG that concerns a client of maybe another shard.
@@ -171,7 +172,7 @@ impl Shard {
     ) {
         let (token, object) = (unpack(caller.connection), denial.object(spec, args).to_vec());
         let note = move |shard: &mut Shard| {
-            if let Some(connection) = shard.clients.take(token) {
+            if let Some(connection) = shard.connections.table.take(token) {
                 let name = &connection.user.name;
                 shard.note_denial(&connection, context, denial.reason, &object, name);
                 shard.finish(connection);
@@ -202,7 +203,7 @@ impl Shard {
 
     /// Who a connection is now, whose user may have been changed or deleted since it logged in.
     pub(super) fn current_user(&self, c: &Connection) -> Arc<User> {
-        self.users.by_serial(c.user.serial).cloned().unwrap_or_else(|| self.users.default_user())
+        self.turn.users.by_serial(c.user.serial).cloned().unwrap_or_else(|| self.turn.users.default_user())
     }
 
     fn note_denial(&mut self, c: &Connection, context: Context, reason: Reason, object: &[u8], user: &[u8]) {
@@ -225,7 +226,7 @@ impl Shard {
             created_ms: now_ms,
             updated_ms: now_ms,
         };
-        self.shared.denials().add(entry, self.config.security.acllog_max_len as usize);
+        self.shared.denials().add(entry, self.turn.config.security.acllog_max_len as usize);
     }
 }
 
@@ -265,18 +266,18 @@ impl Shard {
 
     /// Whether new users may hear all channels.
     pub(super) fn new_users_hear_all(&self) -> bool {
-        self.config.security.acl_pubsub_default == AclPubsubDefault::AllChannels
+        self.turn.config.security.acl_pubsub_default == AclPubsubDefault::AllChannels
     }
 
     /// The users of the ACL file.
     pub(super) fn load_users(&self) -> Result<Users, CommandError> {
-        let file = &self.config.security.aclfile;
+        let file = &self.turn.config.security.aclfile;
         read_users(file, self.new_users_hear_all()).map_err(|why| CommandError::other(text!("ERR ", why)))
     }
 
     /// Writes the users to the ACL file.
     pub(super) fn save_users(&self) -> Result<(), CommandError> {
-        write_whole(&self.config.security.aclfile, &self.users.text()).map_err(|(what, error)| {
+        write_whole(&self.turn.config.security.aclfile, &self.turn.users.text()).map_err(|(what, error)| {
             crate::log!(Level::Warning, "{what} ACL file for ACL SAVE: {}", error_text(&error));
             CommandError::other(
                 "ERR There was an error trying to save the ACLs. Please check the server logs for more information",

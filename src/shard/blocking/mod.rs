@@ -219,7 +219,9 @@ impl Shard {
         }
         let mut wait = KeyWait { command, caller, protocol, keys, far };
         wait.block_again(run);
-        self.blocked.add(number, Waiter { home, origin, deadline_us, wait: Wait::Keys(Box::new(wait)) });
+        self.executor
+            .blocked
+            .add(number, Waiter { home, origin, deadline_us, wait: Wait::Keys(Box::new(wait)) });
         self.count_blocked();
         WaitingAt { shard: self.id, number }
     }
@@ -227,7 +229,7 @@ impl Shard {
     fn by_owner(&self, keys: &[Vec<u8>]) -> Vec<(usize, Vec<Vec<u8>>)> {
         let mut by_owner: Vec<(usize, Vec<Vec<u8>>)> = Vec::new();
         for key in keys {
-            let owner = self.topology.owner(key);
+            let owner = self.turn.topology.owner(key);
             match by_owner.iter_mut().find(|(shard, _)| *shard == owner) {
                 Some((_, list)) => list.push(key.clone()),
                 None => by_owner.push((owner, vec![key.clone()])),
@@ -240,20 +242,24 @@ impl Shard {
     pub(super) fn wait_for_replicas(&mut self, c: &mut Connection, deadline_us: Option<i64>) {
         let (Some(spec), Later::InPipeline(origin)) = (c.last_command, self.reply_later(c)) else { return };
         let number = self.shared.next_transaction();
-        self.blocked.add(number, Waiter { home: self.id, origin, deadline_us, wait: Wait::Replicas(spec) });
+        self.executor
+            .blocked
+            .add(number, Waiter { home: self.id, origin, deadline_us, wait: Wait::Replicas(spec) });
         self.note_waiting(c, WaitingAt { shard: self.id, number });
     }
 
     fn note_waiting(&mut self, c: &mut Connection, at: WaitingAt) {
         c.stall = Stall::Blocked;
         c.waiting = Some(at);
-        self.blocked.clients += 1;
+        self.executor.blocked.clients += 1;
         self.count_blocked();
     }
 
     /// A command of one of this shard's connections, which is not taken, waits at `at`.
     fn parked(&mut self, origin: Origin, at: WaitingAt) {
-        let Some(mut connection) = self.clients.take(origin.client) else { return self.forget_wait(at) };
+        let Some(mut connection) = self.connections.table.take(origin.client) else {
+            return self.forget_wait(at);
+        };
         let c = &mut *connection;
         // Whoever has closed their side will not read an answer that may come in an hour.
         if c.flags.any(Flag::PeerClosed as u32 | Flag::CloseAfterReply as u32) {
@@ -273,7 +279,7 @@ impl Shard {
     /// The reply for which the connection has stalled is there.
     pub(super) fn end_stall(&mut self, c: &mut Connection) {
         if c.waiting.take().is_some() {
-            self.blocked.clients -= 1;
+            self.executor.blocked.clients -= 1;
             self.count_blocked();
         }
         self.unstall(c);
@@ -282,7 +288,7 @@ impl Shard {
     /// The connection ends.
     pub(super) fn stop_waiting(&mut self, c: &mut Connection) {
         if let Some(at) = c.waiting.take() {
-            self.blocked.clients -= 1;
+            self.executor.blocked.clients -= 1;
             self.count_blocked();
             self.forget_wait(at);
         }
@@ -298,18 +304,18 @@ impl Shard {
 
     /// Ends the waits whose time is up.
     pub(super) fn end_due_waits(&mut self) {
-        while let Some((at_us, number)) = self.blocked.deadlines.first().copied() {
-            if at_us > self.now_us {
+        while let Some((at_us, number)) = self.executor.blocked.deadlines.first().copied() {
+            if at_us > self.turn.now_us {
                 return;
             }
-            self.blocked.deadlines.pop_first();
+            self.executor.blocked.deadlines.pop_first();
             self.end_wait(number, End::Timeout, None);
         }
     }
 
     /// Ends a wait, now or, when its command is being run, unless that has an answer. `asker` learns whether it did.
     fn end_wait(&mut self, number: WaitNumber, end: End, asker: Option<Asker>) {
-        let Some(waiter) = self.blocked.waiters.get_mut(&number) else {
+        let Some(waiter) = self.executor.blocked.waiters.get_mut(&number) else {
             return self.tell_asker(asker, false);
         };
         if let Wait::Keys(wait) = &mut waiter.wait {
@@ -350,9 +356,9 @@ impl Shard {
 
     /// Removes the record and its places in the queues.
     fn remove_waiter(&mut self, number: WaitNumber) -> Option<Waiter> {
-        let waiter = self.blocked.waiters.remove(&number)?;
+        let waiter = self.executor.blocked.waiters.remove(&number)?;
         if let Some(at_us) = waiter.deadline_us {
-            self.blocked.deadlines.remove(&(at_us, number));
+            self.executor.blocked.deadlines.remove(&(at_us, number));
         }
         if let Wait::Keys(wait) = &waiter.wait {
             let db = wait.command.db;

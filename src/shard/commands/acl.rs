@@ -106,7 +106,7 @@ fn delete_users(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args
 }
 
 fn get_user(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let Some(user) = shard.users.get(args[2]).cloned() else {
+    let Some(user) = shard.turn.users.get(args[2]).cloned() else {
         reply.null();
         return Ok(Flow::Done);
     };
@@ -141,14 +141,14 @@ fn describe(reply: &mut Reply, selector: &Selector) {
 }
 
 fn list(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    reply.array(shard.users.iter().len());
-    shard.users.iter().for_each(|user| reply.bulk(&user.line()));
+    reply.array(shard.turn.users.iter().len());
+    shard.turn.users.iter().for_each(|user| reply.bulk(&user.line()));
     Ok(Flow::Done)
 }
 
 fn names(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    reply.array(shard.users.iter().len());
-    shard.users.iter().for_each(|user| reply.bulk(&user.name));
+    reply.array(shard.turn.users.iter().len());
+    shard.turn.users.iter().for_each(|user| reply.bulk(&user.name));
     Ok(Flow::Done)
 }
 
@@ -170,7 +170,7 @@ fn save(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Ou
 }
 
 fn check_file(shard: &Shard) -> Result<(), CommandError> {
-    if shard.config.security.aclfile.as_os_str().is_empty() {
+    if shard.turn.config.security.aclfile.as_os_str().is_empty() {
         return Err(CommandError::other(
             "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL \
              SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to \
@@ -241,7 +241,7 @@ fn log(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> 
 }
 
 fn dry_run(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let user = shard.users.get(args[2]).cloned();
+    let user = shard.turn.users.get(args[2]).cloned();
     let user =
         user.ok_or_else(|| CommandError::other(text!("ERR User '", c_text(args[2]), "' not found")))?;
     let request = &args[3..];

@@ -192,7 +192,7 @@ impl Shard {
     fn change_maxclients(&mut self, old: &Config, new: &Config) -> Result<(), ApplyError> {
         let wanted = new.network.maxclients;
         if wanted > old.network.maxclients {
-            let (fit, _) = probe::raise_open_files(wanted, self.topology.shards);
+            let (fit, _) = probe::raise_open_files(wanted, self.turn.topology.shards);
             if fit < wanted {
                 return Err(ApplyError::of(
                     "maxclients",
@@ -222,7 +222,7 @@ impl Shard {
         // Users live in the configuration, or in a file of their own.
         let has_file = !config.security.aclfile.as_os_str().is_empty();
         let users: Vec<Vec<u8>> =
-            self.users.iter().map(|user| user.line()[b"user ".len()..].to_vec()).collect();
+            self.turn.users.iter().map(|user| user.line()[b"user ".len()..].to_vec()).collect();
         let users = (!has_file).then_some(&users[..]);
         match config::rewrite(file.map(PathBuf::as_path), &config, Rewrite { everything, users }) {
             Ok(()) => {

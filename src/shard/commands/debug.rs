@@ -182,7 +182,11 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         }
         (b"pause-cron", [on]) => {
             let on = is_on(on);
-            shard.ask_all_for(c, move |shard| shard.housekeeping.is_off = on, |_, _: Vec<()>, r| r.ok());
+            shard.ask_all_for(
+                c,
+                move |shard| shard.upkeep.housekeeping.is_off = on,
+                |_, _: Vec<()>, r| r.ok(),
+            );
             return Ok(Flow::Later);
         }
         (b"error", [text]) => {
@@ -253,8 +257,8 @@ fn sleep(shard: &mut Shard, seconds: &[u8]) {
     shard.shared.config_version.fetch_add(1, Ordering::Release);
     std::thread::sleep(time);
     // For what else this turn does.
-    shard.now_us = clock::unix_us();
-    shard.store.set_time(shard.now_us / 1000);
+    shard.turn.now_us = clock::unix_us();
+    shard.store.set_time(shard.turn.now_us / 1000);
 }
 
 fn reply_buffer(reply: &mut Reply, args: Args, what: &[u8], value: &[u8]) -> Result<(), CommandError> {
@@ -274,7 +278,7 @@ type WithKey = fn(&mut Shard, usize, &[u8], &mut Reply) -> Result<(), CommandErr
 /// Runs `work` where the key is; an error when there is no such key.
 fn with_key(shard: &mut Shard, c: &mut Connection, key: &[u8], work: WithKey) -> Outcome {
     let (db, key) = (c.db, key.to_vec());
-    let owner = shard.topology.owner(&key);
+    let owner = shard.turn.topology.owner(&key);
     shard.ask_one_for(c, owner, move |shard, reply| {
         // A key that has expired is shown, too, as long as it is there.
         shard.store.set_time(0);
@@ -466,7 +470,7 @@ fn digest_values(shard: &mut Shard, c: &mut Connection, keys: &[&[u8]]) -> Outco
     let keys = OwnedArgs::from_slices(keys);
     let own = move |shard: &mut Shard| -> Vec<Option<Digest>> {
         let digest_of = |key: &&[u8]| {
-            if shard.topology.owner(key) != shard.id {
+            if shard.turn.topology.owner(key) != shard.id {
                 return None;
             }
             let expires = shard.store.expire_at(db, key)?.is_some();
@@ -609,12 +613,12 @@ fn match_random_patterns() {
 }
 
 fn client_eviction(shard: &mut Shard, c: &mut Connection) -> Outcome {
-    let config = &shard.config;
+    let config = &shard.turn.config;
     let Some(limit) = config.network.maxmemory_clients.bytes(config.memory.maxmemory) else {
         return Err(CommandError::other("ERR maxmemory-clients is disabled."));
     };
     let memory = |shard: &mut Shard| -> (usize, usize) {
-        (shard.clients.iter().map(Connection::memory_bytes).sum(), shard.clients.len())
+        (shard.connections.table.iter().map(Connection::memory_bytes).sum(), shard.connections.table.len())
     };
     shard.ask_all_for(c, memory, move |_, answers: Vec<(usize, usize)>, reply| {
         let mut text = format!("limit: {limit}\n");

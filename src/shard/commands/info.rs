@@ -16,7 +16,7 @@ fn info(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Res
     // What the gauges say may be a tenth of a second old.
     let publish = |shard: &mut Shard| shard.publish_now();
     shard.ask_all_for(c, publish, move |shard, _: Vec<()>, reply| {
-        let text = info::text(&shard.shared, &shard.config, clock::unix_us(), &wanted.slices());
+        let text = info::text(&shard.shared, &shard.turn.config, clock::unix_us(), &wanted.slices());
         reply.verbatim("txt", &text);
     });
     Ok(Flow::Later)

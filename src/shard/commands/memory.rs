@@ -121,7 +121,7 @@ fn doctor(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outc
         c,
         |shard| shard.publish_now(),
         |shard, _: Vec<()>, reply| {
-            let report = Memory::now(&shard.shared).report(shard.config.memory.maxmemory);
+            let report = Memory::now(&shard.shared).report(shard.turn.config.memory.maxmemory);
             reply.verbatim("txt", report.as_bytes());
         },
     );

@@ -55,8 +55,8 @@ fn migrate(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> 
         caller: Caller { is_extra_part: true, ..shard.caller_of(c) },
         keys: Arc::new(request.keys.iter().map(|key| key.to_vec()).collect()),
         copy: request.copy,
-        number: shard.locks.acting(),
-        at_us: shard.now_us,
+        number: shard.transactions.locks.acting(),
+        at_us: shard.turn.now_us,
     };
     let job = Job {
         target: Target { host: args[1].to_vec(), port: args[2].to_vec() },
@@ -90,7 +90,7 @@ impl Shard {
         self.store.no_touch = no_touch;
         let mut parcels = Vec::new();
         for (index, key) in keys.iter().enumerate() {
-            if self.topology.owner(key) != self.id {
+            if self.turn.topology.owner(key) != self.id {
                 continue;
             }
             let Some(value) = self.store.read(db, key) else { continue };
@@ -142,7 +142,7 @@ impl Shard {
     fn delete_own<'a>(&mut self, db: usize, keys: impl Iterator<Item = &'a [u8]>, caller: &Caller) {
         let Some(spec) = table::lookup(b"del") else { return };
         let mut args = Slices::from_slice(&[b"DEL"]);
-        args.extend(keys.filter(|key| self.topology.owner(key) == self.id));
+        args.extend(keys.filter(|key| self.turn.topology.owner(key) == self.id));
         if args.len() > 1 {
             let blocked = self.run_command(spec, db, &args, caller, &mut Reply::default());
             debug_assert!(blocked.is_none(), "DEL does not block");

@@ -110,8 +110,8 @@ impl Shard {
             c.flags.assign(Flag::ReplyOff, flags.has(Flag::ReplyOff));
             c.flags.assign(Flag::ReplySkip, flags.has(Flag::ReplySkip));
         }
-        if self.log.is_open() && (spec.name == "exec" || touches_keys(spec)) {
-            c.made_at = self.log.appended();
+        if self.journal.log.is_open() && (spec.name == "exec" || touches_keys(spec)) {
+            c.made_at = self.journal.log.appended();
         }
         taken
     }
@@ -141,7 +141,7 @@ impl Shard {
             return flow;
         }
         let nanos = Stamp::now().nanos_since(started);
-        self.spent_nanos += nanos;
+        self.executor.spent_nanos += nanos;
         if matches!(result, Ok(Flow::Later)) && c.waiting.is_some() {
             // WAIT counts when it ends, but the time that it waits is none that it takes.
             return Flow::Later;
@@ -172,14 +172,14 @@ impl Shard {
 impl Shard {
     /// Counts the connection's command that has got its answer.
     pub(super) fn settle_call(&mut self, client: Token) {
-        let Some(mut connection) = self.clients.take(client) else { return };
+        let Some(mut connection) = self.connections.table.take(client) else { return };
         if let Some(call) = connection.pending_call.take() {
             let nanos = Stamp::now().nanos_since(call.started);
             self.stats.called(call.spec.id, nanos);
             let caller = self.caller_of(&connection);
             self.note_slow(call.spec, &call.args.slices(), &caller, nanos);
         }
-        self.clients.put_back(connection);
+        self.connections.table.put_back(connection);
     }
 
     /// Ends a command that has promised its reply with `reply_later`: +OK, or an error that is counted as its own.

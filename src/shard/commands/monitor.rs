@@ -62,9 +62,13 @@ fn monitor(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Res
         return Ok(Flow::Done);
     }
     c.flags.set(Flag::Monitor);
-    shard.monitors.here.push(c.token);
-    let (home, shards) = (shard.id, shard.topology.shards);
-    shard.ask_all_for(c, move |shard| shard.monitors.add(home, shards), |_, _: Vec<()>, reply| reply.ok());
+    shard.subscribers.monitors.here.push(c.token);
+    let (home, shards) = (shard.id, shard.turn.topology.shards);
+    shard.ask_all_for(
+        c,
+        move |shard| shard.subscribers.monitors.add(home, shards),
+        |_, _: Vec<()>, reply| reply.ok(),
+    );
     Ok(Flow::Later)
 }
 
@@ -75,17 +79,20 @@ impl Shard {
             return;
         }
         c.flags.clear(Flag::Monitor);
-        self.monitors.here.retain(|token| *token != c.token);
+        self.subscribers.monitors.here.retain(|token| *token != c.token);
         let home = self.id;
-        for shard in 0..self.topology.shards {
+        for shard in 0..self.turn.topology.shards {
             // Behind the message that has told of the monitor.
-            self.send(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.monitors.remove(home))));
+            self.send(
+                shard,
+                Message::Call(Box::new(move |shard: &mut Shard| shard.subscribers.monitors.remove(home))),
+            );
         }
     }
 
     #[inline]
     pub(in crate::shard) fn is_monitored(&self) -> bool {
-        self.monitors.count > 0
+        self.subscribers.monitors.count > 0
     }
 
     /// Writes down a command that a connection of this shard has run.
@@ -133,11 +140,11 @@ impl Shard {
 
     #[cold]
     fn write_line(&mut self, address: &str, db: usize, spec: &CommandSpec, args: Args) {
-        if self.monitors.lines.is_empty() {
+        if self.subscribers.monitors.lines.is_empty() {
             self.call_self(Shard::send_monitor_lines);
         }
         let now_us = clock::unix_us();
-        let lines = &mut self.monitors.lines;
+        let lines = &mut self.subscribers.monitors.lines;
         lines.extend(
             format!("+{}.{:06} [{db} {address}]", now_us / 1_000_000, now_us % 1_000_000).into_bytes(),
         );
@@ -150,14 +157,14 @@ impl Shard {
 
     /// Sends the lines of this turn to the shards that have monitors.
     fn send_monitor_lines(&mut self) {
-        let lines = Bytes::from(std::mem::take(&mut self.monitors.lines));
-        for shard in 0..self.monitors.by_shard.len() {
-            if self.monitors.by_shard[shard] == 0 {
+        let lines = Bytes::from(std::mem::take(&mut self.subscribers.monitors.lines));
+        for shard in 0..self.subscribers.monitors.by_shard.len() {
+            if self.subscribers.monitors.by_shard[shard] == 0 {
                 continue;
             }
-            if self.outbox.is_congested(shard) {
-                self.monitors.overrun[shard] = true;
-            } else if std::mem::take(&mut self.monitors.overrun[shard]) {
+            if self.peers.outbox.is_congested(shard) {
+                self.subscribers.monitors.overrun[shard] = true;
+            } else if std::mem::take(&mut self.subscribers.monitors.overrun[shard]) {
                 self.send(shard, Message::Call(Box::new(Shard::close_monitors)));
             } else if shard == self.id {
                 self.feed_monitors(&lines);
@@ -173,8 +180,8 @@ impl Shard {
 
     /// Gives lines to this shard's monitors.
     fn feed_monitors(&mut self, lines: &Bytes) {
-        for token in self.monitors.here.clone() {
-            let Some(mut connection) = self.clients.take(token) else { continue };
+        for token in self.subscribers.monitors.here.clone() {
+            let Some(mut connection) = self.connections.table.take(token) else { continue };
             self.write_reply(&mut connection, |_, _, reply| {
                 if lines.len() < SHARED_BYTES_MIN {
                     reply.raw(lines);
@@ -190,8 +197,8 @@ impl Shard {
     }
 
     fn close_monitors(&mut self) {
-        for token in self.monitors.here.clone() {
-            let Some(mut connection) = self.clients.take(token) else { continue };
+        for token in self.subscribers.monitors.here.clone() {
+            let Some(mut connection) = self.connections.table.take(token) else { continue };
             crate::log_text!(
                 Level::Warning,
                 "Closing monitor that another shard's commands cannot reach fast enough: ",

@@ -132,7 +132,7 @@ fn watch(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         }
     }
     let flag = watching.flag.clone();
-    if added.iter().all(|key| shard.topology.owner(key) == shard.id) {
+    if added.iter().all(|key| shard.turn.topology.owner(key) == shard.id) {
         for key in added {
             shard.store.watch(db, &key, &flag);
         }
@@ -141,7 +141,7 @@ fn watch(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
     }
     // The client may tell others that it watches as soon as it has its reply, so every owner must know by then.
     let register = move |shard: &mut Shard| {
-        for key in added.iter().filter(|key| shard.topology.owner(key) == shard.id) {
+        for key in added.iter().filter(|key| shard.turn.topology.owner(key) == shard.id) {
             shard.store.watch(db, key, &flag);
         }
     };
@@ -166,7 +166,7 @@ impl Shard {
     pub(in crate::shard) fn unwatch_keys(&mut self, flag: WatchFlag, keys: Vec<(usize, Vec<u8>)>) {
         let mut by_owner: HashMap<usize, Vec<(usize, Vec<u8>)>> = HashMap::new();
         for (db, key) in keys {
-            by_owner.entry(self.topology.owner(&key)).or_default().push((db, key));
+            by_owner.entry(self.turn.topology.owner(&key)).or_default().push((db, key));
         }
         for (owner, keys) in by_owner {
             let flag = flag.clone();
@@ -231,12 +231,12 @@ impl Shard {
             match queued.spec.handler {
                 Where::Keys(..) => {}
                 // One shard is everything.
-                Where::EveryShard(..) if self.topology.shards == 1 => continue,
+                Where::EveryShard(..) if self.turn.topology.shards == 1 => continue,
                 // Scripts, too, need a coordinator.
                 _ => return Reach::Transaction,
             }
             queued.spec.key_positions(&slices, &mut keys);
-            let fits = match plan(queued.spec, &slices, &keys, self.topology, || self.key_count(c.db)) {
+            let fits = match plan(queued.spec, &slices, &keys, self.turn.topology, || self.key_count(c.db)) {
                 Plan::At(shard) => add(shard),
                 Plan::Anywhere => true,
                 _ => false,
@@ -246,7 +246,7 @@ impl Shard {
             }
         }
         let watched = c.watching.as_ref().map(|watching| watching.keys.as_slice()).unwrap_or_default();
-        if !watched.iter().all(|(_, key)| add(self.topology.owner(key))) {
+        if !watched.iter().all(|(_, key)| add(self.turn.topology.owner(key))) {
             return Reach::Transaction;
         }
         Reach::OneShard(only.unwrap_or(self.id))

@@ -72,7 +72,7 @@ fn channels(shard: &mut Shard, c: &mut Connection, args: Args, topic: Topic) -> 
         _ => return Err(subcommand_syntax("PUBSUB", args)),
     };
     let question = move |shard: &mut Shard| {
-        let names = shard.pubsub.tallies[topic].iter().map(|(name, _)| name);
+        let names = shard.subscribers.pubsub.tallies[topic].iter().map(|(name, _)| name);
         let wanted =
             names.filter(|name| pattern.as_ref().is_none_or(|pattern| glob_match(pattern, name, false)));
         wanted.map(Box::<[u8]>::from).collect::<Vec<_>>()
@@ -89,7 +89,7 @@ fn subscriber_counts(shard: &mut Shard, c: &mut Connection, args: Args, topic: T
     let asked = names.clone();
     // A shard knows nothing of channels that others own.
     let question = move |shard: &mut Shard| {
-        let tally = &shard.pubsub.tallies[topic];
+        let tally = &shard.subscribers.pubsub.tallies[topic];
         asked.iter().map(|name| tally.count(name)).collect::<Vec<_>>()
     };
     shard.ask_all_for(c, question, move |_, answers, reply| {
@@ -103,7 +103,7 @@ fn subscriber_counts(shard: &mut Shard, c: &mut Connection, args: Args, topic: T
 }
 
 fn pattern_count(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    reply.integer(shard.pubsub.tallies[Topic::Pattern].len() as i64);
+    reply.integer(shard.subscribers.pubsub.tallies[Topic::Pattern].len() as i64);
     Ok(Flow::Done)
 }
 

@@ -38,9 +38,9 @@ fn get(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
             count => usize::try_from(count).map_err(|_| wrong())?,
         },
     };
-    let wanted = wanted.min(shard.config.observing.slowlog_max_len as usize);
+    let wanted = wanted.min(shard.turn.config.observing.slowlog_max_len as usize);
     let latest = move |shard: &mut Shard| -> Vec<SlowEntry> {
-        shard.slow_log.entries.iter().take(wanted).cloned().collect()
+        shard.executor.slow_log.entries.iter().take(wanted).cloned().collect()
     };
     shard.ask_all_for(c, latest, move |_, answers, reply| {
         let mut entries: Vec<SlowEntry> = answers.into_iter().flatten().collect();
@@ -62,17 +62,17 @@ fn get(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
 }
 
 fn len(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
-    let max = shard.config.observing.slowlog_max_len;
+    let max = shard.turn.config.observing.slowlog_max_len;
     shard.ask_all_for(
         c,
-        |shard| shard.slow_log.entries.len() as u64,
+        |shard| shard.executor.slow_log.entries.len() as u64,
         move |_, answers, reply| reply.integer(answers.iter().sum::<u64>().min(max) as i64),
     );
     Ok(Flow::Later)
 }
 
 fn reset(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
-    shard.ask_all_for(c, |shard| shard.slow_log.entries.clear(), |_, _: Vec<()>, reply| reply.ok());
+    shard.ask_all_for(c, |shard| shard.executor.slow_log.entries.clear(), |_, _: Vec<()>, reply| reply.ok());
     Ok(Flow::Later)
 }
 

@@ -89,6 +89,15 @@ enum Current {
 /// What is told at the end, on the shard's thread.
 pub type Done = Box<dyn FnOnce(&mut Shard, Result<Report, LoadFailed>) + Send>;
 
+/// What this shard loads, if it does.
+#[derive(Default)]
+pub(super) struct Loader {
+    pub loading: Option<Box<Loading>>,
+    /// DEBUG RELOAD MERGE: keys that are there already are replaced.
+    pub merges: bool,
+    pub meetings: Meetings,
+}
+
 /// A shard's job of one phase.
 pub(super) struct Loading {
     steps: VecDeque<Step>,
@@ -109,7 +118,7 @@ impl Shard {
     /// Begins to load; `done` is called when that has ended.
     pub fn begin_loading(&mut self, steps: Vec<Step>, done: Done) {
         self.store.expire_on_access = false;
-        self.loading = Some(Box::new(Loading { done: Some(done), ..Loading::new(steps) }));
+        self.loader.loading = Some(Box::new(Loading { done: Some(done), ..Loading::new(steps) }));
     }
 
     /// Everything is loaded, and the log is open: what expires from now on is in it. A key that went before would be there again at the
@@ -127,13 +136,13 @@ impl Shard {
 
     /// A slice of loading, if there is a job. True: there is more.
     pub(super) fn load_slice(&mut self) -> bool {
-        let Some(mut loading) = self.loading.take() else { return false };
+        let Some(mut loading) = self.loader.loading.take() else { return false };
         let started = Stamp::now();
         let until = move || Stamp::now().nanos_since(started) > SLICE_US * 1000;
         match self.load_some(&mut loading, &until) {
             Ok(false) => {
                 let waits = matches!(&loading.current, Some(Current::Log(_, replay)) if replay.waits());
-                self.loading = Some(loading);
+                self.loader.loading = Some(loading);
                 // Answers of other shards wake this one up; until then the processor is theirs.
                 !waits
             }
@@ -288,12 +297,12 @@ impl Shard {
     }
 
     fn load_options(&self, is_base: bool) -> LoadOptions {
-        let persistence = &self.config.persistence;
+        let persistence = &self.turn.config.persistence;
         LoadOptions {
             with_checksum: persistence.rdbchecksum && !self.store.settings.skips_checksums,
             keeps_expired: is_base,
             owned: None,
-            replaces: self.merges_at_load,
+            replaces: self.loader.merges,
             checks: match persistence.sanitize_dump_payload {
                 SanitizeDumpPayload::Yes => Checks::Deep,
                 SanitizeDumpPayload::No | SanitizeDumpPayload::Clients => Checks::Mend,

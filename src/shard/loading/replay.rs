@@ -294,7 +294,7 @@ impl Shard {
             }
         }
         if let Some(replayer) = replay.foreign.as_mut().and_then(|foreign| foreign.replayer.take()) {
-            self.clients.remove(replayer);
+            self.connections.table.remove(replayer);
         }
         Ok(true)
     }
@@ -316,16 +316,16 @@ impl Shard {
     fn share_of(&self, spec: &CommandSpec, args: Args, known: Option<Known>) -> Share {
         let whole_if = |is_mine| if is_mine { Share::Whole } else { Share::Nothing };
         if let (Some((1, _)), Some(known)) = (spec.single_key(), known) {
-            return whole_if(shard_of_slot(known.slot, self.topology.shards) == self.id);
+            return whole_if(shard_of_slot(known.slot, self.turn.topology.shards) == self.id);
         }
         let mut keys = KeyPositions::new();
         spec.key_positions(args, &mut keys);
-        if let (Handler::Script, true) = (spec.handler, self.topology.shards > 1) {
+        if let (Handler::Script, true) = (spec.handler, self.turn.topology.shards > 1) {
             // It may need anything.
-            return Share::Together { host: 0, guests: (1..self.topology.shards).collect() };
+            return Share::Together { host: 0, guests: (1..self.turn.topology.shards).collect() };
         }
         let (host, guests): (usize, SmallVec<[usize; 4]>) =
-            match plan(spec, args, &keys, self.topology, || u64::MAX) {
+            match plan(spec, args, &keys, self.turn.topology, || u64::MAX) {
                 // Every shard does to its own keys what concerns all (FLUSHALL).
                 Plan::EveryShard { .. } => return Share::Whole,
                 Plan::Anywhere => return whole_if(self.id == 0),
@@ -341,7 +341,7 @@ impl Shard {
                     (home, guests)
                 }
                 Plan::Reach { home } => {
-                    (home, (0..self.topology.shards).filter(|shard| *shard != home).collect())
+                    (home, (0..self.turn.topology.shards).filter(|shard| *shard != home).collect())
                 }
             };
         if host == self.id || guests.contains(&self.id) {

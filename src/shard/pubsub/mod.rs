@@ -86,8 +86,8 @@ impl Shard {
             let left = subscriptions.counted_with(topic);
             if is_changed {
                 match change {
-                    Change::Begin => self.pubsub.here[topic].add(&name, c.token),
-                    Change::End => self.pubsub.here[topic].remove(&name, c.token),
+                    Change::Begin => self.subscribers.pubsub.here[topic].add(&name, c.token),
+                    Change::End => self.subscribers.pubsub.here[topic].remove(&name, c.token),
                 }
                 changed.push(name.clone());
             }
@@ -117,16 +117,17 @@ impl Shard {
     }
 
     fn only_counts_here(&self, topic: Topic, name: &[u8]) -> bool {
-        self.topology.shards == 1 || self.topology.owner(name) == self.id && !counts_everywhere(topic, name)
+        self.turn.topology.shards == 1
+            || self.turn.topology.owner(name) == self.id && !counts_everywhere(topic, name)
     }
 
     /// Counts a connection of shard `home` that begins or ceases to listen to those of `names` that this shard has a tally of.
     fn count_subscriber(&mut self, home: usize, topic: Topic, change: Change, names: &[Box<[u8]>]) {
         for name in names {
-            let tally = if topic == Topic::Pattern || self.topology.owner(name) == self.id {
-                &mut self.pubsub.tallies[topic]
+            let tally = if topic == Topic::Pattern || self.turn.topology.owner(name) == self.id {
+                &mut self.subscribers.pubsub.tallies[topic]
             } else if counts_everywhere(topic, name) {
-                &mut self.pubsub.foreign_channels
+                &mut self.subscribers.pubsub.foreign_channels
             } else {
                 continue;
             };
@@ -142,7 +143,7 @@ impl Shard {
                 Change::End => listeners.fetch_sub(names.len(), Ordering::Relaxed),
             };
         }
-        let names = |topic| self.pubsub.tallies[topic].len() as u64;
+        let names = |topic| self.subscribers.pubsub.tallies[topic].len() as u64;
         self.stats.pubsub_channels.set(names(Topic::Channel));
         self.stats.pubsub_patterns.set(names(Topic::Pattern));
         self.stats.pubsub_shard_channels.set(names(Topic::ShardChannel));
@@ -155,11 +156,11 @@ impl Shard {
         let home = self.id;
         for topic in Topic::ALL {
             let names: Arc<[Box<[u8]>]> = subscriptions.of(topic).iter().cloned().collect();
-            names.iter().for_each(|name| self.pubsub.here[topic].remove(name, c.token));
+            names.iter().for_each(|name| self.subscribers.pubsub.here[topic].remove(name, c.token));
             if names.is_empty() {
                 continue;
             }
-            for shard in 0..self.topology.shards {
+            for shard in 0..self.turn.topology.shards {
                 let names = names.clone();
                 let count = move |shard: &mut Shard| shard.count_subscriber(home, topic, Change::End, &names);
                 // Behind what has told of the subscriptions.
@@ -184,7 +185,7 @@ impl Shard {
 
     /// Sends a message to all who listen to a channel that this shard owns, or an event; returns their number.
     fn publish(&mut self, topic: Topic, channel: &[u8], message: &[u8]) -> u64 {
-        let pubsub = &mut self.pubsub;
+        let pubsub = &mut self.subscribers.pubsub;
         let (mut listeners, mut shards) = (0, SmallVec::<[usize; 8]>::new());
         let mut count = |by_shard: &[(usize, u32)]| {
             for (shard, subscribers) in by_shard {
@@ -240,7 +241,7 @@ impl Shard {
     /// Returns how often it has written the message.
     pub(super) fn deliver(&mut self, Publication { topic, channel, message }: &Publication) -> usize {
         let what: &[u8] = if *topic == Topic::ShardChannel { b"smessage" } else { b"message" };
-        let listeners: SmallVec<[Token; 8]> = self.pubsub.here[*topic].of(channel).collect();
+        let listeners: SmallVec<[Token; 8]> = self.subscribers.pubsub.here[*topic].of(channel).collect();
         let mut written = listeners.len();
         for token in listeners {
             self.push_to_connection(token, |reply| {
@@ -257,7 +258,7 @@ impl Shard {
     }
 
     fn deliver_by_pattern(&mut self, channel: &Bytes, message: &Bytes) -> usize {
-        let matching = self.pubsub.here[Topic::Pattern]
+        let matching = self.subscribers.pubsub.here[Topic::Pattern]
             .iter()
             .filter(|(pattern, _)| glob_match(pattern, channel, false));
         let matching: SmallVec<[(Bytes, Vec<Token>); 2]> = matching

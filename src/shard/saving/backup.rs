@@ -84,7 +84,7 @@ impl Shard {
         }
         for handover in std::mem::take(&mut self.saving.handovers) {
             // A client that has gone needs no answer.
-            let Some(c) = self.clients.get(handover.client) else { continue };
+            let Some(c) = self.connections.table.get(handover.client) else { continue };
             if c.flags.has(Flag::Closing) {
                 continue;
             }
@@ -107,7 +107,7 @@ impl Shard {
     fn end_dumped(&mut self, later: Later) {
         let Later::InPipeline(origin) = later else { return };
         self.settle_call(origin.client);
-        if let Some(mut connection) = self.clients.take(origin.client) {
+        if let Some(mut connection) = self.connections.table.take(origin.client) {
             self.close(&mut connection);
             self.finish(connection);
         }
@@ -118,7 +118,7 @@ impl Shard {
 impl Shard {
     /// PIPESAVE.
     pub(in crate::shard) fn pipesave(&mut self, asker: Asker) {
-        let command = self.config.engine.pipesavecommand.clone();
+        let command = self.turn.config.engine.pipesavecommand.clone();
         let error = if command.is_empty() {
             Some(CommandError::other(
                 "ERR PIPESAVE needs a command: set 'pipesavecommand' in the configuration file and restart the server",
@@ -215,7 +215,7 @@ impl Shard {
     ) -> std::io::Result<(Cut, Relay)> {
         let format = self.rdb_format();
         let (mut sources, mut parts) = (Vec::new(), Vec::new());
-        for shard in 0..self.topology.shards {
+        for shard in 0..self.turn.topology.shards {
             let (from, file) = pipes::pipe()?;
             let head = match shard {
                 0 => self.header_with(format, None, content.functions),
@@ -224,7 +224,7 @@ impl Shard {
             sources.push(from);
             parts.push(Some(PartFile::new(String::new(), file, head, false)));
         }
-        let patience = Duration::from_secs(u64::from(self.config.replication.repl_timeout));
+        let patience = Duration::from_secs(u64::from(self.turn.config.replication.repl_timeout));
         let order = Order { target, before, after, parts: sources, patience };
         let shared = self.shared.clone();
         let relay = Relay::start(order, move |outcome| {
@@ -235,7 +235,7 @@ impl Shard {
             purpose,
             method: None,
             format,
-            checksum: self.config.persistence.rdbchecksum,
+            checksum: self.turn.config.persistence.rdbchecksum,
             path: String::new(),
             parts,
             increments: Default::default(),

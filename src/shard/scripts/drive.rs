@@ -64,7 +64,7 @@ impl Shard {
         reply: &mut Reply,
     ) {
         let nanos = Stamp::now().nanos_since(started);
-        self.spent_nanos += nanos;
+        self.executor.spent_nanos += nanos;
         self.stats.called(spec.id, nanos);
         self.stats.commands[spec.id as usize].failed.add(1);
         let text = error.text();
@@ -80,12 +80,12 @@ impl Shard {
         if let Some(slow) = slow {
             self.shared.scripts.remove_slow(&slow);
         }
-        if self.topology.shards > 1 && (touches_others || !outcome.failed) {
+        if self.turn.topology.shards > 1 && (touches_others || !outcome.failed) {
             memory.learn(touches_others);
         }
         self.keep_vm(execution);
         let nanos = Stamp::now().nanos_since(started);
-        self.spent_nanos += nanos;
+        self.executor.spent_nanos += nanos;
         let spec = command.spec;
         self.stats.called(spec.id, nanos);
         if outcome.failed {
@@ -158,8 +158,8 @@ impl Shard {
         let mut keys = KeyPositions::new();
         spec.key_positions(args, &mut keys);
         run.note_keys(spec, args, &keys);
-        let shards = self.topology.shards;
-        match plan::plan(spec, args, &keys, self.topology, || self.key_count(run.db)) {
+        let shards = self.turn.topology.shards;
+        match plan::plan(spec, args, &keys, self.turn.topology, || self.key_count(run.db)) {
             Plan::Anywhere => {}
             Plan::At(shard) if shard == self.id => {}
             Plan::Cursor { .. } if shards == 1 => {}
@@ -189,7 +189,7 @@ impl Shard {
         let new =
             unnamed.iter().filter(|intent| run.touched.iter().rev().take(8).all(|known| known != *intent));
         let new: SmallVec<[Intent; 4]> = new.copied().collect();
-        let is_free = !self.locks.conflicts(&Scope::Keys(unnamed));
+        let is_free = !self.transactions.locks.conflicts(&Scope::Keys(unnamed));
         if is_free {
             run.touched.extend_from_slice(&new);
         }

@@ -63,17 +63,17 @@ impl Shard {
         let scope = self.scope_of_standing(&run);
         let (number, answer) = match holding {
             Some(number) => {
-                self.locks.extend(number, &scope);
+                self.transactions.locks.extend(number, &scope);
                 (number, Answer::Granted)
             }
             None => {
                 let number = self.shared.next_transaction();
                 let answer = if run.named.is_empty() {
                     // The client is this shard's, and its next request waits for the reply.
-                    self.locks.request(number, &scope)
+                    self.transactions.locks.request(number, &scope)
                 } else {
                     let client = fingerprint_of_client(home, origin.client);
-                    self.locks.request_in_order(number, &scope, client)
+                    self.transactions.locks.request_in_order(number, &scope, client)
                 };
                 (number, answer)
             }
@@ -81,7 +81,7 @@ impl Shard {
         debug_assert!(answer != Answer::Refused, "nobody can have a later number");
         debug_assert!(
             answer == Answer::Granted
-                || self.topology.shards > 1 && run.named.is_empty() && run.touched.is_empty(),
+                || self.turn.topology.shards > 1 && run.named.is_empty() && run.touched.is_empty(),
             "a script has run with what it did not hold"
         );
         let id = self.transactions.next_id();
@@ -93,7 +93,7 @@ impl Shard {
         transaction.protocol = run.protocol;
         transaction.number = number;
         transaction.home = Some(home);
-        transaction.is_awaited = self.log.is_open();
+        transaction.is_awaited = self.journal.log.is_open();
         transaction.next = 1;
         transaction.script = Some((0, run));
         self.body_becomes_part(number);
@@ -105,18 +105,18 @@ impl Shard {
         transaction.outstanding = 1;
         self.transactions.running.insert(id, transaction);
         if answer == Answer::Granted {
-            self.asks.next_turn.push(next_turn_of(id));
+            self.peers.asks.next_turn.push(next_turn_of(id));
         } else {
             // It has touched nothing yet.
             let owner = Owner::Coordinator { shard: self.id, transaction: id, watch: None };
-            self.lock_owners.insert(number, owner);
+            self.transactions.owners.insert(number, owner);
         }
         Ran::AsTransaction
     }
 
     /// What a script that ran here in one go has to hold: with several shards the keys that it names and those that it has touched.
     fn scope_of_standing(&self, run: &Run) -> Scope {
-        if self.topology.shards == 1 {
+        if self.turn.topology.shards == 1 {
             return Scope::Whole(KeyAccess::Write);
         }
         let args = run.command.args.slices();
@@ -146,7 +146,7 @@ impl Shard {
 
     fn everything(&self) -> Scopes {
         let mut scopes = Scopes::default();
-        scopes.add_whole(self.topology.shards, KeyAccess::Write);
+        scopes.add_whole(self.turn.topology.shards, KeyAccess::Write);
         scopes
     }
 
@@ -236,7 +236,7 @@ impl Shard {
             if is_turn_over {
                 t.script = Some((place, run));
                 t.outstanding += 1;
-                self.asks.next_turn.push(next_turn_of(id));
+                self.peers.asks.next_turn.push(next_turn_of(id));
                 return Going::On;
             }
         }
@@ -284,7 +284,7 @@ impl Shard {
         run.note_write(spec);
         let is_here = !matches!(spec.handler, Handler::EveryShard(..))
             && Reaching::of(spec, &slices).is_none()
-            && keys.iter().all(|key| self.topology.owner(slices[key.index]) == self.id)
+            && keys.iter().all(|key| self.turn.topology.owner(slices[key.index]) == self.id)
             && (!keys.is_empty() || !matches!(spec.handler, Handler::Channel));
         if is_here && t.participants.iter().any(|p| p.shard == self.id) {
             self.enter_part(t.number);
@@ -315,9 +315,9 @@ impl Shard {
         let mut connection = self.connection_of_script(run);
         let mut reply = Reply::new(run.execution.protocol());
         let place = t.commands.len();
-        let outer = self.inside.replace((id, place));
+        let outer = self.transactions.inside.replace((id, place));
         let flow = self.call_connection_command(&mut connection, spec, args, &mut reply);
-        self.inside = outer;
+        self.transactions.inside = outer;
         if flow != Flow::Later {
             return Called::Answered(Resume::Reply(flat(&mut reply)));
         }
@@ -330,7 +330,7 @@ impl Shard {
 
     /// Whether the transaction holds what a call needs.
     fn covers(&self, t: &Transaction, spec: &CommandSpec, args: Args, keys: &KeyPositions) -> bool {
-        if self.topology.shards == 1 {
+        if self.turn.topology.shards == 1 {
             return true;
         }
         let whole = |access: KeyAccess| {
@@ -340,7 +340,7 @@ impl Shard {
                         && matches!(p.scope, Scope::Whole(held) if held == KeyAccess::Write || held == access)
                 })
             };
-            (0..self.topology.shards).all(holds)
+            (0..self.turn.topology.shards).all(holds)
         };
         if matches!(spec.handler, Handler::EveryShard(..)) {
             return whole(KeyAccess::Write);
@@ -349,7 +349,7 @@ impl Shard {
             return false;
         }
         keys.iter().all(|key| {
-            let (name, owner) = (args[key.index], self.topology.owner(args[key.index]));
+            let (name, owner) = (args[key.index], self.turn.topology.owner(args[key.index]));
             let suffices = |held: KeyAccess| held == KeyAccess::Write || held == key.access;
             t.participants.iter().filter(|p| p.shard == owner).any(|p| match &p.scope {
                 Scope::Whole(held) => suffices(*held),
@@ -412,7 +412,7 @@ impl Shard {
             }));
         }
         let ms = Stamp::now().nanos_since(run.started) / 1_000_000;
-        let threshold_ms = self.config.general.busy_reply_threshold;
+        let threshold_ms = self.turn.config.general.busy_reply_threshold;
         // 0: never.
         if threshold_ms == 0 || ms < threshold_ms {
             return;
@@ -439,7 +439,7 @@ impl Shard {
         }
         let mine = self.shared.scripts.slow_of(self.id);
         for slow in mine {
-            let (is_closed, is_half_closed) = match self.clients.get(slow.connection) {
+            let (is_closed, is_half_closed) = match self.connections.table.get(slow.connection) {
                 Some(c) => (c.flags.has(ClientFlag::Closing), c.flags.has(ClientFlag::PeerClosed)),
                 None => (true, false),
             };

@@ -239,7 +239,7 @@ impl Shard {
     /// Whether everything has to be held for a script, because it may touch more than the keys that it names. What the server
     /// remembers of it is behind a lock that all shards share; this shard asks once.
     pub(super) fn script_reaches_far(&mut self, spec: &CommandSpec, args: Args) -> bool {
-        if self.topology.shards == 1 {
+        if self.turn.topology.shards == 1 {
             return false;
         }
         self.refresh_scripts();
@@ -256,7 +256,7 @@ impl Shard {
 
     /// As `script_reaches_far`, of one in a transaction.
     pub(super) fn script_may_reach_far(&self, spec: &CommandSpec, args: Args) -> bool {
-        if self.topology.shards == 1 {
+        if self.turn.topology.shards == 1 {
             // Nothing is remembered of it there.
             return true;
         }
@@ -311,7 +311,7 @@ impl Shard {
     ) -> Result<Box<Run>, CommandError> {
         let Invocation { what, memory, flags, keys, args: values } = self.invocation(spec, args)?;
         let is_read_only_command = spec.name.ends_with("_ro");
-        let has_no_memory = !caller.replaying && self.config.memory.maxmemory > 0 && {
+        let has_no_memory = !caller.replaying && self.turn.config.memory.maxmemory > 0 && {
             // Inside EXEC nothing is evicted: the commands in front of the script count on their keys.
             if caller.deny_blocking {
                 self.lacks_room()
@@ -341,7 +341,7 @@ impl Shard {
                 return Err(CommandError::other("ERR no memory for the script"));
             }
         };
-        let named = if self.topology.shards > 1 {
+        let named = if self.turn.topology.shards > 1 {
             let mut named: Vec<u64> = keys.iter().map(|key| fingerprint(key)).collect();
             named.sort_unstable();
             named
@@ -349,7 +349,7 @@ impl Shard {
             Vec::new()
         };
         // Inside EXEC it is the time of the whole.
-        let now_us = caller.at_us.unwrap_or(self.now_us);
+        let now_us = caller.at_us.unwrap_or(self.turn.now_us);
         Ok(Box::new(Run {
             execution,
             memory,
@@ -462,7 +462,7 @@ impl Shard {
         args: Args,
         caller: &Caller,
     ) -> Option<(Arc<User>, Denial)> {
-        let user = self.users.by_serial(caller.user)?;
+        let user = self.turn.users.by_serial(caller.user)?;
         user.check(spec, args).err().map(|denial| (user.clone(), denial))
     }
 
@@ -474,13 +474,17 @@ impl Shard {
 
     /// A script that takes long may outlive its user. What is replayed is nobody's.
     fn user_is_gone(&self, caller: &Caller) -> bool {
-        caller.user != 0 && self.users.by_serial(caller.user).is_none()
+        caller.user != 0 && self.turn.users.by_serial(caller.user).is_none()
     }
 
     /// A connection for the commands of a script that need one.
     fn connection_of_script(&self, run: &Run) -> Connection {
-        let user =
-            self.users.by_serial(run.caller.user).cloned().unwrap_or_else(|| self.users.default_user());
+        let user = self
+            .turn
+            .users
+            .by_serial(run.caller.user)
+            .cloned()
+            .unwrap_or_else(|| self.turn.users.default_user());
         let nobody = Token { index: u32::MAX, generation: u32::MAX };
         let mut connection = Connection::new(run.caller.client_id, nobody, -1, user, self.now_ms());
         connection.flags.set(ClientFlag::Authenticated);

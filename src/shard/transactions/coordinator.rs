@@ -30,22 +30,22 @@ impl Shard {
             let slices = command.args.slices();
             // With one shard nobody remembers what a script touches, so it may be anything.
             if matches!(command.spec.handler, Handler::Script)
-                && (self.topology.shards == 1 || self.script_may_reach_far(command.spec, &slices))
+                && (self.turn.topology.shards == 1 || self.script_may_reach_far(command.spec, &slices))
             {
-                scopes.add_whole(self.topology.shards, KeyAccess::Write);
+                scopes.add_whole(self.turn.topology.shards, KeyAccess::Write);
                 continue;
             }
             if let Handler::EveryShard(..) = command.spec.handler {
                 let access = if command.spec.is(Flag::Write) { KeyAccess::Write } else { KeyAccess::Read };
-                scopes.add_whole(self.topology.shards, access);
+                scopes.add_whole(self.turn.topology.shards, access);
                 continue;
             }
             if Reaching::of(command.spec, &slices).is_some() {
-                scopes.add_whole(self.topology.shards, KeyAccess::Read);
+                scopes.add_whole(self.turn.topology.shards, KeyAccess::Read);
             }
             let mut keys = KeyPositions::new();
             command.spec.key_positions(&slices, &mut keys);
-            plan::scopes(&slices, &keys, self.topology, &mut scopes);
+            plan::scopes(&slices, &keys, self.turn.topology, &mut scopes);
         }
         scopes
     }
@@ -65,7 +65,7 @@ impl Shard {
             .map(|watching| Watch { flag: watching.flag.clone(), keys: watching.keys.clone() });
         if let Some(watch) = &watch {
             for (_, key) in &watch.keys {
-                scopes.add_key(self.topology.owner(key), key, KeyAccess::Read);
+                scopes.add_key(self.turn.topology.owner(key), key, KeyAccess::Read);
             }
         }
         let origin = self.reserve(c);
@@ -103,7 +103,7 @@ impl Shard {
         phases: impl IntoIterator<Item = Phase>,
     ) {
         let mut scopes = Scopes::default();
-        scopes.add_whole(self.topology.shards, access);
+        scopes.add_whole(self.turn.topology.shards, access);
         // No client's: nobody is answered.
         let origin = Origin { client: Token { index: u32::MAX, generation: u32::MAX }, place: 0 };
         let barrier = Some(Barrier { phases: phases.into_iter().collect(), turn: 0 });
@@ -112,7 +112,7 @@ impl Shard {
 
     /// The next phase of a barrier. Phases that wait for answers leave some outstanding.
     fn advance_barrier(&mut self, id: TransactionId, t: &mut Transaction) {
-        let shards = self.topology.shards;
+        let shards = self.turn.topology.shards;
         while t.outstanding == 0 {
             let Some(phase) = t.barrier.as_mut().and_then(|barrier| barrier.phases.pop_front()) else {
                 return;
@@ -153,7 +153,7 @@ impl Shard {
     pub(in crate::shard) fn start(&mut self, mut transaction: Transaction) {
         let id = self.transactions.next_id();
         self.stats.transactions.add(1);
-        transaction.is_awaited = transaction.barrier.is_none() && self.log.is_open();
+        transaction.is_awaited = transaction.barrier.is_none() && self.journal.log.is_open();
         self.lock_all(id, Box::new(transaction));
     }
 
@@ -177,7 +177,7 @@ impl Shard {
                 watch: transaction
                     .watch
                     .as_ref()
-                    .map(|watch| watch.of_shard(participant.shard, self.topology)),
+                    .map(|watch| watch.of_shard(participant.shard, self.turn.topology)),
             };
             self.send(participant.shard, message);
         }
@@ -263,7 +263,7 @@ impl Shard {
         let slices = command.args.slices();
         let mut keys = KeyPositions::new();
         command.spec.key_positions(&slices, &mut keys);
-        plan::plan(command.spec, &slices, &keys, self.topology, || self.key_count(command.db))
+        plan::plan(command.spec, &slices, &keys, self.turn.topology, || self.key_count(command.db))
     }
 
     /// Takes the next steps, until one has to wait for answers or all commands have run.
@@ -305,7 +305,7 @@ impl Shard {
                 Plan::EveryShard { join: joining, .. } => {
                     t.next += 1;
                     let args = t.commands[command].args.clone();
-                    let parts = (0..self.topology.shards)
+                    let parts = (0..self.turn.topology.shards)
                         .map(|shard| Part { shard, args: args.clone(), key_indexes: Default::default() })
                         .collect();
                     self.run_parts(id, t, command, parts, joining);
@@ -333,7 +333,7 @@ impl Shard {
     /// A command of a MULTI body may log in, or change users: those after it are for the user as he is then, as in Redis.
     fn follow_user(&mut self, t: &mut Transaction) {
         let Some(known) = &t.user else { return };
-        let Some(connection) = self.clients.take(t.origin.client) else { return };
+        let Some(connection) = self.connections.table.take(t.origin.client) else { return };
         let user = self.current_user(&connection);
         if !Arc::ptr_eq(known, &user) {
             t.caller.user = user.serial;
@@ -343,7 +343,7 @@ impl Shard {
             }
             t.user = Some(user);
         }
-        self.clients.put_back(connection);
+        self.connections.table.put_back(connection);
     }
 
     /// Takes the first step of a script's call, which is command `call`.
@@ -352,7 +352,7 @@ impl Shard {
             Plan::Split(parts, joining) => self.run_parts(id, t, call, parts, joining),
             Plan::EveryShard { join: joining, .. } => {
                 let args = t.commands[call].args.clone();
-                let parts = (0..self.topology.shards)
+                let parts = (0..self.turn.topology.shards)
                     .map(|shard| Part { shard, args: args.clone(), key_indexes: Default::default() })
                     .collect();
                 self.run_parts(id, t, call, parts, joining);
@@ -476,9 +476,9 @@ impl Shard {
         home: usize,
         wanted: Vec<Wanted>,
     ) {
-        let mut by_shard: Vec<Vec<Wanted>> = vec![Vec::new(); self.topology.shards];
+        let mut by_shard: Vec<Vec<Wanted>> = vec![Vec::new(); self.turn.topology.shards];
         for wish in wanted {
-            by_shard[self.topology.owner(&wish.key)].push(wish);
+            by_shard[self.turn.topology.owner(&wish.key)].push(wish);
         }
         let owned = t.commands[command].clone();
         let slices = owned.args.slices();
@@ -486,7 +486,7 @@ impl Shard {
         owned.spec.key_positions(&slices, &mut keys);
         for (shard, wanted) in by_shard.into_iter().enumerate() {
             let is_named =
-                shard != home && keys.iter().any(|key| self.topology.owner(slices[key.index]) == shard);
+                shard != home && keys.iter().any(|key| self.turn.topology.owner(slices[key.index]) == shard);
             if is_named || !wanted.is_empty() {
                 self.step(id, t, shard, Work::LendWanted(owned.clone(), wanted), false);
             }
@@ -501,9 +501,9 @@ impl Shard {
         match result {
             WorkResult::Replies(list) => {
                 for (command, mut reply) in list {
-                    if t.script.is_none() && self.reply_bytes_max > 0 {
+                    if t.script.is_none() && self.executor.reply_bytes_max > 0 {
                         t.reply_bytes += reply.len();
-                        if t.reply_bytes > self.reply_bytes_max {
+                        if t.reply_bytes > self.executor.reply_bytes_max {
                             // The transaction ends as it would; its client does not stay for it.
                             if !matches!(t.step, Step::Parts { .. }) {
                                 reply = Vec::new();
@@ -566,7 +566,7 @@ impl Shard {
         let Outcome { changed, effects, uses } = outcome;
         let mut by_shard: BTreeMap<usize, Outcome> = BTreeMap::new();
         for loan in changed {
-            by_shard.entry(self.topology.owner(&loan.key)).or_default().changed.push(loan);
+            by_shard.entry(self.turn.topology.owner(&loan.key)).or_default().changed.push(loan);
         }
         for effect in effects {
             by_shard.entry(self.owner_of_effect(&effect)).or_default().effects.push(effect);
@@ -574,7 +574,7 @@ impl Shard {
         // What comes behind the command may ask how a key was used. If nothing does, the owner hears of it at the end.
         let may_be_asked = t.is_exec || t.script.is_some();
         for used in uses {
-            let owner = self.topology.owner(&used.key);
+            let owner = self.turn.topology.owner(&used.key);
             match by_shard.get_mut(&owner) {
                 Some(outcome) => outcome.uses.push(used),
                 None if may_be_asked => by_shard.entry(owner).or_default().uses.push(used),
@@ -628,7 +628,7 @@ impl Shard {
 
     /// FLUSHALL with save points: it is answered when what was saved cannot come back.
     pub(in crate::shard) fn empties_saved_file(&self, spec: &CommandSpec) -> bool {
-        spec.name == "flushall" && !self.config.persistence.save.0.is_empty()
+        spec.name == "flushall" && !self.turn.config.persistence.save.0.is_empty()
     }
 
     /// Gives back what a transaction holds, as at its end, but answers nobody: it goes on as another one.
@@ -650,7 +650,7 @@ impl Shard {
 
     /// A command of the connection inside a MULTI body. It may answer later, through `complete`.
     fn run_for_connection(&mut self, id: TransactionId, t: &mut Transaction, command: usize) {
-        let Some(mut connection) = self.clients.take(t.origin.client) else { return };
+        let Some(mut connection) = self.connections.table.take(t.origin.client) else { return };
         let owned = &t.commands[command];
         let mut reply = Reply::new(t.protocol);
         if let Some(why) = &owned.denied {
@@ -659,14 +659,14 @@ impl Shard {
             t.replies[command] = flat(&mut reply);
             return self.finish(connection);
         }
-        self.inside = Some((id, command));
-        let at_us = t.caller.at_us.unwrap_or(self.now_us);
+        self.transactions.inside = Some((id, command));
+        let at_us = t.caller.at_us.unwrap_or(self.turn.now_us);
         let flow = self.act_for(Some(t.number), |shard| {
             shard.at_instant(at_us, |shard| {
                 shard.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply)
             })
         });
-        self.inside = None;
+        self.transactions.inside = None;
         // HELLO changes it, for the replies behind it too.
         t.protocol = reply.protocol();
         connection.output.reply.set_protocol(t.protocol);
@@ -681,7 +681,7 @@ impl Shard {
 
     /// The place for a reply that comes later: in the connection's pipeline, or in the transaction in progress.
     pub(in crate::shard) fn reply_later(&mut self, c: &mut Connection) -> Later {
-        match self.inside {
+        match self.transactions.inside {
             Some((transaction, command)) => Later::InTransaction(transaction, command),
             None => {
                 let origin = self.reserve(c);
@@ -693,7 +693,7 @@ impl Shard {
 
     /// Whether the connection's command that runs now is part of a transaction, where nothing may block.
     pub(in crate::shard) fn is_inside_transaction(&self) -> bool {
-        self.inside.is_some()
+        self.transactions.inside.is_some()
     }
 
     /// The reply that was promised by `reply_later`.
@@ -701,7 +701,7 @@ impl Shard {
         match later {
             Later::InPipeline(origin) => {
                 self.settle_call(origin.client);
-                let spec = self.clients.get(origin.client).and_then(|c| c.last_command);
+                let spec = self.connections.table.get(origin.client).and_then(|c| c.last_command);
                 self.answer_of(origin, reply, spec.is_some_and(touches_keys));
             }
             Later::InTransaction(id, command) => {

@@ -34,7 +34,7 @@ impl Shard {
             Answer::Granted => self.tell_granted(coordinator, transaction, number, watch),
             Answer::Waiting => {
                 let owner = Owner::Coordinator { shard: coordinator, transaction, watch };
-                self.lock_owners.insert(number, owner);
+                self.transactions.owners.insert(number, owner);
             }
             Answer::Refused => {
                 let answer = Message::Locked { from: self.id, transaction, number, watch_until_ms: None };
@@ -45,7 +45,7 @@ impl Shard {
 
     #[cfg(not(feature = "unsafe-no-intents"))]
     fn request_lock(&mut self, number: Number, scope: &Scope) -> Answer {
-        self.locks.request(number, scope)
+        self.transactions.locks.request(number, scope)
     }
 
     /// For the test of the tests: the history checker must find what happens without intents.
@@ -83,17 +83,17 @@ impl Shard {
         number: Number,
     ) {
         self.rename_part(old, number);
-        self.lock_owners.remove(&old);
-        let Strengthened { answer, displaced, mut granted } = self.locks.strengthen(old, number);
+        self.transactions.owners.remove(&old);
+        let Strengthened { answer, displaced, mut granted } = self.transactions.locks.strengthen(old, number);
         for displaced in displaced {
             let old = displaced.number;
-            match self.lock_owners.remove(&old) {
+            match self.transactions.owners.remove(&old) {
                 // It holds nothing on other shards, so it is simply next.
                 Some(waiting @ Owner::Waiting(_)) => {
                     let number = self.shared.next_transaction();
-                    let answer = self.locks.wait_again(number, displaced);
+                    let answer = self.transactions.locks.wait_again(number, displaced);
                     debug_assert!(answer != Answer::Refused, "nobody can have a later number");
-                    self.lock_owners.insert(number, waiting);
+                    self.transactions.owners.insert(number, waiting);
                     granted.extend((answer == Answer::Granted).then_some(number));
                 }
                 Some(Owner::Coordinator { shard, transaction, .. }) => {
@@ -109,7 +109,7 @@ impl Shard {
             Answer::Granted => self.tell_granted(coordinator, transaction, number, None),
             Answer::Waiting => {
                 let owner = Owner::Coordinator { shard: coordinator, transaction, watch: None };
-                self.lock_owners.insert(number, owner);
+                self.transactions.owners.insert(number, owner);
             }
             Answer::Refused => self.send(
                 coordinator,
@@ -164,7 +164,7 @@ impl Shard {
             Work::Commands(commands) => {
                 let mut replies = Vec::with_capacity(commands.len());
                 // What a script calls is no reply to the client.
-                let most = if caller.in_script { 0 } else { self.reply_bytes_max };
+                let most = if caller.in_script { 0 } else { self.executor.reply_bytes_max };
                 let mut bytes = 0;
                 for (index, command) in commands {
                     let mut reply = Reply::new(protocol);
@@ -235,8 +235,8 @@ impl Shard {
         self.note_uses(std::mem::take(&mut ending.uses));
         self.end_part(number, &ending);
         self.serve_before_release(number);
-        self.lock_owners.remove(&number);
-        self.locks.release(number, &mut granted);
+        self.transactions.owners.remove(&number);
+        self.transactions.locks.release(number, &mut granted);
         self.grant(granted);
     }
 
@@ -246,7 +246,7 @@ impl Shard {
         while next < granted.len() {
             let number = granted[next];
             next += 1;
-            match self.lock_owners.remove(&number) {
+            match self.transactions.owners.remove(&number) {
                 Some(Owner::Coordinator { shard, transaction, watch }) => {
                     self.tell_granted(shard, transaction, number, watch);
                 }
@@ -254,10 +254,10 @@ impl Shard {
                     let ran = self.act_for(Some(number), |shard| shard.run_waiting(number, *waiting));
                     if ran == Ran::ToItsEnd {
                         self.serve_before_release(number);
-                        self.locks.release(number, &mut granted);
+                        self.transactions.locks.release(number, &mut granted);
                     }
                 }
-                None => self.locks.release(number, &mut granted),
+                None => self.transactions.locks.release(number, &mut granted),
             }
         }
     }
@@ -267,7 +267,7 @@ impl Shard {
         match waiting {
             Waiting::Command { shard, origin, command, caller, protocol } => {
                 let mut reply = Reply::new(protocol);
-                reply.bound(self.reply_bytes_max);
+                reply.bound(self.executor.reply_bytes_max);
                 let (spec, db) = (command.spec, command.db);
                 let run = self.run_command(spec, db, &command.args.slices(), &caller, &mut reply);
                 if let Some(script) = self.take_standing_script() {
@@ -280,7 +280,7 @@ impl Shard {
             }
             Waiting::Exec { shard, origin, body } => {
                 let mut reply = Reply::new(body.protocol);
-                reply.bound(self.reply_bytes_max);
+                reply.bound(self.executor.reply_bytes_max);
                 self.run_exec(&body, &mut reply);
                 self.give_reply(shard, origin, &mut reply);
             }
@@ -306,7 +306,7 @@ impl Shard {
         let command = OwnedCommand::new(request.spec, request.db, OwnedArgs::from_slices(args));
         let Some(scope) = self.own_scope(std::slice::from_ref(&command)) else { return false };
         let client = request.origin.client;
-        if !self.locks.conflicts_in_order(&scope, fingerprint_of_client(from, client)) {
+        if !self.transactions.locks.conflicts_in_order(&scope, fingerprint_of_client(from, client)) {
             return false;
         }
         let waiting = Waiting::Command {
@@ -329,7 +329,7 @@ impl Shard {
     /// A MULTI body of which every key is on this shard.
     pub(in crate::shard) fn exec_here(&mut self, from: usize, origin: Origin, body: Box<ExecBody>) {
         let mut reply = Reply::new(body.protocol);
-        reply.bound(self.reply_bytes_max);
+        reply.bound(self.executor.reply_bytes_max);
         match self.exec_or_body(from, origin.client, body, &mut reply) {
             None => self.give_reply(from, origin, &mut reply),
             Some((scope, body)) => {
@@ -352,9 +352,9 @@ impl Shard {
                 self.guard_large_values(command.spec, command.db, &command.args.slices());
             }
         }
-        if !self.locks.is_idle() {
+        if !self.transactions.locks.is_idle() {
             if let Some(scope) = self.exec_scope(&body) {
-                if self.locks.conflicts_in_order(&scope, fingerprint_of_client(home, client)) {
+                if self.transactions.locks.conflicts_in_order(&scope, fingerprint_of_client(home, client)) {
                     return Some((scope, body));
                 }
             }
@@ -371,7 +371,7 @@ impl Shard {
     fn exec_scope(&self, body: &ExecBody) -> Option<Scope> {
         let mut scopes = self.scopes_of(&body.commands);
         for (_, key) in body.watch.iter().flat_map(|watch| &watch.keys) {
-            scopes.add_key(self.topology.owner(key), key, KeyAccess::Read);
+            scopes.add_key(self.turn.topology.owner(key), key, KeyAccess::Read);
         }
         scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
     }

@@ -65,7 +65,7 @@ pub(super) fn kill(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: A
     let filter = if old_form {
         Filter { address: Some(args[2].to_vec()), ..Filter::default() }
     } else {
-        Filter::parse(&args[2..], &shard.users)?
+        Filter::parse(&args[2..], &shard.turn.users)?
     };
     let own = !filter.skip_asking && filter.holds(shard, c);
     let asking = c.id;
@@ -88,8 +88,8 @@ impl Shard {
     /// Closes those of this shard's connections that `filter` names, but not the one that asks. Returns how many.
     fn kill_clients(&mut self, filter: &Filter, asking: u64) -> usize {
         let mut killed = 0;
-        for token in self.clients.tokens() {
-            let Some(mut connection) = self.clients.take(token) else { continue };
+        for token in self.connections.table.tokens() {
+            let Some(mut connection) = self.connections.table.take(token) else { continue };
             let is_open = !connection.flags.has(Flag::Closing);
             if is_open && connection.id != asking && filter.holds(self, &connection) {
                 self.close(&mut connection);

@@ -98,7 +98,7 @@ impl Shard {
     /// This shard's connections but the one that asks.
     fn client_lines(&self, chosen: &Chosen, asking: u64) -> Vec<Line> {
         let wanted = |c: &&Connection| c.id != asking && !c.flags.has(Flag::Closing) && chosen.holds(c);
-        self.clients.iter().filter(wanted).map(|c| (c.id, self.describe_client(c))).collect()
+        self.connections.table.iter().filter(wanted).map(|c| (c.id, self.describe_client(c))).collect()
     }
 
     /// One line of CLIENT LIST, without a line end.
@@ -175,7 +175,12 @@ impl Shard {
     }
 
     pub(in crate::shard) fn unix_socket_name(&self) -> String {
-        self.config.network.unixsocket.as_ref().map_or_else(String::new, |path| path.display().to_string())
+        self.turn
+            .config
+            .network
+            .unixsocket
+            .as_ref()
+            .map_or_else(String::new, |path| path.display().to_string())
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) fn unblock(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args
     let later = shard.reply_later(c);
     let find = move |shard: &mut Shard| {
         let waits = |c: &&Connection| c.waiting.is_some() && c.id as i64 == id;
-        shard.clients.iter().find(waits).and_then(|c| c.waiting)
+        shard.connections.table.iter().find(waits).and_then(|c| c.waiting)
     };
     shard.ask_all_caught_up(find, move |shard, answers: Vec<Option<WaitingAt>>| {
         match answers.into_iter().flatten().next() {

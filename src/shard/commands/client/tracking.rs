@@ -175,9 +175,9 @@ fn begin(
             return shard.complete_with(later, spec, verdict);
         }
         if !is_on {
-            if let Some(mut connection) = shard.clients.take(reader.token) {
+            if let Some(mut connection) = shard.connections.table.take(reader.token) {
                 shard.forget_tracking(&mut connection);
-                shard.clients.put_back(connection);
+                shard.connections.table.put_back(connection);
             }
             return shard.complete_with(later, None, Ok(()));
         }
@@ -194,7 +194,7 @@ fn begin(
 
 impl Shard {
     fn token_of_client(&self, id: u64) -> Option<Token> {
-        self.clients.iter().find(|c| c.id == id && c.is_open()).map(|c| c.token)
+        self.connections.table.iter().find(|c| c.id == id && c.is_open()).map(|c| c.token)
     }
 
     /// Enters into the connection what it asks for. Returns whether it did not track before, and the prefixes that every
@@ -205,7 +205,7 @@ impl Shard {
         options: Options,
         redirect: Option<Redirect>,
     ) -> Option<(bool, Vec<Box<[u8]>>)> {
-        let c = self.clients.get(token).filter(|c| c.is_open())?;
+        let c = self.connections.table.get(token).filter(|c| c.is_open())?;
         let is_new = c.tracking.is_none();
         let mut prefixes = options.prefixes;
         let tracking = c.tracking.get_or_insert_default();
