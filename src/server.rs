@@ -17,6 +17,7 @@ use crate::runtime::mesh::Mesh;
 use crate::runtime::probe::{Fit, Missing};
 use crate::runtime::signals::{self, EndSignal};
 use crate::runtime::{clock, cpus, crash, executor, machine, probe, purge, sys};
+use crate::shard::message::Message;
 use crate::shard::saving::{remove_temporary_files, Wish};
 use crate::shard::scripts::KnownScripts;
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
@@ -417,7 +418,7 @@ fn watch(
             };
             let save = (flags.save || flags.nosave).then_some(flags.save);
             let wish = Wish { save, force: flags.force, asker: None };
-            shared.mail.post(0, Box::new(move |shard: &mut Shard| shard.shut_down_by_signal(wish)));
+            shared.mail.post(0, Message::ShutDown(wish));
         }
         if shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64
             && !std::mem::replace(&mut is_stopping, true)
