@@ -113,8 +113,7 @@ fn greet(sources: &Sources, loaded: &Loaded) {
 
 fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: bool) -> Result<(), Failure> {
     let config = &loaded.config;
-    let Fit { shards, executors, notes } =
-        probe::check(config.engine.shards).map_err(|missing| missing.to_string())?;
+    let Fit { shards, notes } = probe::check(config.engine.shards).map_err(|missing| missing.to_string())?;
     for note in notes {
         log!(Level::Warning, "{note}");
     }
@@ -138,7 +137,7 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     log!(Level::Notice, "Server initialized");
     let kept = recovery::find(&shared)?;
     recovery::announce(&shared, &kept);
-    let threads = start_shards(&shared, listeners, executors)?;
+    let threads = start_shards(&shared, listeners)?;
     shared.observed.startup_memory.store(shared.used_memory(), Ordering::Relaxed);
     recovery::recover(&shared, kept)?;
     for (kind, is_open) in [("tcp", tcp), ("unix", unix)] {
@@ -355,7 +354,6 @@ fn start_error(error: &io::Error) -> String {
 fn start_shards(
     shared: &Arc<Shared>,
     listeners: Vec<Listener>,
-    executors: bool,
 ) -> Result<Vec<JoinHandle<io::Result<()>>>, Failure> {
     let cores = cpus::allowed();
     let mut listeners = Some(listeners);
@@ -373,7 +371,7 @@ fn start_shards(
             let _ = running.send(());
             Ok(shard)
         };
-        let thread = executor::spawn(&format!("shard-{id}"), cores[id % cores.len()], executors, make)
+        let thread = executor::spawn(&format!("shard-{id}"), cores[id % cores.len()], make)
             .map_err(|e| format!("Shard {id} cannot start: {}", start_error(&e)))?;
         threads.push(thread);
     }
