@@ -1,5 +1,6 @@
 //! MULTI: the queue of a transaction, and the keys that a client watches.
 
+use super::Connection;
 use crate::command::table::CommandSpec;
 use crate::store::WatchFlag;
 use crate::txn::message::OwnedArgs;
@@ -23,6 +24,17 @@ pub struct Multi {
 impl Multi {
     pub fn memory_bytes(&self) -> usize {
         self.bytes + self.queue.capacity() * std::mem::size_of::<Queued>()
+    }
+}
+
+impl Connection {
+    /// The commands that `spec`, sent now, would run: those that are queued, if it is EXEC.
+    #[inline]
+    pub fn queue_of(&self, spec: &CommandSpec) -> &[Queued] {
+        match &self.multi {
+            Some(multi) if spec.name == "exec" => &multi.queue,
+            _ => &[],
+        }
     }
 }
 

@@ -334,9 +334,8 @@ impl Shard {
                 if end == End::Timeout {
                     reply.null_array();
                 } else {
-                    self.stats.commands[spec.id as usize].failed.add(1);
                     let text = unblocked().text();
-                    self.stats.count_error(&text);
+                    self.count_failure(spec, &text);
                     reply.error(&text);
                 }
                 self.reply_to(waiter.home, waiter.origin, &mut reply);

@@ -26,7 +26,8 @@ mod slowlog;
 
 use std::sync::LazyLock;
 
-use super::request::{touches_keys, Taken};
+use super::refusals::touches_keys;
+use super::route::Taken;
 use super::transactions::Later;
 use super::{Flow, Shard};
 use crate::base::Stamp;
@@ -152,20 +153,13 @@ impl Shard {
                 Some(Box::new(PendingCall { spec, started, args: OwnedArgs::from_slices(args) }));
             return Flow::Later;
         }
-        self.stats.called(spec.id, nanos);
-        let caller = self.caller_of(c);
-        self.note_slow(spec, args, &caller, nanos);
-        match result {
-            Ok(flow) => flow,
-            Err(error) => {
-                stats_failed(self, spec);
-                let text = error.text();
-                self.stats.count_error(&text);
-                reply.truncate(mark);
-                reply.error(&text);
-                Flow::Done
-            }
+        let error = result.as_ref().err().map(CommandError::text);
+        self.account(spec, args, &self.caller_of(c), nanos, error.as_deref());
+        if let Some(text) = error {
+            reply.truncate(mark);
+            reply.error(&text);
         }
+        result.unwrap_or(Flow::Done)
     }
 }
 
@@ -175,9 +169,7 @@ impl Shard {
         let Some(mut connection) = self.connections.table.take(client) else { return };
         if let Some(call) = connection.pending_call.take() {
             let nanos = Stamp::now().nanos_since(call.started);
-            self.stats.called(call.spec.id, nanos);
-            let caller = self.caller_of(&connection);
-            self.note_slow(call.spec, &call.args.slices(), &caller, nanos);
+            self.account(call.spec, &call.args.slices(), &self.caller_of(&connection), nanos, None);
         }
         self.connections.table.put_back(connection);
     }
@@ -193,20 +185,16 @@ impl Shard {
         match outcome {
             Ok(()) => reply.ok(),
             Err(error) => {
-                if let Some(spec) = spec {
-                    stats_failed(self, spec);
-                }
                 let text = error.text();
-                self.stats.count_error(&text);
+                match spec {
+                    Some(spec) => self.count_failure(spec, &text),
+                    None => self.stats.count_error(&text),
+                }
                 reply.error(&text);
             }
         }
         self.complete(later, reply);
     }
-}
-
-fn stats_failed(shard: &Shard, spec: &CommandSpec) {
-    shard.stats.commands[spec.id as usize].failed.add(1);
 }
 
 #[cfg(test)]

@@ -50,8 +50,6 @@ pub(super) struct Scripts {
     libraries: Arc<Libraries>,
     /// Of functions of these libraries, by their names.
     functions: HashMap<Arc<str>, Arc<Memory>, foldhash::fast::RandomState>,
-    /// The script that the last command was, when it has not come to its end: whoever ran the command takes it from here.
-    standing: Option<Box<Run>>,
     /// What TIME answers the script, or the transaction, whose work runs now, Unix microseconds.
     pub(super) frozen_us: Option<i64>,
 }

@@ -12,7 +12,7 @@ use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::shard::loans::Outcome;
 use crate::shard::message::Message;
-use crate::shard::request::touches_keys;
+use crate::shard::refusals::touches_keys;
 use crate::shard::scripts::Going;
 use crate::shard::{Flow, Shard};
 use crate::store::WaitNumber;
