@@ -1,7 +1,7 @@
 //! MULTI: the queue of a transaction, and the keys that a client watches.
 
 use super::Connection;
-use crate::command::table::CommandSpec;
+use crate::command::table::{CommandSpec, Role};
 use crate::store::WatchFlag;
 use crate::txn::message::OwnedArgs;
 
@@ -32,7 +32,7 @@ impl Connection {
     #[inline]
     pub fn queue_of(&self, spec: &CommandSpec) -> &[Queued] {
         match &self.multi {
-            Some(multi) if spec.name == "exec" => &multi.queue,
+            Some(multi) if spec.role == Role::Exec => &multi.queue,
             _ => &[],
         }
     }

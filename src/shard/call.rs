@@ -20,7 +20,7 @@ use super::scripts::Run;
 use super::Shard;
 use crate::base::log::Level;
 use crate::base::{Stamp, Token};
-use crate::command::table::{CommandSpec, Gather, Handler, KeyPositions, Reaching, Spread};
+use crate::command::table::{CommandSpec, Gather, Handler, KeyPositions, Reaching, Role, Spread};
 use crate::command::{Args, Caller, CommandError, CommandResult, Context, Effect};
 use crate::resp::Reply;
 use crate::store::Store;
@@ -147,10 +147,11 @@ impl Shard {
             Handler::EveryShard(_, Gather::Cursor) => {
                 (self.run_with_cursor(call, reply), Effect::default(), None)
             }
-            Handler::EveryShard(..) if spec.name.starts_with("function|") => {
-                (self.change_libraries(spec, args, caller, reply), Effect::default(), None)
-            }
             Handler::EveryShard(run, _) => {
+                if let Role::Libraries(change) = spec.role {
+                    let result = self.change_libraries(change, args, caller, reply);
+                    return (result, Effect::default(), None);
+                }
                 let mut ctx = context(&mut self.store, db, reply, caller);
                 let result = run(&mut ctx, args);
                 (result, ctx.effect, None)
@@ -192,10 +193,10 @@ impl Shard {
 
     /// FLUSHALL and FLUSHDB concern more than this shard's keys.
     fn note_flush(&mut self, spec: &CommandSpec) {
-        if self.id == 0 && spec.name == "flushall" {
+        if self.id == 0 && spec.role == Role::FlushAll {
             self.all_flushed();
         }
-        if matches!(spec.name, "flushall" | "flushdb") {
+        if matches!(spec.role, Role::FlushAll | Role::FlushDb) {
             self.all_copies_are_outdated();
         }
     }

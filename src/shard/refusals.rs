@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::Shard;
 use crate::client::{Connection, Flag};
-use crate::command::table::{CommandSpec, Flag as CommandFlag};
+use crate::command::table::{CommandSpec, Flag as CommandFlag, Role};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::Protocol;
 use crate::text;
@@ -23,7 +23,7 @@ impl Shard {
             self.stats.commands[spec.id as usize].rejected.add(1);
         }
         let mut text = error.text();
-        if spec.is_some_and(|spec| spec.name == "exec") {
+        if spec.is_some_and(|spec| spec.role == Role::Exec) {
             // Without MULTI too.
             c.multi = None;
             self.unwatch_all(c);
@@ -93,7 +93,8 @@ impl Shard {
             return None;
         }
         // What is queued takes memory too.
-        let would_queue = c.multi.is_some() && !matches!(spec.name, "exec" | "discard" | "quit" | "reset");
+        let would_queue =
+            c.multi.is_some() && !matches!(spec.role, Role::Exec | Role::Discard | Role::Quit | Role::Reset);
         let is_denied = would_queue || any_command(c, spec, |spec| spec.is(CommandFlag::DenyOom));
         is_denied.then_some(CommandError::OutOfMemory)
     }
@@ -105,7 +106,8 @@ impl Shard {
         if !save_failed && self.journal.log.write_refusal().is_none() || self.shared.status.is_loading() {
             return None;
         }
-        let is_concerned = spec.name == "ping" || any_command(c, spec, |spec| spec.is(CommandFlag::Write));
+        let is_concerned =
+            spec.role == Role::Ping || any_command(c, spec, |spec| spec.is(CommandFlag::Write));
         if is_concerned {
             self.disk_refusal()
         } else {
@@ -118,12 +120,7 @@ impl Shard {
         let save_failed = self.shared.status.save_failed.load(Ordering::Relaxed);
         let persistence = &self.turn.config.persistence;
         if save_failed && persistence.stop_writes_on_bgsave_error && !persistence.save.0.is_empty() {
-            return Some(CommandError::other(
-                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
-                 Commands that may modify the data set are disabled, because this instance is configured to report errors \
-                 during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check the Redis logs \
-                 for details about the RDB error.",
-            ));
+            return Some(CommandError::CannotSave);
         }
         self.journal.log.write_refusal()
     }
@@ -143,7 +140,7 @@ impl Shard {
 
 #[cold]
 fn refusal_of_protected(spec: &CommandSpec) -> CommandError {
-    let (what, directive) = if spec.name.starts_with("module|") {
+    let (what, directive) = if spec.role == Role::Module {
         ("MODULE", "enable-module-command")
     } else {
         ("DEBUG", "enable-debug-command")
@@ -158,7 +155,9 @@ fn refusal_of_protected(spec: &CommandSpec) -> CommandError {
 #[inline]
 fn refusal_by_subscription(c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
     let is_deaf = c.flags.has(Flag::Subscriber) && c.output.reply.protocol() == Protocol::Resp2;
-    if !is_deaf || spec.name.ends_with("subscribe") || matches!(spec.name, "ping" | "quit" | "reset") {
+    let is_allowed =
+        spec.role.answers_with_messages() || matches!(spec.role, Role::Ping | Role::Quit | Role::Reset);
+    if !is_deaf || is_allowed {
         return None;
     }
     Some(CommandError::other(format!(

@@ -8,7 +8,7 @@ use super::transactions::{Owner, Waiting};
 use super::Shard;
 use crate::base::Token;
 use crate::client::{Connection, Flag, Queued, Stall};
-use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, KeyPositions};
+use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, KeyPositions, Role};
 use crate::command::Args;
 use crate::store::{slot_of, Ahead};
 use crate::txn::locks::{fingerprint_of_client, Scope};
@@ -96,7 +96,7 @@ impl Shard {
     fn end_request(&mut self, c: &mut Connection) {
         if let Some(tracking) = c.tracking.as_deref_mut().filter(|_| c.multi.is_none()) {
             // CLIENT CACHING is about the next command that is none of CLIENT.
-            if !c.last_command.is_some_and(|spec| spec.name.starts_with("client|")) {
+            if !c.last_command.is_some_and(|spec| spec.role == Role::Client) {
                 tracking.has_chosen = false;
             }
         }
@@ -319,5 +319,5 @@ impl Shard {
 
 /// What is not queued in a MULTI, but run at once.
 fn runs_inside_multi(spec: &CommandSpec) -> bool {
-    matches!(spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+    matches!(spec.role, Role::Exec | Role::Discard | Role::Multi | Role::Watch | Role::Quit | Role::Reset)
 }

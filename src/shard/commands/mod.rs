@@ -33,7 +33,7 @@ use super::{Flow, Shard};
 use crate::base::Stamp;
 use crate::base::Token;
 use crate::client::{Connection, Flag, PendingCall};
-use crate::command::table::{self, CommandSpec};
+use crate::command::table::{self, CommandSpec, Role};
 use crate::command::{Args, CommandError};
 use crate::resp::Reply;
 use crate::txn::message::OwnedArgs;
@@ -82,7 +82,7 @@ pub fn help(reply: &mut Reply, container: &str, lines: &[&str]) {
 static HANDLERS: LazyLock<Vec<Option<Handler>>> = LazyLock::new(|| {
     let mut handlers = vec![None; table::COUNT];
     for (name, handler) in families() {
-        if let Some(spec) = table::all().find(|spec| spec.name == *name) {
+        if let Some(spec) = table::by_full_name(name) {
             handlers[spec.id as usize] = Some(*handler);
         }
     }
@@ -98,7 +98,7 @@ impl Shard {
     ) -> Taken {
         let mut taken = Taken::Yes;
         let flags = c.flags;
-        if pubsub::answers_with_messages(spec.name) {
+        if spec.role.answers_with_messages() {
             c.flags.clear(Flag::ReplyOff);
             c.flags.clear(Flag::ReplySkip);
         }
@@ -107,11 +107,11 @@ impl Shard {
                 taken = Taken::NotYet;
             }
         });
-        if pubsub::answers_with_messages(spec.name) {
+        if spec.role.answers_with_messages() {
             c.flags.assign(Flag::ReplyOff, flags.has(Flag::ReplyOff));
             c.flags.assign(Flag::ReplySkip, flags.has(Flag::ReplySkip));
         }
-        if self.journal.log.is_open() && (spec.name == "exec" || touches_keys(spec)) {
+        if self.journal.log.is_open() && (spec.role == Role::Exec || touches_keys(spec)) {
             c.made_at = self.journal.log.appended();
         }
         taken
@@ -147,7 +147,7 @@ impl Shard {
             // WAIT counts when it ends, but the time that it waits is none that it takes.
             return Flow::Later;
         }
-        if matches!(result, Ok(Flow::Later)) && spec.name != "exec" {
+        if matches!(result, Ok(Flow::Later)) && spec.role != Role::Exec {
             // Counted when it has its answer. What EXEC ran counts by itself.
             c.pending_call =
                 Some(Box::new(PendingCall { spec, started, args: OwnedArgs::from_slices(args) }));
@@ -205,11 +205,12 @@ mod tests {
     #[test]
     fn every_connection_command_of_the_table_has_a_handler_and_none_is_left_over() {
         for spec in table::all() {
-            let listed = families().any(|(name, _)| *name == spec.name);
+            let listed =
+                families().any(|(name, _)| table::by_full_name(name).is_some_and(|s| s.id == spec.id));
             assert_eq!(matches!(spec.handler, Where::Connection), listed, "{}", spec.name);
         }
         for (name, _) in families() {
-            assert!(table::all().any(|spec| spec.name == *name), "{name} is not in the table");
+            assert!(table::by_full_name(name).is_some(), "{name} is not in the table");
         }
     }
 }

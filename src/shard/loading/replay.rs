@@ -14,7 +14,7 @@ use super::meeting::Meeting;
 use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
-use crate::command::table::{CommandSpec, Handler, KeyPositions};
+use crate::command::table::{CommandSpec, Handler, KeyPositions, Role};
 use crate::command::{Args, Caller, CommandError};
 use crate::log;
 use crate::persist::aof::ahead::first_arguments;
@@ -136,8 +136,7 @@ impl Errors {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let is_busy = matches!(&error, CommandError::Other(text) if text.starts_with(b"BUSYKEY"));
-        if spec.name == "restore" && !is_busy {
+        if spec.role == Role::Restore && error != CommandError::BusyKey {
             return Err(ReplayError::Payload { error, at });
         }
         self.1 += 1;
@@ -245,7 +244,7 @@ impl Shard {
             // MULTI and EXEC say nothing here. Nothing else of these kinds is ever logged.
             if matches!(spec.handler, Handler::Channel | Handler::Connection | Handler::Container) {
                 let db = args.get(1).and_then(|text| parse_integer(text));
-                if spec.name == "select" {
+                if spec.role == Role::Select {
                     let configured = self.store.databases();
                     let db = db.and_then(|db| usize::try_from(db).ok()).filter(|db| *db < configured);
                     replay.db = db.ok_or(ReplayError::Database { at, configured })?;

@@ -20,9 +20,6 @@ use crate::txn::plan::{self, Plan};
 /// A script that has run for so long lets others have their turn, nanoseconds.
 const IN_ONE_GO_NANOS: u64 = 10_000_000;
 
-/// The commands for connections that scripts may call without leaving the shard.
-const QUICK: [&str; 5] = ["ping", "echo", "select", "time", "lolwut"];
-
 impl Shard {
     /// `call` of a command that is a script.
     pub(in crate::shard) fn call_script(&mut self, call: Call, reply: &mut Reply) -> Called {
@@ -142,7 +139,7 @@ impl Shard {
 
     fn place_of(&mut self, run: &mut Run, spec: &'static CommandSpec, args: Args) -> CallPlace {
         if let Handler::Connection | Handler::Container = spec.handler {
-            return if QUICK.contains(&spec.name) { CallPlace::Here } else { CallPlace::Later };
+            return if spec.is(Flag::Quick) { CallPlace::Here } else { CallPlace::Later };
         }
         let mut keys = KeyPositions::new();
         spec.key_positions(args, &mut keys);

@@ -6,7 +6,7 @@ use super::{Run, Slow, Standing};
 use crate::base::log::Level;
 use crate::base::Stamp;
 use crate::client::Flag as ClientFlag;
-use crate::command::table::{CommandSpec, Handler, KeyAccess, KeyPositions, Reaching};
+use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching};
 use crate::command::{Args, Caller};
 use crate::resp::Text;
 use crate::resp::{Protocol, Reply};
@@ -266,7 +266,7 @@ impl Shard {
     ) -> FarCall {
         let slices = args.slices();
         if let Handler::Connection | Handler::Container = spec.handler {
-            if spec.name == "select" || spec.name == "time" {
+            if spec.is(Flag::Quick) {
                 return FarCall::Answered(Resume::Reply(self.call_now(run, spec, &slices)));
             }
             return self.call_for_connection(id, t, run, spec, &slices);

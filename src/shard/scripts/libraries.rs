@@ -1,7 +1,7 @@
 //! The libraries of functions: the first shard changes them, for all.
 
 use super::{Run, Shard};
-use crate::command::table::CommandSpec;
+use crate::command::table::LibraryChange;
 use crate::command::{Args, Caller, CommandError, CommandResult};
 use crate::resp::Reply;
 use crate::resp::{c_text, Text};
@@ -12,7 +12,7 @@ impl Shard {
     /// FUNCTION LOAD, DELETE, FLUSH and RESTORE, which all shards stand still for.
     pub(in crate::shard) fn change_libraries(
         &mut self,
-        spec: &CommandSpec,
+        change: LibraryChange,
         args: Args,
         caller: &Caller,
         reply: &mut Reply,
@@ -25,8 +25,8 @@ impl Shard {
         self.refresh_scripts();
         let libraries = self.scripts.libraries.clone();
         let mut loaded = None;
-        let changed = match (spec.name, &args[2..]) {
-            ("function|load", [options @ .., code]) => {
+        let changed = match (change, &args[2..]) {
+            (LibraryChange::Load, [options @ .., code]) => {
                 let mut replace = caller.replaying;
                 for option in options {
                     if !option.eq_ignore_ascii_case(b"replace") {
@@ -41,11 +41,11 @@ impl Shard {
                     libraries
                 })
             }
-            ("function|delete", [name]) => libraries.delete(name),
-            ("function|flush", []) => Ok(Libraries::default()),
-            ("function|flush", [how]) if is_flush_kind(how) => Ok(Libraries::default()),
-            ("function|flush", [_]) => Err("ERR FUNCTION FLUSH only supports SYNC|ASYNC option".into()),
-            ("function|restore", [payload, policy @ ..]) => {
+            (LibraryChange::Delete, [name]) => libraries.delete(name),
+            (LibraryChange::Flush, []) => Ok(Libraries::default()),
+            (LibraryChange::Flush, [how]) if is_flush_kind(how) => Ok(Libraries::default()),
+            (LibraryChange::Flush, [_]) => Err("ERR FUNCTION FLUSH only supports SYNC|ASYNC option".into()),
+            (LibraryChange::Restore, [payload, policy @ ..]) => {
                 let policy = match policy {
                     [] => RestorePolicy::Append,
                     [word] => RestorePolicy::parse(word).ok_or_else(|| {
