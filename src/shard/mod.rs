@@ -1,19 +1,21 @@
 //! One shard: a range of slots, the connections that it serves, and its end of the mesh.
 //!
 //! This is where the rooms meet: completions of the socket ring become input of connections (`io`), input becomes
-//! requests (`request`), requests run here or travel (`execute`, `outbox`), transactions take their steps
+//! requests (`request`), requests run here (`call`) or travel (`route`, `outbox`), transactions take their steps
 //! (`transactions`), questions go to all shards and come back (`asks`). Each file has one of these concerns;
 //! this one has the parts and the order of a turn.
 
 mod accept;
 mod background;
+mod batches;
 pub mod blocking;
+mod call;
 mod client_memory;
 pub mod clients;
 pub mod commands;
 mod connections;
+mod cursor;
 mod effects;
-mod execute;
 mod executor;
 mod far_output;
 mod housekeeping;
@@ -33,7 +35,10 @@ mod peers;
 pub mod pubsub;
 pub mod push;
 mod redact;
+mod refusals;
+mod replies;
 mod request;
+mod route;
 pub mod saving;
 mod scatter;
 pub mod scripts;
@@ -64,7 +69,7 @@ use crate::runtime::mesh::Mesh;
 use crate::runtime::ring::{Completion, SocketRing};
 use crate::store::{SlotRange, Store};
 
-pub use request::Flow;
+pub use route::Flow;
 
 /// Messages taken from one other shard in one turn, so that its flood does not starve the connections.
 const MESSAGES_PER_TURN: usize = 64;

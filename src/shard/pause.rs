@@ -72,7 +72,7 @@ impl Shard {
             _ if c.flags.has(Flag::Monitor) => false,
             Some(Paused::All) => true,
             Some(Paused::Writes) => {
-                let mut queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
+                let mut queue = c.queue_of(spec).iter();
                 self.may_write(spec, args)
                     || queue.any(|queued| self.may_write(queued.spec, &queued.args.slices()))
             }

@@ -185,8 +185,8 @@ impl Shard {
         let mut args = Slices::from_slice(&[b"DEL"]);
         args.extend(keys.filter(|key| self.turn.topology.owner(key) == self.id));
         if args.len() > 1 {
-            let blocked = self.run_command(spec, db, &args, caller, &mut Reply::default());
-            debug_assert!(blocked.is_none(), "DEL does not block");
+            let del = OwnedCommand::new(spec, db, OwnedArgs::from_slices(&args));
+            self.call_in_longer(&del, caller, &mut Reply::default());
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use super::Handler;
 use crate::client::{Connection, Flag, Multi, Watching};
-use crate::command::table::{Handler as Where, KeyPositions};
+use crate::command::table::{Handler as Where, KeyPositions, Role};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::Reply;
 use crate::resp::Text;
@@ -204,7 +204,7 @@ impl Shard {
             .queue
             .into_iter()
             .map(|queued| {
-                if queued.spec.name == "select" {
+                if queued.spec.role == Role::Select {
                     let wanted = queued.args.slices().get(1).and_then(|text| parse_integer(text));
                     if let Some(wanted) = wanted.and_then(|n| usize::try_from(n).ok()) {
                         if wanted < self.store.databases() {

@@ -42,10 +42,6 @@ const HELP: &[&str] = &[
 type Outcome = Result<Flow, CommandError>;
 
 /// Whether the command's answers are messages of Pub/Sub, which come also when replies are switched off.
-pub(super) fn answers_with_messages(name: &str) -> bool {
-    name.ends_with("subscribe")
-}
-
 fn change(
     shard: &mut Shard,
     c: &mut Connection,

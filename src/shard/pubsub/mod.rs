@@ -30,7 +30,7 @@ use super::{Flow, Shard};
 use crate::base::glob::glob_match;
 use crate::base::Token;
 use crate::client::{confirm, Connection, Flag, PerTopic, Subscriptions, Topic};
-use crate::command::table::CommandSpec;
+use crate::command::table::{CommandSpec, Role};
 use crate::command::Args;
 use crate::resp::Reply;
 use crate::store::EventClass;
@@ -195,7 +195,8 @@ impl Shard {
 impl Shard {
     /// PUBLISH and SPUBLISH, on the channel's owner.
     pub(super) fn run_publish(&mut self, spec: &CommandSpec, args: Args, reply: &mut Reply) {
-        let topic = if spec.name == "spublish" { Topic::ShardChannel } else { Topic::Channel };
+        let is_sharded = spec.role == Role::Publish { is_sharded: true };
+        let topic = if is_sharded { Topic::ShardChannel } else { Topic::Channel };
         reply.integer(self.publish(topic, args[1], args[2]) as i64);
     }
 

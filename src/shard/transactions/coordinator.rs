@@ -8,12 +8,12 @@ use super::work::{Run, Work, WorkResult};
 use super::{flat, Later};
 use crate::base::Token;
 use crate::client::{Connection, Flag as ClientFlag, Stall};
-use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching, Wanted};
+use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching, Role, Wanted};
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::shard::loans::Outcome;
 use crate::shard::message::Message;
-use crate::shard::request::touches_keys;
+use crate::shard::refusals::touches_keys;
 use crate::shard::scripts::Going;
 use crate::shard::{Flow, Shard};
 use crate::store::WaitNumber;
@@ -624,7 +624,7 @@ impl Shard {
 
     /// FLUSHALL with save points: it is answered when what was saved cannot come back.
     pub(in crate::shard) fn empties_saved_file(&self, spec: &CommandSpec) -> bool {
-        spec.name == "flushall" && !self.turn.config.persistence.save.0.is_empty()
+        spec.role == Role::FlushAll && !self.turn.config.persistence.save.0.is_empty()
     }
 
     /// Gives back what a transaction holds, as at its end, but answers nobody: it goes on as another one.
