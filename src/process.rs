@@ -254,6 +254,8 @@ impl Title {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OomRole {
     Master,
+    /// `oom-score-adj-values` has a value for it, but no server is one yet.
+    #[allow(dead_code)]
     Replica,
     /// A child that saves: the first that the kernel should kill.
     Child,

@@ -110,15 +110,3 @@ pub fn peer(fd: RawFd) -> Address {
 pub fn local(fd: RawFd) -> Address {
     address(fd, libc::getsockname)
 }
-
-/// Bytes that the kernel holds for the peer but has not been told are received; 0 when it does not say.
-pub fn unsent_bytes(fd: RawFd) -> usize {
-    let mut unsent = 0i32;
-    // SAFETY: TIOCOUTQ writes one int.
-    let status = unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &mut unsent) };
-    if status == 0 {
-        unsent.max(0) as usize
-    } else {
-        0
-    }
-}

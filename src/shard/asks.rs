@@ -34,15 +34,7 @@ enum Moment {
     NextTurn,
 }
 
-impl Asks {
-    pub fn len(&self) -> usize {
-        self.open.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
-    }
-}
+impl Asks {}
 
 impl Shard {
     /// Runs `question` on every shard, this one included, and `done` here with the answers in shard order.

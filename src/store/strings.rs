@@ -48,6 +48,7 @@ impl Store {
 
     /// Stores a large string without copying it. The buffer behind `value` stays for as long as the key holds it, so it
     /// should not be much longer than the value. One short enough to lie in its entry is copied after all.
+    #[cfg(test)]
     pub fn set_string_shared(&mut self, db: usize, key: &[u8], value: Bytes, ttl: Ttl) {
         if value.len() <= EMBEDDED_LEN_MAX {
             self.set_string(db, key, &value, ttl);
@@ -81,6 +82,7 @@ impl Store {
         }
     }
 
+    #[cfg(test)]
     pub fn set_int(&mut self, db: usize, key: &[u8], value: i64, ttl: Ttl) {
         self.set(db, key, Content::Int(value), ttl);
     }

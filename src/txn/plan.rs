@@ -64,8 +64,8 @@ pub enum Plan {
     Reach { home: usize },
     /// Every shard runs it on its whole keyspace.
     EveryShard { access: KeyAccess, join: Join },
-    /// SCAN from within a walk, or in a database of many keys: the shard that the cursor names, and the cursor that the shard itself knows.
-    Cursor { shard: usize, inner: u64 },
+    /// SCAN from within a walk, or in a database of many keys: the shard that the cursor names.
+    Cursor { shard: usize },
 }
 
 /// A walk over so many keys at most is one step, if its COUNT says so: clients expect a cursor of 0 then. (Shards stand still for it.)
@@ -151,10 +151,7 @@ pub fn plan(
                 Gather::Cursor => {
                     // A cursor that is no number is an error that the command itself words, on any shard.
                     match args.get(1).and_then(|text| crate::command::parse::cursor(text).ok()) {
-                        Some(cursor) => Plan::Cursor {
-                            shard: (cursor % topology.shards as u64) as usize,
-                            inner: cursor / topology.shards as u64,
-                        },
+                        Some(cursor) => Plan::Cursor { shard: (cursor % topology.shards as u64) as usize },
                         None => Plan::Anywhere,
                     }
                 }
