@@ -1,7 +1,10 @@
 //! The messages between shards. Those from one shard to another arrive in the order they were sent.
 
+use std::os::fd::OwnedFd;
+
 use super::transactions::{Run, WorkResult};
 use crate::base::Token;
+use crate::runtime::listen;
 use crate::txn::locks::{Number, Scope};
 use crate::txn::message::{Ending, ExecBody, Origin, ReplyBatch, RequestBatch, TransactionId, Watch};
 
@@ -69,10 +72,10 @@ pub enum Message {
 pub type Call = Box<dyn FnOnce(&mut super::Shard) + Send>;
 
 /// An accepted socket.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Adopted {
-    pub fd: i32,
+    pub socket: OwnedFd,
     /// Given out where connections are accepted, so that they are numbered in that order.
     pub id: u64,
-    pub unix: bool,
+    pub kind: listen::Kind,
 }

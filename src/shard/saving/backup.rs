@@ -4,7 +4,7 @@
 //! shard that leads a second descriptor of the socket. From then on the shard neither reads nor writes there; it closes the
 //! connection when the dump has ended. As long as nothing of the dump was sent, an error can still be answered.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -93,7 +93,8 @@ impl Shard {
                 continue;
             }
             let Handover { asker, dump, .. } = handover;
-            match socket::duplicate(c.fd) {
+            let Some(socket) = &c.socket else { continue };
+            match socket::duplicate(socket.as_fd()) {
                 Ok(socket) => self.tell_leader(move |leader| leader.dumpsave(socket, dump, asker)),
                 Err(error) => {
                     let error = CommandError::other(format!("ERR {}", error_text(&error)));
