@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::locks::{fingerprint, Intent, Scope};
 use super::message::OwnedArgs;
 use crate::command::table::{
-    CommandSpec, Flag, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Reaching, Role, Spread,
+    CommandSpec, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Reaching, Role, Spread,
 };
 use crate::command::{keys, scan, Args};
 use crate::store::{shard_of_slot, slot_of};
@@ -63,9 +63,9 @@ pub enum Plan {
     /// As `Lend`, once `home` has told which keys it will look up besides; locks are on the whole keyspace.
     Reach { home: usize },
     /// Every shard runs it on its whole keyspace.
-    EveryShard { access: KeyAccess, join: Join },
-    /// SCAN from within a walk, or in a database of many keys: the shard that the cursor names, and the cursor that the shard itself knows.
-    Cursor { shard: usize, inner: u64 },
+    EveryShard { join: Join },
+    /// SCAN from within a walk, or in a database of many keys: the shard that the cursor names.
+    Cursor { shard: usize },
 }
 
 /// A walk over so many keys at most is one step, if its COUNT says so: clients expect a cursor of 0 then. (Shards stand still for it.)
@@ -135,26 +135,22 @@ pub fn plan(
             }
         }
         Handler::EveryShard(_, gather) => {
-            let access = if spec.is(Flag::Write) { KeyAccess::Write } else { KeyAccess::Read };
             match gather {
-                Gather::Sum => Plan::EveryShard { access, join: Join::Sum },
-                Gather::Concat => Plan::EveryShard { access, join: Join::Concat },
-                Gather::First => Plan::EveryShard { access, join: Join::First },
-                Gather::RandomShard => Plan::EveryShard { access, join: Join::OneOf },
+                Gather::Sum => Plan::EveryShard { join: Join::Sum },
+                Gather::Concat => Plan::EveryShard { join: Join::Concat },
+                Gather::First => Plan::EveryShard { join: Join::First },
+                Gather::RandomShard => Plan::EveryShard { join: Join::OneOf },
                 Gather::Cursor
                     if topology.shards > 1
                         && scan::step_of_walk(args)
                             .is_some_and(|count| key_count() <= count.min(KEYS_OF_ONE_STEP_MAX)) =>
                 {
-                    Plan::EveryShard { access, join: Join::Walk }
+                    Plan::EveryShard { join: Join::Walk }
                 }
                 Gather::Cursor => {
                     // A cursor that is no number is an error that the command itself words, on any shard.
                     match args.get(1).and_then(|text| crate::command::parse::cursor(text).ok()) {
-                        Some(cursor) => Plan::Cursor {
-                            shard: (cursor % topology.shards as u64) as usize,
-                            inner: cursor / topology.shards as u64,
-                        },
+                        Some(cursor) => Plan::Cursor { shard: (cursor % topology.shards as u64) as usize },
                         None => Plan::Anywhere,
                     }
                 }
