@@ -12,6 +12,7 @@ pub mod base;
 pub mod client;
 pub mod command;
 pub mod config;
+pub mod journal;
 pub mod migrate;
 pub mod observe;
 pub mod persist;

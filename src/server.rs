@@ -324,6 +324,7 @@ fn share(
         connected: AtomicUsize::new(0),
         pause: Pause::default(),
         logs: Default::default(),
+        tickets: Default::default(),
         shutdown: AtomicU64::new(Shutdown::No as u64),
         sleep_until_us: AtomicI64::new(0),
         observed: Observed::default(),

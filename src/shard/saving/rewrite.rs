@@ -562,7 +562,6 @@ impl Shard {
             self.saving.awaited_sync = Some((cut.id, self.journal.log.appended()));
             if let Some(file) = increment {
                 self.journal.log.switch(file);
-                self.log_continues_in_new_file();
                 put_after(self.journal.log.buffer(), number);
                 self.journal.log.unit_end();
             }
@@ -579,7 +578,7 @@ impl Shard {
     /// From now on what commands do is logged.
     pub fn open_log(&mut self, file: File, len: u64) {
         self.journal.log.open(file, len);
-        self.set_logging(true);
+        self.sinks_changed();
     }
 
     /// What follows in this log comes behind a barrier. After a power failure logs may have kept different ones: from here on the last
@@ -594,7 +593,7 @@ impl Shard {
             if let Err(error) = self.journal.log.close() {
                 crate::log!(Level::Warning, "Error writing to the AOF file: {}", error_text(&error));
             }
-            self.set_logging(false);
+            self.sinks_changed();
         }
     }
 
