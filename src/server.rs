@@ -30,6 +30,9 @@ use std::sync::{mpsc, Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+#[cfg(test)]
+mod feed_tests;
+
 /// How often the boot thread looks for the end of the shards when nobody rings, and while they are about to end.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 const STOPPING_WATCH_INTERVAL: Duration = Duration::from_millis(10);

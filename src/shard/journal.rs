@@ -5,12 +5,15 @@ use super::log::held::Held;
 use super::log::Log;
 use super::message::Message;
 use super::push::Push;
+use super::transactions::Phase;
 use super::Shard;
+use crate::command::table::KeyAccess;
 use crate::command::Args;
-use crate::journal::feed::Feed;
+use crate::journal::feed::{feeds, Bell, Feed, FeedReader};
 use crate::journal::{self, Ended, Entry, Part, Place, Sink, Unit, Wanted};
 use crate::txn::locks::Number;
 use crate::txn::message::Ending;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A message about what a unit does, and the shard that it is for.
 type Attached = (usize, Push);
@@ -109,6 +112,10 @@ fn append(log: &mut Log, feed: &mut Option<Box<Feed>>, entry: &Entry) {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shard {
     /// A sink has come or gone.
     pub(super) fn sinks_changed(&mut self) {
@@ -121,16 +128,32 @@ impl Shard {
         self.push_all(attached);
     }
 
-    /// From now on what commands do is fed to replicas. At a barrier (see `journal::feed::feeds`).
-    pub fn attach_feed(&mut self, feed: Feed) {
-        self.journal.feed = Some(Box::new(feed));
-        self.sinks_changed();
+    /// The shard that leads: from a barrier on, what all shards do is fed to one reader, which `then` gets there. Everything that came
+    /// before the barrier is not in the feed, and everything that comes behind it is.
+    pub fn begin_feed(&mut self, bell: Bell, then: impl FnOnce(&mut Shard, FeedReader) + Send + 'static) {
+        let made: Arc<Mutex<Vec<Option<Feed>>>> = Arc::default();
+        let (makes, takes) = (made.clone(), made);
+        let shards = self.turn.topology.shards;
+        let make = move |shard: &mut Shard, _| {
+            let (feeds, reader) = feeds(shards, &shard.shared.tickets, &bell);
+            *lock(&makes) = feeds.into_iter().map(Some).collect();
+            then(shard, reader);
+            false
+        };
+        let attach = move |shard: &mut Shard, _| {
+            shard.journal.feed = lock(&takes).get_mut(shard.id).and_then(Option::take).map(Box::new);
+            shard.sinks_changed();
+        };
+        self.at_barrier(KeyAccess::Read, [Phase::Here(Box::new(make)), Phase::Each(Arc::new(attach))]);
     }
 
-    /// No replica, and no backlog, wants anything any more.
-    pub fn detach_feed(&mut self) {
-        self.journal.feed = None;
-        self.sinks_changed();
+    /// The shard that leads: no reader wants anything any more.
+    pub fn end_feed(&mut self) {
+        let detach = |shard: &mut Shard, _| {
+            shard.journal.feed = None;
+            shard.sinks_changed();
+        };
+        self.at_barrier(KeyAccess::Read, [Phase::Each(Arc::new(detach))]);
     }
 
     /// At a barrier: what came before it has at most this ticket, and what comes behind it a larger one. `None`: there is no feed.
