@@ -12,6 +12,7 @@ use super::Shard;
 use crate::base::log::Level;
 use crate::base::Address;
 use crate::client::{Connection, Flag};
+use crate::command::table::{CommandSpec, Role};
 use crate::config::ProtectedAction;
 use crate::runtime::listen::{self, ListenError, Listener};
 use crate::runtime::socket;
@@ -244,12 +245,8 @@ impl Shard {
     }
 
     /// DEBUG and its like are for those whom the configuration allows.
-    pub(super) fn may_use_protected(
-        &self,
-        c: &Connection,
-        spec: &crate::command::table::CommandSpec,
-    ) -> bool {
-        let action = if spec.name.starts_with("module") {
+    pub(super) fn may_use_protected(&self, c: &Connection, spec: &CommandSpec) -> bool {
+        let action = if spec.role == Role::Module {
             self.turn.config.security.enable_module_command
         } else {
             self.turn.config.security.enable_debug_command

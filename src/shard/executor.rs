@@ -1,12 +1,12 @@
 //! What running commands needs between two of them: buffers that are kept, requests that wait for their turn, clients that
 //! block, and what is known of slow ones.
 
+use super::batches::ArrivedRequests;
 use super::blocking::Blocked;
-use super::execute::ArrivedRequests;
 use super::far_output::SetAside;
 use super::loans::Workbench;
 use super::slow::SlowLog;
-use crate::resp::Reply;
+use crate::resp::{Protocol, Reply};
 
 #[derive(Default)]
 pub(super) struct Executor {
@@ -28,5 +28,21 @@ pub(super) struct Executor {
 impl Executor {
     pub fn new(shards: usize) -> Executor {
         Executor { arrived: (0..shards).map(|_| Default::default()).collect(), ..Executor::default() }
+    }
+
+    /// A reply to write to, which has the bound of a client's. To be given back to `spare_reply`, empty.
+    #[inline]
+    pub fn take_reply(&mut self, protocol: Protocol) -> Reply {
+        let mut reply = std::mem::take(&mut self.spare_reply);
+        reply.set_protocol(protocol);
+        reply.bound(self.reply_bytes_max);
+        reply
+    }
+
+    /// A new one, as `take_reply`.
+    pub fn new_reply(&self, protocol: Protocol) -> Reply {
+        let mut reply = Reply::new(protocol);
+        reply.bound(self.reply_bytes_max);
+        reply
     }
 }

@@ -9,6 +9,7 @@
 //! values that may be large (LMOVE, SMOVE) runs on excerpts of them: what comes back then is what to do to each key,
 //! as commands on one key, which their owners run.
 
+use super::call::{Call, Called, Within};
 use super::Shard;
 use crate::command::table::{self, Handler, KeyFlag, KeyPosition, KeyPositions, Reaching, Spread, Wanted};
 use crate::command::{Args, Caller};
@@ -192,7 +193,17 @@ impl Shard {
         bench.stats = Default::default();
 
         std::mem::swap(&mut self.store, &mut bench);
-        let blocked = self.run_command(command.spec, command.db, &slices, &caller, reply);
+        let call = Call {
+            spec: command.spec,
+            db: command.db,
+            args: &slices,
+            caller: &caller,
+            within: Within::Longer,
+        };
+        let blocked = match self.call(call, reply) {
+            Called::Blocked(run) => Some(run),
+            _ => None,
+        };
         std::mem::swap(&mut self.store, &mut bench);
         // What it has not come upon does not expire here.
         bench.expire_on_access = false;
@@ -287,7 +298,7 @@ impl Shard {
         let (hits, misses) = (self.store.stats.keyspace_hits, self.store.stats.keyspace_misses);
         let mut reply = Reply::default();
         for effect in effects {
-            self.run_command(effect.spec, effect.db, &effect.args.slices(), &caller, &mut reply);
+            self.call_in_longer(effect, &caller, &mut reply);
             reply.clear();
         }
         self.store.dirty = dirty;

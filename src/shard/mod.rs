@@ -1,20 +1,21 @@
 //! One shard: a range of slots, the connections that it serves, and its end of the mesh.
 //!
 //! This is where the rooms meet: completions of the socket ring become input of connections (`io`), input becomes
-//! requests (`request`), requests run here or travel (`execute`, `outbox`), transactions take their steps
+//! requests (`request`), requests run here (`call`) or travel (`route`, `outbox`), transactions take their steps
 //! (`transactions`), questions go to all shards and come back (`asks`). Each file has one of these concerns;
 //! this one has the parts and the order of a turn.
 
 mod accept;
-mod asks;
 mod background;
+mod batches;
 pub mod blocking;
+mod call;
 mod client_memory;
 pub mod clients;
 pub mod commands;
 mod connections;
+mod cursor;
 mod effects;
-mod execute;
 mod executor;
 mod far_output;
 mod housekeeping;
@@ -34,8 +35,12 @@ mod peers;
 pub mod pubsub;
 pub mod push;
 mod redact;
+mod refusals;
+mod replies;
 mod request;
+mod route;
 pub mod saving;
+mod scatter;
 pub mod scripts;
 mod settings;
 mod share;
@@ -64,8 +69,7 @@ use crate::runtime::mesh::Mesh;
 use crate::runtime::ring::{Completion, SocketRing};
 use crate::store::{SlotRange, Store};
 
-pub use asks::Asks;
-pub use request::Flow;
+pub use route::Flow;
 
 /// Messages taken from one other shard in one turn, so that its flood does not starve the connections.
 const MESSAGES_PER_TURN: usize = 64;
@@ -210,7 +214,7 @@ impl Shard {
     /// Takes in what other threads have posted, to run in this turn.
     fn take_mail(&mut self) {
         let letters = self.shared.mail.take(self.id);
-        self.peers.loopback.extend(letters.into_iter().map(Message::Call));
+        self.peers.loopback.extend(letters);
     }
 
     fn drain_loopback(&mut self) {
@@ -260,11 +264,11 @@ impl Service for Shard {
     }
 
     fn turn(&mut self, ring: &mut SocketRing) -> Turn {
-        let postponed = std::mem::take(&mut self.peers.asks.next_turn);
+        let postponed = std::mem::take(&mut self.peers.next_turn);
         let mut more = self.receive_messages();
         more |= self.run_set_aside();
         self.drain_loopback();
-        self.answer_postponed(postponed);
+        self.do_chores(postponed);
         self.resume_congested();
         self.hand_over_connections();
         more |= self.run_runnable();
@@ -284,7 +288,7 @@ impl Service for Shard {
             return Turn::Stop;
         }
         let waiting = !self.connections.runnable.is_empty() || !self.upkeep.housekeeping.congested.is_empty();
-        if more || congested || waiting || !self.peers.asks.next_turn.is_empty() {
+        if more || congested || waiting || !self.peers.next_turn.is_empty() {
             Turn::Ready
         } else if later {
             Turn::Soon

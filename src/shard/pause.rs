@@ -4,6 +4,7 @@
 //! at the head of its input and stalls; when the pause ends, every shard lets its own connections go on, and each
 //! command is looked at anew. While clients may not write nothing else may either: keys neither expire nor are evicted.
 
+use super::scatter::Question;
 use super::Shard;
 use crate::base::Token;
 use crate::client::{Connection, Flag, Stall};
@@ -47,6 +48,18 @@ impl Pause {
     }
 }
 
+/// A pause begins, changes or ends.
+#[derive(Clone)]
+pub struct ObeyPause;
+
+impl Question for ObeyPause {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        shard.obey_pause();
+    }
+}
+
 impl Shard {
     pub(super) fn pause_in_force(&self) -> Option<Paused> {
         self.shared.pause.in_force(self.now_ms())
@@ -59,7 +72,7 @@ impl Shard {
             _ if c.flags.has(Flag::Monitor) => false,
             Some(Paused::All) => true,
             Some(Paused::Writes) => {
-                let mut queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
+                let mut queue = c.queue_of(spec).iter();
                 self.may_write(spec, args)
                     || queue.any(|queued| self.may_write(queued.spec, &queued.args.slices()))
             }

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::locks::{fingerprint, Intent, Scope};
 use super::message::OwnedArgs;
 use crate::command::table::{
-    CommandSpec, Flag, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Reaching, Spread,
+    CommandSpec, Flag, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Reaching, Role, Spread,
 };
 use crate::command::{keys, scan, Args};
 use crate::store::{shard_of_slot, slot_of};
@@ -172,7 +172,7 @@ pub fn plan(
 
 /// The database that the key at `index` is in: the client's, but for the destination of COPY ... DB.
 pub fn database_of(spec: &CommandSpec, args: Args, index: usize, db: usize, databases: usize) -> usize {
-    if spec.name != "copy" || index != 2 {
+    if spec.role != Role::Copy || index != 2 {
         return db;
     }
     keys::copy_database(args, databases).unwrap_or(db)

@@ -136,9 +136,9 @@ impl KeyWait {
 /// Whether the command with these arguments may wait: then requests behind it must not overtake it.
 pub(super) fn may_block(spec: &CommandSpec, args: &[&[u8]]) -> bool {
     use crate::command::table::Flag;
-    // XREAD and XREADGROUP only with an option, which may also be the name of a key: that costs a little time.
+    // What looks like the option may be the name of a key: that costs a little time.
     spec.is(Flag::Blocking)
-        && (!spec.name.starts_with('x') || args.iter().any(|arg| arg.eq_ignore_ascii_case(b"block")))
+        && (!spec.is(Flag::BlocksByOption) || args.iter().any(|arg| arg.eq_ignore_ascii_case(b"block")))
 }
 
 // The beginning.
@@ -334,9 +334,8 @@ impl Shard {
                 if end == End::Timeout {
                     reply.null_array();
                 } else {
-                    self.stats.commands[spec.id as usize].failed.add(1);
                     let text = unblocked().text();
-                    self.stats.count_error(&text);
+                    self.count_failure(spec, &text);
                     reply.error(&text);
                 }
                 self.reply_to(waiter.home, waiter.origin, &mut reply);
@@ -382,12 +381,9 @@ impl Shard {
 
     fn tell_asker(&mut self, asker: Option<Asker>, did: bool) {
         let Some(Asker { home, later }) = asker else { return };
-        let tell = move |shard: &mut Shard| {
-            let mut reply = Reply::default();
-            reply.integer(i64::from(did));
-            shard.complete(later, reply);
-        };
-        self.send(home, Message::Call(Box::new(tell)));
+        let mut reply = Reply::default();
+        reply.integer(i64::from(did));
+        self.send(home, Message::Complete { later, reply: Box::new(reply) });
     }
 
     /// CLIENT UNBLOCK of the client whose wait is at `at`.

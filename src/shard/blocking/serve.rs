@@ -5,10 +5,10 @@
 //! answer.
 
 use super::{Notice, Shard, Wait};
-use crate::command::table::{CommandSpec, Flag, KeyAccess};
-use crate::command::{Args, Caller, CommandError};
+use crate::command::table::KeyAccess;
 use crate::resp::Reply;
 use crate::runtime::clock;
+use crate::shard::call::{Call, Called, Within};
 use crate::store::{ReadyKey, WaitNumber};
 use crate::txn::locks::{fingerprint, Intent, Number, Scope};
 use crate::txn::message::OwnedCommand;
@@ -130,8 +130,11 @@ impl Shard {
         if let Some(error) = refusal {
             self.refuse_waiter(spec, &error, &mut reply);
         } else {
-            let run = self.run_command(spec, db, &args.slices(), &caller, &mut reply);
-            if let Some(run) = run {
+            let slices = args.slices();
+            let call = Call { spec, db, args: &slices, caller: &caller, within: Within::Longer };
+            let called = self.call(call, &mut reply);
+            drop(slices);
+            if let Called::Blocked(run) = called {
                 let record = self.executor.blocked.waiters.get_mut(&number).map(|waiter| &mut waiter.wait);
                 if let Some(Wait::Keys(wait)) = record {
                     wait.command.args = args;
@@ -142,19 +145,5 @@ impl Shard {
         }
         self.remove_waiter(number);
         self.reply_to(home, origin, &mut reply);
-    }
-
-    /// Memory may have run out since the command first ran, and its user may have lost the right to run it.
-    pub(super) fn refusal_when_woken(
-        &mut self,
-        spec: &'static CommandSpec,
-        args: Args,
-        caller: &Caller,
-    ) -> Option<CommandError> {
-        if let Some(error) = self.refusal_by_user_of(spec, args, caller) {
-            return Some(error);
-        }
-        let full = spec.is(Flag::DenyOom) && self.turn.config.memory.maxmemory > 0 && !self.make_room();
-        full.then_some(CommandError::OutOfMemory)
     }
 }

@@ -14,12 +14,13 @@ use super::meeting::Meeting;
 use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
-use crate::command::table::{CommandSpec, Handler, KeyPositions};
-use crate::command::{Args, Caller, CommandError, Context, Effect};
+use crate::command::table::{CommandSpec, Handler, KeyPositions, Role};
+use crate::command::{Args, Caller, CommandError};
 use crate::log;
 use crate::persist::aof::ahead::first_arguments;
 use crate::persist::aof::scan::{Fault, Item, Scanner};
 use crate::resp::Reply;
+use crate::shard::call::{Call, Called, Within};
 use crate::shard::scripts::Run;
 use crate::store::{parse_integer, shard_of_slot, slot_of, Known, SlotRange, Upcoming, UPCOMING_MAX};
 use crate::txn::message::{OwnedArgs, Slices};
@@ -135,8 +136,7 @@ impl Errors {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let is_busy = matches!(&error, CommandError::Other(text) if text.starts_with(b"BUSYKEY"));
-        if spec.name == "restore" && !is_busy {
+        if spec.role == Role::Restore && error != CommandError::BusyKey {
             return Err(ReplayError::Payload { error, at });
         }
         self.1 += 1;
@@ -244,7 +244,7 @@ impl Shard {
             // MULTI and EXEC say nothing here. Nothing else of these kinds is ever logged.
             if matches!(spec.handler, Handler::Channel | Handler::Connection | Handler::Container) {
                 let db = args.get(1).and_then(|text| parse_integer(text));
-                if spec.name == "select" {
+                if spec.role == Role::Select {
                     let configured = self.store.databases();
                     let db = db.and_then(|db| usize::try_from(db).ok()).filter(|db| *db < configured);
                     replay.db = db.ok_or(ReplayError::Database { at, configured })?;
@@ -360,24 +360,13 @@ impl Shard {
         caller: &Caller,
         reply: &mut Reply,
     ) -> Result<Option<Box<Run>>, CommandError> {
-        if let Handler::Script = spec.handler {
-            return Ok(self.replay_script(spec, db, args, caller, reply));
-        }
-        if spec.name.starts_with("function|") {
-            let result = self.change_libraries(spec, args, caller, reply);
-            reply.clear();
-            return result.map(|_| None);
-        }
-        let (Handler::Keys(run, _) | Handler::EveryShard(run, _)) = spec.handler else { return Ok(None) };
-        let mut ctx =
-            Context { store: &mut self.store, db, reply, caller, effect: Effect::default(), blocking: None };
-        let result = run(&mut ctx, args);
-        self.store.clear_slot_hint();
+        let called = self.call(Call { spec, db, args, caller, within: Within::Replay }, reply);
         reply.clear();
-        if !self.store.events.is_empty() {
-            self.store.events.take();
+        match called {
+            Called::Failed(error) => Err(error),
+            Called::Standing(run) => Ok(Some(self.stand_in_replay(run))),
+            Called::Replied | Called::Blocked(_) => Ok(None),
         }
-        result.map(|_| None)
     }
 }
 

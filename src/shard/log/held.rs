@@ -29,6 +29,7 @@ use crate::command::Args;
 use crate::resp::Reply;
 use crate::runtime::ring::SocketRing;
 use crate::shard::message::Message;
+use crate::shard::refusals::any_command;
 use crate::shard::Shard;
 use crate::txn::message::{Origin, TransactionId};
 
@@ -250,8 +251,7 @@ impl Shard {
         if !self.journal.is_congested() {
             return false;
         }
-        let queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
-        let writes = may_append(spec) || queue.into_iter().any(|queued| may_append(queued.spec));
+        let writes = any_command(c, spec, may_append);
         if writes {
             c.stall = Stall::Log;
             self.journal.held.writers.push(c.token);

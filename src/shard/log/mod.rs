@@ -356,8 +356,7 @@ impl Log {
             return None;
         }
         let errno = self.common.errno.load(Ordering::Relaxed);
-        let why = error_text(&io::Error::from_raw_os_error(errno));
-        Some(CommandError::other(format!("MISCONF Errors writing to the AOF file: {why}")))
+        Some(CommandError::CannotLog(error_text(&io::Error::from_raw_os_error(errno)).into()))
     }
 
     /// Whether some shard's disk fails. Replies may then wait for long, also on the others.

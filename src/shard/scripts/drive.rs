@@ -10,6 +10,7 @@ use crate::command::table::{CommandSpec, Flag, Handler, KeyPositions, Reaching};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::Reply;
 use crate::script::{Outcome, Progress, Resume, What};
+use crate::shard::call::{Call, Called, Within};
 use crate::shard::transactions::flat;
 use crate::shard::{Flow, Shard};
 use crate::txn::locks::{fingerprint, Fingerprint, Intent, Scope};
@@ -19,38 +20,28 @@ use crate::txn::plan::{self, Plan};
 /// A script that has run for so long lets others have their turn, nanoseconds.
 const IN_ONE_GO_NANOS: u64 = 10_000_000;
 
-/// The commands for connections that scripts may call without leaving the shard.
-const QUICK: [&str; 5] = ["ping", "echo", "select", "time", "lolwut"];
-
 impl Shard {
-    /// A command that is a script. Without a reply it has not come to its end: `take_standing_script` has it then.
-    pub(in crate::shard) fn run_script(
-        &mut self,
-        spec: &'static CommandSpec,
-        db: usize,
-        args: Args,
-        caller: &Caller,
-        reply: &mut Reply,
-    ) {
+    /// `call` of a command that is a script.
+    pub(in crate::shard) fn call_script(&mut self, call: Call, reply: &mut Reply) -> Called {
+        let Call { spec, db, args, caller, within } = call;
         let started = Stamp::now();
-        let mut run = match self.prepare_script(spec, db, args, caller, reply.protocol()) {
-            Ok(run) => run,
-            Err(error) => return self.script_refused(spec, args, caller, started, &error, reply),
-        };
-        let outer = self.begin_body();
-        match self.drive(&mut run) {
-            Some(outcome) => {
+        let called = match self.prepare_script(spec, db, args, caller, reply.protocol()) {
+            Ok(mut run) => {
+                let outer = self.begin_body();
+                let Some(outcome) = self.drive(&mut run) else { return Called::Standing(run) };
                 self.end_body(outer);
                 self.end_script(run, *outcome, reply);
+                Called::Replied
             }
-            None => self.scripts.standing = Some(run),
+            Err(error) => {
+                self.script_refused(spec, args, caller, started, &error, reply);
+                Called::Failed(error)
+            }
+        };
+        if within == Within::Nothing {
+            self.serve_if_ready();
         }
-    }
-
-    /// The script that the last command was and that has not come to its end.
-    #[inline]
-    pub(in crate::shard) fn take_standing_script(&mut self) -> Option<Box<Run>> {
-        self.scripts.standing.take()
+        called
     }
 
     /// It cannot be run, for this reason.
@@ -65,12 +56,9 @@ impl Shard {
     ) {
         let nanos = Stamp::now().nanos_since(started);
         self.executor.spent_nanos += nanos;
-        self.stats.called(spec.id, nanos);
-        self.stats.commands[spec.id as usize].failed.add(1);
         let text = error.text();
-        self.stats.count_error(&text);
         reply.error(&text);
-        self.note_slow(spec, args, caller, nanos);
+        self.account(spec, args, caller, nanos, Some(&text));
     }
 
     /// The script has come to its end: accounts for it, and gives the reply.
@@ -87,7 +75,6 @@ impl Shard {
         let nanos = Stamp::now().nanos_since(started);
         self.executor.spent_nanos += nanos;
         let spec = command.spec;
-        self.stats.called(spec.id, nanos);
         if outcome.failed {
             self.stats.commands[spec.id as usize].failed.add(1);
         }
@@ -97,8 +84,7 @@ impl Shard {
         let mut written = outcome.reply;
         reply.append(&mut written);
         let caller = Caller { in_script: false, at_us: None, ..caller };
-        self.note_slow(spec, &command.args.slices(), &caller, nanos);
-        self.note_time_taken(nanos);
+        self.account(spec, &command.args.slices(), &caller, nanos, None);
     }
 
     /// Runs a script to its end, or until it cannot go on in the same way.
@@ -153,7 +139,7 @@ impl Shard {
 
     fn place_of(&mut self, run: &mut Run, spec: &'static CommandSpec, args: Args) -> CallPlace {
         if let Handler::Connection | Handler::Container = spec.handler {
-            return if QUICK.contains(&spec.name) { CallPlace::Here } else { CallPlace::Later };
+            return if spec.is(Flag::Quick) { CallPlace::Here } else { CallPlace::Later };
         }
         let mut keys = KeyPositions::new();
         spec.key_positions(args, &mut keys);
@@ -221,9 +207,9 @@ impl Shard {
         }
         let caller = run.caller_of_call();
         let db = run.db;
-        let blocked =
-            self.at_instant(run.now_us, |shard| shard.run_command(spec, db, args, &caller, &mut reply));
-        debug_assert!(blocked.is_none(), "{} blocks in a script", spec.name);
+        let call = Call { spec, db, args, caller: &caller, within: Within::Longer };
+        let called = self.at_instant(run.now_us, |shard| shard.call(call, &mut reply));
+        debug_assert!(called.is_answered(), "{} blocks in a script", spec.name);
         flat(&mut reply)
     }
 }

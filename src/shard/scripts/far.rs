@@ -1,18 +1,19 @@
 //! A script as a transaction: the coordinator has each of its calls run on the shards that own its keys, and gives it turns.
 
+use crate::shard::peers::Chore;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Run, Slow, Standing};
 use crate::base::log::Level;
 use crate::base::Stamp;
 use crate::client::Flag as ClientFlag;
-use crate::command::table::{CommandSpec, Handler, KeyAccess, KeyPositions, Reaching};
+use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching};
 use crate::command::{Args, Caller};
 use crate::resp::Text;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::clock;
 use crate::script::{Outcome, Progress, Resume};
-use crate::shard::message::{Call, Message};
+use crate::shard::message::Message;
 use crate::shard::slow::unpack;
 use crate::shard::transactions::{flat, Owner, Ran, Transaction};
 use crate::shard::{Flow, Shard};
@@ -57,6 +58,8 @@ impl Shard {
             self.end_body(false);
             self.abandon_script(run);
             self.begin_everywhere(home, origin, command, caller, protocol);
+            // It has written nothing, but may have come upon keys that had expired.
+            self.serve_if_ready();
             return Ran::ToItsEnd;
         }
         self.stats.transactions.add(1);
@@ -105,7 +108,7 @@ impl Shard {
         transaction.outstanding = 1;
         self.transactions.running.insert(id, transaction);
         if answer == Answer::Granted {
-            self.peers.asks.next_turn.push(next_turn_of(id));
+            self.do_next_turn(Chore::GoOnWithScript(id));
         } else {
             // It has touched nothing yet.
             let owner = Owner::Coordinator { shard: self.id, transaction: id, watch: None };
@@ -136,12 +139,14 @@ impl Shard {
         protocol: Protocol,
     ) {
         let caller = Caller { in_script: false, deny_blocking: false, at_us: None, ..caller };
-        let begin = move |shard: &mut Shard| {
-            let scopes = shard.everything();
-            shard.start(Transaction { caller, protocol, ..Transaction::new(vec![command], scopes, origin) });
-        };
         // By message even to this shard, where the connection is in the hands of who runs its requests.
-        self.send(home, Message::Call(Box::new(begin)));
+        self.send(home, Message::BeginScript(Box::new(BeginScript { origin, command, caller, protocol })));
+    }
+
+    pub(in crate::shard) fn begin_script_everywhere(&mut self, begin: BeginScript) {
+        let BeginScript { origin, command, caller, protocol } = begin;
+        let scopes = self.everything();
+        self.start(Transaction { caller, protocol, ..Transaction::new(vec![command], scopes, origin) });
     }
 
     fn everything(&self) -> Scopes {
@@ -199,8 +204,8 @@ impl Shard {
         if let Some(call) = run.call.take() {
             // It stood at this when it became a transaction.
             match self.call_far(id, t, &mut run, call.spec, call.args) {
-                Called::Answered(resume) => run.resume = Some(resume),
-                Called::Going(going) => {
+                FarCall::Answered(resume) => run.resume = Some(resume),
+                FarCall::Going(going) => {
                     t.script = Some((place, run));
                     return going;
                 }
@@ -224,8 +229,8 @@ impl Shard {
                     let checked = self.check_call(&mut run, &args.slices());
                     match checked.map(|spec| self.call_far(id, t, &mut run, spec, args)) {
                         Err(why) => Resume::Refused(why),
-                        Ok(Called::Answered(resume)) => resume,
-                        Ok(Called::Going(going)) => {
+                        Ok(FarCall::Answered(resume)) => resume,
+                        Ok(FarCall::Going(going)) => {
                             t.script = Some((place, run));
                             return going;
                         }
@@ -236,7 +241,7 @@ impl Shard {
             if is_turn_over {
                 t.script = Some((place, run));
                 t.outstanding += 1;
-                self.peers.asks.next_turn.push(next_turn_of(id));
+                self.do_next_turn(Chore::GoOnWithScript(id));
                 return Going::On;
             }
         }
@@ -261,11 +266,11 @@ impl Shard {
         run: &mut Run,
         spec: &'static CommandSpec,
         args: OwnedArgs,
-    ) -> Called {
+    ) -> FarCall {
         let slices = args.slices();
         if let Handler::Connection | Handler::Container = spec.handler {
-            if spec.name == "select" || spec.name == "time" {
-                return Called::Answered(Resume::Reply(self.call_now(run, spec, &slices)));
+            if spec.is(Flag::Quick) {
+                return FarCall::Answered(Resume::Reply(self.call_now(run, spec, &slices)));
             }
             return self.call_for_connection(id, t, run, spec, &slices);
         }
@@ -274,12 +279,12 @@ impl Shard {
         run.note_keys(spec, &slices, &keys);
         if !self.covers(t, spec, &slices, &keys) {
             if !run.has_written && !t.is_exec {
-                return Called::Going(Going::Again);
+                return FarCall::Going(Going::Again);
             }
             run.memory.learn(true);
             drop(slices);
             run.call = Some(OwnedCommand::new(spec, run.db, args));
-            return Called::Going(Going::Further);
+            return FarCall::Going(Going::Further);
         }
         run.note_write(spec);
         let is_here = !matches!(spec.handler, Handler::EveryShard(..))
@@ -291,7 +296,7 @@ impl Shard {
             self.enter_part(t.number, t.steps);
             let reply = self.call_now(run, spec, &slices);
             self.leave_part();
-            return Called::Answered(Resume::Reply(reply));
+            return FarCall::Answered(Resume::Reply(reply));
         }
         self.show_script_call(run.db, spec, &slices);
         drop(slices);
@@ -300,7 +305,7 @@ impl Shard {
         t.protocol = run.execution.protocol();
         t.commands.push(OwnedCommand::new(spec, run.db, args));
         t.replies.push(Vec::new());
-        Called::Going(Going::Call(t.commands.len() - 1))
+        FarCall::Going(Going::Call(t.commands.len() - 1))
     }
 
     /// A command that needs a connection: on one that is made for it.
@@ -311,7 +316,7 @@ impl Shard {
         run: &mut Run,
         spec: &'static CommandSpec,
         args: Args,
-    ) -> Called {
+    ) -> FarCall {
         self.show_script_call(run.db, spec, args);
         let mut connection = self.connection_of_script(run);
         let mut reply = Reply::new(run.execution.protocol());
@@ -320,13 +325,13 @@ impl Shard {
         let flow = self.call_connection_command(&mut connection, spec, args, &mut reply);
         self.transactions.inside = outer;
         if flow != Flow::Later {
-            return Called::Answered(Resume::Reply(flat(&mut reply)));
+            return FarCall::Answered(Resume::Reply(flat(&mut reply)));
         }
         run.awaits_reply = true;
         t.commands.push(OwnedCommand::new(spec, run.db, OwnedArgs::from_slices(args)));
         t.replies.push(Vec::new());
         t.begin_waiting();
-        Called::Going(Going::On)
+        FarCall::Going(Going::On)
     }
 
     /// Whether the transaction holds what a call needs.
@@ -464,17 +469,15 @@ impl Shard {
     }
 }
 
-/// Lets a script go on.
-fn next_turn_of(id: TransactionId) -> Call {
-    Box::new(move |shard: &mut Shard| {
-        if let Some(mut transaction) = shard.transactions.running.remove(&id) {
-            transaction.outstanding -= 1;
-            shard.advance(id, transaction);
-        }
-    })
+/// A script that is to run as a transaction over everything, on its way to the shard that serves its client.
+pub struct BeginScript {
+    origin: Origin,
+    command: OwnedCommand,
+    caller: Caller,
+    protocol: Protocol,
 }
 
-enum Called {
+enum FarCall {
     Answered(Resume),
     Going(Going),
 }

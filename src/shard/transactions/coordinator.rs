@@ -1,5 +1,6 @@
 //! The coordinator: takes the intents, then the steps, then answers.
 
+use crate::shard::peers::Chore;
 use std::collections::BTreeMap;
 
 use super::record::{Barrier, Phase, Step, Transaction};
@@ -7,12 +8,12 @@ use super::work::{Run, Work, WorkResult};
 use super::{flat, Later};
 use crate::base::Token;
 use crate::client::{Connection, Flag as ClientFlag, Stall};
-use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching, Wanted};
+use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching, Role, Wanted};
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::shard::loans::Outcome;
 use crate::shard::message::Message;
-use crate::shard::request::touches_keys;
+use crate::shard::refusals::touches_keys;
 use crate::shard::scripts::Going;
 use crate::shard::{Flow, Shard};
 use crate::store::WaitNumber;
@@ -185,12 +186,7 @@ impl Shard {
         if transaction.outstanding == 0 {
             // No key at all (MULTI with PING only). The connection is still in the hands of who runs its requests, so the
             // commands come after them.
-            let begin = move |shard: &mut Shard| {
-                if let Some(transaction) = shard.transactions.running.remove(&id) {
-                    shard.advance(id, transaction);
-                }
-            };
-            self.send(self.id, Message::Call(Box::new(begin)));
+            self.do_later(Chore::AdvanceTransaction(id));
         }
         self.transactions.running.insert(id, transaction);
     }
@@ -641,7 +637,7 @@ impl Shard {
 
     /// FLUSHALL with save points: it is answered when what was saved cannot come back.
     pub(in crate::shard) fn empties_saved_file(&self, spec: &CommandSpec) -> bool {
-        spec.name == "flushall" && !self.turn.config.persistence.save.0.is_empty()
+        spec.role == Role::FlushAll && !self.turn.config.persistence.save.0.is_empty()
     }
 
     /// Gives back what a transaction holds, as at its end, but answers nobody: it goes on as another one.

@@ -6,12 +6,11 @@ use crate::base::{Stamp, Token};
 use crate::command::table::KeyAccess;
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
+use crate::shard::call::{Call, Called, Within};
 use crate::shard::message::Message;
 use crate::shard::Shard;
 use crate::txn::locks::{fingerprint_of_client, Answer, Number, Scope, Strengthened};
-use crate::txn::message::{
-    BatchedRequest, Ending, ExecBody, Origin, OwnedArgs, OwnedCommand, TransactionId, Watch,
-};
+use crate::txn::message::{Ending, ExecBody, Origin, OwnedCommand, TransactionId, Watch};
 
 /// What became of something that waited for its intents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,9 +168,7 @@ impl Shard {
                 for (index, command) in commands {
                     let mut reply = Reply::new(protocol);
                     reply.bound(if most == 0 { 0 } else { most.saturating_sub(bytes).max(1) });
-                    let args = command.args.slices();
-                    let run = self.run_command(command.spec, command.db, &args, caller, &mut reply);
-                    debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
+                    self.call_in_longer(&command, caller, &mut reply);
                     bytes += reply.len();
                     if most > 0 && bytes > most {
                         // All commands run, but nobody hears the rest.
@@ -180,8 +177,7 @@ impl Shard {
                     replies.push((index, flat(&mut reply)));
                 }
                 if most > 0 && bytes > most {
-                    let close = move |shard: &mut Shard| shard.close_client_of(transaction);
-                    self.send(coordinator, Message::Call(Box::new(close)));
+                    self.send(coordinator, Message::ReplyOverLimits { transaction });
                 }
                 WorkResult::Replies(replies)
             }
@@ -266,21 +262,21 @@ impl Shard {
     fn run_waiting(&mut self, number: Number, waiting: Waiting) -> Ran {
         match waiting {
             Waiting::Command { shard, origin, command, caller, protocol } => {
-                let mut reply = Reply::new(protocol);
-                reply.bound(self.executor.reply_bytes_max);
-                let (spec, db) = (command.spec, command.db);
-                let run = self.run_command(spec, db, &command.args.slices(), &caller, &mut reply);
-                if let Some(script) = self.take_standing_script() {
-                    return self.adopt_script(script, shard, origin, Some(number));
-                }
-                match run {
-                    Some(run) => self.block_origin(shard, origin, command, caller, protocol, run),
-                    None => self.give_reply(shard, origin, &mut reply),
+                let mut reply = self.executor.new_reply(protocol);
+                let (spec, db, args) = (command.spec, command.db, command.args.slices());
+                let call = Call { spec, db, args: &args, caller: &caller, within: Within::Longer };
+                let called = self.call(call, &mut reply);
+                drop(args);
+                match called {
+                    Called::Standing(script) => {
+                        return self.adopt_script(script, shard, origin, Some(number))
+                    }
+                    Called::Blocked(run) => self.block_origin(shard, origin, command, caller, protocol, run),
+                    Called::Replied | Called::Failed(_) => self.give_reply(shard, origin, &mut reply),
                 }
             }
             Waiting::Exec { shard, origin, body } => {
-                let mut reply = Reply::new(body.protocol);
-                reply.bound(self.executor.reply_bytes_max);
+                let mut reply = self.executor.new_reply(body.protocol);
                 self.run_exec(&body, &mut reply);
                 self.give_reply(shard, origin, &mut reply);
             }
@@ -296,30 +292,6 @@ impl Shard {
         self.reply_to(home, origin, reply);
     }
 
-    /// Another shard's request waits when a transaction has an intent on its keys.
-    pub(in crate::shard) fn wait_if_conflicting(
-        &mut self,
-        from: usize,
-        request: &BatchedRequest,
-        args: &[&[u8]],
-    ) -> bool {
-        let command = OwnedCommand::new(request.spec, request.db, OwnedArgs::from_slices(args));
-        let Some(scope) = self.own_scope(std::slice::from_ref(&command)) else { return false };
-        let client = request.origin.client;
-        if !self.transactions.locks.conflicts_in_order(&scope, fingerprint_of_client(from, client)) {
-            return false;
-        }
-        let waiting = Waiting::Command {
-            shard: from,
-            origin: request.origin,
-            command,
-            caller: request.caller,
-            protocol: request.protocol,
-        };
-        self.wait_behind(&scope, from, client, waiting);
-        true
-    }
-
     /// The intents that `commands` need on this shard; None when they have no key here.
     pub(in crate::shard) fn own_scope(&self, commands: &[OwnedCommand]) -> Option<Scope> {
         let scopes = self.scopes_of(commands);
@@ -328,8 +300,7 @@ impl Shard {
 
     /// A MULTI body of which every key is on this shard.
     pub(in crate::shard) fn exec_here(&mut self, from: usize, origin: Origin, body: Box<ExecBody>) {
-        let mut reply = Reply::new(body.protocol);
-        reply.bound(self.executor.reply_bytes_max);
+        let mut reply = self.executor.new_reply(body.protocol);
         match self.exec_or_body(from, origin.client, body, &mut reply) {
             None => self.give_reply(from, origin, &mut reply),
             Some((scope, body)) => {
@@ -391,9 +362,7 @@ impl Shard {
         reply.array(body.commands.len());
         let outer = self.begin_body();
         for command in &body.commands {
-            let args = command.args.slices();
-            let run = self.run_command(command.spec, command.db, &args, &body.caller, reply);
-            debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
+            self.call_in_longer(command, &body.caller, reply);
         }
         self.end_body(outer);
         self.note_time_taken(Stamp::now().nanos_since(started));
