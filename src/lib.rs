@@ -12,6 +12,7 @@ pub mod base;
 mod client;
 pub mod command;
 pub mod config;
+mod control;
 pub mod journal;
 mod migrate;
 pub mod observe;

@@ -6,6 +6,8 @@ use crate::base::{error_text, log as server_log};
 use crate::command::table::{self, Names};
 use crate::config::argv::Sources;
 use crate::config::{self, AclPubsubDefault, Config, ConfigError, Loaded, Network};
+use crate::control::Control;
+use crate::migrate::Migrator;
 use crate::observe::stats::ShardStats;
 use crate::observe::{logo, Observed};
 use crate::persist::status::Status;
@@ -135,7 +137,7 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     let settings = settings(&loaded, supervisor);
     show_logo(config);
     let users = users(&loaded)?;
-    let shared = Arc::new(share(loaded, settings, names, users, shards, maxclients));
+    let shared = Arc::new(share(loaded, settings, names, users, shards, maxclients)?);
     log!(Level::Notice, "Server initialized");
     let kept = recovery::find(&shared)?;
     recovery::announce(&shared, &kept);
@@ -305,11 +307,13 @@ fn share(
     users: Users,
     shards: usize,
     maxclients: u32,
-) -> Shared {
+) -> Result<Shared, Failure> {
+    let control =
+        Control::start().map_err(|e| format!("The control plane cannot start: {}", start_error(&e)))?;
     let mut config = loaded.config;
     config.network.maxclients = maxclients;
     let databases = config.general.databases as usize;
-    Shared {
+    Ok(Shared {
         shards,
         stats: (0..shards).map(|_| Arc::new(ShardStats::new(table::COUNT, databases))).collect(),
         settings: Mutex::new(settings),
@@ -332,12 +336,12 @@ fn share(
         observed: Observed::default(),
         status: Status::default(),
         mail: Mail::new(shards),
-        couriers: Arc::default(),
+        migrator: Arc::new(Migrator::new(control)),
         inboxes: (0..shards).map(|_| Default::default()).collect(),
         listeners: Default::default(),
         started_ms: clock::unix_ms(),
         run_id: process::random_id(),
-    }
+    })
 }
 
 /// Why a shard's thread or its ring cannot be had, and what helps.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["base"],
     &["store", "resp", "runtime"],
-    &["rdb", "config", "observe"],
+    &["rdb", "config", "observe", "control"],
     &["command", "process"],
     &["acl", "txn", "script", "persist", "journal", "migrate"],
     &["client"],

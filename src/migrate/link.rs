@@ -3,11 +3,15 @@
 //! AUTH and SELECT, where needed, are answered before the first RESTORE is sent: a key must not end up in the wrong database
 //! because the right one was refused. The RESTOREs go out in one pipeline.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::{Duration, Instant};
+use std::future::Future;
+use std::io::{self, ErrorKind};
+use std::time::Duration;
 
-use super::{Job, Parcel, Target};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{lookup_host, TcpStream};
+use tokio::time::timeout;
+
+use super::{Job, PackedKey, Target};
 use crate::runtime::clock;
 
 /// What is written at once; each piece has the whole timeout.
@@ -51,53 +55,59 @@ pub struct Link {
     taken: usize,
 }
 
+/// What comes of `work`, or that it took longer than `limit`.
+async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(limit, work).await.unwrap_or(Err(ErrorKind::TimedOut.into()))
+}
+
 impl Link {
-    pub fn connect(target: &Target, timeout: Duration) -> io::Result<Link> {
-        let deadline = Instant::now() + timeout;
+    pub async fn connect(target: &Target, limit: Duration) -> io::Result<Link> {
         let invalid = || io::Error::from(ErrorKind::InvalidInput);
         let host = std::str::from_utf8(&target.host).map_err(|_| invalid())?;
         let port = port(&target.port).ok_or_else(invalid)?;
-        let mut failure = io::Error::from(ErrorKind::AddrNotAvailable);
-        for address in (host, port).to_socket_addrs()? {
-            match left(deadline).and_then(|left| TcpStream::connect_timeout(&address, left)) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(Link { stream, database: None, received: Vec::new(), taken: 0 });
+        let connect = async {
+            let mut failure = io::Error::from(ErrorKind::AddrNotAvailable);
+            for address in lookup_host((host, port)).await? {
+                match TcpStream::connect(address).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => failure = error,
                 }
-                Err(error) => failure = error,
             }
-        }
-        Err(failure)
+            Err(failure)
+        };
+        let stream = within(limit, connect).await?;
+        stream.set_nodelay(true)?;
+        Ok(Link { stream, database: None, received: Vec::new(), taken: 0 })
     }
 
-    pub fn deliver(&mut self, job: &Job) -> Run {
+    pub async fn deliver(&mut self, job: &Job) -> Run {
         let mut run = Run::default();
-        run.broken = self.try_deliver(job, &mut run).err();
+        run.broken = self.try_deliver(job, &mut run).await.err();
         // After an error nobody knows what is selected.
         self.database = run.refusal.is_none().then_some(job.database);
         run
     }
 
-    fn try_deliver(&mut self, job: &Job, run: &mut Run) -> Result<(), Broken> {
-        self.greet(job, run)?;
+    async fn try_deliver(&mut self, job: &Job, run: &mut Run) -> Result<(), Broken> {
+        self.greet(job, run).await?;
         if run.refusal.is_some() {
             return Ok(());
         }
         let now_ms = clock::unix_ms();
-        let mut sent = Vec::with_capacity(job.parcels.len());
-        let mut outgoing = Outgoing::new(&self.stream, job.timeout);
-        for parcel in &job.parcels {
+        let mut sent = Vec::with_capacity(job.packed.len());
+        let mut outgoing = Outgoing::new(&mut self.stream, job.timeout);
+        for packed in &job.packed {
             // A key that has expired on its way stays where it is.
-            let Some(ttl_ms) = ttl_ms(parcel, now_ms) else { continue };
+            let Some(ttl_ms) = ttl_ms(packed, now_ms) else { continue };
             let mut digits = itoa::Buffer::new();
             let ttl = digits.format(ttl_ms).as_bytes();
-            let command: [&[u8]; 5] = [b"RESTORE", &job.keys[parcel.key], ttl, &parcel.payload, b"REPLACE"];
-            outgoing.command(if job.replace { &command } else { &command[..4] })?;
-            sent.push(parcel.key);
+            let command: [&[u8]; 5] = [b"RESTORE", &job.keys[packed.key], ttl, &packed.payload, b"REPLACE"];
+            outgoing.command(if job.replace { &command } else { &command[..4] }).await?;
+            sent.push(packed.key);
         }
-        outgoing.flush()?;
+        outgoing.flush().await?;
         for key in sent {
-            let refusal = self.read_reply(job.timeout)?;
+            let refusal = self.read_reply(job.timeout).await?;
             run.answers += 1;
             match refusal {
                 None => run.acknowledged.push(key),
@@ -108,36 +118,35 @@ impl Link {
     }
 
     /// AUTH and SELECT.
-    fn greet(&mut self, job: &Job, run: &mut Run) -> Result<(), Broken> {
-        let mut outgoing = Outgoing::new(&self.stream, job.timeout);
+    async fn greet(&mut self, job: &Job, run: &mut Run) -> Result<(), Broken> {
+        let mut outgoing = Outgoing::new(&mut self.stream, job.timeout);
         let mut count = 0;
         if let Some(credentials) = &job.credentials {
             let mut command: Vec<&[u8]> = vec![b"AUTH"];
             command.extend(credentials.username.as_deref());
             command.push(&credentials.password);
-            outgoing.command(&command)?;
+            outgoing.command(&command).await?;
             count += 1;
         }
         if self.database != Some(job.database) {
             let mut digits = itoa::Buffer::new();
-            outgoing.command(&[b"SELECT", digits.format(job.database).as_bytes()])?;
+            outgoing.command(&[b"SELECT", digits.format(job.database).as_bytes()]).await?;
             count += 1;
         }
-        outgoing.flush()?;
+        outgoing.flush().await?;
         for _ in 0..count {
-            let refusal = self.read_reply(job.timeout)?;
+            let refusal = self.read_reply(job.timeout).await?;
             run.refusal = run.refusal.take().or(refusal);
         }
         Ok(())
     }
 
     /// The next reply: None when it is a status, the text when it is an error.
-    fn read_reply(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, Broken> {
-        self.read_line(timeout).map_err(|error| Broken::new(false, &error))
+    async fn read_reply(&mut self, limit: Duration) -> Result<Option<Vec<u8>>, Broken> {
+        within(limit, self.read_line()).await.map_err(|error| Broken::new(false, &error))
     }
 
-    fn read_line(&mut self, timeout: Duration) -> io::Result<Option<Vec<u8>>> {
-        let deadline = Instant::now() + timeout;
+    async fn read_line(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut searched = self.taken;
         let end = loop {
             if let Some(at) = memchr::memchr(b'\n', &self.received[searched..]) {
@@ -149,7 +158,10 @@ impl Link {
             self.received.drain(..self.taken);
             self.taken = 0;
             searched = self.received.len();
-            self.read_more(deadline)?;
+            self.received.reserve(READ_BYTES);
+            if self.stream.read_buf(&mut self.received).await? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
         };
         let line = &self.received[self.taken..end];
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -162,32 +174,6 @@ impl Link {
         self.taken = end + 1;
         reply
     }
-
-    fn read_more(&mut self, deadline: Instant) -> io::Result<()> {
-        let before = self.received.len();
-        self.received.resize(before + READ_BYTES, 0);
-        let got = loop {
-            let left = left(deadline).and_then(|left| self.stream.set_read_timeout(Some(left)));
-            match left.and_then(|()| self.stream.read(&mut self.received[before..])) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                result => break result,
-            }
-        };
-        self.received.truncate(before + *got.as_ref().unwrap_or(&0));
-        match got? {
-            0 => Err(ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// What is left until `deadline`; an error when that is over.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(ErrorKind::TimedOut.into());
-    }
-    Ok(left)
 }
 
 /// The number at the beginning of the text, as Redis reads a port.
@@ -198,8 +184,8 @@ fn port(text: &[u8]) -> Option<u16> {
 }
 
 /// RESTORE's argument, 0 for a key that does not expire. None: it has expired.
-fn ttl_ms(parcel: &Parcel, now_ms: i64) -> Option<i64> {
-    match parcel.expire_at_ms {
+fn ttl_ms(packed: &PackedKey, now_ms: i64) -> Option<i64> {
+    match packed.expire_at_ms {
         None => Some(0),
         Some(at_ms) if at_ms < now_ms => None,
         Some(at_ms) => Some((at_ms - now_ms).max(1)),
@@ -208,63 +194,49 @@ fn ttl_ms(parcel: &Parcel, now_ms: i64) -> Option<i64> {
 
 /// Commands on their way out, collected into pieces.
 struct Outgoing<'a> {
-    stream: &'a TcpStream,
+    stream: &'a mut TcpStream,
     timeout: Duration,
     piece: Vec<u8>,
 }
 
 impl Outgoing<'_> {
-    fn new(stream: &TcpStream, timeout: Duration) -> Outgoing<'_> {
+    fn new(stream: &mut TcpStream, timeout: Duration) -> Outgoing<'_> {
         Outgoing { stream, timeout, piece: Vec::new() }
     }
 
-    fn command(&mut self, args: &[&[u8]]) -> Result<(), Broken> {
+    async fn command(&mut self, args: &[&[u8]]) -> Result<(), Broken> {
         let mut digits = itoa::Buffer::new();
-        self.text(b"*", digits.format(args.len()))?;
+        self.text(b"*", digits.format(args.len())).await?;
         for arg in args {
-            self.text(b"$", digits.format(arg.len()))?;
-            self.bytes(arg)?;
-            self.bytes(b"\r\n")?;
+            self.text(b"$", digits.format(arg.len())).await?;
+            self.bytes(arg).await?;
+            self.bytes(b"\r\n").await?;
         }
         Ok(())
     }
 
-    fn text(&mut self, kind: &[u8], number: &str) -> Result<(), Broken> {
-        self.bytes(kind)?;
-        self.bytes(number.as_bytes())?;
-        self.bytes(b"\r\n")
+    async fn text(&mut self, kind: &[u8], number: &str) -> Result<(), Broken> {
+        self.bytes(kind).await?;
+        self.bytes(number.as_bytes()).await?;
+        self.bytes(b"\r\n").await
     }
 
-    fn bytes(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
+    async fn bytes(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
         while !bytes.is_empty() {
             let (fits, rest) = bytes.split_at(bytes.len().min(PIECE_BYTES - self.piece.len()));
             self.piece.extend_from_slice(fits);
             bytes = rest;
             if self.piece.len() == PIECE_BYTES {
-                self.flush()?;
+                self.flush().await?;
             }
         }
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), Broken> {
-        let written = self.write(Instant::now() + self.timeout);
+    async fn flush(&mut self) -> Result<(), Broken> {
+        let written = within(self.timeout, self.stream.write_all(&self.piece)).await;
         self.piece.clear();
         written.map_err(|error| Broken::new(true, &error))
-    }
-
-    fn write(&mut self, deadline: Instant) -> io::Result<()> {
-        let mut rest = &self.piece[..];
-        while !rest.is_empty() {
-            self.stream.set_write_timeout(Some(left(deadline)?))?;
-            match self.stream.write(rest) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -282,10 +254,10 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_life_is_at_least_a_millisecond() {
-        let parcel = |expire_at_ms| Parcel { key: 0, payload: Vec::new(), expire_at_ms };
-        assert_eq!(ttl_ms(&parcel(None), 100), Some(0));
-        assert_eq!(ttl_ms(&parcel(Some(150)), 100), Some(50));
-        assert_eq!(ttl_ms(&parcel(Some(100)), 100), Some(1));
-        assert_eq!(ttl_ms(&parcel(Some(99)), 100), None);
+        let packed = |expire_at_ms| PackedKey { key: 0, payload: Vec::new(), expire_at_ms };
+        assert_eq!(ttl_ms(&packed(None), 100), Some(0));
+        assert_eq!(ttl_ms(&packed(Some(150)), 100), Some(50));
+        assert_eq!(ttl_ms(&packed(Some(100)), 100), Some(1));
+        assert_eq!(ttl_ms(&packed(Some(99)), 100), None);
     }
 }

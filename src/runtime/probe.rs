@@ -16,7 +16,7 @@ use crate::base::ShardCount;
 const RESERVED_FILES: u64 = 32;
 /// Descriptors of one shard: rings, event descriptors, its log, the pipes of a snapshot.
 const FILES_PER_SHARD: u64 = 12;
-/// Threads besides those of the shards: couriers, and what gives memory back.
+/// Threads besides those of the shards: the control plane, and what gives memory back.
 const RESERVED_THREADS: u64 = 4;
 
 #[derive(Debug)]

@@ -32,7 +32,7 @@ impl Running {
         let listeners = listen::tcp(&loaded.config.network.bind.0, port, 64, 0).unwrap();
         let names = names(&loaded).unwrap();
         let users = users(&loaded).unwrap();
-        let shared = Arc::new(share(loaded, Settings::default(), names, users, SHARDS, 100));
+        let shared = Arc::new(share(loaded, Settings::default(), names, users, SHARDS, 100).unwrap());
         let threads = start_shards(&shared, listeners).unwrap();
         let mut logs = Vec::new();
         for shard in (0..SHARDS).filter(|_| always) {
@@ -40,7 +40,9 @@ impl Running {
             let path = std::env::temp_dir().join(name);
             let file = std::fs::File::create(&path).unwrap();
             logs.push(path);
-            shared.mail.post(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.open_log(file, 0))));
+            shared
+                .mail
+                .post(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.open_log(file, 0))));
         }
         shared.mail.post(0, Message::Call(Box::new(|shard: &mut Shard| shard.accept_again())));
         Running { shared, threads, port, logs }

@@ -80,7 +80,7 @@ impl Shard {
         self.check_clients();
         self.publish_gauges(deferred);
         if self.id == 0 {
-            self.shared.couriers.close_idle_links();
+            self.shared.migrator.close_idle_links();
             self.sample_rates();
             self.give_memory_back();
             self.shut_down_if_asked();

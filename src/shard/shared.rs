@@ -10,7 +10,7 @@ pub use super::pause::Pause;
 use crate::acl::{Denials, Users};
 use crate::config::Config;
 use crate::journal::Tickets;
-use crate::migrate::Couriers;
+use crate::migrate::Migrator;
 use crate::observe::stats::ShardStats;
 use crate::observe::Observed;
 use crate::persist::status::Status;
@@ -73,7 +73,7 @@ pub struct Shared {
     /// What threads that are no shards have for one to run.
     pub mail: Mail<Message>,
     /// MIGRATE's way to other servers.
-    pub couriers: Arc<Couriers>,
+    pub migrator: Arc<Migrator>,
     /// What the connections of each shard are to be told.
     pub inboxes: Vec<super::push::Inbox>,
     /// Subscriptions to channels and patterns, of all clients.

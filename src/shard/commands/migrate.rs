@@ -10,7 +10,7 @@ use crate::client::{Connection, Flag};
 use crate::command::migrate::Request;
 use crate::command::table::{self, CommandSpec};
 use crate::command::{Args, Caller, CommandError};
-use crate::migrate::{Delivery, Failure, Job, Parcel, Target};
+use crate::migrate::{Delivery, Failure, Job, PackedKey, Target};
 use crate::resp::{c_text, Reply, Text};
 use crate::shard::message::Message;
 use crate::shard::scatter::Question;
@@ -67,7 +67,7 @@ fn migrate(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> 
         timeout: request.timeout,
         replace: request.replace,
         keys: moving.keys.clone(),
-        parcels: Vec::new(),
+        packed: Vec::new(),
     };
     let pack = PackOwn {
         db: moving.db,
@@ -77,9 +77,9 @@ fn migrate(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> 
         at_us: moving.at_us,
     };
     shard.ask_all(pack, move |shard, parts| {
-        let mut parcels: Vec<Parcel> = parts.into_iter().flatten().collect();
-        parcels.sort_unstable_by_key(|parcel| parcel.key);
-        shard.send_off(moving, Job { parcels, ..job });
+        let mut packed: Vec<PackedKey> = parts.into_iter().flatten().collect();
+        packed.sort_unstable_by_key(|key| key.key);
+        shard.send_off(moving, Job { packed, ..job });
     });
     Ok(Flow::Later)
 }
@@ -101,9 +101,9 @@ pub struct PackOwn {
 }
 
 impl Question for PackOwn {
-    type Answer = Vec<Parcel>;
+    type Answer = Vec<PackedKey>;
 
-    fn answer(self, shard: &mut Shard) -> Vec<Parcel> {
+    fn answer(self, shard: &mut Shard) -> Vec<PackedKey> {
         let PackOwn { db, keys, no_touch, number, at_us } = self;
         shard.act_for(number, |shard| shard.at_instant(at_us, |shard| shard.pack_own(db, &keys, no_touch)))
     }
@@ -133,10 +133,10 @@ impl Question for DeleteOwn {
 
 impl Shard {
     /// Those of the keys that are here, serialised.
-    fn pack_own(&mut self, db: usize, keys: &[Vec<u8>], no_touch: bool) -> Vec<Parcel> {
+    fn pack_own(&mut self, db: usize, keys: &[Vec<u8>], no_touch: bool) -> Vec<PackedKey> {
         let format = self.rdb_format();
         self.store.no_touch = no_touch;
-        let mut parcels = Vec::new();
+        let mut packed = Vec::new();
         for (index, key) in keys.iter().enumerate() {
             if self.turn.topology.owner(key) != self.id {
                 continue;
@@ -144,24 +144,24 @@ impl Shard {
             let Some(value) = self.store.read(db, key) else { continue };
             let payload = rdb::dump(&value, format);
             let expire_at_ms = self.store.expire_at(db, key).flatten();
-            parcels.push(Parcel { key: index, payload, expire_at_ms });
+            packed.push(PackedKey { key: index, payload, expire_at_ms });
         }
         // Keys that had expired are gone now.
         self.show_len(db);
         self.publish_events();
         self.tell_changes(0);
-        parcels
+        packed
     }
 
     fn send_off(&mut self, moving: Move, job: Job) {
-        if job.parcels.is_empty() {
+        if job.packed.is_empty() {
             let mut reply = Reply::default();
             reply.simple("NOKEY");
             self.complete(moving.later, reply);
             return;
         }
         let (shared, home) = (self.shared.clone(), self.id);
-        self.shared.couriers.send(job, move |delivery| {
+        self.shared.migrator.send(job, move |delivery| {
             shared.mail.post(home, Message::Delivered(Box::new(Delivered { moving, delivery })));
         });
     }
@@ -196,7 +196,7 @@ fn error(failure: Failure) -> CommandError {
         Failure::Connecting => Text::from("IOERR error or timeout connecting to the client"),
         Failure::Writing => "IOERR error or timeout writing to target instance".into(),
         Failure::Reading => "IOERR error or timeout reading to target instance".into(),
-        Failure::TooManyErrands => "IOERR too many keys wait for their way to other servers".into(),
+        Failure::TooManyTransfers => "IOERR too many keys wait for their way to other servers".into(),
         Failure::Refused(text) => text!("ERR Target instance replied with error: ", c_text(&text)),
     })
 }

@@ -287,7 +287,7 @@ fn stats(facts: &Facts, text: &mut Vec<u8>) {
         "pubsubshard_channels": facts.sum(|s| &s.pubsub_shard_channels),
         "latest_fork_usec": saving.last_fork_us,
         "total_forks": saving.forks,
-        "migrate_cached_sockets": facts.shared.couriers.idle_links(),
+        "migrate_cached_sockets": facts.shared.migrator.idle_links(),
         "slave_expires_tracked_keys": 0,
         "active_defrag_hits": 0,
         "active_defrag_misses": 0,
