@@ -17,6 +17,7 @@ use crate::runtime::mesh::Mesh;
 use crate::runtime::probe::{Fit, Missing};
 use crate::runtime::signals::{self, EndSignal};
 use crate::runtime::{clock, cpus, crash, executor, machine, probe, purge, sys};
+use crate::shard::message::Message;
 use crate::shard::saving::{remove_temporary_files, Wish};
 use crate::shard::scripts::KnownScripts;
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
@@ -112,8 +113,7 @@ fn greet(sources: &Sources, loaded: &Loaded) {
 
 fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: bool) -> Result<(), Failure> {
     let config = &loaded.config;
-    let Fit { shards, executors, notes } =
-        probe::check(config.engine.shards).map_err(|missing| missing.to_string())?;
+    let Fit { shards, notes } = probe::check(config.engine.shards).map_err(|missing| missing.to_string())?;
     for note in notes {
         log!(Level::Warning, "{note}");
     }
@@ -137,7 +137,7 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     log!(Level::Notice, "Server initialized");
     let kept = recovery::find(&shared)?;
     recovery::announce(&shared, &kept);
-    let threads = start_shards(&shared, listeners, executors)?;
+    let threads = start_shards(&shared, listeners)?;
     shared.observed.startup_memory.store(shared.used_memory(), Ordering::Relaxed);
     recovery::recover(&shared, kept)?;
     for (kind, is_open) in [("tcp", tcp), ("unix", unix)] {
@@ -354,7 +354,6 @@ fn start_error(error: &io::Error) -> String {
 fn start_shards(
     shared: &Arc<Shared>,
     listeners: Vec<Listener>,
-    executors: bool,
 ) -> Result<Vec<JoinHandle<io::Result<()>>>, Failure> {
     let cores = cpus::allowed();
     let mut listeners = Some(listeners);
@@ -372,7 +371,7 @@ fn start_shards(
             let _ = running.send(());
             Ok(shard)
         };
-        let thread = executor::spawn(&format!("shard-{id}"), cores[id % cores.len()], executors, make)
+        let thread = executor::spawn(&format!("shard-{id}"), cores[id % cores.len()], make)
             .map_err(|e| format!("Shard {id} cannot start: {}", start_error(&e)))?;
         threads.push(thread);
     }
@@ -417,7 +416,7 @@ fn watch(
             };
             let save = (flags.save || flags.nosave).then_some(flags.save);
             let wish = Wish { save, force: flags.force, asker: None };
-            shared.mail.post(0, Box::new(move |shard: &mut Shard| shard.shut_down_by_signal(wish)));
+            shared.mail.post(0, Message::ShutDown(wish));
         }
         if shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64
             && !std::mem::replace(&mut is_stopping, true)

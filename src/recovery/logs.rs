@@ -1,5 +1,6 @@
 //! Reading the append-only files back: which there are, where each is cut, and in which order they are replayed.
 
+use crate::shard::message::Message;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -333,6 +334,6 @@ fn open(
     }
     on_each(shared, calls);
     let begin = |leader: &mut Shard| leader.aof_has_started(manifest);
-    shared.mail.post(0, Box::new(begin));
+    shared.mail.post(0, Message::Call(Box::new(begin)));
     Ok(())
 }

@@ -10,6 +10,9 @@ use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
 use crate::client::{Connection, Flag};
+use crate::shard::message::Message;
+use crate::shard::peers::Chore;
+use crate::shard::scatter::Question;
 
 #[derive(Debug, Default)]
 pub(super) struct ClientMemory {
@@ -33,6 +36,18 @@ fn is_evictable(c: &Connection) -> bool {
     !c.flags.any(Flag::NoEvict as u32 | Flag::Closing as u32)
 }
 
+/// Renew the account of every client.
+#[derive(Clone)]
+pub struct AccountClients;
+
+impl Question for AccountClients {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        shard.account_all_clients();
+    }
+}
+
 impl Shard {
     /// Takes over a changed limit.
     pub(super) fn client_memory_changed(&mut self) {
@@ -42,7 +57,7 @@ impl Shard {
         if self.connections.memory.limit_bytes.is_some() && !self.connections.table.is_empty() {
             // Without a limit the other shards' accounts are as old as their last cron.
             self.connections.memory.checking = true;
-            self.ask_all(Shard::account_all_clients, |shard, _: Vec<()>| shard.evict_clients());
+            self.ask_all(AccountClients, |shard, _| shard.evict_clients());
         }
     }
 
@@ -87,7 +102,7 @@ impl Shard {
         if !memory.checking && !memory.exhausted && self.memory_of_all_clients() >= limit {
             // The connection at hand is not in its slot now.
             self.connections.memory.checking = true;
-            self.call_self(Shard::evict_clients);
+            self.do_later(Chore::EvictClients);
         }
     }
 
@@ -133,8 +148,7 @@ impl Shard {
             }
             match self.largest_elsewhere() {
                 Some((shard, bytes)) if size_class(bytes) > size_class(largest) => {
-                    let call = |shard: &mut Shard| shard.evict_clients();
-                    self.send(shard, super::message::Message::Call(Box::new(call)));
+                    self.send(shard, Message::Chore(Chore::EvictClients));
                     return;
                 }
                 _ => {}

@@ -1,11 +1,13 @@
 //! What happens ten times a second and not for a request: idle and paused clients, limits, the gauges that
 //! INFO reads, and the way to the end.
 
+use crate::shard::message::ConnectionMessage;
+use crate::shard::message::MemoryMessage;
+use crate::shard::scatter::Question;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
-use super::message::Message;
 use super::shared::Shutdown;
 use super::Shard;
 use crate::base::log::Level;
@@ -47,6 +49,18 @@ pub struct Housekeeping {
     stop_at_ms: i64,
     next_client: usize,
     random: u64,
+}
+
+/// Have every thread see your figures as they are now.
+#[derive(Clone)]
+pub struct PublishGauges;
+
+impl Question for PublishGauges {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        shard.publish_now();
+    }
 }
 
 impl Shard {
@@ -175,12 +189,14 @@ impl Shard {
 
     /// Closes a client, of shard `home`, whose reply is so large that it was not even made whole.
     pub(super) fn close_for_output(&mut self, home: usize, client: Token) {
-        let close = move |shard: &mut Shard| {
-            let Some(mut connection) = shard.connections.table.take(client) else { return };
-            shard.close_over_limits(&mut connection);
-            shard.finish(connection);
-        };
-        self.send(home, Message::Call(Box::new(close)));
+        self.send(home, ConnectionMessage::CloseOverLimits(client).into());
+    }
+
+    /// What `client` would be sent is too much.
+    pub(super) fn close_client_over_limits(&mut self, client: Token) {
+        let Some(mut connection) = self.connections.table.take(client) else { return };
+        self.close_over_limits(&mut connection);
+        self.finish(connection);
     }
 
     fn close_over_limits(&mut self, c: &mut Connection) {
@@ -206,15 +222,17 @@ impl Shard {
         self.publish_gauges(self.stats.lazyfree_pending.get() > 0);
     }
 
+    /// Gives back what this thread holds for nothing.
+    pub(super) fn sweep_own_memory(&mut self) {
+        purge::collect_own();
+        self.sweep_memory();
+    }
+
     /// Has memory that was freed a while ago purged.
     fn give_memory_back(&mut self) {
         if self.upkeep.housekeeping.shortfall.look(self.shared.used_memory() as usize) {
             for shard in 0..self.turn.topology.shards {
-                let sweep = |shard: &mut Shard| {
-                    purge::collect_own();
-                    shard.sweep_memory();
-                };
-                self.send(shard, Message::Call(Box::new(sweep)));
+                self.send(shard, MemoryMessage::Sweep.into());
             }
             self.upkeep.housekeeping.purge_at = Some(self.upkeep.cron_runs + CRONS_BEFORE_PURGE);
         }

@@ -9,9 +9,9 @@
 //! room already: nothing is evicted or refused for its sake.
 
 use super::housekeeping::Weights;
-use super::message::Message;
 use super::Shard;
 use crate::base::Stamp;
+use crate::shard::message::MemoryMessage;
 use crate::store::{Eviction, MaxmemoryPolicy};
 
 /// The longest slice of eviction that no request of this shard's clients asks for.
@@ -153,12 +153,12 @@ impl Shard {
         if std::mem::replace(&mut self.upkeep.housekeeping.evicting[shard], true) {
             return;
         }
-        let home = self.id;
-        let evict = move |other: &mut Shard| {
-            other.evict_some();
-            let done = move |this: &mut Shard| this.upkeep.housekeeping.evicting[shard] = false;
-            other.send(home, Message::Call(Box::new(done)));
-        };
-        self.send(shard, Message::Call(Box::new(evict)));
+        self.send(shard, MemoryMessage::Evict { home: self.id }.into());
+    }
+
+    /// Another shard finds that there is too much memory, and that this one has most of what may go.
+    pub(super) fn told_to_evict(&mut self, home: usize) {
+        self.evict_some();
+        self.send(home, MemoryMessage::Evicted { shard: self.id }.into());
     }
 }

@@ -6,7 +6,6 @@
 //! this one has the parts and the order of a turn.
 
 mod accept;
-mod asks;
 mod background;
 mod batches;
 pub mod blocking;
@@ -41,6 +40,7 @@ mod replies;
 mod request;
 mod route;
 pub mod saving;
+mod scatter;
 pub mod scripts;
 mod settings;
 mod share;
@@ -69,7 +69,6 @@ use crate::runtime::mesh::Mesh;
 use crate::runtime::ring::{Completion, SocketRing};
 use crate::store::{SlotRange, Store};
 
-pub use asks::Asks;
 pub use route::Flow;
 
 /// Messages taken from one other shard in one turn, so that its flood does not starve the connections.
@@ -215,7 +214,7 @@ impl Shard {
     /// Takes in what other threads have posted, to run in this turn.
     fn take_mail(&mut self) {
         let letters = self.shared.mail.take(self.id);
-        self.peers.loopback.extend(letters.into_iter().map(Message::Call));
+        self.peers.loopback.extend(letters);
     }
 
     fn drain_loopback(&mut self) {
@@ -265,11 +264,11 @@ impl Service for Shard {
     }
 
     fn turn(&mut self, ring: &mut SocketRing) -> Turn {
-        let postponed = std::mem::take(&mut self.peers.asks.next_turn);
+        let postponed = std::mem::take(&mut self.peers.next_turn);
         let mut more = self.receive_messages();
         more |= self.run_set_aside();
         self.drain_loopback();
-        self.answer_postponed(postponed);
+        self.do_chores(postponed);
         self.resume_congested();
         self.hand_over_connections();
         more |= self.run_runnable();
@@ -289,7 +288,7 @@ impl Service for Shard {
             return Turn::Stop;
         }
         let waiting = !self.connections.runnable.is_empty() || !self.upkeep.housekeeping.congested.is_empty();
-        if more || congested || waiting || !self.peers.asks.next_turn.is_empty() {
+        if more || congested || waiting || !self.peers.next_turn.is_empty() {
             Turn::Ready
         } else if later {
             Turn::Soon

@@ -161,11 +161,6 @@ impl Shard {
         t.push_reply(message, held_at);
     }
 
-    /// Runs `call` later in this turn, when no connection is being worked on.
-    pub(super) fn call_self(&mut self, call: impl FnOnce(&mut Shard) + Send + 'static) {
-        self.peers.loopback.push_back(Message::Call(Box::new(call)));
-    }
-
     /// Hands over what the turn produced, and wakes who sleeps. True when a queue was full.
     pub(super) fn send_outbox(&mut self, ring: &mut SocketRing) -> bool {
         let mut congested = false;

@@ -4,6 +4,7 @@
 //! at the head of its input and stalls; when the pause ends, every shard lets its own connections go on, and each
 //! command is looked at anew. While clients may not write nothing else may either: keys neither expire nor are evicted.
 
+use super::scatter::Question;
 use super::Shard;
 use crate::base::Token;
 use crate::client::{Connection, Flag, Stall};
@@ -44,6 +45,18 @@ impl Pause {
 
     pub fn end(&self) {
         self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A pause begins, changes or ends.
+#[derive(Clone)]
+pub struct ObeyPause;
+
+impl Question for ObeyPause {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        shard.obey_pause();
     }
 }
 

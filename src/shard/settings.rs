@@ -2,9 +2,22 @@
 
 use std::sync::atomic::Ordering;
 
+use super::scatter::Question;
 use super::Shard;
 use crate::config::MaxmemoryPolicy as Configured;
 use crate::store::{Events, MaxmemoryPolicy};
+
+/// Take over what has been published.
+#[derive(Clone)]
+pub struct RefreshConfig;
+
+impl Question for RefreshConfig {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        shard.refresh_config();
+    }
+}
 
 impl Shard {
     /// Copies what the store needs to know out of the configuration in force.

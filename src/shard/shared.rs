@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::message::Call;
+use super::message::Message;
 pub use super::pause::Pause;
 use crate::acl::{Denials, Users};
 use crate::config::Config;
@@ -67,7 +67,7 @@ pub struct Shared {
     /// What is known of saving and loading.
     pub status: Status,
     /// What threads that are no shards have for one to run.
-    pub mail: Mail<Call>,
+    pub mail: Mail<Message>,
     /// MIGRATE's way to other servers.
     pub couriers: Arc<Couriers>,
     /// What the connections of each shard are to be told.

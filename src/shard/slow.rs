@@ -4,9 +4,9 @@
 //! Numbers rise over all shards, so the lists of the shards joined by number are the log; what is beyond
 //! `slowlog-max-len` in the whole log is beyond it in no shard's list.
 
+use crate::shard::message::ConnectionMessage;
 use std::collections::VecDeque;
 
-use super::message::Message;
 use super::redact::redacted;
 use super::Shard;
 use crate::base::Token;
@@ -92,7 +92,7 @@ impl Shard {
         if nanos < self.executor.slow_log.log_nanos || spec.is(Flag::SkipSlowlog) {
             return;
         }
-        let mut entry = SlowEntry {
+        let entry = SlowEntry {
             id: self.shared.observed.next_slow_log_id(),
             unix_s: clock::unix_us() / 1_000_000,
             duration_us: nanos / 1000,
@@ -101,20 +101,22 @@ impl Shard {
             client_name: Vec::new(),
         };
         let token = unpack(caller.connection);
-        let add = move |shard: &mut Shard| {
-            if let Some(connection) = shard.connections.table.get(token) {
-                let peer = connection.peer.clone();
-                entry.client_name = connection.name.to_vec();
-                entry.client_address = shard.address_text(&peer);
-            }
-            let log = &mut shard.executor.slow_log.entries;
-            // Entries of other shards may come late.
-            let place = log.partition_point(|other| other.id > entry.id);
-            log.insert(place, entry);
-            log.truncate(shard.turn.config.observing.slowlog_max_len as usize);
-        };
         // By message even to this shard, where the connection is in the hands of who runs its requests.
-        self.send(caller.home as usize, Message::Call(Box::new(add)));
+        self.send(caller.home as usize, ConnectionMessage::WasSlow { token, entry: Box::new(entry) }.into());
+    }
+
+    /// Adds an entry about a client of this shard.
+    pub(super) fn add_slow(&mut self, token: Token, mut entry: SlowEntry) {
+        if let Some(connection) = self.connections.table.get(token) {
+            let peer = connection.peer.clone();
+            entry.client_name = connection.name.to_vec();
+            entry.client_address = self.address_text(&peer);
+        }
+        let log = &mut self.executor.slow_log.entries;
+        // Entries of other shards may come late.
+        let place = log.partition_point(|other| other.id > entry.id);
+        log.insert(place, entry);
+        log.truncate(self.turn.config.observing.slowlog_max_len as usize);
     }
 
     /// Tells the latency monitor of an event that took so long.

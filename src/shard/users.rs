@@ -4,36 +4,41 @@
 //! changes them, too, one change after the other; a change is answered when every shard has taken it over, and so knows for each of
 //! its connections what the user may do now.
 
+use crate::shard::message::Answer;
+use crate::shard::message::AnswerTo;
+use crate::shard::message::ConnectionMessage;
+use crate::shard::message::SettingsMessage;
+use crate::shard::settings::RefreshConfig;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use super::message::Message;
 use super::slow::unpack;
 use super::{Flow, Shard};
 use crate::acl::{Context, Denial, Entry, Reason, User, Users, DEFAULT_USER};
 use crate::base::error_text;
 use crate::base::log::Level;
+use crate::base::Token;
 use crate::client::{Connection, Flag, Topic};
 use crate::command::table::CommandSpec;
 use crate::command::{Args, Caller, CommandError};
 use crate::config::AclPubsubDefault;
-use crate::resp::Reply;
 use crate::resp::Text;
 use crate::text;
 
 /// The shard that changes users.
 const SETTLER: usize = 0;
 
-/// What ACL changes: the new users, and what the client is told.
-type Changed = Result<(Users, Answer), CommandError>;
-
-/// An answer to a change.
-pub(super) enum Answer {
-    Ok,
-    Count(usize),
+/// A change of the users, on its way to the shard where settings are changed.
+pub enum UserChange {
+    /// ACL SETUSER: the name and its rules.
+    Set(Vec<Vec<u8>>),
+    /// ACL DELUSER
+    Delete(Vec<Vec<u8>>),
+    /// ACL LOAD
+    Load,
 }
 
 /// Whose a connection is.
@@ -108,6 +113,10 @@ impl Shard {
     }
 }
 
+fn slices(words: &[Vec<u8>]) -> Vec<&[u8]> {
+    words.iter().map(Vec::as_slice).collect()
+}
+
 fn become_user(c: &mut Connection, user: Arc<User>) {
     c.flags.assign(Flag::MayEverything, user.may_everything());
     c.user = user;
@@ -171,14 +180,16 @@ impl Shard {
         context: Context,
     ) {
         let (token, object) = (unpack(caller.connection), denial.object(spec, args).to_vec());
-        let note = move |shard: &mut Shard| {
-            if let Some(connection) = shard.connections.table.take(token) {
-                let name = &connection.user.name;
-                shard.note_denial(&connection, context, denial.reason, &object, name);
-                shard.finish(connection);
-            }
-        };
-        self.send(caller.home as usize, Message::Call(Box::new(note)));
+        let note = ConnectionMessage::Denied { token, reason: denial.reason, object, context };
+        self.send(caller.home as usize, note.into());
+    }
+
+    pub(super) fn was_denied(&mut self, token: Token, context: Context, reason: Reason, object: &[u8]) {
+        if let Some(connection) = self.connections.table.take(token) {
+            let name = &connection.user.name;
+            self.note_denial(&connection, context, reason, object, name);
+            self.finish(connection);
+        }
     }
 
     /// What is answered in place of a command of a transaction that may not run, though it could be queued.
@@ -233,35 +244,37 @@ impl Shard {
 /// Changes.
 impl Shard {
     /// Changes the users for a client, which has its answer when every shard knows.
-    pub(super) fn change_users(
-        &mut self,
-        c: &mut Connection,
-        change: impl FnOnce(&mut Shard, &Users) -> Changed + Send + 'static,
-    ) -> Flow {
-        let later = self.reply_later(c);
-        let (home, spec, protocol) = (self.id, c.last_command, c.output.reply.protocol());
-        let settle = move |shard: &mut Shard| match change(shard, &shard.shared.current_users()) {
-            Err(error) => {
-                let answer = move |shard: &mut Shard| shard.complete_with(later, spec, Err(error));
-                shard.send(home, Message::Call(Box::new(answer)));
-            }
-            Ok((users, answer)) => {
-                shard.shared.publish_users(users);
-                shard.ask_all(Shard::refresh_config, move |shard, _: Vec<()>| {
-                    let answer = move |shard: &mut Shard| {
-                        let mut reply = Reply::new(protocol);
-                        match answer {
-                            Answer::Ok => reply.ok(),
-                            Answer::Count(count) => reply.integer(count as i64),
-                        }
-                        shard.complete(later, reply);
-                    };
-                    shard.send(home, Message::Call(Box::new(answer)));
-                });
-            }
-        };
-        self.send(SETTLER, Message::Call(Box::new(settle)));
+    pub(super) fn change_users(&mut self, c: &mut Connection, change: UserChange) -> Flow {
+        let answer_to = self.answer_to(c);
+        self.send(SETTLER, SettingsMessage::ChangeUsers { change, answer_to }.into());
         Flow::Later
+    }
+
+    pub(super) fn settle_users(&mut self, change: UserChange, answer_to: AnswerTo) {
+        match self.changed_users(&change) {
+            Err(error) => self.send_answer(answer_to, Err(error)),
+            Ok((users, answer)) => {
+                self.shared.publish_users(users);
+                self.ask_all(RefreshConfig, move |shard, _| shard.send_answer(answer_to, Ok(answer)));
+            }
+        }
+    }
+
+    /// The users as they will be, and what the client is told.
+    fn changed_users(&self, change: &UserChange) -> Result<(Users, Answer), CommandError> {
+        let users = self.shared.current_users();
+        match change {
+            UserChange::Set(words) => {
+                let words = slices(words);
+                let users = users.with(words[0], &words[1..], self.new_users_hear_all());
+                Ok((users.map_err(|why| CommandError::other(text!("ERR ", why)))?, Answer::Ok))
+            }
+            UserChange::Delete(names) => {
+                let (users, removed) = users.without(&slices(names));
+                Ok((users, Answer::Count(removed)))
+            }
+            UserChange::Load => Ok((self.load_users()?, Answer::Ok)),
+        }
     }
 
     /// Whether new users may hear all channels.

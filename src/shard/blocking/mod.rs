@@ -381,12 +381,9 @@ impl Shard {
 
     fn tell_asker(&mut self, asker: Option<Asker>, did: bool) {
         let Some(Asker { home, later }) = asker else { return };
-        let tell = move |shard: &mut Shard| {
-            let mut reply = Reply::default();
-            reply.integer(i64::from(did));
-            shard.complete(later, reply);
-        };
-        self.send(home, Message::Call(Box::new(tell)));
+        let mut reply = Reply::default();
+        reply.integer(i64::from(did));
+        self.send(home, Message::Complete { later, reply: Box::new(reply) });
     }
 
     /// CLIENT UNBLOCK of the client whose wait is at `at`.

@@ -12,6 +12,8 @@ use crate::command::table::{self, CommandSpec};
 use crate::command::{Args, Caller, CommandError};
 use crate::migrate::{Delivery, Failure, Job, Parcel, Target};
 use crate::resp::{c_text, Reply, Text};
+use crate::shard::message::Message;
+use crate::shard::scatter::Question;
 use crate::shard::transactions::Later;
 use crate::shard::{Flow, Shard};
 use crate::txn::locks::Number;
@@ -67,20 +69,66 @@ fn migrate(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> 
         keys: moving.keys.clone(),
         parcels: Vec::new(),
     };
-    let (db, keys, no_touch) = (moving.db, moving.keys.clone(), c.flags.has(Flag::NoTouch));
-    let (number, at_us) = (moving.number, moving.at_us);
-    shard.ask_all(
-        move |shard| {
-            shard
-                .act_for(number, |shard| shard.at_instant(at_us, |shard| shard.pack_own(db, &keys, no_touch)))
-        },
-        move |shard, parts| {
-            let mut parcels: Vec<Parcel> = parts.into_iter().flatten().collect();
-            parcels.sort_unstable_by_key(|parcel| parcel.key);
-            shard.send_off(moving, Job { parcels, ..job });
-        },
-    );
+    let pack = PackOwn {
+        db: moving.db,
+        keys: moving.keys.clone(),
+        no_touch: c.flags.has(Flag::NoTouch),
+        number: moving.number,
+        at_us: moving.at_us,
+    };
+    shard.ask_all(pack, move |shard, parts| {
+        let mut parcels: Vec<Parcel> = parts.into_iter().flatten().collect();
+        parcels.sort_unstable_by_key(|parcel| parcel.key);
+        shard.send_off(moving, Job { parcels, ..job });
+    });
     Ok(Flow::Later)
+}
+
+/// What became of the keys of a MIGRATE.
+pub struct Delivered {
+    moving: Move,
+    delivery: Delivery,
+}
+
+/// Serialise those of the keys that are yours.
+#[derive(Clone)]
+pub struct PackOwn {
+    db: usize,
+    keys: Arc<Vec<Vec<u8>>>,
+    no_touch: bool,
+    number: Option<Number>,
+    at_us: i64,
+}
+
+impl Question for PackOwn {
+    type Answer = Vec<Parcel>;
+
+    fn answer(self, shard: &mut Shard) -> Vec<Parcel> {
+        let PackOwn { db, keys, no_touch, number, at_us } = self;
+        shard.act_for(number, |shard| shard.at_instant(at_us, |shard| shard.pack_own(db, &keys, no_touch)))
+    }
+}
+
+/// Delete those of the keys that are yours and have arrived.
+#[derive(Clone)]
+pub struct DeleteOwn {
+    db: usize,
+    keys: Arc<Vec<Vec<u8>>>,
+    /// Which of the keys.
+    gone: Arc<Vec<usize>>,
+    caller: Caller,
+    number: Option<Number>,
+    at_us: i64,
+}
+
+impl Question for DeleteOwn {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        let DeleteOwn { db, keys, gone, caller, number, at_us } = self;
+        let gone = gone.iter().map(|index| keys[*index].as_slice());
+        shard.act_for(number, |shard| shard.at_instant(at_us, |shard| shard.delete_own(db, gone, &caller)));
+    }
 }
 
 impl Shard {
@@ -114,12 +162,12 @@ impl Shard {
         }
         let (shared, home) = (self.shared.clone(), self.id);
         self.shared.couriers.send(job, move |delivery| {
-            shared.mail.post(home, Box::new(move |shard: &mut Shard| shard.delivered(moving, delivery)));
+            shared.mail.post(home, Message::Delivered(Box::new(Delivered { moving, delivery })));
         });
     }
 
     /// The thread is done.
-    fn delivered(&mut self, moving: Move, delivery: Delivery) {
+    pub(in crate::shard) fn delivered(&mut self, Delivered { moving, delivery }: Delivered) {
         let Move { later, spec, db, caller, keys, copy, number, at_us } = moving;
         let outcome = delivery.failure.map_or(Ok(()), |failure| Err(error(failure)));
         if copy || delivery.acknowledged.is_empty() {
@@ -127,15 +175,8 @@ impl Shard {
             return;
         }
         let gone = Arc::new(delivery.acknowledged);
-        self.ask_all(
-            move |shard| {
-                let gone = gone.iter().map(|index| keys[*index].as_slice());
-                shard.act_for(number, |shard| {
-                    shard.at_instant(at_us, |shard| shard.delete_own(db, gone, &caller))
-                })
-            },
-            move |shard, _: Vec<()>| shard.complete_with(later, spec, outcome),
-        );
+        let delete = DeleteOwn { db, keys, gone, caller, number, at_us };
+        self.ask_all(delete, move |shard, _| shard.complete_with(later, spec, outcome));
     }
 
     /// Deletes those of the keys that are here, which is logged as the DEL that it is.

@@ -5,24 +5,24 @@
 //! here (`Handler::Connection`); the list below says which function each one is.
 
 mod acl;
-mod client;
+pub(super) mod client;
 mod command;
-mod config;
+pub(super) mod config;
 mod connection;
-mod debug;
+pub(super) mod debug;
 mod foreign;
 mod function;
 mod info;
 mod latency;
-mod memory;
-mod migrate;
+pub(super) mod memory;
+pub(super) mod migrate;
 pub(super) mod monitor;
-mod multi;
-mod pubsub;
+pub(super) mod multi;
+pub(super) mod pubsub;
 mod saving;
 mod script;
 pub(super) mod server;
-mod slowlog;
+pub(super) mod slowlog;
 
 use std::sync::LazyLock;
 

@@ -3,6 +3,8 @@
 //! A body whose keys are all here runs at once and costs no more than its commands; one whose keys are all on one
 //! other shard travels as one message; anything else is a transaction (`txn/transactions.md`).
 
+use crate::shard::message::SubscriberMessage;
+use crate::shard::scatter::Question;
 use std::collections::HashMap;
 
 use super::Handler;
@@ -140,13 +142,26 @@ fn watch(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         return Ok(Flow::Done);
     }
     // The client may tell others that it watches as soon as it has its reply, so every owner must know by then.
-    let register = move |shard: &mut Shard| {
-        for key in added.iter().filter(|key| shard.turn.topology.owner(key) == shard.id) {
-            shard.store.watch(db, key, &flag);
-        }
-    };
-    shard.ask_all_for(c, register, |_, _: Vec<()>, reply| reply.ok());
+    shard.ask_all_for(c, WatchKeys { db, keys: added, flag }, |_, _, reply| reply.ok());
     Ok(Flow::Later)
+}
+
+/// Watch those of the keys that are yours.
+#[derive(Clone)]
+pub struct WatchKeys {
+    db: usize,
+    keys: Vec<Vec<u8>>,
+    flag: WatchFlag,
+}
+
+impl Question for WatchKeys {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        for key in self.keys.iter().filter(|key| shard.turn.topology.owner(key) == shard.id) {
+            shard.store.watch(self.db, key, &self.flag);
+        }
+    }
 }
 
 fn unwatch(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
@@ -169,13 +184,7 @@ impl Shard {
             by_owner.entry(self.turn.topology.owner(&key)).or_default().push((db, key));
         }
         for (owner, keys) in by_owner {
-            let flag = flag.clone();
-            let call = move |shard: &mut Shard| {
-                for (db, key) in &keys {
-                    shard.store.unwatch(*db, key, &flag);
-                }
-            };
-            self.send(owner, Message::Call(Box::new(call)));
+            self.send(owner, SubscriberMessage::Unwatch { flag: flag.clone(), keys }.into());
         }
     }
 

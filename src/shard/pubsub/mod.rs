@@ -16,6 +16,8 @@
 
 mod registry;
 
+use crate::shard::message::SubscriberMessage;
+use crate::shard::scatter::Question;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -23,7 +25,6 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use self::registry::{Subscribers, Tally};
-use super::message::Message;
 use super::push::Push;
 use super::{Flow, Shard};
 use crate::base::glob::glob_match;
@@ -61,6 +62,23 @@ pub struct Publication {
 pub(super) enum Change {
     Begin,
     End,
+}
+
+/// A connection of shard `home` begins or ceases to listen to `names`.
+#[derive(Clone)]
+pub struct CountSubscriber {
+    home: usize,
+    topic: Topic,
+    change: Change,
+    names: Arc<[Box<[u8]>]>,
+}
+
+impl Question for CountSubscriber {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        shard.count_subscriber(self.home, self.topic, self.change, &self.names);
+    }
 }
 
 /// Subscribing and unsubscribing.
@@ -110,9 +128,8 @@ impl Shard {
             answer(reply);
             return Flow::Done;
         }
-        let changed: Arc<[Box<[u8]>]> = changed.into();
-        let question = move |shard: &mut Shard| shard.count_subscriber(home, topic, change, &changed);
-        self.ask_all_for(c, question, move |_, _: Vec<()>, reply| answer(reply));
+        let question = CountSubscriber { home, topic, change, names: changed.into() };
+        self.ask_all_for(c, question, move |_, _, reply| answer(reply));
         Flow::Later
     }
 
@@ -161,10 +178,9 @@ impl Shard {
                 continue;
             }
             for shard in 0..self.turn.topology.shards {
-                let names = names.clone();
-                let count = move |shard: &mut Shard| shard.count_subscriber(home, topic, Change::End, &names);
+                let count = CountSubscriber { home, topic, change: Change::End, names: names.clone() };
                 // Behind what has told of the subscriptions.
-                self.send(shard, Message::Call(Box::new(count)));
+                self.send(shard, SubscriberMessage::Count(count).into());
             }
         }
     }

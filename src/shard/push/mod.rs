@@ -11,11 +11,12 @@
 
 mod inbox;
 
+use crate::shard::message::SubscriberMessage;
+use crate::shard::peers::Chore;
 use std::collections::VecDeque;
 use std::mem;
 
 pub use self::inbox::{Inbox, Push};
-use super::message::Message;
 use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
@@ -99,16 +100,16 @@ impl Shard {
     fn wake_later(&mut self, shard: usize) {
         self.subscribers.pushes.to_wake[shard] = true;
         if !mem::replace(&mut self.subscribers.pushes.is_scheduled, true) {
-            self.call_self(Shard::wake_shards);
+            self.do_later(Chore::WakeShards);
         }
     }
 
     /// Tells the shards that have got messages to look into their inboxes.
-    fn wake_shards(&mut self) {
+    pub(super) fn wake_shards(&mut self) {
         self.subscribers.pushes.is_scheduled = false;
         for shard in 0..self.turn.topology.shards {
             if mem::take(&mut self.subscribers.pushes.to_wake[shard]) {
-                self.send(shard, Message::Call(Box::new(Shard::empty_inbox)));
+                self.send(shard, SubscriberMessage::InboxFilled.into());
             }
         }
     }
@@ -122,7 +123,7 @@ impl Shard {
     }
 
     /// Tells this shard's connections what there is to tell.
-    fn empty_inbox(&mut self) {
+    pub(super) fn empty_inbox(&mut self) {
         if self.shared.inboxes[self.id].take_overrun() {
             self.close_subscribers();
         }
@@ -141,7 +142,7 @@ impl Shard {
                 }
             };
         }
-        self.peers.asks.next_turn.push(Box::new(Shard::empty_inbox));
+        self.do_next_turn(Chore::EmptyInbox);
     }
 
     fn close_subscribers(&mut self) {

@@ -4,6 +4,7 @@
 //! shard that leads a second descriptor of the socket. From then on the shard neither reads nor writes there; it closes the
 //! connection when the dump has ended. As long as nothing of the dump was sent, an error can still be answered.
 
+use crate::shard::message::Message;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -228,7 +229,9 @@ impl Shard {
         let order = Order { target, before, after, parts: sources, patience };
         let shared = self.shared.clone();
         let relay = Relay::start(order, move |outcome| {
-            shared.mail.post(0, Box::new(move |leader: &mut Shard| leader.stream_ended(id, outcome)));
+            shared
+                .mail
+                .post(0, Message::Call(Box::new(move |leader: &mut Shard| leader.stream_ended(id, outcome))));
         })?;
         let cut = Cut {
             id,

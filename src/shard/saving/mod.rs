@@ -387,7 +387,7 @@ impl Shard {
                         let result = result.map_err(|error| crate::log!(Level::Warning, "{error}"));
                         shard.snapshot_ended(id, result);
                     };
-                    shared.mail.post(0, Box::new(tell));
+                    shared.mail.post(0, Message::Call(Box::new(tell)));
                 });
             }
         }

@@ -17,6 +17,8 @@ use crate::persist::aof::{BaseFormat, Folder, FolderError, Layout, Manifest};
 use crate::rdb::file::Stretch;
 use crate::runtime::{aside, clock};
 use crate::shard::blocking::Asker;
+use crate::shard::message::Answer;
+use crate::shard::message::AnswerTo;
 use crate::shard::message::{Call, Message};
 use crate::shard::Shard;
 use crate::txn::locks::Number;
@@ -198,6 +200,13 @@ impl Shard {
     }
 
     /// Does `call` when a rewrite that is about to begin, because `appendonly` was switched on, has begun; usually at once.
+    /// Answers `answer_to` with OK when an AOF that is being switched on has begun.
+    pub(in crate::shard) fn answer_when_aof_has_begun(&mut self, answer_to: AnswerTo) {
+        self.tell_leader(move |leader| {
+            leader.when_aof_has_begun(Box::new(move |shard| shard.send_answer(answer_to, Ok(Answer::Ok))));
+        });
+    }
+
     pub(in crate::shard) fn when_aof_has_begun(&mut self, call: Box<dyn FnOnce(&mut Shard) + Send>) {
         let rewrites = &mut self.saving.rewrites;
         let has_begun = self.saving.job.as_ref().is_some_and(|job| job.begun == self.turn.topology.shards);
@@ -532,7 +541,7 @@ impl Shard {
         let started = aside::spawn(name, move || {
             if let Some((work, then)) = take(&theirs) {
                 let outcome = work();
-                shared.mail.post(id, Box::new(move |shard: &mut Shard| then(shard, outcome)));
+                shared.mail.post(id, Message::Call(Box::new(move |shard: &mut Shard| then(shard, outcome))));
             }
         });
         if started.is_err() {

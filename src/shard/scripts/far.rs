@@ -1,5 +1,6 @@
 //! A script as a transaction: the coordinator has each of its calls run on the shards that own its keys, and gives it turns.
 
+use crate::shard::peers::Chore;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Run, Slow, Standing};
@@ -12,7 +13,7 @@ use crate::resp::Text;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::clock;
 use crate::script::{Outcome, Progress, Resume};
-use crate::shard::message::{Call, Message};
+use crate::shard::message::Message;
 use crate::shard::slow::unpack;
 use crate::shard::transactions::{flat, Owner, Ran, Transaction};
 use crate::shard::{Flow, Shard};
@@ -107,7 +108,7 @@ impl Shard {
         transaction.outstanding = 1;
         self.transactions.running.insert(id, transaction);
         if answer == Answer::Granted {
-            self.peers.asks.next_turn.push(next_turn_of(id));
+            self.do_next_turn(Chore::GoOnWithScript(id));
         } else {
             // It has touched nothing yet.
             let owner = Owner::Coordinator { shard: self.id, transaction: id, watch: None };
@@ -138,12 +139,14 @@ impl Shard {
         protocol: Protocol,
     ) {
         let caller = Caller { in_script: false, deny_blocking: false, at_us: None, ..caller };
-        let begin = move |shard: &mut Shard| {
-            let scopes = shard.everything();
-            shard.start(Transaction { caller, protocol, ..Transaction::new(vec![command], scopes, origin) });
-        };
         // By message even to this shard, where the connection is in the hands of who runs its requests.
-        self.send(home, Message::Call(Box::new(begin)));
+        self.send(home, Message::BeginScript(Box::new(BeginScript { origin, command, caller, protocol })));
+    }
+
+    pub(in crate::shard) fn begin_script_everywhere(&mut self, begin: BeginScript) {
+        let BeginScript { origin, command, caller, protocol } = begin;
+        let scopes = self.everything();
+        self.start(Transaction { caller, protocol, ..Transaction::new(vec![command], scopes, origin) });
     }
 
     fn everything(&self) -> Scopes {
@@ -238,7 +241,7 @@ impl Shard {
             if is_turn_over {
                 t.script = Some((place, run));
                 t.outstanding += 1;
-                self.peers.asks.next_turn.push(next_turn_of(id));
+                self.do_next_turn(Chore::GoOnWithScript(id));
                 return Going::On;
             }
         }
@@ -465,14 +468,12 @@ impl Shard {
     }
 }
 
-/// Lets a script go on.
-fn next_turn_of(id: TransactionId) -> Call {
-    Box::new(move |shard: &mut Shard| {
-        if let Some(mut transaction) = shard.transactions.running.remove(&id) {
-            transaction.outstanding -= 1;
-            shard.advance(id, transaction);
-        }
-    })
+/// A script that is to run as a transaction over everything, on its way to the shard that serves its client.
+pub struct BeginScript {
+    origin: Origin,
+    command: OwnedCommand,
+    caller: Caller,
+    protocol: Protocol,
 }
 
 enum FarCall {

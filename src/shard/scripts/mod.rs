@@ -34,6 +34,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
+pub use far::BeginScript;
 pub(super) use far::Going;
 pub use known::{Known, KnownScripts, Memory, Reach, Slow, Unkillable};
 

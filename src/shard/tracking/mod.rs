@@ -10,6 +10,9 @@
 
 mod table;
 
+use crate::shard::message::SubscriberMessage;
+use crate::shard::peers::Chore;
+use crate::shard::scatter::Question;
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
@@ -17,7 +20,6 @@ use smallvec::SmallVec;
 
 pub use self::table::Reader;
 use self::table::Table;
-use super::message::Message;
 use super::push::Push;
 use super::slow;
 use super::Shard;
@@ -65,25 +67,32 @@ pub(super) struct Trackers {
     changed: BTreeMap<Box<[u8]>, u64>,
 }
 
-impl Shard {
-    /// A connection begins to track, or another time with further prefixes. On every shard.
-    pub(super) fn begin_tracking(
-        &mut self,
-        reader: Reader,
-        is_new: bool,
-        prefixes: &[Box<[u8]>],
-        no_loop: bool,
-    ) {
-        self.subscribers.trackers.count += usize::from(is_new);
-        for prefix in prefixes {
-            self.subscribers.trackers.prefixes.entry(prefix.clone()).or_default().insert(reader, no_loop);
-        }
-        self.store.changes.is_wanted = true;
-        self.show_tracking();
-    }
+/// A connection begins to track, or another time with further prefixes.
+#[derive(Clone)]
+pub struct BeginTracking {
+    pub reader: Reader,
+    pub is_new: bool,
+    pub prefixes: Vec<Box<[u8]>>,
+    pub no_loop: bool,
+}
 
-    /// On every shard.
-    fn end_tracking(&mut self, reader: Reader, prefixes: &[Box<[u8]>]) {
+impl Question for BeginTracking {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        let trackers = &mut shard.subscribers.trackers;
+        trackers.count += usize::from(self.is_new);
+        for prefix in self.prefixes {
+            trackers.prefixes.entry(prefix).or_default().insert(self.reader, self.no_loop);
+        }
+        shard.store.changes.is_wanted = true;
+        shard.show_tracking();
+    }
+}
+
+impl Shard {
+    /// A connection tracks no more. On every shard.
+    pub(super) fn end_tracking(&mut self, reader: Reader, prefixes: &[Box<[u8]>]) {
         self.subscribers.trackers.count -= 1;
         for prefix in prefixes {
             let Some(audience) = self.subscribers.trackers.prefixes.get_mut(prefix) else { continue };
@@ -112,9 +121,8 @@ impl Shard {
         self.stats.tracking_clients.set(self.stats.tracking_clients.get() - 1);
         for shard in 0..self.turn.topology.shards {
             let prefixes = tracking.prefixes.clone();
-            let end = move |shard: &mut Shard| shard.end_tracking(reader, &prefixes);
             // Behind what has told of its begin.
-            self.send(shard, Message::Call(Box::new(end)));
+            self.send(shard, SubscriberMessage::EndTracking { reader, prefixes }.into());
         }
     }
 
@@ -195,7 +203,7 @@ impl Shard {
             let is_awaited = |prefix: &[u8]| key.starts_with(prefix);
             if self.subscribers.trackers.prefixes.keys().any(|prefix| is_awaited(prefix)) {
                 if self.subscribers.trackers.changed.is_empty() {
-                    self.call_self(Shard::broadcast_changes);
+                    self.do_later(Chore::BroadcastChanges);
                 }
                 // Whoever changes it last: an expiry behind a change of one's own is news.
                 self.subscribers.trackers.changed.insert(key, by);
@@ -205,7 +213,7 @@ impl Shard {
     }
 
     /// Tells of what the turn has changed.
-    fn broadcast_changes(&mut self) {
+    pub(super) fn broadcast_changes(&mut self) {
         let changed = std::mem::take(&mut self.subscribers.trackers.changed);
         let mut invalidations = Vec::new();
         for (prefix, audience) in &self.subscribers.trackers.prefixes {
@@ -234,10 +242,10 @@ impl Shard {
         self.show_tracking();
         self.subscribers.trackers.changed.clear();
         // Behind the reply to the connection that has asked for it.
-        self.call_self(Shard::tell_outdated);
+        self.do_later(Chore::TellOutdated);
     }
 
-    fn tell_outdated(&mut self) {
+    pub(super) fn tell_outdated(&mut self) {
         let readers: Vec<Reader> = self
             .connections
             .table
@@ -283,8 +291,7 @@ impl Shard {
         let Some((protocol, listens)) =
             target.map(|c| (c.output.reply.protocol(), c.subscriptions.is_some()))
         else {
-            let tell = move |home: &mut Shard| home.redirect_is_broken(from, to);
-            return self.send(from.home, Message::Call(Box::new(tell)));
+            return self.send(from.home, SubscriberMessage::RedirectBroken { from, to }.into());
         };
         if protocol == Protocol::Resp3 {
             self.push_to_connection(to.token, |reply| {
@@ -302,7 +309,7 @@ impl Shard {
         }
     }
 
-    fn redirect_is_broken(&mut self, from: Reader, to: Redirect) {
+    pub(super) fn redirect_is_broken(&mut self, from: Reader, to: Redirect) {
         let Some(c) = self.connections.table.get(from.token).filter(|c| c.id == from.id) else { return };
         let protocol = c.output.reply.protocol();
         let Some(tracking) = c.tracking.as_deref_mut().filter(|tracking| tracking.redirect == Some(to))

@@ -1,5 +1,6 @@
 //! The coordinator: takes the intents, then the steps, then answers.
 
+use crate::shard::peers::Chore;
 use std::collections::BTreeMap;
 
 use super::record::{Barrier, Phase, Step, Transaction};
@@ -184,12 +185,7 @@ impl Shard {
         if transaction.outstanding == 0 {
             // No key at all (MULTI with PING only). The connection is still in the hands of who runs its requests, so the
             // commands come after them.
-            let begin = move |shard: &mut Shard| {
-                if let Some(transaction) = shard.transactions.running.remove(&id) {
-                    shard.advance(id, transaction);
-                }
-            };
-            self.send(self.id, Message::Call(Box::new(begin)));
+            self.do_later(Chore::AdvanceTransaction(id));
         }
         self.transactions.running.insert(id, transaction);
     }

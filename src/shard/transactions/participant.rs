@@ -177,8 +177,7 @@ impl Shard {
                     replies.push((index, flat(&mut reply)));
                 }
                 if most > 0 && bytes > most {
-                    let close = move |shard: &mut Shard| shard.close_client_of(transaction);
-                    self.send(coordinator, Message::Call(Box::new(close)));
+                    self.send(coordinator, Message::ReplyOverLimits { transaction });
                 }
                 WorkResult::Replies(replies)
             }

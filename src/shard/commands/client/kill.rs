@@ -6,6 +6,7 @@ use crate::client::{Connection, Flag};
 use crate::command::{Args, CommandError};
 use crate::resp::c_text;
 use crate::resp::Reply;
+use crate::shard::scatter::Question;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 use crate::text;
@@ -69,8 +70,7 @@ pub(super) fn kill(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: A
     };
     let own = !filter.skip_asking && filter.holds(shard, c);
     let asking = c.id;
-    let question = move |shard: &mut Shard| shard.kill_clients(&filter, asking);
-    shard.ask_all_caught_up_for(c, question, move |_, answers: Vec<usize>, reply| {
+    shard.ask_all_caught_up_for(c, KillClients { filter, asking }, move |_, answers, reply| {
         let killed = answers.iter().sum::<usize>() + usize::from(own);
         match (old_form, killed) {
             (false, _) => reply.integer(killed as i64),
@@ -82,6 +82,21 @@ pub(super) fn kill(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: A
         c.flags.set(Flag::CloseAfterReply);
     }
     Ok(Flow::Later)
+}
+
+/// Close those of your connections that `filter` names, but not the one that asks.
+#[derive(Clone)]
+pub struct KillClients {
+    filter: Filter,
+    asking: u64,
+}
+
+impl Question for KillClients {
+    type Answer = usize;
+
+    fn answer(self, shard: &mut Shard) -> usize {
+        shard.kill_clients(&self.filter, self.asking)
+    }
 }
 
 impl Shard {

@@ -6,6 +6,7 @@ use crate::base::Address;
 use crate::client::{Connection, Flag, Stall, Topic};
 use crate::command::{Args, CommandError};
 use crate::resp::{c_text, Protocol, Reply};
+use crate::shard::scatter::Question;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 use std::io::Write;
@@ -61,8 +62,7 @@ pub(super) fn list(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, arg
     let chosen = Chosen::parse(&args[2..])?;
     // This connection describes itself now: its request will be over when the answers are there.
     let own: Option<Line> = chosen.holds(c).then(|| (c.id, shard.describe_running(c, args, reply)));
-    let (asking, of_shard) = (c.id, chosen.clone());
-    let question = move |shard: &mut Shard| shard.client_lines(&of_shard, asking);
+    let question = ClientLines { chosen: chosen.clone(), asking: c.id };
     shard.ask_all_caught_up_for(c, question, move |_, answers, reply| {
         let mut lines: Vec<Line> = answers.into_iter().flatten().chain(own).collect();
         lines.sort_unstable_by_key(|(id, _)| *id);
@@ -92,6 +92,21 @@ pub(super) fn info(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, arg
     line.push(b'\n');
     reply.verbatim("txt", &line);
     Ok(Flow::Done)
+}
+
+/// The lines of your connections, but not of the one that asks.
+#[derive(Clone)]
+pub struct ClientLines {
+    chosen: Chosen,
+    asking: u64,
+}
+
+impl Question for ClientLines {
+    type Answer = Vec<Line>;
+
+    fn answer(self, shard: &mut Shard) -> Vec<Line> {
+        shard.client_lines(&self.chosen, self.asking)
+    }
 }
 
 impl Shard {
