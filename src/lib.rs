@@ -24,6 +24,7 @@ pub mod runtime;
 pub mod script;
 pub mod server;
 pub mod shard;
+pub mod slots;
 #[allow(unsafe_code)]
 pub mod store;
 pub mod txn;

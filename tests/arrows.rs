@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["base"],
     &["store", "resp", "runtime"],
-    &["rdb", "config", "observe"],
+    &["rdb", "slots", "config", "observe"],
     &["command", "process"],
     &["acl", "txn", "script", "persist", "migrate"],
     &["client"],

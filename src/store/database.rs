@@ -66,7 +66,7 @@ pub(super) fn entry_of<'a>(word: u64) -> Entry<'a> {
     unsafe { Entry::from_word(word) }
 }
 
-/// Slots are numbered from the first of the shard.
+/// Slots are known by their numbers in the shard's `SlotSet`.
 #[derive(Default)]
 pub(super) struct Database {
     tables: Box<[Table]>,
