@@ -7,27 +7,27 @@
 
 #![deny(unsafe_code)]
 
-pub mod acl;
+mod acl;
 pub mod base;
-pub mod client;
+mod client;
 pub mod command;
 pub mod config;
-pub mod migrate;
+mod migrate;
 pub mod observe;
 pub mod persist;
-pub mod process;
+mod process;
 pub mod rdb;
-pub mod recovery;
+mod recovery;
 pub mod resp;
 #[allow(unsafe_code)]
 pub mod runtime;
-pub mod script;
+mod script;
 pub mod server;
-pub mod shard;
+mod shard;
 pub mod slots;
 #[allow(unsafe_code)]
 pub mod store;
-pub mod txn;
+mod txn;
 
 /// Gyre's own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

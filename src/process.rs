@@ -17,8 +17,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use rustix::io::Errno;
+use rustix::rand::{getrandom, GetRandomFlags};
+
 /// Where the pid file of a daemon goes when the configuration does not say.
 const DEFAULT_PID_FILE: &str = "/var/run/redis.pid";
+/// Digits of the number of a run, or of a replication history.
+const RUN_ID_DIGITS: usize = 40;
 /// The limits that the kernel sets to an OOM score.
 const OOM_SCORE_ADJ_MIN: i32 = -1000;
 const OOM_SCORE_ADJ_MAX: i32 = 1000;
@@ -26,22 +31,21 @@ const OOM_SCORE_ADJ_FILE: &str = "/proc/self/oom_score_adj";
 
 /// 40 random hexadecimal digits, as runs and replication histories are known by.
 pub fn random_id() -> String {
-    use std::hash::{BuildHasher, Hasher};
-    let mut id = String::new();
-    while id.len() < 40 {
-        // The standard library seeds this from the system's random source.
-        let hasher = std::collections::hash_map::RandomState::new().build_hasher();
-        id.push_str(&format!("{:016x}", hasher.finish()));
-    }
-    id.truncate(40);
-    id
+    random_hex(RUN_ID_DIGITS).expect("the system has a random source since Linux 3.17")
 }
 
 /// So many hexadecimal digits from the system's random source, for secrets.
 pub fn random_hex(digits: usize) -> io::Result<String> {
-    use std::io::Read;
     let mut bytes = vec![0; digits.div_ceil(2)];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let mut filled = 0;
+    // A signal may cut a long answer short.
+    while filled < bytes.len() {
+        match getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
     let mut text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     text.truncate(digits);
     Ok(text)
@@ -254,6 +258,8 @@ impl Title {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OomRole {
     Master,
+    /// `oom-score-adj-values` has a value for it, but no server is one yet.
+    #[allow(dead_code)]
     Replica,
     /// A child that saves: the first that the kernel should kill.
     Child,

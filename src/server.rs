@@ -125,8 +125,7 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     machine::check(config.network.tcp_backlog, config.general.disable_thp);
 
     let listeners = open_listeners(config)?;
-    let ready: Vec<&str> =
-        listeners.iter().map(|listener| if listener.unix { "unix" } else { "tcp" }).collect();
+    let ready: Vec<&str> = listeners.iter().map(|listener| listener.kind.name()).collect();
     let has = |kind: &str| ready.contains(&kind);
     let (tcp, unix) = (has("tcp"), has("unix"));
     let pid_file = PidFile::create(config, daemon);

@@ -58,16 +58,16 @@ fuzz_target!(|data: &[u8]| {
     let piece = usize::from(piece).max(1);
     let keeping = LoadOptions { keeps_expired: true, ..LoadOptions::default() };
     let mut whole = store(SlotSet::ALL);
-    let counts = load(&file, file.len(), keeping, &mut whole);
+    let counts = load(&file, file.len(), keeping.clone(), &mut whole);
     let mut in_pieces = store(SlotSet::ALL);
-    assert_eq!(load(&file, piece, keeping, &mut in_pieces), counts);
+    assert_eq!(load(&file, piece, keeping.clone(), &mut in_pieces), counts);
     let strict = LoadOptions { checks: Checks::Deep, replaces: true, ..LoadOptions::default() };
     match piece % 3 {
         0 => {
-            load(&file, file.len(), strict, &mut store(SlotSet::ALL));
+            load(&file, file.len(), strict.clone(), &mut store(SlotSet::ALL));
         }
         1 => {
-            load(&file, file.len(), strict, &mut store(SlotSet::range(546, 1092)));
+            load(&file, file.len(), strict.clone(), &mut store(SlotSet::range(546, 1092)));
         }
         _ => {
             let told = check_rdb::check(&file[..], NOW_MS, &mut Vec::new());

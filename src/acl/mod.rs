@@ -18,4 +18,4 @@ pub use check::{Denial, Reason};
 pub use denials::{Context, Denials, Entry};
 pub use selector::{RuleError, Selector};
 pub use user::User;
-pub use users::{LoadError, Users, DEFAULT_USER};
+pub use users::{Users, DEFAULT_USER};

@@ -7,13 +7,13 @@ mod address;
 pub mod double;
 mod double_powers;
 mod double_printf;
-pub mod glob;
+pub(crate) mod glob;
 pub mod log;
 mod os_error;
 mod stamp;
-pub mod text;
+pub(crate) mod text;
 mod token;
-pub mod words;
+pub(crate) mod words;
 
 pub use address::Address;
 pub use os_error::error_text;

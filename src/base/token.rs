@@ -8,7 +8,4 @@ pub struct Token {
     pub generation: u32,
 }
 
-impl Token {
-    /// Nothing has this token.
-    pub const NONE: Token = Token { index: u32::MAX, generation: u32::MAX };
-}
+impl Token {}

@@ -1,6 +1,6 @@
 //! The state of one connection on the shard that serves it.
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::{FarRequests, Multi, Output, Pipeline, Share, Subscriptions, Tracking, Watching};
@@ -135,7 +135,8 @@ pub struct PendingCall {
 pub struct Connection {
     pub id: u64,
     pub token: Token,
-    pub fd: RawFd,
+    /// None: no client, but what runs a script or replays a log.
+    pub socket: Option<OwnedFd>,
     pub flags: Flags,
     pub stall: Stall,
     pub db: usize,
@@ -187,11 +188,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub fn new(id: u64, token: Token, fd: RawFd, user: Arc<User>, now_ms: i64) -> Self {
+    pub fn new(id: u64, token: Token, socket: Option<OwnedFd>, user: Arc<User>, now_ms: i64) -> Self {
         Connection {
             id,
             token,
-            fd,
+            socket,
             flags: Flags::default(),
             stall: Stall::None,
             db: 0,
@@ -228,6 +229,11 @@ impl Connection {
             bytes_out: 0,
             accounted_bytes: 0,
         }
+    }
+
+    /// For operations of the ring, and to be shown. -1: none.
+    pub fn fd(&self) -> RawFd {
+        self.socket.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 
     /// Neither ended nor about to end.
@@ -315,7 +321,7 @@ mod tests {
     use super::*;
 
     fn connection() -> Connection {
-        Connection::new(1, Token { index: 0, generation: 0 }, -1, Arc::new(User::new(b"default", false)), 0)
+        Connection::new(1, Token { index: 0, generation: 0 }, None, Arc::new(User::new(b"default", false)), 0)
     }
 
     #[test]

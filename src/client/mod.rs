@@ -9,7 +9,7 @@ mod subscriptions;
 mod topic;
 mod tracking;
 
-pub use connection::{Connection, Flag, Flags, PendingCall, Stall, WaitingAt};
+pub use connection::{Connection, Flag, PendingCall, Stall, WaitingAt};
 pub use multi::{Multi, Queued, Watching};
 pub use output::Output;
 pub use pipeline::{Pipeline, PLACES_MAX};

@@ -41,10 +41,6 @@ impl OwnedArgs {
             .collect()
     }
 
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }

@@ -104,6 +104,7 @@ impl NotifyEvents {
     }
 
     /// Whether any of `other` is in.
+    #[cfg(test)]
     pub fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }

@@ -1,13 +1,13 @@
 //! What the server knows of itself: counters, latencies, digests. Who shows them is not known here.
 
 pub mod digest;
-pub mod histogram;
-pub mod latency;
-pub mod logo;
-pub mod lolwut;
-pub mod rates;
-pub mod stats;
-pub mod turns;
+pub(crate) mod histogram;
+pub(crate) mod latency;
+pub(crate) mod logo;
+pub(crate) mod lolwut;
+pub(crate) mod rates;
+pub(crate) mod stats;
+pub(crate) mod turns;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};

@@ -162,7 +162,6 @@ shard_stats! {
         snapshot_copied,
         snapshot_copied_peak,
         snapshot_copied_at_us,
-        watching_clients,
         /// Names with subscribers that the shard counts: of its own channels, and of all patterns.
         pubsub_channels,
         pubsub_patterns,

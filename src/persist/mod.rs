@@ -1,8 +1,8 @@
 //! What outlives the process: the RDB format, and on it the log, the snapshots and the backups.
 
 pub mod aof;
-pub mod backup;
+pub(crate) mod backup;
 pub mod check_aof;
 pub mod check_rdb;
 pub mod snapshot;
-pub mod status;
+pub(crate) mod status;

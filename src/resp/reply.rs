@@ -341,19 +341,13 @@ impl Reply {
         }
     }
 
-    /// Whether what was written since `mark` begins with an error.
-    pub fn is_error_since(&self, mark: usize) -> bool {
-        // A segment here is the header of an aggregate.
-        let at_segment = self.shared.binary_search_by_key(&mark, |(offset, _)| *offset).is_ok();
-        !at_segment && self.buf.get(mark) == Some(&b'-')
-    }
-
     /// All the bytes, when no part of them is kept outside the buffer.
     pub fn as_bytes_if_plain(&self) -> Option<&[u8]> {
         self.shared.is_empty().then_some(&self.buf)
     }
 
     /// All the bytes in order, in as many pieces as they are kept in; no piece is empty.
+    #[cfg(test)]
     pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
         let mut plain_start = 0;
         let last_start = self.shared.last().map_or(0, |(offset, _)| *offset);
@@ -430,15 +424,6 @@ impl Reply {
     pub fn raw_shared(&mut self, value: Bytes) {
         self.shared_len += value.len();
         self.shared.push((self.buf.len(), value));
-    }
-
-    /// Gives back a buffer that `take_parts` handed out, once it has been sent, so that the next reply need
-    /// not grow one. Ignored when there is a larger one already, or when it is too large to keep.
-    pub fn recycle(&mut self, mut buf: Vec<u8>) {
-        if self.buf.is_empty() && (self.buf.capacity()..=BUF_KEPT_MAX).contains(&buf.capacity()) {
-            buf.clear();
-            self.buf = buf;
-        }
     }
 
     /// Empties it, keeping the buffer's capacity up to a bound.

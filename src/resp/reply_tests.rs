@@ -183,27 +183,6 @@ fn a_mark_goes_back_to_before_shared_values_and_headers() {
 }
 
 #[test]
-fn an_error_is_recognised_by_its_first_byte() {
-    let mut reply = Reply::default();
-    assert!(!reply.is_error_since(0));
-    reply.error("ERR x");
-    assert!(reply.is_error_since(0));
-    let mark = reply.mark();
-    assert!(!reply.is_error_since(mark));
-    reply.integer(-1);
-    assert!(!reply.is_error_since(mark));
-
-    // An array whose header is a segment and whose first element is an error.
-    let mark = reply.mark();
-    let place = reply.defer_array();
-    reply.error("ERR first");
-    reply.bulk(&vec![b'x'; MOVED_BYTES_MAX]);
-    assert!(reply.is_error_since(mark));
-    reply.finish(place, 2);
-    assert!(!reply.is_error_since(mark));
-}
-
-#[test]
 fn appending_moves_everything() {
     let large = Bytes::from(vec![b'l'; SHARED_BYTES_MIN]);
     let part = || {
@@ -231,14 +210,6 @@ fn a_cleared_reply_keeps_a_bounded_buffer() {
     reply.bulk(&vec![0; BUF_KEPT_MAX]);
     reply.clear();
     assert_eq!(reply.buf.capacity(), 0);
-
-    reply.ok();
-    let (sent, _) = reply.take_parts();
-    let capacity = sent.capacity();
-    reply.recycle(sent);
-    assert!(reply.is_empty() && reply.buf.capacity() == capacity);
-    reply.recycle(Vec::with_capacity(BUF_KEPT_MAX + 1));
-    assert_eq!(reply.buf.capacity(), capacity);
 }
 
 /// A reply as a tree, to be written and read back.
@@ -404,7 +375,6 @@ proptest! {
                 node.write(&mut one, defer);
                 let mark = one.mark();
                 node.write(&mut one, !defer);
-                prop_assert_eq!(one.is_error_since(mark), matches!(node, Node::Error(_)));
                 one.truncate(mark);
                 all.append(&mut one);
             }

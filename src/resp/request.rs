@@ -41,6 +41,7 @@ pub struct ArgRange {
 
 impl ArgRange {
     /// The argument itself. `source` is the request, or `unquoted()`; panics when it is neither.
+    #[cfg(test)]
     pub fn of<'a>(&self, source: &'a [u8]) -> &'a [u8] {
         &source[self.start..self.start + self.len]
     }
@@ -166,6 +167,7 @@ impl RequestParser {
     }
 
     /// Whether the input so far ended inside a request.
+    #[cfg(test)]
     pub fn is_mid_request(&self) -> bool {
         self.stage != Stage::Start
     }

@@ -82,10 +82,7 @@ pub fn enter() -> bool {
 
 /// Whether there is an RLIMIT_AS.
 fn addresses_are_limited() -> bool {
-    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: writes one rlimit; an error leaves it as it is.
-    unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) };
-    limit.rlim_cur != libc::RLIM_INFINITY
+    rustix::process::getrlimit(rustix::process::Resource::As).current.is_some()
 }
 
 /// Whether an address lies in this thread's range.

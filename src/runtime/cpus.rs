@@ -2,19 +2,12 @@
 
 use std::fs;
 
+use rustix::thread::{sched_getaffinity, sched_setaffinity, CpuSet};
+
 /// The cores that the process may run on.
 pub fn allowed() -> Vec<usize> {
-    // SAFETY: an all-zero cpu_set_t is a valid empty set; the call writes at most its size.
-    let set = unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        if libc::sched_getaffinity(0, std::mem::size_of_val(&set), &mut set) != 0 {
-            return vec![0];
-        }
-        set
-    };
-    // SAFETY: the index stays below the set's size.
-    let cores: Vec<usize> =
-        (0..libc::CPU_SETSIZE as usize).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &set) }).collect();
+    let Ok(set) = sched_getaffinity(None) else { return vec![0] };
+    let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect();
     if cores.is_empty() {
         vec![0]
     } else {
@@ -24,37 +17,28 @@ pub fn allowed() -> Vec<usize> {
 
 /// Lets this thread run on one core only. If it fails the thread runs where it can.
 pub fn pin(core: usize) {
-    // SAFETY: an all-zero cpu_set_t is a valid empty set; the index stays below its size, and the call reads no more than that.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        if core < libc::CPU_SETSIZE as usize {
-            libc::CPU_SET(core, &mut set);
-            libc::sched_setaffinity(0, std::mem::size_of_val(&set), &set);
-        }
+    let mut set = CpuSet::new();
+    if core < CpuSet::MAX_CPU {
+        set.set(core);
+        let _ = sched_setaffinity(None, &set);
     }
 }
 
 /// A set of cores.
 #[derive(Clone, Copy)]
-pub struct Set(libc::cpu_set_t);
+pub struct Set(CpuSet);
 
 impl Set {
     /// Lets this thread run on these cores, and on no other. If it fails the thread stays where it is, which is slower and not wrong.
     pub fn use_in_thread(&self) {
-        // SAFETY: reads at most the size of the set.
-        unsafe { libc::sched_setaffinity(0, std::mem::size_of_val(&self.0), &self.0) };
+        let _ = sched_setaffinity(None, &self.0);
     }
 }
 
 /// The cores that the process may use. None when the system does not say.
 pub fn of_process() -> Option<Set> {
-    // SAFETY: an all-zero cpu_set_t is a valid empty set; the call writes at most its size. The process's own number
-    // stands for its first thread, which is not pinned.
-    unsafe {
-        let mut set: libc::cpu_set_t = std::mem::zeroed();
-        let got = libc::sched_getaffinity(libc::getpid(), std::mem::size_of_val(&set), &mut set);
-        (got == 0).then_some(Set(set))
-    }
+    // The process's own number stands for its first thread, which is not pinned.
+    sched_getaffinity(Some(rustix::process::getpid())).ok().map(Set)
 }
 
 /// Lets this thread run on every core that the process may use: a thread begins with those of the thread that started it, and a

@@ -212,10 +212,6 @@ pub enum End {
 }
 
 impl End {
-    pub fn is_good(self) -> bool {
-        self == End::Exited(0)
-    }
-
     fn of(status: libc::c_int) -> End {
         if libc::WIFSIGNALED(status) {
             End::Killed(libc::WTERMSIG(status))

@@ -1,25 +1,61 @@
 //! Listening sockets: TCP on every `bind` address, and the unix socket.
 
-use std::ffi::CString;
+use std::fs::Permissions;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use rustix::net::{self, sockopt, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
 use crate::base::error_text;
+
+/// What the kernel has room for in the address of a unix socket.
+const UNIX_PATH_BYTES_MAX: usize = 107;
+
+/// What kind of door a listener is: whoever comes in is served accordingly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Clients over TCP: `bind`, `port`.
+    Tcp,
+    /// Clients of this machine: `unixsocket`.
+    Unix,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Tcp => "tcp",
+            Kind::Unix => "unix",
+        }
+    }
+
+    /// Whether CONFIG SET of `bind` and `port` is about it.
+    pub fn is_rebound(self) -> bool {
+        match self {
+            Kind::Tcp => true,
+            Kind::Unix => false,
+        }
+    }
+}
 
 #[derive(Debug)]
 pub struct Listener {
     fd: OwnedFd,
     /// As configured, for messages.
     pub name: String,
-    pub unix: bool,
+    pub kind: Kind,
 }
 
 impl Listener {
+    /// For operations of the ring.
     pub fn fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+
+    pub fn socket(&self) -> &OwnedFd {
+        &self.fd
     }
 }
 
@@ -46,81 +82,35 @@ impl std::fmt::Display for ListenError {
     }
 }
 
-fn check(status: i32) -> io::Result<()> {
-    if status < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
-}
-
-fn socket(family: i32) -> io::Result<OwnedFd> {
-    // SAFETY: plain system call; the descriptor is owned from here on.
-    unsafe {
-        let fd = libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
-        check(fd)?;
-        Ok(OwnedFd::from_raw_fd(fd))
-    }
-}
-
-fn set_flag(fd: &OwnedFd, level: i32, option: i32) -> io::Result<()> {
-    let on = 1i32;
-    // SAFETY: the value is an int that lives through the call, of the size given.
-    check(unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            level,
-            option,
-            std::ptr::from_ref(&on).cast(),
-            std::mem::size_of::<i32>() as u32,
-        )
-    })
-}
-
 fn bind_tcp(address: SocketAddr, backlog: i32, mark: u32) -> io::Result<OwnedFd> {
-    let fd = socket(if address.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET })?;
-    set_flag(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let fd = socket(family)?;
+    sockopt::set_socket_reuseaddr(&fd, true)?;
     if mark != 0 {
-        // SAFETY: as in set_flag.
-        check(unsafe {
-            libc::setsockopt(
-                fd.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_MARK,
-                std::ptr::from_ref(&mark).cast(),
-                4,
-            )
-        })?;
+        set_mark(&fd, mark)?;
     }
-    match address {
-        SocketAddr::V4(v4) => {
-            // SAFETY: all-zero is a valid sockaddr_in; the pointer and length describe it.
-            unsafe {
-                let mut raw: libc::sockaddr_in = std::mem::zeroed();
-                raw.sin_family = libc::AF_INET as u16;
-                raw.sin_port = v4.port().to_be();
-                raw.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
-                let len = std::mem::size_of_val(&raw) as u32;
-                check(libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&raw).cast(), len))?;
-            }
-        }
-        SocketAddr::V6(v6) => {
-            set_flag(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
-            // SAFETY: as above, for sockaddr_in6.
-            unsafe {
-                let mut raw: libc::sockaddr_in6 = std::mem::zeroed();
-                raw.sin6_family = libc::AF_INET6 as u16;
-                raw.sin6_port = v6.port().to_be();
-                raw.sin6_addr.s6_addr = v6.ip().octets();
-                raw.sin6_scope_id = v6.scope_id();
-                let len = std::mem::size_of_val(&raw) as u32;
-                check(libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&raw).cast(), len))?;
-            }
-        }
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&fd, true)?;
     }
-    // SAFETY: plain system call on our descriptor.
-    check(unsafe { libc::listen(fd.as_raw_fd(), backlog) })?;
+    net::bind(&fd, &address)?;
+    net::listen(&fd, backlog)?;
     Ok(fd)
+}
+
+fn socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    Ok(net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
+}
+
+fn set_mark(fd: &OwnedFd, mark: u32) -> io::Result<()> {
+    // SAFETY: the value is an unsigned int that lives through the call, of the size given.
+    let status = unsafe {
+        let value = std::ptr::from_ref(&mark).cast();
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MARK, value, size_of::<u32>() as u32)
+    };
+    if status < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// An optional address (written with a leading `-`) may be missing for these reasons.
@@ -162,7 +152,7 @@ pub fn tcp(addresses: &[String], port: u16, backlog: i32, mark: u32) -> Result<V
             None => (configured.as_str(), false),
         };
         match resolve(host, port).and_then(|address| bind_tcp(address, backlog, mark)) {
-            Ok(fd) => listeners.push(Listener { fd, name: format!("{host}:{port}"), unix: false }),
+            Ok(fd) => listeners.push(Listener { fd, name: format!("{host}:{port}"), kind: Kind::Tcp }),
             Err(error) if optional && address_is_unavailable(&error) => {}
             Err(error) => return Err(ListenError { address: format!("{host}:{port}"), error }),
         }
@@ -172,31 +162,18 @@ pub fn tcp(addresses: &[String], port: u16, backlog: i32, mark: u32) -> Result<V
 
 /// Listens on a unix socket at `path`, replacing a socket left there; `mode` are its permissions (0: the umask's).
 pub fn unix(path: &Path, mode: u32, backlog: i32) -> io::Result<Listener> {
-    let bytes = path.as_os_str().as_bytes();
-    // SAFETY: all-zero is a valid sockaddr_un.
-    let mut raw: libc::sockaddr_un = unsafe { std::mem::zeroed() };
-    if bytes.len() >= raw.sun_path.len() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("the path is longer than {} bytes", raw.sun_path.len() - 1),
-        ));
+    if path.as_os_str().len() > UNIX_PATH_BYTES_MAX {
+        let why = format!("the path is longer than {UNIX_PATH_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
+    let address = SocketAddrUnix::new(path)?;
     // A socket that an earlier run left behind would refuse the bind.
     let _ = std::fs::remove_file(path);
-    let fd = socket(libc::AF_UNIX)?;
-    raw.sun_family = libc::AF_UNIX as u16;
-    for (to, from) in raw.sun_path.iter_mut().zip(bytes) {
-        *to = *from as libc::c_char;
+    let fd = socket(AddressFamily::UNIX)?;
+    net::bind(&fd, &address)?;
+    net::listen(&fd, backlog)?;
+    if mode != 0 {
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
     }
-    // SAFETY: the address is initialised and of the length given; the path is a C string without inner zeroes
-    // (CString::new below would refuse them).
-    unsafe {
-        let len = std::mem::size_of_val(&raw) as u32;
-        check(libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&raw).cast(), len))?;
-        check(libc::listen(fd.as_raw_fd(), backlog))?;
-        if mode != 0 {
-            check(libc::chmod(CString::new(bytes)?.as_ptr(), mode))?;
-        }
-    }
-    Ok(Listener { fd, name: path.display().to_string(), unix: true })
+    Ok(Listener { fd, name: path.display().to_string(), kind: Kind::Unix })
 }

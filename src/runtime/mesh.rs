@@ -151,14 +151,6 @@ impl<T> Mesh<T> {
         all
     }
 
-    pub fn shard(&self) -> usize {
-        self.shard
-    }
-
-    pub fn shards(&self) -> usize {
-        self.bells.len()
-    }
-
     /// To be called once, by the shard's own thread, before others may send.
     pub fn set_ring(&self, fd: RawFd) {
         self.bells[self.shard].ring_fd.store(fd, Ordering::Release);

@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 
 use io_uring::{opcode, IoUring, Probe};
+use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
 use super::cpus;
 use crate::base::error_text;
@@ -90,6 +91,9 @@ pub struct Fit {
     pub notes: Vec<String>,
 }
 
+/// A limit that is none.
+const NO_LIMIT: u64 = u64::MAX;
+
 /// Limits as they are after they have been raised as far as that may be.
 #[derive(Debug)]
 struct Limits {
@@ -108,12 +112,9 @@ pub fn check(wanted: ShardCount) -> Result<Fit, Missing> {
         ShardCount::Count(count) => usize::from(count),
     };
     // New kernels charge rings against it (seen on 6.18, for users without CAP_IPC_LOCK): then their setup may say ENOMEM.
-    raise(libc::RLIMIT_MEMLOCK, libc::RLIM_INFINITY);
-    let limits = Limits {
-        cores,
-        files: raise(libc::RLIMIT_NOFILE, files_needed(most) * 2),
-        threads: threads_left(most),
-    };
+    raise(Resource::Memlock, u64::MAX);
+    let limits =
+        Limits { cores, files: raise(Resource::Nofile, files_needed(most) * 2), threads: threads_left(most) };
     fit(wanted, &limits)
 }
 
@@ -168,21 +169,20 @@ fn fit(wanted: ShardCount, limits: &Limits) -> Result<Fit, Missing> {
 }
 
 /// Raises a limit to `wanted`, as far as that is allowed; returns what it is then.
-fn raise(resource: libc::__rlimit_resource_t, wanted: u64) -> u64 {
-    let current = limit(resource);
-    if current.rlim_cur >= wanted {
-        return current.rlim_cur;
+fn raise(resource: Resource, wanted: u64) -> u64 {
+    let (soft, hard) = limit(resource);
+    if soft >= wanted {
+        return soft;
     }
     let ask = |hard: u64| {
-        let raised = libc::rlimit { rlim_cur: wanted.min(hard), rlim_max: hard };
-        // SAFETY: reads one rlimit.
-        unsafe { libc::setrlimit(resource, &raised) == 0 }
+        let number = |limit: u64| (limit != NO_LIMIT).then_some(limit);
+        setrlimit(resource, Rlimit { current: number(wanted.min(hard)), maximum: number(hard) }).is_ok()
     };
     // Root may raise the hard limit too.
-    if !(current.rlim_max < wanted && ask(wanted)) {
-        ask(current.rlim_max);
+    if !(hard < wanted && ask(wanted)) {
+        ask(hard);
     }
-    limit(resource).rlim_cur
+    limit(resource).0
 }
 
 /// Threads that this process may start yet, looked at when `shards` of them might be too many.
@@ -194,11 +194,10 @@ fn threads_left(shards: usize) -> Option<(u64, Limited)> {
         let now: u64 = read("pids.current")?.trim().parse().ok()?;
         Some((most.saturating_sub(now), Limited::Group(format!("{folder}/pids.max"))))
     });
-    // SAFETY: no preconditions.
-    let user = unsafe { libc::getuid() };
-    let most = if user == 0 { libc::RLIM_INFINITY } else { raise(libc::RLIMIT_NPROC, libc::RLIM_INFINITY) };
+    let user = rustix::process::getuid().as_raw();
+    let most = if user == 0 { NO_LIMIT } else { raise(Resource::Nproc, NO_LIMIT) };
     // A user has as a rule so few that they need not be counted.
-    let of_user = (most < libc::RLIM_INFINITY).then(|| {
+    let of_user = (most < NO_LIMIT).then(|| {
         let left = most.saturating_sub(threads_of(user));
         (left, Limited::User)
     });
@@ -227,11 +226,10 @@ pub fn kernel_release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(|_| "?".into(), |s| s.trim().to_owned())
 }
 
-fn limit(resource: libc::__rlimit_resource_t) -> libc::rlimit {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: writes one rlimit; an error leaves the zeroes.
-    unsafe { libc::getrlimit(resource, &mut limit) };
-    limit
+/// The soft and the hard limit.
+fn limit(resource: Resource) -> (u64, u64) {
+    let Rlimit { current, maximum } = getrlimit(resource);
+    (current.unwrap_or(NO_LIMIT), maximum.unwrap_or(NO_LIMIT))
 }
 
 /// Checks that a shard's rings can be made and do what the server relies on.
@@ -275,7 +273,7 @@ fn kernel_is_new() -> bool {
 /// the hard limit is lower.
 pub fn raise_open_files(maxclients: u32, shards: usize) -> (u32, u64) {
     let reserved = files_needed(shards) - 1;
-    let files = raise(libc::RLIMIT_NOFILE, u64::from(maxclients) + reserved);
+    let files = raise(Resource::Nofile, u64::from(maxclients) + reserved);
     let fit = files.saturating_sub(reserved).clamp(1, u64::from(maxclients));
     (fit as u32, files)
 }

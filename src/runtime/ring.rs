@@ -12,7 +12,7 @@
 //! What a file operation takes its time for, the kernel's own threads wait for, not the shard.
 
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use io_uring::{opcode, squeue, types, IoUring};
 
@@ -42,10 +42,10 @@ enum Kind {
     FileSync = 7,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub enum Completion {
     /// A new connection on listener `listener`. `armed` is false when the listener accepts no more.
-    Accepted { listener: u32, result: Result<RawFd, i32>, armed: bool },
+    Accepted { listener: u32, result: Result<OwnedFd, i32>, armed: bool },
     /// `len` bytes in provided buffer `buffer`, which must be given back.
     Received { token: Token, buffer: u16, len: usize, armed: bool },
     /// No buffer was free; receiving has stopped and must be armed again.
@@ -271,7 +271,9 @@ impl SocketRing {
                 let result = if result >= 0 { Ok(result as usize) } else { Err(-result) };
                 Completion::Sent { token, result }
             } else if kind == Kind::Accept as u8 {
-                let result = if result >= 0 { Ok(result) } else { Err(-result) };
+                // SAFETY: the kernel has just opened it for this completion, which nobody else has.
+                let accepted = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
+                let result = if result >= 0 { Ok(accepted(result)) } else { Err(-result) };
                 Completion::Accepted { listener: token.index, result, armed: more }
             } else if kind == Kind::FileWrite as u8 {
                 let result = if result >= 0 { Ok(result as usize) } else { Err(-result) };
@@ -289,9 +291,9 @@ impl SocketRing {
         self.completions.len()
     }
 
-    /// The `index`th completion of the last `collect`.
-    pub fn completion(&self, index: usize) -> Completion {
-        self.completions[index]
+    /// The `index`th completion of the last `collect`, to be taken once.
+    pub fn completion(&mut self, index: usize) -> Completion {
+        std::mem::replace(&mut self.completions[index], Completion::Doorbell)
     }
 
     /// The input of a `Received`, until `give_back`.

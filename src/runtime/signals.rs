@@ -1,13 +1,17 @@
 //! The signals that ask the server to end: noted by a handler, looked at by the boot thread, which a bell wakes.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::OnceLock;
 use std::time::Duration;
+
+use rustix::event::{eventfd, poll, EventfdFlags, PollFd, PollFlags, Timespec};
 
 /// The first signal that came; 0 for none.
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
-/// The eventfd that the boot thread waits for; -1 before `catch`.
-static BELL: AtomicI32 = AtomicI32::new(-1);
+/// The eventfd that the boot thread waits for, once `catch` has made it. To read it is one atomic load, as a signal handler may.
+static BELL: OnceLock<OwnedFd> = OnceLock::new();
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndSignal {
@@ -31,31 +35,24 @@ extern "C" fn on_signal(signal: libc::c_int) {
 
 /// Wakes the boot thread from `wait`. May be called in a signal handler.
 pub fn ring() {
-    let one = 1u64;
-    // SAFETY: eight readable bytes, as an eventfd wants them; on any failure the waiting ends by its timeout.
-    unsafe { libc::write(BELL.load(Ordering::Relaxed), std::ptr::from_ref(&one).cast(), 8) };
+    if let Some(bell) = BELL.get() {
+        // On any failure the waiting ends by its timeout.
+        let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+    }
 }
 
 /// Waits until somebody rings, or until `timeout` is over.
 pub fn wait(timeout: Duration) {
-    let fd = BELL.load(Ordering::Relaxed);
-    let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    let mut rung = 0u64;
-    // SAFETY: one pollfd, and eight writable bytes; the descriptor is non-blocking.
-    unsafe {
-        libc::poll(&mut poll, 1, timeout.as_millis() as libc::c_int);
-        libc::read(fd, std::ptr::from_mut(&mut rung).cast(), 8);
-    }
+    let Some(bell) = BELL.get() else { return std::thread::sleep(timeout) };
+    let _ = poll(&mut [PollFd::new(bell, PollFlags::IN)], Timespec::try_from(timeout).ok().as_ref());
+    // It never waits: there is a number to read, or an error.
+    let _ = rustix::io::read(bell, &mut [0; 8]);
 }
 
 /// Ignores what a server must survive (a peer that has gone, a terminal that closes) and notes what asks it to end.
 pub fn catch() -> io::Result<()> {
-    // SAFETY: plain system call.
-    let bell = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
-    if bell < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    BELL.store(bell, Ordering::Relaxed);
+    // A second call keeps the first bell.
+    let _ = BELL.set(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     // SAFETY: the handler only stores to atomics, which is safe in a signal; ignoring signals has no preconditions.
     unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_IGN);

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Has this thread step back behind others that want its core. If it fails the thread is as it was.
-pub fn be_nice(niceness: libc::c_int) {
-    // SAFETY: no preconditions; on Linux this is about the thread that calls, number 0.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
+pub fn be_nice(niceness: i32) {
+    // On Linux this is about the thread that calls.
+    let _ = rustix::process::setpriority_process(None, niceness);
 }
 
 /// Seconds that local time is ahead of UTC at a Unix time.
@@ -107,12 +107,10 @@ pub fn restore_signals(mask: &SignalMask) {
 
 /// Has this process killed when the thread that forked it ends, or at once when that has happened already.
 pub fn die_with_parent(parent: u32) {
-    // SAFETY: plain system calls that touch no memory.
-    unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        if libc::getppid() as u32 != parent {
-            libc::_exit(1);
-        }
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    if std::os::unix::process::parent_id() != parent {
+        // SAFETY: ends the process here, and nothing of it runs any more.
+        unsafe { libc::_exit(1) };
     }
 }
 
@@ -135,8 +133,7 @@ pub fn close_all_but(keep: &[RawFd]) {
 /// What the kernel calls this thread; for the only thread of a process, the process.
 pub fn set_thread_name(name: &[u8]) {
     if let Ok(name) = CString::new(name) {
-        // SAFETY: reads a string that ends with a zero byte.
-        unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+        let _ = rustix::thread::set_name(&name);
     }
 }
 
@@ -175,20 +172,19 @@ pub fn close_files_on_exec() -> io::Result<()> {
     }
 }
 
-/// Memory of this machine, bytes; 0 when the system does not say.
+/// Memory of this machine, bytes.
 pub fn memory_bytes() -> u64 {
-    // SAFETY: both calls take a number and return one.
-    let (pages, size) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
-    u64::try_from(pages).unwrap_or(0) * u64::try_from(size).unwrap_or(0)
+    let info = rustix::system::sysinfo();
+    let bytes = info.totalram * u64::from(info.mem_unit);
+    // In whole pages, as sysconf has it.
+    bytes - bytes % rustix::param::page_size() as u64
 }
 
 /// Memory of this process that is in RAM, bytes; 0 when the system does not say.
 pub fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
-    // SAFETY: takes a number and returns one.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    pages * u64::try_from(size).unwrap_or(0)
+    pages * rustix::param::page_size() as u64
 }
 
 /// Whose use of the processor is asked for.
@@ -225,37 +221,27 @@ pub fn system_name() -> String {
 
 /// Starts a new session, away from the terminal.
 pub fn new_session() -> io::Result<()> {
-    // SAFETY: takes no argument, changes nothing in memory.
-    match unsafe { libc::setsid() } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
+    rustix::process::setsid()?;
+    Ok(())
 }
 
 /// Makes standard input, output and error the given file.
 pub fn replace_standard_streams(file: &File) -> io::Result<()> {
-    for stream in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
-        // SAFETY: `file` is open; the standard streams are never owned by a Rust object that closes them.
-        if unsafe { libc::dup2(file.as_raw_fd(), stream) } == -1 {
-            return Err(io::Error::last_os_error());
-        }
-    }
+    rustix::stdio::dup2_stdin(file)?;
+    rustix::stdio::dup2_stdout(file)?;
+    rustix::stdio::dup2_stderr(file)?;
     Ok(())
 }
 
 /// Stops this process until it is continued, which tells upstart that it is ready.
 pub fn stop_self() {
-    // SAFETY: raising a signal touches no memory.
-    unsafe { libc::raise(libc::SIGSTOP) };
+    use rustix::process::{getpid, kill_process, Signal};
+    let _ = kill_process(getpid(), Signal::STOP);
 }
 
 /// Takes this process and its children out of transparent huge pages.
 pub fn disable_transparent_huge_pages() -> io::Result<()> {
-    // SAFETY: this option reads its integer arguments only.
-    match unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } {
-        -1 => Err(io::Error::last_os_error()),
-        _ => Ok(()),
-    }
+    Ok(rustix::thread::disable_transparent_huge_pages(true)?)
 }
 
 /// Where the area of the title is, for forked children, which have it at the same place; 0: none was claimed.

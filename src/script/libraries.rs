@@ -73,6 +73,7 @@ impl Libraries {
         self.iter().map(|library| library.functions.len()).sum()
     }
 
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()
     }

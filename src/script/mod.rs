@@ -10,13 +10,13 @@ mod convert;
 mod execution;
 mod libraries;
 mod library;
-pub mod libs;
+pub(crate) mod libs;
 mod natives;
 mod source;
 mod vm;
 
 pub use execution::{Execution, LibraryFunction, Progress, Resume, What};
 pub use libraries::{Libraries, RestorePolicy, LOAD_TIME_MAX};
-pub use library::{FunctionInfo, Library, ENGINE};
+pub use library::{Library, ENGINE};
 pub use source::{Script, ScriptFlags, Sha};
 pub use vm::{Outcome, Vm};

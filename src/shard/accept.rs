@@ -3,7 +3,7 @@
 //! Rebinding (CONFIG SET bind, port) opens the new listeners first; the old ones are cancelled only when all of
 //! the new ones listen, so that a failure changes nothing. Established connections are not concerned.
 
-use std::os::fd::RawFd;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
 use super::io::RingJob;
@@ -55,7 +55,7 @@ impl Shard {
             .listeners
             .open
             .iter()
-            .filter(|(_, l)| !l.unix && wanted(&l.name))
+            .filter(|(_, l)| l.kind.is_rebound() && wanted(&l.name))
             .map(|(_, l)| l.name.clone())
             .collect();
         let missing: Vec<String> = addresses
@@ -72,14 +72,14 @@ impl Shard {
             }
             Err(error) => return Err(error),
         };
-        self.stop_listening(|l| !l.unix && !kept.contains(&l.name));
+        self.stop_listening(|l| l.kind.is_rebound() && !kept.contains(&l.name));
         self.listen(opened);
         Ok(())
     }
 
     fn overlaps_own(&self, port: u16) -> bool {
         let suffix = format!(":{port}");
-        self.connections.listeners.open.iter().any(|(_, l)| !l.unix && l.name.ends_with(&suffix))
+        self.connections.listeners.open.iter().any(|(_, l)| l.kind.is_rebound() && l.name.ends_with(&suffix))
     }
 
     fn rebind_overlapping(
@@ -94,10 +94,10 @@ impl Shard {
             .listeners
             .open
             .iter()
-            .filter(|(_, l)| !l.unix)
+            .filter(|(_, l)| l.kind.is_rebound())
             .filter_map(|(_, l)| l.name.rsplit_once(':').map(|(host, _)| host.to_owned()))
             .collect();
-        self.stop_listening_at_once(|l| !l.unix);
+        self.stop_listening_at_once(|l| l.kind.is_rebound());
         match listen::tcp(addresses, port, backlog, mark) {
             Ok(opened) => {
                 self.listen(opened);
@@ -124,7 +124,7 @@ impl Shard {
     /// accept has ended.
     fn stop_listening_at_once(&mut self, which: impl Fn(&Listener) -> bool) {
         for (_, listener) in self.connections.listeners.open.iter().filter(|(_, listener)| which(listener)) {
-            socket::shutdown(listener.fd());
+            socket::shutdown(listener.socket());
         }
         self.stop_listening(which);
     }
@@ -145,10 +145,20 @@ impl Shard {
         }
     }
 
-    pub(super) fn accepted(&mut self, number: u32, result: Result<RawFd, i32>, armed: bool) {
-        let unix = self.connections.listeners.open.iter().any(|(n, listener)| *n == number && listener.unix);
+    pub(super) fn accepted(&mut self, number: u32, result: Result<OwnedFd, i32>, armed: bool) {
+        let errno = result.as_ref().err().copied();
+        let listener = self
+            .connections
+            .listeners
+            .open
+            .iter()
+            .chain(&self.connections.listeners.ending)
+            .find(|(n, _)| *n == number);
         match result {
-            Ok(fd) => self.place(fd, unix),
+            Ok(socket) => match listener {
+                Some((_, listener)) => self.place(socket, listener.kind),
+                None => drop(socket),
+            },
             Err(libc::ECANCELED | libc::EINVAL | libc::ECONNABORTED) => {}
             Err(errno) => crate::log!(
                 Level::Warning,
@@ -165,7 +175,7 @@ impl Shard {
         self.connections.listeners.ending.retain(|(n, _)| *n != number);
         if let Some((_, listener)) = self.connections.listeners.open.iter().find(|(n, _)| *n == number) {
             // Out of descriptors, or the kernel gave up the multishot: the next cron tries again in the first case.
-            if matches!(result, Err(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)) {
+            if matches!(errno, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)) {
                 self.upkeep.housekeeping.accept_again.push(number);
             } else {
                 self.connections.ring_jobs.push(RingJob::Accept(number, listener.fd()));
@@ -183,13 +193,12 @@ impl Shard {
     }
 
     /// Chooses the shard for a new connection: the one that serves the fewest.
-    fn place(&mut self, fd: RawFd, unix: bool) {
+    fn place(&mut self, socket: OwnedFd, kind: listen::Kind) {
         let connected = self.shared.connected.fetch_add(1, Ordering::Relaxed);
         if connected >= self.shared.maxclients.load(Ordering::Relaxed) {
             self.shared.connected.fetch_sub(1, Ordering::Relaxed);
             self.stats.connections_rejected.add(1);
-            socket::send_now(fd, b"-ERR max number of clients reached\r\n");
-            socket::close(fd);
+            socket::send_now(&socket, b"-ERR max number of clients reached\r\n");
             return;
         }
         let load = &mut self.upkeep.housekeeping.placed;
@@ -201,33 +210,36 @@ impl Shard {
             .min_by_key(|shard| self.shared.stats[*shard].clients.get() + load[*shard])
             .unwrap_or(self.id);
         load[target] += 1;
-        self.send(target, Message::Adopt(Adopted { fd, id: self.shared.next_client_id(), unix }));
+        self.send(target, Message::Adopt(Adopted { socket, id: self.shared.next_client_id(), kind }));
     }
 
     /// Serves a new connection.
-    pub(super) fn adopt(&mut self, Adopted { fd, id, unix }: Adopted) {
+    pub(super) fn adopt(&mut self, Adopted { socket, id, kind }: Adopted) {
         let now_ms = self.now_ms();
         let user = self.turn.users.default_user();
-        let token = self.connections.table.insert(|token| Connection::new(id, token, fd, user, now_ms));
+        let (peer, local) = match kind {
+            listen::Kind::Tcp => {
+                socket::set_no_delay(&socket);
+                if self.turn.config.network.tcp_keepalive > 0 {
+                    socket::set_keep_alive(&socket, self.turn.config.network.tcp_keepalive);
+                }
+                (socket::peer(&socket), socket::local(&socket))
+            }
+            listen::Kind::Unix => (Address::Unix, Address::Unix),
+        };
+        let token =
+            self.connections.table.insert(|token| Connection::new(id, token, Some(socket), user, now_ms));
         let Some(mut connection) = self.connections.table.take(token) else { return };
         let c = &mut *connection;
-        c.flags.assign(Flag::UnixSocket, unix);
+        c.flags.assign(Flag::UnixSocket, kind == listen::Kind::Unix);
+        (c.peer, c.local) = (peer, local);
         self.stats.connections_received.add(1);
         self.stats.clients.set(self.connections.table.open() as u64);
-        if !unix {
-            c.peer = socket::peer(fd);
-            c.local = socket::local(fd);
-            socket::set_no_delay(fd);
-            if self.turn.config.network.tcp_keepalive > 0 {
-                socket::set_keep_alive(fd, self.turn.config.network.tcp_keepalive);
-            }
-        } else {
-            c.peer = Address::Unix;
-            c.local = Address::Unix;
-        }
         self.log_in_as_default(c);
         if self.is_protected_from(c) {
-            socket::send_now(fd, PROTECTED_MODE_REPLY.as_bytes());
+            if let Some(socket) = &c.socket {
+                socket::send_now(socket, PROTECTED_MODE_REPLY.as_bytes());
+            }
             self.stats.connections_rejected.add(1);
             self.close(c);
         } else {

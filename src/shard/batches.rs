@@ -99,7 +99,7 @@ impl Shard {
 
     fn run_arrived(&mut self, from: usize, Arrived { request, args, ahead }: &Arrived) {
         let BatchedRequest { origin, spec, db, ref caller, protocol, .. } = **request;
-        if let Some((scope, command)) = self.to_wait_for((from, origin.client), spec, db, args) {
+        if let Some((scope, command)) = self.intents_in_front((from, origin.client), spec, db, args) {
             let waiting = Waiting::Command { shard: from, origin, command, caller: *caller, protocol };
             return self.wait_behind(&scope, from, origin.client, waiting);
         }

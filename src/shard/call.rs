@@ -11,7 +11,7 @@
 //! 4. subscribers hear its events, and clients with copies what has changed;
 //! 5. unless it is part of something longer, clients that have waited for what it did get their turn.
 //!
-//! Whether it may run at all is asked before: `refusals` for what clients send, `to_wait_for` for who is in front of it. Monitors are
+//! Whether it may run at all is asked before: `refusals` for what clients send, `intents_in_front` for who is in front of it. Monitors are
 //! shown a command where its client is connected (`route`), which is often another shard.
 //!
 //! Commands that need the connection or the server and no keys (`Handler::Connection`) run in `commands`, and are counted here.
@@ -229,7 +229,7 @@ impl Shard {
     /// The intents that a client's command has to wait for: those of transactions, of a snapshot that has not saved a value yet, and
     /// what the same client has waiting already.
     #[inline]
-    pub(super) fn to_wait_for(
+    pub(super) fn intents_in_front(
         &mut self,
         (home, client): (usize, Token),
         spec: &'static CommandSpec,

@@ -152,7 +152,7 @@ impl Shard {
             return;
         }
         c.flags.set(Flag::LookedAfter);
-        if socket::has_news(c.fd) {
+        if c.socket.as_ref().is_some_and(socket::has_news) {
             crate::log!(Level::Verbose, "Client {} has something to say that nobody was told of", c.id);
             self.hold_back(c);
         }
@@ -164,7 +164,7 @@ impl Shard {
             Flag::Receiving as u32 | Flag::Closing as u32 | Flag::PeerClosed as u32 | Flag::Replay as u32;
         if !c.flags.any(stopped) && !is_full(c) {
             c.flags.set(Flag::Receiving);
-            self.connections.ring_jobs.push(RingJob::Receive(c.token, c.fd));
+            self.connections.ring_jobs.push(RingJob::Receive(c.token, c.fd()));
         }
     }
 
@@ -337,7 +337,7 @@ impl Shard {
                 self.connections.table.put_back(connection);
                 continue;
             }
-            let (token, fd) = (c.token, c.fd);
+            let (token, fd) = (c.token, c.fd());
             if let Some(bytes) = c.output.begin_send() {
                 ring.send(token, fd, bytes);
             }
@@ -357,7 +357,9 @@ impl Shard {
         c.flags.set(Flag::Closing);
         c.input = Vec::new();
         c.input_start = 0;
-        socket::shutdown(c.fd);
+        if let Some(socket) = &c.socket {
+            socket::shutdown(socket);
+        }
         if c.far_requests != FarRequests::Free {
             self.drop_far_requests(c);
         }
@@ -376,8 +378,7 @@ impl Shard {
     }
 
     fn free(&mut self, token: Token) {
-        if let Some(connection) = self.connections.table.remove(token) {
-            socket::close(connection.fd);
+        if self.connections.table.remove(token).is_some() {
             self.connections.table.closing -= 1;
             self.shared.connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         }

@@ -21,6 +21,9 @@ use crate::command::table::CommandSpec;
 use crate::command::CommandError;
 use crate::resp::{Protocol, Reply};
 use crate::store::WatchFlag;
+use std::os::fd::OwnedFd;
+
+use crate::runtime::listen;
 use crate::txn::locks::{Number, Scope};
 use crate::txn::message::{Ending, ExecBody, Origin, ReplyBatch, RequestBatch, TransactionId, Watch};
 
@@ -210,10 +213,10 @@ pub enum Answer {
 pub type Call = Box<dyn FnOnce(&mut super::Shard) + Send>;
 
 /// An accepted socket.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Adopted {
-    pub fd: i32,
+    pub socket: OwnedFd,
     /// Given out where connections are accepted, so that they are numbered in that order.
     pub id: u64,
-    pub unix: bool,
+    pub kind: listen::Kind,
 }

@@ -222,7 +222,7 @@ impl Shard {
     /// Runs a command whose keys are all on shard `owner`.
     fn at(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args, owner: usize) -> Taken {
         if owner == self.id {
-            let Some((scope, command)) = self.to_wait_for((self.id, c.token), spec, c.db, args) else {
+            let Some((scope, command)) = self.intents_in_front((self.id, c.token), spec, c.db, args) else {
                 self.call_for(c, spec, args);
                 return Taken::Yes;
             };

@@ -38,7 +38,7 @@ impl Store {
     pub fn look_ahead(&self, db: usize, key: &[u8], slot: u16) -> Ahead {
         let ahead = Ahead { slot, hash: self.keys.hash_key(key) };
         if let Some(table) = self.databases[db].table(self.home_ahead(db, ahead).slot) {
-            fetch(table);
+            fetch(table.place());
         }
         ahead
     }

@@ -5,8 +5,7 @@
 //! written back; that costs less than the bookkeeping that would avoid it, up to [`EMBEDDED_LEN_MAX`] bytes. A longer or
 //! unpacked collection lies in an [`Object`] of its own, and is changed in place.
 
-use super::database::entry_of;
-use super::entry::{self, Content, EMBEDDED_LEN_MAX};
+use super::entry::{self, Content, Word, EMBEDDED_LEN_MAX};
 use super::lookup::Home;
 use super::object::Object;
 use super::random::Rng;
@@ -93,7 +92,8 @@ impl Store {
         if entry::kind_of(word).value_type() != T::TYPE {
             return Err(WrongType);
         }
-        Ok(T::view_of(&entry_of(word).value()))
+        // SAFETY: the entry changes only through the store, which stays borrowed for as long as the view.
+        Ok(T::view_of(&unsafe { word.entry_for() }.value()))
     }
 
     /// As `read_as` without statistics and touch.
@@ -107,7 +107,8 @@ impl Store {
         if entry::kind_of(word).value_type() != T::TYPE {
             return Err(WrongType);
         }
-        Ok(T::view_of(&entry_of(word).value()))
+        // SAFETY: the entry changes only through the store, which stays borrowed for as long as the view.
+        Ok(T::view_of(&unsafe { word.entry_for() }.value()))
     }
 
     /// A collection among others that a command reads at once, all of which it has read by `read_as` before: changes nothing, and
@@ -119,7 +120,8 @@ impl Store {
         if entry::kind_of(word).value_type() != T::TYPE {
             return Err(WrongType);
         }
-        Ok(T::view_of(&entry_of(word).value()))
+        // SAFETY: the entry changes only through the store, which stays borrowed for as long as the view.
+        Ok(T::view_of(&unsafe { word.entry_for() }.value()))
     }
 
     /// Lets `f` change a collection; `None`, and `f` is not run, when there is no such key. Touches the clock, keeps the
@@ -198,7 +200,7 @@ impl Store {
         &mut self,
         home: Home,
         key: &[u8],
-        word: u64,
+        word: Word,
         f: impl FnOnce(&mut T, &mut Tools) -> R,
     ) -> Result<Updated<R>, WrongType> {
         if entry::kind_of(word).value_type() != T::TYPE {
@@ -217,10 +219,10 @@ impl Store {
         &mut self,
         home: Home,
         key: &[u8],
-        word: u64,
+        word: Word,
         f: impl FnOnce(&mut T, &mut Tools) -> R,
     ) -> (R, bool) {
-        let entry = entry_of(word);
+        let entry = word.entry();
         let mut bytes = std::mem::take(&mut self.pack_scratch);
         bytes.clear();
         bytes.extend_from_slice(entry.embedded().expect("a collection is boxed or embedded"));
@@ -259,7 +261,7 @@ impl Store {
         f: impl FnOnce(&mut T, &mut Tools) -> R,
     ) -> (R, bool) {
         let (place, _) = self.find_mut(home, key).expect("found already, and time stands still");
-        let place: *mut u64 = place;
+        let place: *mut Word = place;
         let mut tools = Tools { settings: &self.settings, rng: &mut self.rng };
         let mut removed = false;
         let mut to_embed = None;
@@ -282,7 +284,7 @@ impl Store {
         if removed {
             self.delete(home, word);
         } else if let Some((bytes, kind)) = to_embed {
-            let (expire_at, clock) = (entry_of(word).expire_at(), entry_of(word).clock());
+            let (expire_at, clock) = (word.entry().expire_at(), word.entry().clock());
             let content = Content::Embedded(&bytes, kind);
             // SAFETY: as above.
             let object = unsafe { entry::replace(&mut *place, content, expire_at, clock, &mut self.keys) };

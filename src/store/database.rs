@@ -4,14 +4,15 @@
 //! direct. The tables of an unused database are not allocated.
 //!
 //! Tables hold words of live entries only, which is what the `unsafe` here and in the files that use it relies on:
-//! words enter by `insert` and leave by `remove` or `take_tables`, and an entry is freed only after its word has left.
+//! words enter by `insert` and leave by `remove` or `take_tables`, and an entry is freed only after its word has left. To a
+//! table a word is a number; [`SlotTable`] and [`Database`] alone turn such numbers into [`Word`]s again.
 
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::RandomState;
 
 use super::census::Census;
-use super::entry::{self, Entry};
+use super::entry::{self, Word};
 use super::random::Rng;
 use super::table::{empty_tables, Owner, Table};
 
@@ -38,12 +39,14 @@ impl Keys {
 }
 
 impl Owner for Keys {
-    fn hash(&self, word: u64) -> u64 {
-        self.hash_key(entry_of(word).key())
+    fn hash(&self, bits: u64) -> u64 {
+        // SAFETY: the tables ask only about what they hold: words of live entries.
+        self.hash_key(unsafe { Word::from_bits(bits) }.entry().key())
     }
 
-    fn prefetch(&self, word: u64) {
-        entry::prefetch(word);
+    fn prefetch(&self, bits: u64) {
+        // SAFETY: as above.
+        entry::prefetch(unsafe { Word::from_bits(bits) });
     }
 
     #[inline]
@@ -58,12 +61,89 @@ impl Owner for Keys {
     }
 }
 
-/// The entry of a word that is in a table, or has just been taken out of one and not been freed.
-#[inline]
-pub(super) fn entry_of<'a>(word: u64) -> Entry<'a> {
-    // SAFETY: tables hold words of live entries only (see the module's comment). No caller keeps the entry beyond a
-    // change to it: references to its bytes leave the store only bound to a borrow of the store.
-    unsafe { Entry::from_word(word) }
+/// The table of one slot, and its words as what they are. Invariant: they are words of live entries.
+#[derive(Clone, Copy)]
+pub(super) struct SlotTable<'a>(&'a Table);
+
+impl<'a> SlotTable<'a> {
+    /// # Safety
+    /// The table is that of a slot of a database, whether the database still has it or not, and its entries are live.
+    #[inline]
+    pub(super) unsafe fn new(table: &'a Table) -> Self {
+        SlotTable(table)
+    }
+
+    /// # Safety
+    /// `bits` are in this table.
+    #[inline]
+    unsafe fn word(bits: u64) -> Word {
+        // SAFETY: by the contract above and the invariant.
+        unsafe { Word::from_bits(bits) }
+    }
+
+    #[inline]
+    pub(super) fn find(self, hash: u64, key: &[u8]) -> Option<Word> {
+        // SAFETY: the table shows and answers words that it holds.
+        let is_it = |bits| unsafe { Self::word(bits) }.entry().key() == key;
+        // SAFETY: as above.
+        self.0.get(hash, is_it).map(|bits| unsafe { Self::word(bits) })
+    }
+
+    /// Where the word of the key is; valid until the table changes. It may be given another word of the same key.
+    #[inline]
+    pub(super) fn place_of(self, hash: u64, key: &[u8]) -> Option<*mut Word> {
+        // SAFETY: as `find`.
+        let is_it = |bits| unsafe { Self::word(bits) }.entry().key() == key;
+        // A `Word` is laid out as its bits.
+        self.0.place_of(hash, is_it).map(<*mut u64>::cast)
+    }
+
+    /// As [`Table::scan`].
+    #[inline]
+    pub(super) fn scan(self, cursor: u64, mut visit: impl FnMut(Word)) -> u64 {
+        // SAFETY: as `find`.
+        self.0.scan(cursor, |bits| visit(unsafe { Self::word(bits) }))
+    }
+
+    /// As [`Table::scan_places`].
+    #[inline]
+    pub(super) fn scan_places(self, cursor: u64, mut visit: impl FnMut(*mut Word)) -> u64 {
+        self.0.scan_places(cursor, |place| visit(place.cast()))
+    }
+
+    pub(super) fn iter(self) -> impl Iterator<Item = Word> + 'a {
+        // SAFETY: as `find`.
+        self.0.iter().map(|bits| unsafe { Self::word(bits) })
+    }
+
+    fn random(self, rng: &mut Rng) -> Option<Word> {
+        // SAFETY: as `find`.
+        self.0.random(rng).map(|bits| unsafe { Self::word(bits) })
+    }
+
+    fn iter_round(self, rng: &mut Rng) -> impl Iterator<Item = Word> + 'a {
+        // SAFETY: as `find`.
+        self.0.iter_round(rng).map(|bits| unsafe { Self::word(bits) })
+    }
+
+    /// The place of the table itself, for prefetching.
+    #[inline]
+    pub(super) fn place(self) -> *const Table {
+        self.0
+    }
+
+    /// As [`Table::first_line`].
+    #[inline]
+    pub(super) fn first_line(self, hash: u64) -> Option<*const u64> {
+        self.0.first_line(hash).map(<*mut u64>::cast_const)
+    }
+
+    /// As [`Table::first_match`].
+    #[inline]
+    pub(super) fn first_match(self, hash: u64) -> Option<Word> {
+        // SAFETY: as `find`.
+        self.0.first_match(hash).map(|bits| unsafe { Self::word(bits) })
+    }
 }
 
 /// Slots are known by their numbers in the shard's `SlotSet`.
@@ -88,52 +168,53 @@ impl Database {
         &self.volatile
     }
 
-    pub(super) fn table(&self, slot: usize) -> Option<&Table> {
-        self.tables.get(slot)
+    pub(super) fn table(&self, slot: usize) -> Option<SlotTable<'_>> {
+        // SAFETY: see the module's comment.
+        self.tables.get(slot).map(|table| unsafe { SlotTable::new(table) })
     }
 
-    pub(super) fn tables(&self) -> &[Table] {
-        &self.tables
+    pub(super) fn tables(&self) -> impl Iterator<Item = SlotTable<'_>> {
+        // SAFETY: see the module's comment.
+        self.tables.iter().map(|table| unsafe { SlotTable::new(table) })
     }
 
     /// The word of the key, expired or not.
     #[inline]
-    pub(super) fn find(&self, slot: usize, hash: u64, key: &[u8]) -> Option<u64> {
-        self.tables.get(slot)?.get(hash, |word| entry_of(word).key() == key)
+    pub(super) fn find(&self, slot: usize, hash: u64, key: &[u8]) -> Option<Word> {
+        self.table(slot)?.find(hash, key)
     }
 
+    /// As [`SlotTable::place_of`].
     #[inline]
-    pub(super) fn find_mut(&mut self, slot: usize, hash: u64, key: &[u8]) -> Option<&mut u64> {
-        self.tables.get_mut(slot)?.get_mut(hash, |word| entry_of(word).key() == key)
+    pub(super) fn place_of(&self, slot: usize, hash: u64, key: &[u8]) -> Option<*mut Word> {
+        self.table(slot)?.place_of(hash, key)
     }
 
     /// Adds an entry, of a key that is not there. `slots` is how many the shard owns.
     ///
     /// `slot` is below that: commands of clients run where their keys are (`txn::plan`), and what is read from files is looked at
     /// first (`shard/loading/replay`, `persist/rdb/file/load`).
-    pub(super) fn insert(&mut self, slot: usize, hash: u64, word: u64, slots: usize, keys: &mut Keys) {
+    pub(super) fn insert(&mut self, slot: usize, hash: u64, word: Word, slots: usize, keys: &mut Keys) {
         if self.tables.is_empty() {
             self.tables = empty_tables(slots);
             keys.allocated(size_of_val(&*self.tables));
             self.keys = Census::new(slots);
             self.volatile = Census::new(slots);
         }
-        self.tables[slot].insert(hash, word, keys);
+        self.tables[slot].insert(hash, word.bits(), keys);
         self.keys.add(slot);
         if entry::has_expiry(word) {
             self.volatile.add(slot);
         }
     }
 
-    /// Takes a word out; the entry stays for the caller to free.
-    pub(super) fn remove(
-        &mut self,
-        slot: usize,
-        hash: u64,
-        is_it: impl FnMut(u64) -> bool,
-        keys: &mut Keys,
-    ) -> Option<u64> {
-        let word = self.tables.get_mut(slot)?.remove(hash, is_it, keys)?;
+    /// Takes the word of an entry out; the entry stays for the caller to free.
+    pub(super) fn remove(&mut self, slot: usize, hash: u64, word: Word, keys: &mut Keys) -> Option<Word> {
+        // SAFETY: the table shows words that it holds.
+        let is_it = |bits| entry::is_same(unsafe { Word::from_bits(bits) }, word);
+        let bits = self.tables.get_mut(slot)?.remove(hash, is_it, keys)?;
+        // SAFETY: it was in the table, and its entry has not been freed.
+        let word = unsafe { Word::from_bits(bits) };
         self.keys.sub(slot);
         if entry::has_expiry(word) {
             self.volatile.sub(slot);
@@ -157,20 +238,20 @@ impl Database {
     }
 
     /// A random entry, all nearly as likely.
-    pub(super) fn random(&self, rng: &mut Rng) -> Option<u64> {
+    pub(super) fn random(&self, rng: &mut Rng) -> Option<Word> {
         if self.keys.total() == 0 {
             return None;
         }
-        self.tables[self.keys.slot_of_nth(rng.below(self.keys.total()))].random(rng)
+        self.table(self.keys.slot_of_nth(rng.below(self.keys.total())))?.random(rng)
     }
 
     /// A random entry with an expiry. Within a slot where few have one, those after many without are likelier.
-    pub(super) fn random_volatile(&self, rng: &mut Rng) -> Option<u64> {
+    pub(super) fn random_volatile(&self, rng: &mut Rng) -> Option<Word> {
         if self.volatile.total() == 0 {
             return None;
         }
         let slot = self.volatile.slot_of_nth(rng.below(self.volatile.total()));
-        let table = &self.tables[slot];
+        let table = self.table(slot)?;
         for _ in 0..VOLATILE_TRIES_MAX {
             match table.random(rng) {
                 Some(word) if entry::has_expiry(word) => return Some(word),
@@ -181,8 +262,8 @@ impl Database {
     }
 
     /// Every entry, in order of slots.
-    pub(super) fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        self.tables.iter().flat_map(Table::iter)
+    pub(super) fn iter(&self) -> impl Iterator<Item = Word> + '_ {
+        self.tables().flat_map(SlotTable::iter)
     }
 }
 

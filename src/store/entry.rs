@@ -126,6 +126,44 @@ unsafe fn read_length(at: *const u8) -> (usize, usize) {
     }
 }
 
+/// The word of a live entry: where it is, and the flags above. Tables hold it as a plain number.
+///
+/// Invariant, which reading relies on: the word came from [`create`], and its entry has not been freed. Nothing else makes one
+/// without `unsafe`, and what frees or moves an entry ([`destroy`], [`replace`], ...) is `unsafe` and answers for the copies
+/// of its word: they are not used any more.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Word(u64);
+
+impl Word {
+    /// # Safety
+    /// `bits` are those of a word (see [`Word::bits`]) whose entry is live.
+    #[inline]
+    pub(super) unsafe fn from_bits(bits: u64) -> Word {
+        Word(bits)
+    }
+
+    #[inline]
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The entry, for as long as this copy of its word is borrowed.
+    #[inline]
+    pub(super) fn entry(&self) -> Entry<'_> {
+        Entry { word: *self, life: PhantomData }
+    }
+
+    /// The entry, for longer than this copy of its word.
+    ///
+    /// # Safety
+    /// It is neither freed nor changed during `'a`.
+    #[inline]
+    pub(super) unsafe fn entry_for<'a>(self) -> Entry<'a> {
+        Entry { word: self, life: PhantomData }
+    }
+}
+
 /// Where the parts of an entry are, from its first byte.
 struct Parts {
     expiry: usize,
@@ -137,26 +175,17 @@ struct Parts {
 
 /// A live entry, borrowed.
 ///
-/// Invariant, which every method relies on: the word came from [`create`], its entry has not been freed, and it is not
-/// changed through another path during `'a`. Who makes an `Entry` vouches for it; the tables of a store
-/// hold only such words.
+/// Invariant, which every method relies on: that of [`Word`], and it is not changed through another path during `'a`.
 #[derive(Clone, Copy)]
 pub(super) struct Entry<'a> {
-    word: u64,
+    word: Word,
     life: PhantomData<&'a [u8]>,
 }
 
 impl<'a> Entry<'a> {
-    /// # Safety
-    /// The invariant of `Entry`.
-    #[inline]
-    pub(super) unsafe fn from_word(word: u64) -> Entry<'a> {
-        Entry { word, life: PhantomData }
-    }
-
     #[inline]
     fn address(self) -> *mut u8 {
-        (self.word & ADDRESS_MASK) as *mut u8
+        (self.word.0 & ADDRESS_MASK) as *mut u8
     }
 
     #[inline]
@@ -292,41 +321,41 @@ fn object_address(bytes: [u8; POINTED_BYTES]) -> *mut Object {
 }
 
 #[inline]
-pub(super) fn kind_of(word: u64) -> Kind {
-    Kind::from_u8((word >> KIND_SHIFT) as u8)
+pub(super) fn kind_of(word: Word) -> Kind {
+    Kind::from_u8((word.0 >> KIND_SHIFT) as u8)
 }
 
 #[inline]
-pub(super) fn is_boxed(word: u64) -> bool {
-    word & BOXED != 0
+pub(super) fn is_boxed(word: Word) -> bool {
+    word.0 & BOXED != 0
 }
 
 #[inline]
-fn is_embedded(word: u64) -> bool {
+fn is_embedded(word: Word) -> bool {
     !is_boxed(word) && kind_of(word) != Kind::Int
 }
 
 #[inline]
-pub(super) fn has_expiry(word: u64) -> bool {
-    word & EXPIRES != 0
+pub(super) fn has_expiry(word: Word) -> bool {
+    word.0 & EXPIRES != 0
 }
 
 /// The epoch of a word: the number of the snapshot that has this entry behind it (see `snapshot`), modulo [`EPOCHS`].
 #[inline]
-pub(super) fn epoch_of(word: u64) -> u64 {
-    word >> EPOCH_SHIFT
+pub(super) fn epoch_of(word: Word) -> u64 {
+    word.0 >> EPOCH_SHIFT
 }
 
 #[inline]
-pub(super) fn with_epoch(word: u64, epoch: u64) -> u64 {
+pub(super) fn with_epoch(word: Word, epoch: u64) -> Word {
     debug_assert!(epoch < EPOCHS);
-    word & !EPOCH | epoch << EPOCH_SHIFT
+    Word(word.0 & !EPOCH | epoch << EPOCH_SHIFT)
 }
 
 /// Whether two words are of the same entry, whatever else they say.
 #[inline]
-pub(super) fn is_same(word: u64, other: u64) -> bool {
-    (word ^ other) & ADDRESS_MASK == 0
+pub(super) fn is_same(word: Word, other: Word) -> bool {
+    (word.0 ^ other.0) & ADDRESS_MASK == 0
 }
 
 fn layout(block: usize) -> Layout {
@@ -341,7 +370,7 @@ pub(super) fn create(
     expire_at: Option<i64>,
     clock: Clock,
     owner: &mut impl Owner,
-) -> u64 {
+) -> Word {
     let (kind, body) = settle(content, owner);
     assemble(key, kind, body, expire_at, clock, owner)
 }
@@ -368,7 +397,7 @@ fn assemble(
     expire_at: Option<i64>,
     clock: Clock,
     owner: &mut impl Owner,
-) -> u64 {
+) -> Word {
     let value_length = if body.is_embedded() { length_size(body.len()) } else { 0 };
     let expiry = if expire_at.is_some() { EXPIRY_BYTES } else { 0 };
     let block =
@@ -399,7 +428,7 @@ fn assemble(
         address.add(at).copy_from_nonoverlapping(key.as_ptr(), key.len());
         write_body(address.add(at + key.len()), body);
     }
-    word
+    Word(word)
 }
 
 /// # Safety
@@ -418,10 +447,10 @@ unsafe fn write_body(at: *mut u8, body: Body) {
 ///
 /// # Safety
 /// The invariant of [`Entry`], and nobody uses the entry afterwards.
-unsafe fn release(word: u64, owner: &mut impl Owner) {
+unsafe fn release(word: Word, owner: &mut impl Owner) {
     // SAFETY: by the contract above.
     unsafe {
-        let entry = Entry::from_word(word);
+        let entry = word.entry_for();
         let block = entry.memory();
         owner.freed(block);
         dealloc(entry.address(), layout(block));
@@ -432,10 +461,10 @@ unsafe fn release(word: u64, owner: &mut impl Owner) {
 ///
 /// # Safety
 /// The invariant of [`Entry`], and nobody uses the entry's value afterwards.
-unsafe fn take_object(word: u64, owner: &mut impl Owner) -> Option<Box<Object>> {
+unsafe fn take_object(word: Word, owner: &mut impl Owner) -> Option<Box<Object>> {
     // SAFETY: by the contract above.
     unsafe {
-        let entry = Entry::from_word(word);
+        let entry = word.entry_for();
         match entry.body(&entry.parts()) {
             Body::Boxed(bytes) => {
                 let object = Box::from_raw(object_address(bytes));
@@ -451,7 +480,7 @@ unsafe fn take_object(word: u64, owner: &mut impl Owner) -> Option<Box<Object>> 
 ///
 /// # Safety
 /// The invariant of [`Entry`], and the word is in no table any more and used by nobody afterwards.
-pub(super) unsafe fn destroy(word: u64, owner: &mut impl Owner) -> Option<Box<Object>> {
+pub(super) unsafe fn destroy(word: Word, owner: &mut impl Owner) -> Option<Box<Object>> {
     // SAFETY: by the contract above.
     unsafe {
         let object = take_object(word, owner);
@@ -466,7 +495,7 @@ pub(super) unsafe fn destroy(word: u64, owner: &mut impl Owner) -> Option<Box<Ob
 /// # Safety
 /// The invariant of [`Entry`] for `*word`, which is a place in the entry's table.
 pub(super) unsafe fn replace(
-    word: &mut u64,
+    word: &mut Word,
     content: Content,
     expire_at: Option<i64>,
     clock: Clock,
@@ -476,7 +505,7 @@ pub(super) unsafe fn replace(
     unsafe {
         let object = take_object(*word, owner);
         let (kind, body) = settle(content, owner);
-        let entry = Entry::from_word(*word);
+        let entry = word.entry_for();
         let parts = entry.parts();
         let same_shape = body.is_embedded() == is_embedded(*word)
             && expire_at.is_some() == has_expiry(*word)
@@ -492,7 +521,7 @@ pub(super) unsafe fn replace(
             }
             write_body(address.add(parts.value), body);
             entry.set_clock(clock);
-            *word = *word & !(0xff << KIND_SHIFT | BOXED) | (kind as u64) << KIND_SHIFT | body.flags();
+            word.0 = word.0 & !(0xff << KIND_SHIFT | BOXED) | (kind as u64) << KIND_SHIFT | body.flags();
         } else {
             let new = assemble(entry.key(), kind, body, expire_at, clock, owner);
             release(*word, owner);
@@ -506,10 +535,10 @@ pub(super) unsafe fn replace(
 ///
 /// # Safety
 /// As [`replace`].
-pub(super) unsafe fn set_expiry(word: &mut u64, expire_at: Option<i64>, owner: &mut impl Owner) {
+pub(super) unsafe fn set_expiry(word: &mut Word, expire_at: Option<i64>, owner: &mut impl Owner) {
     // SAFETY: by the contract above.
     unsafe {
-        let entry = Entry::from_word(*word);
+        let entry = word.entry_for();
         let parts = entry.parts();
         match expire_at {
             Some(at) if has_expiry(*word) => {
@@ -531,13 +560,13 @@ pub(super) unsafe fn set_expiry(word: &mut u64, expire_at: Option<i64>, owner: &
 /// # Safety
 /// As [`replace`].
 pub(super) unsafe fn with_object<R>(
-    word: &mut u64,
+    word: &mut Word,
     owner: &mut impl Owner,
     change: impl FnOnce(&mut Object) -> R,
 ) -> Option<R> {
     // SAFETY: by the contract above.
     unsafe {
-        let entry = Entry::from_word(*word);
+        let entry = word.entry_for();
         let Body::Boxed(bytes) = entry.body(&entry.parts()) else {
             return None;
         };
@@ -545,15 +574,15 @@ pub(super) unsafe fn with_object<R>(
         owner.freed(object.memory());
         let result = change(object);
         owner.allocated(object.memory());
-        *word = *word & !(0xff << KIND_SHIFT) | (object.kind() as u64) << KIND_SHIFT;
+        word.0 = word.0 & !(0xff << KIND_SHIFT) | (object.kind() as u64) << KIND_SHIFT;
         Some(result)
     }
 }
 
 /// Asks the processor for the entry's first cache line.
 #[inline]
-pub(super) fn prefetch(word: u64) {
-    let address = (word & ADDRESS_MASK) as *const i8;
+pub(super) fn prefetch(word: Word) {
+    let address = (word.0 & ADDRESS_MASK) as *const i8;
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch has no effect but on caches, whatever the address.
     unsafe {
@@ -582,9 +611,9 @@ mod tests {
         }
     }
 
-    fn entry(word: u64) -> Entry<'static> {
+    fn entry(word: Word) -> Entry<'static> {
         // SAFETY: the tests use an entry only until they destroy it.
-        unsafe { Entry::from_word(word) }
+        unsafe { word.entry_for() }
     }
 
     #[test]
@@ -624,10 +653,10 @@ mod tests {
         let mut account = Account(0);
         let mut word =
             create(b"key", Content::Embedded(&[1; 41], Kind::Embstr), None, Clock(1), &mut account);
-        let before = word & ADDRESS_MASK;
+        let before = word.0 & ADDRESS_MASK;
         // SAFETY: here and below the entry is live and reached by nobody else.
         unsafe { replace(&mut word, Content::Embedded(&[2; 50], Kind::Raw), None, Clock(2), &mut account) };
-        assert_eq!((word & ADDRESS_MASK, kind_of(word)), (before, Kind::Raw));
+        assert_eq!((word.0 & ADDRESS_MASK, kind_of(word)), (before, Kind::Raw));
         assert!(matches!(entry(word).value(), Value::Bytes(b) if b == [2; 50]));
         // SAFETY: as above.
         unsafe { replace(&mut word, Content::Int(-5), Some(77), Clock(3), &mut account) };

@@ -108,6 +108,7 @@ impl Events {
     }
 
     /// The letters of `classes`, as CONFIG GET shows them. As in Redis 7.2, `A` hides `n`.
+    #[cfg(test)]
     pub fn format(classes: EventClass) -> String {
         let mut text = String::new();
         let all = classes.contains(EventClass::ALL);
@@ -156,6 +157,7 @@ impl Events {
     }
 
     /// As `take`, keeping the queue's memory.
+    #[cfg(test)]
     pub fn drain(&mut self) -> impl Iterator<Item = KeyspaceEvent> + '_ {
         self.queue.drain(..)
     }

@@ -5,7 +5,7 @@
 //! eviction", "Approximated LRU algorithm"). The pool holds copies of keys, and a candidate that is gone by
 //! the time it would be evicted is passed over.
 
-use super::database::entry_of;
+use super::entry::{self, Word};
 use super::lookup::Home;
 use super::{slot_of, EventClass, MaxmemoryPolicy, Store};
 
@@ -90,7 +90,7 @@ impl Store {
             None => return Eviction::Never,
         };
         let word = self.unlink(home, word);
-        let key = entry_of(word).key().to_vec();
+        let key = word.entry().key().to_vec();
         self.stats.evicted_keys += 1;
         self.events.raise(home.db, EventClass::EVICTED, "evicted", &key);
         if !self.watches.is_empty() {
@@ -101,7 +101,7 @@ impl Store {
         Eviction::Done(Evicted { db: home.db, key })
     }
 
-    fn random_victim(&mut self, policy: MaxmemoryPolicy, is_any_held: &mut bool) -> Option<(Home, u64)> {
+    fn random_victim(&mut self, policy: MaxmemoryPolicy, is_any_held: &mut bool) -> Option<(Home, Word)> {
         for _ in 0..self.databases.len() {
             let db = self.pool.next_db % self.databases.len();
             self.pool.next_db = db + 1;
@@ -116,7 +116,7 @@ impl Store {
         None
     }
 
-    fn sample(&mut self, db: usize, policy: MaxmemoryPolicy) -> Option<u64> {
+    fn sample(&mut self, db: usize, policy: MaxmemoryPolicy) -> Option<Word> {
         let database = &self.databases[db];
         if policy.is_volatile() {
             database.random_volatile(&mut self.rng)
@@ -125,7 +125,7 @@ impl Store {
         }
     }
 
-    fn best_victim(&mut self, policy: MaxmemoryPolicy, is_any_held: &mut bool) -> Option<(Home, u64)> {
+    fn best_victim(&mut self, policy: MaxmemoryPolicy, is_any_held: &mut bool) -> Option<(Home, Word)> {
         if self.pool.policy != policy {
             self.pool.clear();
             self.pool.policy = policy;
@@ -142,7 +142,7 @@ impl Store {
                 let slot = self.slots().number(slot_of(&best.key)).into();
                 let hash = self.keys.hash_key(&best.key);
                 let word = self.databases[best.db].find(slot, hash, &best.key);
-                let evictable = |&word: &u64| !policy.is_volatile() || super::entry::has_expiry(word);
+                let evictable = |&word: &Word| !policy.is_volatile() || entry::has_expiry(word);
                 match word.filter(evictable) {
                     Some(word) if self.is_protected(word) => *is_any_held = true,
                     Some(word) => return Some((Home { db: best.db, slot, hash }, word)),
@@ -161,7 +161,7 @@ impl Store {
                 break;
             };
             any = true;
-            let entry = entry_of(word);
+            let entry = word.entry();
             let score = match policy {
                 MaxmemoryPolicy::VolatileTtl => {
                     // Soonest first; an expiry may be any i64.

@@ -5,8 +5,7 @@
 //! of the keys it looked at had expired, since then there are likely more, and stops when its time is up.
 //! `active-expire-effort` makes a turn longer and the share that is put up with smaller.
 
-use super::database::entry_of;
-use super::entry;
+use super::entry::{self, Word};
 use super::lookup::Home;
 use super::whole::Words;
 use super::{EventClass, Store};
@@ -118,9 +117,9 @@ impl Store {
                     }
                     turn.sampled += 1;
                     turn.expired += 1;
-                    let hash = self.keys.hash_key(entry_of(word).key());
+                    let hash = self.keys.hash_key(word.entry().key());
                     self.delete_expired(Home { db, slot, hash }, word);
-                } else if let Some(at_ms) = entry_of(word).expire_at() {
+                } else if let Some(at_ms) = word.entry().expire_at() {
                     turn.sampled += 1;
                     turn.ttl_sum_ms = turn.ttl_sum_ms.saturating_add(at_ms.saturating_sub(self.now_ms));
                 }
@@ -141,9 +140,9 @@ impl Store {
 
     /// Deletes an entry that has expired, and tells everyone concerned.
     #[cold]
-    pub(super) fn delete_expired(&mut self, home: Home, word: u64) {
+    pub(super) fn delete_expired(&mut self, home: Home, word: Word) {
         let word = self.unlink(home, word);
-        let key = entry_of(word).key();
+        let key = word.entry().key();
         self.stats.expired_keys += 1;
         self.events.raise(home.db, EventClass::EXPIRED, "expired", key);
         if !self.watches.is_empty() {

@@ -9,7 +9,7 @@
 
 use std::fmt::Debug;
 
-use super::database::entry_of;
+use super::entry::Word;
 use super::Store;
 
 /// Who knows which keys others work on.
@@ -20,13 +20,13 @@ pub trait Guard: Debug {
 
 impl Store {
     /// Whether the entry of a word in a table must stay.
-    pub(super) fn is_protected(&self, word: u64) -> bool {
-        self.guard.as_ref().is_some_and(|guard| guard.protects(entry_of(word).key()))
+    pub(super) fn is_protected(&self, word: Word) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.protects(word.entry().key()))
     }
 
     /// Whether an entry that has expired may be deleted now. When it may not, what the command in progress does may depend on its
     /// absence, which no log tells.
-    pub(super) fn may_expire(&mut self, word: u64) -> bool {
+    pub(super) fn may_expire(&mut self, word: Word) -> bool {
         if self.expire_paused {
             return false;
         }

@@ -1,8 +1,7 @@
 //! Operations on keys of any type: removing, moving, expiry, and what OBJECT tells.
 
 use super::clock::Clock;
-use super::database::entry_of;
-use super::entry::{self, Content, Entry, EMBEDDED_LEN_MAX};
+use super::entry::{self, Content, Entry, Word, EMBEDDED_LEN_MAX};
 use super::lookup::{Home, NOWHERE};
 use super::object::{Object, Outline};
 use super::value::Payload;
@@ -33,7 +32,7 @@ impl Store {
     /// Where the key's entry lies in memory; stays the same while its value changes in place. For DEBUG OBJECT.
     pub fn address(&mut self, db: usize, key: &[u8]) -> Option<usize> {
         let home = self.home(db, key);
-        self.find(home, key).map(|word| entry_of(word).key().as_ptr() as usize)
+        self.find(home, key).map(|word| word.entry().key().as_ptr() as usize)
     }
 
     /// Type and encoding, exactly. Looks up as `peek`.
@@ -60,7 +59,7 @@ impl Store {
         if entry::epoch_of(word) != self.epoch {
             self.before_removal(db, word);
         }
-        let entry = entry_of(word);
+        let entry = word.entry();
         let (kind, expire_at, clock) = (entry.kind(), entry.expire_at(), entry.clock());
         let unboxed = unboxed_payload(entry);
         // SAFETY: the word is in no table any more and not used again; the payload is a copy.
@@ -140,7 +139,7 @@ impl Store {
     ) {
         self.set_at(home, key, content, expire_at.map_or(Ttl::None, Ttl::At));
         if let Some(word) = self.databases[home.db].find(home.slot, home.hash, key) {
-            entry_of(word).set_clock(clock);
+            word.entry().set_clock(clock);
         }
     }
 
@@ -153,7 +152,7 @@ impl Store {
     /// When the key expires, Unix milliseconds: `None` when there is no key, `Some(None)` when it has no TTL.
     pub fn expire_at(&mut self, db: usize, key: &[u8]) -> Option<Option<i64>> {
         let home = self.home(db, key);
-        self.find(home, key).map(|word| entry_of(word).expire_at())
+        self.find(home, key).map(|word| word.entry().expire_at())
     }
 
     /// Sets the expiry (Unix milliseconds) or removes it; false when there is no key.
@@ -180,14 +179,15 @@ impl Store {
         let Some(word) = self.find(home, key) else {
             return false;
         };
-        let entry = entry_of(word);
+        let entry = word.entry();
         entry.set_clock(entry.clock().used(&self.settings, self.now_ms, &mut self.rng));
         true
     }
 
     pub fn describe(&mut self, db: usize, key: &[u8]) -> Option<Description> {
         let home = self.home(db, key);
-        let entry = entry_of(self.find(home, key)?);
+        let word = self.find(home, key)?;
+        let entry = word.entry();
         let settings = &self.settings;
         let policy = settings.maxmemory_policy;
         let may_share = settings.maxmemory == 0 || !(policy.is_lru() || policy.is_lfu());
@@ -228,7 +228,7 @@ impl Store {
 
     /// The word of a key that another shard borrows. One that has expired is lent too, so that it goes when the command comes upon it,
     /// and not before; but to all who may not delete it, it is absent.
-    fn find_to_lend(&mut self, home: Home, key: &[u8]) -> Option<u64> {
+    fn find_to_lend(&mut self, home: Home, key: &[u8]) -> Option<Word> {
         let word = self.databases[home.db].find(home.slot, home.hash, key)?;
         if self.has_expired(word) && self.is_protected(word) {
             self.passed_over = true;
@@ -246,7 +246,8 @@ impl Store {
     /// A string in place of a value that is not to be looked at, with its expiry and clock.
     pub fn lend_stand_in(&mut self, db: usize, key: &[u8]) -> Option<Detached> {
         let home = self.home(db, key);
-        let entry = entry_of(self.find_to_lend(home, key)?);
+        let word = self.find_to_lend(home, key)?;
+        let entry = word.entry();
         let stand_in = Detached::from_string(b"", entry.expire_at());
         Some(Detached { clock: entry.clock(), ..stand_in })
     }
@@ -261,7 +262,7 @@ impl Store {
     pub fn used_as(&mut self, db: usize, key: &[u8], excerpt: Detached) -> Detached {
         let home = self.home(db, key);
         match self.find(home, key) {
-            Some(word) => Detached { clock: entry_of(word).clock(), ..excerpt },
+            Some(word) => Detached { clock: word.entry().clock(), ..excerpt },
             None => excerpt,
         }
     }
@@ -270,7 +271,7 @@ impl Store {
     pub fn note_use(&mut self, db: usize, key: &[u8], clock: Clock) {
         let home = self.home(db, key);
         if let Some(word) = self.databases[db].find(home.slot, home.hash, key) {
-            entry_of(word).set_clock(clock);
+            word.entry().set_clock(clock);
         }
     }
 
@@ -279,14 +280,14 @@ impl Store {
         let Some(word) = self.find(home, key) else {
             return false;
         };
-        entry_of(word).set_clock(clock);
+        word.entry().set_clock(clock);
         true
     }
 }
 
 /// A copy of value, expiry and clock of an entry.
-fn copy_of(word: u64) -> Detached {
-    let entry = entry_of(word);
+fn copy_of(word: Word) -> Detached {
+    let entry = word.entry();
     let payload = match entry.object() {
         Some(object) => Payload::Object(Box::new(object.duplicate())),
         None => unboxed_payload(entry).expect("a value is embedded or boxed"),

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::database::Keys;
-use super::entry;
+use super::entry::{self, Word};
 use super::object::{Object, FREE_AT_ONCE_MAX};
 use super::table::{Owner, Table};
 
@@ -116,9 +116,9 @@ impl LazyFree {
             if *left == 0 {
                 return false;
             }
-            let drained = tables[*next].drain_some(*left, keys, |word, keys| {
+            let drained = tables[*next].drain_some(*left, keys, |bits, keys| {
                 // SAFETY: the word came out of a table that nobody else can reach, so its entry is live and unused.
-                let object = unsafe { entry::destroy(word, keys) };
+                let object = unsafe { entry::destroy(Word::from_bits(bits), keys) };
                 self.queue_object(object, keys);
             });
             self.freed += drained as u64;

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 
 use super::changes::Changes;
 use super::clock::Clock;
-use super::database::{entry_of, Database, Keys};
-use super::entry::{self, Content};
+use super::database::{Database, Keys};
+use super::entry::{self, Content, Word};
 use super::evict::EvictionPool;
 use super::lazyfree::LazyFree;
 use super::object::Object;
@@ -237,17 +237,17 @@ impl Store {
     }
 
     #[inline]
-    pub(super) fn has_expired(&self, word: u64) -> bool {
+    pub(super) fn has_expired(&self, word: Word) -> bool {
         entry::has_expiry(word) && self.is_past(word)
     }
 
-    fn is_past(&self, word: u64) -> bool {
-        self.expire_on_access && entry_of(word).expire_at().is_some_and(|at| self.now_ms > at)
+    fn is_past(&self, word: Word) -> bool {
+        self.expire_on_access && word.entry().expire_at().is_some_and(|at| self.now_ms > at)
     }
 
     /// The word of a key that is alive. One that has expired is deleted on sight.
     #[inline]
-    pub(super) fn find(&mut self, home: Home, key: &[u8]) -> Option<u64> {
+    pub(super) fn find(&mut self, home: Home, key: &[u8]) -> Option<Word> {
         let word = self.databases[home.db].find(home.slot, home.hash, key)?;
         if self.has_expired(word) {
             self.come_upon_expired(home, word);
@@ -258,8 +258,8 @@ impl Store {
 
     /// The place of the word that `find` would answer, for whoever calls `before_change` or `before_replacement` with it.
     #[inline]
-    pub(super) fn find_place(&mut self, home: Home, key: &[u8]) -> Option<*mut u64> {
-        let place: *mut u64 = self.databases[home.db].find_mut(home.slot, home.hash, key)?;
+    pub(super) fn find_place(&mut self, home: Home, key: &[u8]) -> Option<*mut Word> {
+        let place = self.databases[home.db].place_of(home.slot, home.hash, key)?;
         // SAFETY: the place is in a table of this store, which does not change before the next line.
         let word = unsafe { *place };
         if self.has_expired(word) {
@@ -272,7 +272,7 @@ impl Store {
     /// The place of the word that `find` would answer, and what is needed to change it. A snapshot in progress has what it needs
     /// of the entry then.
     #[inline]
-    pub(super) fn find_mut(&mut self, home: Home, key: &[u8]) -> Option<(&mut u64, &mut Keys)> {
+    pub(super) fn find_mut(&mut self, home: Home, key: &[u8]) -> Option<(&mut Word, &mut Keys)> {
         let place = self.find_place(home, key)?;
         // SAFETY: the table has not changed since the place was found.
         if entry::epoch_of(unsafe { *place }) != self.epoch {
@@ -296,7 +296,7 @@ impl Store {
     }
 
     #[cold]
-    fn come_upon_expired(&mut self, home: Home, word: u64) {
+    fn come_upon_expired(&mut self, home: Home, word: Word) {
         if self.may_expire(word) {
             self.delete_expired(home, word);
         }
@@ -328,31 +328,30 @@ impl Store {
     }
 
     /// Takes an entry out of its table and frees it.
-    pub(super) fn delete(&mut self, home: Home, word: u64) {
+    pub(super) fn delete(&mut self, home: Home, word: Word) {
         let word = self.unlink(home, word);
         self.destroy(home.db, word);
     }
 
     /// Takes an entry out of its table, and returns its word. To be followed by `destroy`, or `before_removal` where the value
     /// lives on.
-    pub(super) fn unlink(&mut self, home: Home, word: u64) -> u64 {
-        let is_it = |other| entry::is_same(other, word);
-        let removed = self.databases[home.db].remove(home.slot, home.hash, is_it, &mut self.keys);
+    pub(super) fn unlink(&mut self, home: Home, word: Word) -> Word {
+        let removed = self.databases[home.db].remove(home.slot, home.hash, word, &mut self.keys);
         if !self.waiting.is_empty() {
-            self.waiting.note_gone(home.db, entry_of(word).key());
+            self.waiting.note_gone(home.db, word.entry().key());
         }
         removed.expect("a word to be unlinked is in its table")
     }
 
     /// Frees an entry that `unlink` took out.
-    pub(super) fn destroy(&mut self, db: usize, word: u64) {
+    pub(super) fn destroy(&mut self, db: usize, word: Word) {
         if entry::epoch_of(word) != self.epoch {
             return self.destroy_unsaved(db, word);
         }
         self.destroy_saved(word);
     }
 
-    pub(super) fn destroy_saved(&mut self, word: u64) {
+    pub(super) fn destroy_saved(&mut self, word: Word) {
         // SAFETY: the word is in no table any more, and callers do not use it again.
         let object = unsafe { entry::destroy(word, &mut self.keys) };
         self.garbage.dispose(object, &mut self.keys);
@@ -364,9 +363,9 @@ impl Store {
     }
 
     #[inline]
-    pub(super) fn touch_clock(&mut self, word: u64) {
+    pub(super) fn touch_clock(&mut self, word: Word) {
         if !self.no_touch {
-            let entry = entry_of(word);
+            let entry = word.entry();
             entry.set_clock(entry.clock().used(&self.settings, self.now_ms, &mut self.rng));
         }
     }
@@ -382,14 +381,16 @@ impl Store {
         };
         self.stats.keyspace_hits += 1;
         self.touch_clock(word);
-        Some(entry_of(word).value())
+        // SAFETY: the entry changes only through the store, which stays borrowed for as long as the value.
+        Some(unsafe { word.entry_for() }.value())
     }
 
     /// A value, for OBJECT, TYPE, TTL and what is about to change it: no statistics, no touch.
     #[inline]
     pub fn peek(&mut self, db: usize, key: &[u8]) -> Option<Value<'_>> {
         let home = self.home(db, key);
-        self.find(home, key).map(|word| entry_of(word).value())
+        // SAFETY: as `read`.
+        self.find(home, key).map(|word| unsafe { word.entry_for() }.value())
     }
 
     /// As `peek`.

@@ -2,7 +2,6 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::database::entry_of;
 use super::entry::{self, Content, EMBEDDED_LEN_MAX};
 use super::lookup::Home;
 use super::object::{Object, Outline};
@@ -49,6 +48,7 @@ impl Store {
 
     /// Stores a large string without copying it. The buffer behind `value` stays for as long as the key holds it, so it
     /// should not be much longer than the value. One short enough to lie in its entry is copied after all.
+    #[cfg(test)]
     pub fn set_string_shared(&mut self, db: usize, key: &[u8], value: Bytes, ttl: Ttl) {
         if value.len() <= EMBEDDED_LEN_MAX {
             self.set_string(db, key, &value, ttl);
@@ -82,6 +82,7 @@ impl Store {
         }
     }
 
+    #[cfg(test)]
     pub fn set_int(&mut self, db: usize, key: &[u8], value: i64, ttl: Ttl) {
         self.set(db, key, Content::Int(value), ttl);
     }
@@ -101,7 +102,7 @@ impl Store {
             if entry::epoch_of(*word) != self.epoch {
                 self.before_replacement(home.db, word);
             }
-            let old = entry_of(*word);
+            let old = word.entry();
             let had = entry::has_expiry(*word);
             let expire_at = match ttl {
                 Ttl::Keep => old.expire_at(),
@@ -166,7 +167,7 @@ impl Store {
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         if let Some(word) = found {
-            match entry_of(word).value() {
+            match word.entry().value() {
                 Value::Int(value) => scratch.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
                 Value::Bytes(bytes) => scratch.extend_from_slice(bytes),
                 // A large string has been dealt with above.
@@ -230,7 +231,7 @@ impl Store {
             return Err(WrongType.into());
         }
         self.touch_clock(word);
-        let entry = entry_of(word);
+        let entry = word.entry();
         if entry::kind_of(word) == Kind::Int {
             let Value::Int(old) = entry.value() else { unreachable!("an int is a Value::Int") };
             let new = f(Some(old))?;

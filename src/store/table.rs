@@ -129,13 +129,6 @@ impl Table {
         self.find(hash, is_it).map(|place| unsafe { *place })
     }
 
-    /// As `get`, to be replaced by another word of the same hash.
-    #[inline]
-    pub fn get_mut(&mut self, hash: u64, is_it: impl FnMut(u64) -> bool) -> Option<&mut u64> {
-        // SAFETY: as `get`; the table stays borrowed for as long as the reference lives.
-        self.find(hash, is_it).map(|place| unsafe { &mut *place })
-    }
-
     /// Where the word of this hash is that `is_it` accepts; valid until the table changes. It may be given another word of the
     /// same hash.
     pub(super) fn place_of(&self, hash: u64, is_it: impl FnMut(u64) -> bool) -> Option<*mut u64> {

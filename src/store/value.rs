@@ -297,10 +297,6 @@ impl StringBuf {
         self.bytes
     }
 
-    pub fn as_slice(&self) -> &[u8] {
-        &self.bytes
-    }
-
     /// Counts as a change, even when nothing is written through it.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
         self.changed = true;

@@ -32,6 +32,7 @@ impl WatchFlag {
     }
 
     /// For the client, after EXEC, DISCARD or UNWATCH, once it is unregistered everywhere.
+    #[cfg(test)]
     pub fn clear(&self) {
         self.0.store(false, Ordering::Release);
     }
@@ -75,6 +76,7 @@ impl Watches {
     }
 
     /// Number of (client, key) pairs registered.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.len
     }

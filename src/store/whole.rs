@@ -2,9 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::database::entry_of;
+use super::entry::Word;
 use super::lookup::Home;
-use super::table::Owner;
 use super::{Detached, SlotSet, Store, Value};
 
 /// Bits of a scan cursor that hold the slot; the cursor within the slot's table is above them.
@@ -15,7 +14,7 @@ const SCAN_BUCKETS_PER_KEY: usize = 10;
 const RANDOM_KEY_TRIES_MAX: usize = 100;
 
 /// Words of one bucket, as a rule.
-pub(super) type Words = SmallVec<[u64; 16]>;
+pub(super) type Words = SmallVec<[Word; 16]>;
 
 /// Gets a key, its value and expiry (Unix milliseconds); false ends the walk.
 pub type Visit<'a> = dyn FnMut(&[u8], Value, Option<i64>) -> bool + 'a;
@@ -66,7 +65,7 @@ impl Store {
         for _ in 0..RANDOM_KEY_TRIES_MAX {
             let word = self.databases[db].random(&mut self.rng)?;
             if !self.has_expired(word) {
-                return Some(entry_of(word).key().to_vec());
+                return Some(word.entry().key().to_vec());
             }
             if self.may_expire(word) {
                 self.delete_expired(self.home_of(db, word), word);
@@ -105,7 +104,7 @@ impl Store {
                 if self.has_expired(word) {
                     expired.push(word);
                 } else {
-                    let entry = entry_of(word);
+                    let entry = word.entry();
                     visit(entry.key(), entry.value());
                 }
             });
@@ -126,7 +125,7 @@ impl Store {
     /// answers false.
     pub fn for_each_key(&self, db: usize, visit: &mut Visit) {
         for word in self.databases[db].iter() {
-            let entry = entry_of(word);
+            let entry = word.entry();
             if !visit(entry.key(), entry.value(), entry.expire_at()) {
                 return;
             }
@@ -143,8 +142,9 @@ impl Store {
     }
 
     /// What is to be kept of the entry of a word in a table.
-    pub(super) fn view(&self, word: u64) -> KeyView<'_> {
-        let entry = entry_of(word);
+    pub(super) fn view(&self, word: Word) -> KeyView<'_> {
+        // SAFETY: the entry changes only through the store, which stays borrowed for as long as the view.
+        let entry = unsafe { word.entry_for() };
         let policy = self.settings.maxmemory_policy;
         let usage = if policy.is_lfu() {
             Usage::Frequency(entry.clock().counter(&self.settings, self.now_ms))
@@ -230,7 +230,7 @@ impl Store {
     /// All keys of some slots, those of other shards left out.
     fn keys_of(&self, db: usize, slots: &SlotSet) -> Vec<Box<[u8]>> {
         let tables = slots.iter().filter_map(|slot| self.databases[db].table(self.index_of_slot(slot)?));
-        tables.flat_map(|table| table.iter().map(|word| entry_of(word).key().into())).collect()
+        tables.flat_map(|table| table.iter().map(|word| word.entry().key().into())).collect()
     }
 
     /// Number of keys of database 0 in a slot (CLUSTER COUNTKEYSINSLOT); 0 for a slot of another shard.
@@ -245,7 +245,7 @@ impl Store {
     pub fn keys_in_slot(&self, slot: u16, count: usize) -> Vec<Vec<u8>> {
         let table = self.index_of_slot(slot).and_then(|index| self.databases[0].table(index));
         table.map_or_else(Vec::new, |table| {
-            table.iter().take(count).map(|word| entry_of(word).key().to_vec()).collect()
+            table.iter().take(count).map(|word| word.entry().key().to_vec()).collect()
         })
     }
 
@@ -261,8 +261,8 @@ impl Store {
     }
 
     /// Where the key of a word in a table belongs.
-    pub(super) fn home_of(&self, db: usize, word: u64) -> Home {
-        let slot = self.slots().number(super::slot_of(entry_of(word).key())).into();
-        Home { db, slot, hash: self.keys.hash(word) }
+    pub(super) fn home_of(&self, db: usize, word: Word) -> Home {
+        let slot = self.slots().number(super::slot_of(word.entry().key())).into();
+        Home { db, slot, hash: self.keys.hash_key(word.entry().key()) }
     }
 }

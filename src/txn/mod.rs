@@ -2,11 +2,11 @@
 //!
 //! The idea is told in `transactions.md`, next to this file.
 
-pub mod guard;
-pub mod join;
-pub mod locks;
-pub mod message;
-pub mod plan;
+pub(crate) mod guard;
+pub(crate) mod join;
+pub(crate) mod locks;
+pub(crate) mod message;
+pub(crate) mod plan;
 
 #[cfg(test)]
 mod simulation;

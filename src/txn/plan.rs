@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::locks::{fingerprint, Intent, Scope};
 use super::message::OwnedArgs;
 use crate::command::table::{
-    CommandSpec, Flag, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Reaching, Role, Spread,
+    CommandSpec, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Reaching, Role, Spread,
 };
 use crate::command::{keys, scan, Args};
 use crate::slots::SlotMap;
@@ -48,9 +48,9 @@ pub enum Plan {
     /// As `Lend`, once `home` has told which keys it will look up besides; locks are on the whole keyspace.
     Reach { home: usize },
     /// Every shard runs it on its whole keyspace.
-    EveryShard { access: KeyAccess, join: Join },
-    /// SCAN from within a walk, or in a database of many keys: the shard that the cursor names, and the cursor that the shard itself knows.
-    Cursor { shard: usize, inner: u64 },
+    EveryShard { join: Join },
+    /// SCAN from within a walk, or in a database of many keys: the shard that the cursor names.
+    Cursor { shard: usize },
 }
 
 /// A walk over so many keys at most is one step, if its COUNT says so: clients expect a cursor of 0 then. (Shards stand still for it.)
@@ -99,7 +99,7 @@ pub fn locate(spec: &CommandSpec, args: Args, slots: &SlotMap, key_count: impl F
     let keys = LocatedKeys::of(spec, args, slots);
     let plan = match spec.handler {
         Handler::Keys(_, spread) => plan_of_keys(spec, spread, args, &keys, slots),
-        Handler::EveryShard(_, gather) => plan_of_all(spec, gather, args, slots, key_count),
+        Handler::EveryShard(_, gather) => plan_of_all(gather, args, slots, key_count),
         Handler::Channel => Plan::At(slots.shard_of(args[1])),
         Handler::Connection | Handler::Container => Plan::Anywhere,
         // Whoever runs it knows more about it than its keys.
@@ -131,14 +131,7 @@ fn plan_of_keys(spec: &CommandSpec, spread: Spread, args: Args, keys: &LocatedKe
     }
 }
 
-fn plan_of_all(
-    spec: &CommandSpec,
-    gather: Gather,
-    args: Args,
-    slots: &SlotMap,
-    key_count: impl FnOnce() -> u64,
-) -> Plan {
-    let access = if spec.is(Flag::Write) { KeyAccess::Write } else { KeyAccess::Read };
+fn plan_of_all(gather: Gather, args: Args, slots: &SlotMap, key_count: impl FnOnce() -> u64) -> Plan {
     let join = match gather {
         Gather::Sum => Join::Sum,
         Gather::Concat => Join::Concat,
@@ -151,15 +144,13 @@ fn plan_of_all(
             if !is_one_step {
                 // A cursor that is no number is an error that the command itself words, on any shard.
                 let cursor = args.get(1).and_then(|text| crate::command::parse::cursor(text).ok());
-                return cursor.map_or(Plan::Anywhere, |cursor| {
-                    let (shard, inner) = slots.split_cursor(cursor);
-                    Plan::Cursor { shard, inner }
-                });
+                return cursor
+                    .map_or(Plan::Anywhere, |cursor| Plan::Cursor { shard: slots.split_cursor(cursor).0 });
             }
             Join::Walk
         }
     };
-    Plan::EveryShard { access, join }
+    Plan::EveryShard { join }
 }
 
 /// Cuts a command whose keys are every `step`th of its arguments; `shards` are those of the keys.

@@ -10,15 +10,15 @@ pub mod arg;
 mod bitmap;
 mod connection;
 mod diagnostics;
-pub mod flags;
+pub(crate) mod flags;
 mod foreign;
 mod generic;
 mod geo;
 mod hash;
 mod hyperloglog;
-pub mod keys;
+pub(crate) mod keys;
 mod list;
-pub mod movable;
+pub(crate) mod movable;
 mod names;
 mod pubsub;
 mod role;
@@ -31,7 +31,9 @@ mod stream;
 mod string;
 mod transactions;
 
-use super::{Args, CommandError, CommandResult, Context};
+#[cfg(test)]
+use super::CommandError;
+use super::{Args, CommandResult, Context};
 use crate::store::{Detached, Store};
 pub use flags::{Categories, Category, CommandFlags, Flag, KeyFlag, KeyFlags};
 pub use names::{Names, RenameError};
@@ -134,6 +136,7 @@ pub fn by_full_name(name: &str) -> Option<&'static CommandSpec> {
 }
 
 /// As `Names::resolve`, under the original names.
+#[cfg(test)]
 pub fn resolve(args: Args) -> Result<&'static CommandSpec, CommandError> {
     original_names().resolve(args)
 }

@@ -325,11 +325,6 @@ impl CommandSpec {
         }
     }
 
-    /// The part of the name after `container|`, of a subcommand; else the name.
-    pub fn own_name(&self) -> &'static str {
-        self.name.split_once('|').map_or(self.name, |(_, own)| own)
-    }
-
     pub fn is_subcommand(&self) -> bool {
         self.name.contains('|')
     }

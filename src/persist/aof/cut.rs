@@ -108,6 +108,7 @@ impl Log {
         }
     }
 
+    #[cfg(test)]
     pub fn set_end(&mut self, end: LogPosition) {
         self.end = end;
     }
@@ -128,6 +129,7 @@ impl Log {
     }
 
     /// Forgets what lies behind `end`, as if the files ended there.
+    #[cfg(test)]
     pub fn cut_at(&mut self, end: LogPosition) {
         self.parts.retain(|part| part.start < end);
         let parts = self.parts.len() as u32;

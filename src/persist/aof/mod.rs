@@ -6,15 +6,15 @@
 //! come next; `cut` finds where several logs must end so that they fit together, and `keep`
 //! ends them there. `../persistence.md` has the contract.
 
-pub mod ahead;
-pub mod annotation;
-pub mod base;
-pub mod cut;
-pub mod folder;
-pub mod keep;
-pub mod manifest;
+pub(crate) mod ahead;
+pub(crate) mod annotation;
+pub(crate) mod base;
+pub(crate) mod cut;
+pub(crate) mod folder;
+pub(crate) mod keep;
+pub(crate) mod manifest;
 pub mod scan;
-pub mod write;
+pub(crate) mod write;
 
 pub use annotation::{Annotation, Shards};
 pub use cut::{cut, Cut, Incomplete, Log, LogPosition};

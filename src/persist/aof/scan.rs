@@ -188,11 +188,6 @@ pub enum Place {
 }
 
 impl<'a> Command<'a> {
-    /// How many arguments there are, the command's name included: at least one.
-    pub fn arg_count(&self) -> usize {
-        self.args.len()
-    }
-
     pub fn args(&self) -> impl ExactSizeIterator<Item = &'a [u8]> {
         let bytes = self.bytes;
         self.args.iter().map(move |(start, end)| &bytes[*start..*end])

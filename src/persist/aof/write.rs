@@ -26,16 +26,19 @@ pub fn put_command(out: &mut Vec<u8>, args: &[&[u8]]) {
 /// What most arguments need beside themselves.
 const ARG_OVERHEAD_BYTES: usize = 8;
 
+#[cfg(test)]
 pub fn put_select(out: &mut Vec<u8>, db: usize) {
     put_command(out, &[b"SELECT", itoa::Buffer::new().format(db).as_bytes()]);
 }
 
 /// Opens a unit of more than one command.
+#[cfg(test)]
 pub fn put_multi(out: &mut Vec<u8>) {
     out.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
 }
 
 /// Closes it.
+#[cfg(test)]
 pub fn put_exec(out: &mut Vec<u8>) {
     out.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
 }

@@ -6,13 +6,13 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::base::log::Level;
-use crate::runtime::pipes;
+use crate::runtime::pipes::{self, Signal};
 
 /// A longer line of what the command says is cut, bytes.
 const LINE_BYTES_MAX: usize = 1024;
@@ -53,12 +53,12 @@ impl Running {
         Ok(Running { child, input: Some(input), output: Some(output), lines: Lines::default(), status: None })
     }
 
-    pub fn input_fd(&self) -> Option<RawFd> {
-        self.input.as_ref().map(AsRawFd::as_raw_fd)
+    pub fn input_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.input.as_ref().map(AsFd::as_fd)
     }
 
-    pub fn output_fd(&self) -> Option<RawFd> {
-        self.output.as_ref().map(AsRawFd::as_raw_fd)
+    pub fn output_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.output.as_ref().map(AsFd::as_fd)
     }
 
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -128,7 +128,7 @@ impl Running {
         if may_end {
             self.await_end(GRACE);
         }
-        for signal in [libc::SIGTERM, libc::SIGKILL] {
+        for signal in [Signal::TERM, Signal::KILL] {
             if self.status.is_none() {
                 pipes::signal_group(self.child.id(), signal);
                 self.await_end(STOP_MAX);

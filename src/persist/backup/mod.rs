@@ -16,7 +16,7 @@ mod tests;
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -157,14 +157,14 @@ impl Consumer {
         }
     }
 
-    fn fd(&self) -> Option<RawFd> {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Consumer::Command(running) => running.input_fd(),
-            Consumer::Client(socket) => Some(socket.as_raw_fd()),
+            Consumer::Client(socket) => Some(socket.as_fd()),
         }
     }
 
-    fn output_fd(&self) -> Option<RawFd> {
+    fn output_fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Consumer::Command(running) => running.output_fd(),
             Consumer::Client(_) => None,
@@ -234,7 +234,7 @@ impl Worker {
     fn pass_on_part(&mut self, number: usize, part: &mut File, buffer: &mut [u8]) -> Result<(), Failure> {
         let mut passed = 0;
         while lock(&self.news).lens[number].is_none_or(|len| passed < len) {
-            if !self.wait(Some(part.as_raw_fd()), false, LOOK_AGAIN)?.from_part {
+            if !self.wait(Some(part.as_fd()), false, LOOK_AGAIN)?.from_part {
                 continue;
             }
             let read = match part.read(buffer) {
@@ -283,33 +283,40 @@ impl Worker {
     }
 
     /// Waits until a part has something to read, or the target has room, or for some other event.
-    fn wait(&mut self, part: Option<RawFd>, for_room: bool, patience: Duration) -> Result<Heard, Failure> {
+    fn wait(
+        &mut self,
+        part: Option<BorrowedFd>,
+        for_room: bool,
+        patience: Duration,
+    ) -> Result<Heard, Failure> {
         if lock(&self.news).is_given_up {
             return Err(Failure::GivenUp);
         }
         let mut watched = [
-            Watched::new(Some(self.bell.as_raw_fd()), true, false),
+            Watched::new(Some(self.bell.as_fd()), true, false),
             Watched::new(part, true, false),
             Watched::new(self.consumer.output_fd(), true, false),
             Watched::new(self.consumer.fd(), false, for_room),
         ];
         pipes::wait_for_any(&mut watched, patience).map_err(|error| Failure::Target(error_text(&error)))?;
         let [bell, part, output, target] = watched;
-        if bell.has_input {
+        let (is_rung, from_part) = (bell.has_input, part.has_input);
+        let (has_output, is_broken) = (output.has_input, target.is_broken);
+        if is_rung {
             // How often it was rung says nothing.
             let _ = (&self.bell).read(&mut [0; 64]);
         }
-        if output.has_input {
+        if has_output {
             self.consumer.take_output();
         }
         if lock(&self.news).is_given_up {
             return Err(Failure::GivenUp);
         }
-        if target.is_broken && !for_room {
+        if is_broken && !for_room {
             let error = io::Error::from_raw_os_error(libc::EPIPE);
             return Err(Failure::Target(error_text(&error)));
         }
-        Ok(Heard { from_part: part.has_input })
+        Ok(Heard { from_part })
     }
 
     /// Lets the command come to its end, or brings it there when the file is not whole.

@@ -4,6 +4,6 @@ pub mod forked;
 mod forkless;
 #[cfg(test)]
 mod tests;
-pub mod writer;
+pub(crate) mod writer;
 
 pub use forkless::Forkless;

@@ -92,11 +92,6 @@ impl PartWriter {
     pub fn take_outcome(&self) -> Option<io::Result<Stretch>> {
         self.queue.state().outcome.take()
     }
-
-    /// Whether writing has failed before the part was whole.
-    pub fn has_ended(&self) -> bool {
-        self.queue.state().outcome.is_some()
-    }
 }
 
 impl Drop for PartWriter {

@@ -42,10 +42,6 @@ impl<'a> Intset<'a> {
         self.numbers.len() / self.width
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.numbers.is_empty()
-    }
-
     pub fn iter(&self) -> impl Iterator<Item = i64> + 'a {
         let width = self.width;
         self.numbers.chunks_exact(width).map(move |bytes| {

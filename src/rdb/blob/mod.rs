@@ -6,7 +6,7 @@
 //! can be put right is for `decode` to say.
 
 mod intset;
-pub mod stream_node;
+pub(crate) mod stream_node;
 #[cfg(test)]
 mod tests;
 mod ziplist;

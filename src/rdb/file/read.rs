@@ -125,11 +125,6 @@ impl<R: Read> FileReader<R> {
         self.source.position()
     }
 
-    /// What is being read.
-    pub fn doing(&self) -> Doing {
-        self.doing
-    }
-
     /// Behind the end of the file: what has been fetched already, and where the rest comes from.
     pub fn into_rest(self) -> (Vec<u8>, R) {
         self.source.into_rest()

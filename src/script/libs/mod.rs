@@ -10,7 +10,7 @@ mod arguments;
 mod bit;
 mod cjson;
 mod cmsgpack;
-pub mod raise;
+pub(crate) mod raise;
 mod structs;
 #[cfg(test)]
 mod testing;

@@ -15,7 +15,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 pub use meeting::Meetings;
 pub use reload::Reload;
-pub use replay::ReplayError;
 
 use super::Shard;
 use crate::base::log::Level;

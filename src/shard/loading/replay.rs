@@ -328,7 +328,7 @@ impl Shard {
                 // Every shard does to its own keys what concerns all (FLUSHALL).
                 Plan::EveryShard { .. } => return Share::Whole,
                 Plan::Anywhere => return whole_if(self.id == 0),
-                Plan::At(owner) | Plan::Cursor { shard: owner, .. } => return whole_if(owner == self.id),
+                Plan::At(owner) | Plan::Cursor { shard: owner } => return whole_if(owner == self.id),
                 Plan::Split(parts, _) => {
                     let mine = parts.into_iter().find(|part| part.shard == self.id);
                     return mine.map_or(Share::Nothing, |part| Share::Part(part.args));

@@ -371,12 +371,9 @@ impl Log {
         self.base_size = base_size;
     }
 
+    #[cfg(test)]
     pub fn size(&self) -> u64 {
         self.size
-    }
-
-    pub fn base_size(&self) -> u64 {
-        self.base_size
     }
 
     /// Moves what has been appended to the queue.

@@ -5,7 +5,7 @@
 //! connection when the dump has ended. As long as nothing of the dump was sent, an error can still be answered.
 
 use crate::shard::message::Message;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -94,7 +94,8 @@ impl Shard {
                 continue;
             }
             let Handover { asker, dump, .. } = handover;
-            match socket::duplicate(c.fd) {
+            let Some(socket) = &c.socket else { continue };
+            match socket::duplicate(socket.as_fd()) {
                 Ok(socket) => self.tell_leader(move |leader| leader.dumpsave(socket, dump, asker)),
                 Err(error) => {
                     let error = CommandError::other(format!("ERR {}", error_text(&error)));

@@ -484,7 +484,7 @@ impl Shard {
             .cloned()
             .unwrap_or_else(|| self.turn.users.default_user());
         let nobody = Token { index: u32::MAX, generation: u32::MAX };
-        let mut connection = Connection::new(run.caller.client_id, nobody, -1, user, self.now_ms());
+        let mut connection = Connection::new(run.caller.client_id, nobody, None, user, self.now_ms());
         connection.flags.set(ClientFlag::Authenticated);
         connection.db = run.db;
         connection.output.reply.set_protocol(run.execution.protocol());

@@ -38,10 +38,6 @@ impl<'a> ListView<'a> {
         }
     }
 
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
-    }
-
     /// Calls `visit` with the elements from number `index` on, towards the tail; `from` the tail: towards the head. Ends when it
     /// answers false.
     pub fn visit(self, index: usize, from: End, mut visit: impl FnMut(Item) -> bool) {

@@ -25,7 +25,7 @@ use element::{backlen_size, read, size_before, write};
 
 pub(in crate::store) use element::write_at;
 pub use element::{Item, Needle};
-pub use redis::{read_redis, read_redis_leniently, write_redis, BadListpack, REDIS_OVERHEAD_BYTES};
+pub use redis::{read_redis, read_redis_leniently, write_redis, REDIS_OVERHEAD_BYTES};
 
 /// Bytes in front of the first element.
 const COUNT_BYTES: usize = 2;
@@ -232,13 +232,6 @@ impl Listpack {
         Listpack { bytes }
     }
 
-    /// An empty one that uses the memory of `bytes`.
-    pub fn reusing(mut bytes: Vec<u8>) -> Listpack {
-        bytes.clear();
-        bytes.extend_from_slice(&[0; COUNT_BYTES]);
-        Listpack { bytes }
-    }
-
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
@@ -270,10 +263,6 @@ impl Listpack {
         self.bytes.capacity()
     }
 
-    pub fn shrink_to_fit(&mut self) {
-        self.bytes.shrink_to_fit();
-    }
-
     /// Bytes that an element adds.
     pub fn size_of(element: &[u8]) -> usize {
         let size = element::encoded_size(element);
@@ -303,10 +292,12 @@ impl Listpack {
     }
 
     /// As `push_back` with the digits of an integer.
+    #[cfg(test)]
     pub fn push_back_int(&mut self, value: i64) {
         self.push_back(itoa::Buffer::new().format(value).as_bytes());
     }
 
+    #[cfg(test)]
     pub fn push_front(&mut self, element: &[u8]) {
         self.insert(COUNT_BYTES, element);
     }
@@ -373,10 +364,5 @@ impl Listpack {
         let count = (known(self.items()) && known(other)).then(|| self.len() + other.len());
         self.bytes.extend_from_slice(other.body());
         self.set_count(count.unwrap_or(usize::from(COUNT_UNKNOWN)));
-    }
-
-    pub fn clear(&mut self) {
-        self.bytes.truncate(COUNT_BYTES);
-        self.set_count(0);
     }
 }

@@ -73,6 +73,7 @@ impl<'a> Integers<'a> {
         self.find(value).is_ok()
     }
 
+    #[cfg(test)]
     pub fn iter(self) -> impl Iterator<Item = i64> + 'a {
         (0..self.len()).map(move |index| self.get(index))
     }

@@ -1,7 +1,6 @@
 //! What has to be done before an entry that is not saved yet changes or goes: the cold side of one branch on every write.
 
-use super::super::database::entry_of;
-use super::super::entry::{self, Content};
+use super::super::entry::{self, Content, Word};
 use super::super::table::Table;
 use super::super::Store;
 use super::Snapshot;
@@ -9,14 +8,14 @@ use super::Snapshot;
 impl Store {
     /// To be called before an entry in a table changes that has not got the present epoch yet. It has then.
     #[cold]
-    pub(in crate::store) fn before_change(&mut self, db: usize, word: &mut u64) {
+    pub(in crate::store) fn before_change(&mut self, db: usize, word: &mut Word) {
         self.before_removal(db, *word);
         *word = entry::with_epoch(*word, self.epoch);
     }
 
     /// The same for an entry that is in no table any more, and whose value lives on.
     #[cold]
-    pub(in crate::store) fn before_removal(&mut self, db: usize, word: u64) {
+    pub(in crate::store) fn before_removal(&mut self, db: usize, word: Word) {
         let Some(mut snapshot) = self.snapshot.take() else { return };
         if let Some(number) = snapshot.image.number_of(db) {
             snapshot.save_now(self, number, word);
@@ -26,7 +25,7 @@ impl Store {
 
     /// As `before_change`, when all that changes is the expiry: a large value goes on waiting for its turn.
     #[cold]
-    pub(in crate::store) fn before_expiry(&mut self, db: usize, word: &mut u64) {
+    pub(in crate::store) fn before_expiry(&mut self, db: usize, word: &mut Word) {
         if let Some(mut snapshot) = self.snapshot.take() {
             let number = snapshot.image.number_of(db).filter(|_| snapshot.is_large(*word));
             if let Some(number) = number {
@@ -43,12 +42,12 @@ impl Store {
     /// As `before_change`, when the value is going to be another. A large one is left to the snapshot; the entry has another
     /// then, which nobody may see.
     #[cold]
-    pub(in crate::store) fn before_replacement(&mut self, db: usize, word: &mut u64) {
+    pub(in crate::store) fn before_replacement(&mut self, db: usize, word: &mut Word) {
         if let Some(mut snapshot) = self.snapshot.take() {
             let number = snapshot.image.number_of(db).filter(|_| snapshot.is_large(*word));
             if let Some(number) = number {
                 let orphan = snapshot.orphan_of(self, number, *word);
-                let (expire_at, clock) = (entry_of(*word).expire_at(), entry_of(*word).clock());
+                let (expire_at, clock) = (word.entry().expire_at(), word.entry().clock());
                 // SAFETY: nobody else refers to the entry.
                 let object =
                     unsafe { entry::replace(word, Content::Int(0), expire_at, clock, &mut self.keys) };
@@ -65,7 +64,7 @@ impl Store {
 
     /// Frees an entry that `unlink` took out, once it is saved or its value is left to the snapshot.
     #[cold]
-    pub(in crate::store) fn destroy_unsaved(&mut self, db: usize, mut word: u64) {
+    pub(in crate::store) fn destroy_unsaved(&mut self, db: usize, mut word: Word) {
         self.before_replacement(db, &mut word);
         self.destroy_saved(word);
     }
@@ -88,9 +87,9 @@ impl Store {
 
 impl Snapshot {
     /// Writes an entry that is about to change, whole, and whatever it costs.
-    fn save_now(&mut self, store: &Store, number: usize, word: u64) {
-        if self.is_current(number, entry_of(word).key()) {
-            self.finish_current(&entry_of(word).value());
+    fn save_now(&mut self, store: &Store, number: usize, word: Word) {
+        if self.is_current(number, word.entry().key()) {
+            self.finish_current(&word.entry().value());
         } else {
             self.save_whole(store, number, word);
         }

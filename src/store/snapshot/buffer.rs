@@ -21,10 +21,6 @@ impl SnapshotBuffer {
         self.len
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Bytes put into it since it was made.
     pub fn written(&self) -> u64 {
         self.written

@@ -3,8 +3,8 @@
 //! Between two pieces the value stays where it is, in its entry or, when its key is gone, with the snapshot. An
 //! entry gets its epoch with the last piece, so that whoever is about to change it before knows.
 
-use super::super::database::{entry_of, Keys};
-use super::super::entry;
+use super::super::database::Keys;
+use super::super::entry::{self, Word};
 use super::super::object::Object;
 use super::super::table::Owner;
 use super::super::{slot_of, KeyView, Store, Usage, Value};
@@ -38,7 +38,7 @@ impl Snapshot {
     }
 
     /// What is to be saved of an entry.
-    pub(super) fn view<'a>(&self, store: &'a Store, number: usize, word: u64) -> KeyView<'a> {
+    pub(super) fn view<'a>(&self, store: &'a Store, number: usize, word: Word) -> KeyView<'a> {
         let mut view = store.view(word);
         if !self.expiries.is_empty() {
             if let Some(expire_at) = self.expiries.get(&(number, view.key.into())) {
@@ -49,15 +49,15 @@ impl Snapshot {
     }
 
     /// The expiry of a large value, not saved yet, is about to change.
-    pub(super) fn remember_expiry(&mut self, number: usize, word: u64) {
-        let entry = entry_of(word);
+    pub(super) fn remember_expiry(&mut self, number: usize, word: Word) {
+        let entry = word.entry();
         // In front of a value that is being written its expiry is written already.
         if !self.is_current(number, entry.key()) {
             self.expiries.entry((number, entry.key().into())).or_insert(entry.expire_at());
         }
     }
 
-    pub(super) fn orphan_of(&self, store: &Store, number: usize, word: u64) -> Orphan<()> {
+    pub(super) fn orphan_of(&self, store: &Store, number: usize, word: Word) -> Orphan<()> {
         let view = self.view(store, number, word);
         Orphan {
             number,
@@ -120,10 +120,10 @@ impl Snapshot {
     }
 
     /// Where the word of a key of the image is, if its entry is still there.
-    fn place_of(&self, store: &Store, number: usize, key: &[u8]) -> Option<*mut u64> {
+    fn place_of(&self, store: &Store, number: usize, key: &[u8]) -> Option<*mut Word> {
         let slot = store.slots().number(slot_of(key)).into();
         let table = self.image.table(&store.databases, number, slot)?;
-        table.place_of(store.keys.hash_key(key), |word| entry_of(word).key() == key)
+        table.place_of(store.keys.hash_key(key), key)
     }
 
     fn save_piece(&mut self, store: &mut Store) {
@@ -138,7 +138,7 @@ impl Snapshot {
         let place = place.expect("who takes an entry away that is being saved tells the snapshot");
         // SAFETY: the place is in a live table, which nobody changes meanwhile.
         let word = unsafe { *place };
-        if self.saver.piece(&entry_of(word).value(), &mut self.out) {
+        if self.saver.piece(&word.entry().value(), &mut self.out) {
             // SAFETY: as above.
             unsafe { *place = entry::with_epoch(word, store.epoch) };
             self.end_current(store);

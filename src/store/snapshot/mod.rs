@@ -47,9 +47,9 @@ pub use self::buffer::SnapshotBuffer;
 use self::large::{Current, Orphan};
 pub(in crate::store) use self::renew::Renewal;
 use self::walk::{Image, Walk};
-use super::database::entry_of;
-use super::entry::{self, EPOCHS};
-use super::table::{Owner, Table};
+use super::database::SlotTable;
+use super::entry::{self, Word, EPOCHS};
+use super::table::Owner;
 use super::{KeyView, Store, Value};
 
 /// Writes the keys of a snapshot, in whatever format. Databases have the numbers that they had when it was opened.
@@ -257,7 +257,7 @@ impl Store {
     }
 
     #[inline]
-    fn is_unsaved(&self, word: u64) -> bool {
+    fn is_unsaved(&self, word: Word) -> bool {
         entry::epoch_of(word) != self.epoch
     }
 
@@ -272,7 +272,7 @@ impl Store {
     }
 }
 
-fn renew_table(table: &Table, epoch: u64) {
+fn renew_table(table: SlotTable, epoch: u64) {
     let mut cursor = 0;
     loop {
         // SAFETY: the place is in a live table that nobody changes meanwhile.
@@ -284,8 +284,8 @@ fn renew_table(table: &Table, epoch: u64) {
 }
 
 impl Snapshot {
-    fn is_large(&self, word: u64) -> bool {
+    fn is_large(&self, word: Word) -> bool {
         entry::is_boxed(word)
-            && entry_of(word).object().is_some_and(|object| object.memory() > self.options.large_bytes)
+            && word.entry().object().is_some_and(|object| object.memory() > self.options.large_bytes)
     }
 }

@@ -2,7 +2,7 @@
 //! its own copy, and those that are given up. In slices, while none is open, all entries get the present epoch, long before a
 //! number comes round again.
 
-use super::super::entry::{self, EPOCHS};
+use super::super::entry::{self, Word, EPOCHS};
 use super::super::Store;
 
 /// So many epochs may be left behind before it is worth a walk.
@@ -60,7 +60,7 @@ impl Store {
         if let Some(table) = database.table(at.slot) {
             for _ in 0..BUCKETS {
                 // SAFETY: the place is in a live table that nobody changes meanwhile.
-                let renew = |place: *mut u64| unsafe { *place = entry::with_epoch(*place, self.epoch) };
+                let renew = |place: *mut Word| unsafe { *place = entry::with_epoch(*place, self.epoch) };
                 at.cursor = table.scan_places(at.cursor, renew);
                 if at.cursor == 0 {
                     break;

@@ -5,8 +5,8 @@
 
 use smallvec::SmallVec;
 
-use super::super::database::{entry_of, Database};
-use super::super::entry;
+use super::super::database::{Database, SlotTable};
+use super::super::entry::{self, Word};
 use super::super::table::Table;
 use super::super::Store;
 use super::{Snapshot, SnapshotProgress};
@@ -68,10 +68,11 @@ impl Image {
         databases: &'a [Database],
         number: usize,
         slot: usize,
-    ) -> Option<&'a Table> {
+    ) -> Option<SlotTable<'a>> {
         match &self.parts[number] {
             Part::Live(db) => databases[*db].table(slot),
-            Part::Flushed(tables) => tables.get(slot),
+            // SAFETY: the tables of a database, whose entries are freed when the image is done with them.
+            Part::Flushed(tables) => tables.get(slot).map(|table| unsafe { SlotTable::new(table) }),
             Part::Done => None,
         }
     }
@@ -173,7 +174,7 @@ impl Snapshot {
                 }
             }
         }
-        let mut places = SmallVec::<[*mut u64; 2 * BATCH]>::new();
+        let mut places = SmallVec::<[*mut Word; 2 * BATCH]>::new();
         let mut cursor = self.walk.cursor;
         let Some(table) = self.image.table(&store.databases, number, self.walk.slot) else {
             return self.next_database(store);
@@ -197,7 +198,7 @@ impl Snapshot {
             let word = unsafe { *place };
             if self.is_large(word) {
                 // It is saved before the walk goes on.
-                self.next.push_back((number, entry_of(word).key().into()));
+                self.next.push_back((number, word.entry().key().into()));
                 continue;
             }
             self.save_whole(store, number, word);
@@ -228,7 +229,7 @@ impl Snapshot {
     }
 
     /// Writes an entry that is not large, or that can not wait.
-    pub(super) fn save_whole(&mut self, store: &Store, number: usize, word: u64) {
+    pub(super) fn save_whole(&mut self, store: &Store, number: usize, word: Word) {
         let view = self.view(store, number, word);
         let (saver, out) = self.between();
         saver.key(number, &view, out);

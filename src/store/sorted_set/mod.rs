@@ -169,26 +169,6 @@ impl SortedSet {
         self.add(member, score, rule, settings)
     }
 
-    /// The sorted set that a listpack of members and scores in turn holds, in the form that the settings ask for; `None`
-    /// when it is none. Members that come twice and a wrong order are not noticed.
-    pub fn from_listpack(listpack: Listpack, settings: &Settings) -> Option<SortedSet> {
-        let items = listpack.items();
-        let is_score = |item: Item| match item {
-            Item::Int(_) => true,
-            Item::Bytes(bytes) => packed::parse_score(bytes).is_some(),
-        };
-        if !items.len().is_multiple_of(2) || !items.iter().skip(1).step_by(2).all(is_score) {
-            return None;
-        }
-        let fits = packed::len(items) <= settings.zset_max_listpack_entries
-            && items.iter().step_by(2).all(|member| member.byte_len() <= settings.zset_max_listpack_value);
-        let mut set = SortedSet::Packed(listpack);
-        if !fits {
-            set.unpack();
-        }
-        Some(set)
-    }
-
     /// Sets the score of a member, there or not.
     pub fn insert(&mut self, member: &[u8], score: Score, settings: &Settings) {
         self.add(member, score, &AddRule::default(), settings);
@@ -231,10 +211,6 @@ impl<'a> SortedSetView<'a> {
             SortedSetView::Packed(items) => packed::len(items),
             SortedSetView::Large(large) => large.len(),
         }
-    }
-
-    pub fn is_empty(self) -> bool {
-        self.len() == 0
     }
 
     pub fn score(self, member: &[u8]) -> Option<Score> {

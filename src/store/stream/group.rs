@@ -165,14 +165,6 @@ impl Group {
         self.consumer_mut(pending.consumer).pending.insert(id);
     }
 
-    /// Changes when and how often a pending entry was delivered; nothing when it is not pending.
-    pub fn set_delivered(&mut self, id: StreamId, delivered_ms: i64, deliveries: u64) {
-        if let Some(pending) = self.pending.get_mut(&id) {
-            pending.delivered_ms = delivered_ms;
-            pending.deliveries = deliveries;
-        }
-    }
-
     /// Delivers what is pending for a consumer again, from `start` on, up to `limit` entries: `deliver` says whether the stream
     /// still has one. Returns how many there were.
     pub fn deliver_again(

@@ -25,10 +25,6 @@ impl<'a> Entry<'a> {
         self.raw.fields as usize
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.raw.fields == 0
-    }
-
     /// Fields with their values, in the order in which they were added.
     pub fn fields(&self) -> Fields<'a> {
         Fields {

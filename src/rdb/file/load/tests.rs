@@ -409,7 +409,10 @@ fn a_file_with_any_byte_changed_is_refused() {
             damaged[at] ^= change;
             // Another version may be one that has no checksum.
             if !(5..9).contains(&at) {
-                assert!(load_into(&mut whole, &damaged, checked.clone()).is_err(), "byte {at} changed by {change}");
+                assert!(
+                    load_into(&mut whole, &damaged, checked.clone()).is_err(),
+                    "byte {at} changed by {change}"
+                );
             }
             // Nobody panics who does not look at the checksum.
             let _ = load_into(&mut whole, &damaged, unchecked.clone());

@@ -137,7 +137,7 @@ impl Shard {
         let mut line = Vec::with_capacity(400);
         // A vector takes everything.
         let _ =
-            write!(line, "id={} addr={} laddr={} fd={}", c.id, self.peer_text(c), self.local_text(c), c.fd);
+            write!(line, "id={} addr={} laddr={} fd={}", c.id, self.peer_text(c), self.local_text(c), c.fd());
         line.extend_from_slice(b" name=");
         line.extend_from_slice(c_text(&c.name));
         let _ = write!(line, " age={}", seconds_since(c.created_ms));
