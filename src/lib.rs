@@ -12,6 +12,7 @@ pub mod base;
 mod client;
 pub mod command;
 pub mod config;
+pub mod journal;
 mod migrate;
 pub mod observe;
 pub mod persist;

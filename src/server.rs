@@ -32,6 +32,9 @@ use std::sync::{mpsc, Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+#[cfg(test)]
+mod feed_tests;
+
 /// How often the boot thread looks for the end of the shards when nobody rings, and while they are about to end.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 const STOPPING_WATCH_INTERVAL: Duration = Duration::from_millis(10);
@@ -325,6 +328,7 @@ fn share(
         connected: AtomicUsize::new(0),
         pause: Pause::default(),
         logs: Default::default(),
+        tickets: Default::default(),
         shutdown: AtomicU64::new(Shutdown::No as u64),
         sleep_until_us: AtomicI64::new(0),
         observed: Observed::default(),

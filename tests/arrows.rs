@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["store", "resp", "runtime"],
     &["rdb", "slots", "config", "observe"],
     &["command", "process"],
-    &["acl", "txn", "script", "persist", "migrate"],
+    &["acl", "txn", "script", "persist", "journal", "migrate"],
     &["client"],
     &["shard"],
     &["recovery"],

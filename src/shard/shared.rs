@@ -9,6 +9,7 @@ use super::message::Message;
 pub use super::pause::Pause;
 use crate::acl::{Denials, Users};
 use crate::config::Config;
+use crate::journal::Tickets;
 use crate::migrate::Couriers;
 use crate::observe::stats::ShardStats;
 use crate::observe::Observed;
@@ -63,6 +64,9 @@ pub struct Shared {
     pub pause: Pause,
     /// What the shards' logs know of each other.
     pub logs: Arc<super::log::Common>,
+    /// The order of what all shards do, for replicas.
+    #[allow(dead_code, reason = "drawn in tests only until replicas are served")]
+    pub tickets: Arc<Tickets>,
     pub shutdown: AtomicU64,
     /// DEBUG SLEEP: until when (Unix microseconds) no shard does anything; looked at with a new version of the configuration.
     pub sleep_until_us: AtomicI64,

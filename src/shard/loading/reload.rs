@@ -181,7 +181,7 @@ impl Shard {
         let ended = move |shard: &mut Shard, outcome: Result<Report, LoadFailed>| {
             shard.end_loading();
             // `appendonly` may have been switched off meanwhile: a log that is closed must get nothing.
-            shard.store.log_enabled = shard.journal.log.is_open();
+            shard.store.log_enabled = shard.journal.wanted().units;
             for db in 0..shard.store.databases() {
                 shard.show_len(db);
             }

@@ -74,6 +74,7 @@ impl Log {
 impl Shard {
     /// The turn is over: writes what it has appended, and lets go what may be seen meanwhile.
     pub(in crate::shard) fn log_turn_end(&mut self, ring: &mut SocketRing) {
+        self.journal.draw_ticket();
         if self.journal.log.is_open() {
             self.journal.log.step(ring, self.turn.now_us);
             self.note_log_spikes();
@@ -83,11 +84,18 @@ impl Shard {
         if released != self.journal.held.released {
             self.journal.held.released = released;
             self.let_go(released);
+        } else if self.journal.is_fed() {
+            // What was published waits for the ticket.
+            self.let_pushes_go(released);
+            self.drain_loopback();
         }
+        // What was let go may have done something.
+        self.journal.draw_ticket();
+        self.journal.release_feed();
         if self.journal.log.has_caught_up() {
             self.wake_writers();
         }
-        if !self.journal.held.writers.is_empty() && !self.journal.log.is_congested() {
+        if !self.journal.held.writers.is_empty() && !self.journal.is_congested() {
             self.let_writers_go_on();
         }
     }
@@ -240,7 +248,7 @@ impl Shard {
     /// Whether the command has to wait for a disk that is slower than its clients; the connection stalls then.
     #[inline]
     pub(in crate::shard) fn is_held_by_log(&mut self, c: &mut Connection, spec: &CommandSpec) -> bool {
-        if !self.journal.log.is_congested() {
+        if !self.journal.is_congested() {
             return false;
         }
         let writes = any_command(c, spec, may_append);

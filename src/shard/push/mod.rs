@@ -67,7 +67,9 @@ impl Shard {
     fn push_when_released(&mut self, shard: usize, push: Push) {
         // Behind those that wait already.
         let last = self.subscribers.pushes.held.back().map(|(position, ..)| *position);
-        match self.journal.log.held_at().or(last) {
+        // With replicas no message leaves in front of the turn's ticket.
+        let fed_at = self.journal.is_fed().then(|| self.journal.log.appended());
+        match self.journal.log.held_at().or(fed_at).or(last) {
             Some(position) => self.subscribers.pushes.held.push_back((position, shard, push)),
             None => self.put_into_inbox(shard, push),
         }

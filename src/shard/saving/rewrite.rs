@@ -571,7 +571,6 @@ impl Shard {
             self.saving.awaited_sync = Some((cut.id, self.journal.log.appended()));
             if let Some(file) = increment {
                 self.journal.log.switch(file);
-                self.log_continues_in_new_file();
                 put_after(self.journal.log.buffer(), number);
                 self.journal.log.unit_end();
             }
@@ -588,7 +587,7 @@ impl Shard {
     /// From now on what commands do is logged.
     pub fn open_log(&mut self, file: File, len: u64) {
         self.journal.log.open(file, len);
-        self.set_logging(true);
+        self.sinks_changed();
     }
 
     /// What follows in this log comes behind a barrier. After a power failure logs may have kept different ones: from here on the last
@@ -603,7 +602,7 @@ impl Shard {
             if let Err(error) = self.journal.log.close() {
                 crate::log!(Level::Warning, "Error writing to the AOF file: {}", error_text(&error));
             }
-            self.set_logging(false);
+            self.sinks_changed();
         }
     }
 

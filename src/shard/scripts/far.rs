@@ -292,7 +292,8 @@ impl Shard {
             && keys.iter().all(|key| self.turn.slots.shard_of(slices[key.index]) == self.id)
             && (!keys.is_empty() || !matches!(spec.handler, Handler::Channel));
         if is_here && t.participants.iter().any(|p| p.shard == self.id) {
-            self.enter_part(t.number);
+            t.steps += 1;
+            self.enter_part(t.number, t.steps);
             let reply = self.call_now(run, spec, &slices);
             self.leave_part();
             return FarCall::Answered(Resume::Reply(reply));

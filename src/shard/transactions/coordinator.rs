@@ -186,6 +186,7 @@ impl Shard {
     pub(in crate::shard) fn lock_all(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         let number = self.shared.next_transaction();
         let old = std::mem::replace(&mut transaction.number, number);
+        transaction.is_placed = false;
         transaction.watch_until_ms = i64::MAX;
         transaction.outstanding = transaction.participants.len();
         for participant in &mut transaction.participants {
@@ -405,18 +406,30 @@ impl Shard {
                 p.released = true;
                 true
             });
+        // What goes out together is one step.
+        t.steps += u32::from(t.outstanding == 0);
         t.outstanding += 1;
-        let ending = release.then(|| t.ending(shard, self.id, id));
+        let ending = release.then(|| self.ending_of(id, t, shard));
         let run = Run {
             coordinator: self.id,
             transaction: id,
             number: t.number,
+            step: t.steps,
             caller: t.caller,
             protocol: t.protocol,
             work,
             ending,
         };
         self.send(shard, Message::Run(Box::new(run)));
+    }
+
+    /// What `shard` is to know when it gets its intents back. In front of the first of these messages the transaction takes its place.
+    fn ending_of(&mut self, id: TransactionId, t: &mut Transaction, shard: usize) -> Ending {
+        let ending = t.ending(shard, self.id, id);
+        if !std::mem::replace(&mut t.is_placed, true) {
+            self.journal.place(t.number, &ending.writers);
+        }
+        ending
     }
 
     /// Runs the commands from `t.next` on that are each on one shard, all at once: commands on different shards
@@ -670,7 +683,7 @@ impl Shard {
                 continue;
             }
             let shard = t.participants[index].shard;
-            let mut ending = t.ending(shard, self.id, id);
+            let mut ending = self.ending_of(id, t, shard);
             ending.report_to = ending.report_to.filter(|_| is_answered);
             self.send(shard, Message::Release { number: t.number, ending });
         }

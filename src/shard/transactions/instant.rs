@@ -13,8 +13,7 @@ impl Shard {
     /// A command, or a body, has run for so long. What is part of something longer has no time of its own.
     #[inline]
     pub(in crate::shard) fn note_time_taken(&mut self, nanos: u64) {
-        if nanos >= MOVES_TIME_NANOS && self.scripts.frozen_us.is_none() && !self.journal.effects.is_in_body()
-        {
+        if nanos >= MOVES_TIME_NANOS && self.scripts.frozen_us.is_none() && !self.journal.units.is_in_body() {
             self.instant_now();
         }
     }

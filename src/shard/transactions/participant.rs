@@ -81,7 +81,7 @@ impl Shard {
         old: Number,
         number: Number,
     ) {
-        self.rename_part(old, number);
+        self.journal.units.rename_part(old, number);
         self.transactions.owners.remove(&old);
         let Strengthened { answer, displaced, mut granted } = self.transactions.locks.strengthen(old, number);
         for displaced in displaced {
@@ -127,8 +127,8 @@ impl Shard {
     }
 
     pub(in crate::shard) fn run_step(&mut self, run: Run) {
-        let Run { coordinator, transaction, number, caller, protocol, work, ending } = run;
-        self.enter_part(number);
+        let Run { coordinator, transaction, number, step, caller, protocol, work, ending } = run;
+        self.enter_part(number, step);
         let result = match (work, caller.at_us) {
             (Work::BarrierInTurns(at_each), _) => {
                 let done = move |shard: &mut Shard| {

@@ -107,6 +107,10 @@ pub struct Transaction {
     pub step: Step,
     /// Answers that the step in progress still waits for.
     pub outstanding: usize,
+    /// How many steps it has taken.
+    pub steps: u32,
+    /// It has its place among what replicas get.
+    pub is_placed: bool,
     /// A MULTI body: the reply is an array of the commands' replies.
     pub is_exec: bool,
     /// Of a MULTI body: the user by whose rights its commands have been looked at.
@@ -151,6 +155,8 @@ impl Transaction {
             next: 0,
             step: Step::Locking,
             outstanding: 0,
+            steps: 0,
+            is_placed: false,
             is_exec: false,
             user: None,
             waiter: None,
