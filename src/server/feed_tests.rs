@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use super::*;
 use crate::journal::testing::{Emitted, Merger};
 use crate::runtime::listen;
-use crate::store::{shard_of_slot, slot_of};
+use crate::slots::shard_of_slot;
+use crate::store::slot_of;
 
 const SHARDS: usize = 3;
 const KEYS_OF_SHARD: usize = 4;
@@ -40,7 +41,9 @@ impl Running {
             let path = std::env::temp_dir().join(name);
             let file = std::fs::File::create(&path).unwrap();
             logs.push(path);
-            shared.mail.post(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.open_log(file, 0))));
+            shared
+                .mail
+                .post(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.open_log(file, 0))));
         }
         shared.mail.post(0, Message::Call(Box::new(|shard: &mut Shard| shard.accept_again())));
         Running { shared, threads, port, logs }
