@@ -26,6 +26,7 @@ pub mod runtime;
 mod script;
 pub mod server;
 mod shard;
+pub mod slots;
 #[allow(unsafe_code)]
 pub mod store;
 mod txn;

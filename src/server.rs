@@ -25,6 +25,7 @@ use crate::shard::scripts::KnownScripts;
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
 use crate::shard::users::read_users;
 use crate::shard::Shard;
+use crate::slots::SlotMap;
 use crate::{log, log_text, recovery, text};
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
@@ -320,6 +321,7 @@ fn share(
         port: AtomicU64::new(u64::from(config.network.port)),
         maxclients: AtomicUsize::new(maxclients as usize),
         config: Mutex::new(Arc::new(config)),
+        slots: Mutex::new(Arc::new(SlotMap::even(shards))),
         users: Mutex::new(Arc::new(users)),
         denials: Mutex::default(),
         config_version: AtomicU64::new(1),

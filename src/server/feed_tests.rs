@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use super::*;
 use crate::journal::testing::{Emitted, Merger};
 use crate::runtime::listen;
-use crate::store::{shard_of_slot, slot_of};
+use crate::slots::shard_of_slot;
+use crate::store::slot_of;
 
 const SHARDS: usize = 3;
 const KEYS_OF_SHARD: usize = 4;

@@ -202,11 +202,11 @@ impl Shard {
             return;
         }
         let load = &mut self.upkeep.housekeeping.placed;
-        if load.len() != self.turn.topology.shards {
-            *load = vec![0; self.turn.topology.shards];
+        if load.len() != self.turn.slots.shards() {
+            *load = vec![0; self.turn.slots.shards()];
         }
         // Counts of other shards lag behind what is on its way to them; what was placed since the last cron is added.
-        let target = (0..self.turn.topology.shards)
+        let target = (self.turn.slots.all())
             .min_by_key(|shard| self.shared.stats[*shard].clients.get() + load[*shard])
             .unwrap_or(self.id);
         load[target] += 1;

@@ -118,7 +118,7 @@ impl Shard {
 
     /// The largest client that another shard may evict, and the shard.
     fn largest_elsewhere(&self) -> Option<(usize, u64)> {
-        let others = (0..self.turn.topology.shards).filter(|shard| *shard != self.id);
+        let others = self.turn.slots.others(self.id);
         others
             .map(|shard| (shard, self.shared.stats[shard].largest_client.get()))
             .max_by_key(|(_, bytes)| *bytes)

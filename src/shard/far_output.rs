@@ -182,14 +182,14 @@ impl Shard {
         self.allow_far_requests(c.token, Allowed::None);
         // Comes behind all of its requests.
         let home = self.id;
-        for shard in (0..self.turn.topology.shards).filter(|shard| *shard != home) {
+        for shard in self.turn.slots.others(home) {
             self.send(shard, ConnectionMessage::ForgetFarRequests(client).into());
         }
     }
 
     fn allow_far_requests(&self, token: Token, allowed: Allowed) {
         let client = (self.id, token);
-        for shard in (0..self.turn.topology.shards).filter(|shard| *shard != self.id) {
+        for shard in self.turn.slots.others(self.id) {
             let allow = ConnectionMessage::AllowFarRequests { client, allowed };
             self.shared.mail.post(shard, allow.into());
         }

@@ -210,7 +210,7 @@ impl Shard {
             " scheduled to be closed ASAP for overcoming of output buffer limits."
         );
         self.stats.output_buffer_closes.add(1);
-        if self.turn.topology.shards > 1 && !c.pipeline.is_empty() {
+        if !self.turn.slots.is_single() && !c.pipeline.is_empty() {
             self.drop_far_requests(c);
         }
         self.close(c);
@@ -231,7 +231,7 @@ impl Shard {
     /// Has memory that was freed a while ago purged.
     fn give_memory_back(&mut self) {
         if self.upkeep.housekeeping.shortfall.look(self.shared.used_memory() as usize) {
-            for shard in 0..self.turn.topology.shards {
+            for shard in self.turn.slots.all() {
                 self.send(shard, MemoryMessage::Sweep.into());
             }
             self.upkeep.housekeeping.purge_at = Some(self.upkeep.cron_runs + CRONS_BEFORE_PURGE);
@@ -296,7 +296,7 @@ impl Shard {
                 self.shared.stats[shard].databases[db].keys.get()
             }
         };
-        let keys: Weights = (0..self.turn.topology.shards).map(keys).collect();
+        let keys: Weights = self.turn.slots.all().map(keys).collect();
         self.draw_shard(&keys).unwrap_or(self.id)
     }
 

@@ -135,7 +135,7 @@ impl Shard {
     pub fn begin_feed(&mut self, bell: Bell, then: impl FnOnce(&mut Shard, FeedReader) + Send + 'static) {
         let made: Arc<Mutex<Vec<Option<Feed>>>> = Arc::default();
         let (makes, takes) = (made.clone(), made);
-        let shards = self.turn.topology.shards;
+        let shards = self.turn.slots.shards();
         let make = move |shard: &mut Shard, _| {
             let (feeds, reader) = feeds(shards, &shard.shared.tickets, &bell);
             *lock(&makes) = feeds.into_iter().map(Some).collect();

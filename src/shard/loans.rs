@@ -14,7 +14,7 @@ use super::Shard;
 use crate::command::table::{self, Handler, KeyFlag, KeyPosition, KeyPositions, Reaching, Spread, Wanted};
 use crate::command::{Args, Caller};
 use crate::resp::Reply;
-use crate::store::{Detached, EventClass, SlotRange, Store, WatchFlag};
+use crate::store::{Detached, EventClass, SlotSet, Store, WatchFlag};
 use crate::txn::message::{BlockedRun, Loan, OwnedArgs, OwnedCommand, Use};
 use crate::txn::plan::database_of;
 
@@ -102,7 +102,7 @@ impl Shard {
         for position in &keys {
             let key = args[position.index];
             let db = database_of(command.spec, args, position.index, command.db, self.store.databases());
-            if self.turn.topology.owner(key) != self.id {
+            if self.turn.slots.shard_of(key) != self.id {
                 continue;
             }
             let is_read = !is_overwritten(position);
@@ -159,12 +159,8 @@ impl Shard {
         let caller = Caller { on_excerpts, ..*caller };
 
         let databases = self.store.databases();
-        let mut bench = self
-            .executor
-            .workbench
-            .store
-            .take()
-            .unwrap_or_else(|| Store::new(SlotRange::of_shard(0, 1), databases));
+        let mut bench =
+            self.executor.workbench.store.take().unwrap_or_else(|| Store::new(SlotSet::ALL, databases));
         bench.set_time(self.store.now_ms());
         bench.settings = self.store.settings.clone();
         bench.log_enabled = on_excerpts;
@@ -231,7 +227,7 @@ impl Shard {
             if !counts {
                 continue;
             }
-            let is_own = self.turn.topology.owner(&key) == self.id;
+            let is_own = self.turn.slots.shard_of(&key) == self.id;
             if flag.is_set() && !on_excerpts {
                 let loan = Loan { db, key, value };
                 if is_own {
@@ -287,7 +283,7 @@ impl Shard {
         let mut keys = KeyPositions::new();
         effect.spec.key_positions(&args, &mut keys);
         // An effect without a key would do nothing anywhere.
-        keys.first().map_or(self.id, |key| self.turn.topology.owner(args[key.index]))
+        keys.first().map_or(self.id, |key| self.turn.slots.shard_of(args[key.index]))
     }
 
     /// Does to this shard's keys what a command has done on excerpts of them, which has counted the call and its changes, and

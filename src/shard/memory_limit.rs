@@ -144,12 +144,12 @@ impl Shard {
             };
             (0..self.store.databases()).map(of_database).sum()
         };
-        let weights: Weights = (0..self.turn.topology.shards).map(evictable).collect();
+        let weights: Weights = self.turn.slots.all().map(evictable).collect();
         self.draw_shard(&weights)
     }
 
     fn have_evict(&mut self, shard: usize) {
-        self.upkeep.housekeeping.evicting.resize(self.turn.topology.shards, false);
+        self.upkeep.housekeeping.evicting.resize(self.turn.slots.shards(), false);
         if std::mem::replace(&mut self.upkeep.housekeeping.evicting[shard], true) {
             return;
         }

@@ -67,7 +67,7 @@ use crate::runtime::clock;
 use crate::runtime::executor::{Service, Turn};
 use crate::runtime::mesh::Mesh;
 use crate::runtime::ring::{Completion, SocketRing};
-use crate::store::{SlotRange, Store};
+use crate::store::Store;
 
 pub use route::Flow;
 
@@ -107,7 +107,7 @@ impl Shard {
         let turn = turn::TurnState::new(&shared);
         let stats = shared.stats[id].clone();
         let databases = turn.config.general.databases as usize;
-        let mut store = Store::new(SlotRange::of_shard(id, shared.shards), databases);
+        let mut store = Store::new(turn.slots.slots_of(id), databases);
         store.set_time(turn.now_us / 1000);
         let transactions = transactions::Transactions::default();
         store.guard = Some(transactions.locks.clone());
@@ -178,6 +178,7 @@ impl Shard {
         if version != self.turn.config_version {
             self.turn.config_version = version;
             self.turn.config = self.shared.current_config();
+            self.turn.slots = self.shared.current_slots();
             self.apply_config();
             self.refresh_users();
             self.sleep_with_others();
@@ -196,7 +197,7 @@ impl Shard {
 
     fn receive_messages(&mut self) -> bool {
         let mut more = false;
-        for source in 0..self.turn.topology.shards {
+        for source in self.turn.slots.all() {
             let mut taken = 0;
             while taken < MESSAGES_PER_TURN {
                 let Some(message) = self.peers.mesh.receive(source) else { break };

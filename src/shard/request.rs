@@ -95,7 +95,7 @@ impl Shard {
             let Some((index, _)) = spec.single_key() else { continue };
             let key = request.args[index];
             let slot = slot_of(key);
-            if crate::store::shard_of_slot(slot, self.turn.topology.shards) == self.id {
+            if self.turn.slots.shard_of_slot(slot) == self.id {
                 request.ahead = Some(self.store.look_ahead(db, key, slot));
             }
         }

@@ -8,12 +8,12 @@ use super::transactions::{Owner, Waiting};
 use super::Shard;
 use crate::base::Token;
 use crate::client::{Connection, Flag, Queued, Stall};
-use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, KeyPositions, Role};
+use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, Role};
 use crate::command::Args;
 use crate::store::{slot_of, Ahead};
 use crate::txn::locks::{fingerprint_of_client, Scope};
 use crate::txn::message::{BatchedRequest, Origin, OwnedArgs, OwnedCommand};
-use crate::txn::plan::{self, Plan, Scopes};
+use crate::txn::plan::{locate, Plan};
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Shard {
                 }
                 None => {
                     let slot = slot_of(key);
-                    let owner = crate::store::shard_of_slot(slot, self.turn.topology.shards);
+                    let owner = self.turn.slots.shard_of_slot(slot);
                     if owner == self.id {
                         self.store.slot_hint(key, slot);
                     }
@@ -154,15 +154,14 @@ impl Shard {
     }
 
     fn route_by_keys(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
-        let mut keys = KeyPositions::new();
-        spec.key_positions(args, &mut keys);
-        match plan::plan(spec, args, &keys, self.turn.topology, || self.key_count(c.db)) {
+        let located = locate(spec, args, &self.turn.slots, || self.key_count(c.db));
+        match &located.plan {
             Plan::Anywhere => {
                 self.call_for(c, spec, args);
                 Taken::Yes
             }
-            Plan::At(shard) | Plan::Cursor { shard, .. } => self.at(c, spec, args, shard),
-            Plan::EveryShard { .. } if self.turn.topology.shards == 1 && !self.empties_saved_file(spec) => {
+            Plan::At(shard) | Plan::Cursor { shard, .. } => self.at(c, spec, args, *shard),
+            Plan::EveryShard { .. } if self.turn.slots.is_single() && !self.empties_saved_file(spec) => {
                 self.at(c, spec, args, self.id)
             }
             Plan::Split(..) | Plan::Lend { .. } | Plan::Reach { .. } | Plan::EveryShard { .. } => {
@@ -170,7 +169,7 @@ impl Shard {
                     return Taken::NotYet;
                 }
                 let command = OwnedCommand::new(spec, c.db, OwnedArgs::from_slices(args));
-                self.begin_transaction(c, vec![command], false);
+                self.begin_transaction(c, vec![command], vec![located], false);
                 Taken::Yes
             }
         }
@@ -179,26 +178,28 @@ impl Shard {
     /// A script runs where its keys are, if that is one shard and it is known to keep to them.
     fn route_script(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
         self.guard_large_values(spec, c.db, args);
-        if self.turn.topology.shards == 1 {
+        if self.turn.slots.is_single() {
             return self.at_shown(c, spec, args, self.id);
         }
-        let mut scopes = Scopes::default();
-        let is_wide = self.script_reaches_far(spec, args);
-        if !is_wide {
-            let mut keys = KeyPositions::new();
-            spec.key_positions(args, &mut keys);
-            plan::scopes(args, &keys, self.turn.topology, &mut scopes);
-        }
-        if is_wide || scopes.by_shard.len() > 1 {
+        // One without keys runs where its client is.
+        let owner = if self.script_reaches_far(spec, args) {
+            None
+        } else {
+            let located = locate(spec, args, &self.turn.slots, || 0);
+            match located.plan {
+                Plan::At(owner) => Some(owner).filter(|owner| located.keys.are_all_on(*owner)),
+                _ => Some(self.id),
+            }
+        };
+        let Some(owner) = owner else {
             if !self.may_begin_transaction(c) {
                 return Taken::NotYet;
             }
             self.show_script(c, c.db, spec, args);
             let command = OwnedCommand::new(spec, c.db, OwnedArgs::from_slices(args));
-            self.begin_transaction(c, vec![command], false);
+            self.begin_transaction(c, vec![command], Vec::new(), false);
             return Taken::Yes;
-        }
-        let owner = scopes.by_shard.first().map_or(self.id, |(shard, _)| *shard);
+        };
         self.at_shown(c, spec, args, owner)
     }
 

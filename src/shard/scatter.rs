@@ -96,9 +96,9 @@ impl Shard {
         let scatter = &mut self.peers.scatter;
         scatter.last += 1;
         let id = Token { index: scatter.last as u32, generation: (scatter.last >> 32) as u32 };
-        let targets = only.map_or(0..self.turn.topology.shards, |shard| shard..shard + 1);
+        let targets = only.map_or(self.turn.slots.all(), |shard| shard..shard + 1);
         let open = Open {
-            answers: (0..self.turn.topology.shards).map(|_| None).collect(),
+            answers: self.turn.slots.all().map(|_| None).collect(),
             missing: targets.len(),
             // A shard answers with what the question asks for.
             done: Box::new(move |shard, answers| {

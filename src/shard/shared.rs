@@ -16,6 +16,7 @@ use crate::observe::Observed;
 use crate::persist::status::Status;
 use crate::process::{OomScore, Title};
 use crate::runtime::mail::Mail;
+use crate::slots::SlotMap;
 
 /// How the process is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct Shared {
     /// Who may do what; taken over with a new version of the configuration.
     pub(crate) users: Mutex<Arc<Users>>,
     pub(crate) denials: Mutex<Denials>,
+    /// Which slots are where; so is this.
+    pub(crate) slots: Mutex<Arc<SlotMap>>,
     pub config_version: AtomicU64,
     pub scripts: super::scripts::KnownScripts,
     /// Held while CONFIG changes something, so that changes come one after the other.
@@ -103,6 +106,10 @@ impl Shared {
     pub fn publish_config(&self, config: Config) {
         *self.config.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(config);
         self.config_version.fetch_add(1, Ordering::Release);
+    }
+
+    pub fn current_slots(&self) -> Arc<SlotMap> {
+        self.slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     pub fn current_users(&self) -> Arc<Users> {

@@ -8,7 +8,7 @@ use crate::acl::Users;
 use crate::config::Config;
 use crate::observe::turns::TurnMeter;
 use crate::runtime::clock;
-use crate::txn::plan::Topology;
+use crate::slots::SlotMap;
 
 pub struct TurnState {
     pub(super) number: u64,
@@ -18,7 +18,8 @@ pub struct TurnState {
     /// The version of the configuration and of the users.
     pub(super) config_version: u64,
     pub(super) users: Arc<Users>,
-    pub topology: Topology,
+    /// Which slots are where. Does not change within a turn.
+    pub slots: Arc<SlotMap>,
     pub(super) meter: TurnMeter,
 }
 
@@ -30,7 +31,7 @@ impl TurnState {
             config: shared.current_config(),
             config_version: shared.config_version.load(Ordering::Acquire),
             users: shared.current_users(),
-            topology: Topology { shards: shared.shards },
+            slots: shared.current_slots(),
             meter: TurnMeter::default(),
         }
     }

@@ -229,7 +229,7 @@ impl Shard {
     fn by_owner(&self, keys: &[Vec<u8>]) -> Vec<(usize, Vec<Vec<u8>>)> {
         let mut by_owner: Vec<(usize, Vec<Vec<u8>>)> = Vec::new();
         for key in keys {
-            let owner = self.turn.topology.owner(key);
+            let owner = self.turn.slots.shard_of(key);
             match by_owner.iter_mut().find(|(shard, _)| *shard == owner) {
                 Some((_, list)) => list.push(key.clone()),
                 None => by_owner.push((owner, vec![key.clone()])),

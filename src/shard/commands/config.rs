@@ -217,7 +217,7 @@ impl Shard {
     fn change_maxclients(&mut self, old: &Config, new: &Config) -> Result<(), ApplyError> {
         let wanted = new.network.maxclients;
         if wanted > old.network.maxclients {
-            let (fit, _) = probe::raise_open_files(wanted, self.turn.topology.shards);
+            let (fit, _) = probe::raise_open_files(wanted, self.turn.slots.shards());
             if fit < wanted {
                 return Err(ApplyError::of(
                     "maxclients",

@@ -315,7 +315,7 @@ impl Question for WithKey {
 }
 
 fn with_key(shard: &mut Shard, c: &mut Connection, key: &[u8], work: Work) -> Outcome {
-    let owner = shard.turn.topology.owner(key);
+    let owner = shard.turn.slots.shard_of(key);
     let protocol = c.output.reply.protocol();
     shard.ask_one_for(c, owner, WithKey { db: c.db, key: key.to_vec(), work, protocol });
     Ok(Flow::Later)
@@ -549,7 +549,7 @@ impl Question for DigestValues {
 
     fn answer(self, shard: &mut Shard) -> Self::Answer {
         let digest_of = |key: &Vec<u8>| {
-            if shard.turn.topology.owner(key) != shard.id {
+            if shard.turn.slots.shard_of(key) != shard.id {
                 return None;
             }
             let expires = shard.store.expire_at(self.db, key)?.is_some();

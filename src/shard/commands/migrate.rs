@@ -47,7 +47,7 @@ fn migrate(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> 
         // Set by who calls this.
         let spec = c.last_command.expect("a command is running");
         let command = OwnedCommand::new(spec, c.db, OwnedArgs::from_slices(args));
-        shard.begin_transaction(c, vec![command], false);
+        shard.begin_transaction(c, vec![command], Vec::new(), false);
         return Ok(Flow::Begun);
     }
     let moving = Move {
@@ -138,7 +138,7 @@ impl Shard {
         self.store.no_touch = no_touch;
         let mut packed = Vec::new();
         for (index, key) in keys.iter().enumerate() {
-            if self.turn.topology.owner(key) != self.id {
+            if self.turn.slots.shard_of(key) != self.id {
                 continue;
             }
             let Some(value) = self.store.read(db, key) else { continue };
@@ -183,7 +183,7 @@ impl Shard {
     fn delete_own<'a>(&mut self, db: usize, keys: impl Iterator<Item = &'a [u8]>, caller: &Caller) {
         let Some(spec) = table::lookup(b"del") else { return };
         let mut args = Slices::from_slice(&[b"DEL"]);
-        args.extend(keys.filter(|key| self.turn.topology.owner(key) == self.id));
+        args.extend(keys.filter(|key| self.turn.slots.shard_of(key) == self.id));
         if args.len() > 1 {
             let del = OwnedCommand::new(spec, db, OwnedArgs::from_slices(&args));
             self.call_in_longer(&del, caller, &mut Reply::default());

@@ -79,7 +79,7 @@ impl Question for AddMonitor {
     type Answer = ();
 
     fn answer(self, shard: &mut Shard) {
-        shard.subscribers.monitors.add(self.home, shard.turn.topology.shards);
+        shard.subscribers.monitors.add(self.home, shard.turn.slots.shards());
     }
 }
 
@@ -92,7 +92,7 @@ impl Shard {
         c.flags.clear(Flag::Monitor);
         self.subscribers.monitors.here.retain(|token| *token != c.token);
         let home = self.id;
-        for shard in 0..self.turn.topology.shards {
+        for shard in self.turn.slots.all() {
             // Behind the message that has told of the monitor.
             self.send(shard, SubscriberMessage::MonitorGone { home }.into());
         }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use super::Handler;
 use crate::client::{Connection, Flag, Multi, Watching};
-use crate::command::table::{Handler as Where, KeyPositions, Role};
+use crate::command::table::{Handler as Where, Role};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::Reply;
 use crate::resp::Text;
@@ -17,7 +17,7 @@ use crate::shard::message::Message;
 use crate::shard::{Flow, Shard};
 use crate::store::{parse_integer, WatchFlag};
 use crate::txn::message::{ExecBody, OwnedCommand, Watch};
-use crate::txn::plan::{plan, Plan};
+use crate::txn::plan::{locate, Plan};
 
 pub const COMMANDS: &[(&str, Handler)] =
     &[("multi", multi), ("exec", exec), ("discard", discard), ("watch", watch), ("unwatch", unwatch)];
@@ -106,7 +106,7 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
                 shard.send(owner, Message::Exec { coordinator: shard.id, origin, body });
             }
         }
-        Reach::Transaction => shard.begin_transaction(c, commands, true),
+        Reach::Transaction => shard.begin_transaction(c, commands, Vec::new(), true),
     }
     // Who runs it drops the watches, after the look at their flag: until then a change must still set it.
     c.watching = None;
@@ -134,7 +134,7 @@ fn watch(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         }
     }
     let flag = watching.flag.clone();
-    if added.iter().all(|key| shard.turn.topology.owner(key) == shard.id) {
+    if added.iter().all(|key| shard.turn.slots.shard_of(key) == shard.id) {
         for key in added {
             shard.store.watch(db, &key, &flag);
         }
@@ -158,7 +158,7 @@ impl Question for WatchKeys {
     type Answer = ();
 
     fn answer(self, shard: &mut Shard) {
-        for key in self.keys.iter().filter(|key| shard.turn.topology.owner(key) == shard.id) {
+        for key in self.keys.iter().filter(|key| shard.turn.slots.shard_of(key) == shard.id) {
             shard.store.watch(self.db, key, &self.flag);
         }
     }
@@ -181,7 +181,7 @@ impl Shard {
     pub(in crate::shard) fn unwatch_keys(&mut self, flag: WatchFlag, keys: Vec<(usize, Vec<u8>)>) {
         let mut by_owner: HashMap<usize, Vec<(usize, Vec<u8>)>> = HashMap::new();
         for (db, key) in keys {
-            by_owner.entry(self.turn.topology.owner(&key)).or_default().push((db, key));
+            by_owner.entry(self.turn.slots.shard_of(&key)).or_default().push((db, key));
         }
         for (owner, keys) in by_owner {
             self.send(owner, SubscriberMessage::Unwatch { flag: flag.clone(), keys }.into());
@@ -234,18 +234,17 @@ impl Shard {
     fn reach_of(&self, c: &Connection, multi: &Multi) -> Reach {
         let mut only = None;
         let mut add = |shard: usize| *only.get_or_insert(shard) == shard;
-        let mut keys = KeyPositions::new();
         for queued in &multi.queue {
             let slices = queued.args.slices();
             match queued.spec.handler {
                 Where::Keys(..) => {}
                 // One shard is everything.
-                Where::EveryShard(..) if self.turn.topology.shards == 1 => continue,
+                Where::EveryShard(..) if self.turn.slots.is_single() => continue,
                 // Scripts, too, need a coordinator.
                 _ => return Reach::Transaction,
             }
-            queued.spec.key_positions(&slices, &mut keys);
-            let fits = match plan(queued.spec, &slices, &keys, self.turn.topology, || self.key_count(c.db)) {
+            let located = locate(queued.spec, &slices, &self.turn.slots, || self.key_count(c.db));
+            let fits = match located.plan {
                 Plan::At(shard) => add(shard),
                 Plan::Anywhere => true,
                 _ => false,
@@ -255,7 +254,7 @@ impl Shard {
             }
         }
         let watched = c.watching.as_ref().map(|watching| watching.keys.as_slice()).unwrap_or_default();
-        if !watched.iter().all(|(_, key)| add(self.turn.topology.owner(key))) {
+        if !watched.iter().all(|(_, key)| add(self.turn.slots.shard_of(key))) {
             return Reach::Transaction;
         }
         Reach::OneShard(only.unwrap_or(self.id))

@@ -82,7 +82,7 @@ impl Shard {
                 crate::log!(Level::Warning, "There is no AOF in {}", folder.path().display());
                 return self.answer_asker(asker, Err(CommandError::other(LOAD_AOF_FAILED)));
             }
-            Ok(manifest) if usize::from(manifest.newest().shards()) == self.turn.topology.shards => manifest,
+            Ok(manifest) if usize::from(manifest.newest().shards()) == self.turn.slots.shards() => manifest,
             Ok(_) => {
                 let why = "ERR the AOF files are those of another number of shards, wait for their rewrite";
                 return self.answer_asker(asker, Err(CommandError::other(why)));

@@ -22,9 +22,9 @@ use crate::persist::aof::scan::{Fault, Item, Scanner};
 use crate::resp::Reply;
 use crate::shard::call::{Call, Called, Within};
 use crate::shard::scripts::Run;
-use crate::store::{parse_integer, shard_of_slot, slot_of, Known, SlotRange, Upcoming, UPCOMING_MAX};
+use crate::store::{parse_integer, slot_of, Known, SlotSet, Upcoming, UPCOMING_MAX};
 use crate::txn::message::{OwnedArgs, Slices};
-use crate::txn::plan::{plan, Plan};
+use crate::txn::plan::{locate, Plan};
 
 /// Why a file cannot be replayed.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ pub(super) struct Replay {
     /// Of a file that another number of shards has written.
     foreign: Option<Foreign>,
     /// The slots that the shard which wrote the file had; `None`: all.
-    owned: Option<SlotRange>,
+    owned: Option<SlotSet>,
     errors: Errors,
     /// The command that was begun and has not come to its end.
     script: Option<Box<Run>>,
@@ -171,7 +171,7 @@ impl Replay {
         from: u64,
         until: u64,
         is_foreign: bool,
-        owned: Option<SlotRange>,
+        owned: Option<SlotSet>,
     ) -> Result<Replay, ReplayError> {
         let file = File::open(path).map_err(ReplayError::Open)?;
         let scanner = Scanner::new(file, from).map_err(ReplayError::Open)?;
@@ -251,7 +251,8 @@ impl Shard {
                 }
                 continue;
             }
-            if let Some(key) = replay.owned.and_then(|owned| key_outside(owned, spec, &args, known)) {
+            if let Some(key) = replay.owned.as_ref().and_then(|owned| key_outside(owned, spec, &args, known))
+            {
                 return Err(ReplayError::Foreign { key: key.to_vec(), at });
             }
             let share = match replay.foreign {
@@ -316,16 +317,14 @@ impl Shard {
     fn share_of(&self, spec: &CommandSpec, args: Args, known: Option<Known>) -> Share {
         let whole_if = |is_mine| if is_mine { Share::Whole } else { Share::Nothing };
         if let (Some((1, _)), Some(known)) = (spec.single_key(), known) {
-            return whole_if(shard_of_slot(known.slot, self.turn.topology.shards) == self.id);
+            return whole_if(self.turn.slots.shard_of_slot(known.slot) == self.id);
         }
-        let mut keys = KeyPositions::new();
-        spec.key_positions(args, &mut keys);
-        if let (Handler::Script, true) = (spec.handler, self.turn.topology.shards > 1) {
+        if let (Handler::Script, false) = (spec.handler, self.turn.slots.is_single()) {
             // It may need anything.
-            return Share::Together { host: 0, guests: (1..self.turn.topology.shards).collect() };
+            return Share::Together { host: 0, guests: self.turn.slots.others(0).collect() };
         }
         let (host, guests): (usize, SmallVec<[usize; 4]>) =
-            match plan(spec, args, &keys, self.turn.topology, || u64::MAX) {
+            match locate(spec, args, &self.turn.slots, || u64::MAX).plan {
                 // Every shard does to its own keys what concerns all (FLUSHALL).
                 Plan::EveryShard { .. } => return Share::Whole,
                 Plan::Anywhere => return whole_if(self.id == 0),
@@ -340,9 +339,7 @@ impl Shard {
                     guests.dedup();
                     (home, guests)
                 }
-                Plan::Reach { home } => {
-                    (home, (0..self.turn.topology.shards).filter(|shard| *shard != home).collect())
-                }
+                Plan::Reach { home } => (home, self.turn.slots.others(home).collect()),
             };
         if host == self.id || guests.contains(&self.id) {
             Share::Together { host, guests }
@@ -372,7 +369,7 @@ impl Shard {
 
 /// The first key of a command that is not in these slots: no key that the shard which had them could have written.
 fn key_outside<'a>(
-    owned: SlotRange,
+    owned: &SlotSet,
     spec: &CommandSpec,
     args: Args<'a>,
     known: Option<Known>,

@@ -120,7 +120,7 @@ impl Shard {
     /// The disk has caught up with a log, or with a snapshot, of this shard's: shards whose clients wait for that may have nothing
     /// else to do.
     pub(in crate::shard) fn wake_writers(&mut self) {
-        for shard in 0..self.turn.topology.shards {
+        for shard in self.turn.slots.all() {
             self.send(shard, Message::Call(Box::new(|_| {})));
         }
     }

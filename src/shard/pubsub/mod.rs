@@ -134,14 +134,14 @@ impl Shard {
     }
 
     fn only_counts_here(&self, topic: Topic, name: &[u8]) -> bool {
-        self.turn.topology.shards == 1
-            || self.turn.topology.owner(name) == self.id && !counts_everywhere(topic, name)
+        self.turn.slots.is_single()
+            || self.turn.slots.shard_of(name) == self.id && !counts_everywhere(topic, name)
     }
 
     /// Counts a connection of shard `home` that begins or ceases to listen to those of `names` that this shard has a tally of.
     fn count_subscriber(&mut self, home: usize, topic: Topic, change: Change, names: &[Box<[u8]>]) {
         for name in names {
-            let tally = if topic == Topic::Pattern || self.turn.topology.owner(name) == self.id {
+            let tally = if topic == Topic::Pattern || self.turn.slots.shard_of(name) == self.id {
                 &mut self.subscribers.pubsub.tallies[topic]
             } else if counts_everywhere(topic, name) {
                 &mut self.subscribers.pubsub.foreign_channels
@@ -177,7 +177,7 @@ impl Shard {
             if names.is_empty() {
                 continue;
             }
-            for shard in 0..self.turn.topology.shards {
+            for shard in self.turn.slots.all() {
                 let count = CountSubscriber { home, topic, change: Change::End, names: names.clone() };
                 // Behind what has told of the subscriptions.
                 self.send(shard, SubscriberMessage::Count(count).into());

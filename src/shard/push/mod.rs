@@ -109,7 +109,7 @@ impl Shard {
     /// Tells the shards that have got messages to look into their inboxes.
     pub(super) fn wake_shards(&mut self) {
         self.subscribers.pushes.is_scheduled = false;
-        for shard in 0..self.turn.topology.shards {
+        for shard in self.turn.slots.all() {
             if mem::take(&mut self.subscribers.pushes.to_wake[shard]) {
                 self.send(shard, SubscriberMessage::InboxFilled.into());
             }

@@ -217,7 +217,7 @@ impl Shard {
     ) -> std::io::Result<(Cut, Relay)> {
         let format = self.rdb_format();
         let (mut sources, mut parts) = (Vec::new(), Vec::new());
-        for shard in 0..self.turn.topology.shards {
+        for shard in self.turn.slots.all() {
             let (from, file) = pipes::pipe()?;
             let head = match shard {
                 0 => self.header_with(format, None, content.functions),

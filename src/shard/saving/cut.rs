@@ -141,7 +141,7 @@ impl Shard {
         let path = persistence.dbfilename.clone();
         let checksum = persistence.rdbchecksum;
         let format = self.rdb_format();
-        let shards = self.turn.topology.shards;
+        let shards = self.turn.slots.shards();
         let mut parts: Vec<Option<PartFile>> = Vec::with_capacity(shards);
         for shard in 0..shards {
             let name = temporary_name(shard);

@@ -38,7 +38,7 @@ impl Shard {
         spec.key_positions(args, &mut keys);
         for position in keys.iter().filter(|position| position.access == KeyAccess::Write) {
             let key = args[position.index];
-            if self.turn.topology.owner(key) != self.id || !self.store.snapshot_blocks(db, key) {
+            if self.turn.slots.shard_of(key) != self.id || !self.store.snapshot_blocks(db, key) {
                 continue;
             }
             let fingerprint = fingerprint(key);

@@ -272,7 +272,7 @@ impl Shard {
 
     /// While a snapshot is being written the logs may do without syncs, and know what takes the space on the disk.
     fn tell_logs_of_snapshot(&mut self, is_busy: bool) {
-        for shard in 0..self.turn.topology.shards {
+        for shard in self.turn.slots.all() {
             let tell = move |shard: &mut Shard| shard.journal.log.set_rewriting(is_busy);
             self.send(shard, Message::Call(Box::new(tell)));
         }
@@ -299,7 +299,7 @@ impl Shard {
 
     /// Has the next shard fork after a pause, unless one is at it or has not come to the cut.
     fn fork_next(&mut self, id: u64, pause_us: i64) {
-        let shards = self.turn.topology.shards;
+        let shards = self.turn.slots.shards();
         let Some(job) = self.saving.job.as_mut() else { return };
         if job.is_forking || job.begun + job.due.len() < shards {
             return;
@@ -312,7 +312,7 @@ impl Shard {
 
     /// A shard has begun with its part.
     fn part_begun(&mut self, id: u64, begun: Begun) {
-        let shards = self.turn.topology.shards;
+        let shards = self.turn.slots.shards();
         let Some(job) = self.saving.job.as_mut().filter(|job| job.cut.id == id) else { return };
         job.begun += 1;
         job.changes += begun.changes;
@@ -520,7 +520,7 @@ impl Shard {
         if let Some(job) = self.saving.job.as_ref().filter(|job| job.cut.id == id) {
             job.cut.is_stopped.store(true, Ordering::Relaxed);
         }
-        for shard in 0..self.turn.topology.shards {
+        for shard in self.turn.slots.all() {
             self.send(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.stop_part(id))));
         }
     }

@@ -104,7 +104,7 @@ impl Shard {
     /// Reads the manifest anew. It is the one in force only where this server's logs are in it, if it writes any, and no rewrite is about
     /// to change it: otherwise it is only what there is to be read.
     pub(in crate::shard) fn reread_manifest(&mut self) -> Result<Manifest, FolderError> {
-        let mut manifest = self.aof_folder().load(self.turn.topology.shards as u16)?;
+        let mut manifest = self.aof_folder().load(self.turn.slots.shards() as u16)?;
         let rewrites = &self.saving.rewrites;
         let is_in_force = match rewrites.state {
             // Numbers of files begin again where the files are gone, as in Redis.
@@ -209,7 +209,7 @@ impl Shard {
 
     pub(in crate::shard) fn when_aof_has_begun(&mut self, call: Box<dyn FnOnce(&mut Shard) + Send>) {
         let rewrites = &mut self.saving.rewrites;
-        let has_begun = self.saving.job.as_ref().is_some_and(|job| job.begun == self.turn.topology.shards);
+        let has_begun = self.saving.job.as_ref().is_some_and(|job| job.begun == self.turn.slots.shards());
         if rewrites.is_first() && rewrites.is_active && !has_begun {
             rewrites.begun.push(call);
         } else {
@@ -233,7 +233,7 @@ impl Shard {
         self.saving.rewrites.state = State::Off;
         self.unschedule_rewrite();
         self.shared.status.aof_is_on.store(false, Ordering::Relaxed);
-        for shard in 0..self.turn.topology.shards {
+        for shard in self.turn.slots.all() {
             self.send(shard, Message::Call(Box::new(Shard::close_log)));
         }
         if was_starting {
@@ -243,7 +243,7 @@ impl Shard {
 
     /// What was logged for a base that did not come.
     fn remove_temporary_increments(&mut self) {
-        let (folder, shards) = (self.aof_folder(), self.turn.topology.shards as u16);
+        let (folder, shards) = (self.aof_folder(), self.turn.slots.shards() as u16);
         let removed: Vec<_> = (0..shards)
             .map(|shard| folder.delete_temporary_increment(shard, shards))
             .filter(|removed| !removed.files.is_empty())
@@ -269,7 +269,7 @@ impl Shard {
         rewrites.has_given_way = false;
         rewrites.copied_bytes = 0;
         rewrites.asker = asker;
-        rewrites.left = (0..self.turn.topology.shards).collect();
+        rewrites.left = self.turn.slots.all().collect();
         self.next_rewrite_step();
     }
 
@@ -284,7 +284,7 @@ impl Shard {
             let ok = !rewrites.has_given_way;
             return self.end_rewrites(ok);
         }
-        let (state, folder, all) = (rewrites.state, self.aof_folder(), self.turn.topology.shards);
+        let (state, folder, all) = (rewrites.state, self.aof_folder(), self.turn.slots.shards());
         let manifest = self.saving.rewrites.manifest.clone();
         let format = match self.turn.config.persistence.aof_use_rdb_preamble {
             true => BaseFormat::Rdb,
@@ -312,7 +312,7 @@ impl Shard {
             super::remove_files(&parts);
             return self.end_rewrites(false);
         }
-        let undurable = self.turn.topology.shards;
+        let undurable = self.turn.slots.shards();
         rewrites.step = Some(Step { shards, first_kept, format, undurable, written: None });
         let asker = rewrites.asker.take();
         self.saving.last_id += 1;
@@ -375,7 +375,7 @@ impl Shard {
         let Some(job) = &self.saving.job else { return };
         let (cut, state) = (job.cut.clone(), rewrites.state);
         let (shards, first_kept, format) = (step.shards.clone(), step.first_kept.clone(), step.format);
-        let (folder, all) = (self.aof_folder(), self.turn.topology.shards as u16);
+        let (folder, all) = (self.aof_folder(), self.turn.slots.shards() as u16);
         let deletes_history = !self.turn.config.persistence.aof_disable_auto_gc;
         crate::log!(Level::Notice, "Background AOF rewrite terminated with success");
         let work = {

@@ -175,7 +175,7 @@ impl Shard {
             }
         };
         type Parts = Vec<Option<Result<Stretch, String>>>;
-        let written: Arc<Mutex<Parts>> = Arc::new(Mutex::new(vec![None; self.turn.topology.shards]));
+        let written: Arc<Mutex<Parts>> = Arc::new(Mutex::new(vec![None; self.turn.slots.shards()]));
         let lock = |parts: &Mutex<Parts>| -> Parts {
             std::mem::take(&mut *parts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
         };

@@ -15,7 +15,7 @@ use crate::shard::transactions::flat;
 use crate::shard::{Flow, Shard};
 use crate::txn::locks::{fingerprint, Fingerprint, Intent, Scope};
 use crate::txn::message::{OwnedArgs, OwnedCommand};
-use crate::txn::plan::{self, Plan};
+use crate::txn::plan::{locate, Located, Plan};
 
 /// A script that has run for so long lets others have their turn, nanoseconds.
 const IN_ONE_GO_NANOS: u64 = 10_000_000;
@@ -68,7 +68,7 @@ impl Shard {
         if let Some(slow) = slow {
             self.shared.scripts.remove_slow(&slow);
         }
-        if self.turn.topology.shards > 1 && (touches_others || !outcome.failed) {
+        if !self.turn.slots.is_single() && (touches_others || !outcome.failed) {
             memory.learn(touches_others);
         }
         self.keep_vm(execution);
@@ -141,23 +141,23 @@ impl Shard {
         if let Handler::Connection | Handler::Container = spec.handler {
             return if spec.is(Flag::Quick) { CallPlace::Here } else { CallPlace::Later };
         }
-        let mut keys = KeyPositions::new();
-        spec.key_positions(args, &mut keys);
+        let Located { plan, keys } = locate(spec, args, &self.turn.slots, || self.key_count(run.db));
+        let keys = keys.positions;
         run.note_keys(spec, args, &keys);
-        let shards = self.turn.topology.shards;
-        match plan::plan(spec, args, &keys, self.turn.topology, || self.key_count(run.db)) {
+        let is_single = self.turn.slots.is_single();
+        match plan {
             Plan::Anywhere => {}
             Plan::At(shard) if shard == self.id => {}
-            Plan::Cursor { .. } if shards == 1 => {}
+            Plan::Cursor { .. } if is_single => {}
             Plan::At(_) if matches!(spec.handler, Handler::Channel) => return CallPlace::Later,
-            Plan::EveryShard { .. } if shards == 1 && !self.empties_saved_file(spec) => {}
-            _ if shards == 1 => return CallPlace::Later,
+            Plan::EveryShard { .. } if is_single && !self.empties_saved_file(spec) => {}
+            _ if is_single => return CallPlace::Later,
             _ => return CallPlace::Elsewhere,
         }
         self.guard_large_values(spec, run.db, args);
         // A single shard has been empty of transactions since the script began, or is held by it as a whole. What is replayed is
         // behind the barrier already.
-        let has_unnamed = shards > 1 && run.touches_others && !run.caller.replaying;
+        let has_unnamed = !is_single && run.touches_others && !run.caller.replaying;
         if has_unnamed && !self.take_unnamed(run, args, &keys) {
             return CallPlace::Elsewhere;
         }

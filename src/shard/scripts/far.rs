@@ -84,7 +84,7 @@ impl Shard {
         debug_assert!(answer != Answer::Refused, "nobody can have a later number");
         debug_assert!(
             answer == Answer::Granted
-                || self.turn.topology.shards > 1 && run.named.is_empty() && run.touched.is_empty(),
+                || !self.turn.slots.is_single() && run.named.is_empty() && run.touched.is_empty(),
             "a script has run with what it did not hold"
         );
         let id = self.transactions.next_id();
@@ -119,7 +119,7 @@ impl Shard {
 
     /// What a script that ran here in one go has to hold: with several shards the keys that it names and those that it has touched.
     fn scope_of_standing(&self, run: &Run) -> Scope {
-        if self.turn.topology.shards == 1 {
+        if self.turn.slots.is_single() {
             return Scope::Whole(KeyAccess::Write);
         }
         let args = run.command.args.slices();
@@ -151,7 +151,7 @@ impl Shard {
 
     fn everything(&self) -> Scopes {
         let mut scopes = Scopes::default();
-        scopes.add_whole(self.turn.topology.shards, KeyAccess::Write);
+        scopes.add_whole(self.turn.slots.all(), KeyAccess::Write);
         scopes
     }
 
@@ -289,7 +289,7 @@ impl Shard {
         run.note_write(spec);
         let is_here = !matches!(spec.handler, Handler::EveryShard(..))
             && Reaching::of(spec, &slices).is_none()
-            && keys.iter().all(|key| self.turn.topology.owner(slices[key.index]) == self.id)
+            && keys.iter().all(|key| self.turn.slots.shard_of(slices[key.index]) == self.id)
             && (!keys.is_empty() || !matches!(spec.handler, Handler::Channel));
         if is_here && t.participants.iter().any(|p| p.shard == self.id) {
             t.steps += 1;
@@ -336,7 +336,7 @@ impl Shard {
 
     /// Whether the transaction holds what a call needs.
     fn covers(&self, t: &Transaction, spec: &CommandSpec, args: Args, keys: &KeyPositions) -> bool {
-        if self.turn.topology.shards == 1 {
+        if self.turn.slots.is_single() {
             return true;
         }
         let whole = |access: KeyAccess| {
@@ -346,7 +346,7 @@ impl Shard {
                         && matches!(p.scope, Scope::Whole(held) if held == KeyAccess::Write || held == access)
                 })
             };
-            (0..self.turn.topology.shards).all(holds)
+            self.turn.slots.all().all(holds)
         };
         if matches!(spec.handler, Handler::EveryShard(..)) {
             return whole(KeyAccess::Write);
@@ -355,7 +355,7 @@ impl Shard {
             return false;
         }
         keys.iter().all(|key| {
-            let (name, owner) = (args[key.index], self.turn.topology.owner(args[key.index]));
+            let (name, owner) = (args[key.index], self.turn.slots.shard_of(args[key.index]));
             let suffices = |held: KeyAccess| held == KeyAccess::Write || held == key.access;
             t.participants.iter().filter(|p| p.shard == owner).any(|p| match &p.scope {
                 Scope::Whole(held) => suffices(*held),

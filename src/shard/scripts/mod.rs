@@ -239,7 +239,7 @@ impl Shard {
     /// Whether everything has to be held for a script, because it may touch more than the keys that it names. What the server
     /// remembers of it is behind a lock that all shards share; this shard asks once.
     pub(super) fn script_reaches_far(&mut self, spec: &CommandSpec, args: Args) -> bool {
-        if self.turn.topology.shards == 1 {
+        if self.turn.slots.is_single() {
             return false;
         }
         self.refresh_scripts();
@@ -256,7 +256,7 @@ impl Shard {
 
     /// As `script_reaches_far`, of one in a transaction.
     pub(super) fn script_may_reach_far(&self, spec: &CommandSpec, args: Args) -> bool {
-        if self.turn.topology.shards == 1 {
+        if self.turn.slots.is_single() {
             // Nothing is remembered of it there.
             return true;
         }
@@ -341,7 +341,7 @@ impl Shard {
                 return Err(CommandError::other("ERR no memory for the script"));
             }
         };
-        let named = if self.turn.topology.shards > 1 {
+        let named = if !self.turn.slots.is_single() {
             let mut named: Vec<u64> = keys.iter().map(|key| fingerprint(key)).collect();
             named.sort_unstable();
             named

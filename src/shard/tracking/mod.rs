@@ -119,7 +119,7 @@ impl Shard {
         let Some(tracking) = c.tracking.take() else { return };
         let reader = self.reader_of(c);
         self.stats.tracking_clients.set(self.stats.tracking_clients.get() - 1);
-        for shard in 0..self.turn.topology.shards {
+        for shard in self.turn.slots.all() {
             let prefixes = tracking.prefixes.clone();
             // Behind what has told of its begin.
             self.send(shard, SubscriberMessage::EndTracking { reader, prefixes }.into());
@@ -134,9 +134,9 @@ impl Shard {
 
     /// `tracking-table-max-keys` may have changed.
     pub(super) fn limit_tracking(&mut self) {
-        let (all, shards) = (self.turn.config.network.tracking_table_max_keys, self.turn.topology.shards);
+        let all = self.turn.config.network.tracking_table_max_keys;
         self.subscribers.trackers.keys_max = if all == 0 { usize::MAX } else { all };
-        self.subscribers.trackers.share = (all + shards - 1 - self.id) / shards;
+        self.subscribers.trackers.share = self.turn.slots.share_of(all, self.id);
         self.evict_tracked();
     }
 
@@ -179,7 +179,7 @@ impl Shard {
         };
         for position in &positions {
             let key = args[position.index];
-            if self.turn.topology.owner(key) == self.id {
+            if self.turn.slots.shard_of(key) == self.id {
                 self.subscribers.trackers.table.remember(key, reader);
             }
         }

@@ -20,7 +20,7 @@ use crate::store::WaitNumber;
 use crate::txn::join::{join, prefer};
 use crate::txn::locks::Number;
 use crate::txn::message::{Ending, Origin, OwnedCommand, TransactionId, Watch};
-use crate::txn::plan::{self, Join, Part, Plan, Scopes};
+use crate::txn::plan::{locate, Join, Located, LocatedKeys, Part, Plan, Scopes};
 use std::sync::Arc;
 
 impl Shard {
@@ -28,27 +28,55 @@ impl Shard {
     pub(in crate::shard) fn scopes_of(&self, commands: &[OwnedCommand]) -> Scopes {
         let mut scopes = Scopes::default();
         for command in commands {
-            let slices = command.args.slices();
-            // With one shard nobody remembers what a script touches, so it may be anything.
-            if matches!(command.spec.handler, Handler::Script)
-                && (self.turn.topology.shards == 1 || self.script_may_reach_far(command.spec, &slices))
-            {
-                scopes.add_whole(self.turn.topology.shards, KeyAccess::Write);
-                continue;
-            }
-            if let Handler::EveryShard(..) = command.spec.handler {
-                let access = if command.spec.is(Flag::Write) { KeyAccess::Write } else { KeyAccess::Read };
-                scopes.add_whole(self.turn.topology.shards, access);
-                continue;
-            }
-            if Reaching::of(command.spec, &slices).is_some() {
-                scopes.add_whole(self.turn.topology.shards, KeyAccess::Read);
-            }
-            let mut keys = KeyPositions::new();
-            command.spec.key_positions(&slices, &mut keys);
-            plan::scopes(&slices, &keys, self.turn.topology, &mut scopes);
+            self.add_scopes(command, None, &mut scopes);
         }
         scopes
+    }
+
+    fn add_scopes(&self, command: &OwnedCommand, keys: Option<&LocatedKeys>, scopes: &mut Scopes) {
+        let spec = command.spec;
+        let slices = command.args.slices();
+        let shards = self.turn.slots.all();
+        // With one shard nobody remembers what a script touches, so it may be anything.
+        if matches!(spec.handler, Handler::Script)
+            && (self.turn.slots.is_single() || self.script_may_reach_far(spec, &slices))
+        {
+            return scopes.add_whole(shards, KeyAccess::Write);
+        }
+        if let Handler::EveryShard(..) = spec.handler {
+            let access = if spec.is(Flag::Write) { KeyAccess::Write } else { KeyAccess::Read };
+            return scopes.add_whole(shards, access);
+        }
+        if Reaching::of(spec, &slices).is_some() {
+            scopes.add_whole(shards, KeyAccess::Read);
+        }
+        match keys {
+            Some(keys) => keys.add_scopes(&slices, scopes),
+            None => LocatedKeys::of(spec, &slices, &self.turn.slots).add_scopes(&slices, scopes),
+        }
+    }
+
+    /// A new transaction of `commands`, the first of which may have been located, that needs `scopes` besides.
+    fn transaction_of(
+        &self,
+        commands: Vec<OwnedCommand>,
+        located: Vec<Located>,
+        mut scopes: Scopes,
+        origin: Origin,
+    ) -> Transaction {
+        let mut plans = Vec::with_capacity(commands.len());
+        let mut located = located.into_iter();
+        for command in &commands {
+            let found = located.next().or_else(|| match command.spec.handler {
+                Handler::Keys(..) => Some(self.locate(command)),
+                _ => None,
+            });
+            self.add_scopes(command, found.as_ref().map(|found| &found.keys), &mut scopes);
+            // What concerns every shard goes by how much there is when it runs.
+            let stays = matches!(command.spec.handler, Handler::Keys(..));
+            plans.push(found.filter(|_| stays).map(|found| found.plan));
+        }
+        Transaction { plans, ..Transaction::new(commands, scopes, origin) }
     }
 
     /// Starts a transaction for the connection, which stalls until its reply.
@@ -56,18 +84,17 @@ impl Shard {
         &mut self,
         c: &mut Connection,
         commands: Vec<OwnedCommand>,
+        located: Vec<Located>,
         is_exec: bool,
     ) {
-        let mut scopes = self.scopes_of(&commands);
         let watch = c
             .watching
             .as_deref()
             .filter(|_| is_exec)
             .map(|watching| Watch { flag: watching.flag.clone(), keys: watching.keys.clone() });
-        if let Some(watch) = &watch {
-            for (_, key) in &watch.keys {
-                scopes.add_key(self.turn.topology.owner(key), key, KeyAccess::Read);
-            }
+        let mut scopes = Scopes::default();
+        for (_, key) in watch.iter().flat_map(|watch| &watch.keys) {
+            scopes.add_key(self.turn.slots.shard_of(key), key, KeyAccess::Read);
         }
         let origin = self.reserve(c);
         c.stall = Stall::Reply;
@@ -78,7 +105,7 @@ impl Shard {
             is_exec,
             // What is replayed is nobody's.
             user: (is_exec && !c.flags.has(ClientFlag::Replay)).then(|| c.user.clone()),
-            ..Transaction::new(commands, scopes, origin)
+            ..self.transaction_of(commands, located, scopes, origin)
         });
     }
 
@@ -91,10 +118,8 @@ impl Shard {
         caller: Caller,
         protocol: Protocol,
     ) {
-        let commands = vec![command];
-        let scopes = self.scopes_of(&commands);
-        let waiter = Some(number);
-        self.start(Transaction { caller, protocol, waiter, ..Transaction::new(commands, scopes, origin) });
+        let transaction = self.transaction_of(vec![command], Vec::new(), Scopes::default(), origin);
+        self.start(Transaction { caller, protocol, waiter: Some(number), ..transaction });
     }
 
     /// Goes through `phases` while no transaction over shards is half done. With `access` to read, reads go on meanwhile.
@@ -104,7 +129,7 @@ impl Shard {
         phases: impl IntoIterator<Item = Phase>,
     ) {
         let mut scopes = Scopes::default();
-        scopes.add_whole(self.turn.topology.shards, access);
+        scopes.add_whole(self.turn.slots.all(), access);
         // No client's: nobody is answered.
         let origin = Origin { client: Token { index: u32::MAX, generation: u32::MAX }, place: 0 };
         let barrier = Some(Barrier { phases: phases.into_iter().collect(), turn: 0 });
@@ -113,7 +138,7 @@ impl Shard {
 
     /// The next phase of a barrier. Phases that wait for answers leave some outstanding.
     fn advance_barrier(&mut self, id: TransactionId, t: &mut Transaction) {
-        let shards = self.turn.topology.shards;
+        let shards = self.turn.slots.shards();
         while t.outstanding == 0 {
             let Some(phase) = t.barrier.as_mut().and_then(|barrier| barrier.phases.pop_front()) else {
                 return;
@@ -179,7 +204,7 @@ impl Shard {
                 watch: transaction
                     .watch
                     .as_ref()
-                    .map(|watch| watch.of_shard(participant.shard, self.turn.topology)),
+                    .map(|watch| watch.of_shard(participant.shard, &self.turn.slots)),
             };
             self.send(participant.shard, message);
         }
@@ -256,11 +281,14 @@ impl Shard {
         }
     }
 
-    fn plan_of(&self, command: &OwnedCommand) -> Plan {
-        let slices = command.args.slices();
-        let mut keys = KeyPositions::new();
-        command.spec.key_positions(&slices, &mut keys);
-        plan::plan(command.spec, &slices, &keys, self.turn.topology, || self.key_count(command.db))
+    fn locate(&self, command: &OwnedCommand) -> Located {
+        locate(command.spec, &command.args.slices(), &self.turn.slots, || self.key_count(command.db))
+    }
+
+    /// The plan of a command of the transaction, which is about to run.
+    fn take_plan(&self, t: &mut Transaction, command: usize) -> Plan {
+        let known = t.plans.get_mut(command).and_then(Option::take);
+        known.unwrap_or_else(|| self.locate(&t.commands[command]).plan)
     }
 
     /// Takes the next steps, until one has to wait for answers or all commands have run.
@@ -294,7 +322,7 @@ impl Shard {
                 self.run_for_connection(id, t, command);
                 continue;
             }
-            match self.plan_of(&t.commands[command]) {
+            match self.take_plan(t, command) {
                 Plan::Split(parts, joining) => {
                     t.next += 1;
                     self.run_parts(id, t, command, parts, joining);
@@ -302,7 +330,7 @@ impl Shard {
                 Plan::EveryShard { join: joining, .. } => {
                     t.next += 1;
                     let args = t.commands[command].args.clone();
-                    let parts = (0..self.turn.topology.shards)
+                    let parts = (self.turn.slots.all())
                         .map(|shard| Part { shard, args: args.clone(), key_indexes: Default::default() })
                         .collect();
                     self.run_parts(id, t, command, parts, joining);
@@ -345,11 +373,11 @@ impl Shard {
 
     /// Takes the first step of a script's call, which is command `call`.
     fn run_call(&mut self, id: TransactionId, t: &mut Transaction, call: usize) {
-        match self.plan_of(&t.commands[call]) {
+        match self.take_plan(t, call) {
             Plan::Split(parts, joining) => self.run_parts(id, t, call, parts, joining),
             Plan::EveryShard { join: joining, .. } => {
                 let args = t.commands[call].args.clone();
-                let parts = (0..self.turn.topology.shards)
+                let parts = (self.turn.slots.all())
                     .map(|shard| Part { shard, args: args.clone(), key_indexes: Default::default() })
                     .collect();
                 self.run_parts(id, t, call, parts, joining);
@@ -414,18 +442,22 @@ impl Shard {
             if command.is_for_connection() || matches!(command.spec.handler, Handler::Script) {
                 break;
             }
-            let shard = match self.plan_of(command) {
+            let is_publish = matches!(command.spec.handler, Handler::Channel);
+            let shard = match self.take_plan(t, t.next) {
                 Plan::Anywhere => self.id,
                 Plan::At(shard) | Plan::Cursor { shard, .. } => shard,
-                _ => break,
+                plan => {
+                    t.keep_plan(t.next, plan);
+                    break;
+                }
             };
-            if let Handler::Channel = command.spec.handler {
+            if is_publish {
                 // What is published on several shards keeps its order: one after the other.
                 if publisher.replace(shard).is_some_and(|before| before != shard) {
                     break;
                 }
             }
-            let entry = (t.next, command.clone());
+            let entry = (t.next, t.commands[t.next].clone());
             match by_shard.iter_mut().find(|(s, _)| *s == shard) {
                 Some((_, list)) => list.push(entry),
                 None => by_shard.push((shard, vec![entry])),
@@ -485,9 +517,9 @@ impl Shard {
         home: usize,
         wanted: Vec<Wanted>,
     ) {
-        let mut by_shard: Vec<Vec<Wanted>> = vec![Vec::new(); self.turn.topology.shards];
+        let mut by_shard: Vec<Vec<Wanted>> = vec![Vec::new(); self.turn.slots.shards()];
         for wish in wanted {
-            by_shard[self.turn.topology.owner(&wish.key)].push(wish);
+            by_shard[self.turn.slots.shard_of(&wish.key)].push(wish);
         }
         let owned = t.commands[command].clone();
         let slices = owned.args.slices();
@@ -495,7 +527,7 @@ impl Shard {
         owned.spec.key_positions(&slices, &mut keys);
         for (shard, wanted) in by_shard.into_iter().enumerate() {
             let is_named =
-                shard != home && keys.iter().any(|key| self.turn.topology.owner(slices[key.index]) == shard);
+                shard != home && keys.iter().any(|key| self.turn.slots.shard_of(slices[key.index]) == shard);
             if is_named || !wanted.is_empty() {
                 self.step(id, t, shard, Work::LendWanted(owned.clone(), wanted), false);
             }
@@ -575,7 +607,7 @@ impl Shard {
         let Outcome { changed, effects, uses } = outcome;
         let mut by_shard: BTreeMap<usize, Outcome> = BTreeMap::new();
         for loan in changed {
-            by_shard.entry(self.turn.topology.owner(&loan.key)).or_default().changed.push(loan);
+            by_shard.entry(self.turn.slots.shard_of(&loan.key)).or_default().changed.push(loan);
         }
         for effect in effects {
             by_shard.entry(self.owner_of_effect(&effect)).or_default().effects.push(effect);
@@ -583,7 +615,7 @@ impl Shard {
         // What comes behind the command may ask how a key was used. If nothing does, the owner hears of it at the end.
         let may_be_asked = t.is_exec || t.script.is_some();
         for used in uses {
-            let owner = self.turn.topology.owner(&used.key);
+            let owner = self.turn.slots.shard_of(&used.key);
             match by_shard.get_mut(&owner) {
                 Some(outcome) => outcome.uses.push(used),
                 None if may_be_asked => by_shard.entry(owner).or_default().uses.push(used),

@@ -69,7 +69,7 @@ impl Shard {
     /// Whether the next message of a transaction comes soon: few are under way here, or all shards stand still for one, or did a
     /// moment ago. (A script that does not name its keys goes to and fro between shards for every call.)
     pub(super) fn expects_next_step(&mut self) -> bool {
-        if self.turn.topology.shards == 1 {
+        if self.turn.slots.is_single() {
             return false;
         }
         if self.transactions.locks.is_wanted_whole() {

@@ -342,7 +342,7 @@ impl Shard {
     fn exec_scope(&self, body: &ExecBody) -> Option<Scope> {
         let mut scopes = self.scopes_of(&body.commands);
         for (_, key) in body.watch.iter().flat_map(|watch| &watch.keys) {
-            scopes.add_key(self.turn.topology.owner(key), key, KeyAccess::Read);
+            scopes.add_key(self.turn.slots.shard_of(key), key, KeyAccess::Read);
         }
         scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
     }
