@@ -3,8 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Shard;
-use crate::config::MaxmemoryPolicy as Configured;
-use crate::store::{Events, MaxmemoryPolicy};
+use crate::store::Events;
 
 impl Shard {
     /// Copies what the store needs to know out of the configuration in force.
@@ -12,7 +11,7 @@ impl Shard {
         let memory = &self.config.memory;
         let settings = &mut self.store.settings;
         settings.maxmemory = memory.maxmemory;
-        settings.maxmemory_policy = policy(memory.maxmemory_policy);
+        settings.maxmemory_policy = memory.maxmemory_policy;
         settings.maxmemory_samples = memory.maxmemory_samples;
         settings.lfu_log_factor = memory.lfu_log_factor;
         settings.lfu_decay_time = memory.lfu_decay_time;
@@ -48,18 +47,5 @@ impl Shard {
         let limits = &self.config.network.client_output_buffer_limit;
         let (normal, pubsub) = (limits.normal.hard_bytes, limits.pubsub.hard_bytes);
         self.reply_bytes_max = if normal.min(pubsub) == 0 { 0 } else { normal.max(pubsub) as usize };
-    }
-}
-
-fn policy(configured: Configured) -> MaxmemoryPolicy {
-    match configured {
-        Configured::VolatileLru => MaxmemoryPolicy::VolatileLru,
-        Configured::VolatileLfu => MaxmemoryPolicy::VolatileLfu,
-        Configured::VolatileRandom => MaxmemoryPolicy::VolatileRandom,
-        Configured::VolatileTtl => MaxmemoryPolicy::VolatileTtl,
-        Configured::AllkeysLru => MaxmemoryPolicy::AllKeysLru,
-        Configured::AllkeysLfu => MaxmemoryPolicy::AllKeysLfu,
-        Configured::AllkeysRandom => MaxmemoryPolicy::AllKeysRandom,
-        Configured::NoEviction => MaxmemoryPolicy::NoEviction,
     }
 }

@@ -25,6 +25,23 @@ impl Topology {
             shard_of_slot(slot_of(key), self.shards)
         }
     }
+
+    /// The items by the shard that owns the key of each, in their order.
+    pub fn by_owner<T>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        key: impl Fn(&T) -> &[u8],
+    ) -> Vec<(usize, Vec<T>)> {
+        let mut by_owner: Vec<(usize, Vec<T>)> = Vec::new();
+        for item in items {
+            let owner = self.owner(key(&item));
+            match by_owner.iter_mut().find(|(shard, _)| *shard == owner) {
+                Some((_, list)) => list.push(item),
+                None => by_owner.push((owner, vec![item])),
+            }
+        }
+        by_owner
+    }
 }
 
 /// One shard's part of a command that is cut by key.

@@ -3,8 +3,6 @@
 //! A body whose keys are all here runs at once and costs no more than its commands; one whose keys are all on one
 //! other shard travels as one message; anything else is a transaction (`txn/transactions.md`).
 
-use std::collections::HashMap;
-
 use super::Handler;
 use crate::client::{Connection, Flag, Multi, Watching};
 use crate::command::table::{Handler as Where, KeyPositions};
@@ -164,11 +162,7 @@ impl Shard {
 
     /// Has the owners drop watches.
     pub(in crate::shard) fn unwatch_keys(&mut self, flag: WatchFlag, keys: Vec<(usize, Vec<u8>)>) {
-        let mut by_owner: HashMap<usize, Vec<(usize, Vec<u8>)>> = HashMap::new();
-        for (db, key) in keys {
-            by_owner.entry(self.topology.owner(&key)).or_default().push((db, key));
-        }
-        for (owner, keys) in by_owner {
+        for (owner, keys) in self.topology.by_owner(keys, |(_, key)| key) {
             let flag = flag.clone();
             let call = move |shard: &mut Shard| {
                 for (db, key) in &keys {
