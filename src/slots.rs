@@ -110,6 +110,23 @@ impl SlotMap {
         }
     }
 
+    /// The items by the shard of the key of each, in their order.
+    pub fn by_owner<T>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        key: impl Fn(&T) -> &[u8],
+    ) -> Vec<(usize, Vec<T>)> {
+        let mut by_owner: Vec<(usize, Vec<T>)> = Vec::new();
+        for item in items {
+            let owner = self.shard_of(key(&item));
+            match by_owner.iter_mut().find(|(shard, _)| *shard == owner) {
+                Some((_, list)) => list.push(item),
+                None => by_owner.push((owner, vec![item])),
+            }
+        }
+        by_owner
+    }
+
     /// The slots that a shard serves.
     pub fn slots_of(&self, shard: usize) -> SlotSet {
         SlotSet::of((0..SLOTS as u16).filter(|slot| self.shard_of_slot(*slot) == shard))

@@ -7,12 +7,13 @@
 
 use super::text::c_text;
 use std::fmt::{self, Write as _};
-use std::fs::OpenOptions;
-use std::io::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU8, Ordering::Relaxed};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A longer line is cut.
@@ -191,12 +192,42 @@ fn is_child(pid: u32, server: u32) -> bool {
 }
 
 fn emit(file: Option<&Path>, bytes: &[u8]) {
-    match file {
-        None => write_stdout(bytes),
-        Some(file) => {
-            if let Ok(mut file) = OpenOptions::new().append(true).create(true).open(file) {
-                let _ = file.write_all(bytes);
-            }
+    let Some(path) = file else { return write_stdout(bytes) };
+    // A forked child has no claim to the server's descriptor, which may be another file's by now; nor may it wait for a lock that
+    // nobody there gives back. No more may a thread that crashes while it logs.
+    if !is_child(std::process::id(), SERVER_PID.load(Relaxed)) {
+        if let Ok(mut open) = OPEN.try_lock() {
+            return open.write(path, bytes);
+        }
+    }
+    if let Ok(mut file) = open_to_append(path) {
+        let _ = file.write_all(bytes);
+    }
+}
+
+fn open_to_append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// The log's file, open from one line to the next.
+static OPEN: Mutex<OpenFile> = Mutex::new(OpenFile(None));
+
+/// The file, and which it is: device and inode.
+struct OpenFile(Option<(File, (u64, u64))>);
+
+impl OpenFile {
+    /// Appends to the file of this name: whoever has moved the one that is open, or removed it, finds the line in a new one.
+    fn write(&mut self, path: &Path, bytes: &[u8]) {
+        let named = std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        if named.is_none() || self.0.as_ref().map(|(_, open)| *open) != named {
+            let opened = open_to_append(path).and_then(|file| {
+                let found = file.metadata()?;
+                Ok((file, (found.dev(), found.ino())))
+            });
+            self.0 = opened.ok();
+        }
+        if let Some((file, _)) = &mut self.0 {
+            let _ = file.write_all(bytes);
         }
     }
 }
@@ -432,6 +463,33 @@ mod tests {
         let (before, after) = (std::fs::read(&moved).unwrap(), std::fs::read(&file).unwrap());
         std::fs::remove_dir_all(&dir).unwrap();
         assert_eq!((before.as_slice(), after.as_slice()), (&b"one\ntwo\n"[..], &b"three\n"[..]));
+    }
+
+    #[test]
+    fn the_file_stays_open_until_it_is_moved_removed_or_replaced() {
+        let dir = std::env::temp_dir().join(format!("gyre-log-open-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (file, other) = (dir.join("server.log"), dir.join("other.log"));
+        let mut log = OpenFile(None);
+        let inode = |log: &OpenFile| log.0.as_ref().map(|(_, (_, inode))| *inode);
+        log.write(&file, b"one\n");
+        let first = inode(&log);
+        log.write(&file, b"two\n");
+        assert_eq!((inode(&log), std::fs::read(&file).unwrap().as_slice()), (first, &b"one\ntwo\n"[..]));
+        // As `copytruncate` of logrotate.
+        File::options().write(true).open(&file).unwrap().set_len(0).unwrap();
+        log.write(&file, b"three\n");
+        assert_eq!(std::fs::read(&file).unwrap(), b"three\n");
+        std::fs::remove_file(&file).unwrap();
+        log.write(&file, b"four\n");
+        assert_eq!(std::fs::read(&file).unwrap(), b"four\n");
+        std::fs::write(&other, b"another\n").unwrap();
+        std::fs::rename(&other, &file).unwrap();
+        log.write(&file, b"five\n");
+        assert_eq!(std::fs::read(&file).unwrap(), b"another\nfive\n");
+        std::fs::remove_dir_all(&dir).unwrap();
+        log.write(&file, b"lost: there is no folder\n");
+        assert!(log.0.is_none());
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! The ground floor: small things that every room needs, and that need no room themselves.
 //!
-//! Nothing here does I/O but the log, and nothing here knows what Gyre is for. A module belongs here only when rooms that
+//! Nothing here does I/O but the log and `durable`, and nothing here knows what Gyre is for. A module belongs here only when rooms that
 //! must not know each other both need it.
 
 mod address;
 pub mod double;
 mod double_powers;
 mod double_printf;
+pub(crate) mod durable;
 pub(crate) mod glob;
 pub mod log;
 mod os_error;

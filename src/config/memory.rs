@@ -1,21 +1,10 @@
 //! Directives about memory: its limit, eviction, expiry, freeing, and the thresholds of the compact encodings.
 
 use super::special::ActiveDefrag;
-use super::values::choices;
+use super::values::choice;
+pub use crate::store::MaxmemoryPolicy;
 
-choices! {
-    /// Which keys go first when `maxmemory` is reached.
-    MaxmemoryPolicy {
-        VolatileLru = "volatile-lru",
-        VolatileLfu = "volatile-lfu",
-        VolatileRandom = "volatile-random",
-        VolatileTtl = "volatile-ttl",
-        AllkeysLru = "allkeys-lru",
-        AllkeysLfu = "allkeys-lfu",
-        AllkeysRandom = "allkeys-random",
-        NoEviction = "noeviction",
-    }
-}
+choice!(MaxmemoryPolicy);
 
 super::directive::section! {
     /// The limit of memory and how it is kept.

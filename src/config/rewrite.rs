@@ -5,12 +5,13 @@
 //! old one whole, or not at all.
 
 use super::{access, Config};
+use crate::base::durable;
 use crate::base::error_text;
 use crate::base::words::split_words;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -168,18 +169,10 @@ impl Draft {
     }
 }
 
-/// Writes a new file beside the old one, forces it to disk, and renames it over the old one.
+/// Writes a new file beside the old one, and has it take its place.
 fn replace_file(file: &Path, content: &[u8]) -> io::Result<()> {
-    let (temporary, mut new) = create_beside(file)?;
-    let replaced =
-        new.write_all(content).and_then(|()| new.sync_all()).and_then(|()| fs::rename(&temporary, file));
-    if replaced.is_err() {
-        // The error of the attempt is the one to report.
-        let _ = fs::remove_file(&temporary);
-        return replaced;
-    }
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    let (temporary, new) = create_beside(file)?;
+    durable::replace(new, &temporary, file, content).map_err(|(_, error)| error)
 }
 
 /// A new file next to `file` that no one else uses. Its mode is 0644 within the process's umask, as Redis's.

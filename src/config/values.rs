@@ -248,6 +248,15 @@ macro_rules! choices {
             }
         }
 
+        $crate::config::values::choice!($name);
+    };
+}
+
+pub(super) use choices;
+
+/// Has a directive choose among the `WORDS` of a type, which shows its own by `word`.
+macro_rules! choice {
+    ($name:ident) => {
         impl $crate::config::directive::Field for $name {
             fn text(&self, _: &$crate::config::directive::Rule) -> Vec<u8> {
                 self.word().into()
@@ -266,4 +275,4 @@ macro_rules! choices {
     };
 }
 
-pub(super) use choices;
+pub(super) use choice;

@@ -1,6 +1,7 @@
 //! What the server knows of itself: counters, latencies, digests. Who shows them is not known here.
 
 pub mod digest;
+mod error_counts;
 pub(crate) mod histogram;
 pub(crate) mod latency;
 pub(crate) mod logo;

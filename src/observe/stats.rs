@@ -3,10 +3,10 @@
 //! A counter is an atomic for the readers' sake only: its one writer loads and stores it, which costs what a
 //! plain number costs.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::OnceLock;
 
+use super::error_counts::ErrorCounts;
 use super::histogram::Histogram;
 
 #[derive(Debug, Default)]
@@ -56,11 +56,6 @@ pub struct DatabaseStats {
     pub avg_ttl_ms: Counter,
 }
 
-/// Distinct error codes counted; an application that invents codes in scripts must not grow this without end.
-const ERROR_CODES_MAX: usize = 128;
-/// A longer first word is no code.
-const ERROR_CODE_LEN_MAX: usize = 30;
-
 /// Declares `ShardStats`: the counters that CONFIG RESETSTAT sets back to zero, and the gauges that it leaves alone.
 macro_rules! shard_stats {
     (
@@ -72,7 +67,7 @@ macro_rules! shard_stats {
             pub commands: Vec<CommandStats>,
             pub databases: Vec<DatabaseStats>,
             /// By error code (`ERR`, `WRONGTYPE`), with the text's first word.
-            errors: Mutex<BTreeMap<Vec<u8>, u64>>,
+            pub errors: ErrorCounts,
             /// `latency-tracking`.
             pub tracks_latency: AtomicBool,
             $($(#[$counter_doc])* pub $counter: Counter,)*
@@ -84,7 +79,7 @@ macro_rules! shard_stats {
                 ShardStats {
                     commands: (0..commands).map(|_| CommandStats::default()).collect(),
                     databases: (0..databases).map(|_| DatabaseStats::default()).collect(),
-                    errors: Mutex::default(),
+                    errors: ErrorCounts::default(),
                     tracks_latency: AtomicBool::new(true),
                     $($counter: Counter::default(),)*
                     $($gauge: Counter::default(),)*
@@ -101,7 +96,7 @@ macro_rules! shard_stats {
                         latency.reset();
                     }
                 }
-                self.errors().clear();
+                self.errors.reset();
                 $(self.$counter.set(0);)*
             }
         }
@@ -206,27 +201,10 @@ impl ShardStats {
         }
     }
 
-    fn errors(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, u64>> {
-        // A panic elsewhere while holding the lock leaves counts that are still counts.
-        self.errors.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Counts an error reply, by its first word; by `ERR` when that is too long to be a code.
+    /// Counts an error reply, by its first word.
     pub fn count_error(&self, text: &[u8]) {
         self.error_replies.add(1);
-        let start = &text[..text.len().min(ERROR_CODE_LEN_MAX + 1)];
-        let code = memchr::memchr(b' ', start).map_or(&b"ERR"[..], |end| &start[..end]);
-        let mut errors = self.errors();
-        if let Some(count) = errors.get_mut(code) {
-            *count += 1;
-        } else if errors.len() < ERROR_CODES_MAX {
-            errors.insert(code.to_vec(), 1);
-        }
-    }
-
-    /// The counts of error replies by code.
-    pub fn error_counts(&self) -> BTreeMap<Vec<u8>, u64> {
-        self.errors().clone()
+        self.errors.count(text);
     }
 
     pub fn keys(&self) -> u64 {

@@ -41,7 +41,6 @@ pub struct ArgRange {
 
 impl ArgRange {
     /// The argument itself. `source` is the request, or `unquoted()`; panics when it is neither.
-    #[cfg(test)]
     pub fn of<'a>(&self, source: &'a [u8]) -> &'a [u8] {
         &source[self.start..self.start + self.len]
     }

@@ -4,11 +4,11 @@
 //! shards never overtake each other (transactions rely on it). A producer rings the target's doorbell only when the
 //! target has said that it is about to sleep; a busy shard finds its messages when its turn comes round.
 
-use std::cell::{Cell, UnsafeCell};
+use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
-use std::sync::atomic::{fence, AtomicBool, AtomicI32, AtomicUsize, Ordering};
-use std::sync::Arc;
+
+use super::sync::{fence, Arc, AtomicBool, AtomicI32, AtomicUsize, Ordering, UnsafeCell};
 
 /// Messages in one queue; a power of two. A message carries a whole turn's requests, so few are ever in flight.
 pub const QUEUE_MESSAGES: usize = 256;
@@ -43,11 +43,12 @@ impl<T> Queue<T> {
 
 impl<T> Drop for Queue<T> {
     fn drop(&mut self) {
-        let (head, tail) = (*self.head.0.get_mut(), *self.tail.0.get_mut());
+        // Both ends are gone, so these are the last values.
+        let (head, tail) = (self.head.0.load(Ordering::Relaxed), self.tail.0.load(Ordering::Relaxed));
         for at in head..tail {
             let index = at & (self.slots.len() - 1);
             // SAFETY: slots in head..tail hold values that nobody has taken, and we are the last owner.
-            unsafe { self.slots[index].get_mut().assume_init_drop() };
+            self.slots[index].with_mut(|slot| unsafe { (*slot).assume_init_drop() });
         }
     }
 }
@@ -71,7 +72,7 @@ impl<T> Producer<T> {
         }
         let index = tail & (self.queue.slots.len() - 1);
         // SAFETY: we are the only producer, and the slot is free: head is beyond it by a whole round.
-        unsafe { (*self.queue.slots[index].get()).write(message) };
+        self.queue.slots[index].with_mut(|slot| unsafe { (*slot).write(message) });
         self.tail.set(tail + 1);
         self.queue.tail.0.store(tail + 1, Ordering::Release);
         Ok(())
@@ -92,7 +93,7 @@ impl<T> Consumer<T> {
         }
         let index = head & (self.queue.slots.len() - 1);
         // SAFETY: we are the only consumer, and the slot is below tail: the producer has written it.
-        let message = unsafe { (*self.queue.slots[index].get()).assume_init_read() };
+        let message = self.queue.slots[index].with_mut(|slot| unsafe { (*slot).assume_init_read() });
         self.head.set(head + 1);
         self.queue.head.0.store(head + 1, Ordering::Release);
         Some(message)
@@ -132,6 +133,11 @@ pub struct Mesh<T> {
 impl<T> Mesh<T> {
     /// The meshes of `shards` shards, connected.
     pub fn connect(shards: usize) -> Vec<Mesh<T>> {
+        Self::with_capacity(shards, QUEUE_MESSAGES)
+    }
+
+    /// As `connect`, with room for `messages` (a power of two) in each queue.
+    pub fn with_capacity(shards: usize, messages: usize) -> Vec<Mesh<T>> {
         let bells = Arc::new((0..shards).map(|_| Bell::new()).collect::<Vec<_>>());
         let mut all: Vec<Mesh<T>> = (0..shards)
             .map(|shard| Mesh {
@@ -143,7 +149,7 @@ impl<T> Mesh<T> {
             .collect();
         for source in 0..shards {
             for target in (0..shards).filter(|t| *t != source) {
-                let (producer, consumer) = queue(QUEUE_MESSAGES);
+                let (producer, consumer) = queue(messages);
                 all[source].to[target] = Some(producer);
                 all[target].from[source] = Some(consumer);
             }
@@ -204,70 +210,5 @@ impl<T> Mesh<T> {
         if self.bells.len() > 1 {
             self.bells[self.shard].sleeping.0.store(false, Ordering::Relaxed);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_arrive_in_order_across_threads() {
-        let (producer, consumer) = queue::<Box<usize>>(8);
-        let sender = std::thread::spawn(move || {
-            for i in 0..100_000 {
-                let mut message = Box::new(i);
-                while let Err(back) = producer.push(message) {
-                    message = back;
-                    std::thread::yield_now();
-                }
-            }
-        });
-        let mut expected = 0;
-        while expected < 100_000 {
-            match consumer.pop() {
-                Some(value) => {
-                    assert_eq!(*value, expected);
-                    expected += 1;
-                }
-                None => std::thread::yield_now(),
-            }
-        }
-        sender.join().unwrap();
-        assert!(consumer.is_empty());
-    }
-
-    #[test]
-    fn a_full_queue_hands_the_message_back() {
-        let (producer, consumer) = queue(2);
-        assert!(producer.push(1).is_ok() && producer.push(2).is_ok());
-        assert_eq!(producer.push(3), Err(3));
-        assert_eq!(consumer.pop(), Some(1));
-        assert!(producer.push(3).is_ok());
-    }
-
-    #[test]
-    fn messages_left_behind_are_dropped_once() {
-        let counter = Arc::new(());
-        let (producer, consumer) = queue(4);
-        for _ in 0..3 {
-            assert!(producer.push(counter.clone()).is_ok());
-        }
-        drop(consumer.pop());
-        drop((producer, consumer));
-        assert_eq!(Arc::strong_count(&counter), 1);
-    }
-
-    #[test]
-    fn a_sleeper_is_rung_once() {
-        let meshes = Mesh::<u8>::connect(2);
-        meshes[1].set_ring(7);
-        assert!(meshes[1].about_to_sleep());
-        meshes[0].send(1, 1).unwrap();
-        assert_eq!(meshes[0].bell_to_ring(1), Some(7));
-        assert_eq!(meshes[0].bell_to_ring(1), None);
-        assert!(!meshes[1].about_to_sleep(), "a message is waiting");
-        assert_eq!(meshes[1].receive(0), Some(1));
-        assert!(meshes[1].about_to_sleep());
     }
 }

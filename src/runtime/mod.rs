@@ -17,10 +17,13 @@ pub(crate) mod lua;
 pub(crate) mod machine;
 pub(crate) mod mail;
 pub(crate) mod mesh;
+#[cfg(test)]
+mod mesh_tests;
 pub(crate) mod pipes;
 pub mod probe;
 pub(crate) mod purge;
 pub(crate) mod ring;
 pub(crate) mod signals;
 pub(crate) mod socket;
+mod sync;
 pub mod sys;

@@ -4,8 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::scatter::Question;
 use super::Shard;
-use crate::config::MaxmemoryPolicy as Configured;
-use crate::store::{Events, MaxmemoryPolicy};
+use crate::store::Events;
 
 /// Take over what has been published.
 #[derive(Clone)]
@@ -25,7 +24,7 @@ impl Shard {
         let memory = &self.turn.config.memory;
         let settings = &mut self.store.settings;
         settings.maxmemory = memory.maxmemory;
-        settings.maxmemory_policy = policy(memory.maxmemory_policy);
+        settings.maxmemory_policy = memory.maxmemory_policy;
         settings.maxmemory_samples = memory.maxmemory_samples;
         settings.lfu_log_factor = memory.lfu_log_factor;
         settings.lfu_decay_time = memory.lfu_decay_time;
@@ -61,18 +60,5 @@ impl Shard {
         let limits = &self.turn.config.network.client_output_buffer_limit;
         let (normal, pubsub) = (limits.normal.hard_bytes, limits.pubsub.hard_bytes);
         self.executor.reply_bytes_max = if normal.min(pubsub) == 0 { 0 } else { normal.max(pubsub) as usize };
-    }
-}
-
-fn policy(configured: Configured) -> MaxmemoryPolicy {
-    match configured {
-        Configured::VolatileLru => MaxmemoryPolicy::VolatileLru,
-        Configured::VolatileLfu => MaxmemoryPolicy::VolatileLfu,
-        Configured::VolatileRandom => MaxmemoryPolicy::VolatileRandom,
-        Configured::VolatileTtl => MaxmemoryPolicy::VolatileTtl,
-        Configured::AllkeysLru => MaxmemoryPolicy::AllKeysLru,
-        Configured::AllkeysLfu => MaxmemoryPolicy::AllKeysLfu,
-        Configured::AllkeysRandom => MaxmemoryPolicy::AllKeysRandom,
-        Configured::NoEviction => MaxmemoryPolicy::NoEviction,
     }
 }

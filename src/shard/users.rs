@@ -10,7 +10,7 @@ use crate::shard::message::ConnectionMessage;
 use crate::shard::message::SettingsMessage;
 use crate::shard::settings::RefreshConfig;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use super::slow::unpack;
 use super::{Flow, Shard};
 use crate::acl::{Context, Denial, Entry, Reason, User, Users, DEFAULT_USER};
+use crate::base::durable::{self, Step};
 use crate::base::error_text;
 use crate::base::log::Level;
 use crate::base::Token;
@@ -313,18 +314,14 @@ fn write_whole(path: &Path, text: &[u8]) -> Result<(), (&'static str, io::Error)
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".tmp-{}-{number}", std::process::id()));
-    let at = |what: &'static str| move |error: io::Error| (what, error);
-    let write = || {
-        let mut file = fs::File::create(&name).map_err(at("Opening temp"))?;
-        file.write_all(text).map_err(at("Writing"))?;
-        file.sync_all().map_err(at("Syncing"))?;
-        fs::rename(&name, path).map_err(at("Renaming"))?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(at("Syncing the folder of the"))
-    };
-    let outcome = write();
-    if outcome.is_err() {
-        let _ = fs::remove_file(&name);
-    }
-    outcome
+    let new = fs::File::create(&name).map_err(|error| ("Opening temp", error))?;
+    durable::replace(new, Path::new(&name), path, text).map_err(|(step, error)| {
+        let what = match step {
+            Step::Write => "Writing",
+            Step::Sync => "Syncing",
+            Step::Rename => "Renaming",
+            Step::SyncFolder => "Syncing the folder of the",
+        };
+        (what, error)
+    })
 }

@@ -186,11 +186,6 @@ impl Store {
         self.garbage.dispose(Some(Box::new(collection.into_object())), &mut self.keys);
     }
 
-    /// Frees something that has left its key already, in steps when it is large.
-    pub fn dispose<T: Collection>(&mut self, collection: T) {
-        self.garbage.dispose(Some(Box::new(collection.into_object())), &mut self.keys);
-    }
-
     /// The generator of random numbers, for commands that choose elements of a collection that they only read.
     pub fn rng(&mut self) -> &mut Rng {
         &mut self.rng

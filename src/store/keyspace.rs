@@ -73,36 +73,14 @@ impl Store {
         let home = self.home(db, key);
         let Detached { payload, kind, expire_at, clock } = value;
         let clock = if clock == Clock::UNSET { self.fresh_clock() } else { clock };
-        let content = match &payload {
-            Payload::Int(value) => Content::Int(*value),
-            Payload::Packed(bytes) if bytes.len() <= EMBEDDED_LEN_MAX => Content::Embedded(bytes, kind),
-            Payload::Packed(bytes) => {
-                Content::Boxed(Box::new(Object::String(Outline::new(bytes::Bytes::copy_from_slice(bytes)))))
-            }
-            Payload::Object(_) => {
-                let Payload::Object(object) = payload else { unreachable!("matched above") };
-                return self.put_content(home, key, Content::Boxed(object), expire_at, clock);
-            }
-        };
-        self.put_content(home, key, content, expire_at, clock);
+        with_content(payload, kind, |content| self.put_content(home, key, content, expire_at, clock));
     }
 
     /// Adds a key that comes from a file; false, and nothing happens, when it is there already, expired or not. It is nobody's
     /// doing: no event is raised, no watcher told.
     pub fn load(&mut self, db: usize, key: &[u8], value: Detached, usage: Usage) -> bool {
         let Detached { payload, kind, expire_at, .. } = value;
-        let content = match &payload {
-            Payload::Int(value) => Content::Int(*value),
-            Payload::Packed(bytes) if bytes.len() <= EMBEDDED_LEN_MAX => Content::Embedded(bytes, kind),
-            Payload::Packed(bytes) => {
-                Content::Boxed(Box::new(Object::String(Outline::new(bytes::Bytes::copy_from_slice(bytes)))))
-            }
-            Payload::Object(_) => {
-                let Payload::Object(object) = payload else { unreachable!("matched above") };
-                return self.load_content(db, key, Content::Boxed(object), expire_at, usage);
-            }
-        };
-        self.load_content(db, key, content, expire_at, usage)
+        with_content(payload, kind, |content| self.load_content(db, key, content, expire_at, usage))
     }
 
     pub(super) fn load_content(
@@ -282,6 +260,18 @@ impl Store {
         };
         word.entry().set_clock(clock);
         true
+    }
+}
+
+/// What an entry of this value holds. Short bytes are lent from the payload, hence the call.
+fn with_content<R>(payload: Payload, kind: Kind, put: impl FnOnce(Content) -> R) -> R {
+    match payload {
+        Payload::Int(value) => put(Content::Int(value)),
+        Payload::Packed(bytes) if bytes.len() <= EMBEDDED_LEN_MAX => put(Content::Embedded(&bytes, kind)),
+        Payload::Packed(bytes) => {
+            put(Content::Boxed(Box::new(Object::String(Outline::new(bytes::Bytes::copy_from_slice(&bytes))))))
+        }
+        Payload::Object(object) => put(Content::Boxed(object)),
     }
 }
 

@@ -15,29 +15,21 @@ pub enum MaxmemoryPolicy {
 }
 
 impl MaxmemoryPolicy {
-    pub const ALL: [MaxmemoryPolicy; 8] = [
-        MaxmemoryPolicy::NoEviction,
-        MaxmemoryPolicy::AllKeysLru,
-        MaxmemoryPolicy::AllKeysLfu,
-        MaxmemoryPolicy::AllKeysRandom,
-        MaxmemoryPolicy::VolatileLru,
-        MaxmemoryPolicy::VolatileLfu,
-        MaxmemoryPolicy::VolatileRandom,
-        MaxmemoryPolicy::VolatileTtl,
+    /// With their words in redis.conf, in the order in which an error lists them.
+    pub const WORDS: &'static [(&'static str, MaxmemoryPolicy)] = &[
+        ("volatile-lru", MaxmemoryPolicy::VolatileLru),
+        ("volatile-lfu", MaxmemoryPolicy::VolatileLfu),
+        ("volatile-random", MaxmemoryPolicy::VolatileRandom),
+        ("volatile-ttl", MaxmemoryPolicy::VolatileTtl),
+        ("allkeys-lru", MaxmemoryPolicy::AllKeysLru),
+        ("allkeys-lfu", MaxmemoryPolicy::AllKeysLfu),
+        ("allkeys-random", MaxmemoryPolicy::AllKeysRandom),
+        ("noeviction", MaxmemoryPolicy::NoEviction),
     ];
 
     /// As written in redis.conf.
-    pub const fn name(self) -> &'static str {
-        match self {
-            MaxmemoryPolicy::NoEviction => "noeviction",
-            MaxmemoryPolicy::AllKeysLru => "allkeys-lru",
-            MaxmemoryPolicy::AllKeysLfu => "allkeys-lfu",
-            MaxmemoryPolicy::AllKeysRandom => "allkeys-random",
-            MaxmemoryPolicy::VolatileLru => "volatile-lru",
-            MaxmemoryPolicy::VolatileLfu => "volatile-lfu",
-            MaxmemoryPolicy::VolatileRandom => "volatile-random",
-            MaxmemoryPolicy::VolatileTtl => "volatile-ttl",
-        }
+    pub fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, policy)| *policy == self).map_or("", |(word, _)| word)
     }
 
     #[inline]

@@ -54,7 +54,7 @@ pub fn xadd(ctx: &mut Context, args: Args) -> CommandResult {
         updated.result?
     };
     let Added { id, trimmed, decided, rest } = added;
-    rest.into_iter().for_each(|rest| ctx.store.dispose(rest));
+    rest.into_iter().for_each(|rest| ctx.store.discard(rest));
     super::reply_id(ctx.reply, id);
     ctx.changed(key, EventClass::STREAM, "xadd");
     if trimmed > 0 {

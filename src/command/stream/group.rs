@@ -141,7 +141,7 @@ pub fn xgroup_destroy(ctx: &mut Context, args: Args) -> CommandResult {
     let updated = ctx.store.update::<Stream, _>(ctx.db, key, |stream, _| stream.take_group(name))?;
     let group = updated.ok_or_else(requires_key)?.result;
     let removed = group.is_some();
-    group.into_iter().for_each(|group| ctx.store.dispose(group));
+    group.into_iter().for_each(|group| ctx.store.discard(group));
     if removed {
         group_changed(ctx, key, "xgroup-destroy");
         // Consumers who wait for this group have to be told.

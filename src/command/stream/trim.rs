@@ -156,7 +156,7 @@ pub fn xtrim(ctx: &mut Context, args: Args) -> CommandResult {
         (trimmed, if logs { options.exact_threshold(log) } else { None }, stream.take_trimmed())
     })?;
     let (trimmed, replaced, rest) = trimmed.map_or((0, None, None), |updated| updated.result);
-    rest.into_iter().for_each(|rest| ctx.store.dispose(rest));
+    rest.into_iter().for_each(|rest| ctx.store.discard(rest));
     if trimmed > 0 {
         if let Some(replaced) = replaced {
             log_with(ctx, args, &replaced);

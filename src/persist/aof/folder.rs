@@ -7,12 +7,13 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, ManifestError};
+use crate::base::durable::{self, sync_folder, Step};
 use crate::base::error_text;
 
 const FILE_MODE: u32 = 0o644;
@@ -334,13 +335,14 @@ impl Folder {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(FILE_MODE);
         let opened = options.open(&temporary_path);
-        let mut file = opened.map_err(|error| FolderError::OpenTemporary(temporary.clone(), error))?;
-        let written = file.write_all(&manifest.format());
-        written.map_err(|error| FolderError::WriteTemporary(temporary.clone(), error))?;
-        file.sync_all().map_err(|error| FolderError::SyncTemporary(temporary.clone(), error))?;
-        let renamed = fs::rename(&temporary_path, self.manifest_path());
-        renamed.map_err(|error| FolderError::Rename(temporary, name, error))?;
-        sync_folder(&self.path()).map_err(|error| FolderError::Sync(self.manifest_path(), error))?;
+        let file = opened.map_err(|error| FolderError::OpenTemporary(temporary.clone(), error))?;
+        let replaced = durable::replace(file, &temporary_path, &self.manifest_path(), &manifest.format());
+        replaced.map_err(|(step, error)| match step {
+            Step::Write => FolderError::WriteTemporary(temporary, error),
+            Step::Sync => FolderError::SyncTemporary(temporary, error),
+            Step::Rename => FolderError::Rename(temporary, name, error),
+            Step::SyncFolder => FolderError::Sync(self.manifest_path(), error),
+        })?;
         manifest.is_written();
         self.end_beginning();
         Ok(())
@@ -480,11 +482,6 @@ fn is_abandoned_base(name: &[u8]) -> bool {
         }
         _ => false,
     }
-}
-
-/// Forces the names in a folder to disk.
-pub fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 /// A file's name in a message.

@@ -11,8 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::folder::{shown, sync_folder};
+use super::folder::shown;
 use super::scan::{Fault, Reason};
+use crate::base::durable::sync_folder;
 
 /// What was cut off, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]

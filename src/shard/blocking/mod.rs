@@ -208,7 +208,7 @@ impl Shard {
             }
         };
         let keys = waited_keys(&command, blocking.wait_for);
-        for (owner, keys) in self.by_owner(&keys) {
+        for (owner, keys) in self.turn.slots.by_owner(keys.clone(), |key| key) {
             if owner == self.id {
                 for key in keys {
                     self.store.waiting.add(command.db, &key, number, place);
@@ -224,18 +224,6 @@ impl Shard {
             .add(number, Waiter { home, origin, deadline_us, wait: Wait::Keys(Box::new(wait)) });
         self.count_blocked();
         WaitingAt { shard: self.id, number }
-    }
-
-    fn by_owner(&self, keys: &[Vec<u8>]) -> Vec<(usize, Vec<Vec<u8>>)> {
-        let mut by_owner: Vec<(usize, Vec<Vec<u8>>)> = Vec::new();
-        for key in keys {
-            let owner = self.turn.slots.shard_of(key);
-            match by_owner.iter_mut().find(|(shard, _)| *shard == owner) {
-                Some((_, list)) => list.push(key.clone()),
-                None => by_owner.push((owner, vec![key.clone()])),
-            }
-        }
-        by_owner
     }
 
     /// WAIT: until `deadline_us`, or for ever.
@@ -361,7 +349,7 @@ impl Shard {
         }
         if let Wait::Keys(wait) = &waiter.wait {
             let db = wait.command.db;
-            for (owner, keys) in self.by_owner(&wait.keys) {
+            for (owner, keys) in self.turn.slots.by_owner(wait.keys.clone(), |key| key) {
                 if owner == self.id {
                     self.leave(db, &keys, number);
                 } else {

@@ -5,7 +5,6 @@
 
 use crate::shard::message::SubscriberMessage;
 use crate::shard::scatter::Question;
-use std::collections::HashMap;
 
 use super::Handler;
 use crate::client::{Connection, Flag, Multi, Watching};
@@ -179,11 +178,7 @@ impl Shard {
 
     /// Has the owners drop watches.
     pub(in crate::shard) fn unwatch_keys(&mut self, flag: WatchFlag, keys: Vec<(usize, Vec<u8>)>) {
-        let mut by_owner: HashMap<usize, Vec<(usize, Vec<u8>)>> = HashMap::new();
-        for (db, key) in keys {
-            by_owner.entry(self.turn.slots.shard_of(&key)).or_default().push((db, key));
-        }
-        for (owner, keys) in by_owner {
+        for (owner, keys) in self.turn.slots.by_owner(keys, |(_, key)| key) {
             self.send(owner, SubscriberMessage::Unwatch { flag: flag.clone(), keys }.into());
         }
     }

@@ -378,7 +378,7 @@ fn command_stats(facts: &Facts, text: &mut Vec<u8>) {
 
 fn error_stats(facts: &Facts, text: &mut Vec<u8>) {
     let mut counts: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
-    for (code, count) in facts.shared.stats.iter().flat_map(|stats| stats.error_counts()) {
+    for (code, count) in facts.shared.stats.iter().flat_map(|stats| stats.errors.all()) {
         *counts.entry(code).or_default() += count;
     }
     for (code, count) in counts {

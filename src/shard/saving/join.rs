@@ -5,9 +5,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::Cut;
+use crate::base::durable::{self, Step};
 use crate::base::error_text;
 use crate::rdb::file::{trailer, Stretch};
 use crate::runtime::aside;
@@ -21,22 +23,9 @@ pub fn on_thread(
     stretches: Vec<Stretch>,
     done: impl FnOnce(Result<(), String>) + Send + 'static,
 ) {
-    let done = Arc::new(std::sync::Mutex::new(Some(done)));
-    let theirs = done.clone();
-    let take = |done: &std::sync::Mutex<Option<_>>| {
-        // Taken once, by whichever side is left to tell.
-        done.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
-    };
-    let started = aside::spawn("join-rdb", move || {
-        let result = join(&cut, &stretches);
-        if let Some(done) = take(&theirs) {
-            done(result);
-        }
-    });
-    if let Err(error) = started {
-        if let Some(done) = take(&done) {
-            done(Err(format!("Can't start a thread to finish the RDB file: {}", error_text(&error))));
-        }
+    let started = aside::spawn_with("join-rdb", done, move |done| done(join(&cut, &stretches)));
+    if let Err((error, done)) = started {
+        done(Err(format!("Can't start a thread to finish the RDB file: {}", error_text(&error))));
     }
 }
 
@@ -55,19 +44,19 @@ pub fn join(cut: &Cut, stretches: &[Stretch]) -> Result<(), String> {
     if !first.ends_file {
         append(&first.file, parts, stretches, cut.checksum).map_err(text("Write error saving DB on disk"))?;
     }
-    first.file.sync_all().map_err(text("Write error saving DB on disk(fsync)"))?;
     let name = first.name();
-    fs::rename(&name, &cut.path).map_err(|error| {
-        format!(
+    let put = durable::put_in_place(&first.file, Path::new(&name), Path::new(&cut.path));
+    put.map_err(|(step, error)| match step {
+        Step::Write | Step::Sync => text("Write error saving DB on disk(fsync)")(error),
+        Step::SyncFolder => text("Failed to fsync directory while saving DB")(error),
+        Step::Rename => format!(
             "Error moving temp DB file {} on the final destination {} (in server root dir {}): {}",
             name,
             cut.path,
             std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default(),
             error_text(&error)
-        )
-    })?;
-    // The new name is to survive a crash too.
-    File::open(".").and_then(|dir| dir.sync_all()).map_err(text("Failed to fsync directory while saving DB"))
+        ),
+    })
 }
 
 fn append<'a>(

@@ -534,22 +534,14 @@ impl Shard {
         then: impl FnOnce(&mut Shard, T) + Send + 'static,
     ) {
         let (shared, id) = (self.shared.clone(), self.id);
-        let job = Arc::new(Mutex::new(Some((work, then))));
-        let take =
-            |job: &Mutex<Option<_>>| job.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        let theirs = job.clone();
-        let started = aside::spawn(name, move || {
-            if let Some((work, then)) = take(&theirs) {
-                let outcome = work();
-                shared.mail.post(id, Message::Call(Box::new(move |shard: &mut Shard| then(shard, outcome))));
-            }
+        let started = aside::spawn_with(name, (work, then), move |(work, then)| {
+            let outcome = work();
+            shared.mail.post(id, Message::Call(Box::new(move |shard: &mut Shard| then(shard, outcome))));
         });
-        if started.is_err() {
+        if let Err((_, (work, then))) = started {
             // Better late than never: it is done here, and waited for.
-            if let Some((work, then)) = take(&job) {
-                let outcome = work();
-                then(self, outcome);
-            }
+            let outcome = work();
+            then(self, outcome);
         }
     }
 }
