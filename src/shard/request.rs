@@ -10,7 +10,7 @@ use super::transactions::{Owner, Waiting};
 use super::Shard;
 use crate::base::Token;
 use crate::client::{Connection, Flag, Queued, Stall};
-use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, KeyAccess, KeyPositions};
+use crate::command::table::{CommandSpec, Flag as CommandFlag, Gather, Handler, KeyAccess, KeyPositions};
 use crate::command::{Args, CommandError};
 use crate::resp::{Limits, Progress, Protocol, ProtocolError, Reply, RequestParser};
 use crate::store::{slot_of, Ahead};
@@ -249,7 +249,7 @@ impl Shard {
         {
             return Some(CommandError::other("LOADING Redis is loading the dataset in memory"));
         }
-        if self.shared.scripts.is_busy(self.id) && !spec.is(CommandFlag::AllowBusy) {
+        if !spec.is(CommandFlag::AllowBusy) && self.is_held_up(spec) {
             return Some(self.busy_error());
         }
         if c.flags.has(Flag::Monitor) {
@@ -259,6 +259,15 @@ impl Shard {
             }
         }
         None
+    }
+
+    /// Whether a script has held up for long what the command needs: this shard, or all of them.
+    fn is_held_up(&self, spec: &CommandSpec) -> bool {
+        let scripts = &self.shared.scripts;
+        match spec.handler {
+            Handler::EveryShard(_, Gather::Sum | Gather::Concat | Gather::First) => scripts.is_any_busy(),
+            _ => scripts.is_busy(self.id),
+        }
     }
 
     /// Writes are refused when they could not be kept, and PING with them, so that whoever watches the server notices.
