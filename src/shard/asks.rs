@@ -32,6 +32,8 @@ pub struct Asks {
 enum Moment {
     AtOnce,
     NextTurn,
+    /// When it has been noted what the expiry under way takes.
+    AfterExpiry,
 }
 
 impl Asks {
@@ -85,6 +87,7 @@ impl Shard {
             let call: Call = match moment {
                 Moment::AtOnce => Box::new(answer),
                 Moment::NextTurn => Box::new(move |shard| shard.asks.next_turn.push(Box::new(answer))),
+                Moment::AfterExpiry => Box::new(move |shard| shard.after_expiry(Box::new(answer))),
             };
             self.send(target, Message::Call(call));
         }
@@ -130,6 +133,25 @@ impl Shard {
         done: impl FnOnce(&mut Shard, Vec<T>) + 'static,
     ) {
         self.ask_all_at(Moment::NextTurn, question, done);
+    }
+
+    /// On behalf of a connection: it stalls until every shard has noted what the expiry under way there takes, and gets the reply that
+    /// `reply` writes then.
+    pub fn after_expiry_for(
+        &mut self,
+        c: &mut Connection,
+        reply: impl FnOnce(&mut Shard, &mut Reply) -> Result<(), CommandError> + 'static,
+    ) {
+        let later = self.reply_later(c);
+        let (spec, protocol) = (c.last_command, c.output.reply.protocol());
+        let done = move |shard: &mut Shard, _: Vec<()>| {
+            let mut written = Reply::new(protocol);
+            match reply(shard, &mut written) {
+                Ok(()) => shard.complete(later, written),
+                Err(error) => shard.complete_with(later, spec, Err(error)),
+            }
+        };
+        self.ask_all_at(Moment::AfterExpiry, |_| (), done);
     }
 
     /// Answers the questions that have waited for this turn.
