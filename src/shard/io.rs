@@ -323,7 +323,8 @@ impl Shard {
             let c = &mut *connection;
             c.flags.clear(Flag::FlushQueued);
             if c.flags.has(Flag::Closing) {
-                let busy = c.flags.has(Flag::Receiving) || c.output.is_in_flight();
+                let busy =
+                    c.flags.any(Flag::Receiving as u32 | Flag::Leaving as u32) || c.output.is_in_flight();
                 self.clients.put_back(connection);
                 if !busy {
                     self.free(token);
@@ -357,7 +358,12 @@ impl Shard {
         c.flags.set(Flag::Closing);
         c.input = Vec::new();
         c.input_start = 0;
-        socket::shutdown(c.fd);
+        if self.is_counted_elsewhere(c) && !self.housekeeping.stopping {
+            // Whoever sees that it has gone may publish, and it is not counted.
+            c.flags.set(Flag::Leaving);
+        } else {
+            socket::shutdown(c.fd);
+        }
         if c.far_requests != FarRequests::Free {
             self.drop_far_requests(c);
         }
@@ -367,11 +373,25 @@ impl Shard {
         if c.stall == Stall::Paused {
             self.forget_paused(c.token);
         }
+        if c.flags.has(Flag::Leaving) {
+            let token = c.token;
+            self.ask_all(|_| (), move |shard, _: Vec<()>| shard.has_left(token));
+        }
         self.clients.closing += 1;
         self.stats.clients.set(self.clients.open() as u64);
         if !c.flags.has(Flag::FlushQueued) {
             c.flags.set(Flag::FlushQueued);
             self.to_flush.push(c.token);
+        }
+    }
+
+    /// Nobody counts it any more.
+    fn has_left(&mut self, token: Token) {
+        if let Some(mut connection) = self.clients.take(token) {
+            socket::shutdown(connection.fd);
+            connection.flags.clear(Flag::Leaving);
+            self.queue_flush(&mut connection);
+            self.clients.put_back(connection);
         }
     }
 

@@ -148,6 +148,29 @@ impl Shard {
         self.stats.pubsub_shard_channels.set(names(Topic::ShardChannel));
     }
 
+    /// Whether another shard may count it as a listener.
+    pub(super) fn is_counted_elsewhere(&self, c: &Connection) -> bool {
+        self.topology.shards > 1 && c.subscriptions.is_some()
+    }
+
+    /// Forgets its subscriptions, and gives the reply that `answer` writes when no shard counts it any more.
+    pub(super) fn leave_channels(
+        &mut self,
+        c: &mut Connection,
+        reply: &mut Reply,
+        answer: impl FnOnce(&mut Reply) + 'static,
+    ) -> Flow {
+        let is_counted = self.is_counted_elsewhere(c);
+        self.forget_subscriptions(c);
+        if !is_counted {
+            answer(reply);
+            return Flow::Done;
+        }
+        // Each shard hears of it before the question.
+        self.ask_all_for(c, |_| (), move |_, _: Vec<()>, reply| answer(reply));
+        Flow::Later
+    }
+
     /// The connection ends or is reset.
     pub(super) fn forget_subscriptions(&mut self, c: &mut Connection) {
         let Some(subscriptions) = c.subscriptions.take() else { return };
