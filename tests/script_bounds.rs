@@ -281,3 +281,19 @@ fn a_long_function_ends_by_its_own_code_whatever_is_done_to_its_engine() {
         }
     });
 }
+
+/// As in Redis, where functions have an interpreter of their own.
+#[test]
+fn settings_of_cjson_are_those_of_scripts_or_of_functions() {
+    for shards in SHARDS {
+        let server = Server::start(&["--shards", shards]);
+        let mut client = server.client();
+        let library = "#!lua name=l\nredis.register_function('depth', function(_, args) \
+                       return cjson.encode_max_depth(tonumber(args[1])) end)";
+        assert_eq!(client.call(&["FUNCTION", "LOAD", library]).text(), "l");
+        assert_eq!(client.call(&["EVAL", "return cjson.encode_max_depth(7)", "1", "k"]), Value::Integer(7));
+        assert_eq!(client.call(&["FCALL", "depth", "1", "k"]), Value::Integer(1000));
+        assert_eq!(client.call(&["FCALL", "depth", "1", "k", "8"]), Value::Integer(8));
+        assert_eq!(client.call(&["EVAL", "return cjson.encode_max_depth()", "1", "k"]), Value::Integer(7));
+    }
+}
