@@ -424,3 +424,66 @@ fn logs_are_read_back_while_they_are_switched_off_and_on() {
         assert!(status.is_some_and(|status| status.success()), "{}", server.log());
     }
 }
+
+#[test]
+fn a_paused_cron_keeps_nobody_waiting() {
+    for shards in ["1", "2", "3"] {
+        let mut server = Server::start(&[
+            "--shards",
+            shards,
+            "--appendonly",
+            "yes",
+            "--save",
+            "",
+            "--enable-debug-command",
+            "yes",
+        ]);
+        let mut client = server.client();
+        client.set_timeout(PATIENCE);
+        for number in 0..100 {
+            assert!(client.call(&["SET", &format!("key:{number}"), "x"]).is_ok());
+        }
+        assert!(client.call(&["DEBUG", "PAUSE-CRON", "1"]).is_ok());
+        for save in [&["BGSAVE", "FORK"], &["BGSAVE", "FORKLESS"], &["BGREWRITEAOF", ""], &["SAVE", ""]] {
+            let save: Vec<&str> = save.iter().copied().filter(|word| !word.is_empty()).collect();
+            let reply = client.call(&save);
+            assert!(!reply.is_error(), "{save:?}: {reply:?}");
+            let is_over = |client: &mut Client| {
+                ["rdb_bgsave_in_progress", "aof_rewrite_in_progress", "aof_rewrite_scheduled"]
+                    .iter()
+                    .all(|field| support::info(client, field) == 0)
+            };
+            assert!(support::within(PATIENCE, || is_over(&mut client)), "{shards} shards: {save:?}");
+        }
+        server.signal(libc::SIGTERM);
+        let status = server.wait_for_end(PATIENCE);
+        assert!(
+            status.is_some_and(|status| status.success()),
+            "{shards} shards: {status:?}\n{}",
+            server.log()
+        );
+    }
+}
+
+#[test]
+fn a_shutdown_ends_the_server_also_behind_one_that_waits_for_a_script() {
+    for shards in ["1", "2"] {
+        let mut server = Server::start(&["--shards", shards, "--busy-reply-threshold", "50"]);
+        let (mut slow, mut client) = (server.client(), server.client());
+        client.set_timeout(PATIENCE);
+        slow.send(&["EVAL", "redis.call('SET', KEYS[1], 1) while true do end", "1", "k"]);
+        let is_noted = |server: &Server, line: &str| server.log().contains(line);
+        assert!(support::within(PATIENCE, || is_noted(&server, "Slow script detected")));
+        assert!(client.call(&["DBSIZE"]).text().starts_with("BUSY"), "{shards} shards");
+        assert!(client.call(&["SHUTDOWN"]).text().starts_with("BUSY"), "{shards} shards");
+        server.signal(libc::SIGTERM);
+        assert!(support::within(PATIENCE, || is_noted(&server, "User requested shutdown")));
+        let _ = client.try_call(&["SHUTDOWN", "NOSAVE"]);
+        let status = server.wait_for_end(PATIENCE);
+        assert!(
+            status.is_some_and(|status| status.success()),
+            "{shards} shards: {status:?}\n{}",
+            server.log()
+        );
+    }
+}

@@ -391,3 +391,43 @@ fn subscribers_whose_shard_takes_nothing_in_are_closed() {
     assert!(heard[0] < 2 * OVERRUN_MESSAGES, "somebody was closed: {heard:?}");
     assert_eq!(heard[3], 2 * OVERRUN_MESSAGES + 1, "somebody heard everything: {heard:?}");
 }
+
+/// Whoever has the answer to UNSUBSCRIBE, RESET or QUIT, or has seen that a subscriber's connection is closed, publishes to nobody.
+#[test]
+fn a_subscriber_that_was_seen_to_leave_is_not_counted() {
+    const ROUNDS: usize = 420;
+    everywhere(&[], |server, _| {
+        let mut publishers: Vec<Client> = (0..4).map(|_| server.client()).collect();
+        for round in 0..ROUNDS {
+            let channel = format!("channel:{round}");
+            let pattern = format!("{channel}*");
+            let (subscribe, publish, name, unsubscribe) = match round % 3 {
+                0 => ("SUBSCRIBE", "PUBLISH", &channel, "UNSUBSCRIBE"),
+                1 => ("PSUBSCRIBE", "PUBLISH", &pattern, "PUNSUBSCRIBE"),
+                _ => ("SSUBSCRIBE", "SPUBLISH", &channel, "SUNSUBSCRIBE"),
+            };
+            let publisher = &mut publishers[round % 4];
+            let mut leaving = server.client();
+            leaving.call(&[subscribe, name.as_str()]);
+            assert_eq!(publisher.call(&[publish, &channel, "first"]), Value::Integer(1), "{subscribe}");
+            leaving.receive();
+            let how = round / 3 % 5;
+            match how {
+                0 => assert_eq!(leaving.call(&[unsubscribe, name.as_str()]).elements().len(), 3),
+                1 => assert_eq!(leaving.call(&[unsubscribe]).elements().len(), 3),
+                2 => assert_eq!(leaving.call(&["RESET"]).text(), "RESET"),
+                3 => assert!(leaving.call(&["QUIT"]).is_ok()),
+                _ => {
+                    // What is no request ends the connection.
+                    leaving.send_raw(b"*a\r\n");
+                    leaving.receive_until_closed();
+                }
+            }
+            assert_eq!(
+                publisher.call(&[publish, &channel, "second"]),
+                Value::Integer(0),
+                "{subscribe}, {how}"
+            );
+        }
+    });
+}

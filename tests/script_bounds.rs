@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{within, Server, Value};
+use support::{within, Client, Server, Value};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const SHARDS: [&str; 3] = ["1", "2", "3"];
@@ -163,5 +163,137 @@ fn a_script_that_says_it_writes_is_refused_without_memory_as_a_command_is() {
             let script = format!("#!lua flags={flag}\nreturn 1");
             assert_eq!(client.call(&["EVAL", &script, "0"]), Value::Integer(1));
         }
+    }
+}
+
+/// A script that writes, runs for some 400 ms and answers what only its own code knows.
+const LONG: &str = "redis.call('SET', KEYS[1], 'begun') \
+    local function now() local t = redis.call('TIME') return t[1] * 1000 + t[2] / 1000 end \
+    local started, x = now(), 0 \
+    repeat x = x + #string.rep('x', 100) until now() - started > 400 \
+    redis.call('SET', KEYS[1], 'ended') \
+    return {redis.call('GET', KEYS[1]), shared, cjson.encode({1, 2}), x > 0}";
+
+/// Sends requests while such a call runs, each over a connection of its own. The call gives its own result. Returns the replies, and
+/// whether the call was seen to run before and after them. `waits`: they are read when it has ended.
+fn replies_during(server: &Server, by: &str, requests: &[Vec<Vec<u8>>], waits: bool) -> (Vec<Value>, bool) {
+    let slow_before = server.log().matches("Slow script detected").count();
+    let mut client = server.client();
+    let mut slow = server.client();
+    if by == "FCALL" {
+        let code = format!(
+            "#!lua name=l\nlocal shared = 'old'\nredis.register_function('f', function(KEYS, ARGV) {LONG} end)"
+        );
+        assert_eq!(client.call(&["FUNCTION", "LOAD", "REPLACE", &code]).text(), "l");
+        slow.send(&["FCALL", "f", "1", "k"]);
+    } else {
+        slow.send(&["EVAL", &format!("local shared = 'old' {LONG}"), "1", "k"]);
+    }
+    let is_busy = |client: &mut Client| client.call(&["DBSIZE"]).text().starts_with("BUSY");
+    let slow_calls = || server.log().matches("Slow script detected").count();
+    assert!(within(PATIENCE, || slow_calls() > slow_before), "{by}");
+    let is_seen = is_busy(&mut client);
+    let mut others: Vec<Client> = (0..requests.len()).map(|_| server.client()).collect();
+    for (other, request) in others.iter_mut().zip(requests) {
+        other.set_timeout(PATIENCE);
+        other.send(request);
+    }
+    let mut replies = Vec::new();
+    if !waits {
+        replies.extend(others.iter_mut().map(|other| other.receive()));
+    }
+    let is_running = is_seen && is_busy(&mut client);
+    let answer = slow.receive();
+    let answer: Vec<String> = answer.elements().iter().map(Value::text).collect();
+    assert_eq!(answer[..3], ["ended", "old", "[1,2]"], "{by}");
+    if waits {
+        replies.extend(others.iter_mut().map(|other| other.receive()));
+    }
+    (replies, is_running)
+}
+
+fn words(request: &[&str]) -> Vec<Vec<u8>> {
+    request.iter().map(|word| word.as_bytes().to_vec()).collect()
+}
+
+#[test]
+fn a_long_function_ends_by_its_own_code_whatever_is_done_to_its_engine() {
+    const NEW: &str = "#!lua name=l\nredis.register_function('f', function() return 'new' end)";
+    let with_shards = |shards: &str| {
+        let options =
+            ["--busy-reply-threshold", "50", "--appendonly", "yes", "--enable-debug-command", "yes"];
+        let server = Server::start(&[&["--shards", shards], &options[..]].concat());
+        let mut client = server.client();
+        assert_eq!(client.call(&["FUNCTION", "LOAD", NEW]).text(), "l");
+        client.send(&["FUNCTION", "DUMP"]);
+        let Value::Bulk(dump) = client.receive() else { panic!("no dump") };
+        let restore =
+            |policy: &str| [words(&["FUNCTION", "RESTORE"]), vec![dump.clone(), policy.into()]].concat();
+        for by in ["FCALL", "EVAL"] {
+            let refused = [
+                words(&["FUNCTION", "FLUSH"]),
+                words(&["FUNCTION", "FLUSH", "ASYNC"]),
+                words(&["FUNCTION", "DELETE", "l"]),
+                words(&["FUNCTION", "LOAD", "REPLACE", NEW]),
+                restore("FLUSH"),
+                restore("REPLACE"),
+                words(&["FLUSHALL"]),
+                words(&["SWAPDB", "0", "1"]),
+            ];
+            let (replies, is_running) = replies_during(&server, by, &refused, false);
+            let are_refused = replies.iter().all(|reply| reply.text().starts_with("BUSY"));
+            assert!(are_refused || !is_running, "{shards} shards, {by}: {replies:?}");
+            if is_running && by == "FCALL" {
+                assert_eq!(client.call(&["FCALL", "f", "1", "k"]).elements()[1].text(), "old");
+            }
+            // These are refused, or wait, by the shard that they come to.
+            let mut changing = vec![
+                words(&["SCRIPT", "FLUSH"]),
+                words(&["CONFIG", "SET", "lua-memory-limit", "1mb"]),
+                words(&["DEBUG", "RELOAD"]),
+                words(&["SCRIPT", "LOAD", "return 1"]),
+                words(&["DEBUG", "LOADAOF"]),
+                words(&["CONFIG", "RESETSTAT"]),
+            ];
+            changing.extend(refused);
+            let (replies, _) = replies_during(&server, by, &changing, true);
+            assert_eq!(replies.len(), changing.len());
+            assert!(within(PATIENCE, || client.call(&["EVAL", "return 1", "0"]) == Value::Integer(1)));
+            assert!(client.call(&["CONFIG", "SET", "lua-memory-limit", "1gb"]).is_ok());
+            assert_eq!(client.call(&["FUNCTION", "LOAD", "REPLACE", NEW]).text(), "l");
+            assert_eq!(client.call(&["FCALL", "f", "0"]).text(), "new");
+            // Its client is closed: it has written, so it ends by itself.
+            let mut gone = server.client();
+            let id = gone.call(&["CLIENT", "ID"]).integer().to_string();
+            gone.send(&["EVAL", &format!("local shared {LONG}"), "1", "gone"]);
+            let mut killer = server.client();
+            let kill = |killer: &mut Client| killer.call(&["CLIENT", "KILL", "ID", &id]).text();
+            assert!(within(PATIENCE, || !kill(&mut killer).starts_with("BUSY")));
+            drop(gone);
+            assert!(within(PATIENCE, || client.call(&["GET", "gone"]).text() == "ended"), "{shards} shards");
+            client.call(&["DEL", "gone"]);
+        }
+        assert!(!server.log().contains("panicked"), "{}", server.log());
+    };
+    std::thread::scope(|scope| {
+        for shards in SHARDS {
+            scope.spawn(move || with_shards(shards));
+        }
+    });
+}
+
+/// As in Redis, where functions have an interpreter of their own.
+#[test]
+fn settings_of_cjson_are_those_of_scripts_or_of_functions() {
+    for shards in SHARDS {
+        let server = Server::start(&["--shards", shards]);
+        let mut client = server.client();
+        let library = "#!lua name=l\nredis.register_function('depth', function(_, args) \
+                       return cjson.encode_max_depth(tonumber(args[1])) end)";
+        assert_eq!(client.call(&["FUNCTION", "LOAD", library]).text(), "l");
+        assert_eq!(client.call(&["EVAL", "return cjson.encode_max_depth(7)", "1", "k"]), Value::Integer(7));
+        assert_eq!(client.call(&["FCALL", "depth", "1", "k"]), Value::Integer(1000));
+        assert_eq!(client.call(&["FCALL", "depth", "1", "k", "8"]), Value::Integer(8));
+        assert_eq!(client.call(&["EVAL", "return cjson.encode_max_depth()", "1", "k"]), Value::Integer(7));
     }
 }

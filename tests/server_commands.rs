@@ -512,3 +512,27 @@ fn a_slow_script_in_a_log_does_not_keep_clients_from_hearing_that_the_server_is_
     server.restart();
     assert_eq!(server.client().call(&["GET", "k"]).text(), "xy");
 }
+
+#[test]
+fn latency_shows_the_expiry_of_a_key_that_has_gone() {
+    for shards in 1..=3 {
+        let server = Server::with_shards(shards);
+        let (mut client, mut watcher) = (server.client(), server.client());
+        assert!(client.call(&["CONFIG", "SET", "latency-monitor-threshold", "1"]).is_ok());
+        for from in 0..300 {
+            let members: Vec<String> = (0..1000).map(|number| format!("member {from}:{number}")).collect();
+            let request: Vec<&str> =
+                ["SADD", "k"].into_iter().chain(members.iter().map(String::as_str)).collect();
+            client.send(&request);
+        }
+        (0..300).for_each(|_| assert_eq!(client.receive(), Value::Integer(1000)));
+        assert_eq!(client.call(&["LATENCY", "RESET", "expire-cycle"]), Value::Integer(0));
+        assert_eq!(client.call(&["PEXPIRE", "k", "1"]), Value::Integer(1));
+        while client.call(&["DBSIZE"]) != Value::Integer(0) {}
+        let latest = watcher.call(&["LATENCY", "LATEST"]);
+        let is_there = latest.elements().iter().any(|event| event.elements()[0].text() == "expire-cycle");
+        assert!(is_there, "{shards} shards: {latest:?}");
+        assert_eq!(client.call(&["LATENCY", "HISTORY", "expire-cycle"]).elements().len(), 1);
+        assert!(client.call(&["LATENCY", "GRAPH", "expire-cycle"]).text().starts_with("expire-cycle - high"));
+    }
+}

@@ -45,6 +45,7 @@ local window_index = { __index = functions }
 local window = setmetatable({}, window_index)
 functions.redis = copy(api, { "replicate_commands", "breakpoint", "debug" })
 functions._G = window
+functions.cjson = native.cjson
 setmetatable(functions, { __index = missing })
 
 setmetatable(G, { __index = missing })

@@ -91,6 +91,8 @@ impl Vm {
         let running = Rc::new(Running::default());
         let native = natives(&lua, &running)?;
         let error_handler = native.raw_get("error_handler")?;
+        // Its settings are shared by scripts, and by functions, but not by both.
+        native.raw_set("cjson", libs::cjson(&lua)?)?;
         let prelude = lua.load(PRELUDE).set_name("=gyre");
         let (globals, window, window_index, functions, libraries): (Table, Table, Table, Table, Table) =
             prelude.call(native)?;

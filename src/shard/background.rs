@@ -6,6 +6,7 @@
 //! there is, slices follow each other at a distance that leaves the rest of the time to requests, and the
 //! shard does not wait for long.
 
+use super::scatter::Ask;
 use super::Shard;
 use crate::base::Stamp;
 use crate::runtime::purge::Sweep;
@@ -36,18 +37,41 @@ pub(super) struct Background {
     expiry_nanos: u64,
     /// Some of the memory that waits to be freed was that of expired keys.
     frees_expired: bool,
+    /// Questions that are answered when it has been noted what the expiry under way takes.
+    asked: Vec<Ask>,
     evicts: bool,
 }
 
 impl Shard {
     /// Ten times a second: looks for work. True when memory waits to be freed.
     pub(super) fn look_for_background_work(&mut self) -> bool {
-        let expiry_nanos = std::mem::take(&mut self.upkeep.background.expiry_nanos);
-        self.note_spike("expire-cycle", expiry_nanos);
+        self.note_expiry();
         self.expire_slice();
         self.free_slice();
         self.renew_slice();
         self.upkeep.background.free_at_us.is_some()
+    }
+
+    fn note_expiry(&mut self) {
+        let expiry_nanos = std::mem::take(&mut self.upkeep.background.expiry_nanos);
+        self.note_spike("expire-cycle", expiry_nanos);
+        for ask in std::mem::take(&mut self.upkeep.background.asked) {
+            self.answer_ask(ask);
+        }
+    }
+
+    /// Whether keys that have expired are being deleted, or freed.
+    fn expires(&self) -> bool {
+        self.upkeep.background.expire_at_us.is_some() || self.upkeep.background.frees_expired
+    }
+
+    /// Answers when it has been noted what the expiry takes that is under way: it ends, or a tenth of a second is over.
+    pub(super) fn answer_after_expiry(&mut self, ask: Ask) {
+        if self.expires() && !self.upkeep.housekeeping.is_off {
+            self.upkeep.background.asked.push(ask);
+        } else {
+            self.answer_ask(ask);
+        }
     }
 
     /// In each turn: the slices that are due. True while there is more to do.
@@ -63,6 +87,9 @@ impl Shard {
         }
         if self.upkeep.background.sweep.as_ref().is_some_and(|(at, _)| self.turn.now_us >= *at) {
             self.sweep_slice();
+        }
+        if self.upkeep.background.expiry_nanos > 0 && !self.expires() {
+            self.note_expiry();
         }
         if self.upkeep.background.evicts {
             self.evict_some();

@@ -66,15 +66,19 @@ impl Question for PublishGauges {
 impl Shard {
     pub(super) fn run_cron(&mut self) {
         self.upkeep.housekeeping.placed.clear();
+        // Somebody waits for each of these; what is behind them is housekeeping, which DEBUG PAUSE-CRON stops.
         self.check_shutdown();
-        if self.upkeep.housekeeping.is_off {
-            return;
-        }
         self.watch_part();
         self.heed_log();
         self.accept_again();
         self.resume_paused();
         self.end_scripts_of_the_gone();
+        if self.id == 0 {
+            self.shut_down_if_asked();
+        }
+        if self.upkeep.housekeeping.is_off {
+            return;
+        }
         let deferred = self.look_for_background_work();
         self.evict_some();
         self.check_clients();
@@ -83,7 +87,6 @@ impl Shard {
             self.shared.migrator.close_idle_links();
             self.sample_rates();
             self.give_memory_back();
-            self.shut_down_if_asked();
             self.save_if_due();
             self.rewrite_if_due();
         }

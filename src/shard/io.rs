@@ -4,6 +4,7 @@
 //! A connection may be freed only when the ring holds nothing of it: its receive has ended and no send is in
 //! flight. So closing shuts the socket down first, which ends both, and frees on the last completion.
 
+use crate::shard::scatter::Heard;
 use std::os::fd::RawFd;
 
 use super::Shard;
@@ -323,7 +324,8 @@ impl Shard {
             let c = &mut *connection;
             c.flags.clear(Flag::FlushQueued);
             if c.flags.has(Flag::Closing) {
-                let busy = c.flags.has(Flag::Receiving) || c.output.is_in_flight();
+                let busy =
+                    c.flags.any(Flag::Receiving as u32 | Flag::Leaving as u32) || c.output.is_in_flight();
                 self.connections.table.put_back(connection);
                 if !busy {
                     self.free(token);
@@ -357,7 +359,10 @@ impl Shard {
         c.flags.set(Flag::Closing);
         c.input = Vec::new();
         c.input_start = 0;
-        if let Some(socket) = &c.socket {
+        if self.is_counted_elsewhere(c) && !self.upkeep.housekeeping.stopping {
+            // Whoever sees that it has gone may publish, and it is not counted.
+            c.flags.set(Flag::Leaving);
+        } else if let Some(socket) = &c.socket {
             socket::shutdown(socket);
         }
         if c.far_requests != FarRequests::Free {
@@ -369,11 +374,27 @@ impl Shard {
         if c.stall == Stall::Paused {
             self.forget_paused(c.token);
         }
+        if c.flags.has(Flag::Leaving) {
+            let token = c.token;
+            self.ask_all(Heard, move |shard, _| shard.has_left(token));
+        }
         self.connections.table.closing += 1;
         self.stats.clients.set(self.connections.table.open() as u64);
         if !c.flags.has(Flag::FlushQueued) {
             c.flags.set(Flag::FlushQueued);
             self.connections.to_flush.push(c.token);
+        }
+    }
+
+    /// Nobody counts it any more.
+    fn has_left(&mut self, token: Token) {
+        if let Some(mut connection) = self.connections.table.take(token) {
+            if let Some(socket) = &connection.socket {
+                socket::shutdown(socket);
+            }
+            connection.flags.clear(Flag::Leaving);
+            self.queue_flush(&mut connection);
+            self.connections.table.put_back(connection);
         }
     }
 

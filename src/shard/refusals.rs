@@ -4,6 +4,8 @@
 //! has waited passes `refusal_when_woken`. What a script calls has been asked for as a part of it, and passes `scripts::call_refusal`,
 //! whose texts are others.
 
+use crate::command::table::Gather;
+use crate::command::table::Handler;
 use std::sync::atomic::Ordering;
 
 use super::Shard;
@@ -131,10 +133,19 @@ impl Shard {
         if self.shared.status.is_loading() && any_command(c, spec, |spec| !spec.is(CommandFlag::Loading)) {
             return Some(CommandError::other("LOADING Redis is loading the dataset in memory"));
         }
-        if self.shared.scripts.is_busy(self.id) && !spec.is(CommandFlag::AllowBusy) {
+        if !spec.is(CommandFlag::AllowBusy) && self.is_held_up(spec) {
             return Some(self.busy_error());
         }
         None
+    }
+
+    /// Whether a script has held up for long what the command needs: this shard, or all of them.
+    fn is_held_up(&self, spec: &CommandSpec) -> bool {
+        let scripts = &self.shared.scripts;
+        match spec.handler {
+            Handler::EveryShard(_, Gather::Sum | Gather::Concat | Gather::First) => scripts.is_any_busy(),
+            _ => scripts.is_busy(self.id),
+        }
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Scatter {
 enum Moment {
     AtOnce,
     NextTurn,
+    /// When it has been noted what the expiry under way takes.
+    AfterExpiry,
 }
 
 impl Shard {
@@ -150,6 +152,24 @@ impl Shard {
         });
     }
 
+    /// On behalf of a connection: it stalls until every shard has noted what the expiry under way there takes, and gets the reply that
+    /// `reply` writes then.
+    pub(super) fn after_expiry_for(
+        &mut self,
+        c: &mut Connection,
+        reply: impl FnOnce(&mut Shard, &mut Reply) -> Result<(), CommandError> + 'static,
+    ) {
+        let later = self.reply_later(c);
+        let (spec, protocol) = (c.last_command, c.output.reply.protocol());
+        self.ask_at(None, Moment::AfterExpiry, Heard, move |shard, _| {
+            let mut written = Reply::new(protocol);
+            match reply(shard, &mut written) {
+                Ok(()) => shard.complete(later, written),
+                Err(error) => shard.complete_with(later, spec, Err(error)),
+            }
+        });
+    }
+
     /// Asks one shard, on behalf of a connection: it stalls, and gets the answer as its reply.
     pub(super) fn ask_one_for<Q>(&mut self, c: &mut Connection, target: usize, question: Q)
     where
@@ -168,10 +188,10 @@ impl Shard {
     }
 
     pub(super) fn asked(&mut self, ask: Box<Ask>) {
-        if ask.moment == Moment::NextTurn {
-            self.do_next_turn(Chore::Answer(ask));
-        } else {
-            self.answer_ask(*ask);
+        match ask.moment {
+            Moment::AtOnce => self.answer_ask(*ask),
+            Moment::NextTurn => self.do_next_turn(Chore::Answer(ask)),
+            Moment::AfterExpiry => self.answer_after_expiry(*ask),
         }
     }
 
@@ -197,6 +217,16 @@ impl Shard {
             }
         }
     }
+}
+
+/// Whether a shard has heard what was sent to it before.
+#[derive(Clone)]
+pub struct Heard;
+
+impl Question for Heard {
+    type Answer = ();
+
+    fn answer(self, _: &mut Shard) {}
 }
 
 /// Makes the types that travel from the list of questions.
@@ -236,6 +266,7 @@ macro_rules! questions {
 }
 
 questions! {
+    Heard: Heard,
     AccountClients: super::client_memory::AccountClients,
     KillClients: super::commands::client::kill::KillClients,
     ClientLines: super::commands::client::list::ClientLines,

@@ -17,7 +17,7 @@ mod testing;
 mod walk;
 mod work;
 
-use mlua::Lua;
+use mlua::{Lua, Table};
 
 /// Sets the globals of all libraries.
 pub fn install(lua: &Lua) -> mlua::Result<()> {
@@ -26,4 +26,9 @@ pub fn install(lua: &Lua) -> mlua::Result<()> {
     globals.set("cmsgpack", cmsgpack::library(lua)?)?;
     globals.set("bit", bit::library(lua)?)?;
     globals.set("struct", structs::library(lua)?)
+}
+
+/// Another `cjson`, with settings of its own.
+pub fn cjson(lua: &Lua) -> mlua::Result<Table> {
+    cjson::library(lua)
 }

@@ -164,13 +164,14 @@ pub fn checked_name(name: &[u8]) -> Result<Box<[u8]>, CommandError> {
     }
 }
 
-fn quit(_: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    reply.ok();
+fn quit(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
     c.flags.set(Flag::CloseAfterReply);
-    Ok(Flow::Done)
+    Ok(shard.leave_channels(c, reply, Reply::ok))
 }
 
 fn reset(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
+    reply.set_protocol(Protocol::Resp2);
+    let flow = shard.leave_channels(c, reply, |reply| reply.simple("RESET"));
     shard.forget_client_state(c);
     c.db = 0;
     c.name = Box::default();
@@ -178,7 +179,5 @@ fn reset(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> O
         c.flags.clear(flag);
     }
     shard.log_in_as_default(c);
-    reply.set_protocol(Protocol::Resp2);
-    reply.simple("RESET");
-    Ok(Flow::Done)
+    Ok(flow)
 }

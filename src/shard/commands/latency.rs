@@ -38,49 +38,64 @@ const HELP: &[&str] = &[
 
 type Outcome = Result<Flow, CommandError>;
 
-fn doctor(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    let report =
-        shard.shared.observed.latency().report(shard.turn.config.observing.latency_monitor_threshold);
-    reply.verbatim("txt", report.as_bytes());
-    Ok(Flow::Done)
+// These show the expiry that is under way, too: a client that sees that a key has gone sees what that has taken.
+
+fn doctor(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
+    shard.after_expiry_for(c, |shard, reply| {
+        let threshold = shard.turn.config.observing.latency_monitor_threshold;
+        reply.verbatim("txt", shard.shared.observed.latency().report(threshold).as_bytes());
+        Ok(())
+    });
+    Ok(Flow::Later)
 }
 
-fn graph(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let events = shard.shared.observed.latency();
-    let (name, event) = events.get(args[2]).ok_or_else(|| {
-        CommandError::other(text!("ERR No samples available for event '", c_text(args[2]), "'"))
-    })?;
-    reply.verbatim("txt", event.graph(name, clock::unix_us() / 1_000_000).as_bytes());
-    Ok(Flow::Done)
+fn graph(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
+    let wanted = args[2].to_vec();
+    shard.after_expiry_for(c, move |shard, reply| {
+        let events = shard.shared.observed.latency();
+        let (name, event) = events.get(&wanted).ok_or_else(|| {
+            CommandError::other(text!("ERR No samples available for event '", c_text(&wanted), "'"))
+        })?;
+        reply.verbatim("txt", event.graph(name, clock::unix_us() / 1_000_000).as_bytes());
+        Ok(())
+    });
+    Ok(Flow::Later)
 }
 
-fn history(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let events = shard.shared.observed.latency();
-    let Some((_, event)) = events.get(args[2]) else {
-        reply.array(0);
-        return Ok(Flow::Done);
-    };
-    reply.array(event.spikes().len());
-    for spike in event.spikes() {
-        reply.array(2);
-        reply.integer(spike.at_s);
-        reply.integer(spike.latency_ms as i64);
-    }
-    Ok(Flow::Done)
+fn history(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
+    let wanted = args[2].to_vec();
+    shard.after_expiry_for(c, move |shard, reply| {
+        let events = shard.shared.observed.latency();
+        let Some((_, event)) = events.get(&wanted) else {
+            reply.array(0);
+            return Ok(());
+        };
+        reply.array(event.spikes().len());
+        for spike in event.spikes() {
+            reply.array(2);
+            reply.integer(spike.at_s);
+            reply.integer(spike.latency_ms as i64);
+        }
+        Ok(())
+    });
+    Ok(Flow::Later)
 }
 
-fn latest(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    let events = shard.shared.observed.latency();
-    reply.array(events.iter().len());
-    for (name, event) in events.iter() {
-        let latest = event.latest();
-        reply.array(4);
-        reply.bulk(name.as_bytes());
-        reply.integer(latest.map_or(0, |spike| spike.at_s));
-        reply.integer(latest.map_or(0, |spike| spike.latency_ms as i64));
-        reply.integer(event.max_ms() as i64);
-    }
-    Ok(Flow::Done)
+fn latest(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
+    shard.after_expiry_for(c, |shard, reply| {
+        let events = shard.shared.observed.latency();
+        reply.array(events.iter().len());
+        for (name, event) in events.iter() {
+            let latest = event.latest();
+            reply.array(4);
+            reply.bulk(name.as_bytes());
+            reply.integer(latest.map_or(0, |spike| spike.at_s));
+            reply.integer(latest.map_or(0, |spike| spike.latency_ms as i64));
+            reply.integer(event.max_ms() as i64);
+        }
+        Ok(())
+    });
+    Ok(Flow::Later)
 }
 
 fn reset(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {

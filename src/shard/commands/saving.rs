@@ -179,7 +179,7 @@ fn shutdown(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) ->
     if abort && (save || nosave || now || force) || save && nosave {
         return Err(CommandError::Syntax);
     }
-    if !nosave && shard.shared.scripts.is_busy(shard.id) {
+    if !nosave && shard.shared.scripts.is_any_busy() {
         return Err(shard.busy_error());
     }
     let asker = asker(shard, c);

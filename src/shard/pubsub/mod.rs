@@ -17,6 +17,7 @@
 mod registry;
 
 use crate::shard::message::SubscriberMessage;
+use crate::shard::scatter::Heard;
 use crate::shard::scatter::Question;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -164,6 +165,29 @@ impl Shard {
         self.stats.pubsub_channels.set(names(Topic::Channel));
         self.stats.pubsub_patterns.set(names(Topic::Pattern));
         self.stats.pubsub_shard_channels.set(names(Topic::ShardChannel));
+    }
+
+    /// Whether another shard may count it as a listener.
+    pub(super) fn is_counted_elsewhere(&self, c: &Connection) -> bool {
+        !self.turn.slots.is_single() && c.subscriptions.is_some()
+    }
+
+    /// Forgets its subscriptions, and gives the reply that `answer` writes when no shard counts it any more.
+    pub(super) fn leave_channels(
+        &mut self,
+        c: &mut Connection,
+        reply: &mut Reply,
+        answer: impl FnOnce(&mut Reply) + 'static,
+    ) -> Flow {
+        let is_counted = self.is_counted_elsewhere(c);
+        self.forget_subscriptions(c);
+        if !is_counted {
+            answer(reply);
+            return Flow::Done;
+        }
+        // Each shard hears of it before the question.
+        self.ask_all_for(c, Heard, move |_, _, reply| answer(reply));
+        Flow::Later
     }
 
     /// The connection ends or is reset.

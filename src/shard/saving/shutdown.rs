@@ -18,6 +18,9 @@ use crate::shard::shared::Shutdown as Stage;
 use crate::shard::transactions::Phase;
 use crate::shard::Shard;
 
+/// DEBUG PAUSE-CRON holds up a shutdown that a signal has asked for, as in Redis, but not for longer.
+const CRON_PAUSE_MAX_MS: i64 = 1000;
+
 /// How the server is to end.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wish {
@@ -31,27 +34,30 @@ pub struct Wish {
 
 #[derive(Debug, Default)]
 pub(super) struct Shutdown {
-    /// A signal's, which is looked at ten times a second as in Redis.
-    asked: Option<Wish>,
+    /// A signal's, which is looked at ten times a second as in Redis, and when it came.
+    asked: Option<(Wish, i64)>,
     /// Waits for the snapshot in progress to be gone.
     waiting: Option<Wish>,
     /// The last save is being written.
     is_under_way: bool,
+    /// Others who have asked for it meanwhile: answered if the server does not end.
+    others: Vec<Asker>,
 }
 
 // The shard that leads.
 impl Shard {
     /// A signal asks for it.
     pub fn shut_down_by_signal(&mut self, wish: Wish) {
-        self.saving.shutdown.asked = Some(wish);
-        if !self.upkeep.housekeeping.is_off {
-            self.shut_down_if_asked();
-        }
+        let asked_ms = self.saving.shutdown.asked.map_or(self.now_ms(), |(_, asked_ms)| asked_ms);
+        self.saving.shutdown.asked = Some((wish, asked_ms));
+        self.shut_down_if_asked();
     }
 
     /// Ten times a second, and at once where nothing keeps it from that.
     pub(in crate::shard) fn shut_down_if_asked(&mut self) {
-        if let Some(wish) = self.saving.shutdown.asked.take() {
+        let (waits, now_ms) = (self.upkeep.housekeeping.is_off, self.now_ms());
+        let is_due = |asked: &mut (Wish, i64)| !waits || now_ms - asked.1 >= CRON_PAUSE_MAX_MS;
+        if let Some((wish, _)) = self.saving.shutdown.asked.take_if(is_due) {
             self.begin_shutdown(wish);
         }
     }
@@ -73,7 +79,11 @@ impl Shard {
 
     pub fn begin_shutdown(&mut self, wish: Wish) {
         if self.saving.shutdown.waiting.is_some() || self.saving.shutdown.is_under_way {
-            return;
+            if wish.save == Some(false) && self.shared.scripts.is_any_slow() {
+                // The one before waits for the end of a script, which may never come.
+                return self.stop_beside_script();
+            }
+            return self.saving.shutdown.others.extend(wish.asker);
         }
         crate::log!(Level::Notice, "User requested shutdown...");
         let purpose = self.saving.job.as_ref().map(|job| job.cut.purpose);
@@ -108,7 +118,8 @@ impl Shard {
 
     fn refuse_shutdown(&mut self, wish: Wish) {
         self.shared.shutdown.store(Stage::No as u64, Ordering::Release);
-        if let Some(asker) = wish.asker {
+        let others = std::mem::take(&mut self.saving.shutdown.others);
+        for asker in wish.asker.into_iter().chain(others) {
             let error = CommandError::other("ERR Errors trying to SHUTDOWN. Check logs.");
             self.answer_asker(asker, Err(error));
         }
@@ -122,9 +133,7 @@ impl Shard {
             return self.stop_all();
         }
         if wish.save == Some(false) && self.shared.scripts.is_any_slow() {
-            // What such a script has done is not in the log, nor will it be; there may be no end of it to wait for.
-            crate::log!(Level::Warning, "A script is still running, and ends unfinished.");
-            return self.stop_all();
+            return self.stop_beside_script();
         }
         self.saving.shutdown.is_under_way = true;
         let is_missed = Arc::new(AtomicBool::new(false));
@@ -220,6 +229,12 @@ impl Shard {
         self.saving.shutdown.is_under_way = false;
         self.fail_shutdown(wish);
         false
+    }
+
+    /// What a script that runs has done is not in the log, nor will it be; there may be no end of it to wait for.
+    fn stop_beside_script(&mut self) {
+        crate::log!(Level::Warning, "A script is still running, and ends unfinished.");
+        self.stop_all();
     }
 
     fn stop_all(&mut self) {

@@ -63,7 +63,9 @@ impl Shard {
 
     /// The script has come to its end: accounts for it, and gives the reply.
     pub(super) fn end_script(&mut self, run: Box<Run>, outcome: Outcome, reply: &mut Reply) {
-        let Run { execution, memory, command, caller, started, touches_others, slow, is_busy, .. } = *run;
+        let Run {
+            execution, version, memory, command, caller, started, touches_others, slow, is_busy, ..
+        } = *run;
         debug_assert!(!is_busy, "a script that holds others up ends unseen");
         if let Some(slow) = slow {
             self.shared.scripts.remove_slow(&slow);
@@ -71,7 +73,7 @@ impl Shard {
         if !self.turn.slots.is_single() && (touches_others || !outcome.failed) {
             memory.learn(touches_others);
         }
-        self.keep_vm(execution);
+        self.keep_vm(execution, version);
         let nanos = Stamp::now().nanos_since(started);
         self.executor.spent_nanos += nanos;
         let spec = command.spec;

@@ -192,6 +192,11 @@ impl KnownScripts {
         self.busy[shard].load(Ordering::Relaxed) != 0
     }
 
+    /// Whether a shard is held up by a script.
+    pub fn is_any_busy(&self) -> bool {
+        self.busy.iter().any(|busy| busy.load(Ordering::Relaxed) != 0)
+    }
+
     pub fn change_busy(&self, shards: impl Iterator<Item = usize>, begins: bool) {
         for shard in shards {
             if begins {

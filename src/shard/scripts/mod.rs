@@ -69,6 +69,8 @@ enum Standing {
 /// A script that runs.
 pub struct Run {
     execution: Execution,
+    /// Of what the server knew of scripts when it began.
+    version: u64,
     memory: Arc<Memory>,
     /// The command that it came by.
     command: OwnedCommand,
@@ -174,8 +176,10 @@ impl Shard {
         }
     }
 
-    fn keep_vm(&mut self, execution: Execution) {
-        if let Some(vm) = execution.into_vm() {
+    /// Keeps the interpreter of a script that has ended. `version`: when it was taken. One of an earlier version has scripts and
+    /// libraries that are gone.
+    fn keep_vm(&mut self, execution: Execution, version: u64) {
+        if let Some(vm) = execution.into_vm().filter(|_| version == self.shared.scripts.version()) {
             if self.scripts.idle.len() < IDLE_MAX {
                 self.scripts.idle.push(vm);
             }
@@ -352,6 +356,7 @@ impl Shard {
         let now_us = caller.at_us.unwrap_or(self.turn.now_us);
         Ok(Box::new(Run {
             execution,
+            version: self.scripts.version,
             memory,
             command: OwnedCommand::new(spec, db, OwnedArgs::from_slices(args)),
             db,
