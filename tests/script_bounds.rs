@@ -9,6 +9,37 @@ use support::{within, Client, Server, Value};
 const PATIENCE: Duration = Duration::from_secs(30);
 const SHARDS: [&str; 3] = ["1", "2", "3"];
 
+/// What is dead is collected before a script fails, wherever that may be: the stack, which a call with thousands of values has made
+/// large, moves then.
+#[test]
+fn a_script_that_has_used_up_its_memory_goes_on_with_what_becomes_free() {
+    for shards in ["1", "2"] {
+        let server = Server::start(&["--shards", shards, "--lua-memory-limit", "16mb"]);
+        let mut client = server.client();
+        for call in [
+            "struct.pack(('b'):rep(7000), unpack(numbers))",
+            "struct.unpack(('b'):rep(7000), ('x'):rep(7000))",
+            "cjson.decode(('['):rep(900) .. (']'):rep(900))",
+            "cmsgpack.pack(unpack(numbers))",
+            "cmsgpack.unpack(('\\1'):rep(7000))",
+        ] {
+            let script = format!(
+                "local numbers, all = {{}}, {{}} for i = 1, 7000 do numbers[i] = i % 100 end \
+                 for bits = 20, 12, -1 do \
+                   while pcall(function() all[#all + 1] = ('x'):rep(2 ^ bits) .. #all end) do end \
+                   pcall(function() return {call} end) \
+                 end \
+                 for i = #all, 1, -1 do all[i] = nil pcall(function() return {call} end) end \
+                 return 'whole'"
+            );
+            let reply = client.call(&["EVAL", &script, "0"]);
+            let is_short = reply.is_error() && reply.text().contains("not enough memory");
+            assert!(is_short || reply.text() == "whole", "{call}: {reply:?}");
+        }
+        assert_eq!(client.call(&["EVAL", "return 1", "0"]), Value::Integer(1));
+    }
+}
+
 #[test]
 fn a_script_without_memory_fails_and_the_server_goes_on() {
     const LIMIT: u64 = 48 << 20;

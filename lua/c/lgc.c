@@ -652,11 +652,15 @@ void luaC_step (lua_State *L) {
 
 /*
 ** So many bytes are about to be allocated at once, at a place where the
-** collector may run.
+** collector may run, and so the stack may move.
 */
+#if !defined(LUAI_MAKEROOM)
+#define LUAI_MAKEROOM	0x10000
+#endif
+
 void luaC_makeroom (lua_State *L, size_t size) {
   global_State *g = G(L);
-  if (size >= 0x10000 && g->GCthreshold != MAX_LUMEM &&
+  if (size >= LUAI_MAKEROOM && g->GCthreshold != MAX_LUMEM &&
       (size > g->limit || g->totalbytes > g->limit - size))
     luaC_fullgc(L);
 }

@@ -282,7 +282,8 @@ void luaV_concat (lua_State *L, int total, int last) {
         tl += l;
       }
       luai_work(L, tl >> 7);
-      luaC_makeroom(L, 2*tl);
+      luaC_makeroom(L, 2*tl);  /* it may move the stack */
+      top = L->base + last + 1;
       buffer = luaZ_openspace(L, &G(L)->buff, tl);
       tl = 0;
       for (i=n; i>0; i--) {  /* concat all strings */

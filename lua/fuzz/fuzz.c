@@ -403,6 +403,7 @@ static int program (lua_State *L) {
 
 static void run (unsigned long long seed, int print) {
   lua_State *L;
+  size_t limit;
   int before, i;
   state = seed * 0x9E3779B97F4A7C15ULL + 88172645463325252ULL;
   for (i = 0; i < 4; i++) next();
@@ -425,7 +426,9 @@ static void run (unsigned long long seed, int print) {
     lua_revive(L);
     lua_setinterrupt(L, look, NULL);
     fails = (below(2)) ? 20 + below(3000) : 0;
-    lua_setgrant(L, grant, NULL, fails ? lua_usedbytes(L) : MEMORY_MAX / 2, MEMORY_MAX);
+    /* from the limit on what needs room collects what is dead before */
+    limit = below(3) ? MEMORY_MAX : lua_usedbytes(L) + below(100000);
+    lua_setgrant(L, grant, NULL, fails ? lua_usedbytes(L) : MEMORY_MAX / 2, limit);
     chunkname = below(4) ? "@user_script" : text;
     lua_cpcall(L, program, NULL);
     lua_settop(L, 0);
