@@ -3,7 +3,8 @@
 //! `FLOORS` lists them from the ground up. A room may name (`crate::room`) rooms on floors below its own and no others; its tests are
 //! free. So a reader of a room has to know what is below it and never what is above, and no two rooms need each other.
 //!
-//! And one rule of the house beside: code knows a command by its role or its flags (`command/table`), and never by its name.
+//! And two rules of the house beside: code knows a command by its role or its flags (`command/table`), and never by its name; and an
+//! error is a type that says what is wrong.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -124,6 +125,17 @@ fn commands_are_known_by_roles_and_flags() {
         wrong.extend(comparisons_of_names(text).iter().map(|found| format!("{}: {found}", path.display())));
     }
     assert!(wrong.is_empty(), "these compare the name of a command:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn errors_are_types() {
+    let nothing = ["Result<(), ()>", "Err(())"];
+    let wrong: Vec<_> = code()
+        .into_iter()
+        .filter(|(_, text)| nothing.iter().any(|nothing| text.contains(nothing)))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(wrong.is_empty(), "these fail with nothing: {wrong:?}");
 }
 
 #[test]

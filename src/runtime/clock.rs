@@ -19,6 +19,7 @@ static NANOS_PER_MEGACYCLE: OnceLock<u64> = OnceLock::new();
 static ORIGIN: OnceLock<Instant> = OnceLock::new();
 
 #[cfg(target_arch = "x86_64")]
+#[inline]
 fn cycles() -> u64 {
     // SAFETY: the instruction reads a counter and has no preconditions.
     unsafe { std::arch::x86_64::_rdtsc() }

@@ -202,7 +202,7 @@ impl Shard {
     }
 
     /// Counts a command that has got its reply, and the time that it took. `error`: the text of it, when it is one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn account(
         &mut self,
         spec: &'static CommandSpec,

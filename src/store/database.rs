@@ -168,6 +168,7 @@ impl Database {
         &self.volatile
     }
 
+    #[inline]
     pub(super) fn table(&self, slot: usize) -> Option<SlotTable<'_>> {
         // SAFETY: see the module's comment.
         self.tables.get(slot).map(|table| unsafe { SlotTable::new(table) })

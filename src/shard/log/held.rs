@@ -63,6 +63,10 @@ pub struct Held {
     released: u64,
 }
 
+/// Something that was acknowledged is not on the disk. The server's log says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unkept;
+
 impl Log {
     /// The position for which a reply has to wait that is made now.
     #[inline]
@@ -100,8 +104,8 @@ impl Shard {
         }
     }
 
-    /// The shard stops: everything goes to the disk. `Err`: something that was acknowledged does not; the log says why.
-    pub(in crate::shard) fn end_log(&mut self) -> Result<(), ()> {
+    /// The shard stops: everything goes to the disk.
+    pub(in crate::shard) fn end_log(&mut self) -> Result<(), Unkept> {
         if self.journal.log.is_open() && self.id == 0 && !self.upkeep.housekeeping.stopping {
             crate::log!(Level::Notice, "Calling fsync() on the AOF file.");
         }
@@ -112,7 +116,7 @@ impl Shard {
         // With `always` what is not on the disk was not acknowledged.
         let is_missed = outcome.is_err() && !self.journal.log.waits_for_disk();
         if is_missed || self.journal.log.wants_rewrite() {
-            return Err(());
+            return Err(Unkept);
         }
         Ok(())
     }

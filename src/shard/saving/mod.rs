@@ -43,6 +43,10 @@ use crate::shard::transactions::Phase;
 /// Between two shards' forks: what has waited on one for the other is answered meanwhile, microseconds.
 const FORK_PAUSE_US: i64 = 20_000;
 
+/// A snapshot, or a step of a rewrite, has failed or was given up. The server's log says why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Unfinished;
+
 /// The leader's record of the snapshot in progress.
 struct Job {
     cut: Arc<Cut>,
@@ -378,13 +382,16 @@ impl Shard {
                 let checksum = job.cut.checksum;
                 self.backup_written(id, stretches, checksum);
             }
-            None => self.snapshot_ended(id, Err(())),
+            None => self.snapshot_ended(id, Err(Unfinished)),
             Some(stretches) if job.cut.purpose == Purpose::Rewrite => self.bases_written(id, stretches),
             Some(stretches) => {
                 let (cut, shared) = (job.cut.clone(), self.shared.clone());
                 join::on_thread(cut, stretches, move |result| {
                     let tell = move |shard: &mut Shard| {
-                        let result = result.map_err(|error| crate::log!(Level::Warning, "{error}"));
+                        let result = result.map_err(|error| {
+                            crate::log!(Level::Warning, "{error}");
+                            Unfinished
+                        });
                         shard.snapshot_ended(id, result);
                     };
                     shared.mail.post(0, Message::Call(Box::new(tell)));
@@ -393,7 +400,7 @@ impl Shard {
         }
     }
 
-    fn snapshot_ended(&mut self, id: u64, result: Result<(), ()>) {
+    fn snapshot_ended(&mut self, id: u64, result: Result<(), Unfinished>) {
         let Some(job) = self.saving.job.take_if(|job| job.cut.id == id) else { return };
         let purpose = job.cut.purpose;
         self.shared.status.snapshot_keys_total.store(0, Ordering::Relaxed);

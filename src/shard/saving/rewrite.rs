@@ -8,7 +8,7 @@
 //! When AOF is switched on, all shards take that step together, and the manifest names nothing before it is done.
 
 use super::bases::{delete_history, install, prepare, Prepared};
-use super::{Cut, Purpose};
+use super::{Cut, Purpose, Unfinished};
 use crate::base::error_text;
 use crate::base::log::Level;
 use crate::command::CommandError;
@@ -358,7 +358,7 @@ impl Shard {
     pub(super) fn drop_bases_in_the_way(&mut self, id: u64) {
         let step = self.saving.rewrites.step.as_ref();
         if step.is_some_and(|step| step.written.is_some() && step.undurable > 0) {
-            self.snapshot_ended(id, Err(()));
+            self.snapshot_ended(id, Err(Unfinished));
         }
     }
 
@@ -370,7 +370,7 @@ impl Shard {
         };
         if rewrites.is_given_up {
             // AOF was switched off, and may be on again: these bases are of before that.
-            return self.snapshot_ended(id, Err(()));
+            return self.snapshot_ended(id, Err(Unfinished));
         }
         let Some(job) = &self.saving.job else { return };
         let (cut, state) = (job.cut.clone(), rewrites.state);
@@ -404,7 +404,7 @@ impl Shard {
                 }
                 Err(why) => {
                     crate::log!(Level::Warning, "{why}");
-                    Err(())
+                    Err(Unfinished)
                 }
             };
             leader.snapshot_ended(id, result);
@@ -427,7 +427,12 @@ impl Shard {
     }
 
     /// A step is over, in whatever way.
-    pub(super) fn rewrite_step_ended(&mut self, result: Result<(), ()>, is_given_up: bool, copied: u64) {
+    pub(super) fn rewrite_step_ended(
+        &mut self,
+        result: Result<(), Unfinished>,
+        is_given_up: bool,
+        copied: u64,
+    ) {
         let rewrites = &mut self.saving.rewrites;
         rewrites.copied_bytes = rewrites.copied_bytes.max(copied);
         rewrites.step = None;
