@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// From the ground up. Rooms on one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
     &["base"],
-    &["store", "resp", "runtime"],
+    &["store", "resp", "runtime", "net"],
     &["rdb", "config", "observe"],
     &["command", "process"],
     &["acl", "txn", "script", "persist", "migrate"],

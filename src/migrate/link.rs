@@ -3,19 +3,17 @@
 //! AUTH and SELECT, where needed, are answered before the first RESTORE is sent: a key must not end up in the wrong database
 //! because the right one was refused. The RESTOREs go out in one pipeline.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::{Duration, Instant};
+use std::io::{self, ErrorKind};
+use std::time::Duration;
 
 use super::{Job, Parcel, Target};
+use crate::net::client::Client;
+use crate::net::replies::{Limits, Reply};
 use crate::runtime::clock;
 
-/// What is written at once; each piece has the whole timeout.
-const PIECE_BYTES: usize = 64 * 1024;
-/// The longest reply of a server that speaks the protocol; of an error, the part that is passed on.
-const LINE_BYTES_MAX: usize = 64 * 1024;
+/// What is answered to AUTH, SELECT and RESTORE is a line; of an error, this part is passed on.
+const LIMITS: Limits = Limits { line_bytes_max: 64 * 1024, bulk_bytes_max: 0, elements_max: 0 };
 const ERROR_BYTES_MAX: usize = 1023;
-const READ_BYTES: usize = 16 * 1024;
 
 /// The connection cannot be used any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,31 +41,17 @@ pub struct Run {
 }
 
 pub struct Link {
-    stream: TcpStream,
+    client: Client,
     /// The database that is selected there, if that is sure.
     database: Option<i64>,
-    /// Bytes that have been read, and how many of them have been looked at.
-    received: Vec<u8>,
-    taken: usize,
 }
 
 impl Link {
     pub fn connect(target: &Target, timeout: Duration) -> io::Result<Link> {
-        let deadline = Instant::now() + timeout;
         let invalid = || io::Error::from(ErrorKind::InvalidInput);
         let host = std::str::from_utf8(&target.host).map_err(|_| invalid())?;
         let port = port(&target.port).ok_or_else(invalid)?;
-        let mut failure = io::Error::from(ErrorKind::AddrNotAvailable);
-        for address in (host, port).to_socket_addrs()? {
-            match left(deadline).and_then(|left| TcpStream::connect_timeout(&address, left)) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    return Ok(Link { stream, database: None, received: Vec::new(), taken: 0 });
-                }
-                Err(error) => failure = error,
-            }
-        }
-        Err(failure)
+        Ok(Link { client: Client::connect(host, port, timeout, LIMITS)?, database: None })
     }
 
     pub fn deliver(&mut self, job: &Job) -> Run {
@@ -85,17 +69,18 @@ impl Link {
         }
         let now_ms = clock::unix_ms();
         let mut sent = Vec::with_capacity(job.parcels.len());
-        let mut outgoing = Outgoing::new(&self.stream, job.timeout);
+        let mut outgoing = self.client.send(job.timeout);
+        let broken = |error: io::Error| Broken::new(true, &error);
         for parcel in &job.parcels {
             // A key that has expired on its way stays where it is.
             let Some(ttl_ms) = ttl_ms(parcel, now_ms) else { continue };
             let mut digits = itoa::Buffer::new();
             let ttl = digits.format(ttl_ms).as_bytes();
             let command: [&[u8]; 5] = [b"RESTORE", &job.keys[parcel.key], ttl, &parcel.payload, b"REPLACE"];
-            outgoing.command(if job.replace { &command } else { &command[..4] })?;
+            outgoing.command(if job.replace { &command } else { &command[..4] }).map_err(broken)?;
             sent.push(parcel.key);
         }
-        outgoing.flush()?;
+        outgoing.flush().map_err(broken)?;
         for key in sent {
             let refusal = self.read_reply(job.timeout)?;
             run.answers += 1;
@@ -109,21 +94,22 @@ impl Link {
 
     /// AUTH and SELECT.
     fn greet(&mut self, job: &Job, run: &mut Run) -> Result<(), Broken> {
-        let mut outgoing = Outgoing::new(&self.stream, job.timeout);
+        let mut outgoing = self.client.send(job.timeout);
+        let broken = |error: io::Error| Broken::new(true, &error);
         let mut count = 0;
         if let Some(credentials) = &job.credentials {
             let mut command: Vec<&[u8]> = vec![b"AUTH"];
             command.extend(credentials.username.as_deref());
             command.push(&credentials.password);
-            outgoing.command(&command)?;
+            outgoing.command(&command).map_err(broken)?;
             count += 1;
         }
         if self.database != Some(job.database) {
             let mut digits = itoa::Buffer::new();
-            outgoing.command(&[b"SELECT", digits.format(job.database).as_bytes()])?;
+            outgoing.command(&[b"SELECT", digits.format(job.database).as_bytes()]).map_err(broken)?;
             count += 1;
         }
-        outgoing.flush()?;
+        outgoing.flush().map_err(broken)?;
         for _ in 0..count {
             let refusal = self.read_reply(job.timeout)?;
             run.refusal = run.refusal.take().or(refusal);
@@ -133,61 +119,17 @@ impl Link {
 
     /// The next reply: None when it is a status, the text when it is an error.
     fn read_reply(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, Broken> {
-        self.read_line(timeout).map_err(|error| Broken::new(false, &error))
-    }
-
-    fn read_line(&mut self, timeout: Duration) -> io::Result<Option<Vec<u8>>> {
-        let deadline = Instant::now() + timeout;
-        let mut searched = self.taken;
-        let end = loop {
-            if let Some(at) = memchr::memchr(b'\n', &self.received[searched..]) {
-                break searched + at;
+        match self.client.reply(timeout) {
+            Ok(Reply::Status(_)) => Ok(None),
+            Ok(Reply::Error(mut text)) => {
+                text.truncate(ERROR_BYTES_MAX);
+                Ok(Some(text))
             }
-            if self.received.len() - self.taken > LINE_BYTES_MAX {
-                return Err(ErrorKind::InvalidData.into());
-            }
-            self.received.drain(..self.taken);
-            self.taken = 0;
-            searched = self.received.len();
-            self.read_more(deadline)?;
-        };
-        let line = &self.received[self.taken..end];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        // Who answers otherwise is no such server, and must not be taken to have the keys.
-        let reply = match line {
-            [b'+', ..] => Ok(None),
-            [b'-', text @ ..] => Ok(Some(text[..text.len().min(ERROR_BYTES_MAX)].to_vec())),
-            _ => Err(ErrorKind::InvalidData.into()),
-        };
-        self.taken = end + 1;
-        reply
-    }
-
-    fn read_more(&mut self, deadline: Instant) -> io::Result<()> {
-        let before = self.received.len();
-        self.received.resize(before + READ_BYTES, 0);
-        let got = loop {
-            let left = left(deadline).and_then(|left| self.stream.set_read_timeout(Some(left)));
-            match left.and_then(|()| self.stream.read(&mut self.received[before..])) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                result => break result,
-            }
-        };
-        self.received.truncate(before + *got.as_ref().unwrap_or(&0));
-        match got? {
-            0 => Err(ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
+            // Who answers otherwise is no such server, and must not be taken to have the keys.
+            Ok(_) => Err(Broken::new(false, &ErrorKind::InvalidData.into())),
+            Err(error) => Err(Broken::new(false, &error)),
         }
     }
-}
-
-/// What is left until `deadline`; an error when that is over.
-fn left(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(ErrorKind::TimedOut.into());
-    }
-    Ok(left)
 }
 
 /// The number at the beginning of the text, as Redis reads a port.
@@ -203,68 +145,6 @@ fn ttl_ms(parcel: &Parcel, now_ms: i64) -> Option<i64> {
         None => Some(0),
         Some(at_ms) if at_ms < now_ms => None,
         Some(at_ms) => Some((at_ms - now_ms).max(1)),
-    }
-}
-
-/// Commands on their way out, collected into pieces.
-struct Outgoing<'a> {
-    stream: &'a TcpStream,
-    timeout: Duration,
-    piece: Vec<u8>,
-}
-
-impl Outgoing<'_> {
-    fn new(stream: &TcpStream, timeout: Duration) -> Outgoing<'_> {
-        Outgoing { stream, timeout, piece: Vec::new() }
-    }
-
-    fn command(&mut self, args: &[&[u8]]) -> Result<(), Broken> {
-        let mut digits = itoa::Buffer::new();
-        self.text(b"*", digits.format(args.len()))?;
-        for arg in args {
-            self.text(b"$", digits.format(arg.len()))?;
-            self.bytes(arg)?;
-            self.bytes(b"\r\n")?;
-        }
-        Ok(())
-    }
-
-    fn text(&mut self, kind: &[u8], number: &str) -> Result<(), Broken> {
-        self.bytes(kind)?;
-        self.bytes(number.as_bytes())?;
-        self.bytes(b"\r\n")
-    }
-
-    fn bytes(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
-        while !bytes.is_empty() {
-            let (fits, rest) = bytes.split_at(bytes.len().min(PIECE_BYTES - self.piece.len()));
-            self.piece.extend_from_slice(fits);
-            bytes = rest;
-            if self.piece.len() == PIECE_BYTES {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), Broken> {
-        let written = self.write(Instant::now() + self.timeout);
-        self.piece.clear();
-        written.map_err(|error| Broken::new(true, &error))
-    }
-
-    fn write(&mut self, deadline: Instant) -> io::Result<()> {
-        let mut rest = &self.piece[..];
-        while !rest.is_empty() {
-            self.stream.set_write_timeout(Some(left(deadline)?))?;
-            match self.stream.write(rest) {
-                Ok(0) => return Err(ErrorKind::WriteZero.into()),
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
 
