@@ -7,14 +7,14 @@ use gyre::rdb::file::{
     put_part, trailer, FileReader, Header, Load, LoadOptions, Progress, Record, Stretch, Summed,
 };
 use gyre::rdb::{Count, Encoder, Format, Version};
-use gyre::store::{Collection, Detached, Hash, Settings, SlotRange, SortedSet, Store, Ttl};
+use gyre::store::{Collection, Detached, Hash, Settings, SlotSet, SortedSet, Store, Ttl};
 
 const STRINGS: u64 = 200_000;
 const COLLECTIONS: u64 = 20_000;
 const FIELDS: u64 = 10;
 
 fn empty() -> Store {
-    Store::new(SlotRange::ALL, 1)
+    Store::new(SlotSet::ALL, 1)
 }
 
 /// 64 bytes without repetition.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use gyre::persist::snapshot::Forkless;
 use gyre::rdb::Format;
 use gyre::store::stream::StreamId;
-use gyre::store::{Hash, List, Set, SlotRange, SnapshotOptions, SortedSet, Store, Stream, Ttl};
+use gyre::store::{Hash, List, Set, SlotSet, SnapshotOptions, SortedSet, Store, Stream, Ttl};
 
 /// The server's allocator.
 struct Mimalloc;
@@ -199,7 +199,7 @@ fn snapshot(store: &mut Store, what: &str, count: usize, writes_per_slice: usize
 }
 
 fn run(what: &str, count: usize) {
-    let mut store = Store::new(SlotRange::ALL, 16);
+    let mut store = Store::new(SlotSet::ALL, 16);
     store.set_time(1_700_000_000_000);
     fill(&mut store, what, count);
     snapshot(&mut store, what, count, 0);

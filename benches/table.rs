@@ -10,7 +10,7 @@ use std::hint::black_box;
 
 use criterion::{criterion_group, BenchmarkId, Criterion};
 use gyre::store::table::{Owner, Table};
-use gyre::store::{slot_of, SlotRange, Store, Ttl};
+use gyre::store::{slot_of, SlotSet, Store, Ttl};
 use support::{numbered, resident_bytes, Walk};
 
 const SIZES: [u64; 3] = [1_000, 100_000, 10_000_000];
@@ -68,7 +68,7 @@ fn key(number: u64) -> [u8; 11] {
 }
 
 fn filled(size: u64) -> Store {
-    let mut store = Store::new(SlotRange::ALL, 16);
+    let mut store = Store::new(SlotSet::ALL, 16);
     store.set_time(1_700_000_000_000);
     for number in 1..=size {
         store.set_string(0, &key(number), &[b'x'; 64], Ttl::None);

@@ -12,6 +12,8 @@ pub mod base;
 mod client;
 pub mod command;
 pub mod config;
+mod control;
+pub mod journal;
 mod migrate;
 mod net;
 pub mod observe;
@@ -25,6 +27,7 @@ pub mod runtime;
 mod script;
 pub mod server;
 mod shard;
+pub mod slots;
 #[allow(unsafe_code)]
 pub mod store;
 mod txn;

@@ -5,6 +5,7 @@
 
 mod logs;
 
+use crate::shard::message::Message;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -82,7 +83,7 @@ pub fn recover(shared: &Arc<Shared>, kept: Kept) -> Result<(), Failure> {
     let changes = shared.stats.iter().map(|stats| stats.dirty.get()).sum();
     shared.status.saved_changes.store(changes, Relaxed);
     shared.status.loading.in_progress.store(false, Relaxed);
-    shared.mail.post(0, Box::new(|shard: &mut Shard| shard.accept_again()));
+    shared.mail.post(0, Message::Call(Box::new(|shard: &mut Shard| shard.accept_again())));
     Ok(())
 }
 
@@ -134,7 +135,7 @@ fn run_phase(shared: &Arc<Shared>, jobs: Vec<Vec<Step>>) -> Result<Vec<Report>, 
             };
             shard.begin_loading(steps, Box::new(done));
         };
-        shared.mail.post(id, Box::new(job));
+        shared.mail.post(id, Message::Call(Box::new(job)));
     }
     loop {
         signals::wait(WATCH_INTERVAL);
@@ -162,7 +163,7 @@ fn on_each(shared: &Arc<Shared>, calls: Vec<Call>) {
             *left.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
             signals::ring();
         };
-        shared.mail.post(id, Box::new(run));
+        shared.mail.post(id, Message::Call(Box::new(run)));
     }
     while *left.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
         signals::wait(WATCH_INTERVAL);

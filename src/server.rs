@@ -6,6 +6,8 @@ use crate::base::{error_text, log as server_log};
 use crate::command::table::{self, Names};
 use crate::config::argv::Sources;
 use crate::config::{self, AclPubsubDefault, Config, ConfigError, Loaded, Network};
+use crate::control::Control;
+use crate::migrate::Migrator;
 use crate::observe::stats::ShardStats;
 use crate::observe::{logo, Observed};
 use crate::persist::status::Status;
@@ -17,11 +19,13 @@ use crate::runtime::mesh::Mesh;
 use crate::runtime::probe::{Fit, Missing};
 use crate::runtime::signals::{self, EndSignal};
 use crate::runtime::{clock, cpus, crash, executor, machine, probe, purge, sys};
+use crate::shard::message::Message;
 use crate::shard::saving::{remove_temporary_files, Wish};
 use crate::shard::scripts::KnownScripts;
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
 use crate::shard::users::read_users;
 use crate::shard::Shard;
+use crate::slots::SlotMap;
 use crate::{log, log_text, recovery, text};
 use std::io::{self, IsTerminal, Read};
 use std::path::Path;
@@ -29,6 +33,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+#[cfg(test)]
+mod feed_tests;
 
 /// How often the boot thread looks for the end of the shards when nobody rings, and while they are about to end.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -112,8 +119,7 @@ fn greet(sources: &Sources, loaded: &Loaded) {
 
 fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: bool) -> Result<(), Failure> {
     let config = &loaded.config;
-    let Fit { shards, executors, notes } =
-        probe::check(config.engine.shards).map_err(|missing| missing.to_string())?;
+    let Fit { shards, notes } = probe::check(config.engine.shards).map_err(|missing| missing.to_string())?;
     for note in notes {
         log!(Level::Warning, "{note}");
     }
@@ -132,11 +138,11 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     let settings = settings(&loaded, supervisor);
     show_logo(config);
     let users = users(&loaded)?;
-    let shared = Arc::new(share(loaded, settings, names, users, shards, maxclients));
+    let shared = Arc::new(share(loaded, settings, names, users, shards, maxclients)?);
     log!(Level::Notice, "Server initialized");
     let kept = recovery::find(&shared)?;
     recovery::announce(&shared, &kept);
-    let threads = start_shards(&shared, listeners, executors)?;
+    let threads = start_shards(&shared, listeners)?;
     shared.observed.startup_memory.store(shared.used_memory(), Ordering::Relaxed);
     recovery::recover(&shared, kept)?;
     for (kind, is_open) in [("tcp", tcp), ("unix", unix)] {
@@ -302,17 +308,20 @@ fn share(
     users: Users,
     shards: usize,
     maxclients: u32,
-) -> Shared {
+) -> Result<Shared, Failure> {
+    let control =
+        Control::start().map_err(|e| format!("The control plane cannot start: {}", start_error(&e)))?;
     let mut config = loaded.config;
     config.network.maxclients = maxclients;
     let databases = config.general.databases as usize;
-    Shared {
+    Ok(Shared {
         shards,
         stats: (0..shards).map(|_| Arc::new(ShardStats::new(table::COUNT, databases))).collect(),
         settings: Mutex::new(settings),
         port: AtomicU64::new(u64::from(config.network.port)),
         maxclients: AtomicUsize::new(maxclients as usize),
         config: Mutex::new(Arc::new(config)),
+        slots: Mutex::new(Arc::new(SlotMap::even(shards))),
         users: Mutex::new(Arc::new(users)),
         denials: Mutex::default(),
         config_version: AtomicU64::new(1),
@@ -323,17 +332,18 @@ fn share(
         connected: AtomicUsize::new(0),
         pause: Pause::default(),
         logs: Default::default(),
+        tickets: Default::default(),
         shutdown: AtomicU64::new(Shutdown::No as u64),
         sleep_until_us: AtomicI64::new(0),
         observed: Observed::default(),
         status: Status::default(),
         mail: Mail::new(shards),
-        couriers: Arc::default(),
+        migrator: Arc::new(Migrator::new(control)),
         inboxes: (0..shards).map(|_| Default::default()).collect(),
         listeners: Default::default(),
         started_ms: clock::unix_ms(),
         run_id: process::random_id(),
-    }
+    })
 }
 
 /// Why a shard's thread or its ring cannot be had, and what helps.
@@ -353,7 +363,6 @@ fn start_error(error: &io::Error) -> String {
 fn start_shards(
     shared: &Arc<Shared>,
     listeners: Vec<Listener>,
-    executors: bool,
 ) -> Result<Vec<JoinHandle<io::Result<()>>>, Failure> {
     let cores = cpus::allowed();
     let mut listeners = Some(listeners);
@@ -371,7 +380,7 @@ fn start_shards(
             let _ = running.send(());
             Ok(shard)
         };
-        let thread = executor::spawn(&format!("shard-{id}"), cores[id % cores.len()], executors, make)
+        let thread = executor::spawn(&format!("shard-{id}"), cores[id % cores.len()], make)
             .map_err(|e| format!("Shard {id} cannot start: {}", start_error(&e)))?;
         threads.push(thread);
     }
@@ -416,7 +425,7 @@ fn watch(
             };
             let save = (flags.save || flags.nosave).then_some(flags.save);
             let wish = Wish { save, force: flags.force, asker: None };
-            shared.mail.post(0, Box::new(move |shard: &mut Shard| shard.shut_down_by_signal(wish)));
+            shared.mail.post(0, Message::ShutDown(wish));
         }
         if shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64
             && !std::mem::replace(&mut is_stopping, true)

@@ -2,6 +2,8 @@
 //!
 //! `FLOORS` lists them from the ground up. A room may name (`crate::room`) rooms on floors below its own and no others; its tests are
 //! free. So a reader of a room has to know what is below it and never what is above, and no two rooms need each other.
+//!
+//! And one rule of the house beside: code knows a command by its role or its flags (`command/table`), and never by its name.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,9 +13,9 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     &["base"],
     &["store", "resp", "runtime", "net"],
-    &["rdb", "config", "observe"],
+    &["rdb", "slots", "config", "observe", "control"],
     &["command", "process"],
-    &["acl", "txn", "script", "persist", "migrate"],
+    &["acl", "txn", "script", "persist", "journal", "migrate"],
     &["client"],
     &["shard"],
     &["recovery"],
@@ -68,28 +70,92 @@ fn wrong_arrows(room: &str, named: &BTreeSet<String>) -> Vec<String> {
     rooms.filter(|name| floor_of(name).is_none_or(|below| below >= floor)).cloned().collect()
 }
 
-#[test]
-fn rooms_know_only_the_rooms_below_them() {
+/// The files that are not tests: path under `src/`, and text.
+fn code() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
-    let mut wrong = Vec::new();
-    for file in &files {
-        let path = file.strip_prefix(&root).unwrap();
-        let is_test = path.components().any(|part| {
+    assert!(files.len() > 300, "the sources are under {}", root.display());
+    let paths = files.iter().map(|file| (file, file.strip_prefix(&root).unwrap().to_owned()));
+    let is_test = |path: &Path| {
+        path.components().any(|part| {
             let name = part.as_os_str().to_string_lossy();
             name == "tests" || name.ends_with("tests.rs") || name.starts_with("testing")
-        });
+        })
+    };
+    paths
+        .filter(|(_, path)| !is_test(path))
+        .map(|(file, path)| (path, fs::read_to_string(file).unwrap()))
+        .collect()
+}
+
+/// What a use of a name stands behind, or in front of, when it is a comparison.
+const COMPARED_BEHIND: &[&str] = &["== ", "!= ", "match ", "match (", "matches!(", "contains(&"];
+const COMPARED_IN_FRONT: &[&str] =
+    &[" ==", " !=", ".starts_with", ".ends_with", ".contains", ".eq_", ".strip_", ".split", ".find"];
+
+/// Where the code of a file compares the name of a command, its tests left out.
+fn comparisons_of_names(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let lines = code.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    let code = lines.collect::<Vec<_>>().join(" ").replace(" .", ".");
+    let mut found = Vec::new();
+    for use_of in ["spec.name", ".own_name()"] {
+        for (at, _) in code.match_indices(use_of) {
+            let (behind, in_front) = (&code[..at], &code[at + use_of.len()..]);
+            // `queued.spec.name` is one expression.
+            let start =
+                behind.rfind(|c: char| !c.is_alphanumeric() && !"._*&".contains(c)).map_or(0, |at| at + 1);
+            let is_compared =
+                COMPARED_BEHIND.iter().any(|sign| code[..start].ends_with(sign) || behind.ends_with(sign))
+                    || COMPARED_IN_FRONT.iter().any(|sign| in_front.starts_with(sign));
+            if is_compared {
+                found.push(code[start..].chars().take(40).collect());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn commands_are_known_by_roles_and_flags() {
+    let mut wrong = Vec::new();
+    for (path, text) in code().iter().filter(|(path, _)| !path.starts_with("command/table")) {
+        wrong.extend(comparisons_of_names(text).iter().map(|found| format!("{}: {found}", path.display())));
+    }
+    assert!(wrong.is_empty(), "these compare the name of a command:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_comparison_of_a_name_is_found() {
+    let count = |code: &str| comparisons_of_names(code).len();
+    for code in [
+        "if spec.name == \"exec\" {",
+        "if \"exec\" != queued.spec.name {",
+        "match (spec.name, 1) {",
+        "if matches!(command.spec.name, \"a\" | \"b\") {",
+        "if QUICK.contains(&spec.name) {",
+        "let is = spec\n    .name\n    .starts_with(\"function|\");",
+        "if spec.own_name() == \"id\" {",
+    ] {
+        assert_eq!(count(code), 1, "{code}");
+    }
+    assert_eq!(count("format!(\"{} blocks\", spec.name); reply.bulk(spec.name.as_bytes());"), 0);
+    assert_eq!(count("// spec.name == \"exec\"\n"), 0);
+}
+
+#[test]
+fn rooms_know_only_the_rooms_below_them() {
+    let mut wrong = Vec::new();
+    for (path, text) in &code() {
         let room = path.components().next().unwrap().as_os_str().to_string_lossy().replace(".rs", "");
-        if is_test || room == "bin" || room == "lib" {
+        if room == "bin" || room == "lib" {
             continue;
         }
-        let named = rooms_named(&fs::read_to_string(file).unwrap());
-        for arrow in wrong_arrows(&room, &named) {
+        for arrow in wrong_arrows(&room, &rooms_named(text)) {
             wrong.push(format!("{}: {arrow}", path.display()));
         }
     }
-    assert!(files.len() > 300, "the sources are under {}", root.display());
     assert!(wrong.is_empty(), "these name rooms that are not below them:\n{}", wrong.join("\n"));
 }
 

@@ -11,7 +11,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use gyre::rdb::crc64;
-use gyre::store::{shard_of_slot, slot_of};
+use gyre::slots::shard_of_slot;
+use gyre::store::slot_of;
 use support::{free_port, info, setting, temporary_dir, within, Client, Random, Server};
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -16,7 +16,7 @@ use gyre::rdb::{crc64, Compression, Encoder, Format, Version};
 use gyre::runtime::alloc::CountingMimalloc;
 use gyre::runtime::arena::{self, Inherit};
 use gyre::runtime::fork::{fork_child, Child, End, ForkOptions, Turn};
-use gyre::store::{Hash, List, Set, SlotRange, Store, Ttl};
+use gyre::store::{Hash, List, Set, SlotSet, Store, Ttl};
 
 #[global_allocator]
 static ALLOCATOR: CountingMimalloc = CountingMimalloc;
@@ -106,7 +106,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 fn store(keys: usize) -> Store {
-    let mut store = Store::new(SlotRange::ALL, 16);
+    let mut store = Store::new(SlotSet::ALL, 16);
     store.set_time(1_700_000_000_000);
     for number in 0..keys {
         let key = format!("key:{number}");

@@ -7,7 +7,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gyre::store::{shard_of_slot, slot_of};
+use gyre::slots::shard_of_slot;
+use gyre::store::slot_of;
 use support::{info, Client, Server, Value};
 
 /// Key names that are on both of two shards, and on all of three.

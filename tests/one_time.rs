@@ -352,7 +352,8 @@ fn keys_that_expire_under_transactions_are_the_same_after_a_restart() {
         let rounds = rounds(&mut client);
         let (source, target, side) = ("{t}source", "{t}target", "{t}side");
         let other = (0..).map(|n| format!("other{n}")).find(|name| {
-            use gyre::store::{shard_of_slot, slot_of};
+            use gyre::slots::shard_of_slot;
+            use gyre::store::slot_of;
             shards == 1
                 || shard_of_slot(slot_of(name.as_bytes()), shards) != shard_of_slot(slot_of(b"t"), shards)
         });

@@ -2,7 +2,7 @@
 
 use super::selector::Selector;
 use super::user::User;
-use crate::command::table::{CommandSpec, Flag, KeyFlag, KeyPositions};
+use crate::command::table::{CommandSpec, Flag, KeyFlag, KeyPositions, Role};
 use crate::command::Args;
 use crate::resp::Text;
 use crate::text;
@@ -138,10 +138,9 @@ impl Selector {
 
 /// The arguments that name channels to be published to or subscribed to, and whether they are patterns.
 fn channels(spec: &CommandSpec, args_len: usize) -> (std::ops::Range<usize>, bool) {
-    match spec.name {
-        "publish" | "spublish" => (1..2, false),
-        "subscribe" | "ssubscribe" => (1..args_len, false),
-        "psubscribe" => (1..args_len, true),
+    match spec.role {
+        Role::Publish { .. } => (1..2, false),
+        Role::Subscribe { by_pattern } => (1..args_len, by_pattern),
         _ => (0..0, false),
     }
 }

@@ -1,6 +1,7 @@
 //! MULTI: the queue of a transaction, and the keys that a client watches.
 
-use crate::command::table::CommandSpec;
+use super::Connection;
+use crate::command::table::{CommandSpec, Role};
 use crate::store::WatchFlag;
 use crate::txn::message::OwnedArgs;
 
@@ -23,6 +24,17 @@ pub struct Multi {
 impl Multi {
     pub fn memory_bytes(&self) -> usize {
         self.bytes + self.queue.capacity() * std::mem::size_of::<Queued>()
+    }
+}
+
+impl Connection {
+    /// The commands that `spec`, sent now, would run: those that are queued, if it is EXEC.
+    #[inline]
+    pub fn queue_of(&self, spec: &CommandSpec) -> &[Queued] {
+        match &self.multi {
+            Some(multi) if spec.role == Role::Exec => &multi.queue,
+            _ => &[],
+        }
     }
 }
 

@@ -61,7 +61,7 @@ pub fn restore(ctx: &mut Context, args: Args) -> CommandResult {
     let (key, payload) = (args[1], args[3]);
     let options = Options::parse(&args[4..])?;
     if !options.replace && ctx.store.exists(ctx.db, key) {
-        return Err(CommandError::other("BUSYKEY Target key name already exists."));
+        return Err(CommandError::BusyKey);
     }
     let ttl = integer(args[2])?;
     if ttl < 0 {

@@ -22,6 +22,12 @@ pub enum CommandError {
     NotNumberResult,
     StringTooLong,
     SameObject,
+    /// RESTORE without REPLACE.
+    BusyKey,
+    /// Writes could not be kept: the last snapshot has failed.
+    CannotSave,
+    /// Writes could not be kept: the append-only log cannot be written, for this reason of the system's.
+    CannotLog(Text),
     DbIndexOutOfRange,
     InvalidCursor,
     OutOfMemory,
@@ -62,6 +68,15 @@ impl CommandError {
             NotNumberResult => "ERR increment would produce NaN or Infinity".into(),
             StringTooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)".into(),
             SameObject => "ERR source and destination objects are the same".into(),
+            BusyKey => "BUSYKEY Target key name already exists.".into(),
+            CannotSave => concat!(
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. ",
+                "Commands that may modify the data set are disabled, because this instance is configured to report ",
+                "errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check ",
+                "the Redis logs for details about the RDB error."
+            )
+            .into(),
+            CannotLog(why) => text!("MISCONF Errors writing to the AOF file: ", why),
             DbIndexOutOfRange => "ERR DB index is out of range".into(),
             InvalidCursor => "ERR invalid cursor".into(),
             OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.".into(),

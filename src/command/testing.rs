@@ -7,7 +7,7 @@ use super::table::{Handler, KeysHandler, Names};
 use super::{Blocking, Caller, Context};
 use crate::command::context::Effect;
 use crate::resp::{Protocol, Reply};
-use crate::store::{Events, SlotRange, Store};
+use crate::store::{Events, SlotSet, Store};
 
 /// When tests begin, Unix time in milliseconds.
 pub const START_MS: i64 = 1_700_000_000_000;
@@ -25,7 +25,7 @@ pub struct Bench {
 
 impl Bench {
     pub fn new() -> Bench {
-        let mut store = Store::new(SlotRange::ALL, DATABASES);
+        let mut store = Store::new(SlotSet::ALL, DATABASES);
         store.set_time(START_MS);
         store.log_enabled = true;
         let caller = Caller { bulk_len_max: 512 * 1024 * 1024, ..Caller::default() };

@@ -6,7 +6,7 @@
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use super::{Job, Parcel, Target};
+use super::{Job, PackedKey, Target};
 use crate::net::client::Client;
 use crate::net::replies::{Limits, Reply};
 use crate::runtime::clock;
@@ -47,42 +47,42 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn connect(target: &Target, timeout: Duration) -> io::Result<Link> {
+    pub async fn connect(target: &Target, limit: Duration) -> io::Result<Link> {
         let invalid = || io::Error::from(ErrorKind::InvalidInput);
         let host = std::str::from_utf8(&target.host).map_err(|_| invalid())?;
         let port = port(&target.port).ok_or_else(invalid)?;
-        Ok(Link { client: Client::connect(host, port, timeout, LIMITS)?, database: None })
+        Ok(Link { client: Client::connect(host, port, limit, LIMITS).await?, database: None })
     }
 
-    pub fn deliver(&mut self, job: &Job) -> Run {
+    pub async fn deliver(&mut self, job: &Job) -> Run {
         let mut run = Run::default();
-        run.broken = self.try_deliver(job, &mut run).err();
+        run.broken = self.try_deliver(job, &mut run).await.err();
         // After an error nobody knows what is selected.
         self.database = run.refusal.is_none().then_some(job.database);
         run
     }
 
-    fn try_deliver(&mut self, job: &Job, run: &mut Run) -> Result<(), Broken> {
-        self.greet(job, run)?;
+    async fn try_deliver(&mut self, job: &Job, run: &mut Run) -> Result<(), Broken> {
+        self.greet(job, run).await?;
         if run.refusal.is_some() {
             return Ok(());
         }
         let now_ms = clock::unix_ms();
-        let mut sent = Vec::with_capacity(job.parcels.len());
+        let mut sent = Vec::with_capacity(job.packed.len());
         let mut outgoing = self.client.send(job.timeout);
         let broken = |error: io::Error| Broken::new(true, &error);
-        for parcel in &job.parcels {
+        for packed in &job.packed {
             // A key that has expired on its way stays where it is.
-            let Some(ttl_ms) = ttl_ms(parcel, now_ms) else { continue };
+            let Some(ttl_ms) = ttl_ms(packed, now_ms) else { continue };
             let mut digits = itoa::Buffer::new();
             let ttl = digits.format(ttl_ms).as_bytes();
-            let command: [&[u8]; 5] = [b"RESTORE", &job.keys[parcel.key], ttl, &parcel.payload, b"REPLACE"];
-            outgoing.command(if job.replace { &command } else { &command[..4] }).map_err(broken)?;
-            sent.push(parcel.key);
+            let command: [&[u8]; 5] = [b"RESTORE", &job.keys[packed.key], ttl, &packed.payload, b"REPLACE"];
+            outgoing.command(if job.replace { &command } else { &command[..4] }).await.map_err(broken)?;
+            sent.push(packed.key);
         }
-        outgoing.flush().map_err(broken)?;
+        outgoing.flush().await.map_err(broken)?;
         for key in sent {
-            let refusal = self.read_reply(job.timeout)?;
+            let refusal = self.read_reply(job.timeout).await?;
             run.answers += 1;
             match refusal {
                 None => run.acknowledged.push(key),
@@ -93,7 +93,7 @@ impl Link {
     }
 
     /// AUTH and SELECT.
-    fn greet(&mut self, job: &Job, run: &mut Run) -> Result<(), Broken> {
+    async fn greet(&mut self, job: &Job, run: &mut Run) -> Result<(), Broken> {
         let mut outgoing = self.client.send(job.timeout);
         let broken = |error: io::Error| Broken::new(true, &error);
         let mut count = 0;
@@ -101,25 +101,25 @@ impl Link {
             let mut command: Vec<&[u8]> = vec![b"AUTH"];
             command.extend(credentials.username.as_deref());
             command.push(&credentials.password);
-            outgoing.command(&command).map_err(broken)?;
+            outgoing.command(&command).await.map_err(broken)?;
             count += 1;
         }
         if self.database != Some(job.database) {
             let mut digits = itoa::Buffer::new();
-            outgoing.command(&[b"SELECT", digits.format(job.database).as_bytes()]).map_err(broken)?;
+            outgoing.command(&[b"SELECT", digits.format(job.database).as_bytes()]).await.map_err(broken)?;
             count += 1;
         }
-        outgoing.flush().map_err(broken)?;
+        outgoing.flush().await.map_err(broken)?;
         for _ in 0..count {
-            let refusal = self.read_reply(job.timeout)?;
+            let refusal = self.read_reply(job.timeout).await?;
             run.refusal = run.refusal.take().or(refusal);
         }
         Ok(())
     }
 
     /// The next reply: None when it is a status, the text when it is an error.
-    fn read_reply(&mut self, timeout: Duration) -> Result<Option<Vec<u8>>, Broken> {
-        match self.client.reply(timeout) {
+    async fn read_reply(&mut self, limit: Duration) -> Result<Option<Vec<u8>>, Broken> {
+        match self.client.reply(limit).await {
             Ok(Reply::Status(_)) => Ok(None),
             Ok(Reply::Error(mut text)) => {
                 text.truncate(ERROR_BYTES_MAX);
@@ -140,8 +140,8 @@ fn port(text: &[u8]) -> Option<u16> {
 }
 
 /// RESTORE's argument, 0 for a key that does not expire. None: it has expired.
-fn ttl_ms(parcel: &Parcel, now_ms: i64) -> Option<i64> {
-    match parcel.expire_at_ms {
+fn ttl_ms(packed: &PackedKey, now_ms: i64) -> Option<i64> {
+    match packed.expire_at_ms {
         None => Some(0),
         Some(at_ms) if at_ms < now_ms => None,
         Some(at_ms) => Some((at_ms - now_ms).max(1)),
@@ -162,10 +162,10 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_life_is_at_least_a_millisecond() {
-        let parcel = |expire_at_ms| Parcel { key: 0, payload: Vec::new(), expire_at_ms };
-        assert_eq!(ttl_ms(&parcel(None), 100), Some(0));
-        assert_eq!(ttl_ms(&parcel(Some(150)), 100), Some(50));
-        assert_eq!(ttl_ms(&parcel(Some(100)), 100), Some(1));
-        assert_eq!(ttl_ms(&parcel(Some(99)), 100), None);
+        let packed = |expire_at_ms| PackedKey { key: 0, payload: Vec::new(), expire_at_ms };
+        assert_eq!(ttl_ms(&packed(None), 100), Some(0));
+        assert_eq!(ttl_ms(&packed(Some(150)), 100), Some(50));
+        assert_eq!(ttl_ms(&packed(Some(100)), 100), Some(1));
+        assert_eq!(ttl_ms(&packed(Some(99)), 100), None);
     }
 }

@@ -1,29 +1,26 @@
-//! MIGRATE's way to other servers: threads that deliver keys, so that no shard ever waits for the network.
+//! MIGRATE's way to other servers: tasks of the control plane deliver keys, so that no shard ever waits for the network.
 //!
-//! A shard hands over an errand: serialised keys, where to, and what to call when it is done. A thread delivers it. There is one
-//! thread at a time for each target and a bounded number of them all; errands for a target that has its thread already wait
-//! behind it, as those for further targets wait for a thread. A thread that has had nothing to do for a while ends.
+//! A shard hands over a transfer: serialised keys, where to, and what to call when it is done. There is one task at a time for each
+//! target and a bounded number of them all; transfers for a target that has its task already wait behind it, as those for
+//! further targets wait for a task.
 //!
-//! Connections outlive their thread: they are kept for a while, because who moves keys moves many. Nothing here knows what
+//! Connections outlive their task: they are kept for a while, because who moves keys moves many. Nothing here knows what
 //! a shard is.
 
 mod link;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::base::log::Level;
 use crate::command::migrate::Credentials;
-use crate::runtime::aside;
+use crate::control::Control;
 use link::Link;
 
 /// Targets that are delivered to at the same time.
-const THREADS_MAX: usize = 64;
-/// How long a thread waits for its next errand.
-const LINGER: Duration = Duration::from_secs(1);
-/// Errands that wait, for all targets together; a further one fails at once.
+const TARGETS_MAX: usize = 64;
+/// Transfers that wait, for all targets together; a further one fails at once.
 const WAITING_MAX: usize = 4096;
 /// Connections kept for later; with one more the one that was unused for longest is closed. As in Redis.
 const LINKS_MAX: usize = 64;
@@ -39,7 +36,7 @@ pub struct Target {
 
 /// One key, packed.
 #[derive(Debug)]
-pub struct Parcel {
+pub struct PackedKey {
     /// Index of its name in the job's keys.
     pub key: usize,
     /// As DUMP writes it.
@@ -58,7 +55,7 @@ pub struct Job {
     pub timeout: Duration,
     pub replace: bool,
     pub keys: Arc<Vec<Vec<u8>>>,
-    pub parcels: Vec<Parcel>,
+    pub packed: Vec<PackedKey>,
 }
 
 /// Why not everything has arrived.
@@ -69,7 +66,7 @@ pub enum Failure {
     Reading,
     /// The first error that the target has answered.
     Refused(Vec<u8>),
-    TooManyErrands,
+    TooManyTransfers,
 }
 
 /// What became of a job.
@@ -88,7 +85,7 @@ impl Delivery {
 
 type Done = Box<dyn FnOnce(Delivery) + Send>;
 
-struct Errand {
+struct Transfer {
     job: Job,
     done: Done,
 }
@@ -101,52 +98,50 @@ struct IdleLink {
 
 #[derive(Default)]
 struct State {
-    /// Targets that have a thread, and the errands that wait for it.
-    busy: HashMap<Target, VecDeque<Errand>>,
-    /// Errands for other targets.
-    waiting: VecDeque<Errand>,
+    /// Targets that have a task, and the transfers that wait for it.
+    busy: HashMap<Target, VecDeque<Transfer>>,
+    /// Transfers for other targets.
+    waiting: VecDeque<Transfer>,
     /// All that wait.
     waiting_count: usize,
     links: Vec<IdleLink>,
 }
 
 impl State {
-    /// Whether there is nothing to do for the thread that serves `target`.
-    fn is_idle(&self, target: &Target) -> bool {
-        self.waiting.is_empty() && self.busy.get(target).is_none_or(VecDeque::is_empty)
-    }
-
-    /// The next errand of the thread that serves `target`, or of another target that it serves from now on. None: the thread ends.
-    fn next(&mut self, target: &mut Target) -> Option<Errand> {
-        if let Some(errand) = self.busy.get_mut(target).and_then(VecDeque::pop_front) {
+    /// The next transfer of the task that serves `target`, or of another target that it serves from now on. None: the task ends.
+    fn next(&mut self, target: &mut Target) -> Option<Transfer> {
+        if let Some(transfer) = self.busy.get_mut(target).and_then(VecDeque::pop_front) {
             self.waiting_count -= 1;
-            return Some(errand);
+            return Some(transfer);
         }
         self.busy.remove(target);
-        while let Some(errand) = self.waiting.pop_front() {
-            // Meanwhile another thread may have begun to serve it.
-            if let Some(queue) = self.busy.get_mut(&errand.job.target) {
-                queue.push_back(errand);
+        while let Some(transfer) = self.waiting.pop_front() {
+            // Meanwhile another task may have begun to serve it.
+            if let Some(queue) = self.busy.get_mut(&transfer.job.target) {
+                queue.push_back(transfer);
                 continue;
             }
-            *target = errand.job.target.clone();
+            *target = transfer.job.target.clone();
             self.busy.insert(target.clone(), VecDeque::new());
             self.waiting_count -= 1;
-            return Some(errand);
+            return Some(transfer);
         }
         None
     }
 }
 
-#[derive(Default)]
-pub struct Couriers {
+/// Has keys delivered to other servers.
+pub struct Migrator {
+    control: Control,
     state: Mutex<State>,
-    /// An errand has come to wait.
-    news: Condvar,
     idle_links: AtomicUsize,
 }
 
-impl Couriers {
+impl Migrator {
+    pub fn new(control: Control) -> Migrator {
+        Migrator { control, state: Mutex::default(), idle_links: AtomicUsize::new(0) }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic while holding the lock would have ended the process (panic = abort in release).
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -159,49 +154,32 @@ impl Couriers {
             let mut state = self.state();
             if state.waiting_count >= WAITING_MAX {
                 drop(state);
-                done(Delivery::failed(Failure::TooManyErrands));
+                done(Delivery::failed(Failure::TooManyTransfers));
                 return;
             }
             state.waiting_count += 1;
-            let errand = Errand { job, done: Box::new(done) };
+            let transfer = Transfer { job, done: Box::new(done) };
             if let Some(queue) = state.busy.get_mut(&target) {
-                queue.push_back(errand);
-                self.news.notify_all();
+                queue.push_back(transfer);
                 return;
             }
-            if state.busy.len() >= THREADS_MAX {
-                state.waiting.push_back(errand);
-                self.news.notify_all();
+            if state.busy.len() >= TARGETS_MAX {
+                state.waiting.push_back(transfer);
                 return;
             }
-            state.busy.insert(target.clone(), VecDeque::from([errand]));
+            state.busy.insert(target.clone(), VecDeque::from([transfer]));
         }
-        let (couriers, thread_target) = (self.clone(), target.clone());
-        let started = aside::spawn("migrate", move || couriers.serve(thread_target));
-        if let Err(error) = started {
-            crate::log!(Level::Warning, "MIGRATE cannot start a thread: {error}");
-            self.give_up(&target);
-        }
+        let migrator = self.clone();
+        self.control.spawn(async move { migrator.serve(target).await });
     }
 
-    /// Nobody will serve this target.
-    fn give_up(&self, target: &Target) {
-        let mut state = self.state();
-        let errands = state.busy.remove(target).unwrap_or_default();
-        state.waiting_count -= errands.len();
-        drop(state);
-        for errand in errands {
-            (errand.done)(Delivery::failed(Failure::Connecting));
-        }
-    }
-
-    /// The life of a thread.
-    fn serve(&self, mut target: Target) {
+    /// The task that delivers to one target after the other, until nothing waits.
+    async fn serve(&self, mut target: Target) {
         loop {
-            let waited = self.news.wait_timeout_while(self.state(), LINGER, |state| state.is_idle(&target));
-            let next = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0.next(&mut target);
-            let Some(Errand { job, done }) = next else { return };
-            let (delivery, link) = deliver(&job, self.take_link(&target));
+            let next = self.state().next(&mut target);
+            let Some(Transfer { job, done }) = next else { return };
+            let kept = self.take_link(&target);
+            let (delivery, link) = deliver(&job, kept).await;
             if let Some(link) = link {
                 self.keep_link(target.clone(), link);
             }
@@ -248,14 +226,17 @@ impl Couriers {
 ///
 /// When a connection breaks before the first reply the job is tried once more through a new one: a kept one may have ended
 /// long ago. Not after a timeout, which has taken its time already.
-fn deliver(job: &Job, mut kept: Option<Link>) -> (Delivery, Option<Link>) {
+async fn deliver(job: &Job, mut kept: Option<Link>) -> (Delivery, Option<Link>) {
     let mut may_retry = true;
     loop {
-        let mut link = match kept.take().map_or_else(|| Link::connect(&job.target, job.timeout), Ok) {
-            Ok(link) => link,
-            Err(_) => return (Delivery::failed(Failure::Connecting), None),
+        let mut link = match kept.take() {
+            Some(link) => link,
+            None => match Link::connect(&job.target, job.timeout).await {
+                Ok(link) => link,
+                Err(_) => return (Delivery::failed(Failure::Connecting), None),
+            },
         };
-        let run = link.deliver(job);
+        let run = link.deliver(job).await;
         let Some(broken) = run.broken else {
             let failure = run.refusal.map(Failure::Refused);
             return (Delivery { acknowledged: run.acknowledged, failure }, Some(link));

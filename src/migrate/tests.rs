@@ -1,4 +1,4 @@
-//! Couriers against targets that answer as they are told.
+//! The migrator against targets that answer as they are told.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -25,7 +25,7 @@ fn target(acts: &'static [Act]) -> Target {
 }
 
 fn job(target: &Target, database: i64, keys: &[&str]) -> Job {
-    let parcel = |key| Parcel { key, payload: format!("value {key}").into_bytes(), expire_at_ms: None };
+    let packed = |key| PackedKey { key, payload: format!("value {key}").into_bytes(), expire_at_ms: None };
     Job {
         target: target.clone(),
         credentials: None,
@@ -33,18 +33,22 @@ fn job(target: &Target, database: i64, keys: &[&str]) -> Job {
         timeout: Duration::from_secs(5),
         replace: false,
         keys: Arc::new(keys.iter().map(|key| key.as_bytes().to_vec()).collect()),
-        parcels: (0..keys.len()).map(parcel).collect(),
+        packed: (0..keys.len()).map(packed).collect(),
     }
 }
 
-fn begin(couriers: &Arc<Couriers>, job: Job) -> Receiver<Delivery> {
+fn migrator() -> Arc<Migrator> {
+    Arc::new(Migrator::new(Control::start().unwrap()))
+}
+
+fn begin(migrator: &Arc<Migrator>, job: Job) -> Receiver<Delivery> {
     let (done, is_done) = mpsc::channel();
-    couriers.send(job, move |delivery| done.send(delivery).unwrap());
+    migrator.send(job, move |delivery| done.send(delivery).unwrap());
     is_done
 }
 
-fn send(couriers: &Arc<Couriers>, job: Job) -> Delivery {
-    begin(couriers, job).recv_timeout(PATIENCE).unwrap()
+fn send(migrator: &Arc<Migrator>, job: Job) -> Delivery {
+    begin(migrator, job).recv_timeout(PATIENCE).unwrap()
 }
 
 /// Reads what `commands` are on the wire and fails when it is anything else.
@@ -83,18 +87,18 @@ fn a_connection_is_used_again_and_selects_only_when_it_must() {
         expect(stream, &[&["RESTORE", "d", "0", "value 0"]]);
         say(stream, "+OK\r\n");
     }]);
-    let couriers = Arc::default();
+    let migrator = migrator();
     assert_eq!(
-        send(&couriers, job(&target, 3, &["a", "b"])),
+        send(&migrator, job(&target, 3, &["a", "b"])),
         Delivery { acknowledged: vec![0, 1], failure: None }
     );
-    assert_eq!(couriers.idle_links(), 1);
+    assert_eq!(migrator.idle_links(), 1);
     let replacing = Job { replace: true, ..job(&target, 3, &["c"]) };
-    assert_eq!(send(&couriers, replacing).failure, None);
+    assert_eq!(send(&migrator, replacing).failure, None);
     let credentials = Credentials { username: Some(b"me".to_vec()), password: b"secret".to_vec() };
     let job = Job { credentials: Some(credentials), ..job(&target, 4, &["d"]) };
-    assert_eq!(send(&couriers, job).failure, None);
-    assert_eq!(couriers.idle_links(), 1);
+    assert_eq!(send(&migrator, job).failure, None);
+    assert_eq!(migrator.idle_links(), 1);
 }
 
 #[test]
@@ -106,12 +110,12 @@ fn nothing_is_restored_when_the_password_or_the_database_is_refused() {
         say(stream, "-ERR DB index is out of range\r\n");
         wait_for_end(stream);
     }]);
-    let couriers = Arc::default();
+    let migrator = migrator();
     let credentials = Credentials { username: None, password: b"wrong".to_vec() };
     let refused = |text: &str| Delivery::failed(Failure::Refused(text.as_bytes().to_vec()));
     let with_password = Job { credentials: Some(credentials), ..job(&target, 0, &["a"]) };
-    assert_eq!(send(&couriers, with_password), refused("WRONGPASS no"));
-    assert_eq!(send(&couriers, job(&target, 99, &["a"])), refused("ERR DB index is out of range"));
+    assert_eq!(send(&migrator, with_password), refused("WRONGPASS no"));
+    assert_eq!(send(&migrator, job(&target, 99, &["a"])), refused("ERR DB index is out of range"));
 }
 
 #[test]
@@ -123,7 +127,7 @@ fn only_acknowledged_keys_count_and_the_first_error_is_told() {
         expect(stream, &[&["RESTORE", "a", "0", "value 0"]]);
         std::thread::sleep(SHORT);
     }]);
-    let delivery = send(&Arc::default(), job(&target, 0, &["a", "b", "c", "d"]));
+    let delivery = send(&migrator(), job(&target, 0, &["a", "b", "c", "d"]));
     assert_eq!(delivery.acknowledged, [0, 2]);
     assert_eq!(delivery.failure, Some(Failure::Refused(b"BUSYKEY one".to_vec())));
 }
@@ -143,10 +147,10 @@ fn a_connection_that_has_ended_meanwhile_is_made_anew() {
             wait_for_end(stream);
         },
     ]);
-    let couriers = Arc::default();
-    assert_eq!(send(&couriers, job(&target, 0, &["a"])).acknowledged, [0]);
+    let migrator = migrator();
+    assert_eq!(send(&migrator, job(&target, 0, &["a"])).acknowledged, [0]);
     std::thread::sleep(SHORT);
-    assert_eq!(send(&couriers, job(&target, 0, &["b"])).acknowledged, [0]);
+    assert_eq!(send(&migrator, job(&target, 0, &["b"])).acknowledged, [0]);
 }
 
 #[test]
@@ -156,10 +160,10 @@ fn a_connection_that_ends_in_the_middle_is_not_tried_again() {
         say(stream, "+OK\r\n+OK\r\n");
         expect(stream, &[&["RESTORE", "a", "0", "value 0"], &["RESTORE", "b", "0", "value 1"]]);
     }]);
-    let couriers = Arc::default();
-    let delivery = send(&couriers, job(&target, 0, &["a", "b"]));
+    let migrator = migrator();
+    let delivery = send(&migrator, job(&target, 0, &["a", "b"]));
     assert_eq!(delivery, Delivery { acknowledged: vec![0], failure: Some(Failure::Reading) });
-    assert_eq!(couriers.idle_links(), 0);
+    assert_eq!(migrator.idle_links(), 0);
 }
 
 #[test]
@@ -175,12 +179,12 @@ fn a_target_that_says_nothing_or_does_not_read_is_given_up() {
             std::thread::sleep(SHORT * 10);
         },
     ]);
-    let couriers = Arc::default();
+    let migrator = migrator();
     let silent = Job { timeout: SHORT, ..job(&target, 0, &["a"]) };
-    assert_eq!(send(&couriers, silent), Delivery::failed(Failure::Reading));
+    assert_eq!(send(&migrator, silent), Delivery::failed(Failure::Reading));
     let mut huge = Job { timeout: SHORT, ..job(&target, 0, &["a"]) };
-    huge.parcels[0].payload = vec![b'x'; 32 << 20];
-    assert_eq!(send(&couriers, huge), Delivery::failed(Failure::Writing));
+    huge.packed[0].payload = vec![b'x'; 32 << 20];
+    assert_eq!(send(&migrator, huge), Delivery::failed(Failure::Writing));
 }
 
 #[test]
@@ -189,20 +193,20 @@ fn who_speaks_another_protocol_has_acknowledged_nothing() {
         say(stream, "HTTP/1.1 400 Bad Request\r\n\r\n");
         std::thread::sleep(SHORT);
     }
-    let delivery = send(&Arc::default(), job(&target(&[web, web]), 0, &["a"]));
+    let delivery = send(&migrator(), job(&target(&[web, web]), 0, &["a"]));
     assert_eq!(delivery, Delivery::failed(Failure::Reading));
 }
 
 #[test]
 fn nobody_listening_is_a_failure_to_connect() {
-    let delivery = send(&Arc::default(), job(&target(&[]), 0, &["a"]));
+    let delivery = send(&migrator(), job(&target(&[]), 0, &["a"]));
     assert_eq!(delivery, Delivery::failed(Failure::Connecting));
     let nowhere = Target { host: b"127.0.0.1".to_vec(), port: b"no port".to_vec() };
-    assert_eq!(send(&Arc::default(), job(&nowhere, 0, &["a"])), Delivery::failed(Failure::Connecting));
+    assert_eq!(send(&migrator(), job(&nowhere, 0, &["a"])), Delivery::failed(Failure::Connecting));
 }
 
 #[test]
-fn errands_for_one_target_go_one_after_the_other_and_do_not_hold_up_those_for_others() {
+fn transfers_for_one_target_go_one_after_the_other_and_do_not_hold_up_those_for_others() {
     let slow = target(&[|stream| {
         expect(stream, &[&["SELECT", "0"]]);
         say(stream, "+OK\r\n");
@@ -217,20 +221,20 @@ fn errands_for_one_target_go_one_after_the_other_and_do_not_hold_up_those_for_ot
         say(stream, "+OK\r\n+OK\r\n");
         expect(stream, &[&["RESTORE", "c", "0", "value 0"]]);
     }]);
-    let couriers = Arc::default();
-    let first = begin(&couriers, job(&slow, 0, &["a"]));
-    let second = begin(&couriers, job(&slow, 0, &["b"]));
-    assert_eq!(send(&couriers, job(&quick, 0, &["c"])).acknowledged, [0]);
+    let migrator = migrator();
+    let first = begin(&migrator, job(&slow, 0, &["a"]));
+    let second = begin(&migrator, job(&slow, 0, &["b"]));
+    assert_eq!(send(&migrator, job(&quick, 0, &["c"])).acknowledged, [0]);
     assert!(first.try_recv().is_err() && second.try_recv().is_err(), "the slow target holds up the others");
     assert_eq!(second.recv_timeout(PATIENCE).unwrap().acknowledged, [0]);
     assert_eq!(first.try_recv().unwrap().acknowledged, [0]);
-    assert_eq!(couriers.state().waiting_count, 0);
+    assert_eq!(migrator.state().waiting_count, 0);
 }
 
 #[test]
-fn more_targets_than_threads_are_served_in_the_end_and_few_connections_are_kept() {
-    let couriers: Arc<Couriers> = Arc::default();
-    let targets: Vec<Target> = (0..THREADS_MAX + 8)
+fn more_targets_than_tasks_are_served_in_the_end_and_few_connections_are_kept() {
+    let migrator = migrator();
+    let targets: Vec<Target> = (0..TARGETS_MAX + 8)
         .map(|_| {
             target(&[|stream| {
                 expect(stream, &[&["SELECT", "0"]]);
@@ -240,12 +244,12 @@ fn more_targets_than_threads_are_served_in_the_end_and_few_connections_are_kept(
             }])
         })
         .collect();
-    let all: Vec<_> = targets.iter().map(|target| begin(&couriers, job(target, 0, &["a"]))).collect();
-    assert_eq!(couriers.state().busy.len(), THREADS_MAX);
+    let all: Vec<_> = targets.iter().map(|target| begin(&migrator, job(target, 0, &["a"]))).collect();
+    assert_eq!(migrator.state().busy.len(), TARGETS_MAX);
     for is_done in all {
         assert_eq!(is_done.recv_timeout(PATIENCE).unwrap().acknowledged, [0]);
     }
-    assert_eq!(couriers.idle_links(), LINKS_MAX);
+    assert_eq!(migrator.idle_links(), LINKS_MAX);
 }
 
 #[test]
@@ -256,11 +260,11 @@ fn a_connection_is_closed_when_nobody_has_used_it_for_long() {
         expect(stream, &[&["RESTORE", "a", "0", "value 0"]]);
         wait_for_end(stream);
     }]);
-    let couriers: Arc<Couriers> = Arc::default();
-    send(&couriers, job(&target, 0, &["a"]));
-    couriers.close_idle_links();
-    assert_eq!(couriers.idle_links(), 1);
-    couriers.state().links[0].since -= LINK_IDLE_MAX;
-    couriers.close_idle_links();
-    assert_eq!(couriers.idle_links(), 0);
+    let migrator = migrator();
+    send(&migrator, job(&target, 0, &["a"]));
+    migrator.close_idle_links();
+    assert_eq!(migrator.idle_links(), 1);
+    migrator.state().links[0].since -= LINK_IDLE_MAX;
+    migrator.close_idle_links();
+    assert_eq!(migrator.idle_links(), 0);
 }

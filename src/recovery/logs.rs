@@ -1,5 +1,6 @@
 //! Reading the append-only files back: which there are, where each is cut, and in which order they are replayed.
 
+use crate::shard::message::Message;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,7 +21,8 @@ use crate::shard::loading::Step;
 use crate::shard::message::Call;
 use crate::shard::shared::Shared;
 use crate::shard::Shard;
-use crate::store::SlotRange;
+use crate::slots::even_share;
+use crate::store::SlotSet;
 
 fn text(error: FolderError) -> Failure {
     if let FolderError::Manifest(error) = &error {
@@ -244,19 +246,19 @@ fn replay_elsewhere(
 ) -> Result<(), Failure> {
     let fatal = |failed| failure(&failed, "the append only file");
     for (shard, chain) in layout.chains() {
+        let had = even_share(shard.into(), layout.shards().into());
         if follows && chain.base.is_some() {
             // What older files say of its keys is in there.
-            let step = Step::Forget { shard: shard.into(), shards: layout.shards().into() };
+            let step = Step::Forget(had.clone());
             run_phase(shared, (0..shared.shards).map(|_| vec![step.clone()]).collect()).map_err(fatal)?;
         }
         for entry in chain.files() {
             let path = folder.path_of(&entry.name);
             let until = len_of(folder, &entry.name)?;
-            let had = SlotRange::of_shard(shard.into(), layout.shards().into());
             let mut from = 0;
             let has_preamble = File::open(&path).and_then(|file| has_rdb_preamble(&file));
             if has_preamble.unwrap_or_default() {
-                let owned = (layout.shards() > 1).then_some(had);
+                let owned = (layout.shards() > 1).then(|| had.clone());
                 let step = Step::Rdb { path: path.clone(), is_base: true, owned };
                 let jobs = (0..shared.shards).map(|_| vec![step.clone()]).collect();
                 let reports = run_phase(shared, jobs).map_err(fatal)?;
@@ -264,8 +266,8 @@ fn replay_elsewhere(
                 from = reports.first().and_then(|report| report.rdb_ends.first().copied()).unwrap_or(until);
             }
             if from < until {
-                replay_for(shared, Some(had));
-                let step = Step::ForeignLog { path, from, until, owned: had };
+                replay_for(shared, Some(&had));
+                let step = Step::ForeignLog { path, from, until, owned: had.clone() };
                 let jobs = (0..shared.shards).map(|_| vec![step.clone()]).collect();
                 let outcome = run_phase(shared, jobs).map_err(fatal);
                 replay_for(shared, None);
@@ -276,8 +278,12 @@ fn replay_elsewhere(
     Ok(())
 }
 
-fn replay_for(shared: &Arc<Shared>, slots: Option<SlotRange>) {
-    let call = || -> Call { Box::new(move |shard: &mut Shard| shard.replay_for(slots)) };
+fn replay_for(shared: &Arc<Shared>, slots: Option<&SlotSet>) {
+    let slots = slots.cloned();
+    let call = || -> Call {
+        let slots = slots.clone();
+        Box::new(move |shard: &mut Shard| shard.replay_for(slots))
+    };
     on_each(shared, (0..shared.shards).map(|_| call()).collect());
 }
 
@@ -320,7 +326,7 @@ fn open(
         log!(Level::Notice, "{}", opened.log_message_at_start());
         calls.push(Box::new(move |shard: &mut Shard| {
             shard.open_log(opened.file, opened.len);
-            shard.log.set_sizes(base_len, base_len);
+            shard.journal.log.set_sizes(base_len, base_len);
             if let Some(number) = barrier {
                 shard.note_barrier(number);
             }
@@ -333,6 +339,6 @@ fn open(
     }
     on_each(shared, calls);
     let begin = |leader: &mut Shard| leader.aof_has_started(manifest);
-    shared.mail.post(0, Box::new(begin));
+    shared.mail.post(0, Message::Call(Box::new(begin)));
     Ok(())
 }

@@ -1,22 +1,15 @@
-//! Runs one shard: a glommio executor pinned to a core, and in it the loop that drives the socket ring.
+//! Runs one shard: a thread pinned to a core, and on it the loop that drives the socket ring.
 //!
-//! The loop waits in one place, the socket ring, and always with an end: the next cron, or the time that the service names. It
-//! never parks in glommio. That took an eventfd, which the socket ring signalled and glommio read through rings of its
-//! own; it cost eight system calls each 100 ms on an idle shard, and a wake-up was seen to be lost on the way, which left the
-//! shard asleep for good. Nothing is a task of glommio's yet. Whatever becomes one gets its turn between two
-//! rounds, and while it is under way the loop must not wait longer than that may take.
+//! The loop waits in one place, the socket ring, and always with an end: the next cron, or the time that the service names.
+//! There is no executor of tasks beneath it: what is written as tasks runs on the control plane (`control`).
 
 use super::ring::{Completion, SocketRing};
 use super::{arena, clock, cpus};
 use crate::base::Stamp;
-use glommio::{LocalExecutorBuilder, Placement};
 use std::io;
 
 /// The longest wait of a shard that has work for later.
 const SOON_MS: u64 = 1;
-/// What glommio registers with its rings for its own file I/O, of which a shard does none. It is pinned, so each fork copies
-/// it: with the 10 MiB that it takes unasked a fork lasts 5 ms longer. Glommio makes 64 KiB of nothing.
-const GLOMMIO_IO_BYTES: usize = 0;
 /// The period of `Service::cron`.
 pub const CRON_MS: u64 = 100;
 
@@ -119,35 +112,18 @@ impl<S: Service> Shard<S> {
 }
 
 /// Starts a shard on its own thread, pinned to `cpu`; `make` runs there and builds the service. The thread ends when the
-/// service says `Turn::Stop`. Without an `executor` of glommio's, which the limits of the machine may forbid, the loop runs on the
-/// thread as it is: nothing in it waits for one.
-pub fn spawn<S, F>(
-    name: &str,
-    cpu: usize,
-    executor: bool,
-    make: F,
-) -> io::Result<std::thread::JoinHandle<io::Result<()>>>
+/// service says `Turn::Stop`.
+pub fn spawn<S, F>(name: &str, cpu: usize, make: F) -> io::Result<std::thread::JoinHandle<io::Result<()>>>
 where
     S: Service + 'static,
     F: FnOnce(&SocketRing) -> io::Result<S> + Send + 'static,
 {
-    let thread_name = name.to_owned();
-    std::thread::Builder::new().name(thread_name.clone()).spawn(move || {
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         // Without a range of its own the shard works as well, and only forks slower.
         arena::enter();
-        let run = move || {
-            let ring = SocketRing::new()?;
-            let service = make(&ring)?;
-            Shard { service, ring, cron_at: Stamp::now() }.run()
-        };
-        let builder =
-            LocalExecutorBuilder::new(Placement::Fixed(cpu)).name(&thread_name).io_memory(GLOMMIO_IO_BYTES);
-        match executor.then(|| builder.make()) {
-            Some(Ok(executor)) => executor.run(async move { run() }),
-            None | Some(Err(_)) => {
-                cpus::pin(cpu);
-                run()
-            }
-        }
+        cpus::pin(cpu);
+        let ring = SocketRing::new()?;
+        let service = make(&ring)?;
+        Shard { service, ring, cron_at: Stamp::now() }.run()
     })
 }

@@ -1,4 +1,4 @@
-//! The only place that knows glommio and io_uring: shard executors, the socket ring, the mesh between
+//! The only place that knows io_uring: the loop of a shard, the socket ring, the mesh between
 //! shards, listeners, clocks and the allocator.
 
 pub mod alloc;

@@ -16,13 +16,8 @@ use crate::base::ShardCount;
 const RESERVED_FILES: u64 = 32;
 /// Descriptors of one shard: rings, event descriptors, its log, the pipes of a snapshot.
 const FILES_PER_SHARD: u64 = 12;
-/// Threads besides those of the shards: couriers, and what gives memory back.
+/// Threads besides those of the shards: the control plane, and what gives memory back.
 const RESERVED_THREADS: u64 = 4;
-/// Glommio starts a thread more for each of its executors, and ends the process when it cannot.
-const THREADS_PER_EXECUTOR: u64 = 2;
-/// Glommio wants a limit of locked memory of so much (bytes), although it goes on without any. The rings themselves are
-/// charged again by new kernels (seen on 6.18, for users without CAP_IPC_LOCK): then their setup says ENOMEM.
-const EXECUTOR_LOCKED_BYTES: u64 = 512 * 1024;
 
 #[derive(Debug)]
 pub enum Missing {
@@ -92,8 +87,6 @@ impl fmt::Display for Missing {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Fit {
     pub shards: usize,
-    /// Each shard has an executor of glommio's. Otherwise its thread runs on its core without.
-    pub executors: bool,
     /// What the operator should know.
     pub notes: Vec<String>,
 }
@@ -108,7 +101,6 @@ struct Limits {
     files: u64,
     /// Threads that may still be started, and why no more. None: as many as one likes.
     threads: Option<(u64, Limited)>,
-    locked_bytes: u64,
 }
 
 /// Checks that as many shards can be started as are wanted, and that their rings do what the server relies on.
@@ -119,12 +111,10 @@ pub fn check(wanted: ShardCount) -> Result<Fit, Missing> {
         ShardCount::Auto => cores,
         ShardCount::Count(count) => usize::from(count),
     };
-    let limits = Limits {
-        cores,
-        files: raise(Resource::Nofile, files_needed(most) * 2),
-        threads: threads_left(most),
-        locked_bytes: raise(Resource::Memlock, EXECUTOR_LOCKED_BYTES),
-    };
+    // New kernels charge rings against it (seen on 6.18, for users without CAP_IPC_LOCK): then their setup may say ENOMEM.
+    raise(Resource::Memlock, u64::MAX);
+    let limits =
+        Limits { cores, files: raise(Resource::Nofile, files_needed(most) * 2), threads: threads_left(most) };
     fit(wanted, &limits)
 }
 
@@ -175,9 +165,7 @@ fn fit(wanted: ShardCount, limits: &Limits) -> Result<Fit, Missing> {
     if let Some((free, limit)) = limits.threads.clone().filter(|(free, _)| *free < needed) {
         return Err(Missing::Threads { limit, free, needed, shards });
     }
-    let for_executors = RESERVED_THREADS + THREADS_PER_EXECUTOR * shards as u64;
-    let has_threads = limits.threads.as_ref().is_none_or(|(left, _)| *left >= for_executors);
-    Ok(Fit { shards, executors: has_threads && limits.locked_bytes >= EXECUTOR_LOCKED_BYTES, notes })
+    Ok(Fit { shards, notes })
 }
 
 /// Raises a limit to `wanted`, as far as that is allowed; returns what it is then.
@@ -199,7 +187,7 @@ fn raise(resource: Resource, wanted: u64) -> u64 {
 
 /// Threads that this process may start yet, looked at when `shards` of them might be too many.
 fn threads_left(shards: usize) -> Option<(u64, Limited)> {
-    let wanted = RESERVED_THREADS + THREADS_PER_EXECUTOR * shards as u64;
+    let wanted = threads_needed(shards);
     let of_groups = cpus::least_in_groups("pids", |folder| {
         let read = |name: &str| fs::read_to_string(format!("{folder}/{name}")).ok();
         let most: u64 = read("pids.max")?.trim().parse().ok()?;
@@ -294,22 +282,22 @@ pub fn raise_open_files(maxclients: u32, shards: usize) -> (u32, u64) {
 mod tests {
     use super::*;
 
-    fn limits(files: u64, threads: u64, locked_bytes: u64) -> Limits {
-        Limits { cores: 64, files, threads: Some((threads, Limited::User)), locked_bytes }
+    fn limits(files: u64, threads: u64) -> Limits {
+        Limits { cores: 64, files, threads: Some((threads, Limited::User)) }
     }
 
     #[test]
     fn all_cores_are_used_where_the_machine_allows_it() {
-        let found = fit(ShardCount::Auto, &limits(100_000, 10_000, 8 << 20)).unwrap();
-        assert_eq!(found, Fit { shards: 64, executors: true, notes: Vec::new() });
+        let found = fit(ShardCount::Auto, &limits(100_000, 10_000)).unwrap();
+        assert_eq!(found, Fit { shards: 64, notes: Vec::new() });
     }
 
     #[test]
     fn what_is_short_makes_fewer_shards_and_is_said() {
         for (limits, shards, word) in [
-            (limits(1024, 10_000, 8 << 20), 40, "LimitNOFILE="),
-            (limits(256, 10_000, 8 << 20), 8, "LimitNOFILE="),
-            (limits(100_000, 20, 8 << 20), 16, "LimitNPROC="),
+            (limits(1024, 10_000), 40, "LimitNOFILE="),
+            (limits(256, 10_000), 8, "LimitNOFILE="),
+            (limits(100_000, 20), 16, "LimitNPROC="),
         ] {
             let found = fit(ShardCount::Auto, &limits).unwrap();
             assert_eq!(found.shards, shards);
@@ -320,18 +308,10 @@ mod tests {
     #[test]
     fn shards_that_were_asked_for_start_or_the_reason_is_named() {
         let asked = ShardCount::Count(64);
-        assert_eq!(fit(asked, &limits(1024, 10_000, 8 << 20)).unwrap().shards, 64);
-        let files = fit(asked, &limits(300, 10_000, 8 << 20)).unwrap_err().to_string();
+        assert_eq!(fit(asked, &limits(1024, 10_000)).unwrap().shards, 64);
+        let files = fit(asked, &limits(300, 10_000)).unwrap_err().to_string();
         assert!(files.contains("RLIMIT_NOFILE is 300, and 64 shards need at least 801"), "{files}");
-        let threads = fit(asked, &limits(100_000, 67, 8 << 20)).unwrap_err().to_string();
+        let threads = fit(asked, &limits(100_000, 67)).unwrap_err().to_string();
         assert!(threads.contains("Only 67 more threads") && threads.contains("need 68"), "{threads}");
-    }
-
-    #[test]
-    fn without_locked_memory_or_threads_to_spare_there_are_no_executors() {
-        let asked = ShardCount::Count(16);
-        assert!(fit(asked, &limits(100_000, 36, 512 << 10)).unwrap().executors);
-        assert!(!fit(asked, &limits(100_000, 35, 512 << 10)).unwrap().executors);
-        assert!(!fit(asked, &limits(100_000, 36, 64 << 10)).unwrap().executors);
     }
 }

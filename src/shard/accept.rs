@@ -12,6 +12,7 @@ use super::Shard;
 use crate::base::log::Level;
 use crate::base::Address;
 use crate::client::{Connection, Flag};
+use crate::command::table::{CommandSpec, Role};
 use crate::config::ProtectedAction;
 use crate::runtime::listen::{self, ListenError, Listener};
 use crate::runtime::socket;
@@ -30,26 +31,27 @@ impl Shard {
     /// connects at once does not hear that little is still being loaded.
     pub fn listen(&mut self, listeners: Vec<Listener>) {
         for listener in listeners {
-            self.listeners.last += 1;
-            let number = self.listeners.last;
+            self.connections.listeners.last += 1;
+            let number = self.connections.listeners.last;
             if self.shared.status.is_loading() {
-                self.housekeeping.accept_again.push(number);
+                self.upkeep.housekeeping.accept_again.push(number);
             } else {
-                self.ring_jobs.push(RingJob::Accept(number, listener.fd()));
+                self.connections.ring_jobs.push(RingJob::Accept(number, listener.fd()));
             }
-            self.listeners.open.push((number, listener));
+            self.connections.listeners.open.push((number, listener));
         }
     }
 
     /// Replaces the TCP listeners by ones at `addresses` and `port`. On an error the old ones stay.
     pub fn rebind(&mut self, addresses: &[String], port: u16) -> Result<(), ListenError> {
-        let network = &self.config.network;
+        let network = &self.turn.config.network;
         // An address that stays bound cannot be bound a second time: such a listener is kept.
         let (backlog, mark) = (network.tcp_backlog as i32, network.socket_mark_id);
         let wanted = |name: &str| {
             addresses.iter().any(|address| format!("{}:{port}", address.trim_start_matches('-')) == name)
         };
         let kept: Vec<String> = self
+            .connections
             .listeners
             .open
             .iter()
@@ -77,7 +79,7 @@ impl Shard {
 
     fn overlaps_own(&self, port: u16) -> bool {
         let suffix = format!(":{port}");
-        self.listeners.open.iter().any(|(_, l)| l.kind.is_rebound() && l.name.ends_with(&suffix))
+        self.connections.listeners.open.iter().any(|(_, l)| l.kind.is_rebound() && l.name.ends_with(&suffix))
     }
 
     fn rebind_overlapping(
@@ -88,6 +90,7 @@ impl Shard {
         mark: u32,
     ) -> Result<(), ListenError> {
         let old: Vec<String> = self
+            .connections
             .listeners
             .open
             .iter()
@@ -120,7 +123,7 @@ impl Shard {
     /// As `stop_listening`, but what connects in the next moments is refused; the descriptors themselves stay open until their
     /// accept has ended.
     fn stop_listening_at_once(&mut self, which: impl Fn(&Listener) -> bool) {
-        for (_, listener) in self.listeners.open.iter().filter(|(_, listener)| which(listener)) {
+        for (_, listener) in self.connections.listeners.open.iter().filter(|(_, listener)| which(listener)) {
             socket::shutdown(listener.socket());
         }
         self.stop_listening(which);
@@ -128,23 +131,29 @@ impl Shard {
 
     /// Ends the listeners that `which` names.
     pub fn stop_listening(&mut self, which: impl Fn(&Listener) -> bool) {
-        let all = std::mem::take(&mut self.listeners.open);
+        let all = std::mem::take(&mut self.connections.listeners.open);
         for (number, listener) in all {
-            let is_idle = self.housekeeping.accept_again.contains(&number);
+            let is_idle = self.upkeep.housekeeping.accept_again.contains(&number);
             if which(&listener) && is_idle {
-                self.housekeeping.accept_again.retain(|idle| *idle != number);
+                self.upkeep.housekeeping.accept_again.retain(|idle| *idle != number);
             } else if which(&listener) {
-                self.ring_jobs.push(RingJob::CancelAccept(number));
-                self.listeners.ending.push((number, listener));
+                self.connections.ring_jobs.push(RingJob::CancelAccept(number));
+                self.connections.listeners.ending.push((number, listener));
             } else {
-                self.listeners.open.push((number, listener));
+                self.connections.listeners.open.push((number, listener));
             }
         }
     }
 
     pub(super) fn accepted(&mut self, number: u32, result: Result<OwnedFd, i32>, armed: bool) {
         let errno = result.as_ref().err().copied();
-        let listener = self.listeners.open.iter().chain(&self.listeners.ending).find(|(n, _)| *n == number);
+        let listener = self
+            .connections
+            .listeners
+            .open
+            .iter()
+            .chain(&self.connections.listeners.ending)
+            .find(|(n, _)| *n == number);
         match result {
             Ok(socket) => match listener {
                 Some((_, listener)) => self.place(socket, listener.kind),
@@ -163,22 +172,22 @@ impl Shard {
         if armed {
             return;
         }
-        self.listeners.ending.retain(|(n, _)| *n != number);
-        if let Some((_, listener)) = self.listeners.open.iter().find(|(n, _)| *n == number) {
+        self.connections.listeners.ending.retain(|(n, _)| *n != number);
+        if let Some((_, listener)) = self.connections.listeners.open.iter().find(|(n, _)| *n == number) {
             // Out of descriptors, or the kernel gave up the multishot: the next cron tries again in the first case.
             if matches!(errno, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)) {
-                self.housekeeping.accept_again.push(number);
+                self.upkeep.housekeeping.accept_again.push(number);
             } else {
-                self.ring_jobs.push(RingJob::Accept(number, listener.fd()));
+                self.connections.ring_jobs.push(RingJob::Accept(number, listener.fd()));
             }
         }
     }
 
     /// Accepts where that has to be begun, or begun again.
     pub fn accept_again(&mut self) {
-        for number in std::mem::take(&mut self.housekeeping.accept_again) {
-            if let Some((_, listener)) = self.listeners.open.iter().find(|(n, _)| *n == number) {
-                self.ring_jobs.push(RingJob::Accept(number, listener.fd()));
+        for number in std::mem::take(&mut self.upkeep.housekeeping.accept_again) {
+            if let Some((_, listener)) = self.connections.listeners.open.iter().find(|(n, _)| *n == number) {
+                self.connections.ring_jobs.push(RingJob::Accept(number, listener.fd()));
             }
         }
     }
@@ -192,12 +201,12 @@ impl Shard {
             socket::send_now(&socket, b"-ERR max number of clients reached\r\n");
             return;
         }
-        let load = &mut self.housekeeping.placed;
-        if load.len() != self.topology.shards {
-            *load = vec![0; self.topology.shards];
+        let load = &mut self.upkeep.housekeeping.placed;
+        if load.len() != self.turn.slots.shards() {
+            *load = vec![0; self.turn.slots.shards()];
         }
         // Counts of other shards lag behind what is on its way to them; what was placed since the last cron is added.
-        let target = (0..self.topology.shards)
+        let target = (self.turn.slots.all())
             .min_by_key(|shard| self.shared.stats[*shard].clients.get() + load[*shard])
             .unwrap_or(self.id);
         load[target] += 1;
@@ -207,24 +216,25 @@ impl Shard {
     /// Serves a new connection.
     pub(super) fn adopt(&mut self, Adopted { socket, id, kind }: Adopted) {
         let now_ms = self.now_ms();
-        let user = self.users.default_user();
+        let user = self.turn.users.default_user();
         let (peer, local) = match kind {
             listen::Kind::Tcp => {
                 socket::set_no_delay(&socket);
-                if self.config.network.tcp_keepalive > 0 {
-                    socket::set_keep_alive(&socket, self.config.network.tcp_keepalive);
+                if self.turn.config.network.tcp_keepalive > 0 {
+                    socket::set_keep_alive(&socket, self.turn.config.network.tcp_keepalive);
                 }
                 (socket::peer(&socket), socket::local(&socket))
             }
             listen::Kind::Unix => (Address::Unix, Address::Unix),
         };
-        let token = self.clients.insert(|token| Connection::new(id, token, Some(socket), user, now_ms));
-        let Some(mut connection) = self.clients.take(token) else { return };
+        let token =
+            self.connections.table.insert(|token| Connection::new(id, token, Some(socket), user, now_ms));
+        let Some(mut connection) = self.connections.table.take(token) else { return };
         let c = &mut *connection;
         c.flags.assign(Flag::UnixSocket, kind == listen::Kind::Unix);
         (c.peer, c.local) = (peer, local);
         self.stats.connections_received.add(1);
-        self.stats.clients.set(self.clients.open() as u64);
+        self.stats.clients.set(self.connections.table.open() as u64);
         self.log_in_as_default(c);
         if self.is_protected_from(c) {
             if let Some(socket) = &c.socket {
@@ -240,22 +250,18 @@ impl Shard {
 
     /// Without a password, protected mode serves only this machine.
     fn is_protected_from(&self, c: &Connection) -> bool {
-        if !self.config.network.protected_mode || !self.users.default_user().needs_no_password {
+        if !self.turn.config.network.protected_mode || !self.turn.users.default_user().needs_no_password {
             return false;
         }
         !is_local(c)
     }
 
     /// DEBUG and its like are for those whom the configuration allows.
-    pub(super) fn may_use_protected(
-        &self,
-        c: &Connection,
-        spec: &crate::command::table::CommandSpec,
-    ) -> bool {
-        let action = if spec.name.starts_with("module") {
-            self.config.security.enable_module_command
+    pub(super) fn may_use_protected(&self, c: &Connection, spec: &CommandSpec) -> bool {
+        let action = if spec.role == Role::Module {
+            self.turn.config.security.enable_module_command
         } else {
-            self.config.security.enable_debug_command
+            self.turn.config.security.enable_debug_command
         };
         match action {
             ProtectedAction::Yes => true,

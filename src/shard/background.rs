@@ -42,32 +42,32 @@ pub(super) struct Background {
 impl Shard {
     /// Ten times a second: looks for work. True when memory waits to be freed.
     pub(super) fn look_for_background_work(&mut self) -> bool {
-        let expiry_nanos = std::mem::take(&mut self.background.expiry_nanos);
+        let expiry_nanos = std::mem::take(&mut self.upkeep.background.expiry_nanos);
         self.note_spike("expire-cycle", expiry_nanos);
         self.expire_slice();
         self.free_slice();
         self.renew_slice();
-        self.background.free_at_us.is_some()
+        self.upkeep.background.free_at_us.is_some()
     }
 
     /// In each turn: the slices that are due. True while there is more to do.
     pub(super) fn do_background_work(&mut self) -> bool {
-        if self.background.expire_at_us.is_some_and(|at| self.now_us >= at) {
+        if self.upkeep.background.expire_at_us.is_some_and(|at| self.turn.now_us >= at) {
             self.expire_slice();
         }
-        if self.background.free_at_us.is_some_and(|at| self.now_us >= at) {
+        if self.upkeep.background.free_at_us.is_some_and(|at| self.turn.now_us >= at) {
             self.free_slice();
         }
-        if self.background.renew_at_us.is_some_and(|at| self.now_us >= at) {
+        if self.upkeep.background.renew_at_us.is_some_and(|at| self.turn.now_us >= at) {
             self.renew_slice();
         }
-        if self.background.sweep.as_ref().is_some_and(|(at, _)| self.now_us >= *at) {
+        if self.upkeep.background.sweep.as_ref().is_some_and(|(at, _)| self.turn.now_us >= *at) {
             self.sweep_slice();
         }
-        if self.background.evicts {
+        if self.upkeep.background.evicts {
             self.evict_some();
         }
-        let due = &self.background;
+        let due = &self.upkeep.background;
         due.evicts
             || due.expire_at_us.is_some()
             || due.free_at_us.is_some()
@@ -76,7 +76,7 @@ impl Shard {
     }
 
     fn expire_slice(&mut self) {
-        self.background.expire_at_us = None;
+        self.upkeep.background.expire_at_us = None;
         let settings = &self.store.settings;
         if !settings.active_expire || self.store.expire_paused {
             return;
@@ -90,11 +90,11 @@ impl Shard {
         let nanos = Stamp::now().nanos_since(started);
         if self.store.stats.expired_time_cap_reached_count != capped {
             let period = EXPIRE_PERIOD_US - EXPIRE_PERIOD_LESS_PER_EFFORT_US * effort;
-            self.background.expire_at_us = Some(self.now_us + period);
+            self.upkeep.background.expire_at_us = Some(self.turn.now_us + period);
         }
         self.stats.expire_cycle_us.add(nanos / 1000);
-        self.background.expiry_nanos += nanos;
-        self.background.frees_expired |= self.store.garbage_bytes() > garbage_bytes;
+        self.upkeep.background.expiry_nanos += nanos;
+        self.upkeep.background.frees_expired |= self.store.garbage_bytes() > garbage_bytes;
         self.publish_events();
         self.tell_changes(0);
         self.serve_if_ready();
@@ -102,55 +102,55 @@ impl Shard {
 
     /// The next turn evicts some keys.
     pub(super) fn evict_soon(&mut self) {
-        self.background.evicts = true;
+        self.upkeep.background.evicts = true;
     }
 
     pub(super) fn forget_eviction(&mut self) {
-        self.background.evicts = false;
+        self.upkeep.background.evicts = false;
     }
 
     /// There is memory to free, which need not wait for the next look.
     pub(super) fn free_soon(&mut self) {
-        self.background.free_at_us.get_or_insert(self.now_us);
+        self.upkeep.background.free_at_us.get_or_insert(self.turn.now_us);
     }
 
     fn free_slice(&mut self) {
         let started = Stamp::now();
-        self.background.free_at_us = None;
+        self.upkeep.background.free_at_us = None;
         while self.store.free_some(FREE_AT_ONCE) {
             if Stamp::now().nanos_since(started) / 1000 >= SLICE_US {
-                self.background.free_at_us = Some(self.now_us + FREE_PERIOD_US);
+                self.upkeep.background.free_at_us = Some(self.turn.now_us + FREE_PERIOD_US);
                 break;
             }
         }
-        if self.background.frees_expired {
-            self.background.expiry_nanos += Stamp::now().nanos_since(started);
-            self.background.frees_expired = self.background.free_at_us.is_some();
+        if self.upkeep.background.frees_expired {
+            self.upkeep.background.expiry_nanos += Stamp::now().nanos_since(started);
+            self.upkeep.background.frees_expired = self.upkeep.background.free_at_us.is_some();
         }
     }
 
     /// Much of what was allocated is not needed any more: gives what this shard has of it back.
     pub(super) fn sweep_memory(&mut self) {
-        self.background.sweep = Some((self.now_us, Sweep::default()));
+        self.upkeep.background.sweep = Some((self.turn.now_us, Sweep::default()));
     }
 
     fn sweep_slice(&mut self) {
-        let Some((_, mut sweep)) = self.background.sweep.take() else { return };
+        let Some((_, mut sweep)) = self.upkeep.background.sweep.take() else { return };
         if sweep.go_on(SLICE_US * 1000) {
-            self.background.sweep = Some((self.now_us + SWEEP_PERIOD_US, sweep));
+            self.upkeep.background.sweep = Some((self.turn.now_us + SWEEP_PERIOD_US, sweep));
         }
     }
 
     /// Makes the keys ready for the snapshots to come; while a child shares their memory it would only be copied for that.
     fn renew_slice(&mut self) {
-        self.background.renew_at_us = None;
+        self.upkeep.background.renew_at_us = None;
         let waits = self.has_own_part() && !self.store.renewal_is_urgent();
         if waits || !self.store.wants_renewal() {
             return;
         }
         let started = Stamp::now();
         if self.store.renew_some(&|| Stamp::now().nanos_since(started) / 1000 >= SLICE_US) {
-            self.background.renew_at_us = Some(self.now_us + RENEW_PERIOD_US);
+            self.upkeep.background.renew_at_us = Some(self.turn.now_us + RENEW_PERIOD_US);
         }
     }
 }

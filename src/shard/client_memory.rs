@@ -10,6 +10,9 @@ use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
 use crate::client::{Connection, Flag};
+use crate::shard::message::Message;
+use crate::shard::peers::Chore;
+use crate::shard::scatter::Question;
 
 #[derive(Debug, Default)]
 pub(super) struct ClientMemory {
@@ -33,31 +36,43 @@ fn is_evictable(c: &Connection) -> bool {
     !c.flags.any(Flag::NoEvict as u32 | Flag::Closing as u32)
 }
 
+/// Renew the account of every client.
+#[derive(Clone)]
+pub struct AccountClients;
+
+impl Question for AccountClients {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        shard.account_all_clients();
+    }
+}
+
 impl Shard {
     /// Takes over a changed limit.
     pub(super) fn client_memory_changed(&mut self) {
-        self.client_memory.limit_bytes =
-            self.config.network.maxmemory_clients.bytes(self.config.memory.maxmemory);
+        self.connections.memory.limit_bytes =
+            self.turn.config.network.maxmemory_clients.bytes(self.turn.config.memory.maxmemory);
         self.account_all_clients();
-        if self.client_memory.limit_bytes.is_some() && !self.clients.is_empty() {
+        if self.connections.memory.limit_bytes.is_some() && !self.connections.table.is_empty() {
             // Without a limit the other shards' accounts are as old as their last cron.
-            self.client_memory.checking = true;
-            self.ask_all(Shard::account_all_clients, |shard, _: Vec<()>| shard.evict_clients());
+            self.connections.memory.checking = true;
+            self.ask_all(AccountClients, |shard, _| shard.evict_clients());
         }
     }
 
     /// Renews the account of every client of this shard.
     pub(super) fn account_all_clients(&mut self) {
         let (mut total, mut largest) = (0, 0);
-        for c in self.clients.iter_mut().filter(|c| !c.flags.has(Flag::Closing)) {
+        for c in self.connections.table.iter_mut().filter(|c| !c.flags.has(Flag::Closing)) {
             c.accounted_bytes = c.memory_bytes();
             total += c.accounted_bytes as u64;
             if is_evictable(c) {
                 largest = largest.max(c.accounted_bytes as u64);
             }
         }
-        self.client_memory.total_bytes = total;
-        self.client_memory.exhausted = false;
+        self.connections.memory.total_bytes = total;
+        self.connections.memory.exhausted = false;
         self.stats.clients_memory.set(total);
         self.stats.largest_client.set(largest);
     }
@@ -65,7 +80,7 @@ impl Shard {
     /// Renews the account of a connection that has been worked on.
     #[inline]
     pub(super) fn account_client(&mut self, c: &mut Connection) {
-        if let Some(limit) = self.client_memory.limit_bytes {
+        if let Some(limit) = self.connections.memory.limit_bytes {
             if !c.flags.has(Flag::Closing) {
                 self.account_limited(c, limit);
             }
@@ -74,7 +89,7 @@ impl Shard {
 
     fn account_limited(&mut self, c: &mut Connection, limit: u64) {
         let bytes = c.memory_bytes();
-        let memory = &mut self.client_memory;
+        let memory = &mut self.connections.memory;
         memory.total_bytes = memory.total_bytes - c.accounted_bytes as u64 + bytes as u64;
         c.accounted_bytes = bytes;
         self.stats.clients_memory.set(memory.total_bytes);
@@ -86,15 +101,15 @@ impl Shard {
         }
         if !memory.checking && !memory.exhausted && self.memory_of_all_clients() >= limit {
             // The connection at hand is not in its slot now.
-            self.client_memory.checking = true;
-            self.call_self(Shard::evict_clients);
+            self.connections.memory.checking = true;
+            self.do_later(Chore::EvictClients);
         }
     }
 
     /// The connection ends.
     pub(super) fn forget_client_memory(&mut self, c: &mut Connection) {
-        self.client_memory.total_bytes -= std::mem::take(&mut c.accounted_bytes) as u64;
-        self.stats.clients_memory.set(self.client_memory.total_bytes);
+        self.connections.memory.total_bytes -= std::mem::take(&mut c.accounted_bytes) as u64;
+        self.stats.clients_memory.set(self.connections.memory.total_bytes);
     }
 
     fn memory_of_all_clients(&self) -> u64 {
@@ -103,7 +118,7 @@ impl Shard {
 
     /// The largest client that another shard may evict, and the shard.
     fn largest_elsewhere(&self) -> Option<(usize, u64)> {
-        let others = (0..self.topology.shards).filter(|shard| *shard != self.id);
+        let others = self.turn.slots.others(self.id);
         others
             .map(|shard| (shard, self.shared.stats[shard].largest_client.get()))
             .max_by_key(|(_, bytes)| *bytes)
@@ -111,14 +126,15 @@ impl Shard {
 
     /// Evicts this shard's largest clients until all shards are below the limit or others have larger ones.
     pub(super) fn evict_clients(&mut self) {
-        self.client_memory.checking = false;
-        let Some(limit) = self.client_memory.limit_bytes else { return };
+        self.connections.memory.checking = false;
+        let Some(limit) = self.connections.memory.limit_bytes else { return };
         if self.memory_of_all_clients() < limit {
-            self.client_memory.over_logged = false;
+            self.connections.memory.over_logged = false;
             return;
         }
         let mut candidates: Vec<(u64, Token)> = self
-            .clients
+            .connections
+            .table
             .iter()
             .filter(|c| is_evictable(c))
             .map(|c| (c.memory_bytes() as u64, c.token))
@@ -132,20 +148,19 @@ impl Shard {
             }
             match self.largest_elsewhere() {
                 Some((shard, bytes)) if size_class(bytes) > size_class(largest) => {
-                    let call = |shard: &mut Shard| shard.evict_clients();
-                    self.send(shard, super::message::Message::Call(Box::new(call)));
+                    self.send(shard, Message::Chore(Chore::EvictClients));
                     return;
                 }
                 _ => {}
             }
             let Some((_, token)) = candidates.pop() else {
-                self.client_memory.exhausted = true;
-                if !std::mem::replace(&mut self.client_memory.over_logged, true) {
+                self.connections.memory.exhausted = true;
+                if !std::mem::replace(&mut self.connections.memory.over_logged, true) {
                     crate::log!(Level::Warning, "Over client maxmemory after evicting all evictable clients");
                 }
                 return;
             };
-            if let Some(mut connection) = self.clients.take(token) {
+            if let Some(mut connection) = self.connections.table.take(token) {
                 crate::log_text!(Level::Notice, "Evicting client: ", self.describe_client(&connection));
                 self.stats.evicted_clients.add(1);
                 self.close(&mut connection);

@@ -20,16 +20,16 @@
 //! That word overtakes the requests that are queued between the shards, by mail. And a shard runs no more requests of another one that
 //! does not take in the replies.
 
+use crate::shard::message::ConnectionMessage;
 use std::collections::{HashMap, VecDeque};
 
-use super::message::Message;
 use super::Shard;
 use crate::base::Token;
 use crate::client::{Connection, FarRequests};
 use crate::txn::message::{BatchedRequest, OwnedArgs};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Allowed {
+pub enum Allowed {
     All,
     UpTo(u32),
     /// The connection has ended.
@@ -48,7 +48,7 @@ impl Allowed {
 }
 
 /// A shard and a connection of it.
-type Client = (usize, Token);
+pub type Client = (usize, Token);
 
 /// What a connection has waiting here.
 #[derive(Debug)]
@@ -89,7 +89,11 @@ impl SetAside {
         }
     }
 
-    fn allow(&mut self, client: Client, allowed: Allowed) {
+    pub fn forget(&mut self, client: Client) {
+        self.clients.remove(&client);
+    }
+
+    pub fn allow(&mut self, client: Client, allowed: Allowed) {
         let waiting = self.of(client);
         waiting.allowed = allowed;
         if allowed == Allowed::None {
@@ -178,17 +182,16 @@ impl Shard {
         self.allow_far_requests(c.token, Allowed::None);
         // Comes behind all of its requests.
         let home = self.id;
-        for shard in (0..self.topology.shards).filter(|shard| *shard != home) {
-            let forget = move |shard: &mut Shard| drop(shard.set_aside.clients.remove(&client));
-            self.send(shard, Message::Call(Box::new(forget)));
+        for shard in self.turn.slots.others(home) {
+            self.send(shard, ConnectionMessage::ForgetFarRequests(client).into());
         }
     }
 
     fn allow_far_requests(&self, token: Token, allowed: Allowed) {
         let client = (self.id, token);
-        for shard in (0..self.topology.shards).filter(|shard| *shard != self.id) {
-            let allow = move |shard: &mut Shard| shard.set_aside.allow(client, allowed);
-            self.shared.mail.post(shard, Box::new(allow));
+        for shard in self.turn.slots.others(self.id) {
+            let allow = ConnectionMessage::AllowFarRequests { client, allowed };
+            self.shared.mail.post(shard, allow.into());
         }
     }
 }

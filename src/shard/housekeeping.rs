@@ -1,11 +1,13 @@
 //! What happens ten times a second and not for a request: idle and paused clients, limits, the gauges that
 //! INFO reads, and the way to the end.
 
+use crate::shard::message::ConnectionMessage;
+use crate::shard::message::MemoryMessage;
+use crate::shard::scatter::Question;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
-use super::message::Message;
 use super::shared::Shutdown;
 use super::Shard;
 use crate::base::log::Level;
@@ -49,11 +51,23 @@ pub struct Housekeeping {
     random: u64,
 }
 
+/// Have every thread see your figures as they are now.
+#[derive(Clone)]
+pub struct PublishGauges;
+
+impl Question for PublishGauges {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        shard.publish_now();
+    }
+}
+
 impl Shard {
     pub(super) fn run_cron(&mut self) {
-        self.housekeeping.placed.clear();
+        self.upkeep.housekeeping.placed.clear();
         self.check_shutdown();
-        if self.housekeeping.is_off {
+        if self.upkeep.housekeeping.is_off {
             return;
         }
         self.watch_part();
@@ -66,7 +80,7 @@ impl Shard {
         self.check_clients();
         self.publish_gauges(deferred);
         if self.id == 0 {
-            self.shared.couriers.close_idle_links();
+            self.shared.migrator.close_idle_links();
             self.sample_rates();
             self.give_memory_back();
             self.shut_down_if_asked();
@@ -77,41 +91,41 @@ impl Shard {
 
     fn check_shutdown(&mut self) {
         if self.shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64
-            && !self.housekeeping.stopping
+            && !self.upkeep.housekeeping.stopping
         {
             self.begin_stop();
         }
     }
 
     pub(super) fn resume_congested(&mut self) {
-        let congested = std::mem::take(&mut self.housekeeping.congested);
+        let congested = std::mem::take(&mut self.upkeep.housekeeping.congested);
         self.resume(congested, Stall::Pipeline);
     }
 
     pub(super) fn resume(&mut self, tokens: Vec<Token>, from: Stall) {
         for token in tokens {
-            if let Some(mut connection) = self.clients.take(token) {
+            if let Some(mut connection) = self.connections.table.take(token) {
                 if connection.stall == from {
                     self.unstall(&mut connection);
                 }
-                self.clients.put_back(connection);
+                self.connections.table.put_back(connection);
             }
         }
     }
 
     /// Looks at some of the connections: idle ones, buffers, limits.
     fn check_clients(&mut self) {
-        let tokens = self.clients.tokens();
+        let tokens = self.connections.table.tokens();
         if tokens.is_empty() {
             self.account_all_clients();
             return;
         }
         let now_ms = self.now_ms();
-        let timeout_ms = i64::from(self.config.network.timeout) * 1000;
+        let timeout_ms = i64::from(self.turn.config.network.timeout) * 1000;
         let count = tokens.len().min(CLIENTS_PER_CRON_MIN.max(tokens.len() / 10));
         for step in 0..count {
-            let token = tokens[(self.housekeeping.next_client + step) % tokens.len()];
-            let Some(mut connection) = self.clients.take(token) else { continue };
+            let token = tokens[(self.upkeep.housekeeping.next_client + step) % tokens.len()];
+            let Some(mut connection) = self.connections.table.take(token) else { continue };
             let c = &mut *connection;
             let idle_ms = now_ms - c.last_active_ms;
             let waits_for_peer = matches!(c.stall, Stall::None | Stall::Output);
@@ -133,12 +147,12 @@ impl Shard {
             self.check_output_limits(c);
             self.finish(connection);
         }
-        self.housekeeping.next_client = (self.housekeeping.next_client + count) % tokens.len();
+        self.upkeep.housekeeping.next_client = (self.upkeep.housekeeping.next_client + count) % tokens.len();
         self.account_all_clients();
     }
 
     pub(super) fn output_limits(&self, c: &Connection) -> OutputBufferLimit {
-        let limits = &self.config.network.client_output_buffer_limit;
+        let limits = &self.turn.config.network.client_output_buffer_limit;
         if c.flags.has(Flag::Subscriber) {
             return limits.pubsub;
         }
@@ -175,12 +189,14 @@ impl Shard {
 
     /// Closes a client, of shard `home`, whose reply is so large that it was not even made whole.
     pub(super) fn close_for_output(&mut self, home: usize, client: Token) {
-        let close = move |shard: &mut Shard| {
-            let Some(mut connection) = shard.clients.take(client) else { return };
-            shard.close_over_limits(&mut connection);
-            shard.finish(connection);
-        };
-        self.send(home, Message::Call(Box::new(close)));
+        self.send(home, ConnectionMessage::CloseOverLimits(client).into());
+    }
+
+    /// What `client` would be sent is too much.
+    pub(super) fn close_client_over_limits(&mut self, client: Token) {
+        let Some(mut connection) = self.connections.table.take(client) else { return };
+        self.close_over_limits(&mut connection);
+        self.finish(connection);
     }
 
     fn close_over_limits(&mut self, c: &mut Connection) {
@@ -194,7 +210,7 @@ impl Shard {
             " scheduled to be closed ASAP for overcoming of output buffer limits."
         );
         self.stats.output_buffer_closes.add(1);
-        if self.topology.shards > 1 && !c.pipeline.is_empty() {
+        if !self.turn.slots.is_single() && !c.pipeline.is_empty() {
             self.drop_far_requests(c);
         }
         self.close(c);
@@ -206,20 +222,22 @@ impl Shard {
         self.publish_gauges(self.stats.lazyfree_pending.get() > 0);
     }
 
+    /// Gives back what this thread holds for nothing.
+    pub(super) fn sweep_own_memory(&mut self) {
+        purge::collect_own();
+        self.sweep_memory();
+    }
+
     /// Has memory that was freed a while ago purged.
     fn give_memory_back(&mut self) {
-        if self.housekeeping.shortfall.look(self.shared.used_memory() as usize) {
-            for shard in 0..self.topology.shards {
-                let sweep = |shard: &mut Shard| {
-                    purge::collect_own();
-                    shard.sweep_memory();
-                };
-                self.send(shard, Message::Call(Box::new(sweep)));
+        if self.upkeep.housekeeping.shortfall.look(self.shared.used_memory() as usize) {
+            for shard in self.turn.slots.all() {
+                self.send(shard, MemoryMessage::Sweep.into());
             }
-            self.housekeeping.purge_at = Some(self.cron_runs + CRONS_BEFORE_PURGE);
+            self.upkeep.housekeeping.purge_at = Some(self.upkeep.cron_runs + CRONS_BEFORE_PURGE);
         }
-        if self.housekeeping.purge_at.is_some_and(|at| self.cron_runs >= at) {
-            self.housekeeping.purge_at = None;
+        if self.upkeep.housekeeping.purge_at.is_some_and(|at| self.upkeep.cron_runs >= at) {
+            self.upkeep.housekeeping.purge_at = None;
             if let Err(error) = purge::begin() {
                 crate::log!(Level::Verbose, "Freed memory cannot be given back to the system now: {error}");
             }
@@ -258,10 +276,10 @@ impl Shard {
         self.stats.used_memory.set(self.store.used_memory() as u64);
         self.stats.lazyfreed.set(stats.lazyfreed_objects);
         self.count_blocked();
-        self.stats.clients.set(self.clients.open() as u64);
+        self.stats.clients.set(self.connections.table.open() as u64);
         self.stats.lazyfree_pending.set(u64::from(lazyfree_deferred));
         self.publish_garbage();
-        self.log.publish();
+        self.journal.log.publish();
     }
 
     /// Keys of a database, on all shards.
@@ -278,7 +296,7 @@ impl Shard {
                 self.shared.stats[shard].databases[db].keys.get()
             }
         };
-        let keys: Weights = (0..self.topology.shards).map(keys).collect();
+        let keys: Weights = self.turn.slots.all().map(keys).collect();
         self.draw_shard(&keys).unwrap_or(self.id)
     }
 
@@ -289,11 +307,11 @@ impl Shard {
             return None;
         }
         // xorshift64*: enough to spread RANDOMKEY.
-        let mut x = self.housekeeping.random.wrapping_add(self.now_us as u64) | 1;
+        let mut x = self.upkeep.housekeeping.random.wrapping_add(self.turn.now_us as u64) | 1;
         x ^= x >> 12;
         x ^= x << 25;
         x ^= x >> 27;
-        self.housekeeping.random = x;
+        self.upkeep.housekeeping.random = x;
         let mut at = x.wrapping_mul(0x2545_f491_4f6c_dd1d) % total;
         weights.iter().position(|&weight| {
             let is_here = at < weight;
@@ -304,11 +322,11 @@ impl Shard {
 
     /// Stops listening; the connections get `DRAIN_MS` to take their last replies.
     pub(super) fn begin_stop(&mut self) {
-        self.housekeeping.stopping = true;
-        self.housekeeping.stop_at_ms = self.now_ms() + DRAIN_MS;
+        self.upkeep.housekeeping.stopping = true;
+        self.upkeep.housekeeping.stop_at_ms = self.now_ms() + DRAIN_MS;
         self.stop_listening(|_| true);
-        for token in self.clients.tokens() {
-            if let Some(mut connection) = self.clients.take(token) {
+        for token in self.connections.table.tokens() {
+            if let Some(mut connection) = self.connections.table.take(token) {
                 connection.flags.set(Flag::CloseAfterReply);
                 if connection.waiting.is_some() || matches!(connection.stall, Stall::Blocked | Stall::Reply) {
                     self.close(&mut connection);
@@ -321,7 +339,10 @@ impl Shard {
 
     /// Everything that a stopping shard waits for has happened, or took too long.
     pub(super) fn is_drained(&self) -> bool {
-        self.clients.is_empty() && self.outbox.is_empty() && self.loopback.is_empty() && self.log.is_settled()
-            || self.now_ms() > self.housekeeping.stop_at_ms
+        self.connections.table.is_empty()
+            && self.peers.outbox.is_empty()
+            && self.peers.loopback.is_empty()
+            && self.journal.log.is_settled()
+            || self.now_ms() > self.upkeep.housekeeping.stop_at_ms
     }
 }

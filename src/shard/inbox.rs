@@ -1,7 +1,14 @@
 //! What this shard does with a message, by kind.
 
-use super::message::Message;
+use super::message::{
+    Answer, AnswerTo, ConnectionMessage, MemoryMessage, Message, SettingsMessage, SubscriberMessage,
+};
+use super::peers::Chore;
+use super::scatter::Question;
 use super::Shard;
+use crate::client::Connection;
+use crate::command::CommandError;
+use crate::resp::Reply;
 
 impl Shard {
     pub(super) fn handle_message(&mut self, source: usize, message: Message) {
@@ -25,9 +32,121 @@ impl Shard {
             Message::PartsReleased => {}
             Message::Released { transaction } => self.participant_released(transaction),
             Message::Blocking(notice) => self.noticed(*notice),
+            Message::ReplyOverLimits { transaction } => self.close_client_of(transaction),
+            Message::BeginScript(begin) => self.begin_script_everywhere(*begin),
+            Message::Complete { later, reply } => self.complete(later, *reply),
+            Message::Finish { answer_to, answer } => self.finish_command(answer_to, answer),
             Message::Adopt(adopted) => self.adopt(adopted),
+            Message::Connections(message) => self.about_connection(message),
+            Message::Subscribers(message) => self.about_subscribers(message),
+            Message::Settings(SettingsMessage::ChangeConfig(change)) => self.settle_config(*change),
+            Message::Settings(SettingsMessage::ChangeUsers { change, answer_to }) => {
+                self.settle_users(change, answer_to);
+            }
+            Message::Memory(MemoryMessage::Evict { home }) => self.told_to_evict(home),
+            Message::Memory(MemoryMessage::Evicted { shard }) => {
+                self.upkeep.housekeeping.evicting[shard] = false;
+            }
+            Message::Memory(MemoryMessage::Sweep) => self.sweep_own_memory(),
+            Message::Ask(ask) => self.asked(ask),
+            Message::Answer { ask, from, answer } => self.answered(ask, from, *answer),
+            Message::ShutDown(wish) => self.shut_down_by_signal(wish),
+            Message::Delivered(delivered) => self.delivered(*delivered),
+            Message::Chore(chore) => self.do_chore(chore),
             Message::Call(call) => call(self),
-            Message::Answer { ask, from, value } => self.answered(ask, from, value),
+        }
+    }
+
+    fn about_connection(&mut self, message: ConnectionMessage) {
+        match message {
+            ConnectionMessage::Denied { token, reason, object, context } => {
+                self.was_denied(token, context, reason, &object);
+            }
+            ConnectionMessage::WasSlow { token, entry } => self.add_slow(token, *entry),
+            ConnectionMessage::CloseOverLimits(client) => self.close_client_over_limits(client),
+            ConnectionMessage::AllowFarRequests { client, allowed } => {
+                self.executor.set_aside.allow(client, allowed);
+            }
+            ConnectionMessage::ForgetFarRequests(client) => self.executor.set_aside.forget(client),
+        }
+    }
+
+    fn about_subscribers(&mut self, message: SubscriberMessage) {
+        match message {
+            SubscriberMessage::Count(count) => count.answer(self),
+            SubscriberMessage::InboxFilled => self.empty_inbox(),
+            SubscriberMessage::EndTracking { reader, prefixes } => self.end_tracking(reader, &prefixes),
+            SubscriberMessage::RedirectBroken { from, to } => self.redirect_is_broken(from, to),
+            SubscriberMessage::MonitorLines(lines) => self.feed_monitors(&lines),
+            SubscriberMessage::CloseMonitors => self.close_monitors(),
+            SubscriberMessage::MonitorGone { home } => self.subscribers.monitors.remove(home),
+            SubscriberMessage::Unwatch { flag, keys } => {
+                keys.iter().for_each(|(db, key)| self.store.unwatch(*db, key, &flag));
+            }
+        }
+    }
+
+    fn do_chore(&mut self, chore: Chore) {
+        match chore {
+            Chore::EvictClients => self.evict_clients(),
+            Chore::SendMonitorLines => self.send_monitor_lines(),
+            Chore::WakeShards => self.wake_shards(),
+            Chore::BroadcastChanges => self.broadcast_changes(),
+            Chore::TellOutdated => self.tell_outdated(),
+            Chore::EmptyInbox => self.empty_inbox(),
+            Chore::AdvanceTransaction(id) => {
+                if let Some(transaction) = self.transactions.running.remove(&id) {
+                    self.advance(id, transaction);
+                }
+            }
+            Chore::GoOnWithScript(id) => {
+                if let Some(mut transaction) = self.transactions.running.remove(&id) {
+                    transaction.outstanding -= 1;
+                    self.advance(id, transaction);
+                }
+            }
+            Chore::Answer(ask) => self.answer_ask(*ask),
+        }
+    }
+
+    /// Does `chore` later in this turn, when no connection is being worked on.
+    pub(super) fn do_later(&mut self, chore: Chore) {
+        self.peers.loopback.push_back(Message::Chore(chore));
+    }
+
+    pub(super) fn do_next_turn(&mut self, chore: Chore) {
+        self.peers.next_turn.push(chore);
+    }
+
+    /// What has waited for this turn.
+    pub(super) fn do_chores(&mut self, due: Vec<Chore>) {
+        due.into_iter().for_each(|chore| self.do_chore(chore));
+    }
+
+    /// Where the answer of a command goes that is carried out on another shard; the connection stalls until then.
+    pub(super) fn answer_to(&mut self, c: &mut Connection) -> AnswerTo {
+        AnswerTo {
+            home: self.id,
+            later: self.reply_later(c),
+            spec: c.last_command,
+            protocol: c.output.reply.protocol(),
+        }
+    }
+
+    pub(super) fn send_answer(&mut self, answer_to: AnswerTo, answer: Result<Answer, CommandError>) {
+        self.send(answer_to.home, Message::Finish { answer_to, answer });
+    }
+
+    fn finish_command(&mut self, answer_to: AnswerTo, answer: Result<Answer, CommandError>) {
+        let AnswerTo { later, spec, protocol, .. } = answer_to;
+        match answer {
+            Ok(Answer::Ok) => self.complete_with(later, spec, Ok(())),
+            Ok(Answer::Count(count)) => {
+                let mut reply = Reply::new(protocol);
+                reply.integer(count as i64);
+                self.complete(later, reply);
+            }
+            Err(error) => self.complete_with(later, spec, Err(error)),
         }
     }
 }

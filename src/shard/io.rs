@@ -31,7 +31,7 @@ pub(super) enum RingJob {
 
 impl Shard {
     pub(super) fn do_ring_jobs(&mut self, ring: &mut SocketRing) {
-        for job in self.ring_jobs.drain(..) {
+        for job in self.connections.ring_jobs.drain(..) {
             match job {
                 RingJob::Receive(token, fd) => ring.receive(token, fd),
                 RingJob::CancelReceive(token) => ring.cancel_receive(token),
@@ -51,7 +51,7 @@ impl Shard {
     ) {
         self.stats.reads.add(1);
         self.stats.bytes_in.add(len as u64);
-        let Some(mut connection) = self.clients.take(token) else {
+        let Some(mut connection) = self.connections.table.take(token) else {
             ring.give_back(buffer);
             return;
         };
@@ -106,7 +106,7 @@ impl Shard {
         self.stats.input_buffer_max.set(self.stats.input_buffer_max.get().max(c.unread_bytes() as u64));
         // What waits in a MULTI is input, too.
         let queued = c.multi.as_ref().map_or(0, |multi| multi.bytes);
-        let limit = self.config.network.client_query_buffer_limit;
+        let limit = self.turn.config.network.client_query_buffer_limit;
         // Input that waits for this server is held back in the socket, and no fault of the client.
         if c.unread_bytes() + queued > limit && !waits_for_server(c) && !c.flags.has(Flag::Closing) {
             crate::log_text!(
@@ -132,7 +132,7 @@ impl Shard {
     fn hold_back(&mut self, c: &mut Connection) {
         if c.flags.has(Flag::Receiving) && !c.flags.has(Flag::CancellingReceive) {
             c.flags.set(Flag::CancellingReceive);
-            self.ring_jobs.push(RingJob::CancelReceive(c.token));
+            self.connections.ring_jobs.push(RingJob::CancelReceive(c.token));
         }
     }
 
@@ -164,13 +164,13 @@ impl Shard {
             Flag::Receiving as u32 | Flag::Closing as u32 | Flag::PeerClosed as u32 | Flag::Replay as u32;
         if !c.flags.any(stopped) && !is_full(c) {
             c.flags.set(Flag::Receiving);
-            self.ring_jobs.push(RingJob::Receive(c.token, c.fd()));
+            self.connections.ring_jobs.push(RingJob::Receive(c.token, c.fd()));
         }
     }
 
     /// No provided buffer was free: they are back by the end of this turn.
     pub(super) fn starved(&mut self, token: Token) {
-        if let Some(mut connection) = self.clients.take(token) {
+        if let Some(mut connection) = self.connections.table.take(token) {
             connection.flags.clear(Flag::Receiving);
             self.resume_receiving(&mut connection);
             self.finish(connection);
@@ -178,7 +178,7 @@ impl Shard {
     }
 
     pub(super) fn receive_ended(&mut self, token: Token, errno: Option<i32>) {
-        let Some(mut connection) = self.clients.take(token) else { return };
+        let Some(mut connection) = self.connections.table.take(token) else { return };
         let c = &mut *connection;
         c.flags.clear(Flag::Receiving);
         let cancelled = c.flags.has(Flag::CancellingReceive) && errno == Some(libc::ECANCELED);
@@ -213,7 +213,7 @@ impl Shard {
     }
 
     pub(super) fn sent(&mut self, token: Token, result: Result<usize, i32>) {
-        let Some(mut connection) = self.clients.take(token) else { return };
+        let Some(mut connection) = self.connections.table.take(token) else { return };
         let c = &mut *connection;
         match result {
             Ok(bytes) => {
@@ -294,7 +294,7 @@ impl Shard {
         }
         self.queue_flush(c);
         self.account_client(c);
-        self.clients.put_back(connection);
+        self.connections.table.put_back(connection);
     }
 
     /// Replies have come that the connection may have stalled for.
@@ -311,20 +311,20 @@ impl Shard {
         let wants = !c.output.is_in_flight() && !c.output.is_drained() && !c.flags.has(Flag::Held);
         if (wants || c.flags.has(Flag::Closing)) && !c.flags.has(Flag::FlushQueued) {
             c.flags.set(Flag::FlushQueued);
-            self.to_flush.push(c.token);
+            self.connections.to_flush.push(c.token);
         }
     }
 
     /// Queues one send for every connection that has output, and frees connections that have ended.
     pub(super) fn flush_outputs(&mut self, ring: &mut SocketRing) {
-        let mut queue = std::mem::take(&mut self.to_flush);
+        let mut queue = std::mem::take(&mut self.connections.to_flush);
         for token in queue.drain(..) {
-            let Some(mut connection) = self.clients.take(token) else { continue };
+            let Some(mut connection) = self.connections.table.take(token) else { continue };
             let c = &mut *connection;
             c.flags.clear(Flag::FlushQueued);
             if c.flags.has(Flag::Closing) {
                 let busy = c.flags.has(Flag::Receiving) || c.output.is_in_flight();
-                self.clients.put_back(connection);
+                self.connections.table.put_back(connection);
                 if !busy {
                     self.free(token);
                 }
@@ -334,18 +334,18 @@ impl Shard {
                 c.staged_at = c.made_at;
             }
             if self.hold_output(c) {
-                self.clients.put_back(connection);
+                self.connections.table.put_back(connection);
                 continue;
             }
             let (token, fd) = (c.token, c.fd());
             if let Some(bytes) = c.output.begin_send() {
                 ring.send(token, fd, bytes);
             }
-            self.clients.put_back(connection);
+            self.connections.table.put_back(connection);
         }
         // Connections that closed meanwhile may have queued themselves again.
-        queue.append(&mut self.to_flush);
-        self.to_flush = queue;
+        queue.append(&mut self.connections.to_flush);
+        self.connections.to_flush = queue;
     }
 
     /// Begins the end of a connection: nothing more is read or sent.
@@ -369,17 +369,17 @@ impl Shard {
         if c.stall == Stall::Paused {
             self.forget_paused(c.token);
         }
-        self.clients.closing += 1;
-        self.stats.clients.set(self.clients.open() as u64);
+        self.connections.table.closing += 1;
+        self.stats.clients.set(self.connections.table.open() as u64);
         if !c.flags.has(Flag::FlushQueued) {
             c.flags.set(Flag::FlushQueued);
-            self.to_flush.push(c.token);
+            self.connections.to_flush.push(c.token);
         }
     }
 
     fn free(&mut self, token: Token) {
-        if self.clients.remove(token).is_some() {
-            self.clients.closing -= 1;
+        if self.connections.table.remove(token).is_some() {
+            self.connections.table.closing -= 1;
             self.shared.connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         }
     }
@@ -394,22 +394,22 @@ impl Shard {
     pub(super) fn run_later(&mut self, c: &mut Connection) {
         if !c.flags.has(Flag::Runnable) && !c.flags.has(Flag::Closing) {
             c.flags.set(Flag::Runnable);
-            self.runnable.push(c.token);
+            self.connections.runnable.push(c.token);
         }
     }
 
     /// Goes on with connections whose stall has ended. True when some have more than one turn's work.
     pub(super) fn run_runnable(&mut self) -> bool {
-        let tokens = std::mem::take(&mut self.runnable);
+        let tokens = std::mem::take(&mut self.connections.runnable);
         for token in tokens {
-            let Some(mut connection) = self.clients.take(token) else { continue };
+            let Some(mut connection) = self.connections.table.take(token) else { continue };
             let c = &mut *connection;
             c.flags.clear(Flag::Runnable);
             self.process_input(c);
             self.after_input(c);
             self.finish(connection);
         }
-        !self.runnable.is_empty()
+        !self.connections.runnable.is_empty()
     }
 }
 

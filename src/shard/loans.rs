@@ -9,11 +9,12 @@
 //! values that may be large (LMOVE, SMOVE) runs on excerpts of them: what comes back then is what to do to each key,
 //! as commands on one key, which their owners run.
 
+use super::call::{Call, Called, Within};
 use super::Shard;
 use crate::command::table::{self, Handler, KeyFlag, KeyPosition, KeyPositions, Reaching, Spread, Wanted};
 use crate::command::{Args, Caller};
 use crate::resp::Reply;
-use crate::store::{Detached, EventClass, SlotRange, Store, WatchFlag};
+use crate::store::{Detached, EventClass, SlotSet, Store, WatchFlag};
 use crate::txn::message::{BlockedRun, Loan, OwnedArgs, OwnedCommand, Use};
 use crate::txn::plan::database_of;
 
@@ -101,7 +102,7 @@ impl Shard {
         for position in &keys {
             let key = args[position.index];
             let db = database_of(command.spec, args, position.index, command.db, self.store.databases());
-            if self.topology.owner(key) != self.id {
+            if self.turn.slots.shard_of(key) != self.id {
                 continue;
             }
             let is_read = !is_overwritten(position);
@@ -159,7 +160,7 @@ impl Shard {
 
         let databases = self.store.databases();
         let mut bench =
-            self.workbench.store.take().unwrap_or_else(|| Store::new(SlotRange::of_shard(0, 1), databases));
+            self.executor.workbench.store.take().unwrap_or_else(|| Store::new(SlotSet::ALL, databases));
         bench.set_time(self.store.now_ms());
         bench.settings = self.store.settings.clone();
         bench.log_enabled = on_excerpts;
@@ -184,11 +185,21 @@ impl Shard {
         bench.events.set_classes(if on_excerpts { misses } else { classes });
         bench.dirty = 0;
         bench.guard(lent.iter().map(|(db, key, _, _)| (*db, key.as_slice())));
-        self.workbench.has_strayed = false;
+        self.executor.workbench.has_strayed = false;
         bench.stats = Default::default();
 
         std::mem::swap(&mut self.store, &mut bench);
-        let blocked = self.run_command(command.spec, command.db, &slices, &caller, reply);
+        let call = Call {
+            spec: command.spec,
+            db: command.db,
+            args: &slices,
+            caller: &caller,
+            within: Within::Longer,
+        };
+        let blocked = match self.call(call, reply) {
+            Called::Blocked(run) => Some(run),
+            _ => None,
+        };
         std::mem::swap(&mut self.store, &mut bench);
         // What it has not come upon does not expire here.
         bench.expire_on_access = false;
@@ -198,11 +209,11 @@ impl Shard {
         self.store.stats.keyspace_hits += bench.stats.keyspace_hits;
         self.store.stats.keyspace_misses += bench.stats.keyspace_misses;
 
-        let counts = !std::mem::take(&mut self.workbench.has_strayed);
+        let counts = !std::mem::take(&mut self.executor.workbench.has_strayed);
         if counts {
             self.store.dirty += bench.dirty;
         } else {
-            self.workbench.effects.clear();
+            self.executor.workbench.effects.clear();
         }
         let mut outcome = Outcome::default();
         let mut own_uses = Vec::new();
@@ -216,7 +227,7 @@ impl Shard {
             if !counts {
                 continue;
             }
-            let is_own = self.topology.owner(&key) == self.id;
+            let is_own = self.turn.slots.shard_of(&key) == self.id;
             if flag.is_set() && !on_excerpts {
                 let loan = Loan { db, key, value };
                 if is_own {
@@ -237,7 +248,7 @@ impl Shard {
         self.tell_changes(caller.client_id);
         // The copies are small or were made in one go, too.
         while bench.free_some(usize::MAX) {}
-        self.workbench.store = Some(bench);
+        self.executor.workbench.store = Some(bench);
         (outcome, blocked)
     }
 
@@ -245,15 +256,15 @@ impl Shard {
     /// of them does that anyway.
     fn delete_expired_by_effect(&mut self, expired: Vec<(usize, Vec<u8>)>) {
         for (_, key) in expired {
-            if !self.workbench.effects.iter().any(|effect| effect.contains(&key)) {
-                self.workbench.effects.push(vec![b"PERSIST".to_vec(), key]);
+            if !self.executor.workbench.effects.iter().any(|effect| effect.contains(&key)) {
+                self.executor.workbench.effects.push(vec![b"PERSIST".to_vec(), key]);
             }
         }
     }
 
     /// Runs what the command on excerpts does to this shard's keys, and returns the rest.
     fn take_effects(&mut self, db: usize, caller: &Caller) -> Vec<OwnedCommand> {
-        let effects = std::mem::take(&mut self.workbench.effects);
+        let effects = std::mem::take(&mut self.executor.workbench.effects);
         let (own, foreign): (Vec<_>, _) = effects
             .iter()
             .map(|effect| {
@@ -272,7 +283,7 @@ impl Shard {
         let mut keys = KeyPositions::new();
         effect.spec.key_positions(&args, &mut keys);
         // An effect without a key would do nothing anywhere.
-        keys.first().map_or(self.id, |key| self.topology.owner(args[key.index]))
+        keys.first().map_or(self.id, |key| self.turn.slots.shard_of(args[key.index]))
     }
 
     /// Does to this shard's keys what a command has done on excerpts of them, which has counted the call and its changes, and
@@ -283,7 +294,7 @@ impl Shard {
         let (hits, misses) = (self.store.stats.keyspace_hits, self.store.stats.keyspace_misses);
         let mut reply = Reply::default();
         for effect in effects {
-            self.run_command(effect.spec, effect.db, &effect.args.slices(), &caller, &mut reply);
+            self.call_in_longer(effect, &caller, &mut reply);
             reply.clear();
         }
         self.store.dirty = dirty;

@@ -9,9 +9,9 @@
 //! room already: nothing is evicted or refused for its sake.
 
 use super::housekeeping::Weights;
-use super::message::Message;
 use super::Shard;
 use crate::base::Stamp;
+use crate::shard::message::MemoryMessage;
 use crate::store::{Eviction, MaxmemoryPolicy};
 
 /// The longest slice of eviction that no request of this shard's clients asks for.
@@ -48,7 +48,7 @@ impl Shard {
         // Each pass takes one key away; a key is at least some dozen bytes, so their number is bounded by the excess.
         while self.is_over_limit() {
             let spent_us = Stamp::now().nanos_since(started) / 1000;
-            if spent_us >= eviction_slice_us(self.config.memory.maxmemory_eviction_tenacity) {
+            if spent_us >= eviction_slice_us(self.turn.config.memory.maxmemory_eviction_tenacity) {
                 // The rest goes between requests.
                 self.evict_soon();
                 return true;
@@ -94,7 +94,7 @@ impl Shard {
     }
 
     fn is_over_limit(&mut self) -> bool {
-        let limit = self.config.memory.maxmemory;
+        let limit = self.turn.config.memory.maxmemory;
         if limit == 0 {
             return false;
         }
@@ -144,21 +144,21 @@ impl Shard {
             };
             (0..self.store.databases()).map(of_database).sum()
         };
-        let weights: Weights = (0..self.topology.shards).map(evictable).collect();
+        let weights: Weights = self.turn.slots.all().map(evictable).collect();
         self.draw_shard(&weights)
     }
 
     fn have_evict(&mut self, shard: usize) {
-        self.housekeeping.evicting.resize(self.topology.shards, false);
-        if std::mem::replace(&mut self.housekeeping.evicting[shard], true) {
+        self.upkeep.housekeeping.evicting.resize(self.turn.slots.shards(), false);
+        if std::mem::replace(&mut self.upkeep.housekeeping.evicting[shard], true) {
             return;
         }
-        let home = self.id;
-        let evict = move |other: &mut Shard| {
-            other.evict_some();
-            let done = move |this: &mut Shard| this.housekeeping.evicting[shard] = false;
-            other.send(home, Message::Call(Box::new(done)));
-        };
-        self.send(shard, Message::Call(Box::new(evict)));
+        self.send(shard, MemoryMessage::Evict { home: self.id }.into());
+    }
+
+    /// Another shard finds that there is too much memory, and that this one has most of what may go.
+    pub(super) fn told_to_evict(&mut self, home: usize) {
+        self.evict_some();
+        self.send(home, MemoryMessage::Evicted { shard: self.id }.into());
     }
 }

@@ -1,9 +1,28 @@
 //! The messages between shards. Those from one shard to another arrive in the order they were sent.
 
+use bytes::Bytes;
+
+use super::commands::config::ConfigChange;
+use super::commands::migrate::Delivered;
+use super::far_output::{Allowed, Client};
+use super::peers::Chore;
+use super::pubsub::CountSubscriber;
+use super::saving::Wish;
+use super::scatter::{AnyAnswer, Ask};
+use super::scripts::BeginScript;
+use super::slow::SlowEntry;
+use super::tracking::Reader;
+use super::transactions::{Later, Run, WorkResult};
+use super::users::UserChange;
+use crate::acl::{Context, Reason};
+use crate::base::Token;
+use crate::client::Redirect;
+use crate::command::table::CommandSpec;
+use crate::command::CommandError;
+use crate::resp::{Protocol, Reply};
+use crate::store::WatchFlag;
 use std::os::fd::OwnedFd;
 
-use super::transactions::{Run, WorkResult};
-use crate::base::Token;
 use crate::runtime::listen;
 use crate::txn::locks::{Number, Scope};
 use crate::txn::message::{Ending, ExecBody, Origin, ReplyBatch, RequestBatch, TransactionId, Watch};
@@ -56,16 +75,138 @@ pub enum Message {
     },
     /// About clients that wait in blocking commands.
     Blocking(Box<super::blocking::Notice>),
+    /// To a transaction's coordinator: what its client would be sent is too much.
+    ReplyOverLimits {
+        transaction: TransactionId,
+    },
+    BeginScript(Box<BeginScript>),
+    /// The reply to a command of the receiver's client, or of its transaction.
+    Complete {
+        later: Later,
+        reply: Box<Reply>,
+    },
+    /// As `Complete`, for a command that changes settings.
+    Finish {
+        answer_to: AnswerTo,
+        answer: Result<Answer, CommandError>,
+    },
     /// A new connection for the target shard.
     Adopt(Adopted),
-    /// Anything rare: runs on the target shard.
-    Call(Call),
+    Connections(ConnectionMessage),
+    Subscribers(SubscriberMessage),
+    Settings(SettingsMessage),
+    Memory(MemoryMessage),
+    /// A question, see `scatter`.
+    Ask(Box<Ask>),
     /// The answer to question `ask` of the receiver.
     Answer {
         ask: Token,
         from: usize,
-        value: Box<dyn std::any::Any + Send>,
+        answer: Box<AnyAnswer>,
     },
+    /// A signal has come.
+    ShutDown(Wish),
+    /// What became of keys that MIGRATE has sent.
+    Delivered(Box<Delivered>),
+    Chore(Chore),
+    /// Anything rare: runs on the target shard.
+    Call(Call),
+}
+
+/// About a connection of the receiver.
+pub enum ConnectionMessage {
+    /// The ACL forbade a command of it.
+    Denied { token: Token, reason: Reason, object: Vec<u8>, context: Context },
+    /// A command of it was slow.
+    WasSlow { token: Token, entry: Box<SlowEntry> },
+    /// What it would be sent is too much.
+    CloseOverLimits(Token),
+    /// Which requests of a connection of the sender's may run.
+    AllowFarRequests { client: Client, allowed: Allowed },
+    /// A connection of the sender's has ended.
+    ForgetFarRequests(Client),
+}
+
+/// About who is told of what others do.
+pub enum SubscriberMessage {
+    Count(CountSubscriber),
+    /// There is something in the receiver's inbox.
+    InboxFilled,
+    /// A connection tracks no more.
+    EndTracking {
+        reader: Reader,
+        prefixes: Vec<Box<[u8]>>,
+    },
+    /// The client that was to be told in place of the receiver's is gone.
+    RedirectBroken {
+        from: Reader,
+        to: Redirect,
+    },
+    /// Lines for monitors.
+    MonitorLines(Bytes),
+    /// Some lines could not be sent to the receiver's monitors.
+    CloseMonitors,
+    /// Shard `home` has one monitor less.
+    MonitorGone {
+        home: usize,
+    },
+    /// A connection watches these keys no more.
+    Unwatch {
+        flag: WatchFlag,
+        keys: Vec<(usize, Vec<u8>)>,
+    },
+}
+
+/// To the shard where settings are changed, so that changes come one after the other.
+pub enum SettingsMessage {
+    ChangeConfig(Box<ConfigChange>),
+    ChangeUsers { change: UserChange, answer_to: AnswerTo },
+}
+
+/// About memory that all shards share.
+pub enum MemoryMessage {
+    /// The receiver is to evict some keys, and to tell `home` when it has.
+    Evict {
+        home: usize,
+    },
+    Evicted {
+        shard: usize,
+    },
+    /// What the receiver's thread holds for nothing is to be given back.
+    Sweep,
+}
+
+macro_rules! into_message {
+    ($($message:ident => $variant:ident),*) => {
+        $(impl From<$message> for Message {
+            fn from(message: $message) -> Message {
+                Message::$variant(message)
+            }
+        })*
+    };
+}
+
+into_message! {
+    ConnectionMessage => Connections,
+    SubscriberMessage => Subscribers,
+    SettingsMessage => Settings,
+    MemoryMessage => Memory
+}
+
+/// Where the answer to a command goes that is carried out on another shard.
+#[derive(Clone, Copy)]
+pub struct AnswerTo {
+    pub home: usize,
+    pub later: Later,
+    pub spec: Option<&'static CommandSpec>,
+    pub protocol: Protocol,
+}
+
+/// What such a command is answered.
+#[derive(Clone, Copy)]
+pub enum Answer {
+    Ok,
+    Count(usize),
 }
 
 /// Something to run on a shard.

@@ -140,11 +140,11 @@ impl Shard {
     /// Sends one message, behind everything that was sent or batched for `target` before.
     pub fn send(&mut self, target: usize, message: Message) {
         if target == self.id {
-            self.loopback.push_back(message);
+            self.peers.loopback.push_back(message);
             return;
         }
-        let held_at = self.log.held_at();
-        let t = &mut self.outbox.targets[target];
+        let held_at = self.journal.log.held_at();
+        let t = &mut self.peers.outbox.targets[target];
         t.close(held_at);
         t.waiting.push_back(message);
     }
@@ -152,29 +152,24 @@ impl Shard {
     /// As `send`, for a message that completes a client's command: it waits for the log as a reply does.
     pub(super) fn send_reply(&mut self, target: usize, message: Message) {
         if target == self.id {
-            self.loopback.push_back(message);
+            self.peers.loopback.push_back(message);
             return;
         }
-        let held_at = self.log.held_at();
-        let t = &mut self.outbox.targets[target];
+        let held_at = self.journal.log.held_at();
+        let t = &mut self.peers.outbox.targets[target];
         t.close(held_at);
         t.push_reply(message, held_at);
-    }
-
-    /// Runs `call` later in this turn, when no connection is being worked on.
-    pub(super) fn call_self(&mut self, call: impl FnOnce(&mut Shard) + Send + 'static) {
-        self.loopback.push_back(Message::Call(Box::new(call)));
     }
 
     /// Hands over what the turn produced, and wakes who sleeps. True when a queue was full.
     pub(super) fn send_outbox(&mut self, ring: &mut SocketRing) -> bool {
         let mut congested = false;
-        let held_at = self.log.held_at();
-        for target in 0..self.outbox.targets.len() {
-            let t = &mut self.outbox.targets[target];
+        let held_at = self.journal.log.held_at();
+        for target in 0..self.peers.outbox.targets.len() {
+            let t = &mut self.peers.outbox.targets[target];
             t.close(held_at);
             while let Some(message) = t.waiting.pop_front() {
-                match self.mesh.send(target, message) {
+                match self.peers.mesh.send(target, message) {
                     Ok(()) => t.sent = true,
                     Err(message) => {
                         t.waiting.push_front(message);
@@ -185,7 +180,7 @@ impl Shard {
             }
             if t.sent {
                 t.sent = false;
-                if let Some(fd) = self.mesh.bell_to_ring(target) {
+                if let Some(fd) = self.peers.mesh.bell_to_ring(target) {
                     ring.ring_doorbell(fd);
                 }
             }

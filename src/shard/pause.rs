@@ -4,6 +4,7 @@
 //! at the head of its input and stalls; when the pause ends, every shard lets its own connections go on, and each
 //! command is looked at anew. While clients may not write nothing else may either: keys neither expire nor are evicted.
 
+use super::scatter::Question;
 use super::Shard;
 use crate::base::Token;
 use crate::client::{Connection, Flag, Stall};
@@ -47,6 +48,18 @@ impl Pause {
     }
 }
 
+/// A pause begins, changes or ends.
+#[derive(Clone)]
+pub struct ObeyPause;
+
+impl Question for ObeyPause {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        shard.obey_pause();
+    }
+}
+
 impl Shard {
     pub(super) fn pause_in_force(&self) -> Option<Paused> {
         self.shared.pause.in_force(self.now_ms())
@@ -59,7 +72,7 @@ impl Shard {
             _ if c.flags.has(Flag::Monitor) => false,
             Some(Paused::All) => true,
             Some(Paused::Writes) => {
-                let mut queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
+                let mut queue = c.queue_of(spec).iter();
                 self.may_write(spec, args)
                     || queue.any(|queued| self.may_write(queued.spec, &queued.args.slices()))
             }
@@ -81,21 +94,23 @@ impl Shard {
     /// Stalls a connection until the pause ends.
     pub(super) fn hold_for_pause(&mut self, c: &mut Connection) {
         c.stall = Stall::Paused;
-        self.housekeeping.paused.push(c.token);
+        self.upkeep.housekeeping.paused.push(c.token);
         self.count_blocked();
     }
 
     /// A connection ends while it waits.
     pub(super) fn forget_paused(&mut self, token: Token) {
-        self.housekeeping.paused.retain(|paused| *paused != token);
+        self.upkeep.housekeeping.paused.retain(|paused| *paused != token);
         self.count_blocked();
     }
 
     /// Those that wait for the end of a pause, and in blocking commands.
     pub(super) fn count_blocked(&self) {
         let stats = &self.stats;
-        stats.blocked_clients.set((self.housekeeping.paused.len() + self.blocked.clients) as u64);
-        stats.clients_in_timeout.set(self.blocked.deadlines() as u64);
+        stats
+            .blocked_clients
+            .set((self.upkeep.housekeeping.paused.len() + self.executor.blocked.clients) as u64);
+        stats.clients_in_timeout.set(self.executor.blocked.deadlines() as u64);
         stats.blocking_keys.set(self.store.waiting.keys() as u64);
         stats.blocking_keys_on_nokey.set(self.store.waiting.keys_on_deletion() as u64);
     }
@@ -113,8 +128,8 @@ impl Shard {
         }
         self.store.expire_paused = false;
         self.serve_postponed();
-        if !self.housekeeping.paused.is_empty() {
-            let paused = std::mem::take(&mut self.housekeeping.paused);
+        if !self.upkeep.housekeeping.paused.is_empty() {
+            let paused = std::mem::take(&mut self.upkeep.housekeeping.paused);
             self.count_blocked();
             self.resume(paused, Stall::Paused);
         }

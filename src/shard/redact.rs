@@ -1,6 +1,6 @@
 //! Arguments that nobody but the server may see: MONITOR and the slow log show `(redacted)` in their place.
 
-use crate::command::table::CommandSpec;
+use crate::command::table::{CommandSpec, Role};
 use crate::command::Args;
 use crate::config;
 use crate::txn::message::Slices;
@@ -10,18 +10,18 @@ const REDACTED: &[u8] = b"(redacted)";
 /// The arguments as they may be shown.
 pub(super) fn redacted<'a>(spec: &CommandSpec, args: Args<'a>) -> Slices<'a> {
     let mut shown: Slices = args.iter().copied().collect();
-    match spec.name {
-        "auth" => shown[1..].fill(REDACTED),
-        "hello" => redact_hello(&mut shown),
-        "migrate" => redact_migrate(&mut shown),
-        "config|set" => {
+    match spec.role {
+        Role::Auth => shown[1..].fill(REDACTED),
+        Role::Hello => redact_hello(&mut shown),
+        Role::Migrate => redact_migrate(&mut shown),
+        Role::ConfigSet => {
             for pair in shown[2..].chunks_exact_mut(2) {
                 if config::is_sensitive(pair[0]) {
                     pair[1] = REDACTED;
                 }
             }
         }
-        "acl|setuser" => shown.iter_mut().skip(2).for_each(|rule| *rule = REDACTED),
+        Role::AclSetUser => shown.iter_mut().skip(2).for_each(|rule| *rule = REDACTED),
         _ => {}
     }
     shown

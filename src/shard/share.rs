@@ -29,13 +29,13 @@ pub(super) struct Using {
 impl Shard {
     /// Goes on with a share. `bytes`: of replies that are collected already; `bytes_max`: at which a limit is to be looked at.
     pub(super) fn begin_share(&self, share: Share, bytes: usize, bytes_max: usize) -> Using {
-        let before = share.in_turn(self.turn_number);
+        let before = share.in_turn(self.turn.number);
         let left = REPLY_BYTES.saturating_sub(before.reply_bytes);
         Using {
             before,
             requests: 0,
             requests_max: REQUESTS,
-            nanos_at: self.spent_nanos,
+            nanos_at: self.executor.spent_nanos,
             nanos_max: NANOS,
             bytes_at: bytes,
             bytes_end: bytes.saturating_add(left).min(bytes_max.max(1)),
@@ -45,13 +45,13 @@ impl Shard {
     /// The same for all connections of another shard together. The number of their requests is bounded by what shards queue for each
     /// other.
     pub(super) fn begin_far_share(&self, share: Share, bytes: usize) -> Using {
-        let before = share.in_turn(self.turn_number);
+        let before = share.in_turn(self.turn.number);
         let left = (FAR_SHARES * REPLY_BYTES).saturating_sub(before.reply_bytes);
         Using {
             before,
             requests: 0,
             requests_max: usize::MAX,
-            nanos_at: self.spent_nanos,
+            nanos_at: self.executor.spent_nanos,
             nanos_max: FAR_SHARES as u64 * NANOS,
             bytes_at: bytes,
             bytes_end: bytes.saturating_add(left),
@@ -62,7 +62,7 @@ impl Shard {
     #[inline]
     pub(super) fn is_used_up(&self, using: &Using, bytes: usize) -> bool {
         using.before.requests + using.requests >= using.requests_max
-            || using.before.nanos + (self.spent_nanos - using.nanos_at) >= using.nanos_max
+            || using.before.nanos + (self.executor.spent_nanos - using.nanos_at) >= using.nanos_max
             || bytes >= using.bytes_end
     }
 
@@ -70,7 +70,7 @@ impl Shard {
         Share {
             turn: using.before.turn,
             requests: using.before.requests + using.requests,
-            nanos: using.before.nanos + (self.spent_nanos - using.nanos_at),
+            nanos: using.before.nanos + (self.executor.spent_nanos - using.nanos_at),
             reply_bytes: using.before.reply_bytes + bytes.saturating_sub(using.bytes_at),
         }
     }

@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::message::Call;
+use super::message::Message;
 pub use super::pause::Pause;
 use crate::acl::{Denials, Users};
 use crate::config::Config;
-use crate::migrate::Couriers;
+use crate::journal::Tickets;
+use crate::migrate::Migrator;
 use crate::observe::stats::ShardStats;
 use crate::observe::Observed;
 use crate::persist::status::Status;
 use crate::process::{OomScore, Title};
 use crate::runtime::mail::Mail;
+use crate::slots::SlotMap;
 
 /// How the process is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub struct Shared {
     /// Who may do what; taken over with a new version of the configuration.
     pub(crate) users: Mutex<Arc<Users>>,
     pub(crate) denials: Mutex<Denials>,
+    /// Which slots are where; so is this.
+    pub(crate) slots: Mutex<Arc<SlotMap>>,
     pub config_version: AtomicU64,
     pub scripts: super::scripts::KnownScripts,
     /// Held while CONFIG changes something, so that changes come one after the other.
@@ -60,6 +64,9 @@ pub struct Shared {
     pub pause: Pause,
     /// What the shards' logs know of each other.
     pub logs: Arc<super::log::Common>,
+    /// The order of what all shards do, for replicas.
+    #[allow(dead_code, reason = "drawn in tests only until replicas are served")]
+    pub tickets: Arc<Tickets>,
     pub shutdown: AtomicU64,
     /// DEBUG SLEEP: until when (Unix microseconds) no shard does anything; looked at with a new version of the configuration.
     pub sleep_until_us: AtomicI64,
@@ -67,9 +74,9 @@ pub struct Shared {
     /// What is known of saving and loading.
     pub status: Status,
     /// What threads that are no shards have for one to run.
-    pub mail: Mail<Call>,
+    pub mail: Mail<Message>,
     /// MIGRATE's way to other servers.
-    pub couriers: Arc<Couriers>,
+    pub migrator: Arc<Migrator>,
     /// What the connections of each shard are to be told.
     pub inboxes: Vec<super::push::Inbox>,
     /// Subscriptions to channels and patterns, of all clients.
@@ -99,6 +106,10 @@ impl Shared {
     pub fn publish_config(&self, config: Config) {
         *self.config.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Arc::new(config);
         self.config_version.fetch_add(1, Ordering::Release);
+    }
+
+    pub fn current_slots(&self) -> Arc<SlotMap> {
+        self.slots.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     pub fn current_users(&self) -> Arc<Users> {

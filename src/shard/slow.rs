@@ -4,9 +4,9 @@
 //! Numbers rise over all shards, so the lists of the shards joined by number are the log; what is beyond
 //! `slowlog-max-len` in the whole log is beyond it in no shard's list.
 
+use crate::shard::message::ConnectionMessage;
 use std::collections::VecDeque;
 
-use super::message::Message;
 use super::redact::redacted;
 use super::Shard;
 use crate::base::Token;
@@ -61,9 +61,9 @@ pub(super) fn unpack(connection: u64) -> Token {
 
 impl Shard {
     pub(super) fn slow_log_changed(&mut self) {
-        let observing = &self.config.observing;
+        let observing = &self.turn.config.observing;
         let us = observing.slowlog_log_slower_than;
-        let log = &mut self.slow_log;
+        let log = &mut self.executor.slow_log;
         log.log_nanos = u64::try_from(us).map_or(u64::MAX, |us| us.saturating_mul(1000));
         log.spike_nanos = match observing.latency_monitor_threshold {
             0 => u64::MAX,
@@ -76,7 +76,7 @@ impl Shard {
     #[inline]
     pub(super) fn note_slow(&mut self, spec: &CommandSpec, args: Args, caller: &Caller, nanos: u64) {
         // What a script calls is in the log by the script.
-        if nanos >= self.slow_log.least_nanos && !caller.in_script {
+        if nanos >= self.executor.slow_log.least_nanos && !caller.in_script {
             self.note_slow_command(spec, args, caller, nanos);
         }
     }
@@ -85,14 +85,14 @@ impl Shard {
     fn note_slow_command(&mut self, spec: &CommandSpec, args: Args, caller: &Caller, nanos: u64) {
         self.note_spike(if spec.is(Flag::Fast) { "fast-command" } else { "command" }, nanos);
         // A log of everything has each command once.
-        if caller.is_extra_part && self.slow_log.log_nanos == 0 {
+        if caller.is_extra_part && self.executor.slow_log.log_nanos == 0 {
             return;
         }
         // What EXEC ran is in the log by itself.
-        if nanos < self.slow_log.log_nanos || spec.is(Flag::SkipSlowlog) {
+        if nanos < self.executor.slow_log.log_nanos || spec.is(Flag::SkipSlowlog) {
             return;
         }
-        let mut entry = SlowEntry {
+        let entry = SlowEntry {
             id: self.shared.observed.next_slow_log_id(),
             unix_s: clock::unix_us() / 1_000_000,
             duration_us: nanos / 1000,
@@ -101,25 +101,27 @@ impl Shard {
             client_name: Vec::new(),
         };
         let token = unpack(caller.connection);
-        let add = move |shard: &mut Shard| {
-            if let Some(connection) = shard.clients.get(token) {
-                let peer = connection.peer.clone();
-                entry.client_name = connection.name.to_vec();
-                entry.client_address = shard.address_text(&peer);
-            }
-            let log = &mut shard.slow_log.entries;
-            // Entries of other shards may come late.
-            let place = log.partition_point(|other| other.id > entry.id);
-            log.insert(place, entry);
-            log.truncate(shard.config.observing.slowlog_max_len as usize);
-        };
         // By message even to this shard, where the connection is in the hands of who runs its requests.
-        self.send(caller.home as usize, Message::Call(Box::new(add)));
+        self.send(caller.home as usize, ConnectionMessage::WasSlow { token, entry: Box::new(entry) }.into());
+    }
+
+    /// Adds an entry about a client of this shard.
+    pub(super) fn add_slow(&mut self, token: Token, mut entry: SlowEntry) {
+        if let Some(connection) = self.connections.table.get(token) {
+            let peer = connection.peer.clone();
+            entry.client_name = connection.name.to_vec();
+            entry.client_address = self.address_text(&peer);
+        }
+        let log = &mut self.executor.slow_log.entries;
+        // Entries of other shards may come late.
+        let place = log.partition_point(|other| other.id > entry.id);
+        log.insert(place, entry);
+        log.truncate(self.turn.config.observing.slowlog_max_len as usize);
     }
 
     /// Tells the latency monitor of an event that took so long.
     pub(super) fn note_spike(&self, event: &'static str, nanos: u64) {
-        if nanos >= self.slow_log.spike_nanos {
+        if nanos >= self.executor.slow_log.spike_nanos {
             self.shared.observed.latency().add(event, clock::unix_us() / 1_000_000, nanos / 1_000_000);
         }
     }

@@ -4,44 +4,49 @@
 //! changes them, too, one change after the other; a change is answered when every shard has taken it over, and so knows for each of
 //! its connections what the user may do now.
 
+use crate::shard::message::Answer;
+use crate::shard::message::AnswerTo;
+use crate::shard::message::ConnectionMessage;
+use crate::shard::message::SettingsMessage;
+use crate::shard::settings::RefreshConfig;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use super::message::Message;
 use super::slow::unpack;
 use super::{Flow, Shard};
 use crate::acl::{Context, Denial, Entry, Reason, User, Users, DEFAULT_USER};
 use crate::base::durable::{self, Step};
 use crate::base::error_text;
 use crate::base::log::Level;
+use crate::base::Token;
 use crate::client::{Connection, Flag, Topic};
 use crate::command::table::CommandSpec;
 use crate::command::{Args, Caller, CommandError};
 use crate::config::AclPubsubDefault;
-use crate::resp::Reply;
 use crate::resp::Text;
 use crate::text;
 
 /// The shard that changes users.
 const SETTLER: usize = 0;
 
-/// What ACL changes: the new users, and what the client is told.
-type Changed = Result<(Users, Answer), CommandError>;
-
-/// An answer to a change.
-pub(super) enum Answer {
-    Ok,
-    Count(usize),
+/// A change of the users, on its way to the shard where settings are changed.
+pub enum UserChange {
+    /// ACL SETUSER: the name and its rules.
+    Set(Vec<Vec<u8>>),
+    /// ACL DELUSER
+    Delete(Vec<Vec<u8>>),
+    /// ACL LOAD
+    Load,
 }
 
 /// Whose a connection is.
 impl Shard {
     /// A new connection, or one that is reset, is the default user's.
     pub(super) fn log_in_as_default(&self, c: &mut Connection) {
-        let user = self.users.default_user();
+        let user = self.turn.users.default_user();
         c.flags.assign(Flag::Authenticated, user.is_open());
         become_user(c, user);
     }
@@ -54,7 +59,7 @@ impl Shard {
         name: &[u8],
         password: &[u8],
     ) -> Result<(), CommandError> {
-        match self.users.get(name).filter(|user| user.accepts(password)).cloned() {
+        match self.turn.users.get(name).filter(|user| user.accepts(password)).cloned() {
             Some(user) => {
                 c.flags.set(Flag::Authenticated);
                 become_user(c, user);
@@ -71,21 +76,21 @@ impl Shard {
     /// Whether the connection may run commands: it is logged in, or nobody needs to.
     #[inline]
     pub(super) fn is_admitted(&self, c: &Connection) -> bool {
-        c.flags.has(Flag::Authenticated) || self.users.default_user().is_open()
+        c.flags.has(Flag::Authenticated) || self.turn.users.default_user().is_open()
     }
 
     /// Takes over changed users. Connections of those that are gone are closed, and subscribers that may no longer hear what they
     /// hear.
     pub(super) fn refresh_users(&mut self) {
         let users = self.shared.current_users();
-        if Arc::ptr_eq(&users, &self.users) {
+        if Arc::ptr_eq(&users, &self.turn.users) {
             return;
         }
-        self.users = users;
-        for token in self.clients.tokens() {
-            let Some(mut connection) = self.clients.take(token) else { continue };
+        self.turn.users = users;
+        for token in self.connections.table.tokens() {
+            let Some(mut connection) = self.connections.table.take(token) else { continue };
             let c = &mut *connection;
-            let user = self.users.get(&c.user.name).cloned();
+            let user = self.turn.users.get(&c.user.name).cloned();
             match user.filter(|user| user.serial == c.user.serial || *user.name == *DEFAULT_USER) {
                 Some(user) => {
                     if must_leave(c, &user) {
@@ -107,6 +112,10 @@ impl Shard {
             c.flags.set(Flag::CloseAfterReply);
         }
     }
+}
+
+fn slices(words: &[Vec<u8>]) -> Vec<&[u8]> {
+    words.iter().map(Vec::as_slice).collect()
 }
 
 fn become_user(c: &mut Connection, user: Arc<User>) {
@@ -150,7 +159,7 @@ impl Shard {
         caller: &Caller,
     ) -> Option<CommandError> {
         // When the user is gone the connection is about to be closed.
-        let user = self.users.by_serial(caller.user)?.clone();
+        let user = self.turn.users.by_serial(caller.user)?.clone();
         let denial = user.check(spec, args).err()?;
         self.note_denial_of(spec, args, caller, denial, Context::TopLevel);
         Some(CommandError::other(text!("NOPERM ", denial.text(&user, spec))))
@@ -158,7 +167,8 @@ impl Shard {
 
     /// Whether a command of the user with this serial number, none for what is replayed, may read keys that it does not name.
     pub(super) fn may_reach(&self, spec: &'static CommandSpec, args: Args, serial: u64) -> bool {
-        serial == 0 || self.users.by_serial(serial).is_some_and(|user| user.may_read_all_keys(spec, args))
+        serial == 0
+            || self.turn.users.by_serial(serial).is_some_and(|user| user.may_read_all_keys(spec, args))
     }
 
     /// Puts a denial down in ACL LOG that concerns a client of maybe another shard.
@@ -171,14 +181,16 @@ impl Shard {
         context: Context,
     ) {
         let (token, object) = (unpack(caller.connection), denial.object(spec, args).to_vec());
-        let note = move |shard: &mut Shard| {
-            if let Some(connection) = shard.clients.take(token) {
-                let name = &connection.user.name;
-                shard.note_denial(&connection, context, denial.reason, &object, name);
-                shard.finish(connection);
-            }
-        };
-        self.send(caller.home as usize, Message::Call(Box::new(note)));
+        let note = ConnectionMessage::Denied { token, reason: denial.reason, object, context };
+        self.send(caller.home as usize, note.into());
+    }
+
+    pub(super) fn was_denied(&mut self, token: Token, context: Context, reason: Reason, object: &[u8]) {
+        if let Some(connection) = self.connections.table.take(token) {
+            let name = &connection.user.name;
+            self.note_denial(&connection, context, reason, object, name);
+            self.finish(connection);
+        }
     }
 
     /// What is answered in place of a command of a transaction that may not run, though it could be queued.
@@ -203,7 +215,7 @@ impl Shard {
 
     /// Who a connection is now, whose user may have been changed or deleted since it logged in.
     pub(super) fn current_user(&self, c: &Connection) -> Arc<User> {
-        self.users.by_serial(c.user.serial).cloned().unwrap_or_else(|| self.users.default_user())
+        self.turn.users.by_serial(c.user.serial).cloned().unwrap_or_else(|| self.turn.users.default_user())
     }
 
     fn note_denial(&mut self, c: &Connection, context: Context, reason: Reason, object: &[u8], user: &[u8]) {
@@ -226,58 +238,60 @@ impl Shard {
             created_ms: now_ms,
             updated_ms: now_ms,
         };
-        self.shared.denials().add(entry, self.config.security.acllog_max_len as usize);
+        self.shared.denials().add(entry, self.turn.config.security.acllog_max_len as usize);
     }
 }
 
 /// Changes.
 impl Shard {
     /// Changes the users for a client, which has its answer when every shard knows.
-    pub(super) fn change_users(
-        &mut self,
-        c: &mut Connection,
-        change: impl FnOnce(&mut Shard, &Users) -> Changed + Send + 'static,
-    ) -> Flow {
-        let later = self.reply_later(c);
-        let (home, spec, protocol) = (self.id, c.last_command, c.output.reply.protocol());
-        let settle = move |shard: &mut Shard| match change(shard, &shard.shared.current_users()) {
-            Err(error) => {
-                let answer = move |shard: &mut Shard| shard.complete_with(later, spec, Err(error));
-                shard.send(home, Message::Call(Box::new(answer)));
-            }
-            Ok((users, answer)) => {
-                shard.shared.publish_users(users);
-                shard.ask_all(Shard::refresh_config, move |shard, _: Vec<()>| {
-                    let answer = move |shard: &mut Shard| {
-                        let mut reply = Reply::new(protocol);
-                        match answer {
-                            Answer::Ok => reply.ok(),
-                            Answer::Count(count) => reply.integer(count as i64),
-                        }
-                        shard.complete(later, reply);
-                    };
-                    shard.send(home, Message::Call(Box::new(answer)));
-                });
-            }
-        };
-        self.send(SETTLER, Message::Call(Box::new(settle)));
+    pub(super) fn change_users(&mut self, c: &mut Connection, change: UserChange) -> Flow {
+        let answer_to = self.answer_to(c);
+        self.send(SETTLER, SettingsMessage::ChangeUsers { change, answer_to }.into());
         Flow::Later
+    }
+
+    pub(super) fn settle_users(&mut self, change: UserChange, answer_to: AnswerTo) {
+        match self.changed_users(&change) {
+            Err(error) => self.send_answer(answer_to, Err(error)),
+            Ok((users, answer)) => {
+                self.shared.publish_users(users);
+                self.ask_all(RefreshConfig, move |shard, _| shard.send_answer(answer_to, Ok(answer)));
+            }
+        }
+    }
+
+    /// The users as they will be, and what the client is told.
+    fn changed_users(&self, change: &UserChange) -> Result<(Users, Answer), CommandError> {
+        let users = self.shared.current_users();
+        match change {
+            UserChange::Set(words) => {
+                let words = slices(words);
+                let users = users.with(words[0], &words[1..], self.new_users_hear_all());
+                Ok((users.map_err(|why| CommandError::other(text!("ERR ", why)))?, Answer::Ok))
+            }
+            UserChange::Delete(names) => {
+                let (users, removed) = users.without(&slices(names));
+                Ok((users, Answer::Count(removed)))
+            }
+            UserChange::Load => Ok((self.load_users()?, Answer::Ok)),
+        }
     }
 
     /// Whether new users may hear all channels.
     pub(super) fn new_users_hear_all(&self) -> bool {
-        self.config.security.acl_pubsub_default == AclPubsubDefault::AllChannels
+        self.turn.config.security.acl_pubsub_default == AclPubsubDefault::AllChannels
     }
 
     /// The users of the ACL file.
     pub(super) fn load_users(&self) -> Result<Users, CommandError> {
-        let file = &self.config.security.aclfile;
+        let file = &self.turn.config.security.aclfile;
         read_users(file, self.new_users_hear_all()).map_err(|why| CommandError::other(text!("ERR ", why)))
     }
 
     /// Writes the users to the ACL file.
     pub(super) fn save_users(&self) -> Result<(), CommandError> {
-        write_whole(&self.config.security.aclfile, &self.users.text()).map_err(|(what, error)| {
+        write_whole(&self.turn.config.security.aclfile, &self.turn.users.text()).map_err(|(what, error)| {
             crate::log!(Level::Warning, "{what} ACL file for ACL SAVE: {}", error_text(&error));
             CommandError::other(
                 "ERR There was an error trying to save the ACLs. Please check the server logs for more information",

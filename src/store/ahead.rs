@@ -65,7 +65,7 @@ impl Store {
 
     #[inline]
     fn home_ahead(&self, db: usize, ahead: Ahead) -> Home {
-        Home { db, slot: ahead.slot.wrapping_sub(self.slots().start()) as usize, hash: ahead.hash }
+        Home { db, slot: self.slots().number(ahead.slot).into(), hash: ahead.hash }
     }
 }
 
@@ -133,11 +133,11 @@ impl Upcoming {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::SlotRange;
+    use crate::store::SlotSet;
 
     #[test]
     fn upcoming_keys_are_known_by_their_position_whatever_is_skipped() {
-        let store = Store::new(SlotRange::of_shard(0, 2), 1);
+        let store = Store::new(SlotSet::range(0, 8192), 1);
         let mut upcoming = Upcoming::default();
         let mut asked = 0;
         let keys: Vec<Vec<u8>> = (0..100u64).map(|i| format!("key:{i}").into_bytes()).collect();

@@ -146,7 +146,7 @@ impl<'a> SlotTable<'a> {
     }
 }
 
-/// Slots are numbered from the first of the shard.
+/// Slots are known by their numbers in the shard's `SlotSet`.
 #[derive(Default)]
 pub(super) struct Database {
     tables: Box<[Table]>,

@@ -139,7 +139,7 @@ impl Store {
                 return None;
             }
             while let Some(best) = self.pool.candidates.pop() {
-                let slot = (slot_of(&best.key) - self.slots().start()) as usize;
+                let slot = self.slots().number(slot_of(&best.key)).into();
                 let hash = self.keys.hash_key(&best.key);
                 let word = self.databases[best.db].find(slot, hash, &best.key);
                 let evictable = |&word: &Word| !policy.is_volatile() || entry::has_expiry(word);

@@ -17,7 +17,7 @@ use super::random::Rng;
 use super::snapshot::{Renewal, Snapshot};
 use super::watch::Replacement;
 use super::{
-    slot_of, Ahead, EventClass, Events, ExpireCycle, Guard, Settings, SlotRange, StoreStats, Value, Waiting,
+    slot_of, Ahead, EventClass, Events, ExpireCycle, Guard, Settings, SlotSet, StoreStats, Value, Waiting,
     WatchFlag, Watches,
 };
 
@@ -43,7 +43,7 @@ pub struct Store {
     /// False while a log or replication stream is applied: an expired key is there until its DEL comes.
     pub expire_on_access: bool,
     /// The slots that a flush or a swap of databases is about: all, but when it comes from the log of a shard that had these.
-    pub flushes_only: Option<SlotRange>,
+    pub flushes_only: Option<SlotSet>,
     /// True while clients' writes are paused: an expired key is absent, but nothing is deleted.
     pub expire_paused: bool,
     /// Look-ups leave the LRU/LFU clocks alone.
@@ -54,8 +54,8 @@ pub struct Store {
     pub passed_over: bool,
 
     pub(super) now_ms: i64,
-    slots: SlotRange,
-    /// So many slots, from the first of `slots` on, hold keys that may be used without a further look: all, or none while
+    slots: SlotSet,
+    /// So many slots, by their numbers in `slots`, hold keys that may be used without a further look: all, or none while
     /// only `planned` keys may be.
     open_slots: u16,
     planned: SmallVec<[(usize, u64); 8]>,
@@ -93,7 +93,7 @@ struct SlotHint {
 #[derive(Clone, Copy)]
 pub(super) struct Home {
     pub db: usize,
-    /// Counted from the first slot of the shard; `NOWHERE` when the key may not be here.
+    /// Its number in the shard's `SlotSet`; `NOWHERE` when the key may not be here.
     pub slot: usize,
     pub hash: u64,
 }
@@ -102,7 +102,8 @@ pub(super) struct Home {
 pub(super) const NOWHERE: usize = usize::MAX;
 
 impl Store {
-    pub fn new(slots: SlotRange, databases: usize) -> Store {
+    pub fn new(slots: SlotSet, databases: usize) -> Store {
+        let open_slots = slots.len() as u16;
         Store {
             settings: Settings::default(),
             events: Events::default(),
@@ -121,8 +122,7 @@ impl Store {
             passed_over: false,
             now_ms: 0,
             slots,
-            // At most 16,384.
-            open_slots: slots.len() as u16,
+            open_slots,
             planned: SmallVec::new(),
             strayed: Cell::new(false),
             hint: SlotHint::default(),
@@ -151,8 +151,8 @@ impl Store {
         self.now_ms
     }
 
-    pub fn slots(&self) -> SlotRange {
-        self.slots
+    pub fn slots(&self) -> &SlotSet {
+        &self.slots
     }
 
     pub fn databases(&self) -> usize {
@@ -200,8 +200,8 @@ impl Store {
             Some(hash) if hinted => hash,
             _ => self.keys.hash_key(key),
         };
-        let slot = slot.wrapping_sub(self.slots.start());
-        let slot = if slot < self.open_slots { slot as usize } else { self.guarded_slot(db, slot, hash) };
+        let number = self.slots.number(slot);
+        let slot = if number < self.open_slots { number.into() } else { self.guarded_slot(db, number, hash) };
         Home { db, slot, hash }
     }
 

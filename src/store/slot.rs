@@ -1,11 +1,11 @@
-//! Hash slots: which of the 16,384 slots a key lives in, and which shard owns a slot.
+//! Hash slots: which of the 16,384 slots a key lives in, and sets of slots.
 //!
 //! The slot of a key is CRC16/XMODEM of the key modulo 16,384. When the key holds a `{` and a later `}` with at least
 //! one byte between them, only the bytes between the first `{` and the first `}` after it count (the Redis cluster
 //! specification, "Hash tags"), so that a client can place related keys together. Every key of every request passes
 //! here once, so the CRC takes eight bytes a step.
 
-use std::ops::Range;
+use std::sync::Arc;
 
 /// Number of hash slots, as in a Redis cluster.
 pub const SLOTS: usize = 16_384;
@@ -89,58 +89,94 @@ pub fn slot_of(key: &[u8]) -> u16 {
     crc16(hashed_part(key)) & (SLOTS as u16 - 1)
 }
 
-/// A contiguous range of slots, owned by one shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SlotRange {
-    start: u16,
-    /// One past the last slot; at most [`SLOTS`].
-    end: u16,
+/// A set of slots, those of one shard as a rule. Each has a number there, by its place among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotSet {
+    first: u16,
+    len: u16,
+    /// None: they follow each other from `first` on.
+    scattered: Option<Arc<Scattered>>,
 }
 
-impl SlotRange {
+#[derive(Debug, PartialEq, Eq)]
+struct Scattered {
+    /// By slot; `NOT_HERE` for those of others.
+    numbers: Vec<u16>,
+    /// By number, rising.
+    slots: Vec<u16>,
+}
+
+/// No slot has this number.
+const NOT_HERE: u16 = u16::MAX;
+
+impl SlotSet {
     /// Every slot.
-    pub const ALL: SlotRange = SlotRange { start: 0, end: SLOTS as u16 };
+    pub const ALL: SlotSet = SlotSet { first: 0, len: SLOTS as u16, scattered: None };
 
     /// The slots `start..end`; `end` is at most [`SLOTS`].
-    pub fn new(start: u16, end: u16) -> SlotRange {
+    pub fn range(start: u16, end: u16) -> SlotSet {
         assert!(start < end && end as usize <= SLOTS, "slot range {start}..{end} is empty or beyond {SLOTS}");
-        SlotRange { start, end }
+        SlotSet { first: start, len: end - start, scattered: None }
     }
 
-    /// The slots that shard number `shard` of `shards` owns. Ranges differ in size by one slot at most.
-    pub fn of_shard(shard: usize, shards: usize) -> SlotRange {
-        assert!(shard < shards && shards <= SLOTS, "shard {shard} of {shards}");
-        SlotRange { start: (shard * SLOTS / shards) as u16, end: ((shard + 1) * SLOTS / shards) as u16 }
+    /// These slots, which rise and are below [`SLOTS`].
+    pub fn of(slots: impl Iterator<Item = u16>) -> SlotSet {
+        let slots: Vec<u16> = slots.collect();
+        let (first, len) = (slots.first().copied().unwrap_or(0), slots.len() as u16);
+        let follow = slots.iter().zip(first..).all(|(slot, next)| *slot == next);
+        if follow {
+            return SlotSet { first, len, scattered: None };
+        }
+        let mut numbers = vec![NOT_HERE; SLOTS];
+        for (slot, number) in slots.iter().zip(0..) {
+            numbers[usize::from(*slot)] = number;
+        }
+        SlotSet { first, len, scattered: Some(Arc::new(Scattered { numbers, slots })) }
     }
 
-    pub fn start(self) -> u16 {
-        self.start
+    #[allow(clippy::len_without_is_empty)] // a shard without slots is nothing special
+    pub fn len(&self) -> usize {
+        self.len.into()
     }
 
-    /// One past the last slot.
-    pub fn end(self) -> u16 {
-        self.end
+    pub fn is_all(&self) -> bool {
+        self.len() == SLOTS
     }
 
-    /// Number of slots, at least one.
-    #[allow(clippy::len_without_is_empty)] // never empty
-    pub fn len(self) -> usize {
-        (self.end - self.start) as usize
+    /// The number of a slot among these; of one that is not, nothing below `len`.
+    #[inline]
+    pub fn number(&self, slot: u16) -> u16 {
+        match &self.scattered {
+            None => slot.wrapping_sub(self.first),
+            Some(scattered) => scattered.numbers[usize::from(slot) % SLOTS],
+        }
     }
 
-    pub fn contains(self, slot: u16) -> bool {
-        (self.start..self.end).contains(&slot)
+    #[inline]
+    pub fn contains(&self, slot: u16) -> bool {
+        self.number(slot) < self.len
     }
 
-    pub fn iter(self) -> Range<u16> {
-        self.start..self.end
+    /// The slot of a number below `len`.
+    pub fn slot(&self, number: usize) -> u16 {
+        match &self.scattered {
+            None => self.first + number as u16,
+            Some(scattered) => scattered.slots[number],
+        }
     }
-}
 
-/// The shard, of `shards`, that owns `slot`: the inverse of [`SlotRange::of_shard`].
-#[inline]
-pub fn shard_of_slot(slot: u16, shards: usize) -> usize {
-    ((slot as usize + 1) * shards - 1) / SLOTS
+    /// The number of the first slot that is `slot` or behind it; `len` when there is none.
+    pub fn number_from(&self, slot: u16) -> usize {
+        match &self.scattered {
+            None => usize::from(slot.saturating_sub(self.first)).min(self.len()),
+            Some(scattered) => scattered.slots.partition_point(|own| *own < slot),
+        }
+    }
+
+    /// Rising.
+    pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
+        (0..self.len()).map(|number| self.slot(number))
+    }
 }
 
 #[cfg(test)]
@@ -188,18 +224,21 @@ mod tests {
     }
 
     #[test]
-    fn every_slot_has_the_one_shard_whose_range_holds_it() {
-        for shards in [1, 2, 3, 5, 7, 16, 61, 1000, SLOTS] {
-            let mut expected = 0;
-            for shard in 0..shards {
-                let range = SlotRange::of_shard(shard, shards);
-                assert_eq!(range.start(), expected);
-                for slot in range.iter() {
-                    assert_eq!(shard_of_slot(slot, shards), shard);
+    fn a_set_numbers_its_slots_whether_they_follow_each_other_or_not() {
+        let scattered: Vec<u16> = (0..SLOTS as u16).filter(|slot| slot % 3 == 1 || *slot > 16_000).collect();
+        let following: Vec<u16> = (5_000..9_000).collect();
+        for slots in [scattered, following, vec![], (0..SLOTS as u16).collect()] {
+            let set = SlotSet::of(slots.iter().copied());
+            assert_eq!(set.iter().collect::<Vec<_>>(), slots);
+            assert_eq!((set.len(), set.is_all()), (slots.len(), slots.len() == SLOTS));
+            for slot in 0..SLOTS as u16 {
+                let number = slots.binary_search(&slot).ok();
+                assert_eq!(set.contains(slot), number.is_some(), "slot {slot}");
+                if let Some(number) = number {
+                    assert_eq!((usize::from(set.number(slot)), set.slot(number)), (number, slot));
                 }
-                expected = range.end();
+                assert_eq!(set.number_from(slot), slots.partition_point(|own| *own < slot), "from {slot}");
             }
-            assert_eq!(expected as usize, SLOTS);
         }
     }
 }

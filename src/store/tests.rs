@@ -9,7 +9,7 @@ use super::*;
 use crate::command::CommandError;
 
 fn store() -> Store {
-    let mut store = Store::new(SlotRange::ALL, 16);
+    let mut store = Store::new(SlotSet::ALL, 16);
     store.set_time(1_700_000_000_000);
     store
 }
@@ -212,7 +212,7 @@ mod strings {
 
         #[test]
         fn strings_and_ttls_behave_as_a_map_would(steps in steps(), lfu in any::<bool>()) {
-            let mut store = Store::new(SlotRange::ALL, 2);
+            let mut store = Store::new(SlotSet::ALL, 2);
             if lfu {
                 store.settings.maxmemory_policy = MaxmemoryPolicy::AllKeysLfu;
             }
@@ -535,8 +535,9 @@ mod whole {
 
     #[test]
     fn scans_visit_every_key_once_at_rest_on_any_shard() {
-        for range in [SlotRange::ALL, SlotRange::of_shard(1, 3), SlotRange::of_shard(2, 3)] {
-            let mut store = Store::new(range, 1);
+        let scattered = SlotSet::of((0..16_384).filter(|slot| slot % 3 == 1));
+        for range in [SlotSet::ALL, SlotSet::range(5461, 10_922), SlotSet::range(10_922, 16_384), scattered] {
+            let mut store = Store::new(range.clone(), 1);
             assert_eq!(store.scan(0, 0, 10, &mut |_, _| ()), 0);
             let keys: HashSet<Vec<u8>> = (0..5_000).map(key).filter(|k| range.contains(slot_of(k))).collect();
             // And many in one slot.
@@ -662,7 +663,7 @@ mod whole {
 
     #[test]
     fn slots_tell_their_keys() {
-        let mut store = Store::new(SlotRange::new(0, 8192), 1);
+        let mut store = Store::new(SlotSet::range(0, 8192), 1);
         let slot = slot_of(b"{b}");
         assert!(slot < 8192);
         for i in 0..20 {
@@ -680,15 +681,15 @@ mod whole {
 
 #[test]
 fn a_flush_or_a_swap_that_is_about_some_slots_leaves_the_others_alone() {
-    let half = SlotRange::of_shard(0, 2);
-    let mut store = Store::new(SlotRange::of_shard(0, 1), 2);
+    let half = SlotSet::range(0, 8192);
+    let mut store = Store::new(SlotSet::ALL, 2);
     let keys: Vec<String> = (0..100).map(|i| format!("key:{i}")).collect();
     let inside = keys.iter().filter(|key| half.contains(slot_of(key.as_bytes()))).count();
     assert!((20..80).contains(&inside));
     for key in &keys {
         store.set_string(0, key.as_bytes(), b"value", Ttl::None);
     }
-    store.flushes_only = Some(half);
+    store.flushes_only = Some(half.clone());
     store.swap(0, 1);
     assert_eq!((store.len(0), store.len(1)), (100 - inside, inside));
     assert_eq!(store.clear(Some(0)), 0, "they are in the other database");
@@ -739,8 +740,8 @@ fn a_guarded_store_has_only_the_planned_keys() {
 
 #[test]
 fn a_key_of_another_shard_is_never_there() {
-    let slots = SlotRange::of_shard(0, 2);
-    let mut store = Store::new(slots, 1);
+    let slots = SlotSet::range(0, 8192);
+    let mut store = Store::new(slots.clone(), 1);
     store.set_time(1_700_000_000_000);
     let (own, foreign): (Vec<_>, Vec<_>) = (0..100).map(key).partition(|key| slots.contains(slot_of(key)));
     for key in &foreign {

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::entry::Word;
 use super::lookup::Home;
-use super::{slot_of, Detached, SlotRange, Store, Value};
+use super::{Detached, SlotSet, Store, Value};
 
 /// Bits of a scan cursor that hold the slot; the cursor within the slot's table is above them.
 const SLOT_BITS: u32 = 14;
@@ -80,8 +80,7 @@ impl Store {
     /// The low 14 bits of a cursor are the slot that comes next, so a cursor tells its shard; 0 begins at this
     /// shard's first slot, and so does that slot's number.
     pub fn scan(&mut self, db: usize, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], Value)) -> u64 {
-        let first = self.slots().start() as usize;
-        let mut slot = (cursor as usize & ((1 << SLOT_BITS) - 1)).saturating_sub(first);
+        let mut slot = self.slots().number_from((cursor & ((1 << SLOT_BITS) - 1)) as u16);
         let mut within = cursor >> SLOT_BITS;
         let (mut visited, mut buckets) = (0, 0);
         let count = count.max(1);
@@ -95,7 +94,7 @@ impl Store {
                 }
             }
             if visited >= count || buckets >= count.saturating_mul(SCAN_BUCKETS_PER_KEY) {
-                break within << SLOT_BITS | (slot + first) as u64;
+                break within << SLOT_BITS | u64::from(self.slots().slot(slot));
             }
             let Some(table) = self.databases[db].table(slot) else {
                 break 0;
@@ -159,9 +158,9 @@ impl Store {
 
     /// Empties one database, or all, and returns how many keys that were. Their memory is given back by `free_some`.
     pub fn clear(&mut self, db: Option<usize>) -> u64 {
-        if let Some(slots) = self.flushes_only {
+        if let Some(slots) = self.flushes_only.clone() {
             let databases = db.map_or(0..self.databases(), |db| db..db + 1);
-            return databases.map(|db| self.take_slots(db, slots).len() as u64).sum();
+            return databases.map(|db| self.take_slots(db, &slots).len() as u64).sum();
         }
         let databases = match db {
             Some(db) => db..db + 1,
@@ -198,8 +197,8 @@ impl Store {
         if a == b {
             return;
         }
-        if let Some(slots) = self.flushes_only {
-            let (from_a, from_b) = (self.take_slots(a, slots), self.take_slots(b, slots));
+        if let Some(slots) = self.flushes_only.clone() {
+            let (from_a, from_b) = (self.take_slots(a, &slots), self.take_slots(b, &slots));
             from_a.into_iter().for_each(|(key, value)| self.put(b, &key, value));
             from_b.into_iter().for_each(|(key, value)| self.put(a, &key, value));
             return;
@@ -213,16 +212,25 @@ impl Store {
         self.pool.clear();
     }
 
-    /// Takes all keys of some slots out of a database, with their values.
-    fn take_slots(&mut self, db: usize, slots: SlotRange) -> Vec<(Box<[u8]>, Detached)> {
-        let mut keys: Vec<Box<[u8]>> = Vec::new();
-        self.for_each_key(db, &mut |key, _, _| {
-            if slots.contains(slot_of(key)) {
-                keys.push(key.into());
-            }
-            true
-        });
+    /// Takes all keys of some slots out of a database, with their values. Costs what these slots hold.
+    fn take_slots(&mut self, db: usize, slots: &SlotSet) -> Vec<(Box<[u8]>, Detached)> {
+        let keys = self.keys_of(db, slots);
         keys.into_iter().filter_map(|key| self.take(db, &key).map(|value| (key, value))).collect()
+    }
+
+    /// Removes all keys of some slots. Costs what these slots hold.
+    pub fn remove_slots(&mut self, slots: &SlotSet) {
+        for db in 0..self.databases() {
+            for key in self.keys_of(db, slots) {
+                self.remove(db, &key);
+            }
+        }
+    }
+
+    /// All keys of some slots, those of other shards left out.
+    fn keys_of(&self, db: usize, slots: &SlotSet) -> Vec<Box<[u8]>> {
+        let tables = slots.iter().filter_map(|slot| self.databases[db].table(self.index_of_slot(slot)?));
+        tables.flat_map(|table| table.iter().map(|word| word.entry().key().into())).collect()
     }
 
     /// Number of keys of database 0 in a slot (CLUSTER COUNTKEYSINSLOT); 0 for a slot of another shard.
@@ -242,7 +250,7 @@ impl Store {
     }
 
     fn index_of_slot(&self, slot: u16) -> Option<usize> {
-        self.slots().contains(slot).then(|| (slot - self.slots().start()) as usize)
+        self.slots().contains(slot).then(|| self.slots().number(slot).into())
     }
 
     /// Frees about `objects` keys or elements of what was flushed, overwritten or deleted; true when more is left.
@@ -254,7 +262,7 @@ impl Store {
 
     /// Where the key of a word in a table belongs.
     pub(super) fn home_of(&self, db: usize, word: Word) -> Home {
-        let slot = super::slot_of(word.entry().key()) - self.slots().start();
-        Home { db, slot: slot as usize, hash: self.keys.hash_key(word.entry().key()) }
+        let slot = self.slots().number(super::slot_of(word.entry().key())).into();
+        Home { db, slot, hash: self.keys.hash_key(word.entry().key()) }
     }
 }

@@ -1,6 +1,7 @@
 //! The reply of a command over several shards, from the replies of its parts.
 
-use super::plan::{outer_cursor, Join, Part};
+use super::plan::{Join, Part};
+use crate::slots::join_cursor;
 
 /// The bytes of the first reply in `encoded`, which begins with a whole one.
 pub fn first_reply(encoded: &[u8]) -> &[u8] {
@@ -65,7 +66,7 @@ pub fn join(join: Join, parts: &[Part], mut replies: Vec<(usize, Vec<u8>)>) -> V
                 total += integer(&reply[rest..]);
                 found.extend_from_slice(elements(&reply[rest..]));
                 next = cursor;
-                let is_through = cursor == outer_cursor(0, *shard, replies.len());
+                let is_through = cursor == join_cursor(*shard, 0, replies.len());
                 if !is_through {
                     break;
                 }

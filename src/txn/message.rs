@@ -1,10 +1,10 @@
 //! What travels between shards: requests and replies of a turn, and the pieces that transactions are made of.
 
-use super::plan::Topology;
 use crate::base::Token;
 use crate::command::table::{CommandSpec, Handler};
 use crate::command::{Blocking, Caller};
 use crate::resp::{Protocol, Text};
+use crate::slots::SlotMap;
 use crate::store::{Clock, Detached, WatchFlag};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -140,8 +140,8 @@ pub struct Watch {
 
 impl Watch {
     /// With those of the keys that `shard` owns.
-    pub fn of_shard(&self, shard: usize, topology: Topology) -> Watch {
-        let keys = self.keys.iter().filter(|(_, key)| topology.owner(key) == shard).cloned().collect();
+    pub fn of_shard(&self, shard: usize, slots: &SlotMap) -> Watch {
+        let keys = self.keys.iter().filter(|(_, key)| slots.shard_of(key) == shard).cloned().collect();
         Watch { flag: self.flag.clone(), keys }
     }
 }

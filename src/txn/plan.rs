@@ -1,48 +1,16 @@
 //! Routing: which shards a command needs, and how it is cut over them.
 
+use std::ops::Range;
+
 use smallvec::SmallVec;
 
 use super::locks::{fingerprint, Intent, Scope};
 use super::message::OwnedArgs;
 use crate::command::table::{
-    CommandSpec, Flag, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Reaching, Spread,
+    CommandSpec, Gather, Handler, KeyAccess, KeyPosition, KeyPositions, Reaching, Role, Spread,
 };
 use crate::command::{keys, scan, Args};
-use crate::store::{shard_of_slot, slot_of};
-
-/// Which shard owns which key.
-#[derive(Clone, Copy, Debug)]
-pub struct Topology {
-    pub shards: usize,
-}
-
-impl Topology {
-    #[inline]
-    pub fn owner(&self, key: &[u8]) -> usize {
-        if self.shards == 1 {
-            0
-        } else {
-            shard_of_slot(slot_of(key), self.shards)
-        }
-    }
-
-    /// The items by the shard that owns the key of each, in their order.
-    pub fn by_owner<T>(
-        &self,
-        items: impl IntoIterator<Item = T>,
-        key: impl Fn(&T) -> &[u8],
-    ) -> Vec<(usize, Vec<T>)> {
-        let mut by_owner: Vec<(usize, Vec<T>)> = Vec::new();
-        for item in items {
-            let owner = self.owner(key(&item));
-            match by_owner.iter_mut().find(|(shard, _)| *shard == owner) {
-                Some((_, list)) => list.push(item),
-                None => by_owner.push((owner, vec![item])),
-            }
-        }
-        by_owner
-    }
-}
+use crate::slots::SlotMap;
 
 /// One shard's part of a command that is cut by key.
 #[derive(Debug)]
@@ -80,7 +48,7 @@ pub enum Plan {
     /// As `Lend`, once `home` has told which keys it will look up besides; locks are on the whole keyspace.
     Reach { home: usize },
     /// Every shard runs it on its whole keyspace.
-    EveryShard { access: KeyAccess, join: Join },
+    EveryShard { join: Join },
     /// SCAN from within a walk, or in a database of many keys: the shard that the cursor names.
     Cursor { shard: usize },
 }
@@ -88,19 +56,108 @@ pub enum Plan {
 /// A walk over so many keys at most is one step, if its COUNT says so: clients expect a cursor of 0 then. (Shards stand still for it.)
 const KEYS_OF_ONE_STEP_MAX: u64 = 1000;
 
-/// SCAN's cursor over all shards: the shard is its remainder.
-pub fn outer_cursor(inner: u64, shard: usize, shards: usize) -> u64 {
-    match inner {
-        0 if shard + 1 == shards => 0,
-        0 => (shard + 1) as u64,
-        inner => inner * shards as u64 + shard as u64,
+/// Where a command runs, and its keys. A request is located once: whoever gets it next gets this too.
+#[derive(Debug)]
+pub struct Located {
+    pub plan: Plan,
+    pub keys: LocatedKeys,
+}
+
+/// The keys of a command, and the shard of each.
+#[derive(Debug)]
+pub struct LocatedKeys {
+    pub positions: KeyPositions,
+    shards: SmallVec<[u16; 4]>,
+}
+
+impl LocatedKeys {
+    pub fn of(spec: &CommandSpec, args: Args, slots: &SlotMap) -> LocatedKeys {
+        let mut positions = KeyPositions::new();
+        spec.key_positions(args, &mut positions);
+        let shards = positions.iter().map(|key| slots.shard_of(args[key.index]) as u16).collect();
+        LocatedKeys { positions, shards }
+    }
+
+    /// Whether a shard has all of them.
+    pub fn are_all_on(&self, shard: usize) -> bool {
+        self.shards.iter().all(|of| usize::from(*of) == shard)
+    }
+
+    /// Adds the intents that the command, of these arguments, needs on its keys.
+    pub fn add_scopes(&self, args: Args, scopes: &mut Scopes) {
+        for (key, shard) in self.positions.iter().zip(&self.shards) {
+            scopes.add_key((*shard).into(), args[key.index], key.access);
+        }
     }
 }
 
-fn split(args: Args, step: usize, topology: Topology) -> Vec<Part> {
+/// Finds out where a command runs whose arity has been checked. `key_count` tells how many keys its database has.
+///
+/// A cluster adds to the answers, from what the map says of the keys' slots: that another node has them (MOVED, ASK), or that they
+/// are several where one is needed (CROSSSLOT).
+pub fn locate(spec: &CommandSpec, args: Args, slots: &SlotMap, key_count: impl FnOnce() -> u64) -> Located {
+    let keys = LocatedKeys::of(spec, args, slots);
+    let plan = match spec.handler {
+        Handler::Keys(_, spread) => plan_of_keys(spec, spread, args, &keys, slots),
+        Handler::EveryShard(_, gather) => plan_of_all(gather, args, slots, key_count),
+        Handler::Channel => Plan::At(slots.shard_of(args[1])),
+        Handler::Connection | Handler::Container => Plan::Anywhere,
+        // Whoever runs it knows more about it than its keys.
+        Handler::Script => keys.shards.first().map_or(Plan::Anywhere, |shard| Plan::At((*shard).into())),
+    };
+    Located { plan, keys }
+}
+
+fn plan_of_keys(spec: &CommandSpec, spread: Spread, args: Args, keys: &LocatedKeys, slots: &SlotMap) -> Plan {
+    let shards = &keys.shards[..];
+    let Some(first) = shards.first() else { return Plan::Anywhere };
+    let home = usize::from(*first);
+    if !slots.is_single() && Reaching::of(spec, args).is_some() {
+        return Plan::Reach { home };
+    }
+    if keys.are_all_on(home) {
+        return Plan::At(home);
+    }
+    match spread {
+        Spread::SplitSum { step } => Plan::Split(split(args, step, shards), Join::Sum),
+        Spread::SplitArray => Plan::Split(split(args, 1, shards), Join::Interleave(shards.len())),
+        // A wrong number of arguments is an error that the command itself words.
+        Spread::SplitOk { step } if !(args.len() - 1).is_multiple_of(step) => Plan::At(home),
+        Spread::SplitOk { step } => Plan::Split(split(args, step, shards), Join::First),
+        Spread::Lend | Spread::Excerpt(_) | Spread::Reach(_) => {
+            let owned = keys.positions.iter().zip(shards).map(|(key, shard)| (usize::from(*shard), *key));
+            Plan::Lend { home, foreign: owned.filter(|(shard, _)| *shard != home).collect() }
+        }
+    }
+}
+
+fn plan_of_all(gather: Gather, args: Args, slots: &SlotMap, key_count: impl FnOnce() -> u64) -> Plan {
+    let join = match gather {
+        Gather::Sum => Join::Sum,
+        Gather::Concat => Join::Concat,
+        Gather::First => Join::First,
+        Gather::RandomShard => Join::OneOf,
+        Gather::Cursor => {
+            let is_one_step = !slots.is_single()
+                && scan::step_of_walk(args)
+                    .is_some_and(|count| key_count() <= count.min(KEYS_OF_ONE_STEP_MAX));
+            if !is_one_step {
+                // A cursor that is no number is an error that the command itself words, on any shard.
+                let cursor = args.get(1).and_then(|text| crate::command::parse::cursor(text).ok());
+                return cursor
+                    .map_or(Plan::Anywhere, |cursor| Plan::Cursor { shard: slots.split_cursor(cursor).0 });
+            }
+            Join::Walk
+        }
+    };
+    Plan::EveryShard { join }
+}
+
+/// Cuts a command whose keys are every `step`th of its arguments; `shards` are those of the keys.
+fn split(args: Args, step: usize, shards: &[u16]) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
-    for (index, group) in args[1..].chunks(step).enumerate() {
-        let shard = topology.owner(group[0]);
+    for (index, (group, shard)) in args[1..].chunks(step).zip(shards).enumerate() {
+        let shard = usize::from(*shard);
         let at = parts.iter().position(|part| part.shard == shard).unwrap_or_else(|| {
             let mut owned = OwnedArgs::default();
             owned.push(args[0]);
@@ -116,88 +173,12 @@ fn split(args: Args, step: usize, topology: Topology) -> Vec<Part> {
     parts
 }
 
-/// Plans a command whose arity has been checked. `keys` are its key positions, empty when it has none; `key_count` tells how many
-/// keys its database has.
-pub fn plan(
-    spec: &CommandSpec,
-    args: Args,
-    keys: &[KeyPosition],
-    topology: Topology,
-    key_count: impl FnOnce() -> u64,
-) -> Plan {
-    match spec.handler {
-        Handler::Keys(_, spread) => {
-            let Some(first) = keys.first() else { return Plan::Anywhere };
-            let home = topology.owner(args[first.index]);
-            if topology.shards > 1 && Reaching::of(spec, args).is_some() {
-                return Plan::Reach { home };
-            }
-            if keys[1..].iter().all(|key| topology.owner(args[key.index]) == home) {
-                return Plan::At(home);
-            }
-            match spread {
-                Spread::SplitSum { step } => Plan::Split(split(args, step, topology), Join::Sum),
-                Spread::SplitArray => Plan::Split(split(args, 1, topology), Join::Interleave(keys.len())),
-                // A wrong number of arguments is an error that the command itself words.
-                Spread::SplitOk { step } if !(args.len() - 1).is_multiple_of(step) => Plan::At(home),
-                Spread::SplitOk { step } => Plan::Split(split(args, step, topology), Join::First),
-                Spread::Lend | Spread::Excerpt(_) | Spread::Reach(_) => {
-                    let foreign = keys
-                        .iter()
-                        .map(|key| (topology.owner(args[key.index]), *key))
-                        .filter(|(shard, _)| *shard != home)
-                        .collect();
-                    Plan::Lend { home, foreign }
-                }
-            }
-        }
-        Handler::EveryShard(_, gather) => {
-            let access = if spec.is(Flag::Write) { KeyAccess::Write } else { KeyAccess::Read };
-            match gather {
-                Gather::Sum => Plan::EveryShard { access, join: Join::Sum },
-                Gather::Concat => Plan::EveryShard { access, join: Join::Concat },
-                Gather::First => Plan::EveryShard { access, join: Join::First },
-                Gather::RandomShard => Plan::EveryShard { access, join: Join::OneOf },
-                Gather::Cursor
-                    if topology.shards > 1
-                        && scan::step_of_walk(args)
-                            .is_some_and(|count| key_count() <= count.min(KEYS_OF_ONE_STEP_MAX)) =>
-                {
-                    Plan::EveryShard { access, join: Join::Walk }
-                }
-                Gather::Cursor => {
-                    // A cursor that is no number is an error that the command itself words, on any shard.
-                    match args.get(1).and_then(|text| crate::command::parse::cursor(text).ok()) {
-                        Some(cursor) => Plan::Cursor { shard: (cursor % topology.shards as u64) as usize },
-                        None => Plan::Anywhere,
-                    }
-                }
-            }
-        }
-        Handler::Channel => Plan::At(topology.owner(args[1])),
-        Handler::Connection | Handler::Container => Plan::Anywhere,
-        // Whoever runs it knows more about it than its keys.
-        Handler::Script => match keys.first() {
-            None => Plan::Anywhere,
-            Some(first) => Plan::At(topology.owner(args[first.index])),
-        },
-    }
-}
-
 /// The database that the key at `index` is in: the client's, but for the destination of COPY ... DB.
 pub fn database_of(spec: &CommandSpec, args: Args, index: usize, db: usize, databases: usize) -> usize {
-    if spec.name != "copy" || index != 2 {
+    if spec.role != Role::Copy || index != 2 {
         return db;
     }
     keys::copy_database(args, databases).unwrap_or(db)
-}
-
-/// The intents that a command needs on each shard.
-pub fn scopes(args: Args, keys: &KeyPositions, topology: Topology, scopes: &mut Scopes) {
-    for key in keys {
-        let name = args[key.index];
-        scopes.add_key(topology.owner(name), name, key.access);
-    }
 }
 
 /// What a transaction wants of each shard, collected.
@@ -222,8 +203,8 @@ impl Scopes {
     }
 
     /// The whole keyspace of every shard.
-    pub fn add_whole(&mut self, shards: usize, access: KeyAccess) {
-        for shard in 0..shards {
+    pub fn add_whole(&mut self, shards: Range<usize>, access: KeyAccess) {
+        for shard in shards {
             match self.by_shard.iter_mut().find(|(s, _)| *s == shard) {
                 Some((_, scope)) => {
                     let writes = access == KeyAccess::Write

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::scripts::Way;
 use super::support::{Random, Value};
-use gyre::store::{shard_of_slot, slot_of};
+use gyre::slots::shard_of_slot;
+use gyre::store::slot_of;
 
 /// Keys are spread over so many parts of the slots; 1, 2 and 4 shards have whole ones.
 pub const HOMES: usize = 4;

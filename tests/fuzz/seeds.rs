@@ -3,7 +3,7 @@
 use gyre::rdb::file::put_part;
 use gyre::rdb::{Encoder, Format};
 use gyre::store::stream::{Stream, StreamId};
-use gyre::store::{Collection, Detached, End, Hash, List, Set, Settings, SlotRange, SortedSet, Store, Ttl};
+use gyre::store::{Collection, Detached, End, Hash, List, Set, Settings, SlotSet, SortedSet, Store, Ttl};
 
 /// Small collections lie in one piece of memory, large ones do not: both shapes are written.
 const SIZES: [u64; 3] = [1, 5, 600];
@@ -83,7 +83,7 @@ pub fn files() -> Vec<Vec<u8>> {
     // An expiry in seconds, one in milliseconds, and what a key's use was.
     all.push(b"\x03\xfe\x01\xfd\x00\x00\x00\x70\x00\x01a\x01v\xfc\x00\x00\x00\x00\x00\x01\x00\x00\xf9\x05\x00\x01b\x01v\xf8\x10\x00\x01c\x01v".to_vec());
     for piece in [1, 2, 200] {
-        let mut store = Store::new(SlotRange::ALL, 2);
+        let mut store = Store::new(SlotSet::ALL, 2);
         for (number, value) in collections(&SIZES_IN_FILES).into_iter().enumerate() {
             let key = format!("key{number}");
             store.put(number % 2, key.as_bytes(), value);

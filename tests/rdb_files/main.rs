@@ -19,7 +19,8 @@ use gyre::rdb::file::{
     put_function, put_part, trailer, Counts, Header, Load, LoadOptions, Progress, Stretch,
 };
 use gyre::rdb::{Checks, Compression, Encoder, Format, Version};
-use gyre::store::{SlotRange, Store};
+use gyre::slots::even_share;
+use gyre::store::Store;
 use support::{redis_server, Client, Server, Value};
 
 const DATABASES: usize = 16;
@@ -47,7 +48,7 @@ struct Loaded {
 fn load(file: &Path, shards: usize) -> Loaded {
     let mut loaded = Loaded { stores: vec![], counts: Counts::default(), functions: vec![], notes: vec![] };
     for shard in 0..shards {
-        let mut store = Store::new(SlotRange::of_shard(shard, shards), DATABASES);
+        let mut store = Store::new(even_share(shard, shards), DATABASES);
         store.set_time(now_ms());
         let options = LoadOptions { checks: Checks::Deep, ..LoadOptions::default() };
         let input = File::open(file).expect("the file is there");

@@ -30,7 +30,7 @@ const LATE: Duration = Duration::from_secs(5);
 
 /// Names of keys, the neighbours on different shards.
 fn key_names(keys: usize, shards: usize) -> Vec<String> {
-    let owner = |name: &str| gyre::store::shard_of_slot(gyre::store::slot_of(name.as_bytes()), shards);
+    let owner = |name: &str| gyre::slots::shard_of_slot(gyre::store::slot_of(name.as_bytes()), shards);
     (0..keys)
         .map(|key| (0..).map(|n| format!("key:{key}:{n}")).find(|name| owner(name) == key % shards))
         .map(|name| name.expect("every shard owns slots"))

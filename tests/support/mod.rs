@@ -23,7 +23,8 @@ pub use small_disk::SmallDisk;
 
 /// The name of a key or a channel that the given shard owns; `number` tells several apart.
 pub fn name_on(shard: usize, shards: usize, number: usize) -> String {
-    use gyre::store::{shard_of_slot, slot_of};
+    use gyre::slots::shard_of_slot;
+    use gyre::store::slot_of;
     let is_there = |name: &String| shard_of_slot(slot_of(name.as_bytes()), shards) == shard % shards;
     (0..).map(|salt| format!("name{number}:{salt}")).find(is_there).expect("every shard has names")
 }

@@ -2,6 +2,7 @@
 
 use super::arg::{integer, one_of, string, token};
 use super::flags::Flag::*;
+use super::role::Role;
 use super::spec::{command, container, CommandSpec, Group};
 
 const fn acl(name: &'static str, arity: i16) -> CommandSpec {
@@ -59,6 +60,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(N), N users.")
         .summary("Writes the users to the ACL file."),
     admin("acl|setuser", -3)
+        .role(Role::AclSetUser)
         .tips(FOR_ALL_NODES)
         .history(&[("6.2.0", "Channel patterns."), ("7.0.0", "Selectors and permissions by key.")])
         .complexity("O(N), N rules.")

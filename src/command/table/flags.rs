@@ -107,6 +107,10 @@ flag_set! {
         Protected = "protected",
         /// Reads keys that its arguments do not name.
         TouchesArbitraryKeys = "touches_arbitrary_keys",
+        /// Blocks only where the option BLOCK says so.
+        BlocksByOption = "blocks_by_option",
+        /// Run by the connection, it answers at once, from what the connection's shard has: scripts may call it in one go.
+        Quick = "quick",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::arg::{block, integer, one_of, string, token};
 use super::flags::{Category, Flag::*};
+use super::role::Role;
 use super::spec::{command, container, CommandSpec, Group};
 
 const fn cluster(name: &'static str, arity: i16) -> CommandSpec {
@@ -13,7 +14,7 @@ const fn member(name: &'static str, arity: i16) -> CommandSpec {
 }
 
 const fn module(name: &'static str, arity: i16) -> CommandSpec {
-    command(Group::Server, name, arity).since("4.0.0").complexity("O(1)")
+    command(Group::Server, name, arity).since("4.0.0").complexity("O(1)").role(Role::Module)
 }
 
 const CHANGES: &[super::Flag] = &[NoAsyncLoading, Admin, NoScript, Protected];

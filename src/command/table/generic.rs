@@ -6,6 +6,7 @@ use super::arg::{
 use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
 use super::movable;
+use super::role::Role;
 use super::spec::{command, container, CommandSpec, Group};
 use super::Gather::{Concat, Cursor, RandomShard};
 use super::Handler::{EveryShard, Keys};
@@ -102,6 +103,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Gives a key another name that is still free.")
         .args(&[key("key"), key_of_spec("newkey", 1)]),
     generic("copy", -3)
+        .role(Role::Copy)
         .run(Keys(keys::copy, Lend))
         .flags(&[Write, DenyOom])
         .keys(&[READ, KeySpec::at(2, &[Ow, Update])])
@@ -132,6 +134,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns a value as bytes that RESTORE takes.")
         .args(&[key("key")]),
     generic("restore", -4)
+        .role(Role::Restore)
         .acl(&[Category::Dangerous])
         .run(Keys(dump::restore, Lend))
         .flags(&[Write, DenyOom])
@@ -150,6 +153,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             integer("frequency").token("FREQ").since("5.0.0").optional(),
         ]),
     generic("migrate", -6)
+        .role(Role::Migrate)
         .acl(&[Category::Dangerous])
         .flags(&[Write])
         .keys(&[TAKE_AWAY, TAKEN_AWAY_BY_MIGRATE])

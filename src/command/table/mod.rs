@@ -21,6 +21,7 @@ mod list;
 pub(crate) mod movable;
 mod names;
 mod pubsub;
+mod role;
 mod scripting;
 mod server;
 mod set;
@@ -36,6 +37,7 @@ use super::{Args, CommandResult, Context};
 use crate::store::{Detached, Store};
 pub use flags::{Categories, Category, CommandFlags, Flag, KeyFlag, KeyFlags};
 pub use names::{Names, RenameError};
+pub use role::{LibraryChange, Role, ScriptBy};
 use smallvec::SmallVec;
 pub use spec::CommandSpec;
 use std::sync::LazyLock;
@@ -126,6 +128,11 @@ pub fn original_names() -> &'static Names {
 /// The top-level command of this original name, in any case. What clients send is looked up in the process's `Names`.
 pub fn lookup(name: &[u8]) -> Option<&'static CommandSpec> {
     original_names().lookup(name)
+}
+
+/// The command or subcommand of this original full name, in lower case.
+pub fn by_full_name(name: &str) -> Option<&'static CommandSpec> {
+    all().find(|spec| spec.name == name)
 }
 
 /// As `Names::resolve`, under the original names.

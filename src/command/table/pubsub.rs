@@ -3,6 +3,7 @@
 use super::arg::{pattern, string};
 use super::flags::{Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
+use super::role::Role;
 use super::spec::{command, container, CommandSpec, Group};
 use super::Handler;
 
@@ -12,6 +13,7 @@ const fn pubsub(name: &'static str, arity: i16) -> CommandSpec {
 
 pub const COMMANDS: &[CommandSpec] = &[
     pubsub("publish", 3)
+        .role(Role::Publish { is_sharded: false })
         .run(Handler::Channel)
         .flags(&[PubSub, Loading, Stale, Fast, MayReplicate, Sentinel])
         .since("2.0.0")
@@ -19,30 +21,35 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Sends a message to a channel.")
         .args(&[string("channel"), string("message")]),
     pubsub("subscribe", -2)
+        .role(Role::Subscribe { by_pattern: false })
         .flags(&[PubSub, NoScript, Loading, Stale, Sentinel])
         .since("2.0.0")
         .complexity("O(N), N channels.")
         .summary("Listens to the messages of channels.")
         .args(&[string("channel").multiple()]),
     pubsub("unsubscribe", -1)
+        .role(Role::Unsubscribe)
         .flags(&[PubSub, NoScript, Loading, Stale, Sentinel])
         .since("2.0.0")
         .complexity("O(N), N channels.")
         .summary("Ceases to listen to channels, or to all of them.")
         .args(&[string("channel").optional().multiple()]),
     pubsub("psubscribe", -2)
+        .role(Role::Subscribe { by_pattern: true })
         .flags(&[PubSub, NoScript, Loading, Stale, Sentinel])
         .since("2.0.0")
         .complexity("O(N), N patterns.")
         .summary("Listens to the messages of all channels that match patterns.")
         .args(&[pattern("pattern").multiple()]),
     pubsub("punsubscribe", -1)
+        .role(Role::Unsubscribe)
         .flags(&[PubSub, NoScript, Loading, Stale, Sentinel])
         .since("2.0.0")
         .complexity("O(N), N patterns.")
         .summary("Ceases to listen to patterns, or to all of them.")
         .args(&[pattern("pattern").optional().multiple()]),
     pubsub("spublish", 3)
+        .role(Role::Publish { is_sharded: true })
         .run(Handler::Channel)
         .flags(&[PubSub, Loading, Stale, Fast, MayReplicate])
         .keys(&[KeySpec::at(1, &[NotKey])])
@@ -51,6 +58,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Sends a message to a shard channel.")
         .args(&[string("shardchannel"), string("message")]),
     pubsub("ssubscribe", -2)
+        .role(Role::Subscribe { by_pattern: false })
         .flags(&[PubSub, NoScript, Loading, Stale])
         .keys(&[KeySpec::at(1, &[NotKey]).range(-1, 1, 0)])
         .since("7.0.0")
@@ -58,6 +66,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Listens to the messages of shard channels.")
         .args(&[string("shardchannel").multiple()]),
     pubsub("sunsubscribe", -1)
+        .role(Role::Unsubscribe)
         .flags(&[PubSub, NoScript, Loading, Stale])
         .keys(&[KeySpec::at(1, &[NotKey]).range(-1, 1, 0)])
         .since("7.0.0")

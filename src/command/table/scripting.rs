@@ -3,6 +3,7 @@
 use super::arg::{integer, key, one_of, string, token, Arg};
 use super::flags::{Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
+use super::role::{LibraryChange, Role, ScriptBy};
 use super::spec::{command, container, CommandSpec, Group};
 use super::{Gather, Handler};
 use crate::command::{Args, CommandResult, Context};
@@ -11,8 +12,11 @@ const fn script(name: &'static str, arity: i16) -> CommandSpec {
     command(Group::Scripting, name, arity).acl(&[super::Category::Scripting]).since("2.6.0")
 }
 
-const fn run(name: &'static str) -> CommandSpec {
-    script(name, -3).run(Handler::Script).complexity("That of the script.")
+const fn run(name: &'static str, by: ScriptBy, is_read_only: bool) -> CommandSpec {
+    script(name, -3)
+        .run(Handler::Script)
+        .role(Role::Script { by, is_read_only })
+        .complexity("That of the script.")
 }
 
 const fn function(name: &'static str, arity: i16) -> CommandSpec {
@@ -20,8 +24,11 @@ const fn function(name: &'static str, arity: i16) -> CommandSpec {
 }
 
 /// One that changes the libraries: all shards stand still for it, and the first does it.
-const fn change(name: &'static str, arity: i16) -> CommandSpec {
-    function(name, arity).run(Handler::EveryShard(done_by_shard, Gather::First)).tips(FOR_ALL_SHARDS)
+const fn change(name: &'static str, arity: i16, change: LibraryChange) -> CommandSpec {
+    function(name, arity)
+        .run(Handler::EveryShard(done_by_shard, Gather::First))
+        .role(Role::Libraries(change))
+        .tips(FOR_ALL_SHARDS)
 }
 
 /// The libraries are no keys.
@@ -61,32 +68,32 @@ const SHA: &[Arg] = &[
 ];
 
 pub const COMMANDS: &[CommandSpec] = &[
-    run("eval").flags(WRITING).keys(KEYS).summary("Runs a script.").args(TEXT),
-    run("evalsha")
+    run("eval", ScriptBy::Text, false).flags(WRITING).keys(KEYS).summary("Runs a script.").args(TEXT),
+    run("evalsha", ScriptBy::Hash, false)
         .flags(WRITING)
         .keys(KEYS)
         .summary("Runs a script that the server knows, by its hash.")
         .args(SHA),
-    run("eval_ro")
+    run("eval_ro", ScriptBy::Text, true)
         .flags(READING)
         .keys(READ_KEYS)
         .since("7.0.0")
         .summary("Runs a script that changes nothing.")
         .args(TEXT),
-    run("evalsha_ro")
+    run("evalsha_ro", ScriptBy::Hash, true)
         .flags(READING)
         .keys(READ_KEYS)
         .since("7.0.0")
         .summary("Runs a script that the server knows and that changes nothing, by its hash.")
         .args(SHA),
-    run("fcall")
+    run("fcall", ScriptBy::Function, false)
         .flags(WRITING)
         .keys(KEYS)
         .since("7.0.0")
         .complexity("That of the function.")
         .summary("Calls a function of a library.")
         .args(FUNCTION),
-    run("fcall_ro")
+    run("fcall_ro", ScriptBy::Function, true)
         .flags(READING)
         .keys(READ_KEYS)
         .since("7.0.0")
@@ -94,7 +101,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Calls a function that changes nothing.")
         .args(FUNCTION),
     container(Group::Scripting, "function").since("7.0.0").summary("Manages the libraries of functions."),
-    change("function|delete", 3)
+    change("function|delete", 3, LibraryChange::Delete)
         .flags(&[NoScript, Write])
         .complexity("O(1)")
         .summary("Deletes a library and its functions.")
@@ -103,7 +110,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .flags(&[NoScript])
         .complexity("O(N), N functions.")
         .summary("Returns all libraries, serialised."),
-    change("function|flush", -2)
+    change("function|flush", -2, LibraryChange::Flush)
         .flags(&[NoScript, Write])
         .complexity("O(N), N functions.")
         .summary("Deletes all libraries.")
@@ -126,12 +133,12 @@ pub const COMMANDS: &[CommandSpec] = &[
             string("library-name-pattern").token("LIBRARYNAME").optional(),
             token("withcode", "WITHCODE").optional(),
         ]),
-    change("function|load", -3)
+    change("function|load", -3, LibraryChange::Load)
         .flags(&[NoScript, Write, DenyOom])
         .complexity("O(1), besides what the library's code does.")
         .summary("Loads a library, by running its code.")
         .args(&[token("replace", "REPLACE").optional(), string("function-code")]),
-    change("function|restore", -3)
+    change("function|restore", -3, LibraryChange::Restore)
         .flags(&[NoScript, Write, DenyOom])
         .complexity("O(N), N functions in the payload.")
         .summary("Loads libraries that FUNCTION DUMP has serialised.")

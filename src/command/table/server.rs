@@ -2,6 +2,7 @@
 
 use super::arg::{block, integer, one_of, pattern, string, token};
 use super::flags::{Category, Flag::*};
+use super::role::Role;
 use super::spec::{command, container, CommandSpec, Group};
 use super::Gather::{First, Sum};
 use super::Handler::EveryShard;
@@ -22,7 +23,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Reports on the server, section by section.")
         .args(&[string("section").optional().multiple()]),
     server("time", 1)
-        .flags(&[Loading, Stale, Fast])
+        .flags(&[Quick, Loading, Stale, Fast])
         .tips(&["nondeterministic_output"])
         .since("2.6.0")
         .complexity("O(1)")
@@ -36,6 +37,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(1)")
         .summary("Counts the keys of the database."),
     server("flushdb", -1)
+        .role(Role::FlushDb)
         .acl(&[Category::Keyspace])
         .acl(&[Category::Dangerous])
         .run(EveryShard(keys::flushdb, First))
@@ -51,6 +53,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         )
         .optional()]),
     server("flushall", -1)
+        .role(Role::FlushAll)
         .acl(&[Category::Keyspace])
         .acl(&[Category::Dangerous])
         .run(EveryShard(keys::flushall, First))
@@ -83,6 +86,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the parameters that match patterns, with their values.")
         .args(&[string("parameter").multiple()]),
     server("config|set", -4)
+        .role(Role::ConfigSet)
         .flags(&[Admin, NoScript, Loading, Stale])
         .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"])
         .since("2.0.0")
@@ -261,7 +265,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("That of the subcommand.")
         .summary("Switches and probes for tests and debugging."),
     server("lolwut", -1)
-        .flags(&[ReadOnly, Fast])
+        .flags(&[Quick, ReadOnly, Fast])
         .since("5.0.0")
         .summary("Draws something and tells the version.")
         .args(&[integer("version").token("VERSION").optional()]),

@@ -3,6 +3,7 @@
 use super::arg::Arg;
 use super::flags::{Categories, Category, CommandFlags, Flag, KeyFlag};
 use super::keys::{self, FindKeysFn, FoundKeys, KeySpec, LegacyRange, ParseKeysFn};
+use super::role::Role;
 use super::{Handler, KeyAccess, KeyPosition, KeyPositions};
 use crate::command::{Args, CommandError};
 use std::fmt;
@@ -27,6 +28,7 @@ pub struct CommandSpec {
     pub(super) subcommands: u16,
     /// The index of the only key, or 0 when there may be none or more than one.
     single_key: u16,
+    pub role: Role,
     pub key_specs: &'static [KeySpec],
     /// For keys, or uses of keys, that depend on the options: the command's own parser.
     pub parse_keys: Option<ParseKeysFn>,
@@ -115,6 +117,7 @@ pub const fn command(group: Group, name: &'static str, arity: i16) -> CommandSpe
         id: 0,
         subcommands: 0,
         single_key: 0,
+        role: Role::Ordinary,
         key_specs: &[],
         parse_keys: None,
         find_keys: None,
@@ -143,6 +146,12 @@ impl CommandSpec {
     #[must_use]
     pub const fn run(mut self, handler: Handler) -> Self {
         self.handler = handler;
+        self
+    }
+
+    #[must_use]
+    pub const fn role(mut self, role: Role) -> Self {
+        self.role = role;
         self
     }
 

@@ -115,7 +115,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         ]),
     stream_command("xread", -4)
         .run(Keys(stream::xread, Excerpt(stream::xread_excerpt)))
-        .flags(&[Blocking, ReadOnly])
+        .flags(&[BlocksByOption, Blocking, ReadOnly])
         .keys(&[KeySpec::after("STREAMS", 1, STREAMS).range(-1, 1, 2)])
         .parse_keys(stream::xread_keys)
         .since("5.0.0")
@@ -127,7 +127,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         ]),
     stream_command("xreadgroup", -7)
         .run(Keys(stream::xreadgroup, Excerpt(stream::xreadgroup_excerpt)))
-        .flags(&[Blocking, Write])
+        .flags(&[BlocksByOption, Blocking, Write])
         .keys(&[KeySpec::after("STREAMS", 4, STREAMS).range(-1, 1, 2).changes()])
         .parse_keys(stream::xreadgroup_keys)
         .since("5.0.0")

@@ -5,40 +5,18 @@
 
 use super::annotation;
 pub use super::annotation::{put_after, put_cut, put_part};
+pub use crate::resp::put_command;
 
-/// The command, as a client would send it.
-pub fn put_command(out: &mut Vec<u8>, args: &[&[u8]]) {
-    let mut digits = itoa::Buffer::new();
-    let bytes: usize = args.iter().map(|arg| arg.len() + ARG_OVERHEAD_BYTES).sum();
-    out.reserve(ARG_OVERHEAD_BYTES + bytes);
-    out.push(b'*');
-    out.extend_from_slice(digits.format(args.len()).as_bytes());
-    out.extend_from_slice(b"\r\n");
-    for arg in args {
-        out.push(b'$');
-        out.extend_from_slice(digits.format(arg.len()).as_bytes());
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(arg);
-        out.extend_from_slice(b"\r\n");
-    }
-}
-
-/// What most arguments need beside themselves.
-const ARG_OVERHEAD_BYTES: usize = 8;
-
-#[cfg(test)]
 pub fn put_select(out: &mut Vec<u8>, db: usize) {
     put_command(out, &[b"SELECT", itoa::Buffer::new().format(db).as_bytes()]);
 }
 
 /// Opens a unit of more than one command.
-#[cfg(test)]
 pub fn put_multi(out: &mut Vec<u8>) {
     out.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
 }
 
 /// Closes it.
-#[cfg(test)]
 pub fn put_exec(out: &mut Vec<u8>) {
     out.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
 }

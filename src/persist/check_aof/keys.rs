@@ -13,7 +13,8 @@ use crate::persist::aof::scan::has_rdb_preamble;
 use crate::persist::aof::{cut_off, Entry, Item, Layout, Scanner};
 use crate::rdb::file::{FileReader, Record};
 use crate::rdb::skip;
-use crate::store::{slot_of, SlotRange};
+use crate::slots::even_share;
+use crate::store::{slot_of, SlotSet};
 
 /// A key that is where it cannot be.
 struct Misplaced {
@@ -28,11 +29,11 @@ impl Tool<'_> {
     pub(super) fn check_keys(&mut self, folder: &Path, layout: &Layout) -> Result<(), Stop> {
         let names = Names::new();
         for (shard, chain) in layout.chains() {
-            let owned = SlotRange::of_shard(shard.into(), layout.shards().into());
+            let owned = even_share(shard.into(), layout.shards().into());
             let files: Vec<&Entry> = chain.files().collect();
             for (index, entry) in files.iter().enumerate() {
-                let found =
-                    File::open(path_in(folder, &entry.name)).and_then(|file| misplaced(&file, owned, &names));
+                let found = File::open(path_in(folder, &entry.name))
+                    .and_then(|file| misplaced(&file, &owned, &names));
                 let found = found.map_err(|error| {
                     say!(self, "Cannot read file: {}: {}", shown(&entry.name), error_text(&error));
                     Stop
@@ -75,7 +76,7 @@ impl Tool<'_> {
 }
 
 /// The first key of a file that is not in these slots.
-fn misplaced(file: &File, owned: SlotRange, names: &Names) -> std::io::Result<Option<Misplaced>> {
+fn misplaced(file: &File, owned: &SlotSet, names: &Names) -> std::io::Result<Option<Misplaced>> {
     let mut start = 0;
     if has_rdb_preamble(file)? {
         // It was valid a moment ago.
@@ -103,7 +104,7 @@ fn misplaced(file: &File, owned: SlotRange, names: &Names) -> std::io::Result<Op
 }
 
 /// As `misplaced`, of the RDB file in front; and where it ends.
-fn misplaced_in_rdb(file: &File, owned: SlotRange) -> (Option<Misplaced>, u64) {
+fn misplaced_in_rdb(file: &File, owned: &SlotSet) -> (Option<Misplaced>, u64) {
     let Ok(mut reader) = FileReader::open(file, false) else { return (None, 0) };
     loop {
         match reader.next() {

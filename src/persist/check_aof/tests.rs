@@ -1,7 +1,7 @@
 use super::*;
 use crate::persist::aof::testing::{command, TestDir};
 use crate::persist::aof::write::{put_cut, put_part};
-use crate::store::{shard_of_slot, slot_of};
+use crate::slots::SlotMap;
 
 /// What the tool says, and whether it ends with 0.
 fn check(dir: &TestDir, options: &[&str], file: &str, answer: &str) -> (String, bool) {
@@ -101,7 +101,8 @@ fn part(number: u64, words: &str) -> Vec<u8> {
 
 /// A key of one letter that this shard of two has.
 fn key_of(shard: usize) -> char {
-    let owner = |key: &char| shard_of_slot(slot_of(key.to_string().as_bytes()), 2);
+    let map = SlotMap::even(2);
+    let owner = |key: &char| map.shard_of(key.to_string().as_bytes());
     ('a'..='z').find(|key| owner(key) == shard).unwrap()
 }
 

@@ -14,7 +14,7 @@ use super::super::skip::skip;
 use super::failure::{Cause, Failure};
 use super::read::{Checksum, FileReader, KeyHead, Record};
 use crate::base::log::Level;
-use crate::store::{slot_of, Detached, SlotRange, Store, Upcoming, Usage, UPCOMING_MAX};
+use crate::store::{slot_of, Detached, SlotSet, Store, Upcoming, Usage, UPCOMING_MAX};
 use std::borrow::Cow;
 use std::io::Read;
 use std::time::Duration;
@@ -34,14 +34,14 @@ const NOTES_MAX: usize = 256;
 /// A decompressed string of more bytes becomes a value without a copy.
 const SHARED_LEN_MIN: usize = 64 << 10;
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LoadOptions {
     /// `rdbchecksum`.
     pub with_checksum: bool,
     /// Expired keys are kept: their DELs come from a master, or in the increments of an AOF.
     pub keeps_expired: bool,
     /// The slots that the shard which wrote the file had, where it was one of several: a key of another slot is damage.
-    pub owned: Option<SlotRange>,
+    pub owned: Option<SlotSet>,
     /// A key that is there already is replaced, not refused.
     pub replaces: bool,
     /// `sanitize-dump-payload`: `Deep` where it is `yes`.
@@ -250,16 +250,15 @@ impl<R: Read> Load<R> {
     /// Loads a key of database `db`, of which `step` has looked whether there is one.
     fn key(&mut self, store: &mut Store, db: usize) -> Result<(), Failure> {
         let options = &self.options;
-        let slots = store.slots();
         let reader = &self.reader;
         let known =
             self.upcoming.take(store, db, reader.position(), |each| reader.look_ahead(UPCOMING_MAX, each));
         let outcome = self.reader.key(|head, key, reader| {
             let slot = known.map_or_else(|| slot_of(key), |known| known.slot);
-            if options.owned.is_some_and(|owned| !owned.contains(slot)) {
+            if options.owned.as_ref().is_some_and(|owned| !owned.contains(slot)) {
                 return Ok(Outcome::Misplaced(key.to_vec()));
             }
-            if !slots.contains(slot) {
+            if !store.slots().contains(slot) {
                 skip(head.kind, reader)?;
                 return Ok(Outcome::Foreign);
             }

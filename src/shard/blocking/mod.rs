@@ -136,9 +136,9 @@ impl KeyWait {
 /// Whether the command with these arguments may wait: then requests behind it must not overtake it.
 pub(super) fn may_block(spec: &CommandSpec, args: &[&[u8]]) -> bool {
     use crate::command::table::Flag;
-    // XREAD and XREADGROUP only with an option, which may also be the name of a key: that costs a little time.
+    // What looks like the option may be the name of a key: that costs a little time.
     spec.is(Flag::Blocking)
-        && (!spec.name.starts_with('x') || args.iter().any(|arg| arg.eq_ignore_ascii_case(b"block")))
+        && (!spec.is(Flag::BlocksByOption) || args.iter().any(|arg| arg.eq_ignore_ascii_case(b"block")))
 }
 
 // The beginning.
@@ -208,7 +208,7 @@ impl Shard {
             }
         };
         let keys = waited_keys(&command, blocking.wait_for);
-        for (owner, keys) in self.topology.by_owner(keys.clone(), |key| key) {
+        for (owner, keys) in self.turn.slots.by_owner(keys.clone(), |key| key) {
             if owner == self.id {
                 for key in keys {
                     self.store.waiting.add(command.db, &key, number, place);
@@ -219,7 +219,9 @@ impl Shard {
         }
         let mut wait = KeyWait { command, caller, protocol, keys, far };
         wait.block_again(run);
-        self.blocked.add(number, Waiter { home, origin, deadline_us, wait: Wait::Keys(Box::new(wait)) });
+        self.executor
+            .blocked
+            .add(number, Waiter { home, origin, deadline_us, wait: Wait::Keys(Box::new(wait)) });
         self.count_blocked();
         WaitingAt { shard: self.id, number }
     }
@@ -228,20 +230,24 @@ impl Shard {
     pub(super) fn wait_for_replicas(&mut self, c: &mut Connection, deadline_us: Option<i64>) {
         let (Some(spec), Later::InPipeline(origin)) = (c.last_command, self.reply_later(c)) else { return };
         let number = self.shared.next_transaction();
-        self.blocked.add(number, Waiter { home: self.id, origin, deadline_us, wait: Wait::Replicas(spec) });
+        self.executor
+            .blocked
+            .add(number, Waiter { home: self.id, origin, deadline_us, wait: Wait::Replicas(spec) });
         self.note_waiting(c, WaitingAt { shard: self.id, number });
     }
 
     fn note_waiting(&mut self, c: &mut Connection, at: WaitingAt) {
         c.stall = Stall::Blocked;
         c.waiting = Some(at);
-        self.blocked.clients += 1;
+        self.executor.blocked.clients += 1;
         self.count_blocked();
     }
 
     /// A command of one of this shard's connections, which is not taken, waits at `at`.
     fn parked(&mut self, origin: Origin, at: WaitingAt) {
-        let Some(mut connection) = self.clients.take(origin.client) else { return self.forget_wait(at) };
+        let Some(mut connection) = self.connections.table.take(origin.client) else {
+            return self.forget_wait(at);
+        };
         let c = &mut *connection;
         // Whoever has closed their side will not read an answer that may come in an hour.
         if c.flags.any(Flag::PeerClosed as u32 | Flag::CloseAfterReply as u32) {
@@ -261,7 +267,7 @@ impl Shard {
     /// The reply for which the connection has stalled is there.
     pub(super) fn end_stall(&mut self, c: &mut Connection) {
         if c.waiting.take().is_some() {
-            self.blocked.clients -= 1;
+            self.executor.blocked.clients -= 1;
             self.count_blocked();
         }
         self.unstall(c);
@@ -270,7 +276,7 @@ impl Shard {
     /// The connection ends.
     pub(super) fn stop_waiting(&mut self, c: &mut Connection) {
         if let Some(at) = c.waiting.take() {
-            self.blocked.clients -= 1;
+            self.executor.blocked.clients -= 1;
             self.count_blocked();
             self.forget_wait(at);
         }
@@ -286,18 +292,18 @@ impl Shard {
 
     /// Ends the waits whose time is up.
     pub(super) fn end_due_waits(&mut self) {
-        while let Some((at_us, number)) = self.blocked.deadlines.first().copied() {
-            if at_us > self.now_us {
+        while let Some((at_us, number)) = self.executor.blocked.deadlines.first().copied() {
+            if at_us > self.turn.now_us {
                 return;
             }
-            self.blocked.deadlines.pop_first();
+            self.executor.blocked.deadlines.pop_first();
             self.end_wait(number, End::Timeout, None);
         }
     }
 
     /// Ends a wait, now or, when its command is being run, unless that has an answer. `asker` learns whether it did.
     fn end_wait(&mut self, number: WaitNumber, end: End, asker: Option<Asker>) {
-        let Some(waiter) = self.blocked.waiters.get_mut(&number) else {
+        let Some(waiter) = self.executor.blocked.waiters.get_mut(&number) else {
             return self.tell_asker(asker, false);
         };
         if let Wait::Keys(wait) = &mut waiter.wait {
@@ -316,9 +322,8 @@ impl Shard {
                 if end == End::Timeout {
                     reply.null_array();
                 } else {
-                    self.stats.commands[spec.id as usize].failed.add(1);
                     let text = unblocked().text();
-                    self.stats.count_error(&text);
+                    self.count_failure(spec, &text);
                     reply.error(&text);
                 }
                 self.reply_to(waiter.home, waiter.origin, &mut reply);
@@ -338,13 +343,13 @@ impl Shard {
 
     /// Removes the record and its places in the queues.
     fn remove_waiter(&mut self, number: WaitNumber) -> Option<Waiter> {
-        let waiter = self.blocked.waiters.remove(&number)?;
+        let waiter = self.executor.blocked.waiters.remove(&number)?;
         if let Some(at_us) = waiter.deadline_us {
-            self.blocked.deadlines.remove(&(at_us, number));
+            self.executor.blocked.deadlines.remove(&(at_us, number));
         }
         if let Wait::Keys(wait) = &waiter.wait {
             let db = wait.command.db;
-            for (owner, keys) in self.topology.by_owner(wait.keys.clone(), |key| key) {
+            for (owner, keys) in self.turn.slots.by_owner(wait.keys.clone(), |key| key) {
                 if owner == self.id {
                     self.leave(db, &keys, number);
                 } else {
@@ -364,12 +369,9 @@ impl Shard {
 
     fn tell_asker(&mut self, asker: Option<Asker>, did: bool) {
         let Some(Asker { home, later }) = asker else { return };
-        let tell = move |shard: &mut Shard| {
-            let mut reply = Reply::default();
-            reply.integer(i64::from(did));
-            shard.complete(later, reply);
-        };
-        self.send(home, Message::Call(Box::new(tell)));
+        let mut reply = Reply::default();
+        reply.integer(i64::from(did));
+        self.send(home, Message::Complete { later, reply: Box::new(reply) });
     }
 
     /// CLIENT UNBLOCK of the client whose wait is at `at`.

@@ -22,7 +22,7 @@ impl Shard {
         let Transaction { origin, protocol, .. } = *transaction;
         // When it runs again it is another time.
         let caller = Caller { at_us: None, ..transaction.caller };
-        let Some(mut connection) = self.clients.take(origin.client) else { return };
+        let Some(mut connection) = self.connections.table.take(origin.client) else { return };
         let c = &mut *connection;
         if c.flags.any(ClientFlag::PeerClosed as u32 | ClientFlag::CloseAfterReply as u32) {
             self.close(c);
@@ -37,7 +37,7 @@ impl Shard {
     /// It is this waiter's turn to have the key, says its owner.
     pub(super) fn offered(&mut self, from: usize, key: Vec<u8>, number: WaitNumber) {
         // One that is over has left the owner's queue; that message is on its way.
-        let Some(waiter) = self.blocked.waiters.get_mut(&number) else { return };
+        let Some(waiter) = self.executor.blocked.waiters.get_mut(&number) else { return };
         let (home, origin) = (waiter.home, waiter.origin);
         let Wait::Keys(wait) = &mut waiter.wait else { return };
         let Some(far) = &mut wait.far else { return };
@@ -74,7 +74,8 @@ impl Shard {
 
     /// The command has run again and found nothing.
     pub(in crate::shard) fn block_far_again(&mut self, number: WaitNumber, run: BlockedRun) {
-        let Some(Waiter { wait: Wait::Keys(wait), .. }) = self.blocked.waiters.get_mut(&number) else {
+        let Some(Waiter { wait: Wait::Keys(wait), .. }) = self.executor.blocked.waiters.get_mut(&number)
+        else {
             return;
         };
         wait.block_again(run);

@@ -5,10 +5,10 @@
 //! answer.
 
 use super::{Notice, Shard, Wait};
-use crate::command::table::{CommandSpec, Flag, KeyAccess};
-use crate::command::{Args, Caller, CommandError};
+use crate::command::table::KeyAccess;
 use crate::resp::Reply;
 use crate::runtime::clock;
+use crate::shard::call::{Call, Called, Within};
 use crate::store::{ReadyKey, WaitNumber};
 use crate::txn::locks::{fingerprint, Intent, Number, Scope};
 use crate::txn::message::OwnedCommand;
@@ -32,7 +32,7 @@ impl Shard {
 
     /// A transaction gives its intents back: first those get their turn who have waited for what it did.
     pub(in crate::shard) fn serve_before_release(&mut self, number: Number) {
-        self.store.waiting.put_back(&mut self.blocked.postponed);
+        self.store.waiting.put_back(&mut self.executor.blocked.postponed);
         if self.store.waiting.has_ready() {
             self.act_for(Some(number), |shard| shard.serve_ready(Some(number)));
         }
@@ -40,7 +40,7 @@ impl Shard {
 
     /// A pause is over.
     pub(in crate::shard) fn serve_postponed(&mut self) {
-        self.store.waiting.put_back(&mut self.blocked.postponed);
+        self.store.waiting.put_back(&mut self.executor.blocked.postponed);
         self.serve_if_ready();
     }
 
@@ -48,8 +48,8 @@ impl Shard {
     #[cold]
     fn serve_ready(&mut self, holding: Option<Number>) {
         // What made a key ready may have taken long, and set it to expire. (Also: other commands' keys are looked up next.)
-        self.now_us = self.now_us.max(clock::unix_us());
-        self.store.set_time(self.now_us / 1000);
+        self.turn.now_us = self.turn.now_us.max(clock::unix_us());
+        self.store.set_time(self.turn.now_us / 1000);
         let paused = self.pause_in_force().is_some();
         while self.store.waiting.has_ready() {
             for (db, key) in self.store.waiting.take_ready() {
@@ -62,7 +62,7 @@ impl Shard {
 
     fn postpone(&mut self, (db, key): ReadyKey) {
         self.store.waiting.postpone(db, &key);
-        self.blocked.postponed.push((db, key));
+        self.executor.blocked.postponed.push((db, key));
     }
 
     /// Lets those who wait for the key have their turns, in order, for as long as it is there. Those who begin to wait
@@ -98,16 +98,16 @@ impl Shard {
     }
 
     fn runs_here(&self, number: WaitNumber) -> bool {
-        let waiter = self.blocked.waiters.get(&number);
+        let waiter = self.executor.blocked.waiters.get(&number);
         waiter.is_some_and(|waiter| matches!(&waiter.wait, Wait::Keys(wait) if wait.far.is_none()))
     }
 
     /// Whether another transaction than `holding` holds what the waiter needs here.
     fn is_held(&self, key: &[u8], number: WaitNumber, holding: Option<Number>) -> bool {
-        if self.locks.is_idle() {
+        if self.transactions.locks.is_idle() {
             return false;
         }
-        let scope = match self.blocked.waiters.get(&number).map(|waiter| &waiter.wait) {
+        let scope = match self.executor.blocked.waiters.get(&number).map(|waiter| &waiter.wait) {
             Some(Wait::Keys(wait)) => self.own_scope(std::slice::from_ref(&wait.command)),
             _ => None,
         };
@@ -115,12 +115,12 @@ impl Shard {
             let intent = Intent { key: fingerprint(key), access: KeyAccess::Write };
             Scope::Keys(smallvec::smallvec![intent])
         });
-        self.locks.conflicts_with_holders(&scope, holding)
+        self.transactions.locks.conflicts_with_holders(&scope, holding)
     }
 
     /// Runs the command of a waiter whose keys are all here.
     fn run_waiter(&mut self, number: WaitNumber) {
-        let Some(waiter) = self.blocked.waiters.get_mut(&number) else { return };
+        let Some(waiter) = self.executor.blocked.waiters.get_mut(&number) else { return };
         let (home, origin) = (waiter.home, waiter.origin);
         let Wait::Keys(wait) = &mut waiter.wait else { return };
         let OwnedCommand { spec, db, .. } = wait.command;
@@ -130,9 +130,12 @@ impl Shard {
         if let Some(error) = refusal {
             self.refuse_waiter(spec, &error, &mut reply);
         } else {
-            let run = self.run_command(spec, db, &args.slices(), &caller, &mut reply);
-            if let Some(run) = run {
-                let record = self.blocked.waiters.get_mut(&number).map(|waiter| &mut waiter.wait);
+            let slices = args.slices();
+            let call = Call { spec, db, args: &slices, caller: &caller, within: Within::Longer };
+            let called = self.call(call, &mut reply);
+            drop(slices);
+            if let Called::Blocked(run) = called {
+                let record = self.executor.blocked.waiters.get_mut(&number).map(|waiter| &mut waiter.wait);
                 if let Some(Wait::Keys(wait)) = record {
                     wait.command.args = args;
                     wait.block_again(run);
@@ -142,19 +145,5 @@ impl Shard {
         }
         self.remove_waiter(number);
         self.reply_to(home, origin, &mut reply);
-    }
-
-    /// Memory may have run out since the command first ran, and its user may have lost the right to run it.
-    pub(super) fn refusal_when_woken(
-        &mut self,
-        spec: &'static CommandSpec,
-        args: Args,
-        caller: &Caller,
-    ) -> Option<CommandError> {
-        if let Some(error) = self.refusal_by_user_of(spec, args, caller) {
-            return Some(error);
-        }
-        let full = spec.is(Flag::DenyOom) && self.config.memory.maxmemory > 0 && !self.make_room();
-        full.then_some(CommandError::OutOfMemory)
     }
 }

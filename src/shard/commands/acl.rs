@@ -8,7 +8,7 @@ use crate::command::table::{self, Category};
 use crate::command::{subcommand_syntax, Args, CommandError};
 use crate::resp::Reply;
 use crate::resp::{c_text, c_text_cut};
-use crate::shard::users::Answer;
+use crate::shard::users::UserChange;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 use crate::text;
@@ -83,30 +83,20 @@ fn set_user(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) ->
     if args[2].iter().any(|byte| byte.is_ascii_whitespace() || *byte == 0x0b || *byte == 0) {
         return Err(CommandError::other("ERR Usernames can't contain spaces or null characters"));
     }
-    let words: Vec<Vec<u8>> = args[2..].iter().map(|word| word.to_vec()).collect();
-    Ok(shard.change_users(c, move |shard, users| {
-        let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
-        let users = users
-            .with(words[0], &words[1..], shard.new_users_hear_all())
-            .map_err(|why| CommandError::other(text!("ERR ", why)))?;
-        Ok((users, Answer::Ok))
-    }))
+    let words = args[2..].iter().map(|word| word.to_vec()).collect();
+    Ok(shard.change_users(c, UserChange::Set(words)))
 }
 
 fn delete_users(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
     if args[2..].contains(&crate::acl::DEFAULT_USER) {
         return Err(CommandError::other("ERR The 'default' user cannot be removed"));
     }
-    let names: Vec<Vec<u8>> = args[2..].iter().map(|name| name.to_vec()).collect();
-    Ok(shard.change_users(c, move |_, users| {
-        let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
-        let (users, removed) = users.without(&names);
-        Ok((users, Answer::Count(removed)))
-    }))
+    let names = args[2..].iter().map(|name| name.to_vec()).collect();
+    Ok(shard.change_users(c, UserChange::Delete(names)))
 }
 
 fn get_user(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let Some(user) = shard.users.get(args[2]).cloned() else {
+    let Some(user) = shard.turn.users.get(args[2]).cloned() else {
         reply.null();
         return Ok(Flow::Done);
     };
@@ -141,14 +131,14 @@ fn describe(reply: &mut Reply, selector: &Selector) {
 }
 
 fn list(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    reply.array(shard.users.iter().len());
-    shard.users.iter().for_each(|user| reply.bulk(&user.line()));
+    reply.array(shard.turn.users.iter().len());
+    shard.turn.users.iter().for_each(|user| reply.bulk(&user.line()));
     Ok(Flow::Done)
 }
 
 fn names(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    reply.array(shard.users.iter().len());
-    shard.users.iter().for_each(|user| reply.bulk(&user.name));
+    reply.array(shard.turn.users.iter().len());
+    shard.turn.users.iter().for_each(|user| reply.bulk(&user.name));
     Ok(Flow::Done)
 }
 
@@ -159,7 +149,7 @@ fn who_am_i(_: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
 
 fn load(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
     check_file(shard)?;
-    Ok(shard.change_users(c, |shard, _| Ok((shard.load_users()?, Answer::Ok))))
+    Ok(shard.change_users(c, UserChange::Load))
 }
 
 fn save(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
@@ -170,7 +160,7 @@ fn save(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Ou
 }
 
 fn check_file(shard: &Shard) -> Result<(), CommandError> {
-    if shard.config.security.aclfile.as_os_str().is_empty() {
+    if shard.turn.config.security.aclfile.as_os_str().is_empty() {
         return Err(CommandError::other(
             "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL \
              SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to \
@@ -241,7 +231,7 @@ fn log(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> 
 }
 
 fn dry_run(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let user = shard.users.get(args[2]).cloned();
+    let user = shard.turn.users.get(args[2]).cloned();
     let user =
         user.ok_or_else(|| CommandError::other(text!("ERR User '", c_text(args[2]), "' not found")))?;
     let request = &args[3..];

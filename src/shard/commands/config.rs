@@ -4,6 +4,11 @@
 //! after the other without a lock that a shard would have to wait for. The client has its answer when every shard
 //! has taken the new settings over.
 
+use crate::shard::message::Answer;
+use crate::shard::message::AnswerTo;
+use crate::shard::message::SettingsMessage;
+use crate::shard::scatter::Question;
+use crate::shard::settings::RefreshConfig;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -16,7 +21,6 @@ use crate::process::{self, OomRole};
 use crate::resp::Reply;
 use crate::runtime::{crash, probe};
 use crate::shard::accept::is_local;
-use crate::shard::message::Message;
 use crate::shard::{Flow, Shard};
 use crate::txn::message::OwnedArgs;
 
@@ -56,29 +60,13 @@ fn get(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> 
 
 fn set(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
     let setter = Setter { local: is_local(c), loading: false };
-    let args = OwnedArgs::from_slices(&args[2..]);
-    let later = shard.reply_later(c);
-    let (home, spec) = (shard.id, c.last_command);
-    let may_wait = !shard.is_inside_transaction();
-    let change = move |shard: &mut Shard| match shard.change_config_inside(!may_wait, &args.slices(), setter)
-    {
-        Err(error) => {
-            let answer = move |shard: &mut Shard| {
-                shard.complete_with(later, spec, Err(CommandError::other(error.text())));
-            };
-            shard.send(home, Message::Call(Box::new(answer)));
-        }
-        Ok(()) => shard.ask_all(Shard::refresh_config, move |shard, _| {
-            let answer = move |shard: &mut Shard| shard.complete_with(later, spec, Ok(()));
-            let tell = move |shard: &mut Shard| shard.send(home, Message::Call(Box::new(answer)));
-            if may_wait {
-                shard.tell_leader(move |leader| leader.when_aof_has_begun(Box::new(tell)));
-            } else {
-                tell(shard);
-            }
-        }),
+    let change = ConfigChange {
+        args: OwnedArgs::from_slices(&args[2..]),
+        setter,
+        answer_to: shard.answer_to(c),
+        may_wait: !shard.is_inside_transaction(),
     };
-    shard.send(SETTLER, Message::Call(Box::new(change)));
+    shard.send(SETTLER, SettingsMessage::ChangeConfig(Box::new(change)).into());
     Ok(Flow::Later)
 }
 
@@ -90,7 +78,7 @@ fn rewrite(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) ->
 }
 
 fn reset_statistics(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
-    shard.ask_all_for(c, Shard::reset_statistics, |_, _: Vec<()>, reply| reply.ok());
+    shard.ask_all_for(c, ResetStatistics, |_, _, reply| reply.ok());
     Ok(Flow::Later)
 }
 
@@ -99,7 +87,44 @@ fn print_help(_: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> 
     Ok(Flow::Done)
 }
 
+/// CONFIG RESETSTAT.
+#[derive(Clone)]
+pub struct ResetStatistics;
+
+impl Question for ResetStatistics {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        shard.stats.reset();
+        shard.store.stats = Default::default();
+    }
+}
+
+/// CONFIG SET on its way to the shard where settings are changed.
+pub struct ConfigChange {
+    args: OwnedArgs,
+    setter: Setter,
+    answer_to: AnswerTo,
+    /// The answer waits until an AOF that is switched on has begun.
+    may_wait: bool,
+}
+
 impl Shard {
+    pub(in crate::shard) fn settle_config(&mut self, change: ConfigChange) {
+        let ConfigChange { args, setter, answer_to, may_wait } = change;
+        let result = self.change_config_inside(!may_wait, &args.slices(), setter);
+        match result {
+            Err(error) => self.send_answer(answer_to, Err(CommandError::other(error.text()))),
+            Ok(()) => self.ask_all(RefreshConfig, move |shard, _| {
+                if may_wait {
+                    shard.answer_when_aof_has_begun(answer_to);
+                } else {
+                    shard.send_answer(answer_to, Ok(Answer::Ok));
+                }
+            }),
+        }
+    }
+
     /// As `change_config`, by a command that may be part of a transaction.
     fn change_config_inside(
         &mut self,
@@ -192,7 +217,7 @@ impl Shard {
     fn change_maxclients(&mut self, old: &Config, new: &Config) -> Result<(), ApplyError> {
         let wanted = new.network.maxclients;
         if wanted > old.network.maxclients {
-            let (fit, _) = probe::raise_open_files(wanted, self.topology.shards);
+            let (fit, _) = probe::raise_open_files(wanted, self.turn.slots.shards());
             if fit < wanted {
                 return Err(ApplyError::of(
                     "maxclients",
@@ -222,7 +247,7 @@ impl Shard {
         // Users live in the configuration, or in a file of their own.
         let has_file = !config.security.aclfile.as_os_str().is_empty();
         let users: Vec<Vec<u8>> =
-            self.users.iter().map(|user| user.line()[b"user ".len()..].to_vec()).collect();
+            self.turn.users.iter().map(|user| user.line()[b"user ".len()..].to_vec()).collect();
         let users = (!has_file).then_some(&users[..]);
         match config::rewrite(file.map(PathBuf::as_path), &config, Rewrite { everything, users }) {
             Ok(()) => {
@@ -234,11 +259,6 @@ impl Shard {
                 Err(CommandError::other(error.to_string()))
             }
         }
-    }
-
-    fn reset_statistics(&mut self) {
-        self.stats.reset();
-        self.store.stats = Default::default();
     }
 }
 

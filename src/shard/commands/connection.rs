@@ -78,7 +78,7 @@ impl Shard {
 fn auth(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
     let (user, password) = match args {
         [_, password] => {
-            if shard.users.default_user().needs_no_password {
+            if shard.turn.users.default_user().needs_no_password {
                 return Err(CommandError::other(
                     "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
                      configuration is correct?",

@@ -2,6 +2,7 @@
 //!
 //! Switches that mean nothing here are accepted, so that test suites written for Redis run; HELP says which.
 
+use crate::shard::scatter::Question;
 use std::io::Write as _;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,7 +20,6 @@ use crate::shard::blocking::Asker;
 use crate::shard::loading::Reload;
 use crate::shard::{Flow, Shard};
 use crate::store::{parse_integer, slot_of, Encoding, Settings, Ttl, Value};
-use crate::txn::message::OwnedArgs;
 
 pub const COMMANDS: &[(&str, Handler)] = &[("debug", debug)];
 
@@ -133,9 +133,7 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         }
         (b"set-skip-checksum-validation", [on]) => {
             let on = is_on(on);
-            let set = move |shard: &mut Shard| shard.store.settings.skips_checksums = on;
-            shard.ask_all_for(c, set, |_, _: Vec<()>, r| r.ok());
-            return Ok(Flow::Later);
+            return set_everywhere(shard, c, SetDebug::SkipChecksums(on));
         }
         (b"replicate", [_, ..]) => reply.ok(),
         (b"quicklist-packed-threshold", [size]) => {
@@ -147,12 +145,7 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
                 })?;
             // 0 puts it back.
             let bytes = if bytes == 0 { Settings::QUICKLIST_PACKED_THRESHOLD } else { bytes as usize };
-            shard.ask_all_for(
-                c,
-                move |shard| shard.store.settings.quicklist_packed_threshold = bytes,
-                |_, _: Vec<()>, r| r.ok(),
-            );
-            return Ok(Flow::Later);
+            return set_everywhere(shard, c, SetDebug::PackedThreshold(bytes));
         }
         (b"replybuffer", [what, value]) => reply_buffer(reply, args, what, value)?,
         (b"object", [key]) => return with_key(shard, c, key, object),
@@ -172,18 +165,10 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             reply.ok();
         }
         (b"set-active-expire", [on]) => {
-            let on = is_on(on);
-            shard.ask_all_for(
-                c,
-                move |shard| shard.store.settings.active_expire = on,
-                |_, _: Vec<()>, r| r.ok(),
-            );
-            return Ok(Flow::Later);
+            return set_everywhere(shard, c, SetDebug::ActiveExpire(is_on(on)));
         }
         (b"pause-cron", [on]) => {
-            let on = is_on(on);
-            shard.ask_all_for(c, move |shard| shard.housekeeping.is_off = on, |_, _: Vec<()>, r| r.ok());
-            return Ok(Flow::Later);
+            return set_everywhere(shard, c, SetDebug::PauseCron(is_on(on)));
         }
         (b"error", [text]) => {
             let line: Vec<u8> =
@@ -253,8 +238,8 @@ fn sleep(shard: &mut Shard, seconds: &[u8]) {
     shard.shared.config_version.fetch_add(1, Ordering::Release);
     std::thread::sleep(time);
     // For what else this turn does.
-    shard.now_us = clock::unix_us();
-    shard.store.set_time(shard.now_us / 1000);
+    shard.turn.now_us = clock::unix_us();
+    shard.store.set_time(shard.turn.now_us / 1000);
 }
 
 fn reply_buffer(reply: &mut Reply, args: Args, what: &[u8], value: &[u8]) -> Result<(), CommandError> {
@@ -269,13 +254,51 @@ fn reply_buffer(reply: &mut Reply, args: Args, what: &[u8], value: &[u8]) -> Res
     Ok(())
 }
 
-type WithKey = fn(&mut Shard, usize, &[u8], &mut Reply) -> Result<(), CommandError>;
+/// What DEBUG sets on every shard.
+#[derive(Clone, Copy)]
+pub enum SetDebug {
+    SkipChecksums(bool),
+    PackedThreshold(usize),
+    ActiveExpire(bool),
+    PauseCron(bool),
+}
 
-/// Runs `work` where the key is; an error when there is no such key.
-fn with_key(shard: &mut Shard, c: &mut Connection, key: &[u8], work: WithKey) -> Outcome {
-    let (db, key) = (c.db, key.to_vec());
-    let owner = shard.topology.owner(&key);
-    shard.ask_one_for(c, owner, move |shard, reply| {
+impl Question for SetDebug {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        let settings = &mut shard.store.settings;
+        match self {
+            SetDebug::SkipChecksums(on) => settings.skips_checksums = on,
+            SetDebug::PackedThreshold(bytes) => settings.quicklist_packed_threshold = bytes,
+            SetDebug::ActiveExpire(on) => settings.active_expire = on,
+            SetDebug::PauseCron(on) => shard.upkeep.housekeeping.is_off = on,
+        }
+    }
+}
+
+fn set_everywhere(shard: &mut Shard, c: &mut Connection, set: SetDebug) -> Outcome {
+    shard.ask_all_for(c, set, |_, _, reply| reply.ok());
+    Ok(Flow::Later)
+}
+
+type Work = fn(&mut Shard, usize, &[u8], &mut Reply) -> Result<(), CommandError>;
+
+/// Run `work` where the key is; an error when there is no such key.
+#[derive(Clone)]
+pub struct WithKey {
+    db: usize,
+    key: Vec<u8>,
+    work: Work,
+    protocol: Protocol,
+}
+
+impl Question for WithKey {
+    type Answer = Result<Reply, CommandError>;
+
+    fn answer(self, shard: &mut Shard) -> Result<Reply, CommandError> {
+        let WithKey { db, key, work, protocol } = self;
+        let mut reply = Reply::new(protocol);
         // A key that has expired is shown, too, as long as it is there.
         shard.store.set_time(0);
         let expire_at = shard.store.expire_at(db, &key);
@@ -283,12 +306,18 @@ fn with_key(shard: &mut Shard, c: &mut Connection, key: &[u8], work: WithKey) ->
             shard.store.set_time(shard.now_ms());
         }
         let result = match expire_at {
-            Some(_) => work(shard, db, &key, reply),
+            Some(_) => work(shard, db, &key, &mut reply),
             None => Err(CommandError::NoSuchKey),
         };
         shard.store.set_time(shard.now_ms());
-        result
-    });
+        result.map(|()| reply)
+    }
+}
+
+fn with_key(shard: &mut Shard, c: &mut Connection, key: &[u8], work: Work) -> Outcome {
+    let owner = shard.turn.slots.shard_of(key);
+    let protocol = c.output.reply.protocol();
+    shard.ask_one_for(c, owner, WithKey { db: c.db, key: key.to_vec(), work, protocol });
     Ok(Flow::Later)
 }
 
@@ -368,25 +397,35 @@ fn table_figures(shard: &mut Shard, c: &mut Connection, db: &[u8]) -> Outcome {
         .ok()
         .filter(|db| *db < shard.store.databases())
         .ok_or_else(|| CommandError::other("ERR Out of range database"))?;
-    shard.ask_all_for(
-        c,
-        move |shard| (shard.store.len(db), shard.store.volatile_len(db), shard.store.slots().len()),
-        |_, answers, reply| {
-            let mut text = Vec::new();
-            for (title, expires) in [("[Dictionary HT]", false), ("[Expires HT]", true)] {
-                let _ = writeln!(text, "{title}");
-                for (id, (keys, volatile, slots)) in answers.iter().enumerate() {
-                    let elements = if expires { volatile } else { keys };
-                    let _ = writeln!(
-                        text,
-                        "Shard {id}, a table for each of {slots} slots:\n number of elements: {elements}"
-                    );
-                }
+    shard.ask_all_for(c, TableFigures { db }, |_, answers, reply| {
+        let mut text = Vec::new();
+        for (title, expires) in [("[Dictionary HT]", false), ("[Expires HT]", true)] {
+            let _ = writeln!(text, "{title}");
+            for (id, (keys, volatile, slots)) in answers.iter().enumerate() {
+                let elements = if expires { volatile } else { keys };
+                let _ = writeln!(
+                    text,
+                    "Shard {id}, a table for each of {slots} slots:\n number of elements: {elements}"
+                );
             }
-            reply.verbatim("txt", &text);
-        },
-    );
+        }
+        reply.verbatim("txt", &text);
+    });
     Ok(Flow::Later)
+}
+
+/// The keys of a database, how many of them expire, and the slots.
+#[derive(Clone)]
+pub struct TableFigures {
+    db: usize,
+}
+
+impl Question for TableFigures {
+    type Answer = (usize, usize, usize);
+
+    fn answer(self, shard: &mut Shard) -> Self::Answer {
+        (shard.store.len(self.db), shard.store.volatile_len(self.db), shard.store.slots().len())
+    }
 }
 
 /// DEBUG POPULATE: each shard makes the keys that are its own.
@@ -403,9 +442,26 @@ fn populate(shard: &mut Shard, c: &mut Connection, count: &[u8], options: &[&[u8
         return Err(CommandError::other("ERR value is out of range, must be positive"));
     }
     let size = size as usize;
-    let db = c.db;
-    let create = move |shard: &mut Shard| {
-        let mut key = prefix.clone();
+    let populate = Populate { db: c.db, count, prefix, size };
+    shard.ask_all_for(c, populate, |_, _, reply| reply.ok());
+    Ok(Flow::Later)
+}
+
+/// Make those of the keys that are your own.
+#[derive(Clone)]
+pub struct Populate {
+    db: usize,
+    count: i64,
+    prefix: Vec<u8>,
+    /// 0: as long as the text.
+    size: usize,
+}
+
+impl Question for Populate {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        let Populate { db, count, prefix: mut key, size } = self;
         key.push(b':');
         let stem = key.len();
         let mut value = Vec::new();
@@ -425,13 +481,17 @@ fn populate(shard: &mut Shard, c: &mut Connection, count: &[u8], options: &[&[u8
             shard.store.set_text(db, &key, &value, Ttl::None);
             shard.store.touched(db, &key);
         }
-    };
-    shard.ask_all_for(c, create, |_, _: Vec<()>, reply| reply.ok());
-    Ok(Flow::Later)
+    }
 }
 
-fn digest(shard: &mut Shard, c: &mut Connection) -> Outcome {
-    let parts = |shard: &mut Shard| -> Vec<Option<Digest>> {
+/// A digest of your part of each database, where there is one.
+#[derive(Clone)]
+pub struct DigestAll;
+
+impl Question for DigestAll {
+    type Answer = Vec<Option<Digest>>;
+
+    fn answer(self, shard: &mut Shard) -> Self::Answer {
         (0..shard.store.databases())
             .map(|db| {
                 let mut part = None;
@@ -446,8 +506,11 @@ fn digest(shard: &mut Shard, c: &mut Connection) -> Outcome {
                 part
             })
             .collect()
-    };
-    shard.ask_all_for(c, parts, |shard, answers: Vec<Vec<Option<Digest>>>, reply| {
+    }
+}
+
+fn digest(shard: &mut Shard, c: &mut Connection) -> Outcome {
+    shard.ask_all_for(c, DigestAll, |shard, answers, reply| {
         let databases = (0..shard.store.databases()).map(|db| {
             let mut of_shards = answers.iter().filter_map(|parts| parts[db]);
             let first = of_shards.next()?;
@@ -462,19 +525,8 @@ fn digest(shard: &mut Shard, c: &mut Connection) -> Outcome {
 }
 
 fn digest_values(shard: &mut Shard, c: &mut Connection, keys: &[&[u8]]) -> Outcome {
-    let db = c.db;
-    let keys = OwnedArgs::from_slices(keys);
-    let own = move |shard: &mut Shard| -> Vec<Option<Digest>> {
-        let digest_of = |key: &&[u8]| {
-            if shard.topology.owner(key) != shard.id {
-                return None;
-            }
-            let expires = shard.store.expire_at(db, key)?.is_some();
-            shard.store.peek(db, key).map(|value| Digest::of_value(&value, expires))
-        };
-        keys.slices().iter().map(digest_of).collect()
-    };
-    shard.ask_all_for(c, own, |_, answers: Vec<Vec<Option<Digest>>>, reply| {
+    let keys = keys.iter().map(|key| key.to_vec()).collect();
+    shard.ask_all_for(c, DigestValues { db: c.db, keys }, |_, answers, reply| {
         let keys = answers.first().map_or(0, Vec::len);
         reply.array(keys);
         for key in 0..keys {
@@ -483,6 +535,28 @@ fn digest_values(shard: &mut Shard, c: &mut Connection, keys: &[&[u8]]) -> Outco
         }
     });
     Ok(Flow::Later)
+}
+
+/// A digest of each of the keys that is yours.
+#[derive(Clone)]
+pub struct DigestValues {
+    db: usize,
+    keys: Vec<Vec<u8>>,
+}
+
+impl Question for DigestValues {
+    type Answer = Vec<Option<Digest>>;
+
+    fn answer(self, shard: &mut Shard) -> Self::Answer {
+        let digest_of = |key: &Vec<u8>| {
+            if shard.turn.slots.shard_of(key) != shard.id {
+                return None;
+            }
+            let expires = shard.store.expire_at(self.db, key)?.is_some();
+            shard.store.peek(self.db, key).map(|value| Digest::of_value(&value, expires))
+        };
+        self.keys.iter().map(digest_of).collect()
+    }
 }
 
 fn reload(shard: &mut Shard, c: &mut Connection, options: Args) -> Outcome {
@@ -608,15 +682,24 @@ fn match_random_patterns() {
     }
 }
 
+/// The memory of your connections, and their number.
+#[derive(Clone)]
+pub struct ClientFigures;
+
+impl Question for ClientFigures {
+    type Answer = (usize, usize);
+
+    fn answer(self, shard: &mut Shard) -> (usize, usize) {
+        (shard.connections.table.iter().map(Connection::memory_bytes).sum(), shard.connections.table.len())
+    }
+}
+
 fn client_eviction(shard: &mut Shard, c: &mut Connection) -> Outcome {
-    let config = &shard.config;
+    let config = &shard.turn.config;
     let Some(limit) = config.network.maxmemory_clients.bytes(config.memory.maxmemory) else {
         return Err(CommandError::other("ERR maxmemory-clients is disabled."));
     };
-    let memory = |shard: &mut Shard| -> (usize, usize) {
-        (shard.clients.iter().map(Connection::memory_bytes).sum(), shard.clients.len())
-    };
-    shard.ask_all_for(c, memory, move |_, answers: Vec<(usize, usize)>, reply| {
+    shard.ask_all_for(c, ClientFigures, move |_, answers, reply| {
         let mut text = format!("limit: {limit}\n");
         for (id, (bytes, clients)) in answers.iter().enumerate() {
             text.push_str(&format!("shard {id}: tot-mem: {bytes}, clients: {clients}\n"));

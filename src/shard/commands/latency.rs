@@ -39,7 +39,8 @@ const HELP: &[&str] = &[
 type Outcome = Result<Flow, CommandError>;
 
 fn doctor(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    let report = shard.shared.observed.latency().report(shard.config.observing.latency_monitor_threshold);
+    let report =
+        shard.shared.observed.latency().report(shard.turn.config.observing.latency_monitor_threshold);
     reply.verbatim("txt", report.as_bytes());
     Ok(Flow::Done)
 }

@@ -5,7 +5,9 @@ use crate::client::Connection;
 use crate::command::{Args, CommandError};
 use crate::resp::Reply;
 use crate::runtime::alloc;
+use crate::shard::housekeeping::PublishGauges;
 use crate::shard::memory_figures::{human, Memory};
+use crate::shard::scatter::Question;
 use crate::shard::{Flow, Shard};
 use crate::ALLOCATOR;
 
@@ -37,7 +39,7 @@ const HELP: &[&str] = &[
 type Outcome = Result<Flow, CommandError>;
 
 fn stats(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
-    shard.ask_all_for(c, |shard| shard.publish_now(), |shard, _: Vec<()>, reply| write_stats(shard, reply));
+    shard.ask_all_for(c, PublishGauges, |shard, _, reply| write_stats(shard, reply));
     Ok(Flow::Later)
 }
 
@@ -117,21 +119,28 @@ fn write_stats(shard: &Shard, reply: &mut Reply) {
 }
 
 fn doctor(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
-    shard.ask_all_for(
-        c,
-        |shard| shard.publish_now(),
-        |shard, _: Vec<()>, reply| {
-            let report = Memory::now(&shard.shared).report(shard.config.memory.maxmemory);
-            reply.verbatim("txt", report.as_bytes());
-        },
-    );
+    shard.ask_all_for(c, PublishGauges, |shard, _, reply| {
+        let report = Memory::now(&shard.shared).report(shard.turn.config.memory.maxmemory);
+        reply.verbatim("txt", report.as_bytes());
+    });
     Ok(Flow::Later)
 }
 
 fn purge(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
-    // A thread's own pages can be given back by that thread only.
-    shard.ask_all_for(c, |_| alloc::purge(), |_, _: Vec<()>, reply| reply.ok());
+    shard.ask_all_for(c, PurgeMemory, |_, _, reply| reply.ok());
     Ok(Flow::Later)
+}
+
+/// A thread's own pages can be given back by that thread only.
+#[derive(Clone)]
+pub struct PurgeMemory;
+
+impl Question for PurgeMemory {
+    type Answer = ();
+
+    fn answer(self, _: &mut Shard) {
+        alloc::purge();
+    }
 }
 
 fn malloc_stats(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {

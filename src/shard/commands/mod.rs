@@ -5,34 +5,35 @@
 //! here (`Handler::Connection`); the list below says which function each one is.
 
 mod acl;
-mod client;
+pub(super) mod client;
 mod command;
-mod config;
+pub(super) mod config;
 mod connection;
-mod debug;
+pub(super) mod debug;
 mod foreign;
 mod function;
 mod info;
 mod latency;
-mod memory;
-mod migrate;
+pub(super) mod memory;
+pub(super) mod migrate;
 pub(super) mod monitor;
-mod multi;
-mod pubsub;
+pub(super) mod multi;
+pub(super) mod pubsub;
 mod saving;
 mod script;
 pub(super) mod server;
-mod slowlog;
+pub(super) mod slowlog;
 
 use std::sync::LazyLock;
 
-use super::request::{touches_keys, Taken};
+use super::refusals::touches_keys;
+use super::route::Taken;
 use super::transactions::Later;
 use super::{Flow, Shard};
 use crate::base::Stamp;
 use crate::base::Token;
 use crate::client::{Connection, Flag, PendingCall};
-use crate::command::table::{self, CommandSpec};
+use crate::command::table::{self, CommandSpec, Role};
 use crate::command::{Args, CommandError};
 use crate::resp::Reply;
 use crate::txn::message::OwnedArgs;
@@ -81,7 +82,7 @@ pub fn help(reply: &mut Reply, container: &str, lines: &[&str]) {
 static HANDLERS: LazyLock<Vec<Option<Handler>>> = LazyLock::new(|| {
     let mut handlers = vec![None; table::COUNT];
     for (name, handler) in families() {
-        if let Some(spec) = table::all().find(|spec| spec.name == *name) {
+        if let Some(spec) = table::by_full_name(name) {
             handlers[spec.id as usize] = Some(*handler);
         }
     }
@@ -97,7 +98,7 @@ impl Shard {
     ) -> Taken {
         let mut taken = Taken::Yes;
         let flags = c.flags;
-        if pubsub::answers_with_messages(spec.name) {
+        if spec.role.answers_with_messages() {
             c.flags.clear(Flag::ReplyOff);
             c.flags.clear(Flag::ReplySkip);
         }
@@ -106,12 +107,12 @@ impl Shard {
                 taken = Taken::NotYet;
             }
         });
-        if pubsub::answers_with_messages(spec.name) {
+        if spec.role.answers_with_messages() {
             c.flags.assign(Flag::ReplyOff, flags.has(Flag::ReplyOff));
             c.flags.assign(Flag::ReplySkip, flags.has(Flag::ReplySkip));
         }
-        if self.log.is_open() && (spec.name == "exec" || touches_keys(spec)) {
-            c.made_at = self.log.appended();
+        if self.journal.log.is_open() && (spec.role == Role::Exec || touches_keys(spec)) {
+            c.made_at = self.journal.log.appended();
         }
         taken
     }
@@ -141,45 +142,36 @@ impl Shard {
             return flow;
         }
         let nanos = Stamp::now().nanos_since(started);
-        self.spent_nanos += nanos;
+        self.executor.spent_nanos += nanos;
         if matches!(result, Ok(Flow::Later)) && c.waiting.is_some() {
             // WAIT counts when it ends, but the time that it waits is none that it takes.
             return Flow::Later;
         }
-        if matches!(result, Ok(Flow::Later)) && spec.name != "exec" {
+        if matches!(result, Ok(Flow::Later)) && spec.role != Role::Exec {
             // Counted when it has its answer. What EXEC ran counts by itself.
             c.pending_call =
                 Some(Box::new(PendingCall { spec, started, args: OwnedArgs::from_slices(args) }));
             return Flow::Later;
         }
-        self.stats.called(spec.id, nanos);
-        let caller = self.caller_of(c);
-        self.note_slow(spec, args, &caller, nanos);
-        match result {
-            Ok(flow) => flow,
-            Err(error) => {
-                stats_failed(self, spec);
-                let text = error.text();
-                self.stats.count_error(&text);
-                reply.truncate(mark);
-                reply.error(&text);
-                Flow::Done
-            }
+        let error = result.as_ref().err().map(CommandError::text);
+        self.account(spec, args, &self.caller_of(c), nanos, error.as_deref());
+        if let Some(text) = error {
+            reply.truncate(mark);
+            reply.error(&text);
         }
+        result.unwrap_or(Flow::Done)
     }
 }
 
 impl Shard {
     /// Counts the connection's command that has got its answer.
     pub(super) fn settle_call(&mut self, client: Token) {
-        let Some(mut connection) = self.clients.take(client) else { return };
+        let Some(mut connection) = self.connections.table.take(client) else { return };
         if let Some(call) = connection.pending_call.take() {
             let nanos = Stamp::now().nanos_since(call.started);
-            self.stats.called(call.spec.id, nanos);
-            let caller = self.caller_of(&connection);
-            self.note_slow(call.spec, &call.args.slices(), &caller, nanos);
+            self.account(call.spec, &call.args.slices(), &self.caller_of(&connection), nanos, None);
         }
-        self.clients.put_back(connection);
+        self.connections.table.put_back(connection);
     }
 
     /// Ends a command that has promised its reply with `reply_later`: +OK, or an error that is counted as its own.
@@ -193,20 +185,16 @@ impl Shard {
         match outcome {
             Ok(()) => reply.ok(),
             Err(error) => {
-                if let Some(spec) = spec {
-                    stats_failed(self, spec);
-                }
                 let text = error.text();
-                self.stats.count_error(&text);
+                match spec {
+                    Some(spec) => self.count_failure(spec, &text),
+                    None => self.stats.count_error(&text),
+                }
                 reply.error(&text);
             }
         }
         self.complete(later, reply);
     }
-}
-
-fn stats_failed(shard: &Shard, spec: &CommandSpec) {
-    shard.stats.commands[spec.id as usize].failed.add(1);
 }
 
 #[cfg(test)]
@@ -217,11 +205,12 @@ mod tests {
     #[test]
     fn every_connection_command_of_the_table_has_a_handler_and_none_is_left_over() {
         for spec in table::all() {
-            let listed = families().any(|(name, _)| *name == spec.name);
+            let listed =
+                families().any(|(name, _)| table::by_full_name(name).is_some_and(|s| s.id == spec.id));
             assert_eq!(matches!(spec.handler, Where::Connection), listed, "{}", spec.name);
         }
         for (name, _) in families() {
-            assert!(table::all().any(|spec| spec.name == *name), "{name} is not in the table");
+            assert!(table::by_full_name(name).is_some(), "{name} is not in the table");
         }
     }
 }

@@ -7,6 +7,9 @@
 //! A monitor that reads too slowly is closed by the limits of its output; one whose shard cannot even take the lines
 //! in, too: it never misses lines without noticing.
 
+use crate::shard::message::SubscriberMessage;
+use crate::shard::peers::Chore;
+use crate::shard::scatter::Question;
 use bytes::Bytes;
 
 use super::Handler;
@@ -19,7 +22,6 @@ use crate::command::table::{CommandSpec, Flag as CommandFlag};
 use crate::command::{Args, CommandError};
 use crate::resp::{Reply, SHARED_BYTES_MIN};
 use crate::runtime::clock;
-use crate::shard::message::Message;
 use crate::shard::redact::redacted;
 use crate::shard::{Flow, Shard};
 
@@ -47,7 +49,7 @@ impl Monitors {
         self.count += 1;
     }
 
-    fn remove(&mut self, shard: usize) {
+    pub(in crate::shard) fn remove(&mut self, shard: usize) {
         self.by_shard[shard] -= 1;
         self.count -= 1;
     }
@@ -62,10 +64,23 @@ fn monitor(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Res
         return Ok(Flow::Done);
     }
     c.flags.set(Flag::Monitor);
-    shard.monitors.here.push(c.token);
-    let (home, shards) = (shard.id, shard.topology.shards);
-    shard.ask_all_for(c, move |shard| shard.monitors.add(home, shards), |_, _: Vec<()>, reply| reply.ok());
+    shard.subscribers.monitors.here.push(c.token);
+    shard.ask_all_for(c, AddMonitor { home: shard.id }, |_, _, reply| reply.ok());
     Ok(Flow::Later)
+}
+
+/// Shard `home` has a further monitor.
+#[derive(Clone)]
+pub struct AddMonitor {
+    home: usize,
+}
+
+impl Question for AddMonitor {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        shard.subscribers.monitors.add(self.home, shard.turn.slots.shards());
+    }
 }
 
 impl Shard {
@@ -75,17 +90,17 @@ impl Shard {
             return;
         }
         c.flags.clear(Flag::Monitor);
-        self.monitors.here.retain(|token| *token != c.token);
+        self.subscribers.monitors.here.retain(|token| *token != c.token);
         let home = self.id;
-        for shard in 0..self.topology.shards {
+        for shard in self.turn.slots.all() {
             // Behind the message that has told of the monitor.
-            self.send(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.monitors.remove(home))));
+            self.send(shard, SubscriberMessage::MonitorGone { home }.into());
         }
     }
 
     #[inline]
     pub(in crate::shard) fn is_monitored(&self) -> bool {
-        self.monitors.count > 0
+        self.subscribers.monitors.count > 0
     }
 
     /// Writes down a command that a connection of this shard has run.
@@ -133,11 +148,11 @@ impl Shard {
 
     #[cold]
     fn write_line(&mut self, address: &str, db: usize, spec: &CommandSpec, args: Args) {
-        if self.monitors.lines.is_empty() {
-            self.call_self(Shard::send_monitor_lines);
+        if self.subscribers.monitors.lines.is_empty() {
+            self.do_later(Chore::SendMonitorLines);
         }
         let now_us = clock::unix_us();
-        let lines = &mut self.monitors.lines;
+        let lines = &mut self.subscribers.monitors.lines;
         lines.extend(
             format!("+{}.{:06} [{db} {address}]", now_us / 1_000_000, now_us % 1_000_000).into_bytes(),
         );
@@ -149,32 +164,29 @@ impl Shard {
     }
 
     /// Sends the lines of this turn to the shards that have monitors.
-    fn send_monitor_lines(&mut self) {
-        let lines = Bytes::from(std::mem::take(&mut self.monitors.lines));
-        for shard in 0..self.monitors.by_shard.len() {
-            if self.monitors.by_shard[shard] == 0 {
+    pub(in crate::shard) fn send_monitor_lines(&mut self) {
+        let lines = Bytes::from(std::mem::take(&mut self.subscribers.monitors.lines));
+        for shard in 0..self.subscribers.monitors.by_shard.len() {
+            if self.subscribers.monitors.by_shard[shard] == 0 {
                 continue;
             }
-            if self.outbox.is_congested(shard) {
-                self.monitors.overrun[shard] = true;
-            } else if std::mem::take(&mut self.monitors.overrun[shard]) {
-                self.send(shard, Message::Call(Box::new(Shard::close_monitors)));
+            if self.peers.outbox.is_congested(shard) {
+                self.subscribers.monitors.overrun[shard] = true;
+            } else if std::mem::take(&mut self.subscribers.monitors.overrun[shard]) {
+                self.send(shard, SubscriberMessage::CloseMonitors.into());
             } else if shard == self.id {
                 self.feed_monitors(&lines);
             } else {
                 let lines = lines.clone();
-                self.send(
-                    shard,
-                    Message::Call(Box::new(move |shard: &mut Shard| shard.feed_monitors(&lines))),
-                );
+                self.send(shard, SubscriberMessage::MonitorLines(lines).into());
             }
         }
     }
 
     /// Gives lines to this shard's monitors.
-    fn feed_monitors(&mut self, lines: &Bytes) {
-        for token in self.monitors.here.clone() {
-            let Some(mut connection) = self.clients.take(token) else { continue };
+    pub(in crate::shard) fn feed_monitors(&mut self, lines: &Bytes) {
+        for token in self.subscribers.monitors.here.clone() {
+            let Some(mut connection) = self.connections.table.take(token) else { continue };
             self.write_reply(&mut connection, |_, _, reply| {
                 if lines.len() < SHARED_BYTES_MIN {
                     reply.raw(lines);
@@ -189,9 +201,9 @@ impl Shard {
         }
     }
 
-    fn close_monitors(&mut self) {
-        for token in self.monitors.here.clone() {
-            let Some(mut connection) = self.clients.take(token) else { continue };
+    pub(in crate::shard) fn close_monitors(&mut self) {
+        for token in self.subscribers.monitors.here.clone() {
+            let Some(mut connection) = self.connections.table.take(token) else { continue };
             crate::log_text!(
                 Level::Warning,
                 "Closing monitor that another shard's commands cannot reach fast enough: ",

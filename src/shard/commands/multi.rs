@@ -3,9 +3,12 @@
 //! A body whose keys are all here runs at once and costs no more than its commands; one whose keys are all on one
 //! other shard travels as one message; anything else is a transaction (`txn/transactions.md`).
 
+use crate::shard::message::SubscriberMessage;
+use crate::shard::scatter::Question;
+
 use super::Handler;
 use crate::client::{Connection, Flag, Multi, Watching};
-use crate::command::table::{Handler as Where, KeyPositions};
+use crate::command::table::{Handler as Where, Role};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::Reply;
 use crate::resp::Text;
@@ -13,7 +16,7 @@ use crate::shard::message::Message;
 use crate::shard::{Flow, Shard};
 use crate::store::{parse_integer, WatchFlag};
 use crate::txn::message::{ExecBody, OwnedCommand, Watch};
-use crate::txn::plan::{plan, Plan};
+use crate::txn::plan::{locate, Plan};
 
 pub const COMMANDS: &[(&str, Handler)] =
     &[("multi", multi), ("exec", exec), ("discard", discard), ("watch", watch), ("unwatch", unwatch)];
@@ -102,7 +105,7 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
                 shard.send(owner, Message::Exec { coordinator: shard.id, origin, body });
             }
         }
-        Reach::Transaction => shard.begin_transaction(c, commands, true),
+        Reach::Transaction => shard.begin_transaction(c, commands, Vec::new(), true),
     }
     // Who runs it drops the watches, after the look at their flag: until then a change must still set it.
     c.watching = None;
@@ -130,7 +133,7 @@ fn watch(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         }
     }
     let flag = watching.flag.clone();
-    if added.iter().all(|key| shard.topology.owner(key) == shard.id) {
+    if added.iter().all(|key| shard.turn.slots.shard_of(key) == shard.id) {
         for key in added {
             shard.store.watch(db, &key, &flag);
         }
@@ -138,13 +141,26 @@ fn watch(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         return Ok(Flow::Done);
     }
     // The client may tell others that it watches as soon as it has its reply, so every owner must know by then.
-    let register = move |shard: &mut Shard| {
-        for key in added.iter().filter(|key| shard.topology.owner(key) == shard.id) {
-            shard.store.watch(db, key, &flag);
-        }
-    };
-    shard.ask_all_for(c, register, |_, _: Vec<()>, reply| reply.ok());
+    shard.ask_all_for(c, WatchKeys { db, keys: added, flag }, |_, _, reply| reply.ok());
     Ok(Flow::Later)
+}
+
+/// Watch those of the keys that are yours.
+#[derive(Clone)]
+pub struct WatchKeys {
+    db: usize,
+    keys: Vec<Vec<u8>>,
+    flag: WatchFlag,
+}
+
+impl Question for WatchKeys {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        for key in self.keys.iter().filter(|key| shard.turn.slots.shard_of(key) == shard.id) {
+            shard.store.watch(self.db, key, &self.flag);
+        }
+    }
 }
 
 fn unwatch(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
@@ -162,14 +178,8 @@ impl Shard {
 
     /// Has the owners drop watches.
     pub(in crate::shard) fn unwatch_keys(&mut self, flag: WatchFlag, keys: Vec<(usize, Vec<u8>)>) {
-        for (owner, keys) in self.topology.by_owner(keys, |(_, key)| key) {
-            let flag = flag.clone();
-            let call = move |shard: &mut Shard| {
-                for (db, key) in &keys {
-                    shard.store.unwatch(*db, key, &flag);
-                }
-            };
-            self.send(owner, Message::Call(Box::new(call)));
+        for (owner, keys) in self.turn.slots.by_owner(keys, |(_, key)| key) {
+            self.send(owner, SubscriberMessage::Unwatch { flag: flag.clone(), keys }.into());
         }
     }
 
@@ -189,7 +199,7 @@ impl Shard {
             .queue
             .into_iter()
             .map(|queued| {
-                if queued.spec.name == "select" {
+                if queued.spec.role == Role::Select {
                     let wanted = queued.args.slices().get(1).and_then(|text| parse_integer(text));
                     if let Some(wanted) = wanted.and_then(|n| usize::try_from(n).ok()) {
                         if wanted < self.store.databases() {
@@ -219,18 +229,17 @@ impl Shard {
     fn reach_of(&self, c: &Connection, multi: &Multi) -> Reach {
         let mut only = None;
         let mut add = |shard: usize| *only.get_or_insert(shard) == shard;
-        let mut keys = KeyPositions::new();
         for queued in &multi.queue {
             let slices = queued.args.slices();
             match queued.spec.handler {
                 Where::Keys(..) => {}
                 // One shard is everything.
-                Where::EveryShard(..) if self.topology.shards == 1 => continue,
+                Where::EveryShard(..) if self.turn.slots.is_single() => continue,
                 // Scripts, too, need a coordinator.
                 _ => return Reach::Transaction,
             }
-            queued.spec.key_positions(&slices, &mut keys);
-            let fits = match plan(queued.spec, &slices, &keys, self.topology, || self.key_count(c.db)) {
+            let located = locate(queued.spec, &slices, &self.turn.slots, || self.key_count(c.db));
+            let fits = match located.plan {
                 Plan::At(shard) => add(shard),
                 Plan::Anywhere => true,
                 _ => false,
@@ -240,7 +249,7 @@ impl Shard {
             }
         }
         let watched = c.watching.as_ref().map(|watching| watching.keys.as_slice()).unwrap_or_default();
-        if !watched.iter().all(|(_, key)| add(self.topology.owner(key))) {
+        if !watched.iter().all(|(_, key)| add(self.turn.slots.shard_of(key))) {
             return Reach::Transaction;
         }
         Reach::OneShard(only.unwrap_or(self.id))

@@ -6,6 +6,7 @@ use crate::client::{Connection, Topic};
 use crate::command::{subcommand_syntax, Args, CommandError};
 use crate::resp::Reply;
 use crate::shard::pubsub::Change;
+use crate::shard::scatter::Question;
 use crate::shard::{Flow, Shard};
 
 pub const COMMANDS: &[(&str, Handler)] = &[
@@ -41,10 +42,6 @@ const HELP: &[&str] = &[
 type Outcome = Result<Flow, CommandError>;
 
 /// Whether the command's answers are messages of Pub/Sub, which come also when replies are switched off.
-pub(super) fn answers_with_messages(name: &str) -> bool {
-    name.ends_with("subscribe")
-}
-
 fn change(
     shard: &mut Shard,
     c: &mut Connection,
@@ -71,27 +68,50 @@ fn channels(shard: &mut Shard, c: &mut Connection, args: Args, topic: Topic) -> 
         [_, _, pattern] => Some(Box::<[u8]>::from(*pattern)),
         _ => return Err(subcommand_syntax("PUBSUB", args)),
     };
-    let question = move |shard: &mut Shard| {
-        let names = shard.pubsub.tallies[topic].iter().map(|(name, _)| name);
-        let wanted =
-            names.filter(|name| pattern.as_ref().is_none_or(|pattern| glob_match(pattern, name, false)));
-        wanted.map(Box::<[u8]>::from).collect::<Vec<_>>()
-    };
-    shard.ask_all_for(c, question, |_, answers, reply| {
+    shard.ask_all_for(c, ChannelNames { topic, pattern }, |_, answers, reply| {
         reply.array(answers.iter().map(Vec::len).sum());
         answers.iter().flatten().for_each(|name| reply.bulk(name));
     });
     Ok(Flow::Later)
 }
 
+/// Those of your channels that match.
+#[derive(Clone)]
+pub struct ChannelNames {
+    topic: Topic,
+    pattern: Option<Box<[u8]>>,
+}
+
+impl Question for ChannelNames {
+    type Answer = Vec<Box<[u8]>>;
+
+    fn answer(self, shard: &mut Shard) -> Self::Answer {
+        let names = shard.subscribers.pubsub.tallies[self.topic].iter().map(|(name, _)| name);
+        let is_wanted =
+            |name: &&[u8]| self.pattern.as_ref().is_none_or(|pattern| glob_match(pattern, name, false));
+        names.filter(is_wanted).map(Box::<[u8]>::from).collect()
+    }
+}
+
+/// How many subscribe to each. A shard knows nothing of channels that others own.
+#[derive(Clone)]
+pub struct SubscriberCounts {
+    topic: Topic,
+    names: Vec<Box<[u8]>>,
+}
+
+impl Question for SubscriberCounts {
+    type Answer = Vec<u64>;
+
+    fn answer(self, shard: &mut Shard) -> Vec<u64> {
+        let tally = &shard.subscribers.pubsub.tallies[self.topic];
+        self.names.iter().map(|name| tally.count(name)).collect()
+    }
+}
+
 fn subscriber_counts(shard: &mut Shard, c: &mut Connection, args: Args, topic: Topic) -> Outcome {
     let names: Vec<Box<[u8]>> = args[2..].iter().map(|name| (*name).into()).collect();
-    let asked = names.clone();
-    // A shard knows nothing of channels that others own.
-    let question = move |shard: &mut Shard| {
-        let tally = &shard.pubsub.tallies[topic];
-        asked.iter().map(|name| tally.count(name)).collect::<Vec<_>>()
-    };
+    let question = SubscriberCounts { topic, names: names.clone() };
     shard.ask_all_for(c, question, move |_, answers, reply| {
         reply.array(names.len() * 2);
         for (index, name) in names.iter().enumerate() {
@@ -103,7 +123,7 @@ fn subscriber_counts(shard: &mut Shard, c: &mut Connection, args: Args, topic: T
 }
 
 fn pattern_count(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    reply.integer(shard.pubsub.tallies[Topic::Pattern].len() as i64);
+    reply.integer(shard.subscribers.pubsub.tallies[Topic::Pattern].len() as i64);
     Ok(Flow::Done)
 }
 

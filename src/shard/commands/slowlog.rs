@@ -4,6 +4,7 @@ use super::{help, Handler};
 use crate::client::Connection;
 use crate::command::{subcommand_syntax, Args, CommandError};
 use crate::resp::Reply;
+use crate::shard::scatter::Question;
 use crate::shard::slow::SlowEntry;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
@@ -38,11 +39,8 @@ fn get(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
             count => usize::try_from(count).map_err(|_| wrong())?,
         },
     };
-    let wanted = wanted.min(shard.config.observing.slowlog_max_len as usize);
-    let latest = move |shard: &mut Shard| -> Vec<SlowEntry> {
-        shard.slow_log.entries.iter().take(wanted).cloned().collect()
-    };
-    shard.ask_all_for(c, latest, move |_, answers, reply| {
+    let wanted = wanted.min(shard.turn.config.observing.slowlog_max_len as usize);
+    shard.ask_all_for(c, LatestSlow { wanted }, move |_, answers, reply| {
         let mut entries: Vec<SlowEntry> = answers.into_iter().flatten().collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.id));
         entries.truncate(wanted);
@@ -62,18 +60,54 @@ fn get(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
 }
 
 fn len(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
-    let max = shard.config.observing.slowlog_max_len;
-    shard.ask_all_for(
-        c,
-        |shard| shard.slow_log.entries.len() as u64,
-        move |_, answers, reply| reply.integer(answers.iter().sum::<u64>().min(max) as i64),
-    );
+    let max = shard.turn.config.observing.slowlog_max_len;
+    shard.ask_all_for(c, SlowLen, move |_, answers, reply| {
+        reply.integer(answers.iter().sum::<u64>().min(max) as i64);
+    });
     Ok(Flow::Later)
 }
 
 fn reset(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
-    shard.ask_all_for(c, |shard| shard.slow_log.entries.clear(), |_, _: Vec<()>, reply| reply.ok());
+    shard.ask_all_for(c, ForgetSlow, |_, _, reply| reply.ok());
     Ok(Flow::Later)
+}
+
+/// Your latest entries, at most `wanted`.
+#[derive(Clone)]
+pub struct LatestSlow {
+    wanted: usize,
+}
+
+impl Question for LatestSlow {
+    type Answer = Vec<SlowEntry>;
+
+    fn answer(self, shard: &mut Shard) -> Vec<SlowEntry> {
+        shard.executor.slow_log.entries.iter().take(self.wanted).cloned().collect()
+    }
+}
+
+/// How many entries you have.
+#[derive(Clone)]
+pub struct SlowLen;
+
+impl Question for SlowLen {
+    type Answer = u64;
+
+    fn answer(self, shard: &mut Shard) -> u64 {
+        shard.executor.slow_log.entries.len() as u64
+    }
+}
+
+/// Forget your entries.
+#[derive(Clone)]
+pub struct ForgetSlow;
+
+impl Question for ForgetSlow {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        shard.executor.slow_log.entries.clear();
+    }
 }
 
 fn print_help(_: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {

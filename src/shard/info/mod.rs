@@ -297,7 +297,7 @@ fn stats(facts: &Facts, report: &mut Report) {
         "pubsubshard_channels": facts.sum(|s| &s.pubsub_shard_channels),
         "latest_fork_usec": saving.last_fork_us,
         "total_forks": saving.forks,
-        "migrate_cached_sockets": facts.shared.couriers.idle_links(),
+        "migrate_cached_sockets": facts.shared.migrator.idle_links(),
         "slave_expires_tracked_keys": 0,
         "active_defrag_hits": 0,
         "active_defrag_misses": 0,
@@ -353,8 +353,7 @@ fn replication(facts: &Facts, report: &mut Report) {
 }
 
 fn cpu(_: &Facts, report: &mut Report) {
-    let [process, children, thread] =
-        [CpuOf::Process, CpuOf::Children, CpuOf::Thread].map(|of| sys::cpu_times_us(of));
+    let [process, children, thread] = [CpuOf::Process, CpuOf::Children, CpuOf::Thread].map(sys::cpu_times_us);
     fields! { report,
         "used_cpu_sys": Value::Microseconds(process.0),
         "used_cpu_user": Value::Microseconds(process.1),

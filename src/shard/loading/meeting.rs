@@ -39,8 +39,8 @@ pub(super) enum Meeting {
 impl Shard {
     /// To be called once, when the replay has come to the command of the meeting.
     pub(super) fn come_as_guest(&mut self, host: usize, position: u64) -> Meeting {
-        self.meetings.is_over = false;
-        let tell = move |host: &mut Shard| host.meetings.arrived.push(position);
+        self.loader.meetings.is_over = false;
+        let tell = move |host: &mut Shard| host.loader.meetings.arrived.push(position);
         self.send(host, Message::Call(Box::new(tell)));
         Meeting::Guest
     }
@@ -53,16 +53,18 @@ impl Shard {
         replayer: &mut Option<Token>,
     ) -> Result<bool, ReplayError> {
         let Meeting::Host { guests, position, command, db } = meeting else {
-            return Ok(self.meetings.is_over);
+            return Ok(self.loader.meetings.is_over);
         };
         if let Some(bytes) = command {
-            let here = self.meetings.arrived.iter().filter(|arrived| *arrived == position).count();
+            let here = self.loader.meetings.arrived.iter().filter(|arrived| *arrived == position).count();
             if here < guests.len() {
                 return Ok(false);
             }
-            self.meetings.arrived.retain(|arrived| arrived != position);
+            self.loader.meetings.arrived.retain(|arrived| arrived != position);
             let token = *replayer.get_or_insert_with(|| self.open_replayer());
-            let Some(mut connection) = self.clients.take(token) else { return Err(ReplayError::Interrupted) };
+            let Some(mut connection) = self.connections.table.take(token) else {
+                return Err(ReplayError::Interrupted);
+            };
             let c = &mut *connection;
             c.db = *db;
             c.input.extend_from_slice(bytes);
@@ -71,7 +73,7 @@ impl Shard {
             self.finish(connection);
             *command = None;
         }
-        let connection = replayer.and_then(|token| self.clients.get(token));
+        let connection = replayer.and_then(|token| self.connections.table.get(token));
         let Some(c) = connection.filter(|c| !c.flags.has(Flag::CloseAfterReply)) else {
             return Err(ReplayError::Interrupted);
         };
@@ -79,7 +81,7 @@ impl Shard {
             return Ok(false);
         }
         for guest in guests.iter().copied() {
-            let tell = |guest: &mut Shard| guest.meetings.is_over = true;
+            let tell = |guest: &mut Shard| guest.loader.meetings.is_over = true;
             self.send(guest, Message::Call(Box::new(tell)));
         }
         Ok(true)
@@ -87,13 +89,13 @@ impl Shard {
 
     fn open_replayer(&mut self) -> Token {
         let now_ms = self.now_ms();
-        let user = self.users.default_user();
-        let token = self.clients.insert(|token| Connection::new(0, token, None, user, now_ms));
-        if let Some(mut connection) = self.clients.take(token) {
+        let user = self.turn.users.default_user();
+        let token = self.connections.table.insert(|token| Connection::new(0, token, None, user, now_ms));
+        if let Some(mut connection) = self.connections.table.take(token) {
             connection.flags.set(Flag::Replay);
             connection.flags.set(Flag::Authenticated);
             connection.flags.set(Flag::MayEverything);
-            self.clients.put_back(connection);
+            self.connections.table.put_back(connection);
         }
         token
     }

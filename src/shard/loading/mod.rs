@@ -24,7 +24,7 @@ use crate::log;
 use crate::persist::aof::scan::has_rdb_preamble;
 use crate::rdb::file::{Counts, Failure, Load, LoadOptions, Progress};
 use crate::rdb::Checks;
-use crate::store::{shard_of_slot, slot_of, SlotRange, SLOTS};
+use crate::store::SlotSet;
 
 /// The longest slice, while clients wait to hear that the server is loading.
 const SLICE_US: u64 = 2000;
@@ -34,15 +34,15 @@ const SLICE_US: u64 = 2000;
 pub enum Step {
     /// Forget what was loaded before.
     Clear,
-    /// Forget what was loaded before of the slots that `shard` of `shards` had.
-    Forget { shard: usize, shards: usize },
+    /// Forget what was loaded before of these slots.
+    Forget(SlotSet),
     /// An RDB file, of which this shard takes the keys of its slots.
     Rdb {
         path: PathBuf,
         /// It is the base of an AOF: expired keys are deleted by what follows.
         is_base: bool,
         /// The slots that the shard which wrote it had; `None`: all.
-        owned: Option<SlotRange>,
+        owned: Option<SlotSet>,
     },
     /// A file of the log that only this shard wrote, and where what counts of it ends. It may begin with an RDB file.
     Log { path: PathBuf, until: u64 },
@@ -53,7 +53,7 @@ pub enum Step {
         from: u64,
         until: u64,
         /// The slots that the shard which wrote it had.
-        owned: SlotRange,
+        owned: SlotSet,
     },
     /// Make the file at this path, an RDB file that holds what was loaded: the first base of the log.
     WriteBase { path: PathBuf },
@@ -88,6 +88,15 @@ enum Current {
 /// What is told at the end, on the shard's thread.
 pub type Done = Box<dyn FnOnce(&mut Shard, Result<Report, LoadFailed>) + Send>;
 
+/// What this shard loads, if it does.
+#[derive(Default)]
+pub(super) struct Loader {
+    pub loading: Option<Box<Loading>>,
+    /// DEBUG RELOAD MERGE: keys that are there already are replaced.
+    pub merges: bool,
+    pub meetings: Meetings,
+}
+
 /// A shard's job of one phase.
 pub(super) struct Loading {
     steps: VecDeque<Step>,
@@ -108,7 +117,7 @@ impl Shard {
     /// Begins to load; `done` is called when that has ended.
     pub fn begin_loading(&mut self, steps: Vec<Step>, done: Done) {
         self.store.expire_on_access = false;
-        self.loading = Some(Box::new(Loading { done: Some(done), ..Loading::new(steps) }));
+        self.loader.loading = Some(Box::new(Loading { done: Some(done), ..Loading::new(steps) }));
     }
 
     /// Everything is loaded, and the log is open: what expires from now on is in it. A key that went before would be there again at the
@@ -119,20 +128,20 @@ impl Shard {
 
     /// While a log is replayed that another number of shards has written, expired keys stay until their deletion comes, and what
     /// flushes or swaps databases is in the log of each of those shards: each time it is about the keys that this one had.
-    pub fn replay_for(&mut self, slots: Option<SlotRange>) {
+    pub fn replay_for(&mut self, slots: Option<SlotSet>) {
         self.store.expire_on_access = false;
         self.store.flushes_only = slots.and_then(partial);
     }
 
     /// A slice of loading, if there is a job. True: there is more.
     pub(super) fn load_slice(&mut self) -> bool {
-        let Some(mut loading) = self.loading.take() else { return false };
+        let Some(mut loading) = self.loader.loading.take() else { return false };
         let started = Stamp::now();
         let until = move || Stamp::now().nanos_since(started) > SLICE_US * 1000;
         match self.load_some(&mut loading, &until) {
             Ok(false) => {
                 let waits = matches!(&loading.current, Some(Current::Log(_, replay)) if replay.waits());
-                self.loading = Some(loading);
+                self.loader.loading = Some(loading);
                 // Answers of other shards wake this one up; until then the processor is theirs.
                 !waits
             }
@@ -205,22 +214,6 @@ impl Shard {
         }
     }
 
-    fn forget_slots_of(&mut self, shard: usize, shards: usize) {
-        for db in 0..self.store.databases() {
-            let mut theirs: Vec<Box<[u8]>> = Vec::new();
-            self.store.for_each_key(db, &mut |key, _, _| {
-                if shard_of_slot(slot_of(key), shards) == shard {
-                    theirs.push(key.into());
-                }
-                true
-            });
-            for key in theirs {
-                self.store.remove(db, &key);
-            }
-        }
-        while self.store.free_some(usize::MAX) {}
-    }
-
     fn begin_step(&mut self, step: Step) -> Result<Option<Current>, LoadFailed> {
         match step {
             Step::Clear => {
@@ -228,8 +221,9 @@ impl Shard {
                 while self.store.free_some(usize::MAX) {}
                 Ok(None)
             }
-            Step::Forget { shard, shards } => {
-                self.forget_slots_of(shard, shards);
+            Step::Forget(slots) => {
+                self.store.remove_slots(&slots);
+                while self.store.free_some(usize::MAX) {}
                 Ok(None)
             }
             Step::Rdb { path, is_base, owned } => {
@@ -282,17 +276,17 @@ impl Shard {
     }
 
     /// The slots of which keys may be in a file of this shard's own; `None`: all.
-    fn own_slots(&self) -> Option<SlotRange> {
-        partial(self.store.slots())
+    fn own_slots(&self) -> Option<SlotSet> {
+        partial(self.store.slots().clone())
     }
 
     fn load_options(&self, is_base: bool) -> LoadOptions {
-        let persistence = &self.config.persistence;
+        let persistence = &self.turn.config.persistence;
         LoadOptions {
             with_checksum: persistence.rdbchecksum && !self.store.settings.skips_checksums,
             keeps_expired: is_base,
             owned: None,
-            replaces: self.merges_at_load,
+            replaces: self.loader.merges,
             checks: match persistence.sanitize_dump_payload {
                 SanitizeDumpPayload::Yes => Checks::Deep,
                 SanitizeDumpPayload::No | SanitizeDumpPayload::Clients => Checks::Mend,
@@ -338,9 +332,9 @@ impl Shard {
     }
 }
 
-/// The range, unless every slot is in it.
-fn partial(slots: SlotRange) -> Option<SlotRange> {
-    Some(slots).filter(|slots| usize::from(slots.end() - slots.start()) < SLOTS)
+/// The slots, unless these are all.
+fn partial(slots: SlotSet) -> Option<SlotSet> {
+    Some(slots).filter(|slots| !slots.is_all())
 }
 
 fn begin_log(
@@ -348,7 +342,7 @@ fn begin_log(
     from: u64,
     until: u64,
     is_foreign: bool,
-    owned: Option<SlotRange>,
+    owned: Option<SlotSet>,
 ) -> Result<Current, LoadFailed> {
     match replay::Replay::open(&path, from, until, is_foreign, owned) {
         Ok(replay) => Ok(Current::Log(path, Box::new(replay))),

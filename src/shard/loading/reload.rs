@@ -82,7 +82,7 @@ impl Shard {
                 crate::log!(Level::Warning, "There is no AOF in {}", folder.path().display());
                 return self.answer_asker(asker, Err(CommandError::other(LOAD_AOF_FAILED)));
             }
-            Ok(manifest) if usize::from(manifest.newest().shards()) == self.topology.shards => manifest,
+            Ok(manifest) if usize::from(manifest.newest().shards()) == self.turn.slots.shards() => manifest,
             Ok(_) => {
                 let why = "ERR the AOF files are those of another number of shards, wait for their rewrite";
                 return self.answer_asker(asker, Err(CommandError::other(why)));
@@ -124,7 +124,7 @@ impl Shard {
     /// From now on clients are answered that the server is loading.
     fn announce_loading(&mut self) -> bool {
         let loading = &self.shared.status.loading;
-        loading.began_s.store((self.now_us / 1_000_000) as u64, Ordering::Relaxed);
+        loading.began_s.store((self.turn.now_us / 1_000_000) as u64, Ordering::Relaxed);
         loading.total_bytes.store(0, Ordering::Relaxed);
         loading.loaded_bytes.store(0, Ordering::Relaxed);
         loading.in_progress.store(true, Ordering::Relaxed);
@@ -157,15 +157,15 @@ impl Shard {
     }
 
     fn load_rdb_in_turns(&mut self, options: Reload, done: impl FnOnce(&mut Shard, bool) + Send + 'static) {
-        let path = PathBuf::from(&self.config.persistence.dbfilename);
+        let path = PathBuf::from(&self.turn.config.persistence.dbfilename);
         let mut steps = Vec::new();
         if options.flushes {
             steps.push(Step::Clear);
         }
         steps.push(Step::Rdb { path, is_base: false, owned: None });
-        self.merges_at_load = options.merges;
+        self.loader.merges = options.merges;
         self.load_in_turns(steps, move |shard, is_loaded| {
-            shard.merges_at_load = false;
+            shard.loader.merges = false;
             done(shard, is_loaded);
         });
     }
@@ -181,7 +181,7 @@ impl Shard {
         let ended = move |shard: &mut Shard, outcome: Result<Report, LoadFailed>| {
             shard.end_loading();
             // `appendonly` may have been switched off meanwhile: a log that is closed must get nothing.
-            shard.store.log_enabled = shard.log.is_open();
+            shard.store.log_enabled = shard.journal.wanted().units;
             for db in 0..shard.store.databases() {
                 shard.show_len(db);
             }

@@ -14,16 +14,17 @@ use super::meeting::Meeting;
 use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
-use crate::command::table::{CommandSpec, Handler, KeyPositions};
-use crate::command::{Args, Caller, CommandError, Context, Effect};
+use crate::command::table::{CommandSpec, Handler, KeyPositions, Role};
+use crate::command::{Args, Caller, CommandError};
 use crate::log;
 use crate::persist::aof::ahead::first_arguments;
 use crate::persist::aof::scan::{Fault, Item, Scanner};
 use crate::resp::Reply;
+use crate::shard::call::{Call, Called, Within};
 use crate::shard::scripts::Run;
-use crate::store::{parse_integer, shard_of_slot, slot_of, Known, SlotRange, Upcoming, UPCOMING_MAX};
+use crate::store::{parse_integer, slot_of, Known, SlotSet, Upcoming, UPCOMING_MAX};
 use crate::txn::message::{OwnedArgs, Slices};
-use crate::txn::plan::{plan, Plan};
+use crate::txn::plan::{locate, Plan};
 
 /// Why a file cannot be replayed.
 #[derive(Debug)]
@@ -105,7 +106,7 @@ pub(super) struct Replay {
     /// Of a file that another number of shards has written.
     foreign: Option<Foreign>,
     /// The slots that the shard which wrote the file had; `None`: all.
-    owned: Option<SlotRange>,
+    owned: Option<SlotSet>,
     errors: Errors,
     /// The command that was begun and has not come to its end.
     script: Option<Box<Run>>,
@@ -135,8 +136,7 @@ impl Errors {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        let is_busy = matches!(&error, CommandError::Other(text) if text.starts_with(b"BUSYKEY"));
-        if spec.name == "restore" && !is_busy {
+        if spec.role == Role::Restore && error != CommandError::BusyKey {
             return Err(ReplayError::Payload { error, at });
         }
         self.1 += 1;
@@ -171,7 +171,7 @@ impl Replay {
         from: u64,
         until: u64,
         is_foreign: bool,
-        owned: Option<SlotRange>,
+        owned: Option<SlotSet>,
     ) -> Result<Replay, ReplayError> {
         let file = File::open(path).map_err(ReplayError::Open)?;
         let scanner = Scanner::new(file, from).map_err(ReplayError::Open)?;
@@ -244,14 +244,15 @@ impl Shard {
             // MULTI and EXEC say nothing here. Nothing else of these kinds is ever logged.
             if matches!(spec.handler, Handler::Channel | Handler::Connection | Handler::Container) {
                 let db = args.get(1).and_then(|text| parse_integer(text));
-                if spec.name == "select" {
+                if spec.role == Role::Select {
                     let configured = self.store.databases();
                     let db = db.and_then(|db| usize::try_from(db).ok()).filter(|db| *db < configured);
                     replay.db = db.ok_or(ReplayError::Database { at, configured })?;
                 }
                 continue;
             }
-            if let Some(key) = replay.owned.and_then(|owned| key_outside(owned, spec, &args, known)) {
+            if let Some(key) = replay.owned.as_ref().and_then(|owned| key_outside(owned, spec, &args, known))
+            {
                 return Err(ReplayError::Foreign { key: key.to_vec(), at });
             }
             let share = match replay.foreign {
@@ -294,7 +295,7 @@ impl Shard {
             }
         }
         if let Some(replayer) = replay.foreign.as_mut().and_then(|foreign| foreign.replayer.take()) {
-            self.clients.remove(replayer);
+            self.connections.table.remove(replayer);
         }
         Ok(true)
     }
@@ -316,16 +317,14 @@ impl Shard {
     fn share_of(&self, spec: &CommandSpec, args: Args, known: Option<Known>) -> Share {
         let whole_if = |is_mine| if is_mine { Share::Whole } else { Share::Nothing };
         if let (Some((1, _)), Some(known)) = (spec.single_key(), known) {
-            return whole_if(shard_of_slot(known.slot, self.topology.shards) == self.id);
+            return whole_if(self.turn.slots.shard_of_slot(known.slot) == self.id);
         }
-        let mut keys = KeyPositions::new();
-        spec.key_positions(args, &mut keys);
-        if let (Handler::Script, true) = (spec.handler, self.topology.shards > 1) {
+        if let (Handler::Script, false) = (spec.handler, self.turn.slots.is_single()) {
             // It may need anything.
-            return Share::Together { host: 0, guests: (1..self.topology.shards).collect() };
+            return Share::Together { host: 0, guests: self.turn.slots.others(0).collect() };
         }
         let (host, guests): (usize, SmallVec<[usize; 4]>) =
-            match plan(spec, args, &keys, self.topology, || u64::MAX) {
+            match locate(spec, args, &self.turn.slots, || u64::MAX).plan {
                 // Every shard does to its own keys what concerns all (FLUSHALL).
                 Plan::EveryShard { .. } => return Share::Whole,
                 Plan::Anywhere => return whole_if(self.id == 0),
@@ -340,9 +339,7 @@ impl Shard {
                     guests.dedup();
                     (home, guests)
                 }
-                Plan::Reach { home } => {
-                    (home, (0..self.topology.shards).filter(|shard| *shard != home).collect())
-                }
+                Plan::Reach { home } => (home, self.turn.slots.others(home).collect()),
             };
         if host == self.id || guests.contains(&self.id) {
             Share::Together { host, guests }
@@ -360,30 +357,19 @@ impl Shard {
         caller: &Caller,
         reply: &mut Reply,
     ) -> Result<Option<Box<Run>>, CommandError> {
-        if let Handler::Script = spec.handler {
-            return Ok(self.replay_script(spec, db, args, caller, reply));
-        }
-        if spec.name.starts_with("function|") {
-            let result = self.change_libraries(spec, args, caller, reply);
-            reply.clear();
-            return result.map(|_| None);
-        }
-        let (Handler::Keys(run, _) | Handler::EveryShard(run, _)) = spec.handler else { return Ok(None) };
-        let mut ctx =
-            Context { store: &mut self.store, db, reply, caller, effect: Effect::default(), blocking: None };
-        let result = run(&mut ctx, args);
-        self.store.clear_slot_hint();
+        let called = self.call(Call { spec, db, args, caller, within: Within::Replay }, reply);
         reply.clear();
-        if !self.store.events.is_empty() {
-            self.store.events.take();
+        match called {
+            Called::Failed(error) => Err(error),
+            Called::Standing(run) => Ok(Some(self.stand_in_replay(run))),
+            Called::Replied | Called::Blocked(_) => Ok(None),
         }
-        result.map(|_| None)
     }
 }
 
 /// The first key of a command that is not in these slots: no key that the shard which had them could have written.
 fn key_outside<'a>(
-    owned: SlotRange,
+    owned: &SlotSet,
     spec: &CommandSpec,
     args: Args<'a>,
     known: Option<Known>,

@@ -29,6 +29,7 @@ use crate::command::Args;
 use crate::resp::Reply;
 use crate::runtime::ring::SocketRing;
 use crate::shard::message::Message;
+use crate::shard::refusals::any_command;
 use crate::shard::Shard;
 use crate::txn::message::{Origin, TransactionId};
 
@@ -73,36 +74,44 @@ impl Log {
 impl Shard {
     /// The turn is over: writes what it has appended, and lets go what may be seen meanwhile.
     pub(in crate::shard) fn log_turn_end(&mut self, ring: &mut SocketRing) {
-        if self.log.is_open() {
-            self.log.step(ring, self.now_us);
+        self.journal.draw_ticket();
+        if self.journal.log.is_open() {
+            self.journal.log.step(ring, self.turn.now_us);
             self.note_log_spikes();
         }
         self.settle_parts();
-        let released = self.log.released();
-        if released != self.held.released {
-            self.held.released = released;
+        let released = self.journal.log.released();
+        if released != self.journal.held.released {
+            self.journal.held.released = released;
             self.let_go(released);
+        } else if self.journal.is_fed() {
+            // What was published waits for the ticket.
+            self.let_pushes_go(released);
+            self.drain_loopback();
         }
-        if self.log.has_caught_up() {
+        // What was let go may have done something.
+        self.journal.draw_ticket();
+        self.journal.release_feed();
+        if self.journal.log.has_caught_up() {
             self.wake_writers();
         }
-        if !self.held.writers.is_empty() && !self.log.is_congested() {
+        if !self.journal.held.writers.is_empty() && !self.journal.is_congested() {
             self.let_writers_go_on();
         }
     }
 
     /// The shard stops: everything goes to the disk. `Err`: something that was acknowledged does not; the log says why.
     pub(in crate::shard) fn end_log(&mut self) -> Result<(), ()> {
-        if self.log.is_open() && self.id == 0 && !self.housekeeping.stopping {
+        if self.journal.log.is_open() && self.id == 0 && !self.upkeep.housekeeping.stopping {
             crate::log!(Level::Notice, "Calling fsync() on the AOF file.");
         }
-        let outcome = self.log.flush_now();
+        let outcome = self.journal.log.flush_now();
         if let Err(error) = &outcome {
             crate::log!(Level::Warning, "Error writing to the AOF file: {}", error_text(error));
         }
         // With `always` what is not on the disk was not acknowledged.
-        let is_missed = outcome.is_err() && !self.log.waits_for_disk();
-        if is_missed || self.log.wants_rewrite() {
+        let is_missed = outcome.is_err() && !self.journal.log.waits_for_disk();
+        if is_missed || self.journal.log.wants_rewrite() {
             return Err(());
         }
         Ok(())
@@ -111,14 +120,14 @@ impl Shard {
     /// The disk has caught up with a log, or with a snapshot, of this shard's: shards whose clients wait for that may have nothing
     /// else to do.
     pub(in crate::shard) fn wake_writers(&mut self) {
-        for shard in 0..self.topology.shards {
+        for shard in self.turn.slots.all() {
             self.send(shard, Message::Call(Box::new(|_| {})));
         }
     }
 
     fn let_writers_go_on(&mut self) {
-        let writers = mem::take(&mut self.held.writers);
-        if let Some(since) = self.held.writers_since.take() {
+        let writers = mem::take(&mut self.journal.held.writers);
+        if let Some(since) = self.journal.held.writers_since.take() {
             self.note_spike("write-held", Stamp::now().nanos_since(since));
         }
         self.stats.writers_waiting_for_disk.set(0);
@@ -126,33 +135,33 @@ impl Shard {
     }
 
     fn note_log_spikes(&mut self) {
-        if self.log.spikes.is_empty() {
+        if self.journal.log.spikes.is_empty() {
             return;
         }
-        let mut spikes = mem::take(&mut self.log.spikes);
+        let mut spikes = mem::take(&mut self.journal.log.spikes);
         for (event, nanos) in spikes.drain(..) {
             self.note_spike(event, nanos);
         }
-        self.log.spikes = spikes;
+        self.journal.log.spikes = spikes;
     }
 
     fn let_go(&mut self, released: u64) {
-        self.log.drop_kept();
+        self.journal.log.drop_kept();
         self.let_pushes_go(released);
-        while let Some(Reverse((position, index, generation))) = self.held.outputs.peek().copied() {
+        while let Some(Reverse((position, index, generation))) = self.journal.held.outputs.peek().copied() {
             if position > released {
                 break;
             }
-            self.held.outputs.pop();
-            if let Some(mut connection) = self.clients.take(Token { index, generation }) {
+            self.journal.held.outputs.pop();
+            if let Some(mut connection) = self.connections.table.take(Token { index, generation }) {
                 connection.flags.clear(Flag::Held);
                 self.queue_flush(&mut connection);
-                self.clients.put_back(connection);
+                self.connections.table.put_back(connection);
             }
         }
-        self.outbox.let_go(released);
-        while self.held.reports.front().is_some_and(|(position, ..)| *position <= released) {
-            if let Some((_, coordinator, transaction)) = self.held.reports.pop_front() {
+        self.peers.outbox.let_go(released);
+        while self.journal.held.reports.front().is_some_and(|(position, ..)| *position <= released) {
+            if let Some((_, coordinator, transaction)) = self.journal.held.reports.pop_front() {
                 self.send(coordinator, Message::Released { transaction });
             }
         }
@@ -163,31 +172,31 @@ impl Shard {
     /// A command has run for the connection here: what it replied may have to wait.
     #[inline]
     pub(in crate::shard) fn note_run(&mut self, c: &mut Connection, spec: &CommandSpec, args: Args) {
-        if self.log.is_open() && self.may_show(spec, args) {
-            c.made_at = self.log.appended();
+        if self.journal.log.is_open() && self.may_show(spec, args) {
+            c.made_at = self.journal.log.appended();
         }
     }
 
     /// Whether the command may have shown, or done, what may not be seen yet.
     pub(in crate::shard) fn may_show(&mut self, spec: &CommandSpec, args: Args) -> bool {
-        let may_take_long = self.log.is_failing_somewhere() && self.log.waits_for_disk();
+        let may_take_long = self.journal.log.is_failing_somewhere() && self.journal.log.waits_for_disk();
         if spec.is(CommandFlag::Write) || !may_take_long {
             return true;
         }
         let mut keys = KeyPositions::new();
         spec.key_positions(args, &mut keys);
-        self.log.is_fresh(keys.iter().map(|key| args[key.index]))
+        self.journal.log.is_fresh(keys.iter().map(|key| args[key.index]))
     }
 
     /// Whether the batch of output that comes next has to wait; it is let go when the log is as far.
     #[inline]
     pub(in crate::shard) fn hold_output(&mut self, c: &mut Connection) -> bool {
-        if !self.log.holds(c.staged_at) || c.output.is_drained() || c.output.is_in_flight() {
+        if !self.journal.log.holds(c.staged_at) || c.output.is_drained() || c.output.is_in_flight() {
             return false;
         }
         if !c.flags.has(Flag::Held) {
             c.flags.set(Flag::Held);
-            self.held.outputs.push(Reverse((c.staged_at, c.token.index, c.token.generation)));
+            self.journal.held.outputs.push(Reverse((c.staged_at, c.token.index, c.token.generation)));
         }
         true
     }
@@ -195,8 +204,8 @@ impl Shard {
     /// A participant has given the intents of a transaction back: tells the coordinator when that may be seen. To be called
     /// whenever the coordinator counts on it.
     pub(in crate::shard) fn report_when_released(&mut self, coordinator: usize, transaction: TransactionId) {
-        match self.log.held_at() {
-            Some(position) => self.held.reports.push_back((position, coordinator, transaction)),
+        match self.journal.log.held_at() {
+            Some(position) => self.journal.held.reports.push_back((position, coordinator, transaction)),
             None => self.send(coordinator, Message::Released { transaction }),
         }
     }
@@ -210,21 +219,26 @@ impl Shard {
         origin: Origin,
         reply: Reply,
     ) {
-        let held = self.held.answers.entry(transaction).or_default();
+        let held = self.journal.held.answers.entry(transaction).or_default();
         held.missing += participants as i64;
         held.answer = Some(Answer { home, origin, reply });
         self.answer_if_released(transaction);
     }
 
     pub(in crate::shard) fn participant_released(&mut self, transaction: TransactionId) {
-        self.held.answers.entry(transaction).or_default().missing -= 1;
+        self.journal.held.answers.entry(transaction).or_default().missing -= 1;
         self.answer_if_released(transaction);
     }
 
     fn answer_if_released(&mut self, transaction: TransactionId) {
-        if self.held.answers.get(&transaction).is_some_and(|held| held.missing == 0 && held.answer.is_some())
+        if self
+            .journal
+            .held
+            .answers
+            .get(&transaction)
+            .is_some_and(|held| held.missing == 0 && held.answer.is_some())
         {
-            let held = self.held.answers.remove(&transaction);
+            let held = self.journal.held.answers.remove(&transaction);
             if let Some(Answer { home, origin, mut reply }) = held.and_then(|held| held.answer) {
                 self.reply_to(home, origin, &mut reply);
             }
@@ -234,16 +248,15 @@ impl Shard {
     /// Whether the command has to wait for a disk that is slower than its clients; the connection stalls then.
     #[inline]
     pub(in crate::shard) fn is_held_by_log(&mut self, c: &mut Connection, spec: &CommandSpec) -> bool {
-        if !self.log.is_congested() {
+        if !self.journal.is_congested() {
             return false;
         }
-        let queue = c.multi.iter().filter(|_| spec.name == "exec").flat_map(|multi| &multi.queue);
-        let writes = may_append(spec) || queue.into_iter().any(|queued| may_append(queued.spec));
+        let writes = any_command(c, spec, may_append);
         if writes {
             c.stall = Stall::Log;
-            self.held.writers.push(c.token);
-            self.held.writers_since.get_or_insert_with(Stamp::now);
-            self.stats.writers_waiting_for_disk.set(self.held.writers.len() as u64);
+            self.journal.held.writers.push(c.token);
+            self.journal.held.writers_since.get_or_insert_with(Stamp::now);
+            self.stats.writers_waiting_for_disk.set(self.journal.held.writers.len() as u64);
         }
         writes
     }

@@ -24,6 +24,7 @@ mod disk;
 mod fresh;
 pub mod held;
 mod parts;
+mod sink;
 #[cfg(test)]
 mod tests;
 
@@ -140,6 +141,7 @@ pub struct Log {
     /// Bytes of the log's files that count for auto-aof-rewrite-percentage: now, and after the last rewrite.
     size: u64,
     base_size: u64,
+    form: sink::Form,
 }
 
 impl Log {
@@ -170,6 +172,7 @@ impl Log {
             spikes: Vec::new(),
             size: 0,
             base_size: 0,
+            form: sink::Form::default(),
         }
     }
 
@@ -177,6 +180,7 @@ impl Log {
     pub fn configure(&mut self, config: &Config) {
         self.appendfsync = config.persistence.appendfsync;
         self.no_sync_on_rewrite = config.persistence.no_appendfsync_on_rewrite;
+        self.form.has_timestamps = config.persistence.aof_timestamp_enabled;
     }
 
     /// Whether a rewrite or a BGSAVE is in progress: `no-appendfsync-on-rewrite` asks, and a disk that is full because of it.
@@ -216,6 +220,7 @@ impl Log {
         self.filling.ends.clear();
         self.filling.from = self.appended;
         self.disk.last_sync_s = 0;
+        self.form.begin_file();
     }
 
     /// Later units go to this new, empty file. The old one is synced and closed once it has all that belongs to it.
@@ -223,6 +228,7 @@ impl Log {
         debug_assert!(self.is_open(), "the log is closed");
         self.seal();
         self.files.push_back(LogFile { file: Rc::new(file), from: self.appended, offset: 0 });
+        self.form.begin_file();
         self.retire_files();
     }
 
@@ -350,8 +356,7 @@ impl Log {
             return None;
         }
         let errno = self.common.errno.load(Ordering::Relaxed);
-        let why = error_text(&io::Error::from_raw_os_error(errno));
-        Some(CommandError::other(format!("MISCONF Errors writing to the AOF file: {why}")))
+        Some(CommandError::CannotLog(error_text(&io::Error::from_raw_os_error(errno)).into()))
     }
 
     /// Whether some shard's disk fails. Replies may then wait for long, also on the others.

@@ -16,6 +16,8 @@
 
 mod registry;
 
+use crate::shard::message::SubscriberMessage;
+use crate::shard::scatter::Question;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -23,13 +25,12 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use self::registry::{Subscribers, Tally};
-use super::message::Message;
 use super::push::Push;
 use super::{Flow, Shard};
 use crate::base::glob::glob_match;
 use crate::base::Token;
 use crate::client::{confirm, Connection, Flag, PerTopic, Subscriptions, Topic};
-use crate::command::table::CommandSpec;
+use crate::command::table::{CommandSpec, Role};
 use crate::command::Args;
 use crate::resp::Reply;
 use crate::store::EventClass;
@@ -63,6 +64,23 @@ pub(super) enum Change {
     End,
 }
 
+/// A connection of shard `home` begins or ceases to listen to `names`.
+#[derive(Clone)]
+pub struct CountSubscriber {
+    home: usize,
+    topic: Topic,
+    change: Change,
+    names: Arc<[Box<[u8]>]>,
+}
+
+impl Question for CountSubscriber {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        shard.count_subscriber(self.home, self.topic, self.change, &self.names);
+    }
+}
+
 /// Subscribing and unsubscribing.
 impl Shard {
     /// Changes what a connection is subscribed to; it gets a message about each of `names` that begins with `what`.
@@ -86,8 +104,8 @@ impl Shard {
             let left = subscriptions.counted_with(topic);
             if is_changed {
                 match change {
-                    Change::Begin => self.pubsub.here[topic].add(&name, c.token),
-                    Change::End => self.pubsub.here[topic].remove(&name, c.token),
+                    Change::Begin => self.subscribers.pubsub.here[topic].add(&name, c.token),
+                    Change::End => self.subscribers.pubsub.here[topic].remove(&name, c.token),
                 }
                 changed.push(name.clone());
             }
@@ -110,23 +128,23 @@ impl Shard {
             answer(reply);
             return Flow::Done;
         }
-        let changed: Arc<[Box<[u8]>]> = changed.into();
-        let question = move |shard: &mut Shard| shard.count_subscriber(home, topic, change, &changed);
-        self.ask_all_for(c, question, move |_, _: Vec<()>, reply| answer(reply));
+        let question = CountSubscriber { home, topic, change, names: changed.into() };
+        self.ask_all_for(c, question, move |_, _, reply| answer(reply));
         Flow::Later
     }
 
     fn only_counts_here(&self, topic: Topic, name: &[u8]) -> bool {
-        self.topology.shards == 1 || self.topology.owner(name) == self.id && !counts_everywhere(topic, name)
+        self.turn.slots.is_single()
+            || self.turn.slots.shard_of(name) == self.id && !counts_everywhere(topic, name)
     }
 
     /// Counts a connection of shard `home` that begins or ceases to listen to those of `names` that this shard has a tally of.
     fn count_subscriber(&mut self, home: usize, topic: Topic, change: Change, names: &[Box<[u8]>]) {
         for name in names {
-            let tally = if topic == Topic::Pattern || self.topology.owner(name) == self.id {
-                &mut self.pubsub.tallies[topic]
+            let tally = if topic == Topic::Pattern || self.turn.slots.shard_of(name) == self.id {
+                &mut self.subscribers.pubsub.tallies[topic]
             } else if counts_everywhere(topic, name) {
-                &mut self.pubsub.foreign_channels
+                &mut self.subscribers.pubsub.foreign_channels
             } else {
                 continue;
             };
@@ -142,7 +160,7 @@ impl Shard {
                 Change::End => listeners.fetch_sub(names.len(), Ordering::Relaxed),
             };
         }
-        let names = |topic| self.pubsub.tallies[topic].len() as u64;
+        let names = |topic| self.subscribers.pubsub.tallies[topic].len() as u64;
         self.stats.pubsub_channels.set(names(Topic::Channel));
         self.stats.pubsub_patterns.set(names(Topic::Pattern));
         self.stats.pubsub_shard_channels.set(names(Topic::ShardChannel));
@@ -155,15 +173,14 @@ impl Shard {
         let home = self.id;
         for topic in Topic::ALL {
             let names: Arc<[Box<[u8]>]> = subscriptions.of(topic).iter().cloned().collect();
-            names.iter().for_each(|name| self.pubsub.here[topic].remove(name, c.token));
+            names.iter().for_each(|name| self.subscribers.pubsub.here[topic].remove(name, c.token));
             if names.is_empty() {
                 continue;
             }
-            for shard in 0..self.topology.shards {
-                let names = names.clone();
-                let count = move |shard: &mut Shard| shard.count_subscriber(home, topic, Change::End, &names);
+            for shard in self.turn.slots.all() {
+                let count = CountSubscriber { home, topic, change: Change::End, names: names.clone() };
                 // Behind what has told of the subscriptions.
-                self.send(shard, Message::Call(Box::new(count)));
+                self.send(shard, SubscriberMessage::Count(count).into());
             }
         }
     }
@@ -178,13 +195,14 @@ impl Shard {
 impl Shard {
     /// PUBLISH and SPUBLISH, on the channel's owner.
     pub(super) fn run_publish(&mut self, spec: &CommandSpec, args: Args, reply: &mut Reply) {
-        let topic = if spec.name == "spublish" { Topic::ShardChannel } else { Topic::Channel };
+        let is_sharded = spec.role == Role::Publish { is_sharded: true };
+        let topic = if is_sharded { Topic::ShardChannel } else { Topic::Channel };
         reply.integer(self.publish(topic, args[1], args[2]) as i64);
     }
 
     /// Sends a message to all who listen to a channel that this shard owns, or an event; returns their number.
     fn publish(&mut self, topic: Topic, channel: &[u8], message: &[u8]) -> u64 {
-        let pubsub = &mut self.pubsub;
+        let pubsub = &mut self.subscribers.pubsub;
         let (mut listeners, mut shards) = (0, SmallVec::<[usize; 8]>::new());
         let mut count = |by_shard: &[(usize, u32)]| {
             for (shard, subscribers) in by_shard {
@@ -240,7 +258,7 @@ impl Shard {
     /// Returns how often it has written the message.
     pub(super) fn deliver(&mut self, Publication { topic, channel, message }: &Publication) -> usize {
         let what: &[u8] = if *topic == Topic::ShardChannel { b"smessage" } else { b"message" };
-        let listeners: SmallVec<[Token; 8]> = self.pubsub.here[*topic].of(channel).collect();
+        let listeners: SmallVec<[Token; 8]> = self.subscribers.pubsub.here[*topic].of(channel).collect();
         let mut written = listeners.len();
         for token in listeners {
             self.push_to_connection(token, |reply| {
@@ -257,7 +275,7 @@ impl Shard {
     }
 
     fn deliver_by_pattern(&mut self, channel: &Bytes, message: &Bytes) -> usize {
-        let matching = self.pubsub.here[Topic::Pattern]
+        let matching = self.subscribers.pubsub.here[Topic::Pattern]
             .iter()
             .filter(|(pattern, _)| glob_match(pattern, channel, false));
         let matching: SmallVec<[(Bytes, Vec<Token>); 2]> = matching

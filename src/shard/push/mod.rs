@@ -11,11 +11,12 @@
 
 mod inbox;
 
+use crate::shard::message::SubscriberMessage;
+use crate::shard::peers::Chore;
 use std::collections::VecDeque;
 use std::mem;
 
 pub use self::inbox::{Inbox, Push};
-use super::message::Message;
 use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
@@ -65,9 +66,11 @@ impl Shard {
 
     fn push_when_released(&mut self, shard: usize, push: Push) {
         // Behind those that wait already.
-        let last = self.pushes.held.back().map(|(position, ..)| *position);
-        match self.log.held_at().or(last) {
-            Some(position) => self.pushes.held.push_back((position, shard, push)),
+        let last = self.subscribers.pushes.held.back().map(|(position, ..)| *position);
+        // With replicas no message leaves in front of the turn's ticket.
+        let fed_at = self.journal.is_fed().then(|| self.journal.log.appended());
+        match self.journal.log.held_at().or(fed_at).or(last) {
+            Some(position) => self.subscribers.pushes.held.push_back((position, shard, push)),
             None => self.put_into_inbox(shard, push),
         }
     }
@@ -75,7 +78,7 @@ impl Shard {
     /// All connections that they might have been for are about to be closed.
     fn give_up_held(&mut self, shard: usize) {
         let inbox = &self.shared.inboxes[shard];
-        self.pushes.held.retain(|(_, to, push)| {
+        self.subscribers.pushes.held.retain(|(_, to, push)| {
             if *to == shard {
                 inbox.give_up(push);
             }
@@ -85,8 +88,8 @@ impl Shard {
 
     /// The log has come to `released`. To be called before the replies that waited for it go out.
     pub(super) fn let_pushes_go(&mut self, released: u64) {
-        while self.pushes.held.front().is_some_and(|(position, ..)| *position <= released) {
-            let Some((_, shard, push)) = self.pushes.held.pop_front() else { return };
+        while self.subscribers.pushes.held.front().is_some_and(|(position, ..)| *position <= released) {
+            let Some((_, shard, push)) = self.subscribers.pushes.held.pop_front() else { return };
             self.put_into_inbox(shard, push);
         }
     }
@@ -97,18 +100,18 @@ impl Shard {
     }
 
     fn wake_later(&mut self, shard: usize) {
-        self.pushes.to_wake[shard] = true;
-        if !mem::replace(&mut self.pushes.is_scheduled, true) {
-            self.call_self(Shard::wake_shards);
+        self.subscribers.pushes.to_wake[shard] = true;
+        if !mem::replace(&mut self.subscribers.pushes.is_scheduled, true) {
+            self.do_later(Chore::WakeShards);
         }
     }
 
     /// Tells the shards that have got messages to look into their inboxes.
-    fn wake_shards(&mut self) {
-        self.pushes.is_scheduled = false;
-        for shard in 0..self.topology.shards {
-            if mem::take(&mut self.pushes.to_wake[shard]) {
-                self.send(shard, Message::Call(Box::new(Shard::empty_inbox)));
+    pub(super) fn wake_shards(&mut self) {
+        self.subscribers.pushes.is_scheduled = false;
+        for shard in self.turn.slots.all() {
+            if mem::take(&mut self.subscribers.pushes.to_wake[shard]) {
+                self.send(shard, SubscriberMessage::InboxFilled.into());
             }
         }
     }
@@ -122,7 +125,7 @@ impl Shard {
     }
 
     /// Tells this shard's connections what there is to tell.
-    fn empty_inbox(&mut self) {
+    pub(super) fn empty_inbox(&mut self) {
         if self.shared.inboxes[self.id].take_overrun() {
             self.close_subscribers();
         }
@@ -141,12 +144,12 @@ impl Shard {
                 }
             };
         }
-        self.asks.next_turn.push(Box::new(Shard::empty_inbox));
+        self.do_next_turn(Chore::EmptyInbox);
     }
 
     fn close_subscribers(&mut self) {
-        for token in self.clients.tokens() {
-            let Some(mut connection) = self.clients.take(token) else { continue };
+        for token in self.connections.table.tokens() {
+            let Some(mut connection) = self.connections.table.take(token) else { continue };
             let c = &mut *connection;
             let is_told = c.flags.has(Flag::Subscriber) || c.tracking.is_some();
             if is_told && !c.flags.has(Flag::Closing) {
@@ -165,18 +168,18 @@ impl Shard {
     /// Writes a message to a connection, also to one that has switched replies off. It goes behind the replies that are
     /// under way, but does not wait for a command that is blocked where the protocol can tell the two apart.
     pub(super) fn push_to_connection(&mut self, token: Token, write: impl FnOnce(&mut Reply)) {
-        let Some(mut connection) = self.clients.take(token) else { return };
+        let Some(mut connection) = self.connections.table.take(token) else { return };
         let c = &mut *connection;
         if c.is_open() {
             let protocol = c.output.reply.protocol();
             if c.pipeline.is_empty() || c.waiting.is_some() && protocol == Protocol::Resp3 {
                 write(&mut c.output.reply);
             } else {
-                let mut reply = mem::take(&mut self.spare_reply);
+                let mut reply = mem::take(&mut self.executor.spare_reply);
                 reply.set_protocol(protocol);
                 write(&mut reply);
                 c.pipeline.push(&mut reply);
-                self.spare_reply = reply;
+                self.executor.spare_reply = reply;
             }
         }
         self.finish(connection);

@@ -4,6 +4,7 @@
 //! shard that leads a second descriptor of the socket. From then on the shard neither reads nor writes there; it closes the
 //! connection when the dump has ended. As long as nothing of the dump was sent, an error can still be answered.
 
+use crate::shard::message::Message;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -84,7 +85,7 @@ impl Shard {
         }
         for handover in std::mem::take(&mut self.saving.handovers) {
             // A client that has gone needs no answer.
-            let Some(c) = self.clients.get(handover.client) else { continue };
+            let Some(c) = self.connections.table.get(handover.client) else { continue };
             if c.flags.has(Flag::Closing) {
                 continue;
             }
@@ -108,7 +109,7 @@ impl Shard {
     fn end_dumped(&mut self, later: Later) {
         let Later::InPipeline(origin) = later else { return };
         self.settle_call(origin.client);
-        if let Some(mut connection) = self.clients.take(origin.client) {
+        if let Some(mut connection) = self.connections.table.take(origin.client) {
             self.close(&mut connection);
             self.finish(connection);
         }
@@ -119,7 +120,7 @@ impl Shard {
 impl Shard {
     /// PIPESAVE.
     pub(in crate::shard) fn pipesave(&mut self, asker: Asker) {
-        let command = self.config.engine.pipesavecommand.clone();
+        let command = self.turn.config.engine.pipesavecommand.clone();
         let error = if command.is_empty() {
             Some(CommandError::other(
                 "ERR PIPESAVE needs a command: set 'pipesavecommand' in the configuration file and restart the server",
@@ -216,7 +217,7 @@ impl Shard {
     ) -> std::io::Result<(Cut, Relay)> {
         let format = self.rdb_format();
         let (mut sources, mut parts) = (Vec::new(), Vec::new());
-        for shard in 0..self.topology.shards {
+        for shard in self.turn.slots.all() {
             let (from, file) = pipes::pipe()?;
             let head = match shard {
                 0 => self.header_with(format, None, content.functions),
@@ -225,18 +226,20 @@ impl Shard {
             sources.push(from);
             parts.push(Some(PartFile::new(String::new(), file, head, false)));
         }
-        let patience = Duration::from_secs(u64::from(self.config.replication.repl_timeout));
+        let patience = Duration::from_secs(u64::from(self.turn.config.replication.repl_timeout));
         let order = Order { target, before, after, parts: sources, patience };
         let shared = self.shared.clone();
         let relay = Relay::start(order, move |outcome| {
-            shared.mail.post(0, Box::new(move |leader: &mut Shard| leader.stream_ended(id, outcome)));
+            shared
+                .mail
+                .post(0, Message::Call(Box::new(move |leader: &mut Shard| leader.stream_ended(id, outcome))));
         })?;
         let cut = Cut {
             id,
             purpose,
             method: None,
             format,
-            checksum: self.config.persistence.rdbchecksum,
+            checksum: self.turn.config.persistence.rdbchecksum,
             path: String::new(),
             parts,
             increments: Default::default(),

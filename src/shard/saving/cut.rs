@@ -137,11 +137,11 @@ impl Shard {
         method: Option<SnapshotMethod>,
     ) -> Result<Cut, String> {
         self.saving.last_id += 1;
-        let persistence = &self.config.persistence;
+        let persistence = &self.turn.config.persistence;
         let path = persistence.dbfilename.clone();
         let checksum = persistence.rdbchecksum;
         let format = self.rdb_format();
-        let shards = self.topology.shards;
+        let shards = self.turn.slots.shards();
         let mut parts: Vec<Option<PartFile>> = Vec::with_capacity(shards);
         for shard in 0..shards {
             let name = temporary_name(shard);
@@ -208,7 +208,7 @@ impl Shard {
     /// The head of a base that is written as commands.
     pub(super) fn head_of_commands(&self, base_at: Number) -> Vec<u8> {
         let mut head = Vec::new();
-        if self.config.persistence.aof_timestamp_enabled {
+        if self.turn.config.persistence.aof_timestamp_enabled {
             Timestamps::default().put_always(&mut head, self.now_ms() / 1000);
         }
         put_cut(&mut head, base_at);

@@ -38,7 +38,7 @@ impl Shard {
         spec.key_positions(args, &mut keys);
         for position in keys.iter().filter(|position| position.access == KeyAccess::Write) {
             let key = args[position.index];
-            if self.topology.owner(key) != self.id || !self.store.snapshot_blocks(db, key) {
+            if self.turn.slots.shard_of(key) != self.id || !self.store.snapshot_blocks(db, key) {
                 continue;
             }
             let fingerprint = fingerprint(key);
@@ -48,13 +48,13 @@ impl Shard {
             let number = self.shared.next_transaction();
             let scope =
                 Scope::Keys(smallvec::smallvec![Intent { key: fingerprint, access: KeyAccess::Read }]);
-            match self.locks.request(number, &scope) {
+            match self.transactions.locks.request(number, &scope) {
                 Answer::Granted => {
                     self.saving.large.held.insert(fingerprint, (number, db, key.to_vec()));
                     self.store.snapshot_prioritise(db, key);
                 }
                 // A transaction is in front of it, and will have changed the value by then.
-                Answer::Waiting | Answer::Refused => self.locks.release(number, &mut Vec::new()),
+                Answer::Waiting | Answer::Refused => self.transactions.locks.release(number, &mut Vec::new()),
             }
         }
     }

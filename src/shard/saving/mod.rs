@@ -184,7 +184,7 @@ impl Shard {
         if self.saving.job.as_ref().is_some_and(|job| job.cut.purpose == Purpose::Background) {
             self.give_up_snapshot();
         }
-        if !self.config.persistence.save.0.is_empty() {
+        if !self.turn.config.persistence.save.0.is_empty() {
             self.saving.is_outdated = true;
             self.save_if_outdated();
         }
@@ -272,8 +272,8 @@ impl Shard {
 
     /// While a snapshot is being written the logs may do without syncs, and know what takes the space on the disk.
     fn tell_logs_of_snapshot(&mut self, is_busy: bool) {
-        for shard in 0..self.topology.shards {
-            let tell = move |shard: &mut Shard| shard.log.set_rewriting(is_busy);
+        for shard in self.turn.slots.all() {
+            let tell = move |shard: &mut Shard| shard.journal.log.set_rewriting(is_busy);
             self.send(shard, Message::Call(Box::new(tell)));
         }
     }
@@ -281,7 +281,7 @@ impl Shard {
     /// Writes this shard's keys as the base of its log, and waits for the disk; returns the file's length. Before there are clients.
     pub(super) fn write_whole(&self, file: &File) -> std::io::Result<u64> {
         let format = self.rdb_format();
-        let persistence = &self.config.persistence;
+        let persistence = &self.turn.config.persistence;
         let as_commands = !persistence.aof_use_rdb_preamble;
         let head = if as_commands { self.head_of_commands(0) } else { self.header(format, Some(0)) };
         let options = self.options_of_part(format, persistence.rdbchecksum, &head, true);
@@ -299,7 +299,7 @@ impl Shard {
 
     /// Has the next shard fork after a pause, unless one is at it or has not come to the cut.
     fn fork_next(&mut self, id: u64, pause_us: i64) {
-        let shards = self.topology.shards;
+        let shards = self.turn.slots.shards();
         let Some(job) = self.saving.job.as_mut() else { return };
         if job.is_forking || job.begun + job.due.len() < shards {
             return;
@@ -312,7 +312,7 @@ impl Shard {
 
     /// A shard has begun with its part.
     fn part_begun(&mut self, id: u64, begun: Begun) {
-        let shards = self.topology.shards;
+        let shards = self.turn.slots.shards();
         let Some(job) = self.saving.job.as_mut().filter(|job| job.cut.id == id) else { return };
         job.begun += 1;
         job.changes += begun.changes;
@@ -387,7 +387,7 @@ impl Shard {
                         let result = result.map_err(|error| crate::log!(Level::Warning, "{error}"));
                         shard.snapshot_ended(id, result);
                     };
-                    shared.mail.post(0, Box::new(tell));
+                    shared.mail.post(0, Message::Call(Box::new(tell)));
                 });
             }
         }
@@ -520,7 +520,7 @@ impl Shard {
         if let Some(job) = self.saving.job.as_ref().filter(|job| job.cut.id == id) {
             job.cut.is_stopped.store(true, Ordering::Relaxed);
         }
-        for shard in 0..self.topology.shards {
+        for shard in self.turn.slots.all() {
             self.send(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.stop_part(id))));
         }
     }

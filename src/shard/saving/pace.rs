@@ -40,7 +40,7 @@ impl Shard {
     /// In each turn while a snapshot is open: has writers wait, or lets them go on. `for_backup`: what waits is to be taken by whoever
     /// takes a backup.
     pub(super) fn pace_writers(&mut self, for_backup: bool, waiting_bytes: usize) {
-        let holds = !for_backup && self.saving.pace.decide(waiting_bytes, self.now_us);
+        let holds = !for_backup && self.saving.pace.decide(waiting_bytes, self.turn.now_us);
         self.hold_writers(holds);
     }
 
@@ -51,7 +51,7 @@ impl Shard {
     }
 
     fn hold_writers(&mut self, holds: bool) {
-        if self.log.say_snapshot_lags(holds) && !holds {
+        if self.journal.log.say_snapshot_lags(holds) && !holds {
             self.wake_writers();
         }
     }

@@ -73,7 +73,7 @@ impl Shard {
         head: &'a [u8],
         ends_file: bool,
     ) -> PartOptions<'a> {
-        let persistence = &self.config.persistence;
+        let persistence = &self.turn.config.persistence;
         PartOptions {
             format,
             checksum,
@@ -187,7 +187,7 @@ impl Shard {
     }
 
     fn method_of(&self, cut: &Cut) -> SnapshotMethod {
-        cut.method.unwrap_or(self.config.engine.snapshot_method)
+        cut.method.unwrap_or(self.turn.config.engine.snapshot_method)
     }
 
     /// The open snapshot is written by the shard.
@@ -238,7 +238,7 @@ impl Shard {
     }
 
     fn fork_if_due(&mut self) {
-        let is_time = |due: &Due| due.fork_at_us.is_some_and(|at_us| self.now_us >= at_us);
+        let is_time = |due: &Due| due.fork_at_us.is_some_and(|at_us| self.turn.now_us >= at_us);
         let due = match self.saving.own.take_if(|own| matches!(&own.way, Way::Due(due) if is_time(due))) {
             Some(OwnPart { way: Way::Due(due), .. }) => due,
             _ => return self.pace_until_fork(),
@@ -276,7 +276,7 @@ impl Shard {
     fn fork_is_cheap(&self) -> bool {
         let us_per_gib = self.saving.fork_us_per_gib.unwrap_or(FORK_US_PER_GIB);
         let estimate_us = self.store.used_memory() as u64 * us_per_gib / GIB;
-        estimate_us <= u64::from(self.config.engine.snapshot_fork_stall_max_ms) * 1000
+        estimate_us <= u64::from(self.turn.config.engine.snapshot_fork_stall_max_ms) * 1000
     }
 
     fn fork_child(&mut self, purpose: Purpose, file: &File, options: &PartOptions) -> std::io::Result<Child> {
@@ -288,9 +288,9 @@ impl Shard {
         };
         let (title, oom_score_adj) = {
             let settings = self.shared.settings();
-            let title = settings.title.as_ref().and_then(|title| title.of_child(&self.config, name));
+            let title = settings.title.as_ref().and_then(|title| title.of_child(&self.turn.config, name));
             let score = settings.oom_score.as_ref();
-            (title, score.and_then(|score| score.wanted(&self.config, OomRole::Child)))
+            (title, score.and_then(|score| score.wanted(&self.turn.config, OomRole::Child)))
         };
         let fork = ForkOptions {
             keep: &[],

@@ -26,7 +26,7 @@ impl Shard {
     pub(in crate::shard) fn save_if_due(&mut self) {
         if self.saving.is_busy()
             || self.saving.rewrites.is_active()
-            || self.housekeeping.stopping
+            || self.upkeep.housekeeping.stopping
             || self.shared.status.is_loading()
         {
             return;
@@ -42,6 +42,7 @@ impl Shard {
         let changes = self.unsaved_changes();
         let since_s = now_ms / 1000 - self.shared.status.figures().saved_at_s;
         let due = self
+            .turn
             .config
             .persistence
             .save

@@ -17,6 +17,8 @@ use crate::persist::aof::{BaseFormat, Folder, FolderError, Layout, Manifest};
 use crate::rdb::file::Stretch;
 use crate::runtime::{aside, clock};
 use crate::shard::blocking::Asker;
+use crate::shard::message::Answer;
+use crate::shard::message::AnswerTo;
 use crate::shard::message::{Call, Message};
 use crate::shard::Shard;
 use crate::txn::locks::Number;
@@ -94,7 +96,7 @@ impl Rewrites {
 // The leader.
 impl Shard {
     pub(in crate::shard) fn aof_folder(&self) -> Folder {
-        let config = &self.config;
+        let config = &self.turn.config;
         let dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         Folder::new(&dir, &config.persistence.appenddirname, &config.persistence.appendfilename)
     }
@@ -102,7 +104,7 @@ impl Shard {
     /// Reads the manifest anew. It is the one in force only where this server's logs are in it, if it writes any, and no rewrite is about
     /// to change it: otherwise it is only what there is to be read.
     pub(in crate::shard) fn reread_manifest(&mut self) -> Result<Manifest, FolderError> {
-        let mut manifest = self.aof_folder().load(self.topology.shards as u16)?;
+        let mut manifest = self.aof_folder().load(self.turn.slots.shards() as u16)?;
         let rewrites = &self.saving.rewrites;
         let is_in_force = match rewrites.state {
             // Numbers of files begin again where the files are gone, as in Redis.
@@ -198,9 +200,16 @@ impl Shard {
     }
 
     /// Does `call` when a rewrite that is about to begin, because `appendonly` was switched on, has begun; usually at once.
+    /// Answers `answer_to` with OK when an AOF that is being switched on has begun.
+    pub(in crate::shard) fn answer_when_aof_has_begun(&mut self, answer_to: AnswerTo) {
+        self.tell_leader(move |leader| {
+            leader.when_aof_has_begun(Box::new(move |shard| shard.send_answer(answer_to, Ok(Answer::Ok))));
+        });
+    }
+
     pub(in crate::shard) fn when_aof_has_begun(&mut self, call: Box<dyn FnOnce(&mut Shard) + Send>) {
         let rewrites = &mut self.saving.rewrites;
-        let has_begun = self.saving.job.as_ref().is_some_and(|job| job.begun == self.topology.shards);
+        let has_begun = self.saving.job.as_ref().is_some_and(|job| job.begun == self.turn.slots.shards());
         if rewrites.is_first() && rewrites.is_active && !has_begun {
             rewrites.begun.push(call);
         } else {
@@ -224,7 +233,7 @@ impl Shard {
         self.saving.rewrites.state = State::Off;
         self.unschedule_rewrite();
         self.shared.status.aof_is_on.store(false, Ordering::Relaxed);
-        for shard in 0..self.topology.shards {
+        for shard in self.turn.slots.all() {
             self.send(shard, Message::Call(Box::new(Shard::close_log)));
         }
         if was_starting {
@@ -234,7 +243,7 @@ impl Shard {
 
     /// What was logged for a base that did not come.
     fn remove_temporary_increments(&mut self) {
-        let (folder, shards) = (self.aof_folder(), self.topology.shards as u16);
+        let (folder, shards) = (self.aof_folder(), self.turn.slots.shards() as u16);
         let removed: Vec<_> = (0..shards)
             .map(|shard| folder.delete_temporary_increment(shard, shards))
             .filter(|removed| !removed.files.is_empty())
@@ -260,7 +269,7 @@ impl Shard {
         rewrites.has_given_way = false;
         rewrites.copied_bytes = 0;
         rewrites.asker = asker;
-        rewrites.left = (0..self.topology.shards).collect();
+        rewrites.left = self.turn.slots.all().collect();
         self.next_rewrite_step();
     }
 
@@ -275,9 +284,9 @@ impl Shard {
             let ok = !rewrites.has_given_way;
             return self.end_rewrites(ok);
         }
-        let (state, folder, all) = (rewrites.state, self.aof_folder(), self.topology.shards);
+        let (state, folder, all) = (rewrites.state, self.aof_folder(), self.turn.slots.shards());
         let manifest = self.saving.rewrites.manifest.clone();
-        let format = match self.config.persistence.aof_use_rdb_preamble {
+        let format = match self.turn.config.persistence.aof_use_rdb_preamble {
             true => BaseFormat::Rdb,
             false => BaseFormat::Aof,
         };
@@ -303,7 +312,7 @@ impl Shard {
             super::remove_files(&parts);
             return self.end_rewrites(false);
         }
-        let undurable = self.topology.shards;
+        let undurable = self.turn.slots.shards();
         rewrites.step = Some(Step { shards, first_kept, format, undurable, written: None });
         let asker = rewrites.asker.take();
         self.saving.last_id += 1;
@@ -312,7 +321,7 @@ impl Shard {
             purpose: Purpose::Rewrite,
             method: None,
             format: self.rdb_format(),
-            checksum: self.config.persistence.rdbchecksum,
+            checksum: self.turn.config.persistence.rdbchecksum,
             path: String::new(),
             parts,
             increments: Mutex::new(increments),
@@ -366,8 +375,8 @@ impl Shard {
         let Some(job) = &self.saving.job else { return };
         let (cut, state) = (job.cut.clone(), rewrites.state);
         let (shards, first_kept, format) = (step.shards.clone(), step.first_kept.clone(), step.format);
-        let (folder, all) = (self.aof_folder(), self.topology.shards as u16);
-        let deletes_history = !self.config.persistence.aof_disable_auto_gc;
+        let (folder, all) = (self.aof_folder(), self.turn.slots.shards() as u16);
+        let deletes_history = !self.turn.config.persistence.aof_disable_auto_gc;
         crate::log!(Level::Notice, "Background AOF rewrite terminated with success");
         let work = {
             let shards = shards.clone();
@@ -466,7 +475,7 @@ impl Shard {
 
     /// Ten times a second: a rewrite that was asked for, or that the size of the logs asks for.
     pub(in crate::shard) fn rewrite_if_due(&mut self) {
-        let is_stopping = self.housekeeping.stopping || self.shared.status.is_loading();
+        let is_stopping = self.upkeep.housekeeping.stopping || self.shared.status.is_loading();
         if self.saving.is_busy() || self.saving.rewrites.is_active || is_stopping {
             return;
         }
@@ -476,7 +485,7 @@ impl Shard {
             }
             return;
         }
-        let persistence = &self.config.persistence;
+        let persistence = &self.turn.config.persistence;
         let percentage = u64::from(persistence.auto_aof_rewrite_percentage);
         if self.saving.rewrites.state != State::On || percentage == 0 {
             return;
@@ -506,7 +515,7 @@ impl Shard {
         }
         let doublings = (failures - FAILURES_BEFORE_WAITING).min(16) as u32;
         let wait_s = (WAIT_MIN_S << doublings).min(WAIT_MAX_S);
-        let waits = ended_s.is_some_and(|ended_s| self.now_us / 1_000_000 - ended_s < wait_s);
+        let waits = ended_s.is_some_and(|ended_s| self.turn.now_us / 1_000_000 - ended_s < wait_s);
         if waits && std::mem::replace(&mut self.saving.rewrites.waits_after, failures) != failures {
             crate::log!(
                 Level::Warning,
@@ -527,7 +536,7 @@ impl Shard {
         let (shared, id) = (self.shared.clone(), self.id);
         let started = aside::spawn_with(name, (work, then), move |(work, then)| {
             let outcome = work();
-            shared.mail.post(id, Box::new(move |shard: &mut Shard| then(shard, outcome)));
+            shared.mail.post(id, Message::Call(Box::new(move |shard: &mut Shard| then(shard, outcome))));
         });
         if let Err((_, (work, then))) = started {
             // Better late than never: it is done here, and waited for.
@@ -547,16 +556,15 @@ impl Shard {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
             .get_mut(self.id)
             .and_then(Option::take);
-        if self.log.is_open() {
-            put_cut(self.log.buffer(), number);
-            self.log.unit_end();
-            self.log.request_sync();
-            self.saving.awaited_sync = Some((cut.id, self.log.appended()));
+        if self.journal.log.is_open() {
+            put_cut(self.journal.log.buffer(), number);
+            self.journal.log.unit_end();
+            self.journal.log.request_sync();
+            self.saving.awaited_sync = Some((cut.id, self.journal.log.appended()));
             if let Some(file) = increment {
-                self.log.switch(file);
-                self.log_continues_in_new_file();
-                put_after(self.log.buffer(), number);
-                self.log.unit_end();
+                self.journal.log.switch(file);
+                put_after(self.journal.log.buffer(), number);
+                self.journal.log.unit_end();
             }
         } else {
             if let Some(file) = increment {
@@ -565,36 +573,36 @@ impl Shard {
             let id = cut.id;
             self.tell_leader(move |leader| leader.cut_is_durable(id));
         }
-        self.saving.cut_at = self.log.appended();
+        self.saving.cut_at = self.journal.log.appended();
     }
 
     /// From now on what commands do is logged.
     pub fn open_log(&mut self, file: File, len: u64) {
-        self.log.open(file, len);
-        self.set_logging(true);
+        self.journal.log.open(file, len);
+        self.sinks_changed();
     }
 
     /// What follows in this log comes behind a barrier. After a power failure logs may have kept different ones: from here on the last
     /// one is the same on all shards again, as recovery needs it to know the parts of a transaction as such.
     pub fn note_barrier(&mut self, number: Number) {
-        put_cut(self.log.buffer(), number);
-        self.log.unit_end();
+        put_cut(self.journal.log.buffer(), number);
+        self.journal.log.unit_end();
     }
 
     pub(in crate::shard) fn close_log(&mut self) {
-        if self.log.is_open() {
-            if let Err(error) = self.log.close() {
+        if self.journal.log.is_open() {
+            if let Err(error) = self.journal.log.close() {
                 crate::log!(Level::Warning, "Error writing to the AOF file: {}", error_text(&error));
             }
-            self.set_logging(false);
+            self.sinks_changed();
         }
     }
 
     /// Ten times a second: what this shard's log wants of the leader.
     pub(in crate::shard) fn heed_log(&mut self) {
-        if self.log.wants_space() {
+        if self.journal.log.wants_space() {
             self.tell_leader(Shard::give_way);
-        } else if self.log.wants_rewrite() {
+        } else if self.journal.log.wants_rewrite() {
             self.tell_leader(|leader| {
                 if !leader.saving.rewrites.is_active && !leader.saving.rewrites.is_scheduled {
                     leader.schedule_rewrite();
@@ -606,7 +614,7 @@ impl Shard {
     /// Ten times a second.
     pub(super) fn watch_cut(&mut self) {
         let Some((id, position)) = self.saving.awaited_sync else { return };
-        if !self.log.is_open() || self.log.durable() >= position {
+        if !self.journal.log.is_open() || self.journal.log.durable() >= position {
             self.saving.awaited_sync = None;
             self.tell_leader(move |leader| leader.cut_is_durable(id));
         }
@@ -614,9 +622,9 @@ impl Shard {
 
     /// The manifest names this shard's new base, of `len` bytes.
     fn base_installed(&mut self, len: u64) {
-        let size = len + (self.log.appended() - self.saving.cut_at);
-        self.log.set_sizes(size, size);
-        self.log.repaired();
-        self.stats.aof_rewritten_at_s.set((self.now_us / 1_000_000) as u64);
+        let size = len + (self.journal.log.appended() - self.saving.cut_at);
+        self.journal.log.set_sizes(size, size);
+        self.journal.log.repaired();
+        self.stats.aof_rewritten_at_s.set((self.turn.now_us / 1_000_000) as u64);
     }
 }

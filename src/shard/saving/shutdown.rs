@@ -44,7 +44,7 @@ impl Shard {
     /// A signal asks for it.
     pub fn shut_down_by_signal(&mut self, wish: Wish) {
         self.saving.shutdown.asked = Some(wish);
-        if !self.housekeeping.is_off {
+        if !self.upkeep.housekeeping.is_off {
             self.shut_down_if_asked();
         }
     }
@@ -150,7 +150,7 @@ impl Shard {
             self.fail_shutdown(wish);
             return Vec::new();
         }
-        if wish.save.unwrap_or(!self.config.persistence.save.0.is_empty()) {
+        if wish.save.unwrap_or(!self.turn.config.persistence.save.0.is_empty()) {
             crate::log!(Level::Notice, "Saving the final RDB snapshot before exiting.");
             self.save_at_once(move |shard, result| shard.last_save_ended(wish, result))
         } else {
@@ -175,7 +175,7 @@ impl Shard {
             }
         };
         type Parts = Vec<Option<Result<Stretch, String>>>;
-        let written: Arc<Mutex<Parts>> = Arc::new(Mutex::new(vec![None; self.topology.shards]));
+        let written: Arc<Mutex<Parts>> = Arc::new(Mutex::new(vec![None; self.turn.slots.shards()]));
         let lock = |parts: &Mutex<Parts>| -> Parts {
             std::mem::take(&mut *parts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
         };

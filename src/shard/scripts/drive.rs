@@ -10,47 +10,38 @@ use crate::command::table::{CommandSpec, Flag, Handler, KeyPositions, Reaching};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::Reply;
 use crate::script::{Outcome, Progress, Resume, What};
+use crate::shard::call::{Call, Called, Within};
 use crate::shard::transactions::flat;
 use crate::shard::{Flow, Shard};
 use crate::txn::locks::{fingerprint, Fingerprint, Intent, Scope};
 use crate::txn::message::{OwnedArgs, OwnedCommand};
-use crate::txn::plan::{self, Plan};
+use crate::txn::plan::{locate, Located, Plan};
 
 /// A script that has run for so long lets others have their turn, nanoseconds.
 const IN_ONE_GO_NANOS: u64 = 10_000_000;
 
-/// The commands for connections that scripts may call without leaving the shard.
-const QUICK: [&str; 5] = ["ping", "echo", "select", "time", "lolwut"];
-
 impl Shard {
-    /// A command that is a script. Without a reply it has not come to its end: `take_standing_script` has it then.
-    pub(in crate::shard) fn run_script(
-        &mut self,
-        spec: &'static CommandSpec,
-        db: usize,
-        args: Args,
-        caller: &Caller,
-        reply: &mut Reply,
-    ) {
+    /// `call` of a command that is a script.
+    pub(in crate::shard) fn call_script(&mut self, call: Call, reply: &mut Reply) -> Called {
+        let Call { spec, db, args, caller, within } = call;
         let started = Stamp::now();
-        let mut run = match self.prepare_script(spec, db, args, caller, reply.protocol()) {
-            Ok(run) => run,
-            Err(error) => return self.script_refused(spec, args, caller, started, &error, reply),
-        };
-        let outer = self.begin_body();
-        match self.drive(&mut run) {
-            Some(outcome) => {
+        let called = match self.prepare_script(spec, db, args, caller, reply.protocol()) {
+            Ok(mut run) => {
+                let outer = self.begin_body();
+                let Some(outcome) = self.drive(&mut run) else { return Called::Standing(run) };
                 self.end_body(outer);
                 self.end_script(run, *outcome, reply);
+                Called::Replied
             }
-            None => self.scripts.standing = Some(run),
+            Err(error) => {
+                self.script_refused(spec, args, caller, started, &error, reply);
+                Called::Failed(error)
+            }
+        };
+        if within == Within::Nothing {
+            self.serve_if_ready();
         }
-    }
-
-    /// The script that the last command was and that has not come to its end.
-    #[inline]
-    pub(in crate::shard) fn take_standing_script(&mut self) -> Option<Box<Run>> {
-        self.scripts.standing.take()
+        called
     }
 
     /// It cannot be run, for this reason.
@@ -64,13 +55,10 @@ impl Shard {
         reply: &mut Reply,
     ) {
         let nanos = Stamp::now().nanos_since(started);
-        self.spent_nanos += nanos;
-        self.stats.called(spec.id, nanos);
-        self.stats.commands[spec.id as usize].failed.add(1);
+        self.executor.spent_nanos += nanos;
         let text = error.text();
-        self.stats.count_error(&text);
         reply.error(&text);
-        self.note_slow(spec, args, caller, nanos);
+        self.account(spec, args, caller, nanos, Some(&text));
     }
 
     /// The script has come to its end: accounts for it, and gives the reply.
@@ -80,14 +68,13 @@ impl Shard {
         if let Some(slow) = slow {
             self.shared.scripts.remove_slow(&slow);
         }
-        if self.topology.shards > 1 && (touches_others || !outcome.failed) {
+        if !self.turn.slots.is_single() && (touches_others || !outcome.failed) {
             memory.learn(touches_others);
         }
         self.keep_vm(execution);
         let nanos = Stamp::now().nanos_since(started);
-        self.spent_nanos += nanos;
+        self.executor.spent_nanos += nanos;
         let spec = command.spec;
-        self.stats.called(spec.id, nanos);
         if outcome.failed {
             self.stats.commands[spec.id as usize].failed.add(1);
         }
@@ -97,8 +84,7 @@ impl Shard {
         let mut written = outcome.reply;
         reply.append(&mut written);
         let caller = Caller { in_script: false, at_us: None, ..caller };
-        self.note_slow(spec, &command.args.slices(), &caller, nanos);
-        self.note_time_taken(nanos);
+        self.account(spec, &command.args.slices(), &caller, nanos, None);
     }
 
     /// Runs a script to its end, or until it cannot go on in the same way.
@@ -153,25 +139,25 @@ impl Shard {
 
     fn place_of(&mut self, run: &mut Run, spec: &'static CommandSpec, args: Args) -> CallPlace {
         if let Handler::Connection | Handler::Container = spec.handler {
-            return if QUICK.contains(&spec.name) { CallPlace::Here } else { CallPlace::Later };
+            return if spec.is(Flag::Quick) { CallPlace::Here } else { CallPlace::Later };
         }
-        let mut keys = KeyPositions::new();
-        spec.key_positions(args, &mut keys);
+        let Located { plan, keys } = locate(spec, args, &self.turn.slots, || self.key_count(run.db));
+        let keys = keys.positions;
         run.note_keys(spec, args, &keys);
-        let shards = self.topology.shards;
-        match plan::plan(spec, args, &keys, self.topology, || self.key_count(run.db)) {
+        let is_single = self.turn.slots.is_single();
+        match plan {
             Plan::Anywhere => {}
             Plan::At(shard) if shard == self.id => {}
-            Plan::Cursor { .. } if shards == 1 => {}
+            Plan::Cursor { .. } if is_single => {}
             Plan::At(_) if matches!(spec.handler, Handler::Channel) => return CallPlace::Later,
-            Plan::EveryShard { .. } if shards == 1 && !self.empties_saved_file(spec) => {}
-            _ if shards == 1 => return CallPlace::Later,
+            Plan::EveryShard { .. } if is_single && !self.empties_saved_file(spec) => {}
+            _ if is_single => return CallPlace::Later,
             _ => return CallPlace::Elsewhere,
         }
         self.guard_large_values(spec, run.db, args);
         // A single shard has been empty of transactions since the script began, or is held by it as a whole. What is replayed is
         // behind the barrier already.
-        let has_unnamed = shards > 1 && run.touches_others && !run.caller.replaying;
+        let has_unnamed = !is_single && run.touches_others && !run.caller.replaying;
         if has_unnamed && !self.take_unnamed(run, args, &keys) {
             return CallPlace::Elsewhere;
         }
@@ -189,7 +175,7 @@ impl Shard {
         let new =
             unnamed.iter().filter(|intent| run.touched.iter().rev().take(8).all(|known| known != *intent));
         let new: SmallVec<[Intent; 4]> = new.copied().collect();
-        let is_free = !self.locks.conflicts(&Scope::Keys(unnamed));
+        let is_free = !self.transactions.locks.conflicts(&Scope::Keys(unnamed));
         if is_free {
             run.touched.extend_from_slice(&new);
         }
@@ -221,9 +207,9 @@ impl Shard {
         }
         let caller = run.caller_of_call();
         let db = run.db;
-        let blocked =
-            self.at_instant(run.now_us, |shard| shard.run_command(spec, db, args, &caller, &mut reply));
-        debug_assert!(blocked.is_none(), "{} blocks in a script", spec.name);
+        let call = Call { spec, db, args, caller: &caller, within: Within::Longer };
+        let called = self.at_instant(run.now_us, |shard| shard.call(call, &mut reply));
+        debug_assert!(called.is_answered(), "{} blocks in a script", spec.name);
         flat(&mut reply)
     }
 }

@@ -1,18 +1,19 @@
 //! A script as a transaction: the coordinator has each of its calls run on the shards that own its keys, and gives it turns.
 
+use crate::shard::peers::Chore;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Run, Slow, Standing};
 use crate::base::log::Level;
 use crate::base::Stamp;
 use crate::client::Flag as ClientFlag;
-use crate::command::table::{CommandSpec, Handler, KeyAccess, KeyPositions, Reaching};
+use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching};
 use crate::command::{Args, Caller};
 use crate::resp::Text;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::clock;
 use crate::script::{Outcome, Progress, Resume};
-use crate::shard::message::{Call, Message};
+use crate::shard::message::Message;
 use crate::shard::slow::unpack;
 use crate::shard::transactions::{flat, Owner, Ran, Transaction};
 use crate::shard::{Flow, Shard};
@@ -57,23 +58,25 @@ impl Shard {
             self.end_body(false);
             self.abandon_script(run);
             self.begin_everywhere(home, origin, command, caller, protocol);
+            // It has written nothing, but may have come upon keys that had expired.
+            self.serve_if_ready();
             return Ran::ToItsEnd;
         }
         self.stats.transactions.add(1);
         let scope = self.scope_of_standing(&run);
         let (number, answer) = match holding {
             Some(number) => {
-                self.locks.extend(number, &scope);
+                self.transactions.locks.extend(number, &scope);
                 (number, Answer::Granted)
             }
             None => {
                 let number = self.shared.next_transaction();
                 let answer = if run.named.is_empty() {
                     // The client is this shard's, and its next request waits for the reply.
-                    self.locks.request(number, &scope)
+                    self.transactions.locks.request(number, &scope)
                 } else {
                     let client = fingerprint_of_client(home, origin.client);
-                    self.locks.request_in_order(number, &scope, client)
+                    self.transactions.locks.request_in_order(number, &scope, client)
                 };
                 (number, answer)
             }
@@ -81,7 +84,7 @@ impl Shard {
         debug_assert!(answer != Answer::Refused, "nobody can have a later number");
         debug_assert!(
             answer == Answer::Granted
-                || self.topology.shards > 1 && run.named.is_empty() && run.touched.is_empty(),
+                || !self.turn.slots.is_single() && run.named.is_empty() && run.touched.is_empty(),
             "a script has run with what it did not hold"
         );
         let id = self.transactions.next_id();
@@ -93,7 +96,7 @@ impl Shard {
         transaction.protocol = run.protocol;
         transaction.number = number;
         transaction.home = Some(home);
-        transaction.is_awaited = self.log.is_open();
+        transaction.is_awaited = self.journal.log.is_open();
         transaction.next = 1;
         transaction.script = Some((0, run));
         self.body_becomes_part(number);
@@ -105,18 +108,18 @@ impl Shard {
         transaction.outstanding = 1;
         self.transactions.running.insert(id, transaction);
         if answer == Answer::Granted {
-            self.asks.next_turn.push(next_turn_of(id));
+            self.do_next_turn(Chore::GoOnWithScript(id));
         } else {
             // It has touched nothing yet.
             let owner = Owner::Coordinator { shard: self.id, transaction: id, watch: None };
-            self.lock_owners.insert(number, owner);
+            self.transactions.owners.insert(number, owner);
         }
         Ran::AsTransaction
     }
 
     /// What a script that ran here in one go has to hold: with several shards the keys that it names and those that it has touched.
     fn scope_of_standing(&self, run: &Run) -> Scope {
-        if self.topology.shards == 1 {
+        if self.turn.slots.is_single() {
             return Scope::Whole(KeyAccess::Write);
         }
         let args = run.command.args.slices();
@@ -136,17 +139,19 @@ impl Shard {
         protocol: Protocol,
     ) {
         let caller = Caller { in_script: false, deny_blocking: false, at_us: None, ..caller };
-        let begin = move |shard: &mut Shard| {
-            let scopes = shard.everything();
-            shard.start(Transaction { caller, protocol, ..Transaction::new(vec![command], scopes, origin) });
-        };
         // By message even to this shard, where the connection is in the hands of who runs its requests.
-        self.send(home, Message::Call(Box::new(begin)));
+        self.send(home, Message::BeginScript(Box::new(BeginScript { origin, command, caller, protocol })));
+    }
+
+    pub(in crate::shard) fn begin_script_everywhere(&mut self, begin: BeginScript) {
+        let BeginScript { origin, command, caller, protocol } = begin;
+        let scopes = self.everything();
+        self.start(Transaction { caller, protocol, ..Transaction::new(vec![command], scopes, origin) });
     }
 
     fn everything(&self) -> Scopes {
         let mut scopes = Scopes::default();
-        scopes.add_whole(self.topology.shards, KeyAccess::Write);
+        scopes.add_whole(self.turn.slots.all(), KeyAccess::Write);
         scopes
     }
 
@@ -199,8 +204,8 @@ impl Shard {
         if let Some(call) = run.call.take() {
             // It stood at this when it became a transaction.
             match self.call_far(id, t, &mut run, call.spec, call.args) {
-                Called::Answered(resume) => run.resume = Some(resume),
-                Called::Going(going) => {
+                FarCall::Answered(resume) => run.resume = Some(resume),
+                FarCall::Going(going) => {
                     t.script = Some((place, run));
                     return going;
                 }
@@ -224,8 +229,8 @@ impl Shard {
                     let checked = self.check_call(&mut run, &args.slices());
                     match checked.map(|spec| self.call_far(id, t, &mut run, spec, args)) {
                         Err(why) => Resume::Refused(why),
-                        Ok(Called::Answered(resume)) => resume,
-                        Ok(Called::Going(going)) => {
+                        Ok(FarCall::Answered(resume)) => resume,
+                        Ok(FarCall::Going(going)) => {
                             t.script = Some((place, run));
                             return going;
                         }
@@ -236,7 +241,7 @@ impl Shard {
             if is_turn_over {
                 t.script = Some((place, run));
                 t.outstanding += 1;
-                self.asks.next_turn.push(next_turn_of(id));
+                self.do_next_turn(Chore::GoOnWithScript(id));
                 return Going::On;
             }
         }
@@ -261,11 +266,11 @@ impl Shard {
         run: &mut Run,
         spec: &'static CommandSpec,
         args: OwnedArgs,
-    ) -> Called {
+    ) -> FarCall {
         let slices = args.slices();
         if let Handler::Connection | Handler::Container = spec.handler {
-            if spec.name == "select" || spec.name == "time" {
-                return Called::Answered(Resume::Reply(self.call_now(run, spec, &slices)));
+            if spec.is(Flag::Quick) {
+                return FarCall::Answered(Resume::Reply(self.call_now(run, spec, &slices)));
             }
             return self.call_for_connection(id, t, run, spec, &slices);
         }
@@ -274,23 +279,24 @@ impl Shard {
         run.note_keys(spec, &slices, &keys);
         if !self.covers(t, spec, &slices, &keys) {
             if !run.has_written && !t.is_exec {
-                return Called::Going(Going::Again);
+                return FarCall::Going(Going::Again);
             }
             run.memory.learn(true);
             drop(slices);
             run.call = Some(OwnedCommand::new(spec, run.db, args));
-            return Called::Going(Going::Further);
+            return FarCall::Going(Going::Further);
         }
         run.note_write(spec);
         let is_here = !matches!(spec.handler, Handler::EveryShard(..))
             && Reaching::of(spec, &slices).is_none()
-            && keys.iter().all(|key| self.topology.owner(slices[key.index]) == self.id)
+            && keys.iter().all(|key| self.turn.slots.shard_of(slices[key.index]) == self.id)
             && (!keys.is_empty() || !matches!(spec.handler, Handler::Channel));
         if is_here && t.participants.iter().any(|p| p.shard == self.id) {
-            self.enter_part(t.number);
+            t.steps += 1;
+            self.enter_part(t.number, t.steps);
             let reply = self.call_now(run, spec, &slices);
             self.leave_part();
-            return Called::Answered(Resume::Reply(reply));
+            return FarCall::Answered(Resume::Reply(reply));
         }
         self.show_script_call(run.db, spec, &slices);
         drop(slices);
@@ -299,7 +305,7 @@ impl Shard {
         t.protocol = run.execution.protocol();
         t.commands.push(OwnedCommand::new(spec, run.db, args));
         t.replies.push(Vec::new());
-        Called::Going(Going::Call(t.commands.len() - 1))
+        FarCall::Going(Going::Call(t.commands.len() - 1))
     }
 
     /// A command that needs a connection: on one that is made for it.
@@ -310,27 +316,27 @@ impl Shard {
         run: &mut Run,
         spec: &'static CommandSpec,
         args: Args,
-    ) -> Called {
+    ) -> FarCall {
         self.show_script_call(run.db, spec, args);
         let mut connection = self.connection_of_script(run);
         let mut reply = Reply::new(run.execution.protocol());
         let place = t.commands.len();
-        let outer = self.inside.replace((id, place));
+        let outer = self.transactions.inside.replace((id, place));
         let flow = self.call_connection_command(&mut connection, spec, args, &mut reply);
-        self.inside = outer;
+        self.transactions.inside = outer;
         if flow != Flow::Later {
-            return Called::Answered(Resume::Reply(flat(&mut reply)));
+            return FarCall::Answered(Resume::Reply(flat(&mut reply)));
         }
         run.awaits_reply = true;
         t.commands.push(OwnedCommand::new(spec, run.db, OwnedArgs::from_slices(args)));
         t.replies.push(Vec::new());
         t.begin_waiting();
-        Called::Going(Going::On)
+        FarCall::Going(Going::On)
     }
 
     /// Whether the transaction holds what a call needs.
     fn covers(&self, t: &Transaction, spec: &CommandSpec, args: Args, keys: &KeyPositions) -> bool {
-        if self.topology.shards == 1 {
+        if self.turn.slots.is_single() {
             return true;
         }
         let whole = |access: KeyAccess| {
@@ -340,7 +346,7 @@ impl Shard {
                         && matches!(p.scope, Scope::Whole(held) if held == KeyAccess::Write || held == access)
                 })
             };
-            (0..self.topology.shards).all(holds)
+            self.turn.slots.all().all(holds)
         };
         if matches!(spec.handler, Handler::EveryShard(..)) {
             return whole(KeyAccess::Write);
@@ -349,7 +355,7 @@ impl Shard {
             return false;
         }
         keys.iter().all(|key| {
-            let (name, owner) = (args[key.index], self.topology.owner(args[key.index]));
+            let (name, owner) = (args[key.index], self.turn.slots.shard_of(args[key.index]));
             let suffices = |held: KeyAccess| held == KeyAccess::Write || held == key.access;
             t.participants.iter().filter(|p| p.shard == owner).any(|p| match &p.scope {
                 Scope::Whole(held) => suffices(*held),
@@ -412,7 +418,7 @@ impl Shard {
             }));
         }
         let ms = Stamp::now().nanos_since(run.started) / 1_000_000;
-        let threshold_ms = self.config.general.busy_reply_threshold;
+        let threshold_ms = self.turn.config.general.busy_reply_threshold;
         // 0: never.
         if threshold_ms == 0 || ms < threshold_ms {
             return;
@@ -439,7 +445,7 @@ impl Shard {
         }
         let mine = self.shared.scripts.slow_of(self.id);
         for slow in mine {
-            let (is_closed, is_half_closed) = match self.clients.get(slow.connection) {
+            let (is_closed, is_half_closed) = match self.connections.table.get(slow.connection) {
                 Some(c) => (c.flags.has(ClientFlag::Closing), c.flags.has(ClientFlag::PeerClosed)),
                 None => (true, false),
             };
@@ -463,17 +469,15 @@ impl Shard {
     }
 }
 
-/// Lets a script go on.
-fn next_turn_of(id: TransactionId) -> Call {
-    Box::new(move |shard: &mut Shard| {
-        if let Some(mut transaction) = shard.transactions.running.remove(&id) {
-            transaction.outstanding -= 1;
-            shard.advance(id, transaction);
-        }
-    })
+/// A script that is to run as a transaction over everything, on its way to the shard that serves its client.
+pub struct BeginScript {
+    origin: Origin,
+    command: OwnedCommand,
+    caller: Caller,
+    protocol: Protocol,
 }
 
-enum Called {
+enum FarCall {
     Answered(Resume),
     Going(Going),
 }

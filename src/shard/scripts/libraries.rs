@@ -1,8 +1,7 @@
 //! The libraries of functions: the first shard changes them, for all.
 
 use super::{Run, Shard};
-use crate::base::Stamp;
-use crate::command::table::CommandSpec;
+use crate::command::table::LibraryChange;
 use crate::command::{Args, Caller, CommandError, CommandResult};
 use crate::resp::Reply;
 use crate::resp::{c_text, Text};
@@ -13,7 +12,7 @@ impl Shard {
     /// FUNCTION LOAD, DELETE, FLUSH and RESTORE, which all shards stand still for.
     pub(in crate::shard) fn change_libraries(
         &mut self,
-        spec: &CommandSpec,
+        change: LibraryChange,
         args: Args,
         caller: &Caller,
         reply: &mut Reply,
@@ -26,8 +25,8 @@ impl Shard {
         self.refresh_scripts();
         let libraries = self.scripts.libraries.clone();
         let mut loaded = None;
-        let changed = match (spec.name, &args[2..]) {
-            ("function|load", [options @ .., code]) => {
+        let changed = match (change, &args[2..]) {
+            (LibraryChange::Load, [options @ .., code]) => {
                 let mut replace = caller.replaying;
                 for option in options {
                     if !option.eq_ignore_ascii_case(b"replace") {
@@ -42,11 +41,11 @@ impl Shard {
                     libraries
                 })
             }
-            ("function|delete", [name]) => libraries.delete(name),
-            ("function|flush", []) => Ok(Libraries::default()),
-            ("function|flush", [how]) if is_flush_kind(how) => Ok(Libraries::default()),
-            ("function|flush", [_]) => Err("ERR FUNCTION FLUSH only supports SYNC|ASYNC option".into()),
-            ("function|restore", [payload, policy @ ..]) => {
+            (LibraryChange::Delete, [name]) => libraries.delete(name),
+            (LibraryChange::Flush, []) => Ok(Libraries::default()),
+            (LibraryChange::Flush, [how]) if is_flush_kind(how) => Ok(Libraries::default()),
+            (LibraryChange::Flush, [_]) => Err("ERR FUNCTION FLUSH only supports SYNC|ASYNC option".into()),
+            (LibraryChange::Restore, [payload, policy @ ..]) => {
                 let policy = match policy {
                     [] => RestorePolicy::Append,
                     [word] => RestorePolicy::parse(word).ok_or_else(|| {
@@ -89,45 +88,29 @@ impl Shard {
         Ok(())
     }
 
-    /// Begins a script in the log of another server, of which this is the only shard. (This one logs what scripts do, and not
-    /// them.) Some: it takes long, and goes on by `replay_script_on`.
-    pub(in crate::shard) fn replay_script(
-        &mut self,
-        spec: &'static CommandSpec,
-        db: usize,
-        args: Args,
-        caller: &Caller,
-        reply: &mut Reply,
-    ) -> Option<Box<Run>> {
-        let started = Stamp::now();
-        match self.prepare_script(spec, db, args, caller, reply.protocol()) {
-            Ok(run) => self.replay_script_on(run, reply),
-            Err(error) => {
-                self.script_refused(spec, args, caller, started, &error, reply);
-                reply.clear();
-                None
-            }
-        }
-    }
-
-    /// Lets such a script go on. Some: it has had its time, and has not come to its end.
+    /// Lets a script go on that is replayed from the log of another server, of which this is the only shard. (This one logs what scripts
+    /// do, and not them.) Some: it has had its time, and has not come to its end.
     pub(in crate::shard) fn replay_script_on(
         &mut self,
         mut run: Box<Run>,
         reply: &mut Reply,
     ) -> Option<Box<Run>> {
-        if let Some(outcome) = self.drive(&mut run) {
-            self.let_others_in(&mut run, &[]);
-            self.end_script(run, *outcome, reply);
-            reply.clear();
-            return None;
-        }
+        let Some(outcome) = self.drive(&mut run) else { return Some(self.stand_in_replay(run)) };
+        self.let_others_in(&mut run, &[]);
+        self.end_script(run, *outcome, reply);
+        reply.clear();
+        None
+    }
+
+    /// Such a script has had its time.
+    pub(in crate::shard) fn stand_in_replay(&mut self, mut run: Box<Run>) -> Box<Run> {
+        self.end_body(false);
         if run.call.take().is_some() {
             run.resume = Some(Resume::Refused("This Redis command is not allowed while loading".into()));
         }
         // Nobody is kept out by it who would not be anyway: there is nothing yet.
         self.note_standing(&mut run, &[]);
-        Some(run)
+        run
     }
 }
 

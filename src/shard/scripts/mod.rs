@@ -23,7 +23,7 @@ use crate::acl::{Context, Denial, User};
 use crate::base::{Stamp, Token};
 use crate::client::{Connection, Flag as ClientFlag};
 use crate::command::parse::{numbered_keys, BadCount};
-use crate::command::table::{CommandSpec, Flag};
+use crate::command::table::{CommandSpec, Flag, Role, ScriptBy};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::{c_text, Protocol, Text};
 use crate::script::{Execution, Libraries, LibraryFunction, Resume, Script, ScriptFlags, Sha, Vm, What};
@@ -34,6 +34,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
+pub use far::BeginScript;
 pub(super) use far::Going;
 pub use known::{Known, KnownScripts, Memory, Reach, Slow, Unkillable};
 
@@ -50,8 +51,6 @@ pub(super) struct Scripts {
     libraries: Arc<Libraries>,
     /// Of functions of these libraries, by their names.
     functions: HashMap<Arc<str>, Arc<Memory>, foldhash::fast::RandomState>,
-    /// The script that the last command was, when it has not come to its end: whoever ran the command takes it from here.
-    standing: Option<Box<Run>>,
     /// What TIME answers the script, or the transaction, whose work runs now, Unix microseconds.
     pub(super) frozen_us: Option<i64>,
 }
@@ -188,11 +187,12 @@ impl Shard {
         spec: &CommandSpec,
         args: &'a [&'a [u8]],
     ) -> Result<Invocation<'a>, CommandError> {
-        if spec.name.starts_with("fcall") {
+        let by = spec.role.script_by();
+        if by == Some(ScriptBy::Function) {
             return self.function_invocation(args);
         }
         let no_script = || CommandError::other("NOSCRIPT No matching script. Please use EVAL.");
-        let is_by_sha = spec.name.starts_with("evalsha");
+        let is_by_sha = by == Some(ScriptBy::Hash);
         let sha = is_by_sha.then(|| Sha::parse(args[1]).ok_or_else(no_script)).transpose()?;
         let (keys, values) = script_keys(args, CommandError::NotInteger)?;
         let known = match sha {
@@ -239,11 +239,11 @@ impl Shard {
     /// Whether everything has to be held for a script, because it may touch more than the keys that it names. What the server
     /// remembers of it is behind a lock that all shards share; this shard asks once.
     pub(super) fn script_reaches_far(&mut self, spec: &CommandSpec, args: Args) -> bool {
-        if self.topology.shards == 1 {
+        if self.turn.slots.is_single() {
             return false;
         }
         self.refresh_scripts();
-        let memory = if spec.name.starts_with("fcall") {
+        let memory = if spec.role.script_by() == Some(ScriptBy::Function) {
             let libraries = self.scripts.libraries.clone();
             libraries.function(args[1]).map(|(_, function)| self.memory_of_function(&function.name))
         } else {
@@ -256,11 +256,11 @@ impl Shard {
 
     /// As `script_reaches_far`, of one in a transaction.
     pub(super) fn script_may_reach_far(&self, spec: &CommandSpec, args: Args) -> bool {
-        if self.topology.shards == 1 {
+        if self.turn.slots.is_single() {
             // Nothing is remembered of it there.
             return true;
         }
-        let reach = if spec.name.starts_with("fcall") {
+        let reach = if spec.role.script_by() == Some(ScriptBy::Function) {
             let libraries = self.shared.scripts.libraries();
             let function = libraries.function(args[1]);
             function
@@ -278,12 +278,12 @@ impl Shard {
     /// The flags of the script or function that a command would run. None: it declares none, or there is no such one.
     pub(super) fn declared_flags(&mut self, spec: &CommandSpec, args: Args) -> Option<ScriptFlags> {
         self.refresh_scripts();
-        let flags = if spec.name.starts_with("fcall") {
+        let flags = if spec.role.script_by() == Some(ScriptBy::Function) {
             self.scripts.libraries.function(args[1]).map(|(_, function)| function.flags)?
         } else {
             match self.known_script(&sha_of(spec, args)?) {
                 Some(known) => known.script.flags,
-                None if spec.name.starts_with("evalsha") => return None,
+                None if spec.role.script_by() == Some(ScriptBy::Hash) => return None,
                 None => Script::new(args[1]).ok()?.flags,
             }
         };
@@ -292,9 +292,9 @@ impl Shard {
 }
 
 fn sha_of(spec: &CommandSpec, args: Args) -> Option<Sha> {
-    match spec.name.starts_with("evalsha") {
-        true => Sha::parse(args[1]),
-        false => Some(Sha::of(args[1])),
+    match spec.role.script_by() {
+        Some(ScriptBy::Hash) => Sha::parse(args[1]),
+        _ => Some(Sha::of(args[1])),
     }
 }
 
@@ -310,8 +310,8 @@ impl Shard {
         protocol: Protocol,
     ) -> Result<Box<Run>, CommandError> {
         let Invocation { what, memory, flags, keys, args: values } = self.invocation(spec, args)?;
-        let is_read_only_command = spec.name.ends_with("_ro");
-        let has_no_memory = !caller.replaying && self.config.memory.maxmemory > 0 && {
+        let is_read_only_command = matches!(spec.role, Role::Script { is_read_only: true, .. });
+        let has_no_memory = !caller.replaying && self.turn.config.memory.maxmemory > 0 && {
             // Inside EXEC nothing is evicted: the commands in front of the script count on their keys.
             if caller.deny_blocking {
                 self.lacks_room()
@@ -341,7 +341,7 @@ impl Shard {
                 return Err(CommandError::other("ERR no memory for the script"));
             }
         };
-        let named = if self.topology.shards > 1 {
+        let named = if !self.turn.slots.is_single() {
             let mut named: Vec<u64> = keys.iter().map(|key| fingerprint(key)).collect();
             named.sort_unstable();
             named
@@ -349,7 +349,7 @@ impl Shard {
             Vec::new()
         };
         // Inside EXEC it is the time of the whole.
-        let now_us = caller.at_us.unwrap_or(self.now_us);
+        let now_us = caller.at_us.unwrap_or(self.turn.now_us);
         Ok(Box::new(Run {
             execution,
             memory,
@@ -390,17 +390,15 @@ impl Shard {
         }
         if !flags.no_writes {
             if let Some(refusal) = self.disk_refusal() {
-                let text = refusal.text();
-                let cause = memchr::memmem::find(&text, AOF_CAUSE).map(|at| &text[at + AOF_CAUSE.len()..]);
-                let text = match cause {
-                    None => "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to \
-                             disk. Writable scripts are blocked. Use 'no-writes' flag for read only scripts."
-                        .into(),
-                    Some(cause) => text!(
+                let text = match refusal {
+                    CommandError::CannotLog(why) => text!(
                         "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to disk. \
                          Writable scripts are blocked. Use 'no-writes' flag for read only scripts. AOF error: ",
-                        cause
+                        why
                     ),
+                    _ => "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to \
+                             disk. Writable scripts are blocked. Use 'no-writes' flag for read only scripts."
+                        .into(),
                 };
                 return Err(CommandError::other(text));
             }
@@ -462,7 +460,7 @@ impl Shard {
         args: Args,
         caller: &Caller,
     ) -> Option<(Arc<User>, Denial)> {
-        let user = self.users.by_serial(caller.user)?;
+        let user = self.turn.users.by_serial(caller.user)?;
         user.check(spec, args).err().map(|denial| (user.clone(), denial))
     }
 
@@ -474,13 +472,17 @@ impl Shard {
 
     /// A script that takes long may outlive its user. What is replayed is nobody's.
     fn user_is_gone(&self, caller: &Caller) -> bool {
-        caller.user != 0 && self.users.by_serial(caller.user).is_none()
+        caller.user != 0 && self.turn.users.by_serial(caller.user).is_none()
     }
 
     /// A connection for the commands of a script that need one.
     fn connection_of_script(&self, run: &Run) -> Connection {
-        let user =
-            self.users.by_serial(run.caller.user).cloned().unwrap_or_else(|| self.users.default_user());
+        let user = self
+            .turn
+            .users
+            .by_serial(run.caller.user)
+            .cloned()
+            .unwrap_or_else(|| self.turn.users.default_user());
         let nobody = Token { index: u32::MAX, generation: u32::MAX };
         let mut connection = Connection::new(run.caller.client_id, nobody, None, user, self.now_ms());
         connection.flags.set(ClientFlag::Authenticated);
@@ -498,9 +500,6 @@ fn script_keys<'a>(args: Args<'a>, not_a_number: CommandError) -> Result<(Args<'
         BadCount::TooMany => CommandError::other("ERR Number of keys can't be greater than number of args"),
     })
 }
-/// What stands before the system's reason in the refusal of a write that the append-only file cannot keep.
-const AOF_CAUSE: &[u8] = b"AOF file: ";
-
 /// Lua quotes what it does not understand. (The line end of the text becomes no blank: it is the last.)
 fn does_not_compile(why: Text) -> CommandError {
     CommandError::other(text!("ERR Error compiling script (new function): ", c_text(&why)))

@@ -10,6 +10,9 @@
 
 mod table;
 
+use crate::shard::message::SubscriberMessage;
+use crate::shard::peers::Chore;
+use crate::shard::scatter::Question;
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
@@ -17,7 +20,6 @@ use smallvec::SmallVec;
 
 pub use self::table::Reader;
 use self::table::Table;
-use super::message::Message;
 use super::push::Push;
 use super::slow;
 use super::Shard;
@@ -65,36 +67,43 @@ pub(super) struct Trackers {
     changed: BTreeMap<Box<[u8]>, u64>,
 }
 
-impl Shard {
-    /// A connection begins to track, or another time with further prefixes. On every shard.
-    pub(super) fn begin_tracking(
-        &mut self,
-        reader: Reader,
-        is_new: bool,
-        prefixes: &[Box<[u8]>],
-        no_loop: bool,
-    ) {
-        self.trackers.count += usize::from(is_new);
-        for prefix in prefixes {
-            self.trackers.prefixes.entry(prefix.clone()).or_default().insert(reader, no_loop);
-        }
-        self.store.changes.is_wanted = true;
-        self.show_tracking();
-    }
+/// A connection begins to track, or another time with further prefixes.
+#[derive(Clone)]
+pub struct BeginTracking {
+    pub reader: Reader,
+    pub is_new: bool,
+    pub prefixes: Vec<Box<[u8]>>,
+    pub no_loop: bool,
+}
 
-    /// On every shard.
-    fn end_tracking(&mut self, reader: Reader, prefixes: &[Box<[u8]>]) {
-        self.trackers.count -= 1;
+impl Question for BeginTracking {
+    type Answer = ();
+
+    fn answer(self, shard: &mut Shard) {
+        let trackers = &mut shard.subscribers.trackers;
+        trackers.count += usize::from(self.is_new);
+        for prefix in self.prefixes {
+            trackers.prefixes.entry(prefix).or_default().insert(self.reader, self.no_loop);
+        }
+        shard.store.changes.is_wanted = true;
+        shard.show_tracking();
+    }
+}
+
+impl Shard {
+    /// A connection tracks no more. On every shard.
+    pub(super) fn end_tracking(&mut self, reader: Reader, prefixes: &[Box<[u8]>]) {
+        self.subscribers.trackers.count -= 1;
         for prefix in prefixes {
-            let Some(audience) = self.trackers.prefixes.get_mut(prefix) else { continue };
+            let Some(audience) = self.subscribers.trackers.prefixes.get_mut(prefix) else { continue };
             audience.remove(&reader);
             if audience.is_empty() {
-                self.trackers.prefixes.remove(prefix);
+                self.subscribers.trackers.prefixes.remove(prefix);
             }
         }
-        if self.trackers.count == 0 {
-            self.trackers.table.clear();
-            self.trackers.changed.clear();
+        if self.subscribers.trackers.count == 0 {
+            self.subscribers.trackers.table.clear();
+            self.subscribers.trackers.changed.clear();
             self.store.changes.is_wanted = false;
             self.store.changes.take();
         }
@@ -110,25 +119,24 @@ impl Shard {
         let Some(tracking) = c.tracking.take() else { return };
         let reader = self.reader_of(c);
         self.stats.tracking_clients.set(self.stats.tracking_clients.get() - 1);
-        for shard in 0..self.topology.shards {
+        for shard in self.turn.slots.all() {
             let prefixes = tracking.prefixes.clone();
-            let end = move |shard: &mut Shard| shard.end_tracking(reader, &prefixes);
             // Behind what has told of its begin.
-            self.send(shard, Message::Call(Box::new(end)));
+            self.send(shard, SubscriberMessage::EndTracking { reader, prefixes }.into());
         }
     }
 
     fn show_tracking(&self) {
-        self.stats.tracking_keys.set(self.trackers.table.len() as u64);
-        self.stats.tracking_items.set(self.trackers.table.items() as u64);
-        self.stats.tracking_prefixes.set(self.trackers.prefixes.len() as u64);
+        self.stats.tracking_keys.set(self.subscribers.trackers.table.len() as u64);
+        self.stats.tracking_items.set(self.subscribers.trackers.table.items() as u64);
+        self.stats.tracking_prefixes.set(self.subscribers.trackers.prefixes.len() as u64);
     }
 
     /// `tracking-table-max-keys` may have changed.
     pub(super) fn limit_tracking(&mut self) {
-        let (all, shards) = (self.config.network.tracking_table_max_keys, self.topology.shards);
-        self.trackers.keys_max = if all == 0 { usize::MAX } else { all };
-        self.trackers.share = (all + shards - 1 - self.id) / shards;
+        let all = self.turn.config.network.tracking_table_max_keys;
+        self.subscribers.trackers.keys_max = if all == 0 { usize::MAX } else { all };
+        self.subscribers.trackers.share = self.turn.slots.share_of(all, self.id);
         self.evict_tracked();
     }
 
@@ -136,13 +144,16 @@ impl Shard {
     fn evict_tracked(&mut self) {
         self.show_tracking();
         let all = || -> u64 { self.shared.stats.iter().map(|stats| stats.tracking_keys.get()).sum() };
-        if self.trackers.table.len() <= self.trackers.share || all() <= self.trackers.keys_max as u64 {
+        if self.subscribers.trackers.table.len() <= self.subscribers.trackers.share
+            || all() <= self.subscribers.trackers.keys_max as u64
+        {
             return;
         }
-        let excess = all() as usize - self.trackers.keys_max;
-        let left = self.trackers.table.len().saturating_sub(excess).max(self.trackers.share);
-        while self.trackers.table.len() > left {
-            let Some((key, readers)) = self.trackers.table.evict() else { break };
+        let excess = all() as usize - self.subscribers.trackers.keys_max;
+        let left =
+            self.subscribers.trackers.table.len().saturating_sub(excess).max(self.subscribers.trackers.share);
+        while self.subscribers.trackers.table.len() > left {
+            let Some((key, readers)) = self.subscribers.trackers.table.evict() else { break };
             for to in readers {
                 let keys = Some(smallvec::smallvec![Bytes::copy_from_slice(&key)]);
                 self.push_to_shard(
@@ -156,7 +167,7 @@ impl Shard {
 
     /// Remembers which of this shard's keys a command reads, for a client that keeps copies.
     pub(super) fn remember_reads(&mut self, spec: &CommandSpec, args: Args, caller: &Caller) {
-        if !spec.is(CommandFlag::ReadOnly) || self.trackers.count == 0 {
+        if !spec.is(CommandFlag::ReadOnly) || self.subscribers.trackers.count == 0 {
             return;
         }
         let mut positions = KeyPositions::new();
@@ -168,8 +179,8 @@ impl Shard {
         };
         for position in &positions {
             let key = args[position.index];
-            if self.topology.owner(key) == self.id {
-                self.trackers.table.remember(key, reader);
+            if self.turn.slots.shard_of(key) == self.id {
+                self.subscribers.trackers.table.remember(key, reader);
             }
         }
         self.evict_tracked();
@@ -182,7 +193,7 @@ impl Shard {
         }
         for Change { key, by_command } in self.store.changes.take() {
             let by = if by_command { by } else { 0 };
-            for to in self.trackers.table.forget(&key) {
+            for to in self.subscribers.trackers.table.forget(&key) {
                 let keys = Some(smallvec::smallvec![Bytes::copy_from_slice(&key)]);
                 self.push_to_shard(
                     to.home,
@@ -190,22 +201,22 @@ impl Shard {
                 );
             }
             let is_awaited = |prefix: &[u8]| key.starts_with(prefix);
-            if self.trackers.prefixes.keys().any(|prefix| is_awaited(prefix)) {
-                if self.trackers.changed.is_empty() {
-                    self.call_self(Shard::broadcast_changes);
+            if self.subscribers.trackers.prefixes.keys().any(|prefix| is_awaited(prefix)) {
+                if self.subscribers.trackers.changed.is_empty() {
+                    self.do_later(Chore::BroadcastChanges);
                 }
                 // Whoever changes it last: an expiry behind a change of one's own is news.
-                self.trackers.changed.insert(key, by);
+                self.subscribers.trackers.changed.insert(key, by);
             }
         }
         self.show_tracking();
     }
 
     /// Tells of what the turn has changed.
-    fn broadcast_changes(&mut self) {
-        let changed = std::mem::take(&mut self.trackers.changed);
+    pub(super) fn broadcast_changes(&mut self) {
+        let changed = std::mem::take(&mut self.subscribers.trackers.changed);
         let mut invalidations = Vec::new();
-        for (prefix, audience) in &self.trackers.prefixes {
+        for (prefix, audience) in &self.subscribers.trackers.prefixes {
             for (to, no_loop) in audience {
                 let news = changed
                     .iter()
@@ -224,19 +235,24 @@ impl Shard {
     /// A database, or all of them, has been emptied: what anybody has copies of counts no more. Every shard tells its own connections;
     /// nobody reads again before all shards have emptied theirs.
     pub(super) fn all_copies_are_outdated(&mut self) {
-        if self.trackers.count == 0 {
+        if self.subscribers.trackers.count == 0 {
             return;
         }
-        self.trackers.table.clear();
+        self.subscribers.trackers.table.clear();
         self.show_tracking();
-        self.trackers.changed.clear();
+        self.subscribers.trackers.changed.clear();
         // Behind the reply to the connection that has asked for it.
-        self.call_self(Shard::tell_outdated);
+        self.do_later(Chore::TellOutdated);
     }
 
-    fn tell_outdated(&mut self) {
-        let readers: Vec<Reader> =
-            self.clients.iter().filter(|c| c.tracking.is_some()).map(|c| self.reader_of(c)).collect();
+    pub(super) fn tell_outdated(&mut self) {
+        let readers: Vec<Reader> = self
+            .connections
+            .table
+            .iter()
+            .filter(|c| c.tracking.is_some())
+            .map(|c| self.reader_of(c))
+            .collect();
         for to in readers {
             self.invalidate(Invalidation { to, by: 0, is_broadcast: false, keys: None });
         }
@@ -245,7 +261,7 @@ impl Shard {
     /// Tells a connection of this shard.
     pub(super) fn invalidate(&mut self, invalidation: Invalidation) {
         let Invalidation { to, by, is_broadcast, keys } = invalidation;
-        let Some(c) = self.clients.get(to.token).filter(|c| c.id == to.id) else { return };
+        let Some(c) = self.connections.table.get(to.token).filter(|c| c.id == to.id) else { return };
         let protocol = c.output.reply.protocol();
         let Some(tracking) = &c.tracking else { return };
         let is_outdated = keys.is_some() && tracking.is_broadcast != is_broadcast;
@@ -271,12 +287,11 @@ impl Shard {
 
     /// Tells a connection of this shard what another has asked for.
     pub(super) fn invalidate_redirected(&mut self, Redirected { from, to, keys }: Redirected) {
-        let target = self.clients.get(to.token).filter(|c| c.id == to.id && c.is_open());
+        let target = self.connections.table.get(to.token).filter(|c| c.id == to.id && c.is_open());
         let Some((protocol, listens)) =
             target.map(|c| (c.output.reply.protocol(), c.subscriptions.is_some()))
         else {
-            let tell = move |home: &mut Shard| home.redirect_is_broken(from, to);
-            return self.send(from.home, Message::Call(Box::new(tell)));
+            return self.send(from.home, SubscriberMessage::RedirectBroken { from, to }.into());
         };
         if protocol == Protocol::Resp3 {
             self.push_to_connection(to.token, |reply| {
@@ -294,8 +309,8 @@ impl Shard {
         }
     }
 
-    fn redirect_is_broken(&mut self, from: Reader, to: Redirect) {
-        let Some(c) = self.clients.get(from.token).filter(|c| c.id == from.id) else { return };
+    pub(super) fn redirect_is_broken(&mut self, from: Reader, to: Redirect) {
+        let Some(c) = self.connections.table.get(from.token).filter(|c| c.id == from.id) else { return };
         let protocol = c.output.reply.protocol();
         let Some(tracking) = c.tracking.as_deref_mut().filter(|tracking| tracking.redirect == Some(to))
         else {

@@ -1,5 +1,6 @@
 //! The coordinator: takes the intents, then the steps, then answers.
 
+use crate::shard::peers::Chore;
 use std::collections::BTreeMap;
 
 use super::record::{Barrier, Phase, Step, Transaction};
@@ -7,19 +8,19 @@ use super::work::{Run, Work, WorkResult};
 use super::{flat, Later};
 use crate::base::Token;
 use crate::client::{Connection, Flag as ClientFlag, Stall};
-use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching, Wanted};
+use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching, Role, Wanted};
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::shard::loans::Outcome;
 use crate::shard::message::Message;
-use crate::shard::request::touches_keys;
+use crate::shard::refusals::touches_keys;
 use crate::shard::scripts::Going;
 use crate::shard::{Flow, Shard};
 use crate::store::WaitNumber;
 use crate::txn::join::{join, prefer};
 use crate::txn::locks::Number;
 use crate::txn::message::{Ending, Origin, OwnedCommand, TransactionId, Watch};
-use crate::txn::plan::{self, Join, Part, Plan, Scopes};
+use crate::txn::plan::{locate, Join, Located, LocatedKeys, Part, Plan, Scopes};
 use std::sync::Arc;
 
 impl Shard {
@@ -27,27 +28,55 @@ impl Shard {
     pub(in crate::shard) fn scopes_of(&self, commands: &[OwnedCommand]) -> Scopes {
         let mut scopes = Scopes::default();
         for command in commands {
-            let slices = command.args.slices();
-            // With one shard nobody remembers what a script touches, so it may be anything.
-            if matches!(command.spec.handler, Handler::Script)
-                && (self.topology.shards == 1 || self.script_may_reach_far(command.spec, &slices))
-            {
-                scopes.add_whole(self.topology.shards, KeyAccess::Write);
-                continue;
-            }
-            if let Handler::EveryShard(..) = command.spec.handler {
-                let access = if command.spec.is(Flag::Write) { KeyAccess::Write } else { KeyAccess::Read };
-                scopes.add_whole(self.topology.shards, access);
-                continue;
-            }
-            if Reaching::of(command.spec, &slices).is_some() {
-                scopes.add_whole(self.topology.shards, KeyAccess::Read);
-            }
-            let mut keys = KeyPositions::new();
-            command.spec.key_positions(&slices, &mut keys);
-            plan::scopes(&slices, &keys, self.topology, &mut scopes);
+            self.add_scopes(command, None, &mut scopes);
         }
         scopes
+    }
+
+    fn add_scopes(&self, command: &OwnedCommand, keys: Option<&LocatedKeys>, scopes: &mut Scopes) {
+        let spec = command.spec;
+        let slices = command.args.slices();
+        let shards = self.turn.slots.all();
+        // With one shard nobody remembers what a script touches, so it may be anything.
+        if matches!(spec.handler, Handler::Script)
+            && (self.turn.slots.is_single() || self.script_may_reach_far(spec, &slices))
+        {
+            return scopes.add_whole(shards, KeyAccess::Write);
+        }
+        if let Handler::EveryShard(..) = spec.handler {
+            let access = if spec.is(Flag::Write) { KeyAccess::Write } else { KeyAccess::Read };
+            return scopes.add_whole(shards, access);
+        }
+        if Reaching::of(spec, &slices).is_some() {
+            scopes.add_whole(shards, KeyAccess::Read);
+        }
+        match keys {
+            Some(keys) => keys.add_scopes(&slices, scopes),
+            None => LocatedKeys::of(spec, &slices, &self.turn.slots).add_scopes(&slices, scopes),
+        }
+    }
+
+    /// A new transaction of `commands`, the first of which may have been located, that needs `scopes` besides.
+    fn transaction_of(
+        &self,
+        commands: Vec<OwnedCommand>,
+        located: Vec<Located>,
+        mut scopes: Scopes,
+        origin: Origin,
+    ) -> Transaction {
+        let mut plans = Vec::with_capacity(commands.len());
+        let mut located = located.into_iter();
+        for command in &commands {
+            let found = located.next().or_else(|| match command.spec.handler {
+                Handler::Keys(..) => Some(self.locate(command)),
+                _ => None,
+            });
+            self.add_scopes(command, found.as_ref().map(|found| &found.keys), &mut scopes);
+            // What concerns every shard goes by how much there is when it runs.
+            let stays = matches!(command.spec.handler, Handler::Keys(..));
+            plans.push(found.filter(|_| stays).map(|found| found.plan));
+        }
+        Transaction { plans, ..Transaction::new(commands, scopes, origin) }
     }
 
     /// Starts a transaction for the connection, which stalls until its reply.
@@ -55,18 +84,17 @@ impl Shard {
         &mut self,
         c: &mut Connection,
         commands: Vec<OwnedCommand>,
+        located: Vec<Located>,
         is_exec: bool,
     ) {
-        let mut scopes = self.scopes_of(&commands);
         let watch = c
             .watching
             .as_deref()
             .filter(|_| is_exec)
             .map(|watching| Watch { flag: watching.flag.clone(), keys: watching.keys.clone() });
-        if let Some(watch) = &watch {
-            for (_, key) in &watch.keys {
-                scopes.add_key(self.topology.owner(key), key, KeyAccess::Read);
-            }
+        let mut scopes = Scopes::default();
+        for (_, key) in watch.iter().flat_map(|watch| &watch.keys) {
+            scopes.add_key(self.turn.slots.shard_of(key), key, KeyAccess::Read);
         }
         let origin = self.reserve(c);
         c.stall = Stall::Reply;
@@ -77,7 +105,7 @@ impl Shard {
             is_exec,
             // What is replayed is nobody's.
             user: (is_exec && !c.flags.has(ClientFlag::Replay)).then(|| c.user.clone()),
-            ..Transaction::new(commands, scopes, origin)
+            ..self.transaction_of(commands, located, scopes, origin)
         });
     }
 
@@ -90,10 +118,8 @@ impl Shard {
         caller: Caller,
         protocol: Protocol,
     ) {
-        let commands = vec![command];
-        let scopes = self.scopes_of(&commands);
-        let waiter = Some(number);
-        self.start(Transaction { caller, protocol, waiter, ..Transaction::new(commands, scopes, origin) });
+        let transaction = self.transaction_of(vec![command], Vec::new(), Scopes::default(), origin);
+        self.start(Transaction { caller, protocol, waiter: Some(number), ..transaction });
     }
 
     /// Goes through `phases` while no transaction over shards is half done. With `access` to read, reads go on meanwhile.
@@ -103,7 +129,7 @@ impl Shard {
         phases: impl IntoIterator<Item = Phase>,
     ) {
         let mut scopes = Scopes::default();
-        scopes.add_whole(self.topology.shards, access);
+        scopes.add_whole(self.turn.slots.all(), access);
         // No client's: nobody is answered.
         let origin = Origin { client: Token { index: u32::MAX, generation: u32::MAX }, place: 0 };
         let barrier = Some(Barrier { phases: phases.into_iter().collect(), turn: 0 });
@@ -112,7 +138,7 @@ impl Shard {
 
     /// The next phase of a barrier. Phases that wait for answers leave some outstanding.
     fn advance_barrier(&mut self, id: TransactionId, t: &mut Transaction) {
-        let shards = self.topology.shards;
+        let shards = self.turn.slots.shards();
         while t.outstanding == 0 {
             let Some(phase) = t.barrier.as_mut().and_then(|barrier| barrier.phases.pop_front()) else {
                 return;
@@ -153,13 +179,14 @@ impl Shard {
     pub(in crate::shard) fn start(&mut self, mut transaction: Transaction) {
         let id = self.transactions.next_id();
         self.stats.transactions.add(1);
-        transaction.is_awaited = transaction.barrier.is_none() && self.log.is_open();
+        transaction.is_awaited = transaction.barrier.is_none() && self.journal.log.is_open();
         self.lock_all(id, Box::new(transaction));
     }
 
     pub(in crate::shard) fn lock_all(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         let number = self.shared.next_transaction();
         let old = std::mem::replace(&mut transaction.number, number);
+        transaction.is_placed = false;
         transaction.watch_until_ms = i64::MAX;
         transaction.outstanding = transaction.participants.len();
         for participant in &mut transaction.participants {
@@ -177,19 +204,14 @@ impl Shard {
                 watch: transaction
                     .watch
                     .as_ref()
-                    .map(|watch| watch.of_shard(participant.shard, self.topology)),
+                    .map(|watch| watch.of_shard(participant.shard, &self.turn.slots)),
             };
             self.send(participant.shard, message);
         }
         if transaction.outstanding == 0 {
             // No key at all (MULTI with PING only). The connection is still in the hands of who runs its requests, so the
             // commands come after them.
-            let begin = move |shard: &mut Shard| {
-                if let Some(transaction) = shard.transactions.running.remove(&id) {
-                    shard.advance(id, transaction);
-                }
-            };
-            self.send(self.id, Message::Call(Box::new(begin)));
+            self.do_later(Chore::AdvanceTransaction(id));
         }
         self.transactions.running.insert(id, transaction);
     }
@@ -259,11 +281,14 @@ impl Shard {
         }
     }
 
-    fn plan_of(&self, command: &OwnedCommand) -> Plan {
-        let slices = command.args.slices();
-        let mut keys = KeyPositions::new();
-        command.spec.key_positions(&slices, &mut keys);
-        plan::plan(command.spec, &slices, &keys, self.topology, || self.key_count(command.db))
+    fn locate(&self, command: &OwnedCommand) -> Located {
+        locate(command.spec, &command.args.slices(), &self.turn.slots, || self.key_count(command.db))
+    }
+
+    /// The plan of a command of the transaction, which is about to run.
+    fn take_plan(&self, t: &mut Transaction, command: usize) -> Plan {
+        let known = t.plans.get_mut(command).and_then(Option::take);
+        known.unwrap_or_else(|| self.locate(&t.commands[command]).plan)
     }
 
     /// Takes the next steps, until one has to wait for answers or all commands have run.
@@ -297,7 +322,7 @@ impl Shard {
                 self.run_for_connection(id, t, command);
                 continue;
             }
-            match self.plan_of(&t.commands[command]) {
+            match self.take_plan(t, command) {
                 Plan::Split(parts, joining) => {
                     t.next += 1;
                     self.run_parts(id, t, command, parts, joining);
@@ -305,7 +330,7 @@ impl Shard {
                 Plan::EveryShard { join: joining, .. } => {
                     t.next += 1;
                     let args = t.commands[command].args.clone();
-                    let parts = (0..self.topology.shards)
+                    let parts = (self.turn.slots.all())
                         .map(|shard| Part { shard, args: args.clone(), key_indexes: Default::default() })
                         .collect();
                     self.run_parts(id, t, command, parts, joining);
@@ -333,7 +358,7 @@ impl Shard {
     /// A command of a MULTI body may log in, or change users: those after it are for the user as he is then, as in Redis.
     fn follow_user(&mut self, t: &mut Transaction) {
         let Some(known) = &t.user else { return };
-        let Some(connection) = self.clients.take(t.origin.client) else { return };
+        let Some(connection) = self.connections.table.take(t.origin.client) else { return };
         let user = self.current_user(&connection);
         if !Arc::ptr_eq(known, &user) {
             t.caller.user = user.serial;
@@ -343,16 +368,16 @@ impl Shard {
             }
             t.user = Some(user);
         }
-        self.clients.put_back(connection);
+        self.connections.table.put_back(connection);
     }
 
     /// Takes the first step of a script's call, which is command `call`.
     fn run_call(&mut self, id: TransactionId, t: &mut Transaction, call: usize) {
-        match self.plan_of(&t.commands[call]) {
+        match self.take_plan(t, call) {
             Plan::Split(parts, joining) => self.run_parts(id, t, call, parts, joining),
             Plan::EveryShard { join: joining, .. } => {
                 let args = t.commands[call].args.clone();
-                let parts = (0..self.topology.shards)
+                let parts = (self.turn.slots.all())
                     .map(|shard| Part { shard, args: args.clone(), key_indexes: Default::default() })
                     .collect();
                 self.run_parts(id, t, call, parts, joining);
@@ -381,18 +406,30 @@ impl Shard {
                 p.released = true;
                 true
             });
+        // What goes out together is one step.
+        t.steps += u32::from(t.outstanding == 0);
         t.outstanding += 1;
-        let ending = release.then(|| t.ending(shard, self.id, id));
+        let ending = release.then(|| self.ending_of(id, t, shard));
         let run = Run {
             coordinator: self.id,
             transaction: id,
             number: t.number,
+            step: t.steps,
             caller: t.caller,
             protocol: t.protocol,
             work,
             ending,
         };
         self.send(shard, Message::Run(Box::new(run)));
+    }
+
+    /// What `shard` is to know when it gets its intents back. In front of the first of these messages the transaction takes its place.
+    fn ending_of(&mut self, id: TransactionId, t: &mut Transaction, shard: usize) -> Ending {
+        let ending = t.ending(shard, self.id, id);
+        if !std::mem::replace(&mut t.is_placed, true) {
+            self.journal.place(t.number, &ending.writers);
+        }
+        ending
     }
 
     /// Runs the commands from `t.next` on that are each on one shard, all at once: commands on different shards
@@ -405,18 +442,22 @@ impl Shard {
             if command.is_for_connection() || matches!(command.spec.handler, Handler::Script) {
                 break;
             }
-            let shard = match self.plan_of(command) {
+            let is_publish = matches!(command.spec.handler, Handler::Channel);
+            let shard = match self.take_plan(t, t.next) {
                 Plan::Anywhere => self.id,
                 Plan::At(shard) | Plan::Cursor { shard, .. } => shard,
-                _ => break,
+                plan => {
+                    t.keep_plan(t.next, plan);
+                    break;
+                }
             };
-            if let Handler::Channel = command.spec.handler {
+            if is_publish {
                 // What is published on several shards keeps its order: one after the other.
                 if publisher.replace(shard).is_some_and(|before| before != shard) {
                     break;
                 }
             }
-            let entry = (t.next, command.clone());
+            let entry = (t.next, t.commands[t.next].clone());
             match by_shard.iter_mut().find(|(s, _)| *s == shard) {
                 Some((_, list)) => list.push(entry),
                 None => by_shard.push((shard, vec![entry])),
@@ -476,9 +517,9 @@ impl Shard {
         home: usize,
         wanted: Vec<Wanted>,
     ) {
-        let mut by_shard: Vec<Vec<Wanted>> = vec![Vec::new(); self.topology.shards];
+        let mut by_shard: Vec<Vec<Wanted>> = vec![Vec::new(); self.turn.slots.shards()];
         for wish in wanted {
-            by_shard[self.topology.owner(&wish.key)].push(wish);
+            by_shard[self.turn.slots.shard_of(&wish.key)].push(wish);
         }
         let owned = t.commands[command].clone();
         let slices = owned.args.slices();
@@ -486,7 +527,7 @@ impl Shard {
         owned.spec.key_positions(&slices, &mut keys);
         for (shard, wanted) in by_shard.into_iter().enumerate() {
             let is_named =
-                shard != home && keys.iter().any(|key| self.topology.owner(slices[key.index]) == shard);
+                shard != home && keys.iter().any(|key| self.turn.slots.shard_of(slices[key.index]) == shard);
             if is_named || !wanted.is_empty() {
                 self.step(id, t, shard, Work::LendWanted(owned.clone(), wanted), false);
             }
@@ -501,9 +542,9 @@ impl Shard {
         match result {
             WorkResult::Replies(list) => {
                 for (command, mut reply) in list {
-                    if t.script.is_none() && self.reply_bytes_max > 0 {
+                    if t.script.is_none() && self.executor.reply_bytes_max > 0 {
                         t.reply_bytes += reply.len();
-                        if t.reply_bytes > self.reply_bytes_max {
+                        if t.reply_bytes > self.executor.reply_bytes_max {
                             // The transaction ends as it would; its client does not stay for it.
                             if !matches!(t.step, Step::Parts { .. }) {
                                 reply = Vec::new();
@@ -566,7 +607,7 @@ impl Shard {
         let Outcome { changed, effects, uses } = outcome;
         let mut by_shard: BTreeMap<usize, Outcome> = BTreeMap::new();
         for loan in changed {
-            by_shard.entry(self.topology.owner(&loan.key)).or_default().changed.push(loan);
+            by_shard.entry(self.turn.slots.shard_of(&loan.key)).or_default().changed.push(loan);
         }
         for effect in effects {
             by_shard.entry(self.owner_of_effect(&effect)).or_default().effects.push(effect);
@@ -574,7 +615,7 @@ impl Shard {
         // What comes behind the command may ask how a key was used. If nothing does, the owner hears of it at the end.
         let may_be_asked = t.is_exec || t.script.is_some();
         for used in uses {
-            let owner = self.topology.owner(&used.key);
+            let owner = self.turn.slots.shard_of(&used.key);
             match by_shard.get_mut(&owner) {
                 Some(outcome) => outcome.uses.push(used),
                 None if may_be_asked => by_shard.entry(owner).or_default().uses.push(used),
@@ -628,7 +669,7 @@ impl Shard {
 
     /// FLUSHALL with save points: it is answered when what was saved cannot come back.
     pub(in crate::shard) fn empties_saved_file(&self, spec: &CommandSpec) -> bool {
-        spec.name == "flushall" && !self.config.persistence.save.0.is_empty()
+        spec.role == Role::FlushAll && !self.turn.config.persistence.save.0.is_empty()
     }
 
     /// Gives back what a transaction holds, as at its end, but answers nobody: it goes on as another one.
@@ -642,7 +683,7 @@ impl Shard {
                 continue;
             }
             let shard = t.participants[index].shard;
-            let mut ending = t.ending(shard, self.id, id);
+            let mut ending = self.ending_of(id, t, shard);
             ending.report_to = ending.report_to.filter(|_| is_answered);
             self.send(shard, Message::Release { number: t.number, ending });
         }
@@ -650,7 +691,7 @@ impl Shard {
 
     /// A command of the connection inside a MULTI body. It may answer later, through `complete`.
     fn run_for_connection(&mut self, id: TransactionId, t: &mut Transaction, command: usize) {
-        let Some(mut connection) = self.clients.take(t.origin.client) else { return };
+        let Some(mut connection) = self.connections.table.take(t.origin.client) else { return };
         let owned = &t.commands[command];
         let mut reply = Reply::new(t.protocol);
         if let Some(why) = &owned.denied {
@@ -659,14 +700,14 @@ impl Shard {
             t.replies[command] = flat(&mut reply);
             return self.finish(connection);
         }
-        self.inside = Some((id, command));
-        let at_us = t.caller.at_us.unwrap_or(self.now_us);
+        self.transactions.inside = Some((id, command));
+        let at_us = t.caller.at_us.unwrap_or(self.turn.now_us);
         let flow = self.act_for(Some(t.number), |shard| {
             shard.at_instant(at_us, |shard| {
                 shard.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply)
             })
         });
-        self.inside = None;
+        self.transactions.inside = None;
         // HELLO changes it, for the replies behind it too.
         t.protocol = reply.protocol();
         connection.output.reply.set_protocol(t.protocol);
@@ -681,7 +722,7 @@ impl Shard {
 
     /// The place for a reply that comes later: in the connection's pipeline, or in the transaction in progress.
     pub(in crate::shard) fn reply_later(&mut self, c: &mut Connection) -> Later {
-        match self.inside {
+        match self.transactions.inside {
             Some((transaction, command)) => Later::InTransaction(transaction, command),
             None => {
                 let origin = self.reserve(c);
@@ -693,7 +734,7 @@ impl Shard {
 
     /// Whether the connection's command that runs now is part of a transaction, where nothing may block.
     pub(in crate::shard) fn is_inside_transaction(&self) -> bool {
-        self.inside.is_some()
+        self.transactions.inside.is_some()
     }
 
     /// The reply that was promised by `reply_later`.
@@ -701,7 +742,7 @@ impl Shard {
         match later {
             Later::InPipeline(origin) => {
                 self.settle_call(origin.client);
-                let spec = self.clients.get(origin.client).and_then(|c| c.last_command);
+                let spec = self.connections.table.get(origin.client).and_then(|c| c.last_command);
                 self.answer_of(origin, reply, spec.is_some_and(touches_keys));
             }
             Later::InTransaction(id, command) => {

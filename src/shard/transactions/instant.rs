@@ -13,7 +13,7 @@ impl Shard {
     /// A command, or a body, has run for so long. What is part of something longer has no time of its own.
     #[inline]
     pub(in crate::shard) fn note_time_taken(&mut self, nanos: u64) {
-        if nanos >= MOVES_TIME_NANOS && self.scripts.frozen_us.is_none() && !self.effects.is_in_body() {
+        if nanos >= MOVES_TIME_NANOS && self.scripts.frozen_us.is_none() && !self.journal.units.is_in_body() {
             self.instant_now();
         }
     }
@@ -21,21 +21,21 @@ impl Shard {
     /// The time for a transaction that begins now, Unix microseconds. It is read anew: what other shards have shown meanwhile, at times
     /// of theirs, is not to be undone by it.
     pub(super) fn instant_now(&mut self) -> i64 {
-        self.now_us = self.now_us.max(clock::unix_us());
-        self.store.set_time(self.now_us / 1000);
-        self.now_us
+        self.turn.now_us = self.turn.now_us.max(clock::unix_us());
+        self.store.set_time(self.turn.now_us / 1000);
+        self.turn.now_us
     }
 
     /// Does `work` as if it were that time, Unix microseconds.
     pub(in crate::shard) fn at_instant<R>(&mut self, at_us: i64, work: impl FnOnce(&mut Shard) -> R) -> R {
-        let now_us = std::mem::replace(&mut self.now_us, at_us);
+        let now_us = std::mem::replace(&mut self.turn.now_us, at_us);
         self.store.set_time(at_us / 1000);
         let outer_us = self.scripts.frozen_us.replace(at_us);
         let result = work(self);
         self.scripts.frozen_us = outer_us;
         // What comes next on this shard sees what has been done: its time is no earlier one.
-        self.now_us = now_us.max(at_us);
-        self.store.set_time(self.now_us / 1000);
+        self.turn.now_us = now_us.max(at_us);
+        self.store.set_time(self.turn.now_us / 1000);
         result
     }
 
@@ -45,9 +45,9 @@ impl Shard {
         number: Option<Number>,
         work: impl FnOnce(&mut Shard) -> R,
     ) -> R {
-        let outer = self.locks.act_for(number);
+        let outer = self.transactions.locks.act_for(number);
         let result = work(self);
-        self.locks.act_for(outer);
+        self.transactions.locks.act_for(outer);
         result
     }
 }

@@ -8,12 +8,15 @@ mod record;
 mod work;
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use crate::base::Stamp;
 use crate::base::Token;
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::shard::{Shard, AWAKE_NANOS};
+use crate::txn::guard::GuardedLocks;
+use crate::txn::locks::Number;
 use crate::txn::message::{ExecBody, Origin, OwnedCommand, TransactionId, Watch};
 
 pub(super) use participant::Ran;
@@ -43,6 +46,12 @@ pub(super) enum Waiting {
 
 #[derive(Default)]
 pub(super) struct Transactions {
+    /// Shared with the store, which deletes no key by itself that a transaction holds.
+    pub(super) locks: Rc<GuardedLocks>,
+    /// Who waits behind the intents, or holds them, on this shard.
+    pub(super) owners: HashMap<Number, Owner, foldhash::fast::RandomState>,
+    /// While a connection's command runs inside a transaction: which one, and its index there.
+    pub(super) inside: Option<(TransactionId, usize)>,
     pub(super) running: HashMap<TransactionId, Box<Transaction>, foldhash::fast::RandomState>,
     last: u64,
     /// When all shards stood still last, if that is not long ago.
@@ -60,15 +69,15 @@ impl Shard {
     /// Whether the next message of a transaction comes soon: few are under way here, or all shards stand still for one, or did a
     /// moment ago. (A script that does not name its keys goes to and fro between shards for every call.)
     pub(super) fn expects_next_step(&mut self) -> bool {
-        if self.topology.shards == 1 {
+        if self.turn.slots.is_single() {
             return false;
         }
-        if self.locks.is_wanted_whole() {
+        if self.transactions.locks.is_wanted_whole() {
             self.transactions.stood_still = Some(Stamp::now());
         }
         let is_recent = |at: &Stamp| Stamp::now().nanos_since(*at) <= AWAKE_NANOS;
         self.transactions.stood_still = self.transactions.stood_still.filter(is_recent);
-        self.transactions.stood_still.is_some() || FEW.contains(&self.locks.active())
+        self.transactions.stood_still.is_some() || FEW.contains(&self.transactions.locks.active())
     }
 }
 

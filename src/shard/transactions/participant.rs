@@ -6,12 +6,11 @@ use crate::base::{Stamp, Token};
 use crate::command::table::KeyAccess;
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
+use crate::shard::call::{Call, Called, Within};
 use crate::shard::message::Message;
 use crate::shard::Shard;
 use crate::txn::locks::{fingerprint_of_client, Answer, Number, Scope, Strengthened};
-use crate::txn::message::{
-    BatchedRequest, Ending, ExecBody, Origin, OwnedArgs, OwnedCommand, TransactionId, Watch,
-};
+use crate::txn::message::{Ending, ExecBody, Origin, OwnedCommand, TransactionId, Watch};
 
 /// What became of something that waited for its intents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +33,7 @@ impl Shard {
             Answer::Granted => self.tell_granted(coordinator, transaction, number, watch),
             Answer::Waiting => {
                 let owner = Owner::Coordinator { shard: coordinator, transaction, watch };
-                self.lock_owners.insert(number, owner);
+                self.transactions.owners.insert(number, owner);
             }
             Answer::Refused => {
                 let answer = Message::Locked { from: self.id, transaction, number, watch_until_ms: None };
@@ -45,7 +44,7 @@ impl Shard {
 
     #[cfg(not(feature = "unsafe-no-intents"))]
     fn request_lock(&mut self, number: Number, scope: &Scope) -> Answer {
-        self.locks.request(number, scope)
+        self.transactions.locks.request(number, scope)
     }
 
     /// For the test of the tests: the history checker must find what happens without intents.
@@ -82,18 +81,18 @@ impl Shard {
         old: Number,
         number: Number,
     ) {
-        self.rename_part(old, number);
-        self.lock_owners.remove(&old);
-        let Strengthened { answer, displaced, mut granted } = self.locks.strengthen(old, number);
+        self.journal.units.rename_part(old, number);
+        self.transactions.owners.remove(&old);
+        let Strengthened { answer, displaced, mut granted } = self.transactions.locks.strengthen(old, number);
         for displaced in displaced {
             let old = displaced.number;
-            match self.lock_owners.remove(&old) {
+            match self.transactions.owners.remove(&old) {
                 // It holds nothing on other shards, so it is simply next.
                 Some(waiting @ Owner::Waiting(_)) => {
                     let number = self.shared.next_transaction();
-                    let answer = self.locks.wait_again(number, displaced);
+                    let answer = self.transactions.locks.wait_again(number, displaced);
                     debug_assert!(answer != Answer::Refused, "nobody can have a later number");
-                    self.lock_owners.insert(number, waiting);
+                    self.transactions.owners.insert(number, waiting);
                     granted.extend((answer == Answer::Granted).then_some(number));
                 }
                 Some(Owner::Coordinator { shard, transaction, .. }) => {
@@ -109,7 +108,7 @@ impl Shard {
             Answer::Granted => self.tell_granted(coordinator, transaction, number, None),
             Answer::Waiting => {
                 let owner = Owner::Coordinator { shard: coordinator, transaction, watch: None };
-                self.lock_owners.insert(number, owner);
+                self.transactions.owners.insert(number, owner);
             }
             Answer::Refused => self.send(
                 coordinator,
@@ -128,8 +127,8 @@ impl Shard {
     }
 
     pub(in crate::shard) fn run_step(&mut self, run: Run) {
-        let Run { coordinator, transaction, number, caller, protocol, work, ending } = run;
-        self.enter_part(number);
+        let Run { coordinator, transaction, number, step, caller, protocol, work, ending } = run;
+        self.enter_part(number, step);
         let result = match (work, caller.at_us) {
             (Work::BarrierInTurns(at_each), _) => {
                 let done = move |shard: &mut Shard| {
@@ -164,14 +163,12 @@ impl Shard {
             Work::Commands(commands) => {
                 let mut replies = Vec::with_capacity(commands.len());
                 // What a script calls is no reply to the client.
-                let most = if caller.in_script { 0 } else { self.reply_bytes_max };
+                let most = if caller.in_script { 0 } else { self.executor.reply_bytes_max };
                 let mut bytes = 0;
                 for (index, command) in commands {
                     let mut reply = Reply::new(protocol);
                     reply.bound(if most == 0 { 0 } else { most.saturating_sub(bytes).max(1) });
-                    let args = command.args.slices();
-                    let run = self.run_command(command.spec, command.db, &args, caller, &mut reply);
-                    debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
+                    self.call_in_longer(&command, caller, &mut reply);
                     bytes += reply.len();
                     if most > 0 && bytes > most {
                         // All commands run, but nobody hears the rest.
@@ -180,8 +177,7 @@ impl Shard {
                     replies.push((index, flat(&mut reply)));
                 }
                 if most > 0 && bytes > most {
-                    let close = move |shard: &mut Shard| shard.close_client_of(transaction);
-                    self.send(coordinator, Message::Call(Box::new(close)));
+                    self.send(coordinator, Message::ReplyOverLimits { transaction });
                 }
                 WorkResult::Replies(replies)
             }
@@ -235,8 +231,8 @@ impl Shard {
         self.note_uses(std::mem::take(&mut ending.uses));
         self.end_part(number, &ending);
         self.serve_before_release(number);
-        self.lock_owners.remove(&number);
-        self.locks.release(number, &mut granted);
+        self.transactions.owners.remove(&number);
+        self.transactions.locks.release(number, &mut granted);
         self.grant(granted);
     }
 
@@ -246,7 +242,7 @@ impl Shard {
         while next < granted.len() {
             let number = granted[next];
             next += 1;
-            match self.lock_owners.remove(&number) {
+            match self.transactions.owners.remove(&number) {
                 Some(Owner::Coordinator { shard, transaction, watch }) => {
                     self.tell_granted(shard, transaction, number, watch);
                 }
@@ -254,10 +250,10 @@ impl Shard {
                     let ran = self.act_for(Some(number), |shard| shard.run_waiting(number, *waiting));
                     if ran == Ran::ToItsEnd {
                         self.serve_before_release(number);
-                        self.locks.release(number, &mut granted);
+                        self.transactions.locks.release(number, &mut granted);
                     }
                 }
-                None => self.locks.release(number, &mut granted),
+                None => self.transactions.locks.release(number, &mut granted),
             }
         }
     }
@@ -266,21 +262,21 @@ impl Shard {
     fn run_waiting(&mut self, number: Number, waiting: Waiting) -> Ran {
         match waiting {
             Waiting::Command { shard, origin, command, caller, protocol } => {
-                let mut reply = Reply::new(protocol);
-                reply.bound(self.reply_bytes_max);
-                let (spec, db) = (command.spec, command.db);
-                let run = self.run_command(spec, db, &command.args.slices(), &caller, &mut reply);
-                if let Some(script) = self.take_standing_script() {
-                    return self.adopt_script(script, shard, origin, Some(number));
-                }
-                match run {
-                    Some(run) => self.block_origin(shard, origin, command, caller, protocol, run),
-                    None => self.give_reply(shard, origin, &mut reply),
+                let mut reply = self.executor.new_reply(protocol);
+                let (spec, db, args) = (command.spec, command.db, command.args.slices());
+                let call = Call { spec, db, args: &args, caller: &caller, within: Within::Longer };
+                let called = self.call(call, &mut reply);
+                drop(args);
+                match called {
+                    Called::Standing(script) => {
+                        return self.adopt_script(script, shard, origin, Some(number))
+                    }
+                    Called::Blocked(run) => self.block_origin(shard, origin, command, caller, protocol, run),
+                    Called::Replied | Called::Failed(_) => self.give_reply(shard, origin, &mut reply),
                 }
             }
             Waiting::Exec { shard, origin, body } => {
-                let mut reply = Reply::new(body.protocol);
-                reply.bound(self.reply_bytes_max);
+                let mut reply = self.executor.new_reply(body.protocol);
                 self.run_exec(&body, &mut reply);
                 self.give_reply(shard, origin, &mut reply);
             }
@@ -296,30 +292,6 @@ impl Shard {
         self.reply_to(home, origin, reply);
     }
 
-    /// Another shard's request waits when a transaction has an intent on its keys.
-    pub(in crate::shard) fn wait_if_conflicting(
-        &mut self,
-        from: usize,
-        request: &BatchedRequest,
-        args: &[&[u8]],
-    ) -> bool {
-        let command = OwnedCommand::new(request.spec, request.db, OwnedArgs::from_slices(args));
-        let Some(scope) = self.own_scope(std::slice::from_ref(&command)) else { return false };
-        let client = request.origin.client;
-        if !self.locks.conflicts_in_order(&scope, fingerprint_of_client(from, client)) {
-            return false;
-        }
-        let waiting = Waiting::Command {
-            shard: from,
-            origin: request.origin,
-            command,
-            caller: request.caller,
-            protocol: request.protocol,
-        };
-        self.wait_behind(&scope, from, client, waiting);
-        true
-    }
-
     /// The intents that `commands` need on this shard; None when they have no key here.
     pub(in crate::shard) fn own_scope(&self, commands: &[OwnedCommand]) -> Option<Scope> {
         let scopes = self.scopes_of(commands);
@@ -328,8 +300,7 @@ impl Shard {
 
     /// A MULTI body of which every key is on this shard.
     pub(in crate::shard) fn exec_here(&mut self, from: usize, origin: Origin, body: Box<ExecBody>) {
-        let mut reply = Reply::new(body.protocol);
-        reply.bound(self.reply_bytes_max);
+        let mut reply = self.executor.new_reply(body.protocol);
         match self.exec_or_body(from, origin.client, body, &mut reply) {
             None => self.give_reply(from, origin, &mut reply),
             Some((scope, body)) => {
@@ -352,9 +323,9 @@ impl Shard {
                 self.guard_large_values(command.spec, command.db, &command.args.slices());
             }
         }
-        if !self.locks.is_idle() {
+        if !self.transactions.locks.is_idle() {
             if let Some(scope) = self.exec_scope(&body) {
-                if self.locks.conflicts_in_order(&scope, fingerprint_of_client(home, client)) {
+                if self.transactions.locks.conflicts_in_order(&scope, fingerprint_of_client(home, client)) {
                     return Some((scope, body));
                 }
             }
@@ -371,7 +342,7 @@ impl Shard {
     fn exec_scope(&self, body: &ExecBody) -> Option<Scope> {
         let mut scopes = self.scopes_of(&body.commands);
         for (_, key) in body.watch.iter().flat_map(|watch| &watch.keys) {
-            scopes.add_key(self.topology.owner(key), key, KeyAccess::Read);
+            scopes.add_key(self.turn.slots.shard_of(key), key, KeyAccess::Read);
         }
         scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
     }
@@ -391,9 +362,7 @@ impl Shard {
         reply.array(body.commands.len());
         let outer = self.begin_body();
         for command in &body.commands {
-            let args = command.args.slices();
-            let run = self.run_command(command.spec, command.db, &args, &body.caller, reply);
-            debug_assert!(run.is_none(), "{} blocks in a transaction", command.spec.name);
+            self.call_in_longer(command, &body.caller, reply);
         }
         self.end_body(outer);
         self.note_time_taken(Stamp::now().nanos_since(started));

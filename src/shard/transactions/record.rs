@@ -16,7 +16,7 @@ use crate::txn::locks::{Number, Scope};
 use crate::txn::message::{
     BlockedRun, Ending, Loan, Origin, OwnedCommand, TransactionId, Use, Watch, Writers,
 };
-use crate::txn::plan::{Join, Part, Scopes};
+use crate::txn::plan::{Join, Part, Plan, Scopes};
 
 #[derive(Debug)]
 pub struct Participant {
@@ -96,6 +96,8 @@ pub struct Transaction {
     /// When the first of the watched keys expires that were there when they were locked, Unix milliseconds.
     pub watch_until_ms: i64,
     pub commands: Vec<OwnedCommand>,
+    /// Of each, where it runs, if that has been found out and stays so.
+    pub plans: Vec<Option<Plan>>,
     /// The next command to run.
     pub next: usize,
     /// Encoded, one for each command.
@@ -105,6 +107,10 @@ pub struct Transaction {
     pub step: Step,
     /// Answers that the step in progress still waits for.
     pub outstanding: usize,
+    /// How many steps it has taken.
+    pub steps: u32,
+    /// It has its place among what replicas get.
+    pub is_placed: bool,
     /// A MULTI body: the reply is an array of the commands' replies.
     pub is_exec: bool,
     /// Of a MULTI body: the user by whose rights its commands have been looked at.
@@ -145,9 +151,12 @@ impl Transaction {
             replies: vec![Vec::new(); commands.len()],
             reply_bytes: 0,
             commands,
+            plans: Vec::new(),
             next: 0,
             step: Step::Locking,
             outstanding: 0,
+            steps: 0,
+            is_placed: false,
             is_exec: false,
             user: None,
             waiter: None,
@@ -178,6 +187,13 @@ impl Transaction {
     pub fn hold(&mut self, scopes: Scopes) {
         self.participants = participants(scopes);
         self.step = Step::Locking;
+    }
+
+    /// A command has been looked at, and is not run yet. What concerns every shard goes by how much there is when it runs.
+    pub fn keep_plan(&mut self, command: usize, plan: Plan) {
+        if let (Some(place), false) = (self.plans.get_mut(command), matches!(plan, Plan::EveryShard { .. })) {
+            *place = Some(plan);
+        }
     }
 
     /// A command in progress answers later.

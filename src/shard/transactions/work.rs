@@ -55,6 +55,8 @@ pub struct Run {
     pub coordinator: usize,
     pub transaction: TransactionId,
     pub number: Number,
+    /// How manieth step of the transaction it is.
+    pub step: u32,
     pub caller: Caller,
     pub protocol: Protocol,
     pub work: Work,

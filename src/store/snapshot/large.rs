@@ -121,7 +121,7 @@ impl Snapshot {
 
     /// Where the word of a key of the image is, if its entry is still there.
     fn place_of(&self, store: &Store, number: usize, key: &[u8]) -> Option<*mut Word> {
-        let slot = (slot_of(key) - store.slots().start()) as usize;
+        let slot = store.slots().number(slot_of(key)).into();
         let table = self.image.table(&store.databases, number, slot)?;
         table.place_of(store.keys.hash_key(key), key)
     }

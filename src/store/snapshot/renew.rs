@@ -80,7 +80,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{KeyView, SaveKeys, SlotRange, SnapshotBuffer, SnapshotOptions, Ttl, Value};
+    use super::super::super::{KeyView, SaveKeys, SlotSet, SnapshotBuffer, SnapshotOptions, Ttl, Value};
     use super::*;
 
     struct Nothing;
@@ -109,7 +109,7 @@ mod tests {
     }
 
     fn with_old_keys() -> Store {
-        let mut store = Store::new(SlotRange::ALL, 2);
+        let mut store = Store::new(SlotSet::ALL, 2);
         store.set_time(1_700_000_000_000);
         for number in 0..1000 {
             store.set_string(1, format!("key{number}").as_bytes(), b"value", Ttl::None);

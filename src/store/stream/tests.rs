@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::store::listpack::read_redis;
-use crate::store::{Settings, SlotRange, Store};
+use crate::store::{Settings, SlotSet, Store};
 
 type Pairs = Vec<Vec<u8>>;
 
@@ -310,7 +310,7 @@ fn a_last_id_set_back_behind_deleted_entries_goes_on() {
 
 #[test]
 fn memory_and_pieces_are_what_they_were_once_everything_is_gone() {
-    let mut store = Store::new(SlotRange::ALL, 1);
+    let mut store = Store::new(SlotSet::ALL, 1);
     let empty = Stream::empty().memory();
     let mut stream = filled(1000);
     assert!(stream.memory() > empty && stream.pieces() >= 10);

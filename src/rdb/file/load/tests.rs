@@ -9,12 +9,12 @@ use super::*;
 use crate::observe::digest::Digest;
 use crate::store::stream::StreamId;
 use crate::store::{
-    Collection, Hash, List, MaxmemoryPolicy, Set, Settings, SlotRange, SortedSet, Stream, Ttl, Value,
+    Collection, Hash, List, MaxmemoryPolicy, Set, Settings, SlotSet, SortedSet, Stream, Ttl, Value,
 };
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
-fn empty_store(slots: SlotRange) -> Store {
+fn empty_store(slots: SlotSet) -> Store {
     let mut store = Store::new(slots, 16);
     store.set_time(NOW_MS);
     store
@@ -32,7 +32,7 @@ fn small_store() -> Store {
 
 /// Keys of every type, once for each name, with so many elements.
 fn store_with(collections: &[(&str, u64)]) -> Store {
-    let mut store = empty_store(SlotRange::ALL);
+    let mut store = empty_store(SlotSet::ALL);
     let settings =
         Settings { hash_max_listpack_entries: 64, list_max_listpack_size: 16, ..Settings::default() };
     store.set_string(0, b"int", b"-70000", Ttl::None);
@@ -115,7 +115,7 @@ fn load_into<'f>(store: &mut Store, file: &'f [u8], options: LoadOptions) -> Res
 }
 
 fn loaded(file: &[u8]) -> Result<(Store, Counts), Failure> {
-    let mut store = empty_store(SlotRange::ALL);
+    let mut store = empty_store(SlotSet::ALL);
     let load = load_into(&mut store, file, LoadOptions::default())?;
     Ok((store, load.counts()))
 }
@@ -141,7 +141,9 @@ fn what_was_written_is_loaded() {
 fn parts_of_shards_join_and_every_shard_takes_its_own() {
     let store = full_store();
     let file = file_of(&[&store]);
-    let mut shards: Vec<Store> = (0..3).map(|shard| empty_store(SlotRange::of_shard(shard, 3))).collect();
+    let mut shards: Vec<Store> = (0..3)
+        .map(|shard| empty_store(SlotSet::range([0, 5461, 10_922][shard], [5461, 10_922, 16_384][shard])))
+        .collect();
     let mut counts = Counts::default();
     for shard in &mut shards {
         counts.add(load_into(shard, &file, LoadOptions::default()).unwrap().counts());
@@ -162,7 +164,7 @@ fn records_of_any_size_pass_through_a_small_buffer_and_slices_of_any_number() {
         let source = Source::with_buffer(&file[..], true, buffer_len);
         let reader = FileReader::of_source(source, true).unwrap();
         let mut load = Load::of_reader(reader, LoadOptions::default());
-        let mut again = empty_store(SlotRange::ALL);
+        let mut again = empty_store(SlotSet::ALL);
         let (asked, mut steps) = (Cell::new(0), 0);
         let until = || {
             asked.set(asked.get() + 1);
@@ -179,7 +181,7 @@ fn records_of_any_size_pass_through_a_small_buffer_and_slices_of_any_number() {
 
 #[test]
 fn a_file_tells_what_redis_logs_of_it() {
-    let mut store = empty_store(SlotRange::ALL);
+    let mut store = empty_store(SlotSet::ALL);
     let file = file_of(&[]);
     let mut load = load_into(&mut store, &file, LoadOptions::default()).unwrap();
     let lines: Vec<String> = load.take_notes().into_iter().map(|note| note.text).collect();
@@ -215,7 +217,7 @@ fn expired_keys_are_dropped_but_where_their_deletion_comes_later() {
     let (mut store, counts) = loaded(&file).unwrap();
     assert_eq!(counts, Counts { loaded: 1, expired: 2, ..Counts::default() });
     assert_eq!(store.expire_at(0, b"now"), Some(Some(NOW_MS)));
-    let mut store = empty_store(SlotRange::ALL);
+    let mut store = empty_store(SlotSet::ALL);
     let options = LoadOptions { keeps_expired: true, ..LoadOptions::default() };
     assert_eq!(load_into(&mut store, &file, options).unwrap().counts().loaded, 3);
     assert_eq!((store.len(0), store.volatile_len(0)), (3, 3));
@@ -224,7 +226,7 @@ fn expired_keys_are_dropped_but_where_their_deletion_comes_later() {
 #[test]
 fn collections_without_elements_are_passed_over_and_named() {
     let file = file_with(b"\x02\x03set\0\x04\x04hash\0\x05\x04zset\0\x12\x04list\0\x00\x01k\x01v");
-    let mut store = empty_store(SlotRange::ALL);
+    let mut store = empty_store(SlotSet::ALL);
     let mut load = load_into(&mut store, &file, LoadOptions::default()).unwrap();
     assert_eq!(load.counts(), Counts { loaded: 1, empty: 4, ..Counts::default() });
     let line = load.counts().log_line();
@@ -237,7 +239,7 @@ fn a_key_that_comes_twice_is_refused_or_replaced() {
     let file = file_with(b"\0\x01k\x01a\0\x01k\x01b");
     let failure = failure_of(&file);
     assert_eq!(failure.log_lines(), ["RDB has duplicated key 'k' in DB 0"]);
-    let mut store = empty_store(SlotRange::ALL);
+    let mut store = empty_store(SlotSet::ALL);
     let options = LoadOptions { replaces: true, ..LoadOptions::default() };
     load_into(&mut store, &file, options).unwrap();
     assert!(matches!(store.peek(0, b"k"), Some(Value::Bytes(b"b"))));
@@ -248,7 +250,7 @@ fn how_much_a_key_was_used_counts_under_the_policy_that_goes_by_it() {
     let file = file_with(b"\xf8\x40\x64\0\x01k\x01v\xf9\xc8\0\x01l\x01v");
     let (mut store, _) = loaded(&file).unwrap();
     assert_eq!(store.describe(0, b"k").unwrap().idle_s, 100);
-    let mut store = empty_store(SlotRange::ALL);
+    let mut store = empty_store(SlotSet::ALL);
     store.settings.maxmemory_policy = MaxmemoryPolicy::AllKeysLfu;
     load_into(&mut store, &file, LoadOptions::default()).unwrap();
     assert_eq!(store.describe(0, b"l").unwrap().frequency, 200);
@@ -262,7 +264,7 @@ fn what_newer_servers_and_modules_write_between_keys_is_passed_over() {
     records.extend_from_slice(b"\xf7\x81\x01\x02\x03\x04\x05\x06\x07\x08\x02\x01\x05\x02hi\x04");
     records.extend_from_slice(&1.5f64.to_le_bytes());
     records.extend_from_slice(b"\0\0\x01k\x01v");
-    let mut store = empty_store(SlotRange::ALL);
+    let mut store = empty_store(SlotSet::ALL);
     let file = file_with(&records);
     let mut load = load_into(&mut store, &file, LoadOptions::default()).unwrap();
     assert_eq!(load.counts().loaded, 1);
@@ -275,7 +277,7 @@ fn what_newer_servers_and_modules_write_between_keys_is_passed_over() {
 fn functions_are_handed_over() {
     let mut records = Vec::new();
     put_function(&mut Encoder::new(Format::default()), b"#!lua name=l\n", &mut records);
-    let mut store = empty_store(SlotRange::ALL);
+    let mut store = empty_store(SlotSet::ALL);
     let file = file_with(&records);
     let mut load = load_into(&mut store, &file, LoadOptions::default()).unwrap();
     assert_eq!(load.take_functions(), [b"#!lua name=l\n"]);
@@ -295,13 +297,13 @@ fn functions_stand_in_front_of_all_parts_and_keys_are_read_behind_them() {
     let mut encoder = Encoder::new(Format::default());
     let mut file = Vec::new();
     header.put_with_functions(codes, &mut encoder, &mut file);
-    let mut store = empty_store(SlotRange::ALL);
+    let mut store = empty_store(SlotSet::ALL);
     store.set_string(0, b"k", b"v", Ttl::None);
     assert!(put_part(&store, &mut encoder, &mut file, &mut |_| true));
     let trailer = trailer(Stretch::of(&file), true);
     file.extend_from_slice(&trailer);
 
-    let mut read = empty_store(SlotRange::ALL);
+    let mut read = empty_store(SlotSet::ALL);
     let mut load = load_into(&mut read, &file, LoadOptions::default()).unwrap();
     assert_eq!(load.take_functions(), codes);
     assert_eq!(load.facts().field("gyre-cut"), Some(&b"42"[..]));
@@ -349,7 +351,7 @@ fn failures_tell_what_was_read_and_where() {
     assert!(lines[0].starts_with("Wrong RDB checksum expected: ("), "{lines:?}");
     assert!(lines[1].ends_with("function at check-sum -> RDB CRC error"), "{lines:?}");
     let (_, counts) = {
-        let mut store = empty_store(SlotRange::ALL);
+        let mut store = empty_store(SlotSet::ALL);
         let options = LoadOptions { with_checksum: false, ..LoadOptions::default() };
         let load = load_into(&mut store, &file, options).unwrap();
         (store, load.counts())
@@ -368,7 +370,7 @@ fn a_file_without_checksum_is_loaded_and_that_is_noted() {
     let mut file = file_of(&[]);
     let len = file.len();
     file[len - 8..].fill(0);
-    let mut store = empty_store(SlotRange::ALL);
+    let mut store = empty_store(SlotSet::ALL);
     let notes = load_into(&mut store, &file, LoadOptions::default()).unwrap().take_notes();
     assert_eq!(notes.last().unwrap().text, "RDB file was saved with checksum disabled: no check performed.");
 }
@@ -376,7 +378,7 @@ fn a_file_without_checksum_is_loaded_and_that_is_noted() {
 #[test]
 fn what_follows_a_file_is_left_for_others() {
     let file = [file_of(&[]), b"*1\r\n$4\r\nPING\r\n".to_vec()].concat();
-    let mut store = empty_store(SlotRange::ALL);
+    let mut store = empty_store(SlotSet::ALL);
     let load = load_into(&mut store, &file, LoadOptions::default()).unwrap();
     let (fetched, rest) = load.into_rest();
     assert_eq!([&fetched, rest].concat(), b"*1\r\n$4\r\nPING\r\n");
@@ -385,10 +387,10 @@ fn what_follows_a_file_is_left_for_others() {
 #[test]
 fn a_file_cut_anywhere_is_refused_and_says_so() {
     let file = file_of(&[&small_store()]);
-    let mut store = empty_store(SlotRange::ALL);
+    let mut store = empty_store(SlotSet::ALL);
     let options = LoadOptions { replaces: true, ..LoadOptions::default() };
     for len in 0..file.len() {
-        let failure = load_into(&mut store, &file[..len], options).unwrap_err();
+        let failure = load_into(&mut store, &file[..len], options.clone()).unwrap_err();
         assert!(failure.is_short(), "{len}: {failure}");
         assert!(failure.position <= len as u64);
     }
@@ -398,21 +400,24 @@ fn a_file_cut_anywhere_is_refused_and_says_so() {
 fn a_file_with_any_byte_changed_is_refused() {
     let file = file_of(&[&small_store()]);
     let mut damaged = file.clone();
-    let (mut whole, mut part) = (empty_store(SlotRange::ALL), empty_store(SlotRange::of_shard(0, 2)));
+    let (mut whole, mut part) = (empty_store(SlotSet::ALL), empty_store(SlotSet::range(0, 8192)));
     let checked = LoadOptions { replaces: true, ..LoadOptions::default() };
-    let unchecked = LoadOptions { with_checksum: false, ..checked };
-    let strict = LoadOptions { checks: Checks::Deep, ..unchecked };
+    let unchecked = LoadOptions { with_checksum: false, ..checked.clone() };
+    let strict = LoadOptions { checks: Checks::Deep, ..unchecked.clone() };
     for at in 0..file.len() {
         for change in [1, 0x80, 0xff] {
             damaged[at] ^= change;
             // Another version may be one that has no checksum.
             if !(5..9).contains(&at) {
-                assert!(load_into(&mut whole, &damaged, checked).is_err(), "byte {at} changed by {change}");
+                assert!(
+                    load_into(&mut whole, &damaged, checked.clone()).is_err(),
+                    "byte {at} changed by {change}"
+                );
             }
             // Nobody panics who does not look at the checksum.
-            let _ = load_into(&mut whole, &damaged, unchecked);
-            let _ = load_into(&mut whole, &damaged, strict);
-            let _ = load_into(&mut part, &damaged, unchecked);
+            let _ = load_into(&mut whole, &damaged, unchecked.clone());
+            let _ = load_into(&mut whole, &damaged, strict.clone());
+            let _ = load_into(&mut part, &damaged, unchecked.clone());
             damaged[at] = file[at];
         }
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::rdb::{crc64, Compression, Encoder, Format, Version};
-use crate::store::{MaxmemoryPolicy, SlotRange, Store, Ttl};
+use crate::store::{MaxmemoryPolicy, SlotSet, Store, Ttl};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -11,7 +11,7 @@ fn part(store: &Store) -> Vec<u8> {
 }
 
 fn store() -> Store {
-    let mut store = Store::new(SlotRange::ALL, 16);
+    let mut store = Store::new(SlotSet::ALL, 16);
     store.set_time(NOW_MS);
     store
 }

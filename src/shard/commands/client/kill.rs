@@ -6,6 +6,7 @@ use crate::client::{Connection, Flag};
 use crate::command::{Args, CommandError};
 use crate::resp::c_text;
 use crate::resp::Reply;
+use crate::shard::scatter::Question;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 use crate::text;
@@ -65,12 +66,11 @@ pub(super) fn kill(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: A
     let filter = if old_form {
         Filter { address: Some(args[2].to_vec()), ..Filter::default() }
     } else {
-        Filter::parse(&args[2..], &shard.users)?
+        Filter::parse(&args[2..], &shard.turn.users)?
     };
     let own = !filter.skip_asking && filter.holds(shard, c);
     let asking = c.id;
-    let question = move |shard: &mut Shard| shard.kill_clients(&filter, asking);
-    shard.ask_all_caught_up_for(c, question, move |_, answers: Vec<usize>, reply| {
+    shard.ask_all_caught_up_for(c, KillClients { filter, asking }, move |_, answers, reply| {
         let killed = answers.iter().sum::<usize>() + usize::from(own);
         match (old_form, killed) {
             (false, _) => reply.integer(killed as i64),
@@ -84,12 +84,27 @@ pub(super) fn kill(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: A
     Ok(Flow::Later)
 }
 
+/// Close those of your connections that `filter` names, but not the one that asks.
+#[derive(Clone)]
+pub struct KillClients {
+    filter: Filter,
+    asking: u64,
+}
+
+impl Question for KillClients {
+    type Answer = usize;
+
+    fn answer(self, shard: &mut Shard) -> usize {
+        shard.kill_clients(&self.filter, self.asking)
+    }
+}
+
 impl Shard {
     /// Closes those of this shard's connections that `filter` names, but not the one that asks. Returns how many.
     fn kill_clients(&mut self, filter: &Filter, asking: u64) -> usize {
         let mut killed = 0;
-        for token in self.clients.tokens() {
-            let Some(mut connection) = self.clients.take(token) else { continue };
+        for token in self.connections.table.tokens() {
+            let Some(mut connection) = self.connections.table.take(token) else { continue };
             let is_open = !connection.flags.has(Flag::Closing);
             if is_open && connection.id != asking && filter.holds(self, &connection) {
                 self.close(&mut connection);

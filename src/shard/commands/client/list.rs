@@ -6,6 +6,7 @@ use crate::base::Address;
 use crate::client::{Connection, Flag, Stall, Topic};
 use crate::command::{Args, CommandError};
 use crate::resp::{c_text, Protocol, Reply};
+use crate::shard::scatter::Question;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 use std::io::Write;
@@ -61,8 +62,7 @@ pub(super) fn list(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, arg
     let chosen = Chosen::parse(&args[2..])?;
     // This connection describes itself now: its request will be over when the answers are there.
     let own: Option<Line> = chosen.holds(c).then(|| (c.id, shard.describe_running(c, args, reply)));
-    let (asking, of_shard) = (c.id, chosen.clone());
-    let question = move |shard: &mut Shard| shard.client_lines(&of_shard, asking);
+    let question = ClientLines { chosen: chosen.clone(), asking: c.id };
     shard.ask_all_caught_up_for(c, question, move |_, answers, reply| {
         let mut lines: Vec<Line> = answers.into_iter().flatten().chain(own).collect();
         lines.sort_unstable_by_key(|(id, _)| *id);
@@ -94,11 +94,26 @@ pub(super) fn info(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, arg
     Ok(Flow::Done)
 }
 
+/// The lines of your connections, but not of the one that asks.
+#[derive(Clone)]
+pub struct ClientLines {
+    chosen: Chosen,
+    asking: u64,
+}
+
+impl Question for ClientLines {
+    type Answer = Vec<Line>;
+
+    fn answer(self, shard: &mut Shard) -> Vec<Line> {
+        shard.client_lines(&self.chosen, self.asking)
+    }
+}
+
 impl Shard {
     /// This shard's connections but the one that asks.
     fn client_lines(&self, chosen: &Chosen, asking: u64) -> Vec<Line> {
         let wanted = |c: &&Connection| c.id != asking && !c.flags.has(Flag::Closing) && chosen.holds(c);
-        self.clients.iter().filter(wanted).map(|c| (c.id, self.describe_client(c))).collect()
+        self.connections.table.iter().filter(wanted).map(|c| (c.id, self.describe_client(c))).collect()
     }
 
     /// One line of CLIENT LIST, without a line end.
@@ -175,7 +190,12 @@ impl Shard {
     }
 
     pub(in crate::shard) fn unix_socket_name(&self) -> String {
-        self.config.network.unixsocket.as_ref().map_or_else(String::new, |path| path.display().to_string())
+        self.turn
+            .config
+            .network
+            .unixsocket
+            .as_ref()
+            .map_or_else(String::new, |path| path.display().to_string())
     }
 }
 

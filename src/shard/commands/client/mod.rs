@@ -1,10 +1,10 @@
 //! CLIENT: what a connection says about itself here, other connections in `list` and `kill`, all of them at once in
 //! `pause`.
 
-mod kill;
-mod list;
-mod pause;
-mod tracking;
+pub(in crate::shard) mod kill;
+pub(in crate::shard) mod list;
+pub(in crate::shard) mod pause;
+pub(in crate::shard) mod tracking;
 
 use super::connection::checked_name;
 use super::{help, Handler};

@@ -6,7 +6,8 @@ use crate::client::{Connection, WaitingAt};
 use crate::command::{parse, subcommand_syntax, Args, CommandError};
 use crate::resp::Reply;
 use crate::shard::blocking::End;
-use crate::shard::pause::Paused;
+use crate::shard::pause::{ObeyPause, Paused};
+use crate::shard::scatter::Question;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 
@@ -21,7 +22,7 @@ pub(super) fn pause(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: 
     let now_ms = shard.now_ms();
     let until_ms = deadline(args[2], now_ms)?;
     shard.shared.pause.extend(until_ms, what, now_ms);
-    shard.ask_all_for(c, Shard::obey_pause, |_, _: Vec<()>, reply| reply.ok());
+    shard.ask_all_for(c, ObeyPause, |_, _, reply| reply.ok());
     Ok(Flow::Later)
 }
 
@@ -38,7 +39,7 @@ fn deadline(text: &[u8], now_ms: i64) -> Result<i64, CommandError> {
 
 pub(super) fn unpause(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
     shard.shared.pause.end();
-    shard.ask_all_for(c, Shard::obey_pause, |_, _: Vec<()>, reply| reply.ok());
+    shard.ask_all_for(c, ObeyPause, |_, _, reply| reply.ok());
     Ok(Flow::Later)
 }
 
@@ -55,11 +56,7 @@ pub(super) fn unblock(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args
     };
     let id = parse::integer(args[2])?;
     let later = shard.reply_later(c);
-    let find = move |shard: &mut Shard| {
-        let waits = |c: &&Connection| c.waiting.is_some() && c.id as i64 == id;
-        shard.clients.iter().find(waits).and_then(|c| c.waiting)
-    };
-    shard.ask_all_caught_up(find, move |shard, answers: Vec<Option<WaitingAt>>| {
+    shard.ask_all_caught_up(FindWaiting { id }, move |shard, answers| {
         match answers.into_iter().flatten().next() {
             Some(at) => shard.unblock_client(at, end, later),
             None => {
@@ -70,6 +67,21 @@ pub(super) fn unblock(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args
         }
     });
     Ok(Flow::Later)
+}
+
+/// Where the client with this id waits.
+#[derive(Clone)]
+pub struct FindWaiting {
+    id: i64,
+}
+
+impl Question for FindWaiting {
+    type Answer = Option<WaitingAt>;
+
+    fn answer(self, shard: &mut Shard) -> Option<WaitingAt> {
+        let waits = |c: &&Connection| c.waiting.is_some() && c.id as i64 == self.id;
+        shard.connections.table.iter().find(waits).and_then(|c| c.waiting)
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@ use crate::client::{Choice, Connection, Redirect, Tracking};
 use crate::command::{Args, CommandError};
 use crate::resp::c_text;
 use crate::resp::Reply;
+use crate::shard::scatter::Question;
+use crate::shard::tracking::BeginTracking;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 use crate::text;
@@ -162,8 +164,7 @@ fn begin(
     let (reader, spec) = (shard.reader_of(c), c.last_command);
     let later = shard.reply_later(c);
     let wanted = options.redirect;
-    let find = move |shard: &mut Shard| wanted.and_then(|id| shard.token_of_client(id));
-    shard.ask_all(find, move |shard, found: Vec<Option<Token>>| {
+    shard.ask_all(FindClient { id: wanted }, move |shard, found| {
         let redirect = wanted.map(|id| {
             let home = found.iter().position(Option::is_some)?;
             Some(Redirect { id, shard: home, token: found[home]? })
@@ -175,9 +176,9 @@ fn begin(
             return shard.complete_with(later, spec, verdict);
         }
         if !is_on {
-            if let Some(mut connection) = shard.clients.take(reader.token) {
+            if let Some(mut connection) = shard.connections.table.take(reader.token) {
                 shard.forget_tracking(&mut connection);
-                shard.clients.put_back(connection);
+                shard.connections.table.put_back(connection);
             }
             return shard.complete_with(later, None, Ok(()));
         }
@@ -186,17 +187,28 @@ fn begin(
             // It is gone. A transaction that this is a part of ends all the same.
             return shard.complete_with(later, None, Ok(()));
         };
-        let begin = move |shard: &mut Shard| shard.begin_tracking(reader, is_new, &prefixes, no_loop);
-        shard.ask_all(begin, move |shard, _: Vec<()>| shard.complete_with(later, None, Ok(())));
+        let begin = BeginTracking { reader, is_new, prefixes, no_loop };
+        shard.ask_all(begin, move |shard, _| shard.complete_with(later, None, Ok(())));
     });
     Ok(Flow::Later)
 }
 
-impl Shard {
-    fn token_of_client(&self, id: u64) -> Option<Token> {
-        self.clients.iter().find(|c| c.id == id && c.is_open()).map(|c| c.token)
-    }
+/// The client with this id.
+#[derive(Clone)]
+pub struct FindClient {
+    id: Option<u64>,
+}
 
+impl Question for FindClient {
+    type Answer = Option<Token>;
+
+    fn answer(self, shard: &mut Shard) -> Option<Token> {
+        let id = self.id?;
+        shard.connections.table.iter().find(|c| c.id == id && c.is_open()).map(|c| c.token)
+    }
+}
+
+impl Shard {
     /// Enters into the connection what it asks for. Returns whether it did not track before, and the prefixes that every
     /// shard has to know; None when it is gone.
     fn set_tracking(
@@ -205,7 +217,7 @@ impl Shard {
         options: Options,
         redirect: Option<Redirect>,
     ) -> Option<(bool, Vec<Box<[u8]>>)> {
-        let c = self.clients.get(token).filter(|c| c.is_open())?;
+        let c = self.connections.table.get(token).filter(|c| c.is_open())?;
         let is_new = c.tracking.is_none();
         let mut prefixes = options.prefixes;
         let tracking = c.tracking.get_or_insert_default();

@@ -1,0 +1,20 @@
+//! The connections of a shard: the table of them, what is to be done about each, and the listeners that new ones come from.
+
+use super::accept::Listeners;
+use super::client_memory::ClientMemory;
+use super::clients::Clients;
+use super::io::RingJob;
+use crate::base::Token;
+
+#[derive(Default)]
+pub struct Connections {
+    pub table: Clients,
+    /// Those with output to send.
+    pub(super) to_flush: Vec<Token>,
+    /// Those with input to run.
+    pub(super) runnable: Vec<Token>,
+    /// Operations for the ring, queued where no ring is at hand.
+    pub(super) ring_jobs: Vec<RingJob>,
+    pub(super) listeners: Listeners,
+    pub(super) memory: ClientMemory,
+}

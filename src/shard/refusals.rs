@@ -1,0 +1,188 @@
+//! Why a command may not run, or not yet. Everybody asks here before `call`.
+//!
+//! A client's request passes `refusal`, whose order is that of Redis: it decides which error a client sees. A command of a client that
+//! has waited passes `refusal_when_woken`. What a script calls has been asked for as a part of it, and passes `scripts::call_refusal`,
+//! whose texts are others.
+
+use std::sync::atomic::Ordering;
+
+use super::Shard;
+use crate::client::{Connection, Flag};
+use crate::command::table::{CommandSpec, Flag as CommandFlag, Role};
+use crate::command::{Args, Caller, CommandError};
+use crate::resp::Protocol;
+use crate::text;
+
+impl Shard {
+    /// Answers a request with the reason why it does not run.
+    pub(super) fn refuse(&mut self, c: &mut Connection, spec: Option<&CommandSpec>, error: &CommandError) {
+        if let Some(multi) = &mut c.multi {
+            multi.refused = true;
+        }
+        if let Some(spec) = spec {
+            self.stats.commands[spec.id as usize].rejected.add(1);
+        }
+        let mut text = error.text();
+        if spec.is_some_and(|spec| spec.role == Role::Exec) {
+            // Without MULTI too.
+            c.multi = None;
+            self.unwatch_all(c);
+            let why = text.strip_prefix(b"ERR ").unwrap_or(&text);
+            text = text!("EXECABORT Transaction discarded because of: ", why);
+        }
+        self.stats.count_error(&text);
+        self.write_reply(c, |_, _, reply| reply.error(&text));
+    }
+
+    /// Why the request may not run. The first reason counts.
+    #[inline]
+    pub(super) fn refusal(
+        &mut self,
+        c: &Connection,
+        spec: &'static CommandSpec,
+        args: Args,
+    ) -> Option<CommandError> {
+        if c.flags.has(Flag::Replay) {
+            return None;
+        }
+        self.refusal_by_login(c, spec)
+            .or_else(|| self.refusal_by_user(c, spec, args))
+            // The place of a cluster's answers: MOVED, ASK, CROSSSLOT, CLUSTERDOWN.
+            .or_else(|| self.refusal_by_memory(c, spec))
+            // The place of a replica's, and of a master's that has too few: READONLY, NOREPLICAS.
+            .or_else(|| self.refusal_by_disk(c, spec))
+            .or_else(|| refusal_by_subscription(c, spec))
+            // The place of a replica's that has lost its master: MASTERDOWN.
+            .or_else(|| self.refusal_by_state(c, spec))
+            .or_else(|| refusal_by_monitor(c, spec))
+    }
+
+    /// Why the command of a client that has waited may not run again: its user may have lost the right to run it, and memory may have
+    /// run out.
+    pub(super) fn refusal_when_woken(
+        &mut self,
+        spec: &'static CommandSpec,
+        args: Args,
+        caller: &Caller,
+    ) -> Option<CommandError> {
+        if let Some(error) = self.refusal_by_user_of(spec, args, caller) {
+            return Some(error);
+        }
+        let is_full = self.turn.config.memory.maxmemory > 0 && !self.make_room();
+        (is_full && spec.is(CommandFlag::DenyOom)).then_some(CommandError::OutOfMemory)
+    }
+
+    /// What the configuration and the connection allow, whoever the user is.
+    #[inline]
+    fn refusal_by_login(&self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
+        if spec.is(CommandFlag::Protected) && !self.may_use_protected(c, spec) {
+            return Some(refusal_of_protected(spec));
+        }
+        if !self.is_admitted(c) && !spec.is(CommandFlag::NoAuth) {
+            return Some(CommandError::other("NOAUTH Authentication required."));
+        }
+        if c.multi.is_some() && spec.is(CommandFlag::NoMulti) {
+            return Some(CommandError::other("ERR Command not allowed inside a transaction"));
+        }
+        None
+    }
+
+    #[inline]
+    fn refusal_by_memory(&mut self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
+        if self.turn.config.memory.maxmemory == 0 || self.make_room() {
+            return None;
+        }
+        // What is queued takes memory too.
+        let would_queue =
+            c.multi.is_some() && !matches!(spec.role, Role::Exec | Role::Discard | Role::Quit | Role::Reset);
+        let is_denied = would_queue || any_command(c, spec, |spec| spec.is(CommandFlag::DenyOom));
+        is_denied.then_some(CommandError::OutOfMemory)
+    }
+
+    /// Writes are refused when they could not be kept, and PING with them, so that whoever watches the server notices.
+    #[inline]
+    fn refusal_by_disk(&mut self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
+        let save_failed = self.shared.status.save_failed.load(Ordering::Relaxed);
+        if !save_failed && self.journal.log.write_refusal().is_none() || self.shared.status.is_loading() {
+            return None;
+        }
+        let is_concerned =
+            spec.role == Role::Ping || any_command(c, spec, |spec| spec.is(CommandFlag::Write));
+        if is_concerned {
+            self.disk_refusal()
+        } else {
+            None
+        }
+    }
+
+    /// Why writes are refused, when they could not be kept.
+    pub(super) fn disk_refusal(&mut self) -> Option<CommandError> {
+        let save_failed = self.shared.status.save_failed.load(Ordering::Relaxed);
+        let persistence = &self.turn.config.persistence;
+        if save_failed && persistence.stop_writes_on_bgsave_error && !persistence.save.0.is_empty() {
+            return Some(CommandError::CannotSave);
+        }
+        self.journal.log.write_refusal()
+    }
+
+    /// What the server does at this moment leaves no room for it.
+    #[inline]
+    fn refusal_by_state(&self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
+        if self.shared.status.is_loading() && any_command(c, spec, |spec| !spec.is(CommandFlag::Loading)) {
+            return Some(CommandError::other("LOADING Redis is loading the dataset in memory"));
+        }
+        if self.shared.scripts.is_busy(self.id) && !spec.is(CommandFlag::AllowBusy) {
+            return Some(self.busy_error());
+        }
+        None
+    }
+}
+
+#[cold]
+fn refusal_of_protected(spec: &CommandSpec) -> CommandError {
+    let (what, directive) = if spec.role == Role::Module {
+        ("MODULE", "enable-module-command")
+    } else {
+        ("DEBUG", "enable-debug-command")
+    };
+    CommandError::other(format!(
+        "ERR {what} command not allowed. If the {directive} option is set to \"local\", you can run it from a local \
+         connection, otherwise you need to set this option in the configuration file, and then restart the server."
+    ))
+}
+
+/// Without RESP3 a subscriber takes whatever comes for messages.
+#[inline]
+fn refusal_by_subscription(c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
+    let is_deaf = c.flags.has(Flag::Subscriber) && c.output.reply.protocol() == Protocol::Resp2;
+    let is_allowed =
+        spec.role.answers_with_messages() || matches!(spec.role, Role::Ping | Role::Quit | Role::Reset);
+    if !is_deaf || is_allowed {
+        return None;
+    }
+    Some(CommandError::other(format!(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+        spec.name
+    )))
+}
+
+/// To Redis a monitor is a replica.
+#[inline]
+fn refusal_by_monitor(c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
+    let is_denied = c.flags.has(Flag::Monitor) && any_command(c, spec, touches_keys);
+    is_denied.then(|| CommandError::other("ERR Replica can't interact with the keyspace"))
+}
+
+/// Whether it is so with the command, or with one of those that EXEC would run.
+#[inline]
+pub(super) fn any_command(
+    c: &Connection,
+    spec: &CommandSpec,
+    mut is_so: impl FnMut(&CommandSpec) -> bool,
+) -> bool {
+    is_so(spec) || c.queue_of(spec).iter().any(|queued| is_so(queued.spec))
+}
+
+pub(super) fn touches_keys(spec: &CommandSpec) -> bool {
+    spec.is(CommandFlag::ReadOnly) || spec.is(CommandFlag::Write) || spec.is(CommandFlag::MayReplicate)
+}
