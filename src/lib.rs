@@ -2,7 +2,7 @@
 //!
 //! The folders read from the outside in: `server` boots the shards, `shard` is where one shard's parts meet,
 //! `client` holds one connection, `txn` decides which shards a command needs, `command` runs it on the shard that owns its keys,
-//! `migrate` carries keys to other servers, `store` is the keyspace of one shard, `base` is what all need. A room uses only the
+//! `migrate` carries keys to other servers, `net` asks them, `store` is the keyspace of one shard, `base` is what all need. A room uses only the
 //! rooms below it (`tests/arrows.rs` has the floors); `command` and `store` do no I/O. `ARCHITECTURE.md` follows requests through them.
 
 #![deny(unsafe_code)]
@@ -15,6 +15,7 @@ pub mod config;
 mod control;
 pub mod journal;
 mod migrate;
+mod net;
 pub mod observe;
 pub mod persist;
 mod process;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// From the ground up. Rooms on one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
     &["base"],
-    &["store", "resp", "runtime"],
+    &["store", "resp", "runtime", "net"],
     &["rdb", "slots", "config", "observe", "control"],
     &["command", "process"],
     &["acl", "txn", "script", "persist", "journal", "migrate"],

@@ -61,10 +61,10 @@ pub fn run(data: &[u8]) {
     let strict = LoadOptions { checks: Checks::Deep, replaces: true, ..LoadOptions::default() };
     match piece % 3 {
         0 => {
-            load(&file, file.len(), strict, &mut store(SlotSet::ALL));
+            load(&file, file.len(), strict.clone(), &mut store(SlotSet::ALL));
         }
         1 => {
-            load(&file, file.len(), strict, &mut store(SlotSet::range(546, 1092)));
+            load(&file, file.len(), strict.clone(), &mut store(SlotSet::range(546, 1092)));
         }
         _ => {
             let told = check_rdb::check(&file[..], NOW_MS, &mut Vec::new());

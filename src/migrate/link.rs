@@ -3,23 +3,17 @@
 //! AUTH and SELECT, where needed, are answered before the first RESTORE is sent: a key must not end up in the wrong database
 //! because the right one was refused. The RESTOREs go out in one pipeline.
 
-use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{lookup_host, TcpStream};
-use tokio::time::timeout;
-
 use super::{Job, PackedKey, Target};
+use crate::net::client::Client;
+use crate::net::replies::{Limits, Reply};
 use crate::runtime::clock;
 
-/// What is written at once; each piece has the whole timeout.
-const PIECE_BYTES: usize = 64 * 1024;
-/// The longest reply of a server that speaks the protocol; of an error, the part that is passed on.
-const LINE_BYTES_MAX: usize = 64 * 1024;
+/// What is answered to AUTH, SELECT and RESTORE is a line; of an error, this part is passed on.
+const LIMITS: Limits = Limits { line_bytes_max: 64 * 1024, bulk_bytes_max: 0, elements_max: 0 };
 const ERROR_BYTES_MAX: usize = 1023;
-const READ_BYTES: usize = 16 * 1024;
 
 /// The connection cannot be used any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,17 +41,9 @@ pub struct Run {
 }
 
 pub struct Link {
-    stream: TcpStream,
+    client: Client,
     /// The database that is selected there, if that is sure.
     database: Option<i64>,
-    /// Bytes that have been read, and how many of them have been looked at.
-    received: Vec<u8>,
-    taken: usize,
-}
-
-/// What comes of `work`, or that it took longer than `limit`.
-async fn within<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    timeout(limit, work).await.unwrap_or(Err(ErrorKind::TimedOut.into()))
 }
 
 impl Link {
@@ -65,19 +51,7 @@ impl Link {
         let invalid = || io::Error::from(ErrorKind::InvalidInput);
         let host = std::str::from_utf8(&target.host).map_err(|_| invalid())?;
         let port = port(&target.port).ok_or_else(invalid)?;
-        let connect = async {
-            let mut failure = io::Error::from(ErrorKind::AddrNotAvailable);
-            for address in lookup_host((host, port)).await? {
-                match TcpStream::connect(address).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(error) => failure = error,
-                }
-            }
-            Err(failure)
-        };
-        let stream = within(limit, connect).await?;
-        stream.set_nodelay(true)?;
-        Ok(Link { stream, database: None, received: Vec::new(), taken: 0 })
+        Ok(Link { client: Client::connect(host, port, limit, LIMITS).await?, database: None })
     }
 
     pub async fn deliver(&mut self, job: &Job) -> Run {
@@ -95,17 +69,18 @@ impl Link {
         }
         let now_ms = clock::unix_ms();
         let mut sent = Vec::with_capacity(job.packed.len());
-        let mut outgoing = Outgoing::new(&mut self.stream, job.timeout);
+        let mut outgoing = self.client.send(job.timeout);
+        let broken = |error: io::Error| Broken::new(true, &error);
         for packed in &job.packed {
             // A key that has expired on its way stays where it is.
             let Some(ttl_ms) = ttl_ms(packed, now_ms) else { continue };
             let mut digits = itoa::Buffer::new();
             let ttl = digits.format(ttl_ms).as_bytes();
             let command: [&[u8]; 5] = [b"RESTORE", &job.keys[packed.key], ttl, &packed.payload, b"REPLACE"];
-            outgoing.command(if job.replace { &command } else { &command[..4] }).await?;
+            outgoing.command(if job.replace { &command } else { &command[..4] }).await.map_err(broken)?;
             sent.push(packed.key);
         }
-        outgoing.flush().await?;
+        outgoing.flush().await.map_err(broken)?;
         for key in sent {
             let refusal = self.read_reply(job.timeout).await?;
             run.answers += 1;
@@ -119,21 +94,22 @@ impl Link {
 
     /// AUTH and SELECT.
     async fn greet(&mut self, job: &Job, run: &mut Run) -> Result<(), Broken> {
-        let mut outgoing = Outgoing::new(&mut self.stream, job.timeout);
+        let mut outgoing = self.client.send(job.timeout);
+        let broken = |error: io::Error| Broken::new(true, &error);
         let mut count = 0;
         if let Some(credentials) = &job.credentials {
             let mut command: Vec<&[u8]> = vec![b"AUTH"];
             command.extend(credentials.username.as_deref());
             command.push(&credentials.password);
-            outgoing.command(&command).await?;
+            outgoing.command(&command).await.map_err(broken)?;
             count += 1;
         }
         if self.database != Some(job.database) {
             let mut digits = itoa::Buffer::new();
-            outgoing.command(&[b"SELECT", digits.format(job.database).as_bytes()]).await?;
+            outgoing.command(&[b"SELECT", digits.format(job.database).as_bytes()]).await.map_err(broken)?;
             count += 1;
         }
-        outgoing.flush().await?;
+        outgoing.flush().await.map_err(broken)?;
         for _ in 0..count {
             let refusal = self.read_reply(job.timeout).await?;
             run.refusal = run.refusal.take().or(refusal);
@@ -143,36 +119,16 @@ impl Link {
 
     /// The next reply: None when it is a status, the text when it is an error.
     async fn read_reply(&mut self, limit: Duration) -> Result<Option<Vec<u8>>, Broken> {
-        within(limit, self.read_line()).await.map_err(|error| Broken::new(false, &error))
-    }
-
-    async fn read_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let mut searched = self.taken;
-        let end = loop {
-            if let Some(at) = memchr::memchr(b'\n', &self.received[searched..]) {
-                break searched + at;
+        match self.client.reply(limit).await {
+            Ok(Reply::Status(_)) => Ok(None),
+            Ok(Reply::Error(mut text)) => {
+                text.truncate(ERROR_BYTES_MAX);
+                Ok(Some(text))
             }
-            if self.received.len() - self.taken > LINE_BYTES_MAX {
-                return Err(ErrorKind::InvalidData.into());
-            }
-            self.received.drain(..self.taken);
-            self.taken = 0;
-            searched = self.received.len();
-            self.received.reserve(READ_BYTES);
-            if self.stream.read_buf(&mut self.received).await? == 0 {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-        };
-        let line = &self.received[self.taken..end];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        // Who answers otherwise is no such server, and must not be taken to have the keys.
-        let reply = match line {
-            [b'+', ..] => Ok(None),
-            [b'-', text @ ..] => Ok(Some(text[..text.len().min(ERROR_BYTES_MAX)].to_vec())),
-            _ => Err(ErrorKind::InvalidData.into()),
-        };
-        self.taken = end + 1;
-        reply
+            // Who answers otherwise is no such server, and must not be taken to have the keys.
+            Ok(_) => Err(Broken::new(false, &ErrorKind::InvalidData.into())),
+            Err(error) => Err(Broken::new(false, &error)),
+        }
     }
 }
 
@@ -189,54 +145,6 @@ fn ttl_ms(packed: &PackedKey, now_ms: i64) -> Option<i64> {
         None => Some(0),
         Some(at_ms) if at_ms < now_ms => None,
         Some(at_ms) => Some((at_ms - now_ms).max(1)),
-    }
-}
-
-/// Commands on their way out, collected into pieces.
-struct Outgoing<'a> {
-    stream: &'a mut TcpStream,
-    timeout: Duration,
-    piece: Vec<u8>,
-}
-
-impl Outgoing<'_> {
-    fn new(stream: &mut TcpStream, timeout: Duration) -> Outgoing<'_> {
-        Outgoing { stream, timeout, piece: Vec::new() }
-    }
-
-    async fn command(&mut self, args: &[&[u8]]) -> Result<(), Broken> {
-        let mut digits = itoa::Buffer::new();
-        self.text(b"*", digits.format(args.len())).await?;
-        for arg in args {
-            self.text(b"$", digits.format(arg.len())).await?;
-            self.bytes(arg).await?;
-            self.bytes(b"\r\n").await?;
-        }
-        Ok(())
-    }
-
-    async fn text(&mut self, kind: &[u8], number: &str) -> Result<(), Broken> {
-        self.bytes(kind).await?;
-        self.bytes(number.as_bytes()).await?;
-        self.bytes(b"\r\n").await
-    }
-
-    async fn bytes(&mut self, mut bytes: &[u8]) -> Result<(), Broken> {
-        while !bytes.is_empty() {
-            let (fits, rest) = bytes.split_at(bytes.len().min(PIECE_BYTES - self.piece.len()));
-            self.piece.extend_from_slice(fits);
-            bytes = rest;
-            if self.piece.len() == PIECE_BYTES {
-                self.flush().await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn flush(&mut self) -> Result<(), Broken> {
-        let written = within(self.timeout, self.stream.write_all(&self.piece)).await;
-        self.piece.clear();
-        written.map_err(|error| Broken::new(true, &error))
     }
 }
 

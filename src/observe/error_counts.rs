@@ -149,8 +149,8 @@ mod tests {
         let writer = {
             let counts = counts.clone();
             std::thread::spawn(move || {
-                for round in 0..2000u32 {
-                    for number in 0..8 {
+                for round in 0..60_000u32 {
+                    for number in 0..2 {
                         let letter = char::from(b'A' + ((round + number) % 26) as u8);
                         counts.count(format!("{} x", letter.to_string().repeat(20)).as_bytes());
                     }

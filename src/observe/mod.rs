@@ -6,6 +6,7 @@ pub(crate) mod histogram;
 pub(crate) mod latency;
 pub(crate) mod logo;
 pub(crate) mod lolwut;
+pub(crate) mod metrics;
 pub(crate) mod rates;
 pub(crate) mod stats;
 pub(crate) mod turns;

@@ -4,10 +4,10 @@
 //! their gauges just before. Fields about what this server does not have are there, with the value for "none", so
 //! that tools find them.
 
-/// Writes `name:value` lines.
+/// Reports values under their names.
 macro_rules! fields {
-    ($text:expr, $($name:literal: $value:expr,)*) => {
-        $( let _ = write!($text, concat!($name, ":{}\r\n"), $value); )*
+    ($report:expr, $($name:literal: $value:expr,)*) => {
+        $( $report.put($name, $value); )*
     };
 }
 
@@ -22,6 +22,7 @@ use super::shared::Shared;
 use crate::command::table::{self, CommandSpec};
 use crate::config::{percentile_text, Config};
 use crate::observe::histogram::Distribution;
+use crate::observe::metrics::{self, Metric, Report, Value};
 use crate::observe::stats::{Counter, ShardStats};
 use crate::runtime::sys::{self, CpuOf};
 
@@ -37,7 +38,9 @@ struct Section {
     title: &'static str,
     /// When it is shown without being asked for by name.
     shown: Shown,
-    write: fn(&Facts, &mut Vec<u8>),
+    /// What the table of metrics has of it.
+    metrics: &'static [Metric],
+    write: fn(&Facts, &mut Report),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,27 +54,32 @@ enum Shown {
     ByName,
 }
 
+const fn section(
+    names: &'static [&'static str],
+    title: &'static str,
+    shown: Shown,
+    metrics: &'static [Metric],
+    write: fn(&Facts, &mut Report),
+) -> Section {
+    Section { names, title, shown, metrics, write }
+}
+
 const SECTIONS: &[Section] = &[
-    Section { names: &["server"], title: "Server", shown: Shown::Default, write: server },
-    Section { names: &["clients"], title: "Clients", shown: Shown::Default, write: clients },
-    Section { names: &["memory"], title: "Memory", shown: Shown::Default, write: memory },
-    Section {
-        names: &["persistence"],
-        title: "Persistence",
-        shown: Shown::Default,
-        write: persistence::write,
-    },
-    Section { names: &["stats"], title: "Stats", shown: Shown::Default, write: stats },
-    Section { names: &["replication"], title: "Replication", shown: Shown::Default, write: replication },
-    Section { names: &["cpu"], title: "CPU", shown: Shown::Default, write: cpu },
-    Section { names: &["modules", "module_list"], title: "Modules", shown: Shown::Default, write: |_, _| {} },
-    Section { names: &["commandstats"], title: "Commandstats", shown: Shown::All, write: command_stats },
-    Section { names: &["errorstats"], title: "Errorstats", shown: Shown::Default, write: error_stats },
-    Section { names: &["latencystats"], title: "Latencystats", shown: Shown::All, write: latency_stats },
-    Section { names: &["cluster"], title: "Cluster", shown: Shown::Default, write: cluster },
-    Section { names: &["keyspace"], title: "Keyspace", shown: Shown::Default, write: keyspace },
-    Section { names: &["shards"], title: "Shards", shown: Shown::Everything, write: shards },
-    Section { names: &["debug"], title: "Debug", shown: Shown::ByName, write: debug },
+    section(&["server"], "Server", Shown::Default, metrics::SERVER, server),
+    section(&["clients"], "Clients", Shown::Default, metrics::CLIENTS, clients),
+    section(&["memory"], "Memory", Shown::Default, metrics::MEMORY, memory),
+    section(&["persistence"], "Persistence", Shown::Default, metrics::PERSISTENCE, persistence::write),
+    section(&["stats"], "Stats", Shown::Default, metrics::STATS, stats),
+    section(&["replication"], "Replication", Shown::Default, metrics::REPLICATION, replication),
+    section(&["cpu"], "CPU", Shown::Default, metrics::CPU, cpu),
+    section(&["modules", "module_list"], "Modules", Shown::Default, &[], |_, _| {}),
+    section(&["commandstats"], "Commandstats", Shown::All, &[], command_stats),
+    section(&["errorstats"], "Errorstats", Shown::Default, &[], error_stats),
+    section(&["latencystats"], "Latencystats", Shown::All, &[], latency_stats),
+    section(&["cluster"], "Cluster", Shown::Default, metrics::CLUSTER, cluster),
+    section(&["keyspace"], "Keyspace", Shown::Default, &[], keyspace),
+    section(&["shards"], "Shards", Shown::Everything, metrics::SHARDS, shards),
+    section(&["debug"], "Debug", Shown::ByName, metrics::DEBUG, debug),
 ];
 
 /// What the sections are written from.
@@ -115,20 +123,22 @@ pub fn text(shared: &Shared, config: &Config, now_us: i64, wanted: &[&[u8]]) -> 
                 text.extend_from_slice(b"\r\n");
             }
             let _ = write!(text, "# {}\r\n", section.title);
-            (section.write)(&facts, &mut text);
+            let mut report = Report::new(section.metrics);
+            (section.write)(&facts, &mut report);
+            report.put_info(&mut text);
         }
     }
     text
 }
 
-fn server(facts: &Facts, text: &mut Vec<u8>) {
+fn server(facts: &Facts, report: &mut Report) {
     let config = facts.config;
     let settings = facts.shared.settings();
-    fields! { text,
+    fields! { report,
         "redis_version": crate::REDIS_VERSION,
         "redis_git_sha1": crate::GIT_SHA1,
         "redis_git_dirty": 0,
-        "redis_build_id": format_args!("{:x}", crate::BUILD_ID),
+        "redis_build_id": format!("{:x}", crate::BUILD_ID),
         "gyre_version": crate::VERSION,
         "redis_mode": "standalone",
         "os": sys::system_name(),
@@ -139,7 +149,7 @@ fn server(facts: &Facts, text: &mut Vec<u8>) {
         "gcc_version": "0.0.0",
         "process_id": std::process::id(),
         "process_supervised": settings.supervisor,
-        "run_id": facts.shared.run_id,
+        "run_id": facts.shared.run_id.as_str(),
         "tcp_port": facts.shared.port.load(Ordering::Relaxed),
         "server_time_usec": facts.now_us,
         "uptime_in_seconds": facts.uptime_s(),
@@ -147,29 +157,29 @@ fn server(facts: &Facts, text: &mut Vec<u8>) {
         "hz": config.general.hz,
         "configured_hz": config.general.hz,
         "lru_clock": (facts.now_us / 1_000_000) & LRU_CLOCK_MASK,
-        "executable": settings.executable,
+        "executable": settings.executable.as_str(),
         "config_file": settings.file.as_deref().map(|file| file.display().to_string()).unwrap_or_default(),
         "io_threads_active": 0,
     }
-    listeners(config, text);
+    listeners(config, report);
 }
 
 /// `listener0:name=tcp,bind=127.0.0.1,bind=-::1,port=6379`
-fn listeners(config: &Config, text: &mut Vec<u8>) {
+fn listeners(config: &Config, report: &mut Report) {
     let network = &config.network;
     let mut number = 0;
     if network.port != 0 {
         let binds: String = network.bind.0.iter().map(|address| format!("bind={address},")).collect();
-        let _ = write!(text, "listener{number}:name=tcp,{binds}port={}\r\n", network.port);
+        report.line(format!("listener{number}:name=tcp,{binds}port={}", network.port).into());
         number += 1;
     }
     if let Some(path) = &network.unixsocket {
-        let _ = write!(text, "listener{number}:name=unix,bind={}\r\n", path.display());
+        report.line(format!("listener{number}:name=unix,bind={}", path.display()).into());
     }
 }
 
-fn clients(facts: &Facts, text: &mut Vec<u8>) {
-    fields! { text,
+fn clients(facts: &Facts, report: &mut Report) {
+    fields! { report,
         "connected_clients": facts.sum(|s| &s.clients),
         "cluster_connections": 0,
         "maxclients": facts.config.network.maxclients,
@@ -183,7 +193,7 @@ fn clients(facts: &Facts, text: &mut Vec<u8>) {
     }
 }
 
-fn memory(facts: &Facts, text: &mut Vec<u8>) {
+fn memory(facts: &Facts, report: &mut Report) {
     let memory = Memory::now(facts.shared);
     let system = sys::memory_bytes();
     let limits = &facts.config.memory;
@@ -193,18 +203,18 @@ fn memory(facts: &Facts, text: &mut Vec<u8>) {
     let (scripts, script_bytes) = facts.shared.scripts.size();
     let libraries = facts.shared.scripts.libraries();
     let library_bytes = libraries.memory_bytes();
-    fields! { text,
+    fields! { report,
         "used_memory": memory.used,
         "used_memory_human": human(memory.used),
         "used_memory_rss": memory.resident,
         "used_memory_rss_human": human(memory.resident),
         "used_memory_peak": memory.peak,
         "used_memory_peak_human": human(memory.peak),
-        "used_memory_peak_perc": format_args!("{:.2}%", memory.peak_percent()),
+        "used_memory_peak_perc": Value::Percent(memory.peak_percent()),
         "used_memory_overhead": memory.overhead(),
         "used_memory_startup": memory.startup,
         "used_memory_dataset": memory.dataset,
-        "used_memory_dataset_perc": format_args!("{:.2}%", memory.dataset_percent()),
+        "used_memory_dataset_perc": Value::Percent(memory.dataset_percent()),
         "allocator_allocated": memory.used,
         "allocator_active": memory.active,
         "allocator_resident": memory.resident,
@@ -226,13 +236,13 @@ fn memory(facts: &Facts, text: &mut Vec<u8>) {
         "maxmemory": limits.maxmemory,
         "maxmemory_human": human(limits.maxmemory),
         "maxmemory_policy": limits.maxmemory_policy.word(),
-        "allocator_frag_ratio": format_args!("{:.2}", allocator.ratio),
+        "allocator_frag_ratio": Value::Ratio(allocator.ratio),
         "allocator_frag_bytes": allocator.bytes,
-        "allocator_rss_ratio": format_args!("{:.2}", resident.ratio),
+        "allocator_rss_ratio": Value::Ratio(resident.ratio),
         "allocator_rss_bytes": resident.bytes,
-        "rss_overhead_ratio": "1.00",
+        "rss_overhead_ratio": Value::Ratio(1.0),
         "rss_overhead_bytes": 0,
-        "mem_fragmentation_ratio": format_args!("{:.2}", all.ratio),
+        "mem_fragmentation_ratio": Value::Ratio(all.ratio),
         "mem_fragmentation_bytes": all.bytes,
         "mem_not_counted_for_evict": 0,
         "mem_replication_backlog": 0,
@@ -248,14 +258,14 @@ fn memory(facts: &Facts, text: &mut Vec<u8>) {
     }
 }
 
-fn stats(facts: &Facts, text: &mut Vec<u8>) {
+fn stats(facts: &Facts, report: &mut Report) {
     let rates = facts.shared.observed.rates();
     let saving = facts.shared.status.figures().clone();
     let kib = |bytes: u64| bytes as f64 / 1024.0;
     let command_nanos: u64 =
         facts.shared.stats.iter().flat_map(|stats| &stats.commands).map(|command| command.nanos.get()).sum();
     let shards = facts.shared.stats.len().max(1) as u64;
-    fields! { text,
+    fields! { report,
         "total_connections_received": facts.sum(|s| &s.connections_received),
         "total_commands_processed": facts.sum(|s| &s.commands_processed),
         "instantaneous_ops_per_sec": rates.commands.mean(),
@@ -263,17 +273,17 @@ fn stats(facts: &Facts, text: &mut Vec<u8>) {
         "total_net_output_bytes": facts.sum(|s| &s.bytes_out),
         "total_net_repl_input_bytes": 0,
         "total_net_repl_output_bytes": 0,
-        "instantaneous_input_kbps": format_args!("{:.2}", kib(rates.bytes_in.mean())),
-        "instantaneous_output_kbps": format_args!("{:.2}", kib(rates.bytes_out.mean())),
-        "instantaneous_input_repl_kbps": "0.00",
-        "instantaneous_output_repl_kbps": "0.00",
+        "instantaneous_input_kbps": Value::Ratio(kib(rates.bytes_in.mean())),
+        "instantaneous_output_kbps": Value::Ratio(kib(rates.bytes_out.mean())),
+        "instantaneous_input_repl_kbps": Value::Ratio(0.0),
+        "instantaneous_output_repl_kbps": Value::Ratio(0.0),
         "rejected_connections": facts.sum(|s| &s.connections_rejected),
         "sync_full": 0,
         "sync_partial_ok": 0,
         "sync_partial_err": 0,
         "expired_keys": facts.sum(|s| &s.expired_keys),
         // A share of each shard's keys, and the shards hold about the same number.
-        "expired_stale_perc": format_args!("{:.2}", facts.sum(|s| &s.expired_stale_permille) as f64 / 10.0 / shards as f64),
+        "expired_stale_perc": Value::Ratio(facts.sum(|s| &s.expired_stale_permille) as f64 / 10.0 / shards as f64),
         "expired_time_cap_reached_count": facts.sum(|s| &s.expired_time_cap_reached),
         "expire_cycle_cpu_milliseconds": facts.sum(|s| &s.expire_cycle_us) / 1000,
         "evicted_keys": facts.sum(|s| &s.evicted_keys),
@@ -320,18 +330,18 @@ fn stats(facts: &Facts, text: &mut Vec<u8>) {
     }
 }
 
-fn replication(facts: &Facts, text: &mut Vec<u8>) {
+fn replication(facts: &Facts, report: &mut Report) {
     let replication = &facts.config.replication;
-    fields! { text,
+    fields! { report,
         "role": "master",
         "connected_slaves": 0,
     }
     if replication.min_replicas_to_write > 0 && replication.min_replicas_max_lag > 0 {
-        fields! { text, "min_slaves_good_slaves": 0, }
+        fields! { report, "min_slaves_good_slaves": 0, }
     }
-    fields! { text,
+    fields! { report,
         "master_failover_state": "no-failover",
-        "master_replid": facts.shared.settings().replication_id,
+        "master_replid": facts.shared.settings().replication_id.as_str(),
         "master_replid2": "0".repeat(40),
         "master_repl_offset": 0,
         "second_repl_offset": -1,
@@ -342,22 +352,19 @@ fn replication(facts: &Facts, text: &mut Vec<u8>) {
     }
 }
 
-fn cpu(_: &Facts, text: &mut Vec<u8>) {
-    let seconds = |us: i64| format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
-    for (of, suffix) in
-        [(CpuOf::Process, ""), (CpuOf::Children, "_children"), (CpuOf::Thread, "_main_thread")]
-    {
-        let (system, user) = sys::cpu_times_us(of);
-        let _ = write!(
-            text,
-            "used_cpu_sys{suffix}:{}\r\nused_cpu_user{suffix}:{}\r\n",
-            seconds(system),
-            seconds(user)
-        );
+fn cpu(_: &Facts, report: &mut Report) {
+    let [process, children, thread] = [CpuOf::Process, CpuOf::Children, CpuOf::Thread].map(sys::cpu_times_us);
+    fields! { report,
+        "used_cpu_sys": Value::Microseconds(process.0),
+        "used_cpu_user": Value::Microseconds(process.1),
+        "used_cpu_sys_children": Value::Microseconds(children.0),
+        "used_cpu_user_children": Value::Microseconds(children.1),
+        "used_cpu_sys_main_thread": Value::Microseconds(thread.0),
+        "used_cpu_user_main_thread": Value::Microseconds(thread.1),
     }
 }
 
-fn command_stats(facts: &Facts, text: &mut Vec<u8>) {
+fn command_stats(facts: &Facts, report: &mut Report) {
     for spec in table::all() {
         let sum = |counter: fn(&crate::observe::stats::CommandStats) -> &Counter| -> u64 {
             facts.shared.stats.iter().map(|stats| counter(&stats.commands[spec.id as usize]).get()).sum()
@@ -368,27 +375,28 @@ fn command_stats(facts: &Facts, text: &mut Vec<u8>) {
         }
         let us = sum(|c| &c.nanos) / 1000;
         let us_per_call = if calls == 0 { 0.0 } else { us as f64 / calls as f64 };
-        let _ = write!(
-            text,
-            "cmdstat_{}:calls={calls},usec={us},usec_per_call={us_per_call:.2},rejected_calls={rejected},failed_calls={failed}\r\n",
+        let line = format!(
+            "cmdstat_{}:calls={calls},usec={us},usec_per_call={us_per_call:.2},rejected_calls={rejected},failed_calls={failed}",
             spec.name
         );
+        report.line(line.into());
     }
 }
 
-fn error_stats(facts: &Facts, text: &mut Vec<u8>) {
+fn error_stats(facts: &Facts, report: &mut Report) {
     let mut counts: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
     for (code, count) in facts.shared.stats.iter().flat_map(|stats| stats.errors.all()) {
         *counts.entry(code).or_default() += count;
     }
     for (code, count) in counts {
-        text.extend_from_slice(b"errorstat_");
-        text.extend(code.iter().map(|byte| if UNSAFE.contains(byte) { b'_' } else { *byte }));
-        let _ = write!(text, ":count={count}\r\n");
+        let mut line = b"errorstat_".to_vec();
+        line.extend(code.iter().map(|byte| if UNSAFE.contains(byte) { b'_' } else { *byte }));
+        let _ = write!(line, ":count={count}");
+        report.line(line);
     }
 }
 
-fn latency_stats(facts: &Facts, text: &mut Vec<u8>) {
+fn latency_stats(facts: &Facts, report: &mut Report) {
     let observing = &facts.config.observing;
     if !observing.latency_tracking {
         return;
@@ -404,7 +412,7 @@ fn latency_stats(facts: &Facts, text: &mut Vec<u8>) {
                 format!("p{}={us:.3}", percentile_text(*percentile))
             })
             .collect();
-        let _ = write!(text, "latency_percentiles_usec_{}:{}\r\n", spec.name, percentiles.join(","));
+        report.line(format!("latency_percentiles_usec_{}:{}", spec.name, percentiles.join(",")).into());
     }
 }
 
@@ -416,11 +424,11 @@ pub fn distribution_of(shared: &Shared, spec: &CommandSpec) -> Option<Distributi
     Some(Distribution::of(of_shards)).filter(|distribution| distribution.total() > 0)
 }
 
-fn cluster(facts: &Facts, text: &mut Vec<u8>) {
-    fields! { text, "cluster_enabled": u8::from(facts.config.cluster.cluster_enabled), }
+fn cluster(facts: &Facts, report: &mut Report) {
+    fields! { report, "cluster_enabled": u8::from(facts.config.cluster.cluster_enabled), }
 }
 
-fn keyspace(facts: &Facts, text: &mut Vec<u8>) {
+fn keyspace(facts: &Facts, report: &mut Report) {
     let databases = facts.shared.stats.first().map_or(0, |stats| stats.databases.len());
     for db in 0..databases {
         let parts = || facts.shared.stats.iter().map(|stats| &stats.databases[db]);
@@ -434,17 +442,16 @@ fn keyspace(facts: &Facts, text: &mut Vec<u8>) {
             .map(|part| u128::from(part.avg_ttl_ms.get()) * u128::from(part.volatile_keys.get()))
             .sum();
         let avg_ttl = weighed.checked_div(u128::from(volatile)).unwrap_or(0);
-        let _ = write!(text, "db{db}:keys={keys},expires={volatile},avg_ttl={avg_ttl}\r\n");
+        report.line(format!("db{db}:keys={keys},expires={volatile},avg_ttl={avg_ttl}").into());
     }
 }
 
-fn shards(facts: &Facts, text: &mut Vec<u8>) {
-    fields! { text, "shards": facts.shared.stats.len(), }
+fn shards(facts: &Facts, report: &mut Report) {
+    fields! { report, "shards": facts.shared.stats.len(), }
     for (id, stats) in facts.shared.stats.iter().enumerate() {
-        let _ = write!(
-            text,
+        let line = format!(
             "shard{id}:keys={},clients={},commands={},used_memory={},remote_commands={},transactions={},\
-             transaction_retries={},loop_turns={},loop_usec={}\r\n",
+             transaction_retries={},loop_turns={},loop_usec={}",
             stats.keys(),
             stats.clients.get(),
             stats.commands_processed.get(),
@@ -455,11 +462,12 @@ fn shards(facts: &Facts, text: &mut Vec<u8>) {
             stats.loop_turns.get(),
             stats.loop_nanos.get() / 1000,
         );
+        report.line(line.into());
     }
 }
 
-fn debug(facts: &Facts, text: &mut Vec<u8>) {
-    fields! { text,
+fn debug(facts: &Facts, report: &mut Report) {
+    fields! { report,
         "eventloop_duration_aof_sum": 0,
         "eventloop_duration_cron_sum": facts.sum(|s| &s.cron_nanos) / 1000,
         "eventloop_duration_max": facts.max(|s| &s.loop_nanos_max) / 1000,

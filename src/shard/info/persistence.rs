@@ -1,12 +1,12 @@
 //! INFO persistence: saving, the append-only files, backups, and loading.
 
-use std::io::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Facts;
+use crate::observe::metrics::{Report, Value};
 use crate::persist::status::{Course, Loading};
 
-pub(super) fn write(facts: &Facts, text: &mut Vec<u8>) {
+pub(super) fn write(facts: &Facts, report: &mut Report) {
     let status = &facts.shared.status;
     let figures = status.figures().clone();
     let now_s = facts.now_us / 1_000_000;
@@ -16,13 +16,13 @@ pub(super) fn write(facts: &Facts, text: &mut Vec<u8>) {
     let age = if copied_at_us > 0 { (facts.now_us - copied_at_us) / 1_000_000 } else { 0 };
     let aof_on = status.aof_is_on.load(Relaxed);
     let aof_errno = facts.max(|s| &s.aof_errno);
-    fields! { text,
+    fields! { report,
         "loading": u8::from(status.is_loading()),
         "async_loading": 0,
         "current_cow_peak": facts.sum(|s| &s.snapshot_copied_peak),
         "current_cow_size": facts.sum(|s| &s.snapshot_copied),
         "current_cow_size_age": age,
-        "current_fork_perc": format_args!("{:.2}", percent(processed, total)),
+        "current_fork_perc": Value::Ratio(percent(processed, total)),
         "current_save_keys_processed": processed,
         "current_save_keys_total": total,
         "rdb_changes_since_last_save": changes,
@@ -52,10 +52,10 @@ pub(super) fn write(facts: &Facts, text: &mut Vec<u8>) {
     }
     if aof_errno != 0 {
         let error = std::io::Error::from_raw_os_error(aof_errno as i32);
-        fields! { text, "aof_last_write_error": crate::base::error_text(&error), }
+        fields! { report, "aof_last_write_error": crate::base::error_text(&error), }
     }
     if aof_on {
-        fields! { text,
+        fields! { report,
             "aof_current_size": facts.sum(|s| &s.aof_current_size),
             "aof_base_size": facts.sum(|s| &s.aof_base_size),
             "aof_pending_rewrite": 0,
@@ -66,42 +66,33 @@ pub(super) fn write(facts: &Facts, text: &mut Vec<u8>) {
             "aof_last_fsync_usec": facts.max(|s| &s.aof_last_fsync_us),
         }
         for (shard, stats) in facts.shared.stats.iter().enumerate() {
-            let _ = write!(
-                text,
-                "aof_shard{shard}:size={},base_size={},pending_bytes={},last_rewrite_at={},last_fsync_usec={}\r\n",
+            let line = format!(
+                "aof_shard{shard}:size={},base_size={},pending_bytes={},last_rewrite_at={},last_fsync_usec={}",
                 stats.aof_current_size.get(),
                 stats.aof_base_size.get(),
                 stats.aof_pending_bytes.get(),
                 stats.aof_rewritten_at_s.get(),
                 stats.aof_last_fsync_us.get(),
             );
+            report.line(line.into());
         }
     }
-    backup("pipesave", &figures.pipesave, figures.pipesave_bytes, now_s, text);
-    let exit = figures.pipesave_exit.map_or("-1".to_owned(), |code| code.to_string());
-    fields! { text, "rdb_last_pipesave_exit_code": exit, }
-    backup("dumpsave", &figures.dumpsave, figures.dumpsave_bytes, now_s, text);
+    backup("pipesave", &figures.pipesave, figures.pipesave_bytes, now_s, report);
+    fields! { report, "rdb_last_pipesave_exit_code": figures.pipesave_exit.unwrap_or(-1), }
+    backup("dumpsave", &figures.dumpsave, figures.dumpsave_bytes, now_s, report);
     if status.is_loading() {
-        loading(&status.loading, now_s, text);
+        loading(&status.loading, now_s, report);
     }
 }
 
 /// `rdb_pipesave_in_progress:0` and so on.
-fn backup(name: &str, course: &Course, bytes: u64, now_s: i64, text: &mut Vec<u8>) {
-    let _ = write!(
-        text,
-        "rdb_{name}_in_progress:{}\r\n\
-         rdb_last_{name}_status:{}\r\n\
-         rdb_last_{name}_time_sec:{}\r\n\
-         rdb_current_{name}_time_sec:{}\r\n\
-         rdb_last_{name}_at:{}\r\n\
-         rdb_last_{name}_bytes:{bytes}\r\n",
-        u8::from(course.began_s.is_some()),
-        course.word(),
-        course.last_s.unwrap_or(-1),
-        current(course, now_s),
-        course.good_at_s.unwrap_or(0),
-    );
+fn backup(name: &str, course: &Course, bytes: u64, now_s: i64, report: &mut Report) {
+    report.put(&format!("rdb_{name}_in_progress"), u8::from(course.began_s.is_some()));
+    report.put(&format!("rdb_last_{name}_status"), course.word());
+    report.put(&format!("rdb_last_{name}_time_sec"), course.last_s.unwrap_or(-1));
+    report.put(&format!("rdb_current_{name}_time_sec"), current(course, now_s));
+    report.put(&format!("rdb_last_{name}_at"), course.good_at_s.unwrap_or(0));
+    report.put(&format!("rdb_last_{name}_bytes"), bytes);
 }
 
 fn current(course: &Course, now_s: i64) -> i64 {
@@ -116,18 +107,18 @@ fn percent(part: u64, whole: u64) -> f64 {
     }
 }
 
-fn loading(loading: &Loading, now_s: i64, text: &mut Vec<u8>) {
+fn loading(loading: &Loading, now_s: i64, report: &mut Report) {
     let (total, loaded) = (loading.total_bytes.load(Relaxed), loading.loaded_bytes.load(Relaxed));
     let began_s = loading.began_s.load(Relaxed);
     let elapsed_s = (now_s - began_s as i64).max(0) as u64;
     // Redis says 1 as long as it cannot tell.
     let left_s = (elapsed_s * total.saturating_sub(loaded)).checked_div(loaded).unwrap_or(1);
-    fields! { text,
+    fields! { report,
         "loading_start_time": began_s,
         "loading_total_bytes": total,
         "loading_rdb_used_mem": loading.used_memory_then.load(Relaxed),
         "loading_loaded_bytes": loaded,
-        "loading_loaded_perc": format_args!("{:.2}", percent(loaded, total)),
+        "loading_loaded_perc": Value::Ratio(percent(loaded, total)),
         "loading_eta_seconds": left_s,
     }
 }
