@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::journal::testing::{Emitted, Merger};
 use crate::runtime::listen;
+use crate::shard::message::Message;
 use crate::store::{shard_of_slot, slot_of};
 
 const SHARDS: usize = 3;
@@ -18,6 +19,10 @@ struct Running {
     threads: Vec<JoinHandle<io::Result<()>>>,
     port: u16,
     logs: Vec<PathBuf>,
+}
+
+fn post(shared: &Shared, shard: usize, call: impl FnOnce(&mut Shard) + Send + 'static) {
+    shared.mail.post(shard, Message::Call(Box::new(call)));
 }
 
 impl Running {
@@ -32,16 +37,16 @@ impl Running {
         let names = names(&loaded).unwrap();
         let users = users(&loaded).unwrap();
         let shared = Arc::new(share(loaded, Settings::default(), names, users, SHARDS, 100));
-        let threads = start_shards(&shared, listeners, false).unwrap();
+        let threads = start_shards(&shared, listeners).unwrap();
         let mut logs = Vec::new();
         for shard in (0..SHARDS).filter(|_| always) {
             let name = format!("gyre-feed-{}-{port}-{shard}", std::process::id());
             let path = std::env::temp_dir().join(name);
             let file = std::fs::File::create(&path).unwrap();
             logs.push(path);
-            shared.mail.post(shard, Box::new(move |shard: &mut Shard| shard.open_log(file, 0)));
+            post(&shared, shard, move |shard| shard.open_log(file, 0));
         }
-        shared.mail.post(0, Box::new(|shard: &mut Shard| shard.accept_again()));
+        post(&shared, 0, |shard| shard.accept_again());
         Running { shared, threads, port, logs }
     }
 
@@ -50,7 +55,7 @@ impl Running {
         let begin = move |shard: &mut Shard| {
             shard.begin_feed(Arc::new(|| {}), move |_, reader| tell.send(reader).unwrap());
         };
-        self.shared.mail.post(0, Box::new(begin));
+        post(&self.shared, 0, begin);
         Merger::new(told.recv_timeout(Duration::from_secs(20)).unwrap())
     }
 }
@@ -217,7 +222,7 @@ fn the_feeds_of_all_shards_make_one_order_that_no_client_contradicts() {
         assert_eq!((flushed, emitted[0].commands.len()), (1, 1), "every shard has it, the stream once");
         assert!(merger.is_empty(), "something waits for what does not come");
         check(&emitted[1..], &done, &held);
-        running.shared.mail.post(0, Box::new(|shard: &mut Shard| shard.end_feed()));
+        post(&running.shared, 0, |shard| shard.end_feed());
         assert!(merger.reader.fill().bytes() == 0);
     }
 }
