@@ -25,6 +25,7 @@ pub mod runtime;
 pub mod script;
 pub mod server;
 pub mod shard;
+pub mod snapshot;
 #[allow(unsafe_code)]
 pub mod store;
 pub mod txn;

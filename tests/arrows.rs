@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["store", "resp", "runtime"],
     &["rdb", "config", "observe"],
     &["command", "process"],
-    &["acl", "txn", "script", "persist", "journal", "migrate"],
+    &["acl", "txn", "script", "persist", "journal", "snapshot", "migrate"],
     &["client"],
     &["shard"],
     &["recovery"],

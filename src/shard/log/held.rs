@@ -30,6 +30,7 @@ use crate::resp::Reply;
 use crate::runtime::ring::SocketRing;
 use crate::shard::message::Message;
 use crate::shard::refusals::any_command;
+use crate::shard::saving::message::ShardOrder;
 use crate::shard::Shard;
 use crate::txn::message::{Origin, TransactionId};
 
@@ -121,7 +122,7 @@ impl Shard {
     /// else to do.
     pub(in crate::shard) fn wake_writers(&mut self) {
         for shard in 0..self.turn.topology.shards {
-            self.send(shard, Message::Call(Box::new(|_| {})));
+            self.send(shard, ShardOrder::WritersMayGoOn.into());
         }
     }
 
