@@ -3,13 +3,21 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use super::*;
+use crate::journal::feed::FeedReader;
 use crate::journal::testing::{Emitted, Merger};
+use crate::journal::Ticket;
+use crate::rdb::file::Opcode;
+use crate::rdb::{decode_value, Checks, Reader};
 use crate::runtime::listen;
 use crate::shard::message::Message;
-use crate::store::{shard_of_slot, slot_of};
+use crate::shard::saving::message::LeaderRequest;
+use crate::shard::saving::sync::{FullSync, SyncEvent};
+use crate::shard::saving::Content;
+use crate::store::{shard_of_slot, slot_of, Settings as StoreSettings, SlotSet};
 
 const SHARDS: usize = 3;
 const KEYS_OF_SHARD: usize = 4;
@@ -186,6 +194,121 @@ fn check(emitted: &[Emitted], done: &[Done], held: &BTreeMap<String, String>) {
     }
     assert_eq!(place.len(), done.len());
     assert_eq!(&replayed, held, "the stream makes another state");
+}
+
+/// The keys and texts of a file.
+fn texts_of(file: &[u8]) -> BTreeMap<String, String> {
+    let mut reader = Reader::new(file);
+    let mut texts = BTreeMap::new();
+    reader.take(9).unwrap();
+    loop {
+        let byte = reader.byte().unwrap();
+        match Opcode::of_byte(byte) {
+            Some(Opcode::Aux) => {
+                reader.string().unwrap();
+                reader.string().unwrap();
+            }
+            Some(Opcode::SelectDb) => drop(reader.length().unwrap()),
+            Some(Opcode::ResizeDb) => {
+                reader.length().unwrap();
+                reader.length().unwrap();
+            }
+            Some(Opcode::End) => return texts,
+            Some(other) => panic!("{other:?}"),
+            None => {
+                let mut digits = itoa::Buffer::new();
+                let key = String::from_utf8_lossy(reader.string().unwrap().bytes(&mut digits)).into_owned();
+                let value = decode_value(byte, &mut reader, &StoreSettings::default(), Checks::Deep).unwrap();
+                let text = value.value().string(&mut digits).unwrap().to_vec();
+                assert!(texts.insert(key, String::from_utf8_lossy(&text).into_owned()).is_none());
+            }
+        }
+    }
+}
+
+/// Takes a full synchronisation; what it holds, its ticket, and the feed's reader when that begins with it.
+fn synchronise(
+    shared: &Shared,
+    slots: Option<Arc<SlotSet>>,
+) -> (BTreeMap<String, String>, Ticket, Option<FeedReader>) {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let (tell, told) = mpsc::channel();
+    let sync = FullSync {
+        socket: theirs.into(),
+        content: Content::ALL,
+        slots,
+        fields: vec![("repl-id".to_owned(), b"some".to_vec())],
+        after: b"mark".to_vec(),
+        bell: Arc::new(|| {}),
+        told: Box::new(move |event| drop(tell.send(event))),
+    };
+    shared.mail.post(0, LeaderRequest::FullSync(Box::new(sync)).into());
+    let patience = Duration::from_secs(30);
+    let SyncEvent::AtBarrier { job, ticket, reader } = told.recv_timeout(patience).unwrap() else {
+        panic!("it has ended")
+    };
+    // Nothing comes before what stands in front is known.
+    ours.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    assert!(ours.read(&mut [0; 1]).is_err());
+    ours.set_read_timeout(Some(patience)).unwrap();
+    shared.mail.post(0, LeaderRequest::SendSync { job, before: b"+FULLRESYNC ".to_vec() }.into());
+    let mut bytes = Vec::new();
+    ours.read_to_end(&mut bytes).unwrap();
+    let SyncEvent::Ended { result, bytes: sent } = told.recv_timeout(patience).unwrap() else {
+        panic!("two barriers")
+    };
+    assert_eq!((result, sent), (Ok(()), bytes.len() as u64));
+    let file = bytes.strip_prefix(b"+FULLRESYNC ").unwrap().strip_suffix(b"mark").unwrap();
+    (texts_of(file), ticket, reader)
+}
+
+#[test]
+fn a_full_synchronisation_and_what_the_feed_has_behind_its_ticket_make_the_state() {
+    let running = Running::start(false);
+    let (port, keys) = (running.port, keys());
+    let mut admin = Client::connect(port);
+    admin.call(&["FLUSHALL".into()]);
+    for number in 0..3000 {
+        admin.call(&[format!("SET many:{number} {}", "x".repeat(100))]);
+    }
+    let (mut syncs, mut emitted) = (Vec::new(), Vec::new());
+    let mut merger: Option<Merger> = None;
+    std::thread::scope(|scope| {
+        let keys = &keys;
+        let clients: Vec<_> =
+            (0..3).map(|client| scope.spawn(move || play(port, client, keys, 1500))).collect();
+        while syncs.len() < 4 {
+            let (texts, ticket, reader) = synchronise(&running.shared, None);
+            assert_eq!(reader.is_some(), merger.is_none(), "the feed begins with the first");
+            merger = merger.take().or(reader.map(Merger::new));
+            syncs.push((texts, ticket));
+        }
+        for client in clients {
+            let merger = merger.as_mut().unwrap();
+            while !client.is_finished() {
+                emitted.extend(merger.emit());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            client.join().unwrap();
+        }
+    });
+    let mut merger = merger.unwrap();
+    let half = SlotSet::new(keys.iter().step_by(2).map(|key| slot_of(key.as_bytes())));
+    let (some, ..) = synchronise(&running.shared, Some(Arc::new(half.clone())));
+    emitted.extend(merger.emit());
+    assert!(merger.is_empty());
+    let (all, last, _) = synchronise(&running.shared, None);
+    let wanted = |(key, _): &(&String, &String)| half.contains(slot_of(key.as_bytes()));
+    let of_slots: Vec<_> = all.iter().filter(wanted).collect();
+    assert_eq!(some.iter().collect::<Vec<_>>(), of_slots);
+    for (mut texts, ticket) in syncs {
+        let behind = emitted.iter().filter(|emitted| emitted.ticket > ticket && emitted.ticket <= last);
+        for (key, value) in behind.flat_map(|e| &e.commands).flat_map(|(_, command)| pairs(command)) {
+            texts.insert(key, value);
+        }
+        assert_eq!(texts, all, "what was synchronised at {ticket}");
+    }
 }
 
 #[test]

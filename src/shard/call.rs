@@ -193,7 +193,7 @@ impl Shard {
 
     /// FLUSHALL and FLUSHDB concern more than this shard's keys.
     fn note_flush(&mut self, spec: &CommandSpec) {
-        if self.id == 0 && spec.role == Role::FlushAll {
+        if self.is_leader() && spec.role == Role::FlushAll {
             self.all_flushed();
         }
         if matches!(spec.role, Role::FlushAll | Role::FlushDb) {

@@ -79,7 +79,7 @@ impl Shard {
         self.evict_some();
         self.check_clients();
         self.publish_gauges(deferred);
-        if self.id == 0 {
+        if self.is_leader() {
             self.shared.couriers.close_idle_links();
             self.sample_rates();
             self.give_memory_back();

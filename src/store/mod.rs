@@ -56,7 +56,7 @@ pub use object::{Object, Outline};
 pub use random::Rng;
 pub use set::{Integers, Set, SetIter, SetView};
 pub use settings::{MaxmemoryPolicy, Settings, StoreStats};
-pub use slot::{shard_of_slot, slot_of, SlotRange, SLOTS};
+pub use slot::{shard_of_slot, slot_of, SlotRange, SlotSet, SLOTS};
 pub use snapshot::{SaveKeys, SnapshotBuffer, SnapshotOpen, SnapshotOptions, SnapshotProgress};
 pub use sorted_set::{
     element_order, AddRule, Added, Elements, LexBound, LexRange, Score, ScoreRange, SortedSet, SortedSetView,

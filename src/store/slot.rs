@@ -137,6 +137,41 @@ impl SlotRange {
     }
 }
 
+/// Any slots.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SlotSet {
+    bits: Box<[u64; SLOTS / 64]>,
+}
+
+impl SlotSet {
+    pub fn new(slots: impl IntoIterator<Item = u16>) -> SlotSet {
+        let mut bits = Box::new([0; SLOTS / 64]);
+        for slot in slots.into_iter().map(usize::from).filter(|slot| *slot < SLOTS) {
+            bits[slot / 64] |= 1 << (slot % 64);
+        }
+        SlotSet { bits }
+    }
+
+    #[inline]
+    pub fn contains(&self, slot: u16) -> bool {
+        self.bits.get(usize::from(slot) / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+    }
+
+    pub fn len(&self) -> usize {
+        self.bits.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bits.iter().all(|word| *word == 0)
+    }
+}
+
+impl std::fmt::Debug for SlotSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SlotSet of {}", self.len())
+    }
+}
+
 /// The shard, of `shards`, that owns `slot`: the inverse of [`SlotRange::of_shard`].
 #[inline]
 pub fn shard_of_slot(slot: u16, shards: usize) -> usize {
@@ -146,6 +181,15 @@ pub fn shard_of_slot(slot: u16, shards: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_contains_the_slots_that_it_was_made_of_and_no_others() {
+        let set = SlotSet::new([0, 63, 64, 16_383, 64, 16_384]);
+        assert_eq!((set.len(), set.is_empty()), (4, false));
+        let found: Vec<u16> = (0..SLOTS as u16 + 2).filter(|slot| set.contains(*slot)).collect();
+        assert_eq!(found, [0, 63, 64, 16_383]);
+        assert!(SlotSet::new([]).is_empty());
+    }
 
     #[test]
     fn crc_matches_the_published_check_value() {

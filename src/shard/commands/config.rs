@@ -183,7 +183,7 @@ impl Shard {
             }
         }
         if changed.contains(&"aof-disable-auto-gc") && !new.persistence.aof_disable_auto_gc {
-            if self.id == 0 {
+            if self.is_leader() {
                 self.collect_history();
             } else {
                 self.tell_leader(LeaderRequest::CollectHistory);

@@ -328,7 +328,7 @@ impl Shard {
             match plan(spec, args, &keys, self.turn.topology, || u64::MAX) {
                 // Every shard does to its own keys what concerns all (FLUSHALL).
                 Plan::EveryShard { .. } => return Share::Whole,
-                Plan::Anywhere => return whole_if(self.id == 0),
+                Plan::Anywhere => return whole_if(self.is_leader()),
                 Plan::At(owner) | Plan::Cursor { shard: owner, .. } => return whole_if(owner == self.id),
                 Plan::Split(parts, _) => {
                     let mine = parts.into_iter().find(|part| part.shard == self.id);

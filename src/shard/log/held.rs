@@ -103,7 +103,7 @@ impl Shard {
 
     /// The shard stops: everything goes to the disk. `Err`: something that was acknowledged does not; the log says why.
     pub(in crate::shard) fn end_log(&mut self) -> Result<(), ()> {
-        if self.journal.log.is_open() && self.id == 0 && !self.upkeep.housekeeping.stopping {
+        if self.journal.log.is_open() && self.is_leader() && !self.upkeep.housekeeping.stopping {
             crate::log!(Level::Notice, "Calling fsync() on the AOF file.");
         }
         let outcome = self.journal.log.flush_now();

@@ -8,15 +8,16 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::cut::FIRST_PART;
 use super::message::{JobId, LeaderRequest, ShardOrder, ThreadReport};
+use super::sync::SyncEvent;
 use super::{Active, Cut, PartFile};
 use crate::base::error_text;
 use crate::base::log::Level;
 use crate::base::Token;
 use crate::client::Flag;
 use crate::command::CommandError;
-use crate::persist::backup::{Failure, Order, Outcome, Relay, Target};
+use crate::journal::feed::Bell;
+use crate::persist::backup::{Before, Failure, Order, Outcome, Relay, Target};
 use crate::process;
 use crate::rdb::file::{trailer, Stretch};
 use crate::runtime::{clock, pipes, socket};
@@ -57,9 +58,29 @@ pub(in crate::shard) struct Handover {
 pub(super) struct Stream {
     relay: Relay,
     outcome: Option<Outcome>,
+    /// Of a full synchronisation.
+    sync: Option<(Box<dyn Fn(SyncEvent) + Send + Sync>, Bell)>,
 }
 
 impl Stream {
+    pub fn for_sync(relay: Relay, told: Box<dyn Fn(SyncEvent) + Send + Sync>, bell: Bell) -> Stream {
+        Stream { relay, outcome: None, sync: Some((told, bell)) }
+    }
+
+    pub fn bell(&self) -> Option<Bell> {
+        self.sync.as_ref().map(|(_, bell)| bell.clone())
+    }
+
+    pub fn tell(&self, event: SyncEvent) {
+        if let Some((told, _)) = &self.sync {
+            told(event);
+        }
+    }
+
+    pub fn send(&self, before: Vec<u8>) {
+        self.relay.send(before);
+    }
+
     pub fn give_up(&self) {
         self.relay.give_up();
     }
@@ -185,7 +206,7 @@ impl Shard {
                         _ => figures.dumpsave.begin(now_s),
                     }
                 }
-                self.start_job(cut.into(), Some(asker), Some(Stream { relay, outcome: None }));
+                self.start_job(cut.into(), Some(asker), Some(Stream { relay, outcome: None, sync: None }));
             }
             Err(error) => {
                 let why = error_text(&error);
@@ -207,16 +228,13 @@ impl Shard {
     ) -> std::io::Result<(Cut, Relay)> {
         let format = self.rdb_format();
         let (mut sources, mut parts) = (Vec::new(), Vec::new());
-        for shard in 0..self.turn.topology.shards {
+        for _ in 0..self.turn.topology.shards {
             let (from, file) = pipes::pipe()?;
-            let head = match shard {
-                FIRST_PART => self.header_with(format, None, content.functions),
-                _ => Vec::new(),
-            };
             sources.push(from);
-            parts.push(Some(PartFile::new(String::new(), file, head, false)));
+            parts.push(Some(PartFile::new(String::new(), file, false)));
         }
         let patience = Duration::from_secs(u64::from(self.turn.config.replication.repl_timeout));
+        let before = Before::Now(before);
         let order = Order { target, before, after, parts: sources, patience };
         let shared = self.shared.clone();
         let relay = Relay::start(order, move |outcome| {
@@ -233,6 +251,9 @@ impl Shard {
             increments: Default::default(),
             as_commands: false,
             has_keys: content.keys,
+            has_functions: content.functions,
+            fields: Vec::new(),
+            slots: None,
             is_stopped: AtomicBool::new(false),
             at_cut: AtomicBool::new(false),
         };
@@ -252,11 +273,8 @@ impl Shard {
     pub(super) fn stream_is_over(&mut self, active: Active, ok: bool) {
         let Active { job, asker, stream, .. } = active;
         // One that was given up while it waited has nothing to tell.
-        let outcome = stream.and_then(|stream| stream.outcome).unwrap_or(Outcome {
-            result: Err(Failure::GivenUp),
-            bytes: 0,
-            exit: None,
-        });
+        let (outcome, sync) = stream.map_or((None, None), |stream| (stream.outcome, stream.sync));
+        let outcome = outcome.unwrap_or(Outcome { result: Err(Failure::GivenUp), bytes: 0, exit: None });
         let (purpose, what) = (job.purpose, job.purpose.name());
         let mut copied = 0;
         let mut why = match &outcome.result {
@@ -275,12 +293,16 @@ impl Shard {
             }
         }
         let why = why.unwrap_or_else(|| "it was given up".to_owned());
+        if let Some((told, _)) = sync {
+            let result = if ok { Ok(()) } else { Err(why.clone()) };
+            told(SyncEvent::Ended { result, bytes: outcome.bytes });
+        }
         match ok {
             true => crate::log!(Level::Notice, "{what} terminated with success: {} bytes", outcome.bytes),
             false if job.is_given_up() => crate::log!(Level::Warning, "{what} was given up"),
             false => crate::log!(Level::Warning, "{what} failed: {why}"),
         }
-        {
+        if purpose != Purpose::FullSync {
             let mut figures = self.shared.status.figures();
             let course = match purpose {
                 Purpose::Pipe => {

@@ -65,7 +65,7 @@ fn open_files(
         let opened = File::options().read(true).write(true).create(true).truncate(true).open(&path);
         let file =
             opened.map_err(|error| format!("Opening the temp file for AOF rewrite: {}", error_text(&error)));
-        prepared.parts[*shard] = Some(PartFile::new(name, file?, Vec::new(), true));
+        prepared.parts[*shard] = Some(PartFile::new(name, file?, true));
         let increment = match state {
             State::Off => None,
             State::Starting => Some(folder.open_temporary(*shard as u16, all as u16).map_err(text)?),

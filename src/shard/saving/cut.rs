@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::message::JobId;
 use crate::base::error_text;
@@ -13,6 +13,7 @@ use crate::rdb::{Encoder, Format};
 use crate::runtime::clock;
 use crate::shard::Shard;
 use crate::snapshot::Purpose;
+use crate::store::SlotSet;
 use crate::txn::locks::Number;
 
 /// What every shard knows of the snapshot in progress.
@@ -34,6 +35,11 @@ pub(super) struct Cut {
     pub as_commands: bool,
     /// False: the file has what stands in front of the keys, and none of them (SYNC for functions).
     pub has_keys: bool,
+    pub has_functions: bool,
+    /// More fields of the header.
+    pub fields: Vec<(String, Vec<u8>)>,
+    /// The keys of these slots only.
+    pub slots: Option<Arc<SlotSet>>,
     /// It is not wanted any more: who has not begun need not.
     pub is_stopped: AtomicBool,
     /// Each shard's store keeps what changes for another snapshot: it forks at the cut, and needs nobody to do so for it.
@@ -58,15 +64,13 @@ pub struct PartFile {
     /// Empty for a pipe.
     name: Mutex<String>,
     pub file: File,
-    /// What comes in front of the part.
-    pub head: Vec<u8>,
     /// The trailer comes behind it.
     pub ends_file: bool,
 }
 
 impl PartFile {
-    pub fn new(name: String, file: File, head: Vec<u8>, ends_file: bool) -> PartFile {
-        PartFile { name: Mutex::new(name), file, head, ends_file }
+    pub fn new(name: String, file: File, ends_file: bool) -> PartFile {
+        PartFile { name: Mutex::new(name), file, ends_file }
     }
 
     pub fn name(&self) -> String {
@@ -110,8 +114,7 @@ impl Shard {
                     ));
                 }
             };
-            let head = if shard == FIRST_PART { self.header(format, None) } else { Vec::new() };
-            parts.push(Some(PartFile::new(name, file, head, shards == 1)));
+            parts.push(Some(PartFile::new(name, file, shards == 1)));
         }
         let id = self.saving.last_id;
         Ok(Cut {
@@ -125,6 +128,9 @@ impl Shard {
             increments: Mutex::default(),
             as_commands: false,
             has_keys: true,
+            has_functions: true,
+            fields: Vec::new(),
+            slots: None,
             is_stopped: AtomicBool::new(false),
             at_cut: AtomicBool::new(false),
         })
@@ -133,24 +139,35 @@ impl Shard {
     /// The head of a file; of a base of the log, with the number of the barrier that it is made at.
     pub(super) fn header(&self, format: Format, base_at: Option<Number>) -> Vec<u8> {
         // Of bases, that of the first shard has the libraries of functions.
-        self.header_with(format, base_at, base_at.is_none() || self.is_leader())
+        self.header_with(format, base_at, base_at.is_none() || self.is_leader(), &[])
+    }
+
+    /// What stands in front of this shard's part of a file that all shards write.
+    pub(super) fn header_of(&self, cut: &Cut) -> Vec<u8> {
+        if self.id != FIRST_PART {
+            return Vec::new();
+        }
+        self.header_with(cut.format, None, cut.has_functions, &cut.fields)
     }
 
     /// As `header`, with the libraries of functions or without.
-    pub(super) fn header_with(
+    fn header_with(
         &self,
         format: Format,
         base_at: Option<Number>,
         has_libraries: bool,
+        fields: &[(String, Vec<u8>)],
     ) -> Vec<u8> {
         let number = base_at.unwrap_or_default().to_string();
-        let cut = [("gyre-cut", number.as_bytes())];
+        let cut = base_at.map(|_| ("gyre-cut", number.as_bytes()));
+        let fields = fields.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        let more: Vec<(&str, &[u8])> = cut.into_iter().chain(fields).collect();
         let header = Header {
             version: format.version,
             created_s: clock::unix_us() / 1_000_000,
             used_memory: self.shared.used_memory(),
             is_aof_base: base_at.is_some(),
-            more: if base_at.is_some() { &cut } else { &[] },
+            more: &more,
         };
         let mut head = Vec::new();
         let libraries = self.shared.scripts.libraries();

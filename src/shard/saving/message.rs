@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 use super::backup::Dump;
 use super::bases::Prepared;
 use super::shutdown::Wish;
+use super::sync::FullSync;
 use crate::config::SnapshotMethod;
 use crate::persist::aof::Manifest;
 use crate::persist::backup::Outcome;
@@ -50,6 +51,12 @@ pub enum LeaderRequest {
         socket: OwnedFd,
         dump: Dump,
         asker: Asker,
+    },
+    FullSync(Box<FullSync>),
+    /// What stands in front of a full synchronisation's file: its bytes may flow.
+    SendSync {
+        job: JobId,
+        before: Vec<u8>,
     },
     Bgrewriteaof(Asker),
     ScheduleRewrite,

@@ -17,12 +17,14 @@ mod part;
 mod points;
 mod rewrite;
 mod shutdown;
+pub mod sync;
 
 use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-pub(super) use backup::{Content, Dump, Handover};
+pub use backup::Content;
+pub(super) use backup::{Dump, Handover};
 pub use cut::remove_temporary_files;
 use cut::{remove_files, Cut, PartFile};
 use message::{FlushAnswer, JobId, LeaderRequest, PartReport, ShardOrder, SnapshotMessage, ThreadReport};
@@ -146,6 +148,8 @@ impl Shard {
             LeaderRequest::ScheduleBgsave => self.saving.is_scheduled = true,
             LeaderRequest::Pipesave(asker) => self.pipesave(asker),
             LeaderRequest::Dumpsave { socket, dump, asker } => self.dumpsave(socket, dump, asker),
+            LeaderRequest::FullSync(sync) => self.full_sync(*sync),
+            LeaderRequest::SendSync { job, before } => self.send_sync(job, before),
             LeaderRequest::Bgrewriteaof(asker) => self.bgrewriteaof(asker),
             LeaderRequest::ScheduleRewrite => self.schedule_rewrite(),
             LeaderRequest::Shutdown(wish) => self.begin_shutdown(wish),
@@ -355,7 +359,9 @@ impl Shard {
         match action {
             Action::Cut => {
                 let cut = active.cut.clone();
-                self.cut(cut);
+                let bell = active.stream.as_ref().and_then(backup::Stream::bell);
+                let first = bell.map_or_else(Vec::new, |bell| self.phases_of_sync(id, bell));
+                self.cut(cut, first);
             }
             Action::Fork { shard, pause } => {
                 let at_us = clock::unix_us() + if pause { FORK_PAUSE_US } else { 0 };
@@ -386,8 +392,8 @@ impl Shard {
         }
     }
 
-    /// The barrier.
-    fn cut(&mut self, cut: Arc<Cut>) {
+    /// The barrier, with what is `first` there.
+    fn cut(&mut self, cut: Arc<Cut>, first: Vec<Phase>) {
         if !cut.purpose.is_stream() {
             self.tell_logs_of_snapshot(true);
         }
@@ -395,7 +401,7 @@ impl Shard {
         let in_turn = !cut.forks_one_by_one();
         let each = Arc::new(move |shard: &mut Shard, number| shard.begin_part(&cut, number));
         let phase = if in_turn { Phase::InTurn(each) } else { Phase::Each(each) };
-        self.at_barrier(KeyAccess::Read, [phase]);
+        self.at_barrier(KeyAccess::Read, first.into_iter().chain([phase]));
     }
 
     /// While a snapshot is being written the logs may do without syncs, and know what takes the space on the disk.

@@ -35,6 +35,8 @@ const SLICE_US: u64 = 250;
 const AHEAD_BYTES: usize = 2 << 20;
 /// So much may wait altogether, in front of a disk that is slower than the changes; then the snapshot fails, bytes.
 const WAITING_BYTES_MAX: usize = 256 << 20;
+/// The same for a replica, all shards together, bytes.
+const SYNC_WAITING_BYTES_MAX: usize = 64 << 20;
 /// What a fork takes for each GiB of a shard's memory, until one has been seen, microseconds: page tables for pages of 4 KiB.
 const FORK_US_PER_GIB: u64 = 30_000;
 const GIB: u64 = 1 << 30;
@@ -110,7 +112,8 @@ impl Shard {
     pub(super) fn write_part(&self, cut: &Cut) -> std::io::Result<Stretch> {
         match &cut.parts[self.id] {
             Some(part) => {
-                let options = self.part_options(cut, &part.head, part.ends_file);
+                let head = self.header_of(cut);
+                let options = self.part_options(cut, &head, part.ends_file);
                 forked::write_part(&self.store, &part.file, &options, &mut || {})
             }
             None => Ok(Stretch::default()),
@@ -179,9 +182,7 @@ impl Shard {
 
     /// Whether the snapshot can be made by children that are forked at the cut.
     pub(super) fn may_fork_at_cut(&self, cut: &Cut) -> bool {
-        let must_not_fork =
-            cut.purpose == Purpose::FullSync || self.method_of(cut) == SnapshotMethod::Forkless;
-        !must_not_fork || !cut.has_keys || cut.purpose == Purpose::Foreground
+        self.method_of(cut) != SnapshotMethod::Forkless || !cut.has_keys || cut.purpose == Purpose::Foreground
     }
 
     fn begin_in_background(
@@ -193,7 +194,7 @@ impl Shard {
     ) -> Result<Way, Failed> {
         if !cut.has_keys {
             // The thread of the writer waits for whoever takes it.
-            let writer = self.start_writer(cut, part, &part.head)?;
+            let writer = self.start_writer(cut, part, &self.header_of(cut))?;
             writer.complete();
             return Ok(Way::HeadOnly(writer));
         }
@@ -203,15 +204,16 @@ impl Shard {
             SnapshotMethod::Auto => cut.forks_at_cut() || self.fork_is_cheap(),
         };
         if forks && !cut.forks_one_by_one() {
-            let head = self.head_of_part(cut, part, number, cut.as_commands);
+            let head = self.head_of_part(cut, number, cut.as_commands);
             if let Some(child) = self.fork(cut, part, &head, Image::Store)? {
                 return Ok(Way::Forked(child));
             }
         }
         // Values come in pieces here, which there are no commands for. Whoever reads a base sees which form it has.
-        let head = self.head_of_part(cut, part, number, false);
+        let head = self.head_of_part(cut, number, false);
         let saver = Box::new(Forkless::new(cut.format));
-        if self.store.begin_snapshot(SnapshotOptions::default(), saver).is_err() {
+        let slots = cut.slots.clone();
+        if self.store.begin_snapshot_of(slots, SnapshotOptions::default(), saver).is_err() {
             return Err(Failed::Write("another snapshot is open".to_owned()));
         }
         if forks && cut.forks_one_by_one() {
@@ -221,7 +223,11 @@ impl Shard {
     }
 
     fn method_of(&self, cut: &Cut) -> SnapshotMethod {
-        cut.method.unwrap_or(self.turn.config.engine.snapshot_method)
+        match cut.purpose {
+            // Whatever it costs, its end must not depend on memory for a copy of everything.
+            Purpose::FullSync => SnapshotMethod::Forkless,
+            _ => cut.method.unwrap_or(self.turn.config.engine.snapshot_method),
+        }
     }
 
     /// The open snapshot is written by the shard.
@@ -310,11 +316,11 @@ impl Shard {
         }
     }
 
-    fn head_of_part(&self, cut: &Cut, part: &PartFile, number: Number, as_commands: bool) -> Vec<u8> {
+    fn head_of_part(&self, cut: &Cut, number: Number, as_commands: bool) -> Vec<u8> {
         match cut.purpose {
             Purpose::Rewrite if as_commands => self.head_of_commands(number),
             Purpose::Rewrite => self.header(cut.format, Some(number)),
-            _ => part.head.clone(),
+            _ => self.header_of(cut),
         }
     }
 
@@ -370,7 +376,8 @@ impl Shard {
         let Some((purpose, writer)) = forkless(&self.saving.own) else { return false };
         let handed_over = writer.waiting_bytes();
         let kept = self.store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
-        self.pace_writers(purpose.is_stream(), handed_over + kept);
+        let for_backup = matches!(purpose, Purpose::Pipe | Purpose::Dump);
+        self.pace_writers(for_backup, handed_over + kept);
         // Who waits for a large value to be saved must not wait for whoever takes the snapshot.
         if handed_over > AHEAD_BYTES && !self.saving.large.are_awaited() {
             return false;
@@ -420,7 +427,9 @@ impl Shard {
     }
 
     fn outcome_of(&mut self, at: usize) -> Option<Written> {
+        let shards = self.turn.topology.shards;
         let Shard { saving, store, stats, .. } = self;
+        let bytes_max = waiting_bytes_max(saving.own[at].purpose, shards);
         match &mut saving.own[at].way {
             Way::Due(_) => None,
             Way::Forked(child) => {
@@ -433,7 +442,7 @@ impl Shard {
             }
             Way::Forkless(writer) => {
                 let waiting = store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
-                if waiting + writer.waiting_bytes() > WAITING_BYTES_MAX {
+                if waiting + writer.waiting_bytes() > bytes_max {
                     let why = "it is taken more slowly than the changes come that have to be kept for it";
                     return Some(Err(Failed::Write(why.to_owned())));
                 }
@@ -479,6 +488,13 @@ impl Shard {
         }
         self.end_own_part(own);
         self.report_ended(id, Err(Failed::Killed(libc::SIGUSR1)));
+    }
+}
+
+fn waiting_bytes_max(purpose: Purpose, shards: usize) -> usize {
+    match purpose {
+        Purpose::FullSync => SYNC_WAITING_BYTES_MAX / shards,
+        _ => WAITING_BYTES_MAX,
     }
 }
 

@@ -336,6 +336,9 @@ impl Shard {
             increments: Mutex::new(increments),
             as_commands: format == BaseFormat::Aof,
             has_keys: true,
+            has_functions: true,
+            fields: Vec::new(),
+            slots: None,
             is_stopped: AtomicBool::new(false),
             at_cut: AtomicBool::new(false),
         };
