@@ -276,7 +276,7 @@ impl Store {
     /// Someone waits for this key (see `snapshot_blocks`): it is saved next.
     pub fn snapshot_prioritise(&mut self, db: usize, key: &[u8]) {
         if let Some(snapshot) = &mut self.snapshot {
-            if let Some(number) = snapshot.image.number_of(db) {
+            if let Some(number) = snapshot.image.number_of(db).filter(|_| snapshot.wants_key(key)) {
                 snapshot.next.retain(|(other, other_key)| (*other, &other_key[..]) != (number, key));
                 snapshot.next.push_front((number, key.into()));
             }
@@ -312,7 +312,11 @@ fn renew_table(table: &Table, epoch: u64) {
 
 impl Snapshot {
     fn wants(&self, word: u64) -> bool {
-        self.slots.as_ref().is_none_or(|slots| slots.contains(slot_of(entry_of(word).key())))
+        self.wants_key(entry_of(word).key())
+    }
+
+    fn wants_key(&self, key: &[u8]) -> bool {
+        self.slots.as_ref().is_none_or(|slots| slots.contains(slot_of(key)))
     }
 
     fn is_large(&self, word: u64) -> bool {
