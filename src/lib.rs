@@ -28,6 +28,7 @@ mod script;
 pub mod server;
 mod shard;
 pub mod slots;
+mod snapshot;
 #[allow(unsafe_code)]
 pub mod store;
 mod txn;

@@ -20,7 +20,7 @@ use crate::runtime::{clock, signals};
 use crate::shard::loading::{LoadFailed, Report, Step};
 use crate::shard::message::Call;
 use crate::shard::shared::Shared;
-use crate::shard::Shard;
+use crate::shard::{Shard, LEADER};
 
 /// How often the boot thread looks for a signal while the shards load.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
@@ -83,7 +83,7 @@ pub fn recover(shared: &Arc<Shared>, kept: Kept) -> Result<(), Failure> {
     let changes = shared.stats.iter().map(|stats| stats.dirty.get()).sum();
     shared.status.saved_changes.store(changes, Relaxed);
     shared.status.loading.in_progress.store(false, Relaxed);
-    shared.mail.post(0, Message::Call(Box::new(|shard: &mut Shard| shard.accept_again())));
+    shared.mail.post(LEADER, Message::Call(Box::new(|shard: &mut Shard| shard.accept_again())));
     Ok(())
 }
 

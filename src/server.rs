@@ -24,7 +24,7 @@ use crate::shard::saving::{remove_temporary_files, Wish};
 use crate::shard::scripts::KnownScripts;
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
 use crate::shard::users::read_users;
-use crate::shard::Shard;
+use crate::shard::{Shard, LEADER};
 use crate::slots::SlotMap;
 use crate::{log, log_text, recovery, text};
 use std::io::{self, IsTerminal, Read};
@@ -425,7 +425,7 @@ fn watch(
             };
             let save = (flags.save || flags.nosave).then_some(flags.save);
             let wish = Wish { save, force: flags.force, asker: None };
-            shared.mail.post(0, Message::ShutDown(wish));
+            shared.mail.post(LEADER, Message::ShutDown(wish));
         }
         if shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64
             && !std::mem::replace(&mut is_stopping, true)

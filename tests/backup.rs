@@ -275,17 +275,19 @@ fn redis_cli_takes_a_file_of_functions_alone() {
 }
 
 #[test]
-fn only_one_of_all_that_snapshot_runs_at_a_time() {
+fn there_is_one_backup_of_a_kind_at_a_time() {
     let server = start(2, "fork", &["--pipesavecommand", "sleep 30"]);
     let mut client = server.client();
     assert!(!client.call(&["PIPESAVE"]).is_error());
     assert_eq!(client.call(&["PIPESAVE"]).text(), "ERR Background pipesave already in progress");
-    assert_eq!(client.call(&["DUMPSAVE"]).text(), "ERR Background pipesave already in progress");
-    assert!(client.call(&["BGSAVE"]).text().starts_with("ERR Another child process is active"));
-    assert!(client.call(&["SAVE"]).is_error());
+    assert_eq!(info(&mut client, "rdb_pipesave_in_progress"), 1);
+    let mut reader = server.client();
+    reader.call(&["DEBUG", "POPULATE", "50000", "key", "200"]);
+    reader.send(&["DUMPSAVE"]);
+    assert!(within(SOON, || info(&mut client, "rdb_dumpsave_in_progress") == 1));
+    assert_eq!(client.call(&["DUMPSAVE"]).text(), "ERR Background dumpsave already in progress");
     // The connection that was refused a dump goes on.
     assert_eq!(client.call(&["PING"]), Value::Simple("PONG".to_owned()));
-    assert_eq!(info(&mut client, "rdb_pipesave_in_progress"), 1);
     drop(server);
 
     let server = start(2, "fork", &["--rdb-key-save-delay", "1000"]);
@@ -293,7 +295,67 @@ fn only_one_of_all_that_snapshot_runs_at_a_time() {
     assert!(client.call(&["PIPESAVE"]).text().starts_with("ERR PIPESAVE needs a command"));
     assert!(client.call(&["DEBUG", "POPULATE", "20000"]).is_ok());
     assert!(!client.call(&["BGSAVE"]).is_error());
-    assert_eq!(client.call(&["DUMPSAVE"]).text(), "ERR Background save already in progress");
+    assert_eq!(client.call(&["BGSAVE"]).text(), "ERR Background save already in progress");
+    assert_eq!(client.call(&["SAVE"]).text(), "ERR Background save already in progress");
+}
+
+#[test]
+fn files_are_saved_and_dumps_taken_while_a_backup_stands_still() {
+    for shards in SHARDS {
+        for method in ["fork", "auto"] {
+            // It takes nothing, and more than the pipes hold waits for it.
+            let options = ["--pipesavecommand", "sleep 60", "--appendonly", "yes"];
+            let server = start(shards, method, &options);
+            let mut client = server.client();
+            assert!(within(SOON, || !client.call(&["EXISTS", "a"]).is_error()));
+            fill(&mut client);
+            client.call(&["DEBUG", "POPULATE", "20000", "more", "200"]);
+            assert!(!client.call(&["PIPESAVE"]).is_error());
+            client.call(&["SET", "behind", "it"]);
+            let digest = client.call(&["DEBUG", "DIGEST"]);
+            let file = server.dir.join("dump.rdb");
+            let context = format!("{shards} shards, {method}");
+            for _ in 0..2 {
+                assert!(!client.call(&["BGSAVE"]).is_error(), "{context}");
+                assert!(within(SOON, || info(&mut client, "rdb_bgsave_in_progress") == 0), "{context}");
+                assert_eq!(field(&mut client, "rdb_last_bgsave_status"), "ok", "{context}");
+            }
+            assert_eq!(digest_of(&file), digest, "{context}");
+            assert!(client.call(&["SAVE"]).is_ok(), "{context}");
+            assert!(!client.call(&["BGREWRITEAOF"]).is_error(), "{context}");
+            assert!(within(SOON, || info(&mut client, "aof_rewrite_in_progress") == 0), "{context}");
+            assert_eq!(field(&mut client, "aof_last_bgrewrite_status"), "ok", "{context}");
+            let dumped = server.dir.join("dumped.rdb");
+            dump(&server, &dumped);
+            assert_eq!(digest_of(&dumped), digest, "{context}");
+            assert_eq!(info(&mut client, "rdb_pipesave_in_progress"), 1, "{context}");
+        }
+    }
+}
+
+#[test]
+fn a_save_that_may_not_fork_waits_until_the_stores_keep_nothing_for_a_backup() {
+    for shards in SHARDS {
+        let go = std::env::temp_dir().join(format!("gyre-go-{}-{shards}", std::process::id()));
+        let command = format!("while [ ! -e {} ]; do sleep 0.05; done; cat > /dev/null", go.display());
+        let server = start(shards, "forkless", &["--pipesavecommand", &command]);
+        let _remove = OnDrop(|| drop(fs::remove_file(&go)));
+        let mut client = server.client();
+        assert!(client.call(&["DEBUG", "POPULATE", "50000", "key", "500"]).is_ok());
+        assert!(!client.call(&["PIPESAVE"]).is_error());
+        let mut waiting = server.client();
+        waiting.send(&["BGSAVE"]);
+        // Whoever may fork need not wait.
+        assert!(!client.call(&["PING"]).is_error());
+        thread::sleep(Duration::from_millis(300));
+        assert!(!server.dir.join("dump.rdb").exists());
+        fs::write(&go, "").unwrap();
+        wait_for_end(&mut client, "pipesave");
+        assert_eq!(waiting.receive().text(), "Background saving started");
+        assert!(within(SOON, || info(&mut client, "rdb_bgsave_in_progress") == 0));
+        assert_is_whole(&server.dir.join("dump.rdb"));
+        assert_eq!(field(&mut client, "rdb_last_pipesave_status"), "ok");
+    }
 }
 
 #[test]

@@ -267,7 +267,14 @@ fn fill(address: &str, number: usize, is_over: &AtomicBool) {
 }
 
 /// Builds `xyz` in a key step by step, with commands on other shards between the steps.
-fn build(address: &str, shards: usize, number: usize, by_script: bool, is_over: &AtomicBool) -> usize {
+fn build(
+    address: &str,
+    shards: usize,
+    number: usize,
+    by_script: bool,
+    is_over: &AtomicBool,
+    all_runs: &AtomicUsize,
+) {
     let mut client = Client::connect(address);
     let mut runs = 0;
     let value = "v".repeat(FILLING);
@@ -300,8 +307,8 @@ fn build(address: &str, shards: usize, number: usize, by_script: bool, is_over: 
         };
         assert_eq!(result, Value::bulk("xyz"), "run {runs} of {number}, {shards} shards");
         runs += 1;
+        all_runs.fetch_add(1, Ordering::Relaxed);
     }
-    runs
 }
 
 #[test]
@@ -319,14 +326,17 @@ fn what_a_transaction_works_on_is_not_evicted_and_the_log_tells_the_same() {
                 let (address, is_over, runs) = (server.address(), &is_over, &runs);
                 scope.spawn(move || fill(&address, number, is_over));
                 let address = server.address();
-                scope.spawn(move || {
-                    runs.fetch_add(
-                        build(&address, shards, number, number % 2 == 1, is_over),
-                        Ordering::Relaxed,
-                    )
-                });
+                scope.spawn(move || build(&address, shards, number, number % 2 == 1, is_over, runs));
             }
-            thread::sleep(Duration::from_millis(1500));
+            // A machine that has other things to do takes its time.
+            let (began, patience) = (Instant::now(), Duration::from_secs(60));
+            let is_enough =
+                |client: &mut Client| info(client, "evicted_keys") > 100 && runs.load(Ordering::Relaxed) > 20;
+            while began.elapsed() < Duration::from_millis(1500)
+                || began.elapsed() < patience && !is_enough(&mut client)
+            {
+                thread::sleep(Duration::from_millis(50));
+            }
             is_over.store(true, Ordering::Relaxed);
         });
         assert!(info(&mut client, "evicted_keys") > 100, "{policy}: there was always room");

@@ -22,8 +22,8 @@ pub struct Caller {
     pub deny_blocking: bool,
     /// A script calls the command.
     pub in_script: bool,
-    /// What the command does is kept out of the log (`redis.set_repl`).
-    pub is_unlogged: bool,
+    /// Who learns what the command does (`redis.set_repl`).
+    pub audience: Audience,
     /// The one time of the transaction or script that the command is part of, Unix microseconds. None: the shard's.
     pub at_us: Option<i64>,
     /// Values are excerpts of what their keys hold (`Spread::Excerpt`): the command says by `log_instead` what to do to each key.
@@ -42,6 +42,28 @@ pub struct Caller {
     pub lazyfree_lazy_user_flush: bool,
     /// `rdb-version` and `rdbcompression`: what DUMP writes.
     pub rdb_format: rdb::Format,
+}
+
+/// Who learns what a command does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Audience {
+    #[default]
+    All,
+    /// The append-only log.
+    Log,
+    /// Replicas.
+    Replicas,
+    Nobody,
+}
+
+impl Audience {
+    pub fn has_log(self) -> bool {
+        matches!(self, Audience::All | Audience::Log)
+    }
+
+    pub fn has_replicas(self) -> bool {
+        matches!(self, Audience::All | Audience::Replicas)
+    }
 }
 
 /// How the command in progress reaches the append-only file and the replicas.

@@ -34,7 +34,7 @@ pub mod table;
 pub(crate) mod testing;
 
 pub use args::{Args, OwnedArgs, Slices};
-pub use context::{BlockTimeout, Blocking, Caller, Context, Effect, WaitFor};
+pub use context::{Audience, BlockTimeout, Blocking, Caller, Context, Effect, WaitFor};
 pub use error::{subcommand_syntax, CommandError};
 
 pub type CommandResult = Result<(), CommandError>;

@@ -219,11 +219,13 @@ impl Sink for Feed {
     fn append(&mut self, entry: &Entry) {
         match entry.part {
             Some(part) => {
-                let (transaction, shard, unit) = (part.transaction, self.shard, entry.unit.clone());
+                let (transaction, shard, unit) = (part.transaction, self.shard, entry.unit.for_replicas());
                 let weight = unit.view().byte_len() + unit.view().len() * size_of::<Command>();
                 self.wait(Fed::Part(FeedPart { transaction, shard, unit }), weight);
             }
-            None => self.open.push(entry.unit),
+            None if entry.unit.fed() == entry.unit.view().len() => self.open.push(entry.unit),
+            None if entry.unit.fed() > 0 => self.open.push(&entry.unit.for_replicas()),
+            None => {}
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::command::Args;
 
 pub use sink::{Entry, Part, Sink, Wanted};
 pub use tickets::{Ticket, Tickets};
-pub use unit::{Audience, Command, Place, Slots, Unit, View};
+pub use unit::{Command, Place, Slots, Unit, View};
 
 /// The number of a transaction, as `txn` gives them: no two are equal.
 pub type Number = u64;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::feed::{feeds, Bell, Feed, FILL_BYTES_MAX};
 use super::testing::{Emitted, Merger};
 use super::*;
+use crate::command::Audience;
 
 fn journal() -> Journal<&'static str> {
     let mut journal = Journal::default();
@@ -71,6 +72,37 @@ fn what_was_attached_comes_back_when_the_last_sink_goes() {
     attached.sort_unstable();
     assert_eq!(attached, ["body", "part"]);
     assert!(journal.end_part(7).attached.is_empty() && !journal.is_in_body());
+}
+
+#[test]
+fn each_sink_gets_what_is_for_it() {
+    let (mut a, mut b, mut merger) = two_shards();
+    let mut journal = journal();
+    journal.begin_body();
+    for audience in [Audience::Log, Audience::All, Audience::Replicas] {
+        let name = format!("{audience:?}");
+        journal.push(Place { audience, ..Place::in_db(0) }, &[b"SET", b"k", name.as_bytes()]);
+    }
+    journal.end_body(false);
+    let both = journal.complete_unit().unwrap().clone();
+    assert_eq!((both.logged(), both.fed()), (2, 2));
+    let log_only = Unit::of(
+        Place { audience: Audience::Log, ..Place::in_db(0) },
+        &[b"SET", b"k", b"v"],
+        Wanted::default(),
+    );
+    a.append(&own(&both));
+    a.append(&own(&log_only));
+    a.place(1, &[1]);
+    a.end_turn();
+    a.release(0);
+    b.append(&Entry { part: Some(Part { transaction: 1, writers: &[1] }), ..own(&both) });
+    b.append(&own(&log_only));
+    b.end_turn();
+    b.release(0);
+    let expected = ["SET k All", "SET k Replicas"];
+    assert_eq!(texts(&merger.emit()), [expected, expected]);
+    assert!(merger.is_empty(), "no ticket for nothing");
 }
 
 #[test]

@@ -4,21 +4,12 @@ use smallvec::SmallVec;
 
 use super::sink::Wanted;
 use crate::command::table::{self, KeyPositions};
-use crate::command::Args;
+use crate::command::{Args, Audience};
 use crate::resp::put_command;
 use crate::store::slot_of;
 
 /// A unit's buffer larger than this is given back to the allocator.
 const SPARE_BYTES_MAX: usize = 64 * 1024;
-
-/// Who gets a command of a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audience {
-    /// Every sink.
-    All,
-    /// Replicas, but no log: it changes no key (PUBLISH).
-    Replicas,
-}
 
 /// Where a command belongs, besides its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +74,9 @@ impl Slots {
 pub struct Unit {
     bytes: Vec<u8>,
     commands: SmallVec<[Command; 2]>,
-    /// How many of them are for logs too.
+    /// How many of them are for logs, and for replicas.
     logged: usize,
+    fed: usize,
     /// Of the keys that the commands name; nothing where no sink asks for slots.
     slots: Slots,
 }
@@ -100,7 +92,8 @@ impl Unit {
     pub(super) fn push(&mut self, place: Place, args: Args, wants_slots: bool) {
         put_command(&mut self.bytes, args);
         self.commands.push(Command { place, end: self.bytes.len() });
-        self.logged += usize::from(place.audience == Audience::All);
+        self.logged += usize::from(place.audience.has_log());
+        self.fed += usize::from(place.audience.has_replicas());
         if wants_slots {
             self.slots.add_those_of(args);
         }
@@ -115,6 +108,25 @@ impl Unit {
         self.logged
     }
 
+    /// How many commands are for replicas.
+    pub fn fed(&self) -> usize {
+        self.fed
+    }
+
+    /// Without what is for logs only.
+    pub(super) fn for_replicas(&self) -> Unit {
+        if self.fed == self.commands.len() {
+            return self.clone();
+        }
+        let mut unit = Unit { slots: self.slots.clone(), ..Unit::default() };
+        for (place, bytes) in self.view().commands().filter(|(place, _)| place.audience.has_replicas()) {
+            unit.bytes.extend_from_slice(bytes);
+            unit.commands.push(Command { place, end: unit.bytes.len() });
+        }
+        (unit.logged, unit.fed) = (self.logged, self.fed);
+        unit
+    }
+
     pub fn slots(&self) -> &Slots {
         &self.slots
     }
@@ -126,7 +138,7 @@ impl Unit {
     /// Forgets its commands.
     pub(super) fn clear(&mut self) {
         self.commands.clear();
-        self.logged = 0;
+        (self.logged, self.fed) = (0, 0);
         self.slots = Slots::default();
         if self.bytes.capacity() > SPARE_BYTES_MAX {
             self.bytes = Vec::new();

@@ -20,7 +20,7 @@ use crate::runtime::clock;
 use crate::shard::loading::Step;
 use crate::shard::message::Call;
 use crate::shard::shared::Shared;
-use crate::shard::Shard;
+use crate::shard::{Shard, LEADER};
 use crate::slots::even_share;
 use crate::store::SlotSet;
 
@@ -339,6 +339,6 @@ fn open(
     }
     on_each(shared, calls);
     let begin = |leader: &mut Shard| leader.aof_has_started(manifest);
-    shared.mail.post(0, Message::Call(Box::new(begin)));
+    shared.mail.post(LEADER, Message::Call(Box::new(begin)));
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::library::Library;
 use super::source::Script;
 use super::vm::{Outcome, Registering, Vm};
 use crate::base::Stamp;
-use crate::command::OwnedArgs;
+use crate::command::{Audience, OwnedArgs};
 use crate::resp::{Protocol, Text};
 use crate::runtime::fiber::{Fiber, FiberStack, Step, Suspender};
 use crate::runtime::lua::guard::{Place, Warden};
@@ -168,9 +168,14 @@ impl Execution {
         self.running.protocol.get()
     }
 
-    /// Whether what commands do goes to the append-only file.
-    pub fn is_logged(&self) -> bool {
-        self.running.propagation.get() & 1 != 0
+    /// Who learns what commands do.
+    pub fn audience(&self) -> Audience {
+        match self.running.propagation.get() & 3 {
+            0 => Audience::Nobody,
+            1 => Audience::Log,
+            2 => Audience::Replicas,
+            _ => Audience::All,
+        }
     }
 
     /// The script fails as soon as it goes on.

@@ -4,13 +4,21 @@ use crate::shard::message::Message;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use super::*;
+use crate::journal::feed::FeedReader;
 use crate::journal::testing::{Emitted, Merger};
+use crate::journal::Ticket;
+use crate::rdb::file::Opcode;
+use crate::rdb::{decode_value, Checks, Reader};
 use crate::runtime::listen;
+use crate::shard::saving::message::LeaderRequest;
+use crate::shard::saving::sync::{FullSync, SyncEvent};
+use crate::shard::saving::Content;
 use crate::slots::shard_of_slot;
-use crate::store::slot_of;
+use crate::store::{slot_of, Settings as StoreSettings, SlotSet};
 
 const SHARDS: usize = 3;
 const KEYS_OF_SHARD: usize = 4;
@@ -20,6 +28,10 @@ struct Running {
     threads: Vec<JoinHandle<io::Result<()>>>,
     port: u16,
     logs: Vec<PathBuf>,
+}
+
+fn post(shared: &Shared, shard: usize, call: impl FnOnce(&mut Shard) + Send + 'static) {
+    shared.mail.post(shard, Message::Call(Box::new(call)));
 }
 
 impl Running {
@@ -41,11 +53,9 @@ impl Running {
             let path = std::env::temp_dir().join(name);
             let file = std::fs::File::create(&path).unwrap();
             logs.push(path);
-            shared
-                .mail
-                .post(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.open_log(file, 0))));
+            post(&shared, shard, move |shard| shard.open_log(file, 0));
         }
-        shared.mail.post(0, Message::Call(Box::new(|shard: &mut Shard| shard.accept_again())));
+        post(&shared, 0, |shard| shard.accept_again());
         Running { shared, threads, port, logs }
     }
 
@@ -54,7 +64,7 @@ impl Running {
         let begin = move |shard: &mut Shard| {
             shard.begin_feed(Arc::new(|| {}), move |_, reader| tell.send(reader).unwrap());
         };
-        self.shared.mail.post(0, Message::Call(Box::new(begin)));
+        post(&self.shared, 0, begin);
         Merger::new(told.recv_timeout(Duration::from_secs(20)).unwrap())
     }
 }
@@ -187,6 +197,123 @@ fn check(emitted: &[Emitted], done: &[Done], held: &BTreeMap<String, String>) {
     assert_eq!(&replayed, held, "the stream makes another state");
 }
 
+/// The keys and texts of a file.
+fn texts_of(file: &[u8]) -> BTreeMap<String, String> {
+    let mut reader = Reader::new(file);
+    let mut texts = BTreeMap::new();
+    reader.take(9).unwrap();
+    loop {
+        let byte = reader.byte().unwrap();
+        match Opcode::of_byte(byte) {
+            Some(Opcode::Aux) => {
+                reader.string().unwrap();
+                reader.string().unwrap();
+            }
+            Some(Opcode::SelectDb) => drop(reader.length().unwrap()),
+            Some(Opcode::ResizeDb) => {
+                reader.length().unwrap();
+                reader.length().unwrap();
+            }
+            Some(Opcode::End) => return texts,
+            Some(other) => panic!("{other:?}"),
+            None => {
+                let mut digits = itoa::Buffer::new();
+                let key = String::from_utf8_lossy(reader.string().unwrap().bytes(&mut digits)).into_owned();
+                let value = decode_value(byte, &mut reader, &StoreSettings::default(), Checks::Deep).unwrap();
+                let text = value.value().string(&mut digits).unwrap().to_vec();
+                assert!(texts.insert(key, String::from_utf8_lossy(&text).into_owned()).is_none());
+            }
+        }
+    }
+}
+
+/// Takes a full synchronisation; what it holds, its ticket, and the feed's reader when that begins with it.
+fn synchronise(
+    shared: &Shared,
+    slots: Option<Arc<SlotSet>>,
+) -> (BTreeMap<String, String>, Ticket, Option<FeedReader>) {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let (tell, told) = mpsc::channel();
+    let sync = FullSync {
+        socket: theirs.into(),
+        content: Content::ALL,
+        slots,
+        fields: vec![("repl-id".to_owned(), b"some".to_vec())],
+        after: b"mark".to_vec(),
+        bell: Arc::new(|| {}),
+        told: Box::new(move |event| drop(tell.send(event))),
+    };
+    shared.mail.post(0, LeaderRequest::FullSync(Box::new(sync)).into());
+    let patience = Duration::from_secs(30);
+    let SyncEvent::AtBarrier { job, ticket, reader } = told.recv_timeout(patience).unwrap() else {
+        panic!("it has ended")
+    };
+    // Nothing comes before what stands in front is known.
+    ours.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    assert!(ours.read(&mut [0; 1]).is_err());
+    ours.set_read_timeout(Some(patience)).unwrap();
+    shared.mail.post(0, LeaderRequest::SendSync { job, before: b"+FULLRESYNC ".to_vec() }.into());
+    let mut bytes = Vec::new();
+    ours.read_to_end(&mut bytes).unwrap();
+    let SyncEvent::Ended { result, bytes: sent } = told.recv_timeout(patience).unwrap() else {
+        panic!("two barriers")
+    };
+    assert_eq!((result, sent), (Ok(()), bytes.len() as u64));
+    let file = bytes.strip_prefix(b"+FULLRESYNC ").unwrap().strip_suffix(b"mark").unwrap();
+    (texts_of(file), ticket, reader)
+}
+
+#[test]
+fn a_full_synchronisation_and_what_the_feed_has_behind_its_ticket_make_the_state() {
+    let running = Running::start(false);
+    let (port, keys) = (running.port, keys());
+    let mut admin = Client::connect(port);
+    admin.call(&["FLUSHALL".into()]);
+    for number in 0..3000 {
+        admin.call(&[format!("SET many:{number} {}", "x".repeat(100))]);
+    }
+    let (mut syncs, mut emitted) = (Vec::new(), Vec::new());
+    let mut merger: Option<Merger> = None;
+    std::thread::scope(|scope| {
+        let keys = &keys;
+        let clients: Vec<_> =
+            (0..3).map(|client| scope.spawn(move || play(port, client, keys, 1500))).collect();
+        while syncs.len() < 4 {
+            let (texts, ticket, reader) = synchronise(&running.shared, None);
+            assert_eq!(reader.is_some(), merger.is_none(), "the feed begins with the first");
+            merger = merger.take().or(reader.map(Merger::new));
+            syncs.push((texts, ticket));
+        }
+        for client in clients {
+            let merger = merger.as_mut().unwrap();
+            while !client.is_finished() {
+                emitted.extend(merger.emit());
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            client.join().unwrap();
+        }
+    });
+    let mut merger = merger.unwrap();
+    let half: std::collections::BTreeSet<u16> =
+        keys.iter().step_by(2).map(|key| slot_of(key.as_bytes())).collect();
+    let half = SlotSet::of(half.into_iter());
+    let (some, ..) = synchronise(&running.shared, Some(Arc::new(half.clone())));
+    emitted.extend(merger.emit());
+    assert!(merger.is_empty());
+    let (all, last, _) = synchronise(&running.shared, None);
+    let wanted = |(key, _): &(&String, &String)| half.contains(slot_of(key.as_bytes()));
+    let of_slots: Vec<_> = all.iter().filter(wanted).collect();
+    assert_eq!(some.iter().collect::<Vec<_>>(), of_slots);
+    for (mut texts, ticket) in syncs {
+        let behind = emitted.iter().filter(|emitted| emitted.ticket > ticket && emitted.ticket <= last);
+        for (key, value) in behind.flat_map(|e| &e.commands).flat_map(|(_, command)| pairs(command)) {
+            texts.insert(key, value);
+        }
+        assert_eq!(texts, all, "what was synchronised at {ticket}");
+    }
+}
+
 #[test]
 fn the_feeds_of_all_shards_make_one_order_that_no_client_contradicts() {
     for always in [false, true] {
@@ -221,7 +348,7 @@ fn the_feeds_of_all_shards_make_one_order_that_no_client_contradicts() {
         assert_eq!((flushed, emitted[0].commands.len()), (1, 1), "every shard has it, the stream once");
         assert!(merger.is_empty(), "something waits for what does not come");
         check(&emitted[1..], &done, &held);
-        running.shared.mail.post(0, Message::Call(Box::new(|shard: &mut Shard| shard.end_feed())));
+        post(&running.shared, 0, |shard| shard.end_feed());
         assert!(merger.reader.fill().bytes() == 0);
     }
 }

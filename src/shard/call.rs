@@ -21,7 +21,7 @@ use super::Shard;
 use crate::base::log::Level;
 use crate::base::{Stamp, Token};
 use crate::command::table::{CommandSpec, Gather, Handler, KeyPositions, Reaching, Role, Spread};
-use crate::command::{Args, Caller, CommandError, CommandResult, Context, Effect};
+use crate::command::{Args, Audience, Caller, CommandError, CommandResult, Context, Effect};
 use crate::resp::Reply;
 use crate::store::Store;
 use crate::txn::locks::{fingerprint_of_client, Scope};
@@ -180,8 +180,8 @@ impl Shard {
             if let Effect::Instead(effects) = effect {
                 self.executor.workbench.effects = effects;
             }
-        } else if self.store.log_enabled && !caller.is_unlogged {
-            self.collect(spec, db, args, effect, changes != 0);
+        } else if self.store.log_enabled && caller.audience != Audience::Nobody {
+            self.collect(call, effect, changes != 0);
         }
         if changes != 0 {
             self.stats.dirty.add(changes);
@@ -193,7 +193,7 @@ impl Shard {
 
     /// FLUSHALL and FLUSHDB concern more than this shard's keys.
     fn note_flush(&mut self, spec: &CommandSpec) {
-        if self.id == 0 && spec.role == Role::FlushAll {
+        if self.is_leader() && spec.role == Role::FlushAll {
             self.all_flushed();
         }
         if matches!(spec.role, Role::FlushAll | Role::FlushDb) {

@@ -1,10 +1,11 @@
 //! What commands did becomes commands in the journal: themselves, others in their place, or the values that they left.
 
+use super::call::Call;
 use super::push::Push;
 use super::Shard;
 use crate::command::table::{CommandSpec, Handler, KeyAccess, KeyPositions};
-use crate::command::{Args, Effect};
-use crate::journal::{Audience, Place};
+use crate::command::{Args, Audience, Effect};
+use crate::journal::Place;
 use crate::rdb;
 use crate::store::Evicted;
 use crate::txn::locks::Number;
@@ -13,26 +14,22 @@ use smallvec::SmallVec;
 
 impl Shard {
     /// Takes down what a command did. `changed`: whether it changed anything.
-    pub(super) fn collect(
-        &mut self,
-        spec: &CommandSpec,
-        db: usize,
-        args: Args,
-        effect: Effect,
-        changed: bool,
-    ) {
+    pub(super) fn collect(&mut self, call: Call, effect: Effect, changed: bool) {
+        let Call { spec, db, args, caller, .. } = call;
         self.collect_expired();
         if changed && self.store.passed_over && matches!(effect, Effect::Verbatim) {
             return self.log_values_of(spec, db, args);
         }
+        let is_everywhere = matches!(spec.handler, Handler::EveryShard(..));
+        let place = Place { is_everywhere, audience: caller.audience, ..Place::in_db(db) };
         // A unit is opened only for what is in it: a shard that publishes for a transaction has no part that would end.
         match effect {
-            Effect::Verbatim if changed => self.journal.units.push(place_of(spec, db), args),
-            Effect::Verbatim => self.collect_publication(spec, db, args),
+            Effect::Verbatim if changed => self.journal.units.push(place, args),
+            Effect::Verbatim => self.collect_publication(spec, place, args),
             Effect::Instead(commands) => {
                 for command in &commands {
                     let args: SmallVec<[&[u8]; 8]> = command.iter().map(Vec::as_slice).collect();
-                    self.journal.units.push(place_of(spec, db), &args);
+                    self.journal.units.push(place, &args);
                 }
             }
         }
@@ -41,13 +38,14 @@ impl Shard {
 
     /// Replicas have subscribers too.
     #[inline]
-    fn collect_publication(&mut self, spec: &CommandSpec, db: usize, args: Args) {
-        if !matches!(spec.handler, Handler::Channel) || !self.journal.units.wanted().publications {
+    fn collect_publication(&mut self, spec: &CommandSpec, place: Place, args: Args) {
+        let is_wanted = self.journal.units.wanted().publications && place.audience.has_replicas();
+        if !is_wanted || !matches!(spec.handler, Handler::Channel) {
             return;
         }
         // A shard that only publishes for a transaction has no part that would end: there it stands by itself.
         let has_no_part = |number| !self.transactions.locks.knows(number);
-        let place = Place { audience: Audience::Replicas, ..Place::in_db(db) };
+        let place = Place { audience: Audience::Replicas, ..place };
         if self.journal.units.part().is_some_and(has_no_part) {
             self.journal.append_alone(place, args, self.turn.now_us);
         } else {
@@ -182,10 +180,6 @@ impl Shard {
             self.push_all(attached);
         }
     }
-}
-
-fn place_of(spec: &CommandSpec, db: usize) -> Place {
-    Place { is_everywhere: matches!(spec.handler, Handler::EveryShard(..)), ..Place::in_db(db) }
 }
 
 fn deletion(lazy: bool) -> &'static [u8] {

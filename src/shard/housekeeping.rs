@@ -83,7 +83,7 @@ impl Shard {
         self.evict_some();
         self.check_clients();
         self.publish_gauges(deferred);
-        if self.id == 0 {
+        if self.is_leader() {
             self.shared.migrator.close_idle_links();
             self.sample_rates();
             self.give_memory_back();

@@ -50,6 +50,7 @@ impl Shard {
             Message::Memory(MemoryMessage::Sweep) => self.sweep_own_memory(),
             Message::Ask(ask) => self.asked(ask),
             Message::Answer { ask, from, answer } => self.answered(ask, from, *answer),
+            Message::Snapshot(message) => self.about_snapshot(*message),
             Message::ShutDown(wish) => self.shut_down_by_signal(wish),
             Message::Delivered(delivered) => self.delivered(*delivered),
             Message::Chore(chore) => self.do_chore(chore),

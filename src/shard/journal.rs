@@ -114,8 +114,18 @@ fn append(log: &mut Log, feed: &mut Option<Box<Feed>>, entry: &Entry) {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// The feeds of all shards, on their way to them, and their reader.
+#[derive(Clone, Default)]
+pub(super) struct MadeFeeds(Arc<Mutex<(Vec<Option<Feed>>, Option<FeedReader>)>>);
+
+impl MadeFeeds {
+    fn lock(&self) -> MutexGuard<'_, (Vec<Option<Feed>>, Option<FeedReader>)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn take(&self) -> Option<FeedReader> {
+        self.lock().1.take()
+    }
 }
 
 impl Shard {
@@ -130,23 +140,38 @@ impl Shard {
         self.push_all(attached);
     }
 
-    /// The shard that leads: from a barrier on, what all shards do is fed to one reader, which `then` gets there. Everything that came
-    /// before the barrier is not in the feed, and everything that comes behind it is.
-    pub fn begin_feed(&mut self, bell: Bell, then: impl FnOnce(&mut Shard, FeedReader) + Send + 'static) {
-        let made: Arc<Mutex<Vec<Option<Feed>>>> = Arc::default();
-        let (makes, takes) = (made.clone(), made);
+    /// Phases of a barrier from which on what all shards do is fed to one reader, unless it is already; and where the reader is then.
+    /// Everything that came before the barrier is not in the feed, and everything that comes behind it is.
+    pub(super) fn phases_of_feed(&self, bell: Bell) -> (Phase, Phase, MadeFeeds) {
+        let made = MadeFeeds::default();
+        let (makes, takes) = (made.clone(), made.clone());
         let shards = self.turn.slots.shards();
         let make = move |shard: &mut Shard, _| {
-            let (feeds, reader) = feeds(shards, &shard.shared.tickets, &bell);
-            *lock(&makes) = feeds.into_iter().map(Some).collect();
-            then(shard, reader);
+            if !shard.journal.is_fed() {
+                let (feeds, reader) = feeds(shards, &shard.shared.tickets, &bell);
+                *makes.lock() = (feeds.into_iter().map(Some).collect(), Some(reader));
+            }
             false
         };
         let attach = move |shard: &mut Shard, _| {
-            shard.journal.feed = lock(&takes).get_mut(shard.id).and_then(Option::take).map(Box::new);
-            shard.sinks_changed();
+            if let Some(feed) = takes.lock().0.get_mut(shard.id).and_then(Option::take) {
+                shard.journal.feed = Some(Box::new(feed));
+                shard.sinks_changed();
+            }
         };
-        self.at_barrier(KeyAccess::Read, [Phase::Here(Box::new(make)), Phase::Each(Arc::new(attach))]);
+        (Phase::Here(Box::new(make)), Phase::Each(Arc::new(attach)), made)
+    }
+
+    /// The shard that leads: begins to feed, for `then`.
+    pub fn begin_feed(&mut self, bell: Bell, then: impl FnOnce(&mut Shard, FeedReader) + Send + 'static) {
+        let (make, attach, made) = self.phases_of_feed(bell);
+        let done = move |shard: &mut Shard, _| {
+            if let Some(reader) = made.take() {
+                then(shard, reader);
+            }
+            false
+        };
+        self.at_barrier(KeyAccess::Read, [make, attach, Phase::Here(Box::new(done))]);
     }
 
     /// The shard that leads: no reader wants anything any more.

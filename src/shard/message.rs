@@ -7,6 +7,7 @@ use super::commands::migrate::Delivered;
 use super::far_output::{Allowed, Client};
 use super::peers::Chore;
 use super::pubsub::CountSubscriber;
+use super::saving::message::SnapshotMessage;
 use super::saving::Wish;
 use super::scatter::{AnyAnswer, Ask};
 use super::scripts::BeginScript;
@@ -104,6 +105,7 @@ pub enum Message {
         from: usize,
         answer: Box<AnyAnswer>,
     },
+    Snapshot(Box<SnapshotMessage>),
     /// A signal has come.
     ShutDown(Wish),
     /// What became of keys that MIGRATE has sent.

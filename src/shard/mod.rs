@@ -71,6 +71,9 @@ use crate::store::Store;
 
 pub use route::Flow;
 
+/// The shard that leads what concerns all of them: snapshots, append-only files, settings, the end.
+pub const LEADER: usize = 0;
+
 /// Messages taken from one other shard in one turn, so that its flood does not starve the connections.
 const MESSAGES_PER_TURN: usize = 64;
 /// So long a shard waits awake for the next message of a transaction, nanoseconds. Going to sleep and being woken takes longer.
@@ -131,6 +134,10 @@ impl Shard {
         };
         shard.apply_config();
         shard
+    }
+
+    pub(super) fn is_leader(&self) -> bool {
+        self.id == LEADER
     }
 
     pub fn now_ms(&self) -> i64 {

@@ -73,6 +73,11 @@ impl<'a> SlotTable<'a> {
         SlotTable(table)
     }
 
+    /// Keys.
+    pub(super) fn len(self) -> usize {
+        self.0.len()
+    }
+
     /// # Safety
     /// `bits` are in this table.
     #[inline]

@@ -184,6 +184,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_set_contains_the_slots_that_it_was_made_of_and_no_others() {
+        let set = SlotSet::of([0, 63, 64, 16_383].into_iter());
+        assert_eq!(set.len(), 4);
+        let found: Vec<u16> = (0..SLOTS as u16).filter(|slot| set.contains(*slot)).collect();
+        assert_eq!(found, [0, 63, 64, 16_383]);
+        assert_eq!(SlotSet::of(std::iter::empty()).len(), 0);
+    }
+
+    #[test]
     fn crc_matches_the_published_check_value() {
         assert_eq!(crc16(b"123456789"), 0x31c3);
         assert_eq!(crc16(b""), 0);

@@ -45,12 +45,20 @@ pub enum Target {
     Client(OwnedFd),
 }
 
+/// What comes in front of a file.
+#[derive(Debug)]
+pub enum Before {
+    Now(Vec<u8>),
+    /// It is sent by `Relay::send`; nothing leaves before.
+    Later,
+}
+
 /// What a relay is to do.
 #[derive(Debug)]
 pub struct Order {
     pub target: Target,
     /// What comes in front of the file, and behind it.
-    pub before: Vec<u8>,
+    pub before: Before,
     pub after: Vec<u8>,
     /// Where the parts come from, in their order.
     pub parts: Vec<File>,
@@ -83,6 +91,7 @@ struct News {
     /// How long each part is, as soon as that is known.
     lens: Vec<Option<u64>>,
     trailer: Option<[u8; TRAILER_LEN]>,
+    before: Option<Vec<u8>>,
     is_given_up: bool,
 }
 
@@ -122,6 +131,12 @@ impl Relay {
     /// All parts are whole, and this ends the file.
     pub fn finish(&self, trailer: [u8; TRAILER_LEN]) {
         lock(&self.news).trailer = Some(trailer);
+        self.ring();
+    }
+
+    /// What comes in front of the file, where it was to come later.
+    pub fn send(&self, before: Vec<u8>) {
+        lock(&self.news).before = Some(before);
         self.ring();
     }
 
@@ -195,7 +210,7 @@ fn serve(order: Order, news: Arc<Mutex<News>>, bell: UnixStream) -> Outcome {
             return Outcome { result: Err(Failure::Target(why)), bytes: 0, exit: None };
         }
     };
-    let mut worker = Worker { news, bell, consumer, patience, before, bytes: 0 };
+    let mut worker = Worker { news, bell, consumer, patience, before: Some(before), bytes: 0 };
     let passed_on = worker.pass_on(&mut parts, &after);
     // Whoever still writes a part sees that nobody wants it.
     drop(parts);
@@ -210,7 +225,7 @@ struct Worker {
     consumer: Consumer,
     patience: Duration,
     /// Goes out with the first byte of the file: until then a client can still be told that there will be none.
-    before: Vec<u8>,
+    before: Option<Before>,
     bytes: u64,
 }
 
@@ -252,7 +267,16 @@ impl Worker {
     }
 
     fn send_before(&mut self) -> Result<(), Failure> {
-        let before = std::mem::take(&mut self.before);
+        let before = match self.before.take() {
+            None => return Ok(()),
+            Some(Before::Now(before)) => before,
+            Some(Before::Later) => loop {
+                if let Some(before) = lock(&self.news).before.take() {
+                    break before;
+                }
+                self.wait(None, false, LOOK_AGAIN)?;
+            },
+        };
         self.send(&before)
     }
 

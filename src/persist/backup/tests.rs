@@ -7,7 +7,8 @@ const SOON: Duration = Duration::from_secs(20);
 /// A relay with `parts` parts, and where its outcome comes.
 fn start(target: Target, parts: usize, patience: Duration) -> (Relay, Vec<File>, Receiver<Outcome>) {
     let (from, to) = (0..parts).map(|_| pipes::pipe().unwrap()).unzip();
-    let order = Order { target, before: b"<".to_vec(), after: b">".to_vec(), parts: from, patience };
+    let order =
+        Order { target, before: Before::Now(b"<".to_vec()), after: b">".to_vec(), parts: from, patience };
     let (tell, told) = channel();
     let relay = Relay::start(order, move |outcome| tell.send(outcome).unwrap()).unwrap();
     (relay, to, told)

@@ -1,5 +1,6 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -7,7 +8,9 @@ use super::Forkless;
 use crate::command::testing::Bench;
 use crate::rdb::file::Opcode;
 use crate::rdb::{decode_value, dump, Checks, Format, Reader};
-use crate::store::{MaxmemoryPolicy, Settings, SnapshotOpen, SnapshotOptions, Store, Value};
+use crate::store::{
+    slot_of, MaxmemoryPolicy, Settings, SlotSet, SnapshotOpen, SnapshotOptions, Store, Value,
+};
 
 /// A value as something to compare.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,13 +104,16 @@ struct Run {
     /// What the snapshot that is open must have in it.
     expected: Option<Keys>,
     written: Vec<u8>,
+    /// Of the snapshots to be opened, each other one is of these slots.
+    slots: Option<Arc<SlotSet>>,
+    opened: usize,
 }
 
 impl Run {
     fn new() -> Run {
         let mut bench = Bench::new();
         bench.caller.replaying = false;
-        Run { bench, expected: None, written: Vec::new() }
+        Run { bench, expected: None, written: Vec::new(), slots: None, opened: 0 }
     }
 
     fn begin(&mut self) {
@@ -115,9 +121,14 @@ impl Run {
     }
 
     fn begin_with(&mut self, options: SnapshotOptions) {
-        let expected = keys_of(&self.bench.store);
+        let mut expected = keys_of(&self.bench.store);
         let saver = Box::new(Forkless::new(Format::default()));
-        assert_eq!(self.bench.store.begin_snapshot(options, saver), Ok(()));
+        self.opened += 1;
+        let slots = self.slots.clone().filter(|_| self.opened.is_multiple_of(2));
+        if let Some(slots) = &slots {
+            expected.retain(|(_, key), _| slots.contains(slot_of(key)));
+        }
+        assert_eq!(self.bench.store.begin_snapshot_of(slots, options, saver), Ok(()));
         self.expected = Some(expected);
         self.written.clear();
     }
@@ -281,13 +292,20 @@ impl Run {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// Whatever happens between the slices, each key of the instant of opening is in the image once, as it was then.
+    /// Whatever happens between the slices, each key of the instant of opening is in the image once, as it was then; of some
+    /// slots, their keys and no others.
     #[test]
     fn the_image_is_the_state_when_it_was_opened(
         before in prop::collection::vec((0u8..50, any::<u16>(), any::<u16>()), 0..150),
         during in prop::collection::vec((0u8..64, any::<u16>(), any::<u16>()), 0..300),
+        some_slots: bool,
     ) {
         let mut run = Run::new();
+        run.slots = some_slots.then(|| {
+            let mut slots = [slot_of(b"0"), slot_of(b"2")];
+            slots.sort_unstable();
+            Arc::new(SlotSet::of(slots.into_iter()))
+        });
         for (op, a, b) in before {
             run.one(op, a, b);
         }

@@ -7,6 +7,7 @@
 use crate::shard::message::Answer;
 use crate::shard::message::AnswerTo;
 use crate::shard::message::SettingsMessage;
+use crate::shard::saving::message::LeaderRequest;
 use crate::shard::scatter::Question;
 use crate::shard::settings::RefreshConfig;
 use std::path::PathBuf;
@@ -117,7 +118,7 @@ impl Shard {
             Err(error) => self.send_answer(answer_to, Err(CommandError::other(error.text()))),
             Ok(()) => self.ask_all(RefreshConfig, move |shard, _| {
                 if may_wait {
-                    shard.answer_when_aof_has_begun(answer_to);
+                    shard.tell_leader(LeaderRequest::AnswerWhenAofHasBegun(answer_to));
                 } else {
                     shard.send_answer(answer_to, Ok(Answer::Ok));
                 }
@@ -182,16 +183,16 @@ impl Shard {
             }
         }
         if changed.contains(&"aof-disable-auto-gc") && !new.persistence.aof_disable_auto_gc {
-            if self.id == 0 {
+            if self.is_leader() {
                 self.collect_history();
             } else {
-                self.tell_leader(Shard::collect_history);
+                self.tell_leader(LeaderRequest::CollectHistory);
             }
         }
         if changed.contains(&"appendonly") {
             // Once what is changed here is in force.
             let must_wait = self.saving.is_inside_transaction;
-            self.tell_leader(move |leader| leader.switch_aof(must_wait));
+            self.tell_leader(LeaderRequest::SwitchAof { must_wait });
         }
         if changed.iter().any(|name| matches!(*name, "bind" | "port" | "proc-title-template")) {
             if let Some(title) = &mut self.shared.settings().title {

@@ -2,6 +2,7 @@
 //!
 //! Switches that mean nothing here are accepted, so that test suites written for Redis run; HELP says which.
 
+use crate::shard::saving::message::LeaderRequest;
 use crate::shard::scatter::Question;
 use std::io::Write as _;
 use std::sync::atomic::Ordering;
@@ -577,7 +578,7 @@ fn reload(shard: &mut Shard, c: &mut Connection, options: Args) -> Outcome {
         return Err(CommandError::other("ERR DEBUG RELOAD is not possible inside a transaction"));
     }
     let asker = Asker { home: shard.id, later: shard.reply_later(c) };
-    shard.tell_leader(move |leader| leader.reload(reload, asker));
+    shard.tell_leader(LeaderRequest::Reload(reload, asker));
     Ok(Flow::Later)
 }
 
@@ -586,7 +587,7 @@ fn load_aof(shard: &mut Shard, c: &mut Connection) -> Outcome {
         return Err(CommandError::other("ERR DEBUG LOADAOF is not possible inside a transaction"));
     }
     let asker = Asker { home: shard.id, later: shard.reply_later(c) };
-    shard.tell_leader(move |leader| leader.load_aof(asker));
+    shard.tell_leader(LeaderRequest::LoadAof(asker));
     Ok(Flow::Later)
 }
 

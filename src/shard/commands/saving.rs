@@ -7,6 +7,7 @@ use crate::command::{parse, Args, CommandError};
 use crate::config::SnapshotMethod;
 use crate::resp::{c_text, Reply};
 use crate::shard::blocking::Asker;
+use crate::shard::saving::message::LeaderRequest;
 use crate::shard::saving::{Content, Dump, Handover, Wish};
 use crate::shard::{Flow, Shard};
 use crate::text;
@@ -31,7 +32,7 @@ fn asker(shard: &mut Shard, c: &mut Connection) -> Asker {
 
 fn save(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
     let asker = asker(shard, c);
-    shard.tell_leader(move |leader| leader.save(asker));
+    shard.tell_leader(LeaderRequest::Save(asker));
     Ok(Flow::Later)
 }
 
@@ -49,18 +50,18 @@ fn bgsave(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) 
     };
     if shard.is_inside_transaction() {
         // It could begin only when the transaction has ended.
-        shard.tell_leader(Shard::schedule_bgsave);
+        shard.tell_leader(LeaderRequest::ScheduleBgsave);
         reply.simple("Background saving scheduled");
         return Ok(Flow::Done);
     }
     let asker = asker(shard, c);
-    shard.tell_leader(move |leader| leader.bgsave(schedule, method, asker));
+    shard.tell_leader(LeaderRequest::Bgsave { schedule, method, asker });
     Ok(Flow::Later)
 }
 
 fn pipesave(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
     let asker = asker(shard, c);
-    shard.tell_leader(move |leader| leader.pipesave(asker));
+    shard.tell_leader(LeaderRequest::Pipesave(asker));
     Ok(Flow::Later)
 }
 
@@ -147,12 +148,12 @@ fn replconf(_: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) ->
 
 fn bgrewriteaof(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
     if shard.is_inside_transaction() {
-        shard.tell_leader(Shard::schedule_rewrite);
+        shard.tell_leader(LeaderRequest::ScheduleRewrite);
         reply.simple("Background append only file rewriting scheduled");
         return Ok(Flow::Done);
     }
     let asker = asker(shard, c);
-    shard.tell_leader(move |leader| leader.bgrewriteaof(asker));
+    shard.tell_leader(LeaderRequest::Bgrewriteaof(asker));
     Ok(Flow::Later)
 }
 
@@ -184,13 +185,13 @@ fn shutdown(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) ->
     }
     let asker = asker(shard, c);
     if abort {
-        shard.tell_leader(move |leader| leader.abort_shutdown(asker));
+        shard.tell_leader(LeaderRequest::AbortShutdown(asker));
         return Ok(Flow::Later);
     }
     let save = match (save, nosave) {
         (false, false) => None,
         (save, _) => Some(save),
     };
-    shard.tell_leader(move |leader| leader.begin_shutdown(Wish { save, force, asker: Some(asker) }));
+    shard.tell_leader(LeaderRequest::Shutdown(Wish { save, force, asker: Some(asker) }));
     Ok(Flow::Later)
 }

@@ -298,12 +298,12 @@ impl Shard {
     /// What a file says of itself is the same for all shards: one of them tells it.
     fn take_notes(&mut self, load: &mut Load<File>) {
         for note in load.take_notes() {
-            if self.id == 0 || note.is_of_key {
+            if self.is_leader() || note.is_of_key {
                 log!(note.level, "{}", note.text);
             }
         }
         let functions = load.take_functions();
-        if self.id == 0 {
+        if self.is_leader() {
             if let Err(why) = self.load_libraries(&functions) {
                 crate::log_text!(
                     Level::Warning,

@@ -35,7 +35,7 @@ impl Shard {
         };
         let mut phases = Vec::new();
         if options.saves {
-            self.give_up_snapshot();
+            self.give_up_snapshots();
             let failed = failed.clone();
             phases.extend(self.save_at_once(move |_, result| {
                 if result.is_err() {

@@ -327,8 +327,8 @@ impl Shard {
             match locate(spec, args, &self.turn.slots, || u64::MAX).plan {
                 // Every shard does to its own keys what concerns all (FLUSHALL).
                 Plan::EveryShard { .. } => return Share::Whole,
-                Plan::Anywhere => return whole_if(self.id == 0),
-                Plan::At(owner) | Plan::Cursor { shard: owner } => return whole_if(owner == self.id),
+                Plan::Anywhere => return whole_if(self.is_leader()),
+                Plan::At(owner) | Plan::Cursor { shard: owner, .. } => return whole_if(owner == self.id),
                 Plan::Split(parts, _) => {
                     let mine = parts.into_iter().find(|part| part.shard == self.id);
                     return mine.map_or(Share::Nothing, |part| Share::Part(part.args));

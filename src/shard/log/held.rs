@@ -30,6 +30,7 @@ use crate::resp::Reply;
 use crate::runtime::ring::SocketRing;
 use crate::shard::message::Message;
 use crate::shard::refusals::any_command;
+use crate::shard::saving::message::ShardOrder;
 use crate::shard::Shard;
 use crate::txn::message::{Origin, TransactionId};
 
@@ -106,7 +107,7 @@ impl Shard {
 
     /// The shard stops: everything goes to the disk.
     pub(in crate::shard) fn end_log(&mut self) -> Result<(), Unkept> {
-        if self.journal.log.is_open() && self.id == 0 && !self.upkeep.housekeeping.stopping {
+        if self.journal.log.is_open() && self.is_leader() && !self.upkeep.housekeeping.stopping {
             crate::log!(Level::Notice, "Calling fsync() on the AOF file.");
         }
         let outcome = self.journal.log.flush_now();
@@ -125,7 +126,7 @@ impl Shard {
     /// else to do.
     pub(in crate::shard) fn wake_writers(&mut self) {
         for shard in self.turn.slots.all() {
-            self.send(shard, Message::Call(Box::new(|_| {})));
+            self.send(shard, ShardOrder::WritersMayGoOn.into());
         }
     }
 

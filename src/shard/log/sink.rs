@@ -3,7 +3,7 @@
 //! `[#TS] [#GTX] command`, or the same with `MULTI ... EXEC` around several; SELECT where the database changes.
 
 use super::Log;
-use crate::journal::{Audience, Entry, Sink};
+use crate::journal::{Entry, Sink};
 use crate::persist::aof::write::{put_exec, put_multi, put_part, put_select, Timestamps};
 
 /// What the next unit continues.
@@ -41,7 +41,7 @@ impl Sink for Log {
         if unit.logged() > 1 {
             put_multi(out);
         }
-        for (place, command) in unit.view().commands().filter(|(place, _)| place.audience == Audience::All) {
+        for (place, command) in unit.view().commands().filter(|(place, _)| place.audience.has_log()) {
             if form.db != Some(place.db) {
                 put_select(out, place.db);
                 form.db = Some(place.db);

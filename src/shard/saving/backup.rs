@@ -4,28 +4,31 @@
 //! shard that leads a second descriptor of the socket. From then on the shard neither reads nor writes there; it closes the
 //! connection when the dump has ended. As long as nothing of the dump was sent, an error can still be answered.
 
-use crate::shard::message::Message;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use super::{Cut, Failed, PartFile, Purpose, Written};
+use super::message::{JobId, LeaderRequest, ShardOrder, ThreadReport};
+use super::sync::SyncEvent;
+use super::{Active, Cut, PartFile};
 use crate::base::error_text;
 use crate::base::log::Level;
 use crate::base::Token;
 use crate::client::Flag;
 use crate::command::CommandError;
-use crate::persist::backup::{Failure, Order, Outcome, Relay, Target};
+use crate::journal::feed::Bell;
+use crate::persist::backup::{Before, Failure, Order, Outcome, Relay, Target};
 use crate::process;
 use crate::rdb::file::{trailer, Stretch};
 use crate::runtime::{clock, pipes, socket};
 use crate::shard::blocking::Asker;
 use crate::shard::transactions::Later;
-use crate::shard::Shard;
+use crate::shard::{Shard, LEADER};
+use crate::snapshot::{admit, Event, Failed, Purpose};
 
 /// How a dump is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) enum Dump {
+pub enum Dump {
     /// DUMPSAVE: the file and nothing else.
     Raw,
     /// SYNC: a mark in front of the file, and the same behind it.
@@ -34,7 +37,7 @@ pub(in crate::shard) enum Dump {
 
 /// What is in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shard) struct Content {
+pub struct Content {
     pub keys: bool,
     pub functions: bool,
 }
@@ -51,23 +54,45 @@ pub(in crate::shard) struct Handover {
     pub dump: Dump,
 }
 
-/// The leader's record of the backup in progress, beside its job.
-pub(super) struct Backup {
+/// The leader's record of a stream, beside its job.
+pub(super) struct Stream {
     relay: Relay,
     outcome: Option<Outcome>,
+    /// Of a full synchronisation.
+    sync: Option<(Box<dyn Fn(SyncEvent) + Send + Sync>, Bell)>,
 }
 
-impl Backup {
+impl Stream {
+    pub fn for_sync(relay: Relay, told: Box<dyn Fn(SyncEvent) + Send + Sync>, bell: Bell) -> Stream {
+        Stream { relay, outcome: None, sync: Some((told, bell)) }
+    }
+
+    pub fn bell(&self) -> Option<Bell> {
+        self.sync.as_ref().map(|(_, bell)| bell.clone())
+    }
+
+    pub fn tell(&self, event: SyncEvent) {
+        if let Some((told, _)) = &self.sync {
+            told(event);
+        }
+    }
+
+    pub fn send(&self, before: Vec<u8>) {
+        self.relay.send(before);
+    }
+
     pub fn give_up(&self) {
         self.relay.give_up();
     }
 
-    /// A part is whole, or the file never will be.
-    pub fn part_ended(&self, shard: usize, written: &Written) {
-        match written {
-            Ok((stretch, _)) => self.relay.part_is_whole(shard, stretch.len),
-            Err(_) => self.relay.give_up(),
-        }
+    pub fn part_is_whole(&self, shard: usize, len: u64) {
+        self.relay.part_is_whole(shard, len);
+    }
+
+    /// All parts are whole.
+    pub fn finish(&self, stretches: &[Stretch], checksum: bool) {
+        let whole = stretches.iter().copied().reduce(Stretch::then).unwrap_or_default();
+        self.relay.finish(trailer(whole, checksum));
     }
 }
 
@@ -96,7 +121,7 @@ impl Shard {
             let Handover { asker, dump, .. } = handover;
             let Some(socket) = &c.socket else { continue };
             match socket::duplicate(socket.as_fd()) {
-                Ok(socket) => self.tell_leader(move |leader| leader.dumpsave(socket, dump, asker)),
+                Ok(socket) => self.tell_leader(LeaderRequest::Dumpsave { socket, dump, asker }),
                 Err(error) => {
                     let error = CommandError::other(format!("ERR {}", error_text(&error)));
                     self.answer_asker(asker, Err(error));
@@ -106,7 +131,7 @@ impl Shard {
     }
 
     /// The dump has ended, and the connection with it.
-    fn end_dumped(&mut self, later: Later) {
+    pub(super) fn end_dumped(&mut self, later: Later) {
         let Later::InPipeline(origin) = later else { return };
         self.settle_call(origin.client);
         if let Some(mut connection) = self.connections.table.take(origin.client) {
@@ -119,14 +144,14 @@ impl Shard {
 // The leader.
 impl Shard {
     /// PIPESAVE.
-    pub(in crate::shard) fn pipesave(&mut self, asker: Asker) {
+    pub(super) fn pipesave(&mut self, asker: Asker) {
         let command = self.turn.config.engine.pipesavecommand.clone();
         let error = if command.is_empty() {
             Some(CommandError::other(
                 "ERR PIPESAVE needs a command: set 'pipesavecommand' in the configuration file and restart the server",
             ))
         } else {
-            self.backup_refusal("PIPESAVE")
+            self.stream_refusal(Purpose::Pipe)
         };
         match error {
             Some(error) => self.answer_asker(asker, Err(error)),
@@ -138,12 +163,12 @@ impl Shard {
     }
 
     /// DUMPSAVE and SYNC; `socket` is the client's.
-    fn dumpsave(&mut self, socket: OwnedFd, dump: Dump, asker: Asker) {
-        let (name, content) = match dump {
-            Dump::Raw => ("DUMPSAVE", Content::ALL),
-            Dump::Marked(content) => ("SYNC", content),
+    pub(super) fn dumpsave(&mut self, socket: OwnedFd, dump: Dump, asker: Asker) {
+        let content = match dump {
+            Dump::Raw => Content::ALL,
+            Dump::Marked(content) => content,
         };
-        if let Some(error) = self.backup_refusal(name) {
+        if let Some(error) = self.stream_refusal(Purpose::Dump) {
             return self.answer_asker(asker, Err(error));
         }
         let frame = match dump {
@@ -156,22 +181,10 @@ impl Shard {
         self.start_backup(Purpose::Dump, Target::Client(socket), content, frame, asker);
     }
 
-    /// Why no backup can begin now.
-    fn backup_refusal(&self, name: &str) -> Option<CommandError> {
-        let refusal = match self.saving.job.as_ref().map(|job| job.cut.purpose) {
-            None if self.saving.rewrites.is_active() => None,
-            None => return None,
-            Some(Purpose::Background | Purpose::Foreground) => {
-                Some("ERR Background save already in progress".to_owned())
-            }
-            Some(Purpose::Pipe) => Some("ERR Background pipesave already in progress".to_owned()),
-            Some(Purpose::Dump) => Some("ERR Background dumpsave already in progress".to_owned()),
-            Some(Purpose::Rewrite) => None,
-        };
-        let refusal = refusal.unwrap_or_else(|| {
-            format!("ERR Another child process is active (AOF?): can't {name} right now.")
-        });
-        Some(CommandError::other(refusal))
+    /// Why no stream of this kind can begin now.
+    fn stream_refusal(&self, purpose: Purpose) -> Option<CommandError> {
+        admit(purpose, self.saving.purposes()).err()?;
+        Some(CommandError::other(format!("ERR {} already in progress", purpose.name())))
     }
 
     fn start_backup(
@@ -186,7 +199,6 @@ impl Shard {
         match self.prepare_backup(id, purpose, target, content, frame) {
             Ok((cut, relay)) => {
                 self.saving.last_id = id;
-                self.saving.backup = Some(Backup { relay, outcome: None });
                 {
                     let mut figures = self.shared.status.figures();
                     let now_s = clock::unix_us() / 1_000_000;
@@ -195,7 +207,7 @@ impl Shard {
                         _ => figures.dumpsave.begin(now_s),
                     }
                 }
-                self.cut_now(cut.into(), Some(asker));
+                self.start_job(cut.into(), Some(asker), Some(Stream { relay, outcome: None, sync: None }));
             }
             Err(error) => {
                 let why = error_text(&error);
@@ -209,7 +221,7 @@ impl Shard {
     /// Pipes for the parts, and who reads them.
     fn prepare_backup(
         &self,
-        id: u64,
+        id: JobId,
         purpose: Purpose,
         target: Target,
         content: Content,
@@ -217,22 +229,17 @@ impl Shard {
     ) -> std::io::Result<(Cut, Relay)> {
         let format = self.rdb_format();
         let (mut sources, mut parts) = (Vec::new(), Vec::new());
-        for shard in self.turn.slots.all() {
+        for _ in self.turn.slots.all() {
             let (from, file) = pipes::pipe()?;
-            let head = match shard {
-                0 => self.header_with(format, None, content.functions),
-                _ => Vec::new(),
-            };
             sources.push(from);
-            parts.push(Some(PartFile::new(String::new(), file, head, false)));
+            parts.push(Some(PartFile::new(String::new(), file, false)));
         }
         let patience = Duration::from_secs(u64::from(self.turn.config.replication.repl_timeout));
+        let before = Before::Now(before);
         let order = Order { target, before, after, parts: sources, patience };
         let shared = self.shared.clone();
         let relay = Relay::start(order, move |outcome| {
-            shared
-                .mail
-                .post(0, Message::Call(Box::new(move |leader: &mut Shard| leader.stream_ended(id, outcome))));
+            shared.mail.post(LEADER, ThreadReport::StreamEnded { job: id, outcome }.into());
         })?;
         let cut = Cut {
             id,
@@ -245,54 +252,39 @@ impl Shard {
             increments: Default::default(),
             as_commands: false,
             has_keys: content.keys,
+            has_functions: content.functions,
+            fields: Vec::new(),
+            slots: None,
             is_stopped: AtomicBool::new(false),
+            at_cut: AtomicBool::new(false),
         };
         Ok((cut, relay))
     }
 
-    /// All parts have ended; `stretches` are theirs, if they are good.
-    pub(super) fn backup_written(&mut self, id: u64, stretches: Option<Vec<Stretch>>, checksum: bool) {
-        if let (Some(backup), Some(stretches)) = (&self.saving.backup, stretches) {
-            let whole = stretches.into_iter().reduce(Stretch::then).unwrap_or_default();
-            backup.relay.finish(trailer(whole, checksum));
-        }
-        self.end_backup_if_over(id);
-    }
-
     /// The relay has ended.
-    fn stream_ended(&mut self, id: u64, outcome: Outcome) {
-        if self.saving.job.as_ref().is_none_or(|job| job.cut.id != id) {
-            return;
+    pub(super) fn stream_ended(&mut self, id: JobId, outcome: Outcome) {
+        let ok = outcome.result.is_ok();
+        if let Some(stream) = self.saving.job(id).and_then(|active| active.stream.as_mut()) {
+            stream.outcome = Some(outcome);
+            self.job_event(id, Event::Finished(ok));
         }
-        if outcome.result.is_err() {
-            self.stop_parts(id);
-        }
-        if let Some(backup) = &mut self.saving.backup {
-            backup.outcome = Some(outcome);
-        }
-        self.end_backup_if_over(id);
     }
 
-    fn end_backup_if_over(&mut self, id: u64) {
-        let Some(job) = self.saving.job.take_if(|job| {
-            let backup = self.saving.backup.as_ref();
-            job.cut.id == id
-                && job.written.iter().all(Option::is_some)
-                && backup.is_some_and(|backup| backup.outcome.is_some())
-        }) else {
-            return;
-        };
-        let Some(outcome) = self.saving.backup.take().and_then(|backup| backup.outcome) else { return };
-        self.shared.status.snapshot_keys_total.store(0, std::sync::atomic::Ordering::Relaxed);
-        let (purpose, what) = (job.cut.purpose, job.cut.purpose.name());
+    /// The relay, and all parts, have ended.
+    pub(super) fn stream_is_over(&mut self, active: Active, ok: bool) {
+        let Active { job, asker, stream, .. } = active;
+        // One that was given up while it waited has nothing to tell.
+        let (outcome, sync) = stream.map_or((None, None), |stream| (stream.outcome, stream.sync));
+        let outcome = outcome.unwrap_or(Outcome { result: Err(Failure::GivenUp), bytes: 0, exit: None });
+        let (purpose, what) = (job.purpose, job.purpose.name());
         let mut copied = 0;
         let mut why = match &outcome.result {
             Err(Failure::Target(why)) => Some(why.clone()),
             Ok(()) | Err(Failure::GivenUp) => None,
         };
-        for written in job.written.iter().flatten() {
+        for written in job.ended() {
             match written {
-                Ok((_, bytes)) => copied += bytes,
+                Ok(whole) => copied += whole.copied_bytes,
                 // The other parts are stopped when one has failed, and all when the stream has.
                 Err(Failed::Killed(libc::SIGUSR1)) => {}
                 Err(Failed::Fork(error)) => why = Some(format!("fork: {error}")),
@@ -301,14 +293,17 @@ impl Shard {
                 Err(Failed::Write(error)) => why = why.or_else(|| Some(error.clone())),
             }
         }
-        let ok = outcome.result.is_ok();
         let why = why.unwrap_or_else(|| "it was given up".to_owned());
+        if let Some((told, _)) = sync {
+            let result = if ok { Ok(()) } else { Err(why.clone()) };
+            told(SyncEvent::Ended { result, bytes: outcome.bytes });
+        }
         match ok {
             true => crate::log!(Level::Notice, "{what} terminated with success: {} bytes", outcome.bytes),
-            false if job.is_given_up => crate::log!(Level::Warning, "{what} was given up"),
+            false if job.is_given_up() => crate::log!(Level::Warning, "{what} was given up"),
             false => crate::log!(Level::Warning, "{what} failed: {why}"),
         }
-        {
+        if purpose != Purpose::FullSync {
             let mut figures = self.shared.status.figures();
             let course = match purpose {
                 Purpose::Pipe => {
@@ -324,20 +319,14 @@ impl Shard {
             course.copied_bytes = copied;
             course.end(ok, clock::unix_us() / 1_000_000);
         }
-        match job.asker {
+        match asker {
             Some(Asker { home, later }) if purpose == Purpose::Dump && outcome.bytes > 0 => {
-                self.send(
-                    home,
-                    crate::shard::message::Message::Call(Box::new(move |shard: &mut Shard| {
-                        shard.end_dumped(later);
-                    })),
-                );
+                self.send(home, ShardOrder::DumpEnded(later).into());
             }
             Some(asker) => {
                 self.answer_asker(asker, Err(CommandError::other(format!("ERR {what} failed: {why}"))));
             }
             None => {}
         }
-        self.shutdown_may_go_on();
     }
 }

@@ -11,11 +11,12 @@ use crate::base::log::Level;
 use crate::persist::aof::{BaseFormat, Folder, FolderError, Manifest};
 
 /// What has been opened for a step.
-pub(super) struct Prepared {
+pub struct Prepared {
     pub manifest: Manifest,
     pub parts: Vec<Option<PartFile>>,
     pub increments: Vec<Option<File>>,
     pub first_kept: Vec<Option<i64>>,
+    pub format: BaseFormat,
 }
 
 /// Opens what a step needs.
@@ -25,6 +26,7 @@ pub(super) fn prepare(
     state: State,
     shards: &[usize],
     all: usize,
+    format: BaseFormat,
 ) -> Result<Prepared, String> {
     let text = |error: FolderError| error.to_string();
     folder.create().map_err(text)?;
@@ -38,6 +40,7 @@ pub(super) fn prepare(
         increments: (0..all).map(|_| None).collect(),
         first_kept: Vec::new(),
         manifest,
+        format,
     };
     match open_files(folder, &mut prepared, state, shards, all) {
         Ok(()) => Ok(prepared),
@@ -62,7 +65,7 @@ fn open_files(
         let opened = File::options().read(true).write(true).create(true).truncate(true).open(&path);
         let file =
             opened.map_err(|error| format!("Opening the temp file for AOF rewrite: {}", error_text(&error)));
-        prepared.parts[*shard] = Some(PartFile::new(name, file?, Vec::new(), true));
+        prepared.parts[*shard] = Some(PartFile::new(name, file?, true));
         let increment = match state {
             State::Off => None,
             State::Starting => Some(folder.open_temporary(*shard as u16, all as u16).map_err(text)?),

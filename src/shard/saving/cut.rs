@@ -1,53 +1,24 @@
 //! A snapshot, as every shard knows it: what it is for, the files of its parts, and what the shards tell about theirs.
 
 use std::fs::File;
-use std::sync::atomic::AtomicBool;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
+use super::message::JobId;
 use crate::base::error_text;
 use crate::config::SnapshotMethod;
 use crate::persist::aof::write::{put_command, put_cut, Timestamps};
-use crate::rdb::file::{Header, Stretch};
+use crate::rdb::file::Header;
 use crate::rdb::{Encoder, Format};
 use crate::runtime::clock;
 use crate::shard::Shard;
+use crate::snapshot::Purpose;
+use crate::store::SlotSet;
 use crate::txn::locks::Number;
-
-/// What a snapshot is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// BGSAVE and the save points.
-    Background,
-    /// SAVE.
-    Foreground,
-    /// A new base for the logs of some shards.
-    Rewrite,
-    /// PIPESAVE.
-    Pipe,
-    /// DUMPSAVE, and SYNC.
-    Dump,
-}
-
-impl Purpose {
-    /// Whether it is a stream, which needs no disk.
-    pub fn is_backup(self) -> bool {
-        matches!(self, Purpose::Pipe | Purpose::Dump)
-    }
-
-    /// What the log calls it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Purpose::Background | Purpose::Foreground => "Background saving",
-            Purpose::Rewrite => "Background append only file rewriting",
-            Purpose::Pipe => "Background pipesave",
-            Purpose::Dump => "Background dumpsave",
-        }
-    }
-}
 
 /// What every shard knows of the snapshot in progress.
 pub(super) struct Cut {
-    pub id: u64,
+    pub id: JobId,
     pub purpose: Purpose,
     /// Whether to fork, if whoever asked said so.
     pub method: Option<SnapshotMethod>,
@@ -64,33 +35,42 @@ pub(super) struct Cut {
     pub as_commands: bool,
     /// False: the file has what stands in front of the keys, and none of them (SYNC for functions).
     pub has_keys: bool,
+    pub has_functions: bool,
+    /// More fields of the header.
+    pub fields: Vec<(String, Vec<u8>)>,
+    /// The keys of these slots only.
+    pub slots: Option<Arc<SlotSet>>,
     /// It is not wanted any more: who has not begun need not.
     pub is_stopped: AtomicBool,
+    /// Each shard's store keeps what changes for another snapshot: it forks at the cut, and needs nobody to do so for it.
+    pub at_cut: AtomicBool,
 }
 
 impl Cut {
+    pub fn forks_at_cut(&self) -> bool {
+        self.at_cut.load(Ordering::Relaxed)
+    }
+
     /// Whether each shard that forks does so when it is told to, after the cut: one after the other, and nobody waits for
     /// another's.
     pub fn forks_one_by_one(&self) -> bool {
         let several = self.parts.iter().flatten().count() > 1;
-        several && self.purpose != Purpose::Foreground && !self.as_commands
+        several && self.purpose != Purpose::Foreground && !self.as_commands && !self.forks_at_cut()
     }
 }
 
 /// Where a shard writes its part.
-pub(super) struct PartFile {
+pub struct PartFile {
     /// Empty for a pipe.
     name: Mutex<String>,
     pub file: File,
-    /// What comes in front of the part.
-    pub head: Vec<u8>,
     /// The trailer comes behind it.
     pub ends_file: bool,
 }
 
 impl PartFile {
-    pub fn new(name: String, file: File, head: Vec<u8>, ends_file: bool) -> PartFile {
-        PartFile { name: Mutex::new(name), file, head, ends_file }
+    pub fn new(name: String, file: File, ends_file: bool) -> PartFile {
+        PartFile { name: Mutex::new(name), file, ends_file }
     }
 
     pub fn name(&self) -> String {
@@ -105,29 +85,6 @@ impl PartFile {
         }
     }
 }
-
-/// What a shard tells when it has begun.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Begun {
-    pub pid: Option<i32>,
-    pub fork_us: Option<u64>,
-    pub keys: u64,
-    /// Its count of changes at the cut.
-    pub changes: u64,
-}
-
-/// Why a part was not written.
-#[derive(Clone, Debug)]
-pub(super) enum Failed {
-    /// It could not begin.
-    Fork(String),
-    Killed(i32),
-    /// It could not be written.
-    Write(String),
-}
-
-/// What a shard tells when its part is written: how long it is, with its checksum, and the memory that was copied meanwhile.
-pub(super) type Written = Result<(Stretch, u64), Failed>;
 
 impl Shard {
     /// Opens the files of a snapshot. The error is for the log.
@@ -157,8 +114,7 @@ impl Shard {
                     ));
                 }
             };
-            let head = if shard == 0 { self.header(format, None) } else { Vec::new() };
-            parts.push(Some(PartFile::new(name, file, head, shards == 1)));
+            parts.push(Some(PartFile::new(name, file, shards == 1)));
         }
         let id = self.saving.last_id;
         Ok(Cut {
@@ -172,31 +128,46 @@ impl Shard {
             increments: Mutex::default(),
             as_commands: false,
             has_keys: true,
+            has_functions: true,
+            fields: Vec::new(),
+            slots: None,
             is_stopped: AtomicBool::new(false),
+            at_cut: AtomicBool::new(false),
         })
     }
 
     /// The head of a file; of a base of the log, with the number of the barrier that it is made at.
     pub(super) fn header(&self, format: Format, base_at: Option<Number>) -> Vec<u8> {
         // Of bases, that of the first shard has the libraries of functions.
-        self.header_with(format, base_at, base_at.is_none() || self.id == 0)
+        self.header_with(format, base_at, base_at.is_none() || self.is_leader(), &[])
+    }
+
+    /// What stands in front of this shard's part of a file that all shards write.
+    pub(super) fn header_of(&self, cut: &Cut) -> Vec<u8> {
+        if self.id != FIRST_PART {
+            return Vec::new();
+        }
+        self.header_with(cut.format, None, cut.has_functions, &cut.fields)
     }
 
     /// As `header`, with the libraries of functions or without.
-    pub(super) fn header_with(
+    fn header_with(
         &self,
         format: Format,
         base_at: Option<Number>,
         has_libraries: bool,
+        fields: &[(String, Vec<u8>)],
     ) -> Vec<u8> {
         let number = base_at.unwrap_or_default().to_string();
-        let cut = [("gyre-cut", number.as_bytes())];
+        let cut = base_at.map(|_| ("gyre-cut", number.as_bytes()));
+        let fields = fields.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        let more: Vec<(&str, &[u8])> = cut.into_iter().chain(fields).collect();
         let header = Header {
             version: format.version,
             created_s: clock::unix_us() / 1_000_000,
             used_memory: self.shared.used_memory(),
             is_aof_base: base_at.is_some(),
-            more: if base_at.is_some() { &cut } else { &[] },
+            more: &more,
         };
         let mut head = Vec::new();
         let libraries = self.shared.scripts.libraries();
@@ -212,7 +183,7 @@ impl Shard {
             Timestamps::default().put_always(&mut head, self.now_ms() / 1000);
         }
         put_cut(&mut head, base_at);
-        if self.id == 0 {
+        if self.is_leader() {
             for library in self.shared.scripts.libraries().iter() {
                 put_command(&mut head, &[b"FUNCTION".as_slice(), b"LOAD", &library.code]);
             }
@@ -220,6 +191,9 @@ impl Shard {
         head
     }
 }
+
+/// The part that the file begins with.
+pub(super) const FIRST_PART: usize = 0;
 
 /// What a part is called until a child that writes it says otherwise.
 fn temporary_name(shard: usize) -> String {

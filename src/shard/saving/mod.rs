@@ -1,35 +1,39 @@
-//! Snapshots of all shards in one RDB file: SAVE, BGSAVE, the save points, and what is left when they fail.
+//! Snapshots of all shards: SAVE, BGSAVE, the save points, backups, and what is left when they fail.
 //!
-//! Shard 0 leads. It opens the files, and at a barrier each shard fixes its state and begins with its part (`part`): by
-//! writing, at once or in slices, or by a forked child, for which it is told when if there are several shards. When all parts
-//! are written, a thread of its own joins them and puts the file in its place (`join`). One snapshot is under way at a time,
-//! whatever it is for. `persist/persistence.md` has the whole.
+//! One shard leads. What it decides is written without I/O in `crate::snapshot`; here it is carried out. The leader opens the files, and
+//! at a barrier each shard fixes its state and begins with its part (`part`): by writing, at once or in slices, or by a forked child, for
+//! which it is told when if there are several shards. When all parts are written, a thread of its own joins them and puts the file
+//! in its place (`join`). Several may be under way (`crate::snapshot::admit`). `message` has what the shards tell each other,
+//! `persist/persistence.md` the whole.
 
 mod backup;
 mod bases;
 mod cut;
 mod join;
 mod large;
+pub mod message;
 mod pace;
 mod part;
 mod points;
 mod rewrite;
 mod shutdown;
+pub mod sync;
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-pub(super) use backup::{Content, Dump, Handover};
+pub use backup::Content;
+pub(super) use backup::{Dump, Handover};
 pub use cut::remove_temporary_files;
-use cut::{remove_files, Begun, Cut, Failed, PartFile, Purpose, Written};
+use cut::{remove_files, Cut, PartFile};
+use message::{FlushAnswer, JobId, LeaderRequest, PartReport, ShardOrder, SnapshotMessage, ThreadReport};
 pub(super) use part::OwnPart;
 pub use shutdown::Wish;
 
 use super::blocking::Asker;
-use super::message::{Call, Message};
-use super::Shard;
+use super::message::Message;
+use super::{Shard, LEADER};
 use crate::base::log::Level;
 use crate::command::table::KeyAccess;
 use crate::command::CommandError;
@@ -39,122 +43,193 @@ use crate::rdb::file::Stretch;
 use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::shard::transactions::Phase;
+use crate::snapshot::{admit, Action, Begun, Event, Failed, Job, Purpose, Refusal, State, Totals};
 
 /// Between two shards' forks: what has waited on one for the other is answered meanwhile, microseconds.
 const FORK_PAUSE_US: i64 = 20_000;
 
-/// A snapshot, or a step of a rewrite, has failed or was given up. The server's log says why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Unfinished;
-
-/// The leader's record of the snapshot in progress.
-struct Job {
+/// A snapshot that is under way, at the leader.
+struct Active {
     cut: Arc<Cut>,
-    begun: usize,
-    /// Shards that are past the cut and are to fork one by one, and whether one of them has been told to.
-    due: VecDeque<usize>,
-    is_forking: bool,
-    /// Sums over the shards.
-    changes: u64,
-    keys: u64,
-    pid: Option<i32>,
-    /// The longest fork.
-    fork_us: u64,
-    /// Of each shard; nothing is expected of those that write no part.
-    written: Vec<Option<Written>>,
+    job: Job,
     /// Who is told when it has begun (BGSAVE) or ended (SAVE).
     asker: Option<Asker>,
-    /// It is not wanted any more: its end is no failure.
-    is_given_up: bool,
-    /// It has been stopped, to leave its space on the disk to the logs: that is one.
-    gives_way: bool,
+    /// Of a stream.
+    stream: Option<backup::Stream>,
 }
 
 #[derive(Default)]
 pub(super) struct Saving {
-    last_id: u64,
-    job: Option<Job>,
+    last_id: JobId,
+    /// At the leader. Those that write the own files are one at a time, and streams are bounded by their kinds.
+    jobs: Vec<Active>,
     /// BGSAVE SCHEDULE, or BGSAVE inside MULTI.
     is_scheduled: bool,
     /// When the last one in the background began, Unix milliseconds.
     tried_at_ms: i64,
-    /// This shard's own part.
-    own: Option<OwnPart>,
+    /// This shard's own parts, one for each job.
+    own: Vec<OwnPart>,
     pace: pace::Pace,
-    /// Where this shard's log was cut last, and until that is on the disk, for which snapshot.
+    /// Where this shard's log was cut last, and until that is on the disk, for which job.
     cut_at: u64,
-    awaited_sync: Option<(u64, u64)>,
+    awaited_sync: Option<(JobId, u64)>,
+    /// Snapshots under way that need the disk, as this shard has heard.
+    on_disk: usize,
     /// What this shard's last fork took.
     fork_us_per_gib: Option<u64>,
     rewrites: rewrite::Rewrites,
     large: large::LargeValues,
-    /// The backup in progress.
-    backup: Option<backup::Backup>,
     /// This shard's clients that wait for a dump until what they were answered before is sent.
     handovers: Vec<Handover>,
     shutdown: shutdown::Shutdown,
     /// Commands that came while a snapshot that was given up had not ended yet; bounded by the clients, who wait for them.
-    deferred: Vec<Call>,
+    deferred: Vec<LeaderRequest>,
     /// The configuration is being changed by a command of a transaction, in front of whose end nothing can begin.
     pub is_inside_transaction: bool,
     /// FLUSHALL has emptied what `dbfilename` holds.
     is_outdated: bool,
     /// Who waits until it does not hold that any more; bounded by the clients.
-    flushed: Vec<Call>,
+    flushed: Vec<Box<FlushAnswer>>,
 }
 
 impl Saving {
-    pub fn is_busy(&self) -> bool {
-        self.job.is_some()
+    fn job(&mut self, id: JobId) -> Option<&mut Active> {
+        self.jobs.iter_mut().find(|active| active.cut.id == id)
     }
 
+    fn of(&self, purpose: Purpose) -> Option<&Active> {
+        self.jobs.iter().find(|active| active.job.purpose == purpose)
+    }
+
+    /// What is under way; a rewrite counts from its first step to its last.
+    fn purposes(&self) -> impl Iterator<Item = Purpose> + '_ {
+        let rewrite = self.rewrites.is_active().then_some(Purpose::Rewrite);
+        self.jobs.iter().map(|active| active.job.purpose).chain(rewrite)
+    }
+
+    /// Whether something is under way that writes the own files.
+    fn is_busy(&self) -> bool {
+        self.purposes().any(|purpose| !purpose.is_stream())
+    }
+
+    /// What was given up has not ended yet.
     fn is_ending(&self) -> bool {
-        self.job.as_ref().is_some_and(|job| job.is_given_up)
+        self.jobs.iter().any(|active| active.job.is_given_up() && !active.job.purpose.is_stream())
     }
 }
 
 // The leader.
 impl Shard {
-    /// Runs `call` on the shard that leads.
-    pub(super) fn tell_leader(&mut self, call: impl FnOnce(&mut Shard) + Send + 'static) {
-        self.send(0, Message::Call(Box::new(call)));
+    /// Asks the shard that leads.
+    pub(super) fn tell_leader(&mut self, request: impl Into<Message>) {
+        self.send(LEADER, request.into());
+    }
+
+    pub(super) fn about_snapshot(&mut self, message: SnapshotMessage) {
+        match message {
+            SnapshotMessage::Request(request) => self.serve_request(request),
+            SnapshotMessage::Report(PartReport::Due { job, shard }) => self.job_event(job, Event::Due(shard)),
+            SnapshotMessage::Report(PartReport::Begun { job, shard, begun }) => {
+                self.part_begun(job, shard, begun);
+            }
+            SnapshotMessage::Report(PartReport::Ended { job, shard, written }) => {
+                self.job_event(job, Event::Ended(shard, written));
+            }
+            SnapshotMessage::Report(PartReport::Durable { job }) => self.job_event(job, Event::Durable),
+            SnapshotMessage::Order(order) => self.obey(order),
+            SnapshotMessage::Done(report) => self.thread_done(report),
+        }
+    }
+
+    fn serve_request(&mut self, request: LeaderRequest) {
+        match request {
+            LeaderRequest::Save(asker) => self.save(asker),
+            LeaderRequest::Bgsave { schedule, method, asker } => self.bgsave(schedule, method, asker),
+            LeaderRequest::ScheduleBgsave => self.saving.is_scheduled = true,
+            LeaderRequest::Pipesave(asker) => self.pipesave(asker),
+            LeaderRequest::Dumpsave { socket, dump, asker } => self.dumpsave(socket, dump, asker),
+            LeaderRequest::FullSync(sync) => self.full_sync(*sync),
+            LeaderRequest::SendSync { job, before } => self.send_sync(job, before),
+            LeaderRequest::Bgrewriteaof(asker) => self.bgrewriteaof(asker),
+            LeaderRequest::ScheduleRewrite => self.schedule_rewrite(),
+            LeaderRequest::Shutdown(wish) => self.begin_shutdown(wish),
+            LeaderRequest::AbortShutdown(asker) => self.abort_shutdown(asker),
+            LeaderRequest::Reload(options, asker) => self.reload(options, asker),
+            LeaderRequest::LoadAof(asker) => self.load_aof(asker),
+            LeaderRequest::CollectHistory => self.collect_history(),
+            LeaderRequest::SwitchAof { must_wait } => self.switch_aof(must_wait),
+            LeaderRequest::AnswerWhenAofHasBegun(answer_to) => self.answer_when_aof_has_begun(answer_to),
+            LeaderRequest::AnswerWhenFlushed(answer) => self.answer_when_flushed(answer),
+            LeaderRequest::GiveWay => self.give_way(),
+            LeaderRequest::RepairLog => self.repair_log(),
+        }
+    }
+
+    /// What the leader wants of this shard.
+    fn obey(&mut self, order: ShardOrder) {
+        match order {
+            ShardOrder::MayFork { job, at_us } => self.may_fork(job, at_us),
+            ShardOrder::Stop { job } => self.stop_part(job),
+            ShardOrder::SnapshotOnDisk(begins) => {
+                let on_disk = &mut self.saving.on_disk;
+                *on_disk = if begins { *on_disk + 1 } else { on_disk.saturating_sub(1) };
+                self.journal.log.set_rewriting(*on_disk > 0);
+            }
+            ShardOrder::CloseLog => self.close_log(),
+            ShardOrder::BaseInstalled { len } => self.base_installed(len),
+            ShardOrder::DumpEnded(later) => self.end_dumped(later),
+            ShardOrder::Flushed(answer) => self.answer_flushed(*answer),
+            // The end of the turn sees.
+            ShardOrder::WritersMayGoOn => {}
+        }
+    }
+
+    fn thread_done(&mut self, report: ThreadReport) {
+        match report {
+            ThreadReport::Joined { job, result } => {
+                let ok = result.map_err(|error| crate::log!(Level::Warning, "{error}")).is_ok();
+                self.job_event(job, Event::Finished(ok));
+            }
+            ThreadReport::StreamEnded { job, outcome } => self.stream_ended(job, outcome),
+            ThreadReport::Prepared { shards, prepared } => self.step_prepared(shards, prepared),
+            ThreadReport::BasesInstalled { job, shards, stretches, is_first, installed } => {
+                self.bases_installed(job, &shards, &stretches, is_first, installed);
+            }
+            ThreadReport::FilesRemoved => {}
+        }
     }
 
     /// Answers a command about snapshots, of whatever shard's client.
     pub(super) fn answer_asker(&mut self, asker: Asker, answer: Result<&'static str, CommandError>) {
         let Asker { home, later } = asker;
-        let tell = move |shard: &mut Shard| {
-            let mut reply = Reply::default();
-            match answer {
-                Ok(text) => reply.simple(text),
-                Err(error) => {
-                    let text = error.text();
-                    shard.stats.count_error(&text);
-                    reply.error(&text);
-                }
+        let mut reply = Reply::default();
+        match answer {
+            Ok(text) => reply.simple(text),
+            Err(error) => {
+                let text = error.text();
+                self.stats.count_error(&text);
+                reply.error(&text);
             }
-            shard.complete(later, reply);
-        };
-        self.send(home, Message::Call(Box::new(tell)));
+        }
+        self.send(home, Message::Complete { later, reply: Box::new(reply) });
     }
 
     /// BGSAVE.
-    pub(super) fn bgsave(&mut self, schedule: bool, method: Option<SnapshotMethod>, asker: Asker) {
+    fn bgsave(&mut self, schedule: bool, method: Option<SnapshotMethod>, asker: Asker) {
         if self.saving.is_ending() {
-            return self.saving.deferred.push(Box::new(move |leader| leader.bgsave(schedule, method, asker)));
+            return self.saving.deferred.push(LeaderRequest::Bgsave { schedule, method, asker });
         }
-        let answer = match self.saving.job.as_ref().map(|job| job.cut.purpose) {
-            None if !self.saving.rewrites.is_active() => {
-                return self.start_snapshot(Purpose::Background, method, Some(asker));
-            }
-            Some(Purpose::Background) => {
+        let is_saving = self.saving.of(Purpose::Background).is_some();
+        let answer = match admit(Purpose::Background, self.saving.purposes()) {
+            Ok(()) => return self.start_snapshot(Purpose::Background, method, Some(asker)),
+            Err(Refusal::InProgress) if is_saving => {
                 Err(CommandError::other("ERR Background save already in progress"))
             }
-            _ if schedule => {
+            Err(_) if schedule => {
                 self.saving.is_scheduled = true;
                 Ok("Background saving scheduled")
             }
-            _ => Err(CommandError::other(
+            Err(_) => Err(CommandError::other(
                 "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
                  schedule a BGSAVE whenever possible.",
             )),
@@ -162,17 +237,13 @@ impl Shard {
         self.answer_asker(asker, answer);
     }
 
-    /// BGSAVE where nobody can wait for it to begin.
-    pub(super) fn schedule_bgsave(&mut self) {
-        self.saving.is_scheduled = true;
-    }
-
     /// SAVE.
-    pub(super) fn save(&mut self, asker: Asker) {
+    fn save(&mut self, asker: Asker) {
         if self.saving.is_ending() {
-            return self.saving.deferred.push(Box::new(move |leader| leader.save(asker)));
+            return self.saving.deferred.push(LeaderRequest::Save(asker));
         }
-        if self.saving.is_busy() {
+        let jobs = self.saving.jobs.iter().map(|active| active.job.purpose);
+        if admit(Purpose::Foreground, jobs).is_err() {
             let answer = Err(CommandError::other("ERR Background save already in progress"));
             return self.answer_asker(asker, answer);
         }
@@ -185,8 +256,8 @@ impl Shard {
             // A log says it again; what follows in it is not there yet.
             return;
         }
-        if self.saving.job.as_ref().is_some_and(|job| job.cut.purpose == Purpose::Background) {
-            self.give_up_snapshot();
+        if let Some(id) = self.saving.of(Purpose::Background).map(|active| active.cut.id) {
+            self.job_event(id, Event::GiveUp);
         }
         if !self.turn.config.persistence.save.0.is_empty() {
             self.saving.is_outdated = true;
@@ -194,18 +265,19 @@ impl Shard {
         }
     }
 
-    /// Does `call` when the file that FLUSHALL has made obsolete is replaced, or at once if that has to wait for a rewrite.
-    pub(super) fn when_flushed(&mut self, call: Box<dyn FnOnce(&mut Shard) + Send>) {
-        let is_saving = self.saving.job.as_ref().is_some_and(|job| job.cut.purpose != Purpose::Rewrite);
+    /// Has FLUSHALL answered when the file that it has made obsolete is replaced, or at once if that has to wait for a rewrite.
+    fn answer_when_flushed(&mut self, answer: Box<FlushAnswer>) {
+        let saves = [Purpose::Background, Purpose::Foreground];
+        let is_saving = saves.into_iter().any(|purpose| self.saving.of(purpose).is_some());
         if is_saving && !self.saving.rewrites.is_active() {
-            self.saving.flushed.push(call);
+            self.saving.flushed.push(answer);
         } else {
-            call(self);
+            self.send(answer.coordinator, ShardOrder::Flushed(answer).into());
         }
     }
 
     fn save_if_outdated(&mut self) {
-        if self.saving.is_outdated && !self.saving.is_busy() && !self.saving.rewrites.is_active() {
+        if self.saving.is_outdated && !self.saving.is_busy() {
             self.saving.is_outdated = false;
             self.start_snapshot(Purpose::Foreground, None, None);
         }
@@ -213,14 +285,15 @@ impl Shard {
 
     /// A snapshot has ended, and everything that belongs to it.
     fn go_on_after_snapshot(&mut self) {
-        for call in std::mem::take(&mut self.saving.deferred) {
-            call(self);
+        self.start_waiting();
+        for request in std::mem::take(&mut self.saving.deferred) {
+            self.serve_request(request);
         }
         self.shutdown_may_go_on();
         self.save_if_outdated();
-        if !self.saving.is_busy() {
-            for call in std::mem::take(&mut self.saving.flushed) {
-                call(self);
+        if !self.saving.jobs.iter().any(|active| !active.job.purpose.is_stream()) {
+            for answer in std::mem::take(&mut self.saving.flushed) {
+                self.send(answer.coordinator, ShardOrder::Flushed(answer).into());
             }
         }
         // One save after the other must not keep a rewrite that is scheduled waiting for ever.
@@ -247,38 +320,94 @@ impl Shard {
         self.cut_now(cut, asker);
     }
 
-    /// Begins with the parts, at a barrier.
+    /// A job is under way; it begins as soon as the stores have room for it.
     fn cut_now(&mut self, cut: Arc<Cut>, asker: Option<Asker>) {
-        let none: Written = Ok((Stretch::default(), 0));
-        self.saving.job = Some(Job {
-            cut: cut.clone(),
-            begun: 0,
-            due: VecDeque::new(),
-            is_forking: false,
-            changes: 0,
-            keys: 0,
-            pid: None,
-            fork_us: 0,
-            written: cut.parts.iter().map(|part| part.is_none().then(|| none.clone())).collect(),
-            asker,
-            is_given_up: false,
-            gives_way: false,
-        });
-        if !cut.purpose.is_backup() {
+        self.start_job(cut, asker, None);
+    }
+
+    fn start_job(&mut self, cut: Arc<Cut>, asker: Option<Asker>, stream: Option<backup::Stream>) {
+        let job = Job::new(cut.purpose, cut.parts.iter().map(Option::is_some));
+        self.saving.jobs.push(Active { cut, job, asker, stream });
+        self.start_waiting();
+    }
+
+    /// Starts the jobs that wait, in order. A store keeps what changes for one job at a time; a child needs nobody to do so when it is
+    /// forked at the cut, so a job that forks does not wait.
+    fn start_waiting(&mut self) {
+        let waits = |active: &&Active| active.job.state() == State::Waiting;
+        while let Some(active) = self.saving.jobs.iter().find(waits) {
+            let id = active.cut.id;
+            let is_free = !self.saving.jobs.iter().any(|active| active.job.holds_stores());
+            if !is_free && !self.may_fork_at_cut(&active.cut) {
+                return;
+            }
+            active.cut.at_cut.store(!is_free, Ordering::Relaxed);
+            self.job_event(id, Event::StoresFree);
+        }
+    }
+
+    /// Something has happened to a job.
+    fn job_event(&mut self, id: JobId, event: Event) {
+        let Some(active) = self.saving.job(id) else { return };
+        for action in active.job.on(event) {
+            self.act(id, action);
+        }
+    }
+
+    fn act(&mut self, id: JobId, action: Action) {
+        let Some(active) = self.saving.job(id) else { return };
+        match action {
+            Action::Cut => {
+                let cut = active.cut.clone();
+                let bell = active.stream.as_ref().and_then(backup::Stream::bell);
+                let first = bell.map_or_else(Vec::new, |bell| self.phases_of_sync(id, bell));
+                self.cut(cut, first);
+            }
+            Action::Fork { shard, pause } => {
+                let at_us = clock::unix_us() + if pause { FORK_PAUSE_US } else { 0 };
+                self.send(shard, ShardOrder::MayFork { job: id, at_us }.into());
+            }
+            Action::Began => self.snapshot_began(id),
+            Action::PartWhole { shard, len } => {
+                if let Some(stream) = &active.stream {
+                    stream.part_is_whole(shard, len);
+                }
+            }
+            Action::Stop => {
+                if let Some(stream) = &active.stream {
+                    stream.give_up();
+                }
+                active.cut.is_stopped.store(true, Ordering::Relaxed);
+                for shard in self.turn.slots.all() {
+                    self.send(shard, ShardOrder::Stop { job: id }.into());
+                }
+            }
+            Action::Finish(stretches) => self.finish_snapshot(id, stretches),
+            Action::End { ok } => {
+                let at = self.saving.jobs.iter().position(|active| active.cut.id == id);
+                if let Some(active) = at.map(|at| self.saving.jobs.remove(at)) {
+                    self.snapshot_ended(active, ok);
+                }
+            }
+        }
+    }
+
+    /// The barrier, with what is `first` there.
+    fn cut(&mut self, cut: Arc<Cut>, first: Vec<Phase>) {
+        if !cut.purpose.is_stream() {
             self.tell_logs_of_snapshot(true);
         }
         // Those that fork at the cut do better one by one.
         let in_turn = !cut.forks_one_by_one();
         let each = Arc::new(move |shard: &mut Shard, number| shard.begin_part(&cut, number));
         let phase = if in_turn { Phase::InTurn(each) } else { Phase::Each(each) };
-        self.at_barrier(KeyAccess::Read, [phase]);
+        self.at_barrier(KeyAccess::Read, first.into_iter().chain([phase]));
     }
 
     /// While a snapshot is being written the logs may do without syncs, and know what takes the space on the disk.
-    fn tell_logs_of_snapshot(&mut self, is_busy: bool) {
+    fn tell_logs_of_snapshot(&mut self, begins: bool) {
         for shard in self.turn.slots.all() {
-            let tell = move |shard: &mut Shard| shard.journal.log.set_rewriting(is_busy);
-            self.send(shard, Message::Call(Box::new(tell)));
+            self.send(shard, ShardOrder::SnapshotOnDisk(begins).into());
         }
     }
 
@@ -294,181 +423,115 @@ impl Shard {
         Ok(stretch.len)
     }
 
-    /// A shard is past the cut, and waits to be told to fork.
-    fn part_is_due(&mut self, id: u64, shard: usize) {
-        let Some(job) = self.saving.job.as_mut().filter(|job| job.cut.id == id) else { return };
-        job.due.push_back(shard);
-        self.fork_next(id, 0);
-    }
-
-    /// Has the next shard fork after a pause, unless one is at it or has not come to the cut.
-    fn fork_next(&mut self, id: u64, pause_us: i64) {
-        let shards = self.turn.slots.shards();
-        let Some(job) = self.saving.job.as_mut() else { return };
-        if job.is_forking || job.begun + job.due.len() < shards {
-            return;
-        }
-        let Some(shard) = job.due.pop_front() else { return };
-        job.is_forking = true;
-        let at_us = clock::unix_us() + pause_us;
-        self.send(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.may_fork(id, at_us))));
-    }
-
     /// A shard has begun with its part.
-    fn part_begun(&mut self, id: u64, begun: Begun) {
-        let shards = self.turn.slots.shards();
-        let Some(job) = self.saving.job.as_mut().filter(|job| job.cut.id == id) else { return };
-        job.begun += 1;
-        job.changes += begun.changes;
-        job.keys += begun.keys;
-        job.pid = job.pid.or(begun.pid);
-        if let Some(fork_us) = begun.fork_us {
-            job.fork_us = job.fork_us.max(fork_us);
-            let mut figures = self.shared.status.figures();
-            figures.last_fork_us = job.fork_us;
-            figures.forks += 1;
-        }
-        self.shared.status.snapshot_keys_total.store(job.keys, Ordering::Relaxed);
-        job.is_forking = false;
-        let pause_us = begun.fork_us.map_or(0, |_| FORK_PAUSE_US);
-        self.fork_next(id, pause_us);
-        let Some(job) = self.saving.job.as_mut() else { return };
-        if job.begun < shards || job.cut.purpose == Purpose::Foreground {
+    fn part_begun(&mut self, id: JobId, shard: usize, begun: Begun) {
+        if self.saving.job(id).is_none() {
             return;
         }
-        let what = job.cut.purpose.name();
-        let answer = match job.cut.purpose {
+        if begun.fork_us.is_some() {
+            self.shared.status.figures().forks += 1;
+        }
+        self.job_event(id, Event::Begun(shard, begun));
+        let Some(active) = self.saving.job(id) else { return };
+        let Totals { keys, fork_us, .. } = active.job.totals;
+        if begun.fork_us.is_some() {
+            self.shared.status.figures().last_fork_us = fork_us;
+        }
+        self.shared.status.snapshot_keys_total.store(keys, Ordering::Relaxed);
+        // A child that has begun needs nothing of its shard's store any more.
+        self.start_waiting();
+    }
+
+    /// All shards have begun.
+    fn snapshot_began(&mut self, id: JobId) {
+        let Some(active) = self.saving.job(id) else { return };
+        let purpose = active.job.purpose;
+        let answer = match purpose {
+            Purpose::Foreground => return,
             Purpose::Rewrite => "Background append only file rewriting started",
             Purpose::Pipe => "Background pipesave started",
-            _ => "Background saving started",
+            Purpose::Background | Purpose::Dump | Purpose::FullSync => "Background saving started",
         };
-        match job.pid {
+        let what = purpose.name();
+        match active.job.totals.pid {
             Some(pid) => crate::log!(Level::Notice, "{what} started by pid {pid}"),
             None => crate::log!(Level::Notice, "{what} started without fork"),
         }
-        if job.cut.purpose == Purpose::Dump {
-            // The dump is the answer.
-            return;
+        // The dump is the answer.
+        if purpose != Purpose::Dump {
+            if let Some(asker) = active.asker.take() {
+                self.answer_asker(asker, Ok(answer));
+            }
         }
-        if let Some(asker) = job.asker.take() {
-            self.answer_asker(asker, Ok(answer));
+        if purpose == Purpose::Rewrite {
+            self.rewrite_has_begun();
         }
-        self.rewrite_has_begun();
     }
 
-    /// A shard's part has ended.
-    fn part_written(&mut self, id: u64, shard: usize, written: Written) {
-        let Some(job) = self.saving.job.as_mut().filter(|job| job.cut.id == id) else { return };
-        let has_failed = written.is_err();
-        if let Some(backup) = &self.saving.backup {
-            backup.part_ended(shard, &written);
-        }
-        job.written[shard] = Some(written);
-        if has_failed {
-            // The others' work is for nothing.
-            self.stop_parts(id);
-        }
-        let Some(job) = self.saving.job.as_ref() else { return };
-        if job.written.iter().any(Option::is_none) {
-            return;
-        }
-        let stretches: Option<Vec<Stretch>> = job
-            .written
-            .iter()
-            .map(|written| written.as_ref().and_then(|w| w.as_ref().ok()).map(|(stretch, _)| *stretch))
-            .collect();
-        match stretches {
-            stretches if job.cut.purpose.is_backup() => {
-                let checksum = job.cut.checksum;
-                self.backup_written(id, stretches, checksum);
+    /// All parts are whole.
+    fn finish_snapshot(&mut self, id: JobId, stretches: Vec<Stretch>) {
+        let Some(active) = self.saving.job(id) else { return };
+        let cut = active.cut.clone();
+        match active.job.purpose {
+            Purpose::Pipe | Purpose::Dump | Purpose::FullSync => {
+                if let Some(stream) = &active.stream {
+                    stream.finish(&stretches, cut.checksum);
+                }
             }
-            None => self.snapshot_ended(id, Err(Unfinished)),
-            Some(stretches) if job.cut.purpose == Purpose::Rewrite => self.bases_written(id, stretches),
-            Some(stretches) => {
-                let (cut, shared) = (job.cut.clone(), self.shared.clone());
+            Purpose::Rewrite => self.install_bases(id, &cut, stretches),
+            Purpose::Background | Purpose::Foreground => {
+                let shared = self.shared.clone();
                 join::on_thread(cut, stretches, move |result| {
-                    let tell = move |shard: &mut Shard| {
-                        let result = result.map_err(|error| {
-                            crate::log!(Level::Warning, "{error}");
-                            Unfinished
-                        });
-                        shard.snapshot_ended(id, result);
-                    };
-                    shared.mail.post(0, Message::Call(Box::new(tell)));
+                    shared.mail.post(LEADER, ThreadReport::Joined { job: id, result }.into());
                 });
             }
         }
     }
 
-    fn snapshot_ended(&mut self, id: u64, result: Result<(), Unfinished>) {
-        let Some(job) = self.saving.job.take_if(|job| job.cut.id == id) else { return };
-        let purpose = job.cut.purpose;
-        self.shared.status.snapshot_keys_total.store(0, Ordering::Relaxed);
-        if result.is_err() {
-            remove_files(&job.cut.parts);
+    /// A job is over.
+    fn snapshot_ended(&mut self, active: Active, ok: bool) {
+        if self.saving.jobs.is_empty() {
+            self.shared.status.snapshot_keys_total.store(0, Ordering::Relaxed);
         }
-        self.tell_logs_of_snapshot(false);
-        let what = match purpose {
-            Purpose::Rewrite => "Background AOF rewrite",
-            _ => "Background saving",
-        };
-        let mut copied = 0;
-        if job.is_given_up && purpose == Purpose::Background {
-            crate::log!(Level::Warning, "{what} terminated by signal {}", libc::SIGUSR1);
-        }
-        for written in job.written.iter().flatten() {
-            match written {
-                Ok((_, bytes)) => copied += bytes,
-                Err(_) if job.is_given_up => {}
-                Err(Failed::Fork(why)) if purpose == Purpose::Rewrite => {
-                    crate::log!(Level::Warning, "Can't rewrite append only file in background: fork: {why}");
-                }
-                Err(Failed::Fork(why)) => {
-                    crate::log!(Level::Warning, "Can't save in background: fork: {why}");
-                }
-                // The other parts are stopped when one has failed.
-                Err(Failed::Killed(libc::SIGUSR1)) => {}
-                Err(Failed::Killed(signal)) => {
-                    crate::log!(Level::Warning, "{what} terminated by signal {signal}");
-                }
-                Err(Failed::Write(why)) => {
-                    crate::log!(Level::Warning, "Write error while saving DB to the disk: {why}");
-                    match purpose {
-                        Purpose::Background => crate::log!(Level::Warning, "Background saving error"),
-                        Purpose::Rewrite => crate::log!(Level::Warning, "{what} terminated with error"),
-                        _ => {}
-                    }
-                }
-            }
-        }
-        if purpose == Purpose::Rewrite {
-            if let Some(asker) = job.asker {
-                self.answer_asker(asker, Err(CommandError::other("ERR")));
-            }
-            self.rewrite_step_ended(result, job.is_given_up, copied);
-            join::close_files(job.cut);
+        if active.job.purpose.is_stream() {
+            self.stream_is_over(active, ok);
             return self.go_on_after_snapshot();
         }
-        if result.is_ok() {
+        let Active { cut, job, asker, .. } = active;
+        let purpose = job.purpose;
+        if !ok {
+            remove_files(&cut.parts);
+        }
+        self.tell_logs_of_snapshot(false);
+        let copied = say_how_parts_ended(&job);
+        if purpose == Purpose::Rewrite {
+            if let Some(asker) = asker {
+                self.answer_asker(asker, Err(CommandError::other("ERR")));
+            }
+            self.rewrite_step_ended(ok, job.is_given_up(), copied);
+            join::close_files(cut);
+            return self.go_on_after_snapshot();
+        }
+        if ok {
             crate::log!(Level::Notice, "DB saved on disk");
             if purpose == Purpose::Background {
                 crate::log!(Level::Notice, "Background saving terminated with success");
             }
-            self.shared.status.saved_changes.store(job.changes, Ordering::Relaxed);
+            self.shared.status.saved_changes.store(job.totals.changes, Ordering::Relaxed);
         }
-        if job.is_given_up {
+        if job.is_given_up() {
             self.shared.status.figures().rdb.began_s = None;
         } else {
-            self.note_saved(purpose, result.is_ok(), copied);
+            self.note_saved(purpose, ok, copied);
         }
-        if let Some(asker) = job.asker {
-            let answer = match (purpose, result) {
-                (Purpose::Foreground, Ok(())) => Ok("OK"),
+        if let Some(asker) = asker {
+            let answer = match purpose {
+                Purpose::Foreground if ok => Ok("OK"),
                 _ => Err(CommandError::other("ERR")),
             };
             self.answer_asker(asker, answer);
         }
-        join::close_files(job.cut);
+        join::close_files(cut);
         self.go_on_after_snapshot();
     }
 
@@ -493,42 +556,65 @@ impl Shard {
         }
     }
 
-    /// Ends the snapshot in progress, of which nothing is to be left. False: there is none.
-    pub(super) fn give_up_snapshot(&mut self) -> bool {
+    /// Ends what is under way, of which nothing is to be left. False: there is nothing.
+    pub(super) fn give_up_snapshots(&mut self) -> bool {
         self.forget_rewrites();
-        let Some(job) = &mut self.saving.job else { return false };
-        job.is_given_up = true;
-        let id = job.cut.id;
-        if let Some(backup) = &self.saving.backup {
-            backup.give_up();
+        let ids: Vec<JobId> = self.saving.jobs.iter().map(|active| active.cut.id).collect();
+        for id in &ids {
+            self.job_event(*id, Event::GiveUp);
         }
-        self.stop_parts(id);
-        true
+        !ids.is_empty()
     }
 
     /// The disk has no room for what clients write: what only needs room to be faster or safer later gives way. Monitoring
     /// is to see that, and the next try to come after a pause: it has failed.
-    pub(super) fn give_way(&mut self) {
-        // A backup takes no space.
-        let takes_space = |job: &&mut Job| !job.gives_way && !job.is_given_up && !job.cut.purpose.is_backup();
-        let Some(job) = self.saving.job.as_mut().filter(takes_space) else { return };
-        job.gives_way = true;
-        let id = job.cut.id;
+    fn give_way(&mut self) {
+        let takes_space = self.saving.jobs.iter().find(|active| active.job.may_give_way());
+        let Some(id) = takes_space.map(|active| active.cut.id) else { return };
         crate::log!(
             Level::Warning,
             "The AOF can't be written: the snapshot in progress is given up, to leave it the space on the disk"
         );
         self.saving.rewrites.give_way();
-        self.stop_parts(id);
-        self.drop_bases_in_the_way(id);
+        self.job_event(id, Event::GiveWay);
     }
+}
 
-    fn stop_parts(&mut self, id: u64) {
-        if let Some(job) = self.saving.job.as_ref().filter(|job| job.cut.id == id) {
-            job.cut.is_stopped.store(true, Ordering::Relaxed);
-        }
-        for shard in self.turn.slots.all() {
-            self.send(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.stop_part(id))));
+/// For the log: how the parts of a file have ended. Returns the bytes that were copied for them.
+fn say_how_parts_ended(job: &Job) -> u64 {
+    let purpose = job.purpose;
+    let what = match purpose {
+        Purpose::Rewrite => "Background AOF rewrite",
+        _ => "Background saving",
+    };
+    if job.is_given_up() && purpose == Purpose::Background {
+        crate::log!(Level::Warning, "{what} terminated by signal {}", libc::SIGUSR1);
+    }
+    let mut copied = 0;
+    for written in job.ended() {
+        match written {
+            Ok(whole) => copied += whole.copied_bytes,
+            Err(_) if job.is_given_up() => {}
+            Err(Failed::Fork(why)) if purpose == Purpose::Rewrite => {
+                crate::log!(Level::Warning, "Can't rewrite append only file in background: fork: {why}");
+            }
+            Err(Failed::Fork(why)) => {
+                crate::log!(Level::Warning, "Can't save in background: fork: {why}");
+            }
+            // The other parts are stopped when one has failed.
+            Err(Failed::Killed(libc::SIGUSR1)) => {}
+            Err(Failed::Killed(signal)) => {
+                crate::log!(Level::Warning, "{what} terminated by signal {signal}");
+            }
+            Err(Failed::Write(why)) => {
+                crate::log!(Level::Warning, "Write error while saving DB to the disk: {why}");
+                match purpose {
+                    Purpose::Background => crate::log!(Level::Warning, "Background saving error"),
+                    Purpose::Rewrite => crate::log!(Level::Warning, "{what} terminated with error"),
+                    _ => {}
+                }
+            }
         }
     }
+    copied
 }

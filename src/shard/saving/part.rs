@@ -10,7 +10,8 @@ use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-use super::{Begun, Cut, Failed, PartFile, Purpose, Written};
+use super::message::{JobId, PartReport};
+use super::{Cut, PartFile};
 use crate::base::error_text;
 use crate::base::log::Level;
 use crate::base::Stamp;
@@ -24,6 +25,7 @@ use crate::rdb::Format;
 use crate::runtime::arena::Inherit;
 use crate::runtime::fork::{Child, End, ForkOptions, Turn};
 use crate::shard::Shard;
+use crate::snapshot::{Begun, Failed, Purpose, Whole, Written};
 use crate::store::SnapshotOptions;
 use crate::txn::locks::Number;
 
@@ -33,13 +35,15 @@ const SLICE_US: u64 = 250;
 const AHEAD_BYTES: usize = 2 << 20;
 /// So much may wait altogether, in front of a disk that is slower than the changes; then the snapshot fails, bytes.
 const WAITING_BYTES_MAX: usize = 256 << 20;
+/// The same for a replica, all shards together, bytes.
+const SYNC_WAITING_BYTES_MAX: usize = 64 << 20;
 /// What a fork takes for each GiB of a shard's memory, until one has been seen, microseconds: page tables for pages of 4 KiB.
 const FORK_US_PER_GIB: u64 = 30_000;
 const GIB: u64 = 1 << 30;
 
-/// This shard's part of the snapshot in progress.
+/// This shard's part of a snapshot.
 pub(in crate::shard) struct OwnPart {
-    id: u64,
+    id: JobId,
     purpose: Purpose,
     way: Way,
 }
@@ -48,7 +52,26 @@ enum Way {
     /// The snapshot is open, and a child is to go on with it.
     Due(Box<Due>),
     Forked(Child),
+    /// The snapshot is open, and this shard writes it.
     Forkless(PartWriter),
+    /// There is nothing to be written but what stands in front of the keys.
+    HeadOnly(PartWriter),
+}
+
+impl OwnPart {
+    /// Whether the snapshot that is open in the store is this one's: of all parts at most one's.
+    fn holds_store(&self) -> bool {
+        matches!(self.way, Way::Due(_) | Way::Forkless(_))
+    }
+}
+
+/// What a child writes.
+#[derive(Clone, Copy)]
+enum Image {
+    /// The keyspace as it is when it is forked.
+    Store,
+    /// The snapshot that is open, from where the shard has left it.
+    Snapshot,
 }
 
 /// A fork that is still to come.
@@ -89,7 +112,8 @@ impl Shard {
     pub(super) fn write_part(&self, cut: &Cut) -> std::io::Result<Stretch> {
         match &cut.parts[self.id] {
             Some(part) => {
-                let options = self.part_options(cut, &part.head, part.ends_file);
+                let head = self.header_of(cut);
+                let options = self.part_options(cut, &head, part.ends_file);
                 forked::write_part(&self.store, &part.file, &options, &mut || {})
             }
             None => Ok(Stretch::default()),
@@ -101,28 +125,36 @@ impl Shard {
         if cut.purpose == Purpose::Rewrite {
             self.cut_log(cut, number);
         }
-        let id = cut.id;
-        let Some(part) = &cut.parts[self.id] else {
-            return self.tell_leader(move |leader| leader.part_begun(id, Begun::default()));
-        };
+        let job = cut.id;
+        let Some(part) = &cut.parts[self.id] else { return self.report_begun(job, Begun::default()) };
         let begun = Begun { keys: self.keys_of_all(), changes: self.stats.dirty.get(), ..Begun::default() };
         let written = if cut.purpose == Purpose::Foreground {
             let written = self.write_part(cut);
-            written.map(|stretch| (stretch, 0)).map_err(|error| Failed::Write(error_text(&error)))
+            written.map(whole).map_err(|error| Failed::Write(error_text(&error)))
         } else if cut.is_stopped.load(Ordering::Relaxed) {
             Err(Failed::Killed(libc::SIGUSR1))
         } else {
             return match self.begin_in_background(cut, part, number, begun) {
                 Ok(Way::Due(due)) => {
-                    let (shard, way) = (self.id, Way::Due(due));
-                    self.saving.own = Some(OwnPart { id, purpose: cut.purpose, way });
-                    self.tell_leader(move |leader| leader.part_is_due(id, shard));
+                    let shard = self.id;
+                    self.saving.own.push(OwnPart { id: job, purpose: cut.purpose, way: Way::Due(due) });
+                    self.tell_leader(PartReport::Due { job, shard });
                 }
                 begins => self.has_begun(cut, begun, begins),
             };
         };
-        self.tell_leader(move |leader| leader.part_begun(id, begun));
-        self.tell_written(id, written);
+        self.report_begun(job, begun);
+        self.report_ended(job, written);
+    }
+
+    fn report_begun(&mut self, job: JobId, begun: Begun) {
+        let shard = self.id;
+        self.tell_leader(PartReport::Begun { job, shard, begun });
+    }
+
+    fn report_ended(&mut self, job: JobId, written: Written) {
+        let shard = self.id;
+        self.tell_leader(PartReport::Ended { job, shard, written });
     }
 
     /// The part is being written, or cannot be.
@@ -137,15 +169,20 @@ impl Shard {
         }
         let failed = match begins {
             Ok(way) => {
-                self.saving.own = Some(OwnPart { id, purpose: cut.purpose, way });
+                self.saving.own.push(OwnPart { id, purpose: cut.purpose, way });
                 None
             }
             Err(failed) => Some(failed),
         };
-        self.tell_leader(move |leader| leader.part_begun(id, begun));
+        self.report_begun(id, begun);
         if let Some(failed) = failed {
-            self.tell_written(id, Err(failed));
+            self.report_ended(id, Err(failed));
         }
+    }
+
+    /// Whether the snapshot can be made by children that are forked at the cut.
+    pub(super) fn may_fork_at_cut(&self, cut: &Cut) -> bool {
+        self.method_of(cut) != SnapshotMethod::Forkless || !cut.has_keys || cut.purpose == Purpose::Foreground
     }
 
     fn begin_in_background(
@@ -157,27 +194,26 @@ impl Shard {
     ) -> Result<Way, Failed> {
         if !cut.has_keys {
             // The thread of the writer waits for whoever takes it.
-            let begins = self.write_itself(cut, part, &part.head)?;
-            if let Way::Forkless(writer) = &begins {
-                writer.complete();
-            }
-            return Ok(begins);
+            let writer = self.start_writer(cut, part, &self.header_of(cut))?;
+            writer.complete();
+            return Ok(Way::HeadOnly(writer));
         }
         let forks = match self.method_of(cut) {
             SnapshotMethod::Fork => true,
             SnapshotMethod::Forkless => false,
-            SnapshotMethod::Auto => self.fork_is_cheap(),
+            SnapshotMethod::Auto => cut.forks_at_cut() || self.fork_is_cheap(),
         };
         if forks && !cut.forks_one_by_one() {
-            let head = self.head_of_part(cut, part, number, cut.as_commands);
-            if let Some(child) = self.fork(cut, part, &head)? {
+            let head = self.head_of_part(cut, number, cut.as_commands);
+            if let Some(child) = self.fork(cut, part, &head, Image::Store)? {
                 return Ok(Way::Forked(child));
             }
         }
         // Values come in pieces here, which there are no commands for. Whoever reads a base sees which form it has.
-        let head = self.head_of_part(cut, part, number, false);
+        let head = self.head_of_part(cut, number, false);
         let saver = Box::new(Forkless::new(cut.format));
-        if self.store.begin_snapshot(SnapshotOptions::default(), saver).is_err() {
+        let slots = cut.slots.clone();
+        if self.store.begin_snapshot_of(slots, SnapshotOptions::default(), saver).is_err() {
             return Err(Failed::Write("another snapshot is open".to_owned()));
         }
         if forks && cut.forks_one_by_one() {
@@ -187,26 +223,38 @@ impl Shard {
     }
 
     fn method_of(&self, cut: &Cut) -> SnapshotMethod {
-        cut.method.unwrap_or(self.turn.config.engine.snapshot_method)
+        match cut.purpose {
+            // Whatever it costs, its end must not depend on memory for a copy of everything.
+            Purpose::FullSync => SnapshotMethod::Forkless,
+            _ => cut.method.unwrap_or(self.turn.config.engine.snapshot_method),
+        }
     }
 
     /// The open snapshot is written by the shard.
     fn write_itself(&mut self, cut: &Cut, part: &PartFile, head: &[u8]) -> Result<Way, Failed> {
-        let options = self.part_options(cut, head, part.ends_file);
-        let writer = part.file.try_clone().and_then(|file| PartWriter::start(file, &options));
-        writer.map(Way::Forkless).map_err(|error| {
-            self.store.end_snapshot();
-            Failed::Write(error_text(&error))
-        })
+        let started = self.start_writer(cut, part, head);
+        let writer = started.inspect_err(|_| self.store.end_snapshot())?;
+        Ok(Way::Forkless(writer))
     }
 
-    /// Forks the child that writes the part, from the open snapshot if there is one. What it uses must be this shard's own
-    /// memory: it has no other's. `None`: the system refuses, and the shard may write the part itself.
-    fn fork(&mut self, cut: &Cut, part: &PartFile, head: &[u8]) -> Result<Option<Child>, Failed> {
+    fn start_writer(&self, cut: &Cut, part: &PartFile, head: &[u8]) -> Result<PartWriter, Failed> {
+        let options = self.part_options(cut, head, part.ends_file);
+        let writer = part.file.try_clone().and_then(|file| PartWriter::start(file, &options));
+        writer.map_err(|error| Failed::Write(error_text(&error)))
+    }
+
+    /// Forks the child that writes the part. What it uses must be this shard's own memory: it has no other's. `None`: the system refuses, and the shard may write the part itself.
+    fn fork(
+        &mut self,
+        cut: &Cut,
+        part: &PartFile,
+        head: &[u8],
+        image: Image,
+    ) -> Result<Option<Child>, Failed> {
         let file = part.file.try_clone().map_err(|error| Failed::Write(error_text(&error)))?;
         let options = self.part_options(cut, head, part.ends_file);
         let options = PartOptions { as_commands: cut.as_commands, ..options };
-        match self.fork_child(cut.purpose, &file, &options) {
+        match self.fork_child(cut.purpose, &file, &options, image) {
             Ok(child) => {
                 self.note_spike("fork", child.fork_us() * 1000);
                 let used = self.store.used_memory() as u64;
@@ -229,23 +277,27 @@ impl Shard {
     }
 
     /// The leader: all shards are past the cut, and no other one forks.
-    pub(super) fn may_fork(&mut self, id: u64, at_us: i64) {
-        if let Some(OwnPart { id: own, way: Way::Due(due), .. }) = &mut self.saving.own {
-            if *own == id {
-                due.fork_at_us = Some(at_us);
+    pub(super) fn may_fork(&mut self, id: JobId, at_us: i64) {
+        for own in &mut self.saving.own {
+            if let Way::Due(due) = &mut own.way {
+                if own.id == id {
+                    due.fork_at_us = Some(at_us);
+                }
             }
         }
     }
 
     fn fork_if_due(&mut self) {
-        let is_time = |due: &Due| due.fork_at_us.is_some_and(|at_us| self.turn.now_us >= at_us);
-        let due = match self.saving.own.take_if(|own| matches!(&own.way, Way::Due(due) if is_time(due))) {
-            Some(OwnPart { way: Way::Due(due), .. }) => due,
-            _ => return self.pace_until_fork(),
+        let now_us = self.turn.now_us;
+        let is_due = |own: &OwnPart| match &own.way {
+            Way::Due(due) => due.fork_at_us.is_some_and(|at_us| now_us >= at_us),
+            _ => false,
         };
+        let Some(at) = self.saving.own.iter().position(is_due) else { return self.pace_until_fork() };
+        let Way::Due(due) = self.saving.own.remove(at).way else { return };
         let Due { cut, head, begun, .. } = *due;
         let Some(part) = &cut.parts[self.id] else { return };
-        let begins = match self.fork(&cut, part, &head) {
+        let begins = match self.fork(&cut, part, &head, Image::Snapshot) {
             Ok(Some(child)) => Ok(Way::Forked(child)),
             Ok(None) => self.write_itself(&cut, part, &head),
             Err(failed) => Err(failed),
@@ -258,17 +310,17 @@ impl Shard {
 
     /// What changes before the fork is kept for it in memory, and that has a bound.
     fn pace_until_fork(&mut self) {
-        if let Some(OwnPart { way: Way::Due(_), .. }) = &self.saving.own {
+        if self.saving.own.iter().any(|own| matches!(own.way, Way::Due(_))) {
             let kept = self.store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
             self.pace_writers(false, kept);
         }
     }
 
-    fn head_of_part(&self, cut: &Cut, part: &PartFile, number: Number, as_commands: bool) -> Vec<u8> {
+    fn head_of_part(&self, cut: &Cut, number: Number, as_commands: bool) -> Vec<u8> {
         match cut.purpose {
             Purpose::Rewrite if as_commands => self.head_of_commands(number),
             Purpose::Rewrite => self.header(cut.format, Some(number)),
-            _ => part.head.clone(),
+            _ => self.header_of(cut),
         }
     }
 
@@ -279,7 +331,13 @@ impl Shard {
         estimate_us <= u64::from(self.turn.config.engine.snapshot_fork_stall_max_ms) * 1000
     }
 
-    fn fork_child(&mut self, purpose: Purpose, file: &File, options: &PartOptions) -> std::io::Result<Child> {
+    fn fork_child(
+        &mut self,
+        purpose: Purpose,
+        file: &File,
+        options: &PartOptions,
+        image: Image,
+    ) -> std::io::Result<Child> {
         let (name, what) = match purpose {
             Purpose::Rewrite => ("gyre-aof-rewrite", "AOF rewrite"),
             Purpose::Pipe => ("gyre-rdb-pipesave", "RDB"),
@@ -299,16 +357,10 @@ impl Shard {
             inherit: Inherit::OwnShard,
             oom_score_adj,
         };
-        if self.store.snapshot_is_open() {
-            forked::fork_rest(Turn::take(), &mut self.store, file, options, &fork)
-        } else {
-            forked::fork_part(Turn::take(), &self.store, file, options, &fork)
+        match image {
+            Image::Snapshot => forked::fork_rest(Turn::take(), &mut self.store, file, options, &fork),
+            Image::Store => forked::fork_part(Turn::take(), &self.store, file, options, &fork),
         }
-    }
-
-    fn tell_written(&mut self, id: u64, written: Written) {
-        let shard = self.id;
-        self.tell_leader(move |leader| leader.part_written(id, shard, written));
     }
 
     fn keys_of_all(&self) -> u64 {
@@ -317,18 +369,20 @@ impl Shard {
 
     /// In each turn: a fork that is due, or a slice of a snapshot without fork. True: there is more to do at once.
     pub(in crate::shard) fn snapshot_slice(&mut self) -> bool {
-        self.fork_if_due();
-        let Some(OwnPart { purpose, way: Way::Forkless(writer), .. }) = &self.saving.own else {
+        if self.saving.own.is_empty() {
             return false;
-        };
-        let (purpose, handed_over) = (*purpose, writer.waiting_bytes());
+        }
+        self.fork_if_due();
+        let Some((purpose, writer)) = forkless(&self.saving.own) else { return false };
+        let handed_over = writer.waiting_bytes();
         let kept = self.store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
-        self.pace_writers(purpose.is_backup(), handed_over + kept);
+        let for_backup = matches!(purpose, Purpose::Pipe | Purpose::Dump);
+        self.pace_writers(for_backup, handed_over + kept);
         // Who waits for a large value to be saved must not wait for whoever takes the snapshot.
         if handed_over > AHEAD_BYTES && !self.saving.large.are_awaited() {
             return false;
         }
-        let Some(OwnPart { way: Way::Forkless(writer), .. }) = &self.saving.own else { return false };
+        let Some((_, writer)) = forkless(&self.saving.own) else { return false };
         let started = Stamp::now();
         let until = move || Stamp::now().nanos_since(started) > SLICE_US * 1000;
         let Some(progress) = self.store.snapshot_step(&until) else { return false };
@@ -346,61 +400,71 @@ impl Shard {
 
     /// Whether a part of a snapshot is in progress here.
     pub(in crate::shard) fn has_own_part(&self) -> bool {
-        self.saving.own.is_some()
+        !self.saving.own.is_empty()
     }
 
     /// Whether there is more to do soon: a fork is due, or a snapshot without fork is in progress, from which the disk takes
     /// what waits for it without a word.
     pub(in crate::shard) fn is_snapshot_under_way(&self) -> bool {
-        matches!(&self.saving.own, Some(OwnPart { way: Way::Due(_) | Way::Forkless(_), .. }))
+        self.saving.own.iter().any(OwnPart::holds_store)
     }
 
-    /// Ten times a second: how far the part is, and whether it has ended.
+    /// Ten times a second: how far the parts are, and whether they have ended.
     pub(in crate::shard) fn watch_part(&mut self) {
         self.watch_cut();
-        let Some(own) = &mut self.saving.own else { return };
-        let written: Written = match &mut own.way {
-            Way::Due(_) => return,
-            Way::Forked(child) => {
-                let progress = child.progress();
-                self.stats.snapshot_keys.set(progress.keys);
-                self.stats.snapshot_copied.set(progress.copied_bytes);
-                self.stats.snapshot_copied_peak.set(progress.copied_bytes_peak);
-                self.stats.snapshot_copied_at_us.set(progress.copied_at_us.unwrap_or(0).max(0) as u64);
-                match end_of_child(child) {
-                    None => return,
-                    Some(written) => written,
+        let mut at = 0;
+        while at < self.saving.own.len() {
+            match self.outcome_of(at) {
+                None => at += 1,
+                Some(written) => {
+                    let own = self.saving.own.remove(at);
+                    let id = own.id;
+                    self.end_own_part(own);
+                    self.report_ended(id, written);
                 }
             }
-            Way::Forkless(writer) => {
-                let waiting = self.store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
-                if waiting + writer.waiting_bytes() > WAITING_BYTES_MAX {
-                    let why = "it is taken more slowly than the changes come that have to be kept for it";
-                    Err(Failed::Write(why.to_owned()))
-                } else {
-                    match writer.take_outcome() {
-                        None => return,
-                        Some(Ok(stretch)) => Ok((stretch, 0)),
-                        Some(Err(error)) => Err(Failed::Write(error_text(&error))),
-                    }
-                }
-            }
-        };
-        let id = own.id;
-        self.end_own_part();
-        self.tell_written(id, written);
+        }
     }
 
-    fn end_own_part(&mut self) {
-        self.saving.own = None;
-        self.close_snapshot();
-        for gauge in [
-            &self.stats.snapshot_keys,
-            &self.stats.snapshot_copied,
-            &self.stats.snapshot_copied_peak,
-            &self.stats.snapshot_copied_at_us,
-        ] {
-            gauge.set(0);
+    fn outcome_of(&mut self, at: usize) -> Option<Written> {
+        let shards = self.turn.slots.shards();
+        let Shard { saving, store, stats, .. } = self;
+        let bytes_max = waiting_bytes_max(saving.own[at].purpose, shards);
+        match &mut saving.own[at].way {
+            Way::Due(_) => None,
+            Way::Forked(child) => {
+                let progress = child.progress();
+                stats.snapshot_keys.set(progress.keys);
+                stats.snapshot_copied.set(progress.copied_bytes);
+                stats.snapshot_copied_peak.set(progress.copied_bytes_peak);
+                stats.snapshot_copied_at_us.set(progress.copied_at_us.unwrap_or(0).max(0) as u64);
+                end_of_child(child)
+            }
+            Way::Forkless(writer) => {
+                let waiting = store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
+                if waiting + writer.waiting_bytes() > bytes_max {
+                    let why = "it is taken more slowly than the changes come that have to be kept for it";
+                    return Some(Err(Failed::Write(why.to_owned())));
+                }
+                outcome_of_writer(writer)
+            }
+            Way::HeadOnly(writer) => outcome_of_writer(writer),
+        }
+    }
+
+    fn end_own_part(&mut self, own: OwnPart) {
+        if own.holds_store() {
+            self.close_snapshot();
+        }
+        if self.saving.own.is_empty() {
+            for gauge in [
+                &self.stats.snapshot_keys,
+                &self.stats.snapshot_copied,
+                &self.stats.snapshot_copied_peak,
+                &self.stats.snapshot_copied_at_us,
+            ] {
+                gauge.set(0);
+            }
         }
     }
 
@@ -411,23 +475,42 @@ impl Shard {
         self.release_saved_values();
     }
 
-    /// The snapshot is not wanted any more.
-    pub(super) fn stop_part(&mut self, id: u64) {
-        match &self.saving.own {
-            Some(OwnPart { id: own, way: Way::Forked(child), .. }) if *own == id => child.kill(),
-            Some(OwnPart { id: own, way: Way::Due(due), .. }) if *own == id => {
-                let begun = due.begun;
-                self.tell_leader(move |leader| leader.part_begun(id, begun));
-                self.end_own_part();
-                self.tell_written(id, Err(Failed::Killed(libc::SIGUSR1)));
-            }
-            Some(OwnPart { id: own, way: Way::Forkless(_), .. }) if *own == id => {
-                self.end_own_part();
-                self.tell_written(id, Err(Failed::Killed(libc::SIGUSR1)));
-            }
-            _ => {}
+    /// The part is not wanted any more.
+    pub(super) fn stop_part(&mut self, id: JobId) {
+        let Some(at) = self.saving.own.iter().position(|own| own.id == id) else { return };
+        if let Way::Forked(child) = &self.saving.own[at].way {
+            return child.kill();
         }
+        let own = self.saving.own.remove(at);
+        if let Way::Due(due) = &own.way {
+            let begun = due.begun;
+            self.report_begun(id, begun);
+        }
+        self.end_own_part(own);
+        self.report_ended(id, Err(Failed::Killed(libc::SIGUSR1)));
     }
+}
+
+fn waiting_bytes_max(purpose: Purpose, shards: usize) -> usize {
+    match purpose {
+        Purpose::FullSync => SYNC_WAITING_BYTES_MAX / shards,
+        _ => WAITING_BYTES_MAX,
+    }
+}
+
+fn whole(stretch: Stretch) -> Whole {
+    Whole { stretch, copied_bytes: 0 }
+}
+
+fn forkless(own: &[OwnPart]) -> Option<(Purpose, &PartWriter)> {
+    own.iter().find_map(|own| match &own.way {
+        Way::Forkless(writer) => Some((own.purpose, writer)),
+        _ => None,
+    })
+}
+
+fn outcome_of_writer(writer: &PartWriter) -> Option<Written> {
+    Some(writer.take_outcome()?.map(whole).map_err(|error| Failed::Write(error_text(&error))))
 }
 
 fn end_of_child(child: &mut Child) -> Option<Written> {
@@ -441,9 +524,10 @@ fn end_of_child(child: &mut Child) -> Option<Written> {
     };
     let progress = child.progress();
     Some(match end {
-        End::Exited(0) => {
-            Ok((Stretch { len: progress.written_bytes, crc: progress.crc }, progress.copied_bytes_peak))
-        }
+        End::Exited(0) => Ok(Whole {
+            stretch: Stretch { len: progress.written_bytes, crc: progress.crc },
+            copied_bytes: progress.copied_bytes_peak,
+        }),
         End::Exited(_) => {
             let error = std::io::Error::from_raw_os_error(progress.errno.unwrap_or(libc::EIO));
             Err(Failed::Write(error_text(&error)))

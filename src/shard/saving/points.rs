@@ -24,11 +24,7 @@ impl Shard {
 
     /// Ten times a second, on the shard that leads.
     pub(in crate::shard) fn save_if_due(&mut self) {
-        if self.saving.is_busy()
-            || self.saving.rewrites.is_active()
-            || self.upkeep.housekeeping.stopping
-            || self.shared.status.is_loading()
-        {
+        if self.saving.is_busy() || self.upkeep.housekeeping.stopping || self.shared.status.is_loading() {
             return;
         }
         let now_ms = self.now_ms();

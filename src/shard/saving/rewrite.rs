@@ -1,6 +1,6 @@
 //! Rewriting the logs: each shard's gets a new base, and what the base holds goes.
 //!
-//! Shard 0 leads, and keeps the manifest. BGREWRITEAOF goes from shard to shard, so that the memory and the space that it needs are
+//! The leader keeps the manifest. BGREWRITEAOF goes from shard to shard, so that the memory and the space that it needs are
 //! one shard's. A step is: a new increment and the file for the base are opened; at a barrier every log notes the cut, and the
 //! shard goes on in the new increment and begins with its base; when that is written, and every log is on the disk
 //! up to the cut, the manifest names the new files, and the old ones go. What waits for the disk does so on a thread of its own.
@@ -8,7 +8,8 @@
 //! When AOF is switched on, all shards take that step together, and the manifest names nothing before it is done.
 
 use super::bases::{delete_history, install, prepare, Prepared};
-use super::{Cut, Purpose, Unfinished};
+use super::message::{JobId, LeaderRequest, PartReport, ShardOrder, ThreadReport};
+use super::Cut;
 use crate::base::error_text;
 use crate::base::log::Level;
 use crate::command::CommandError;
@@ -17,10 +18,9 @@ use crate::persist::aof::{BaseFormat, Folder, FolderError, Layout, Manifest};
 use crate::rdb::file::Stretch;
 use crate::runtime::{aside, clock};
 use crate::shard::blocking::Asker;
-use crate::shard::message::Answer;
-use crate::shard::message::AnswerTo;
-use crate::shard::message::{Call, Message};
+use crate::shard::message::{Answer, AnswerTo};
 use crate::shard::Shard;
+use crate::snapshot::{admit, Event, Purpose, Refusal};
 use crate::txn::locks::Number;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -48,10 +48,6 @@ struct Step {
     /// The number of each one's new increment.
     first_kept: Vec<Option<i64>>,
     format: BaseFormat,
-    /// Shards whose log is not on the disk up to the cut yet.
-    undurable: usize,
-    /// The bases are written; how long they are.
-    written: Option<Vec<Stretch>>,
 }
 
 /// What the leader knows of the append-only files.
@@ -69,7 +65,7 @@ pub(super) struct Rewrites {
     /// AOF was switched off meanwhile.
     is_given_up: bool,
     /// Who waits until it has begun; bounded by the clients.
-    begun: Vec<Call>,
+    begun: Vec<AnswerTo>,
     /// After so many failures the log has said that the next try waits.
     waits_after: u64,
     /// It left its space on the disk to the logs: not all shards have a new base.
@@ -157,15 +153,17 @@ impl Shard {
     /// BGREWRITEAOF.
     pub(in crate::shard) fn bgrewriteaof(&mut self, asker: Asker) {
         if self.saving.is_ending() {
-            return self.saving.deferred.push(Box::new(move |leader| leader.bgrewriteaof(asker)));
+            return self.saving.deferred.push(LeaderRequest::Bgrewriteaof(asker));
         }
-        let answer = if self.saving.rewrites.is_active {
-            Err(CommandError::other("ERR Background append only file rewriting already in progress"))
-        } else if self.saving.is_busy() {
-            self.schedule_rewrite();
-            Ok("Background append only file rewriting scheduled")
-        } else {
-            return self.start_rewrites(Some(asker));
+        let answer = match admit(Purpose::Rewrite, self.saving.purposes()) {
+            Ok(()) => return self.start_rewrites(Some(asker)),
+            Err(Refusal::InProgress) => {
+                Err(CommandError::other("ERR Background append only file rewriting already in progress"))
+            }
+            Err(Refusal::Another) => {
+                self.schedule_rewrite();
+                Ok("Background append only file rewriting scheduled")
+            }
         };
         self.answer_asker(asker, answer);
     }
@@ -183,7 +181,7 @@ impl Shard {
             (true, State::Off) => {
                 self.saving.rewrites.state = State::Starting;
                 self.shared.status.aof_is_on.store(true, Ordering::Relaxed);
-                if must_wait || self.saving.is_busy() || self.saving.rewrites.is_active {
+                if must_wait || self.saving.is_busy() {
                     self.schedule_rewrite();
                     crate::log!(
                         Level::Notice,
@@ -199,27 +197,22 @@ impl Shard {
         }
     }
 
-    /// Does `call` when a rewrite that is about to begin, because `appendonly` was switched on, has begun; usually at once.
-    /// Answers `answer_to` with OK when an AOF that is being switched on has begun.
-    pub(in crate::shard) fn answer_when_aof_has_begun(&mut self, answer_to: AnswerTo) {
-        self.tell_leader(move |leader| {
-            leader.when_aof_has_begun(Box::new(move |shard| shard.send_answer(answer_to, Ok(Answer::Ok))));
-        });
-    }
-
-    pub(in crate::shard) fn when_aof_has_begun(&mut self, call: Box<dyn FnOnce(&mut Shard) + Send>) {
+    /// Answers OK when a rewrite that is about to begin, because `appendonly` was switched on, has begun; usually at once.
+    pub(super) fn answer_when_aof_has_begun(&mut self, answer_to: AnswerTo) {
+        let shards = self.turn.slots.shards();
+        let rewrite = self.saving.of(Purpose::Rewrite);
+        let has_begun = rewrite.is_some_and(|active| active.job.totals.begun == shards);
         let rewrites = &mut self.saving.rewrites;
-        let has_begun = self.saving.job.as_ref().is_some_and(|job| job.begun == self.turn.slots.shards());
         if rewrites.is_first() && rewrites.is_active && !has_begun {
-            rewrites.begun.push(call);
+            rewrites.begun.push(answer_to);
         } else {
-            call(self);
+            self.send_answer(answer_to, Ok(Answer::Ok));
         }
     }
 
     pub(super) fn rewrite_has_begun(&mut self) {
-        for call in std::mem::take(&mut self.saving.rewrites.begun) {
-            call(self);
+        for answer_to in std::mem::take(&mut self.saving.rewrites.begun) {
+            self.send_answer(answer_to, Ok(Answer::Ok));
         }
     }
 
@@ -228,13 +221,16 @@ impl Shard {
         if self.saving.rewrites.is_active {
             crate::log!(Level::Notice, "Killing AOF child");
             self.saving.rewrites.is_given_up = true;
-            self.give_up_snapshot();
+            self.forget_rewrites();
+            if let Some(id) = self.saving.of(Purpose::Rewrite).map(|active| active.cut.id) {
+                self.job_event(id, Event::GiveUp);
+            }
         }
         self.saving.rewrites.state = State::Off;
         self.unschedule_rewrite();
         self.shared.status.aof_is_on.store(false, Ordering::Relaxed);
         for shard in self.turn.slots.all() {
-            self.send(shard, Message::Call(Box::new(Shard::close_log)));
+            self.send(shard, ShardOrder::CloseLog.into());
         }
         if was_starting {
             self.remove_temporary_increments();
@@ -251,7 +247,17 @@ impl Shard {
         for message in removed.iter().flat_map(|removed| &removed.log_messages) {
             crate::log!(Level::Notice, "{message}");
         }
-        self.off_thread("aof-remove", move || drop(removed), |_, ()| {});
+        self.off_thread("aof-remove", move || {
+            drop(removed);
+            ThreadReport::FilesRemoved
+        });
+    }
+
+    /// A log has lost what only a rewrite makes good.
+    pub(super) fn repair_log(&mut self) {
+        if !self.saving.rewrites.is_active && !self.saving.rewrites.is_scheduled {
+            self.schedule_rewrite();
+        }
     }
 
     fn unschedule_rewrite(&mut self) {
@@ -290,21 +296,25 @@ impl Shard {
             true => BaseFormat::Rdb,
             false => BaseFormat::Aof,
         };
-        let work = {
-            let shards = shards.clone();
-            move || prepare(&folder, manifest, state, &shards, all)
-        };
-        self.off_thread("aof-prepare", work, move |leader, prepared| match prepared {
-            Ok(prepared) => leader.begin_rewrite_step(shards, format, prepared),
-            Err(why) => {
-                crate::log!(Level::Warning, "{why}");
-                leader.end_rewrites(false);
-            }
+        self.off_thread("aof-prepare", move || {
+            let prepared = prepare(&folder, manifest, state, &shards, all, format).map(Box::new);
+            ThreadReport::Prepared { shards, prepared }
         });
     }
 
-    fn begin_rewrite_step(&mut self, shards: Vec<usize>, format: BaseFormat, prepared: Prepared) {
-        let Prepared { manifest, parts, increments, first_kept } = prepared;
+    /// The files of a step are open.
+    pub(super) fn step_prepared(&mut self, shards: Vec<usize>, prepared: Result<Box<Prepared>, String>) {
+        match prepared {
+            Ok(prepared) => self.begin_rewrite_step(shards, *prepared),
+            Err(why) => {
+                crate::log!(Level::Warning, "{why}");
+                self.end_rewrites(false);
+            }
+        }
+    }
+
+    fn begin_rewrite_step(&mut self, shards: Vec<usize>, prepared: Prepared) {
+        let Prepared { manifest, parts, increments, first_kept, format } = prepared;
         let rewrites = &mut self.saving.rewrites;
         // It is written: also when the step is given up, what follows begins with the increments that it names.
         rewrites.manifest = Some(manifest);
@@ -312,8 +322,7 @@ impl Shard {
             super::remove_files(&parts);
             return self.end_rewrites(false);
         }
-        let undurable = self.turn.slots.shards();
-        rewrites.step = Some(Step { shards, first_kept, format, undurable, written: None });
+        rewrites.step = Some(Step { shards, first_kept, format });
         let asker = rewrites.asker.take();
         self.saving.last_id += 1;
         let cut = Cut {
@@ -327,121 +336,94 @@ impl Shard {
             increments: Mutex::new(increments),
             as_commands: format == BaseFormat::Aof,
             has_keys: true,
+            has_functions: true,
+            fields: Vec::new(),
+            slots: None,
             is_stopped: AtomicBool::new(false),
+            at_cut: AtomicBool::new(false),
         };
         self.cut_now(Arc::new(cut), asker);
     }
 
-    /// The bases are written.
-    pub(super) fn bases_written(&mut self, id: u64, stretches: Vec<Stretch>) {
-        if let Some(step) = &mut self.saving.rewrites.step {
-            step.written = Some(stretches);
-        }
-        self.install_if_ready(id);
-        if self.saving.job.as_ref().is_some_and(|job| job.gives_way) {
-            self.drop_bases_in_the_way(id);
-        }
-    }
-
-    /// A shard's log is on the disk up to the cut.
-    pub(super) fn cut_is_durable(&mut self, id: u64) {
-        if self.saving.job.as_ref().is_none_or(|job| job.cut.id != id) {
-            return;
-        }
-        if let Some(step) = &mut self.saving.rewrites.step {
-            step.undurable = step.undurable.saturating_sub(1);
-        }
-        self.install_if_ready(id);
-    }
-
-    /// Bases that are written, and wait for a log that has no room because of them.
-    pub(super) fn drop_bases_in_the_way(&mut self, id: u64) {
-        let step = self.saving.rewrites.step.as_ref();
-        if step.is_some_and(|step| step.written.is_some() && step.undurable > 0) {
-            self.snapshot_ended(id, Err(Unfinished));
-        }
-    }
-
-    fn install_if_ready(&mut self, id: u64) {
-        let rewrites = &mut self.saving.rewrites;
-        let Some(step) = rewrites.step.as_ref().filter(|step| step.undurable == 0) else { return };
-        let (Some(stretches), Some(manifest)) = (step.written.clone(), rewrites.manifest.clone()) else {
-            return;
+    /// The bases are written, and the logs are on the disk up to the cut.
+    pub(super) fn install_bases(&mut self, id: JobId, cut: &Arc<Cut>, stretches: Vec<Stretch>) {
+        let rewrites = &self.saving.rewrites;
+        let (Some(step), Some(manifest)) = (&rewrites.step, rewrites.manifest.clone()) else {
+            return self.job_event(id, Event::Finished(false));
         };
         if rewrites.is_given_up {
             // AOF was switched off, and may be on again: these bases are of before that.
-            return self.snapshot_ended(id, Err(Unfinished));
+            return self.job_event(id, Event::Finished(false));
         }
-        let Some(job) = &self.saving.job else { return };
-        let (cut, state) = (job.cut.clone(), rewrites.state);
+        let (cut, state) = (cut.clone(), rewrites.state);
         let (shards, first_kept, format) = (step.shards.clone(), step.first_kept.clone(), step.format);
         let (folder, all) = (self.aof_folder(), self.turn.slots.shards() as u16);
         let deletes_history = !self.turn.config.persistence.aof_disable_auto_gc;
         crate::log!(Level::Notice, "Background AOF rewrite terminated with success");
-        let work = {
-            let shards = shards.clone();
-            move || -> Result<Manifest, String> {
-                let mut manifest = manifest;
-                if state == State::Starting {
-                    folder.mark_beginning().map_err(|error| error.to_string())?;
-                }
-                for (shard, first_kept) in shards.iter().zip(first_kept) {
-                    let Some(part) = &cut.parts[*shard] else { continue };
-                    install(&folder, &mut manifest, state, (*shard as u16, all), part, format, first_kept)?;
-                }
-                folder.write(&mut manifest).map_err(|error| error.to_string())?;
-                if deletes_history {
-                    delete_history(&folder, &mut manifest);
-                }
-                Ok(manifest)
+        let install_all = move |shards: &[usize]| -> Result<Manifest, String> {
+            let mut manifest = manifest;
+            if state == State::Starting {
+                folder.mark_beginning().map_err(|error| error.to_string())?;
             }
+            for (shard, first_kept) in shards.iter().zip(first_kept) {
+                let Some(part) = &cut.parts[*shard] else { continue };
+                install(&folder, &mut manifest, state, (*shard as u16, all), part, format, first_kept)?;
+            }
+            folder.write(&mut manifest).map_err(|error| error.to_string())?;
+            if deletes_history {
+                delete_history(&folder, &mut manifest);
+            }
+            Ok(manifest)
         };
-        self.off_thread("aof-install", work, move |leader, installed| {
-            let result = match installed {
-                Ok(manifest) => {
-                    leader.bases_installed(manifest, state, &shards, &stretches);
-                    Ok(())
-                }
-                Err(why) => {
-                    crate::log!(Level::Warning, "{why}");
-                    Err(Unfinished)
-                }
-            };
-            leader.snapshot_ended(id, result);
+        self.off_thread("aof-install", move || {
+            let installed = install_all(&shards);
+            let is_first = state == State::Starting;
+            ThreadReport::BasesInstalled { job: id, shards, stretches, is_first, installed }
         });
     }
 
-    /// `state`: what the step had begun in.
-    fn bases_installed(&mut self, manifest: Manifest, state: State, shards: &[usize], stretches: &[Stretch]) {
+    /// `is_first`: nothing counted of the logs when the step began.
+    pub(super) fn bases_installed(
+        &mut self,
+        id: JobId,
+        shards: &[usize],
+        stretches: &[Stretch],
+        is_first: bool,
+        installed: Result<Manifest, String>,
+    ) {
+        let manifest = match installed {
+            Ok(manifest) => manifest,
+            Err(why) => {
+                crate::log!(Level::Warning, "{why}");
+                return self.job_event(id, Event::Finished(false));
+            }
+        };
         let rewrites = &mut self.saving.rewrites;
         rewrites.manifest = Some(manifest);
         // If AOF was switched off meanwhile, and on again, the logs have a gap that only the next bases close.
-        if state == State::Starting && !rewrites.is_given_up {
+        if is_first && !rewrites.is_given_up {
             rewrites.state = State::On;
         }
         for shard in shards.iter().copied() {
             let len = stretches[shard].len;
-            self.send(shard, Message::Call(Box::new(move |shard: &mut Shard| shard.base_installed(len))));
+            self.send(shard, ShardOrder::BaseInstalled { len }.into());
         }
         crate::log!(Level::Notice, "Background AOF rewrite finished successfully");
+        self.job_event(id, Event::Finished(true));
     }
 
     /// A step is over, in whatever way.
-    pub(super) fn rewrite_step_ended(
-        &mut self,
-        result: Result<(), Unfinished>,
-        is_given_up: bool,
-        copied: u64,
-    ) {
+    pub(super) fn rewrite_step_ended(&mut self, ok: bool, is_given_up: bool, copied: u64) {
         let rewrites = &mut self.saving.rewrites;
         rewrites.copied_bytes = rewrites.copied_bytes.max(copied);
         rewrites.step = None;
         if is_given_up {
             rewrites.is_given_up = true;
         }
-        match result {
-            Ok(()) if !rewrites.is_given_up => self.next_rewrite_step(),
-            _ => self.end_rewrites(false),
+        if ok && !rewrites.is_given_up {
+            self.next_rewrite_step();
+        } else {
+            self.end_rewrites(false);
         }
     }
 
@@ -481,7 +463,7 @@ impl Shard {
     /// Ten times a second: a rewrite that was asked for, or that the size of the logs asks for.
     pub(in crate::shard) fn rewrite_if_due(&mut self) {
         let is_stopping = self.upkeep.housekeeping.stopping || self.shared.status.is_loading();
-        if self.saving.is_busy() || self.saving.rewrites.is_active || is_stopping {
+        if self.saving.is_busy() || is_stopping {
             return;
         }
         if self.saving.rewrites.is_scheduled {
@@ -531,22 +513,13 @@ impl Shard {
         waits
     }
 
-    /// Does what may wait for the disk on a thread of its own, and then goes on with what came of it. `name`: at most 15 bytes.
-    fn off_thread<T: Send + 'static>(
-        &mut self,
-        name: &str,
-        work: impl FnOnce() -> T + Send + 'static,
-        then: impl FnOnce(&mut Shard, T) + Send + 'static,
-    ) {
+    /// Does what may wait for the disk on a thread of its own, which reports then. `name`: at most 15 bytes.
+    fn off_thread(&mut self, name: &str, work: impl FnOnce() -> ThreadReport + Send + 'static) {
         let (shared, id) = (self.shared.clone(), self.id);
-        let started = aside::spawn_with(name, (work, then), move |(work, then)| {
-            let outcome = work();
-            shared.mail.post(id, Message::Call(Box::new(move |shard: &mut Shard| then(shard, outcome))));
-        });
-        if let Err((_, (work, then))) = started {
+        let started = aside::spawn_with(name, work, move |work| shared.mail.post(id, work().into()));
+        if let Err((_, work)) = started {
             // Better late than never: it is done here, and waited for.
-            let outcome = work();
-            then(self, outcome);
+            self.thread_done(work());
         }
     }
 }
@@ -575,8 +548,7 @@ impl Shard {
             if let Some(file) = increment {
                 self.open_log(file, 0);
             }
-            let id = cut.id;
-            self.tell_leader(move |leader| leader.cut_is_durable(id));
+            self.tell_leader(PartReport::Durable { job: cut.id });
         }
         self.saving.cut_at = self.journal.log.appended();
     }
@@ -606,13 +578,9 @@ impl Shard {
     /// Ten times a second: what this shard's log wants of the leader.
     pub(in crate::shard) fn heed_log(&mut self) {
         if self.journal.log.wants_space() {
-            self.tell_leader(Shard::give_way);
+            self.tell_leader(LeaderRequest::GiveWay);
         } else if self.journal.log.wants_rewrite() {
-            self.tell_leader(|leader| {
-                if !leader.saving.rewrites.is_active && !leader.saving.rewrites.is_scheduled {
-                    leader.schedule_rewrite();
-                }
-            });
+            self.tell_leader(LeaderRequest::RepairLog);
         }
     }
 
@@ -621,12 +589,12 @@ impl Shard {
         let Some((id, position)) = self.saving.awaited_sync else { return };
         if !self.journal.log.is_open() || self.journal.log.durable() >= position {
             self.saving.awaited_sync = None;
-            self.tell_leader(move |leader| leader.cut_is_durable(id));
+            self.tell_leader(PartReport::Durable { job: id });
         }
     }
 
     /// The manifest names this shard's new base, of `len` bytes.
-    fn base_installed(&mut self, len: u64) {
+    pub(super) fn base_installed(&mut self, len: u64) {
         let size = len + (self.journal.log.appended() - self.saving.cut_at);
         self.journal.log.set_sizes(size, size);
         self.journal.log.repaired();

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{join, Purpose};
+use super::join;
 use crate::base::error_text;
 use crate::base::log::Level;
 use crate::command::table::KeyAccess;
@@ -17,6 +17,7 @@ use crate::shard::blocking::Asker;
 use crate::shard::shared::Shutdown as Stage;
 use crate::shard::transactions::Phase;
 use crate::shard::Shard;
+use crate::snapshot::Purpose;
 
 /// DEBUG PAUSE-CRON holds up a shutdown that a signal has asked for, as in Redis, but not for longer.
 const CRON_PAUSE_MAX_MS: i64 = 1000;
@@ -86,7 +87,7 @@ impl Shard {
             return self.saving.shutdown.others.extend(wish.asker);
         }
         crate::log!(Level::Notice, "User requested shutdown...");
-        let purpose = self.saving.job.as_ref().map(|job| job.cut.purpose);
+        let rewrites = self.saving.of(Purpose::Rewrite).is_some();
         if self.saving.rewrites.is_first() && self.saving.rewrites.is_active() {
             // What was written before AOF was switched on is in no file yet.
             if !wish.force {
@@ -97,14 +98,13 @@ impl Shard {
         }
         self.shared.shutdown.store(Stage::Saving as u64, Ordering::Release);
         self.saving.shutdown.waiting = Some(wish);
-        if !self.give_up_snapshot() {
+        if !self.give_up_snapshots() {
             return self.shutdown_may_go_on();
         }
-        match purpose {
-            Some(Purpose::Rewrite) => {
-                crate::log!(Level::Warning, "There is a child rewriting the AOF. Killing it!");
-            }
-            _ => crate::log!(Level::Warning, "There is a child saving an .rdb. Killing it!"),
+        if rewrites {
+            crate::log!(Level::Warning, "There is a child rewriting the AOF. Killing it!");
+        } else {
+            crate::log!(Level::Warning, "There is a child saving an .rdb. Killing it!");
         }
     }
 
@@ -127,6 +127,9 @@ impl Shard {
 
     /// Nothing is in progress any more that a shutdown might wait for.
     pub(super) fn shutdown_may_go_on(&mut self) {
+        if !self.saving.jobs.is_empty() {
+            return;
+        }
         let Some(wish) = self.saving.shutdown.waiting.take() else { return };
         if self.shared.status.is_loading() {
             // What is not there yet must not replace what is on the disk.

@@ -232,7 +232,7 @@ impl Run {
 
     /// On whose behalf its calls run.
     pub(super) fn caller_of_call(&self) -> Caller {
-        Caller { is_unlogged: !self.execution.is_logged(), ..self.caller }
+        Caller { audience: self.execution.audience(), ..self.caller }
     }
 
     /// A call is about to run.

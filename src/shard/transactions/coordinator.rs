@@ -14,6 +14,7 @@ use crate::resp::{Protocol, Reply};
 use crate::shard::loans::Outcome;
 use crate::shard::message::Message;
 use crate::shard::refusals::touches_keys;
+use crate::shard::saving::message::{FlushAnswer, LeaderRequest};
 use crate::shard::scripts::Going;
 use crate::shard::{Flow, Shard};
 use crate::store::WaitNumber;
@@ -654,16 +655,20 @@ impl Shard {
         }
         let (home, origin) = (transaction.home.unwrap_or(self.id), transaction.origin);
         let awaited = transaction.is_awaited.then_some(transaction.participants.len());
-        let answer = move |shard: &mut Shard| match awaited {
-            Some(participants) => shard.answer_when_released(id, participants, home, origin, reply),
-            None => shard.reply_to(home, origin, &mut reply),
-        };
+        let answer = FlushAnswer { coordinator: self.id, transaction: id, awaited, home, origin, reply };
         if transaction.commands.iter().any(|command| self.empties_saved_file(command.spec)) {
-            let coordinator = self.id;
-            let tell = move |leader: &mut Shard| leader.send(coordinator, Message::Call(Box::new(answer)));
-            self.tell_leader(move |leader| leader.when_flushed(Box::new(tell)));
+            self.tell_leader(LeaderRequest::AnswerWhenFlushed(Box::new(answer)));
         } else {
-            answer(self);
+            self.answer_flushed(answer);
+        }
+    }
+
+    /// A transaction's answer leaves as soon as what it did may be seen.
+    pub(in crate::shard) fn answer_flushed(&mut self, answer: FlushAnswer) {
+        let FlushAnswer { transaction, awaited, home, origin, mut reply, .. } = answer;
+        match awaited {
+            Some(participants) => self.answer_when_released(transaction, participants, home, origin, reply),
+            None => self.reply_to(home, origin, &mut reply),
         }
     }
 

@@ -17,7 +17,7 @@ impl Store {
     #[cold]
     pub(in crate::store) fn before_removal(&mut self, db: usize, word: Word) {
         let Some(mut snapshot) = self.snapshot.take() else { return };
-        if let Some(number) = snapshot.image.number_of(db) {
+        if let Some(number) = snapshot.image.number_of(db).filter(|_| snapshot.wants(word)) {
             snapshot.save_now(self, number, word);
         }
         self.snapshot = Some(snapshot);
@@ -27,7 +27,8 @@ impl Store {
     #[cold]
     pub(in crate::store) fn before_expiry(&mut self, db: usize, word: &mut Word) {
         if let Some(mut snapshot) = self.snapshot.take() {
-            let number = snapshot.image.number_of(db).filter(|_| snapshot.is_large(*word));
+            let is_left = snapshot.is_large(*word) && snapshot.wants(*word);
+            let number = snapshot.image.number_of(db).filter(|_| is_left);
             if let Some(number) = number {
                 snapshot.remember_expiry(number, *word);
             }
@@ -44,7 +45,8 @@ impl Store {
     #[cold]
     pub(in crate::store) fn before_replacement(&mut self, db: usize, word: &mut Word) {
         if let Some(mut snapshot) = self.snapshot.take() {
-            let number = snapshot.image.number_of(db).filter(|_| snapshot.is_large(*word));
+            let is_left = snapshot.is_large(*word) && snapshot.wants(*word);
+            let number = snapshot.image.number_of(db).filter(|_| is_left);
             if let Some(number) = number {
                 let orphan = snapshot.orphan_of(self, number, *word);
                 let (expire_at, clock) = (word.entry().expire_at(), word.entry().clock());

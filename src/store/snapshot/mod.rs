@@ -42,6 +42,7 @@ mod renew;
 mod walk;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 pub use self::buffer::SnapshotBuffer;
 use self::large::{Current, Orphan};
@@ -50,7 +51,7 @@ use self::walk::{Image, Walk};
 use super::database::SlotTable;
 use super::entry::{self, Word, EPOCHS};
 use super::table::Owner;
-use super::{KeyView, Store, Value};
+use super::{slot_of, KeyView, SlotSet, Store, Value};
 
 /// Writes the keys of a snapshot, in whatever format. Databases have the numbers that they had when it was opened.
 pub trait SaveKeys {
@@ -120,6 +121,8 @@ pub(super) struct Snapshot {
     expiries: HashMap<(usize, Box<[u8]>), Option<i64>>,
     /// Only the walk changes anything any more.
     is_still: bool,
+    /// The keys of these slots make the image; `None`: all.
+    slots: Option<Arc<SlotSet>>,
     keys_saved: u64,
     keys_total: u64,
 }
@@ -151,6 +154,16 @@ impl Store {
     pub fn begin_snapshot(
         &mut self,
         options: SnapshotOptions,
+        saver: Box<dyn SaveKeys>,
+    ) -> Result<(), SnapshotOpen> {
+        self.begin_snapshot_of(None, options, saver)
+    }
+
+    /// Opens a snapshot of all keys in `slots`, or in all slots, as they are now.
+    pub fn begin_snapshot_of(
+        &mut self,
+        slots: Option<Arc<SlotSet>>,
+        options: SnapshotOptions,
         mut saver: Box<dyn SaveKeys>,
     ) -> Result<(), SnapshotOpen> {
         if self.snapshot.is_some() {
@@ -164,9 +177,12 @@ impl Store {
         self.stale_epochs += 1;
         let mut out = SnapshotBuffer::default();
         let mut keys_total = 0;
-        for db in (0..self.databases.len()).filter(|&db| !self.is_empty(db)) {
-            saver.database(db, self.len(db), self.volatile_len(db), &mut out);
-            keys_total += self.len(db) as u64;
+        for db in 0..self.databases.len() {
+            let (keys, volatile) = self.count(db, slots.as_deref());
+            if keys > 0 {
+                saver.database(db, keys, volatile, &mut out);
+                keys_total += keys as u64;
+            }
         }
         self.snapshot = Some(Box::new(Snapshot {
             options,
@@ -180,11 +196,21 @@ impl Store {
             next: VecDeque::new(),
             expiries: HashMap::new(),
             is_still: false,
+            slots,
             keys_saved: 0,
             keys_total,
         }));
         self.restart_renewal();
         Ok(())
+    }
+
+    /// The keys of a database that are in these slots, and those with an expiry among them; of some slots, at most that many.
+    fn count(&self, db: usize, slots: Option<&SlotSet>) -> (usize, usize) {
+        let Some(slots) = slots else { return (self.len(db), self.volatile_len(db)) };
+        let tables = self.databases[db].tables().enumerate();
+        let wanted = tables.filter(|(number, _)| slots.contains(self.slots().slot(*number)));
+        let keys = wanted.map(|(_, table)| table.len()).sum();
+        (keys, self.volatile_len(db).min(keys))
     }
 
     pub fn snapshot_is_open(&self) -> bool {
@@ -243,13 +269,13 @@ impl Store {
     fn blocks(&self, snapshot: &Snapshot, db: usize, key: &[u8]) -> bool {
         let home = self.home(db, key);
         let word = self.databases[db].find(home.slot, home.hash, key);
-        word.is_some_and(|word| self.is_unsaved(word) && snapshot.is_large(word))
+        word.is_some_and(|word| self.is_unsaved(word) && snapshot.is_large(word) && snapshot.wants(word))
     }
 
     /// Someone waits for this key (see `snapshot_blocks`): it is saved next.
     pub fn snapshot_prioritise(&mut self, db: usize, key: &[u8]) {
         if let Some(snapshot) = &mut self.snapshot {
-            if let Some(number) = snapshot.image.number_of(db) {
+            if let Some(number) = snapshot.image.number_of(db).filter(|_| snapshot.wants_key(key)) {
                 snapshot.next.retain(|(other, other_key)| (*other, &other_key[..]) != (number, key));
                 snapshot.next.push_front((number, key.into()));
             }
@@ -284,6 +310,14 @@ fn renew_table(table: SlotTable, epoch: u64) {
 }
 
 impl Snapshot {
+    fn wants(&self, word: Word) -> bool {
+        self.wants_key(word.entry().key())
+    }
+
+    fn wants_key(&self, key: &[u8]) -> bool {
+        self.slots.as_ref().is_none_or(|slots| slots.contains(slot_of(key)))
+    }
+
     fn is_large(&self, word: Word) -> bool {
         entry::is_boxed(word)
             && word.entry().object().is_some_and(|object| object.memory() > self.options.large_bytes)

@@ -151,7 +151,8 @@ impl Store {
                 break;
             }
         }
-        if snapshot.is_done() && !snapshot.is_still {
+        // Of some slots only, the others' entries are as they were.
+        if snapshot.is_done() && !snapshot.is_still && snapshot.slots.is_none() {
             self.stale_epochs = 0;
         }
         let progress = snapshot.progress();
@@ -166,7 +167,14 @@ impl Snapshot {
         let number = self.walk.number;
         if self.walk.cursor == 0 {
             match self.image.next_slot(&store.databases, number, self.walk.slot) {
-                Ok(Some(slot)) => self.walk.slot = slot,
+                Ok(Some(slot)) => {
+                    self.walk.slot = slot;
+                    let wanted = store.slots().slot(slot);
+                    if self.slots.as_ref().is_some_and(|slots| !slots.contains(wanted)) {
+                        self.walk.slot += 1;
+                        return;
+                    }
+                }
                 Ok(None) => return self.next_database(store),
                 Err(slot) => {
                     self.walk.slot = slot;

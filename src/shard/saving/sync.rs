@@ -1,0 +1,149 @@
+//! Full synchronisations: a snapshot that goes to a replica while what comes behind it goes into the feed.
+//!
+//! ```text
+//!   consumer -- FullSync ------> leader
+//!                                barrier: the feed begins, if there is none; the mark is drawn; the parts begin
+//!   consumer <- AtBarrier ------ {job, ticket}: the file holds what has at most this ticket, the feed what has a larger one
+//!   consumer -- SendSync ------> leader: what stands in front of the file; from here on bytes flow
+//!   consumer <- bytes ---------- through the socket: the replica's own, or one end of a pair whose other end the consumer reads
+//!   consumer <- Ended ----------
+//! ```
+//!
+//! It is made without fork, and each shard's walk rests while `AHEAD_BYTES` wait for the socket; what changes meanwhile is kept, writers
+//! wait from a bound on as they do for a slow disk, and beyond `WAITING_BYTES_MAX` it fails. With `slots` it has the keys of some slots.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::backup::{Content, Stream};
+use super::message::{JobId, ThreadReport};
+use super::{Cut, PartFile};
+use crate::base::error_text;
+use crate::journal::feed::{Bell, FeedReader};
+use crate::journal::Ticket;
+use crate::persist::backup::{Before, Order, Relay, Target};
+use crate::runtime::pipes;
+use crate::shard::transactions::Phase;
+use crate::shard::{Shard, LEADER};
+use crate::snapshot::Purpose;
+use crate::store::SlotSet;
+
+/// What a consumer asks for.
+pub struct FullSync {
+    /// Where the bytes go.
+    pub socket: OwnedFd,
+    pub content: Content,
+    /// The keys of these slots only.
+    pub slots: Option<Arc<SlotSet>>,
+    /// Fields of the file's header: `repl-id`, `repl-offset`.
+    pub fields: Vec<(String, Vec<u8>)>,
+    /// What comes behind the file.
+    pub after: Vec<u8>,
+    /// Rung when the feed has something for its reader.
+    pub bell: Bell,
+    pub told: Box<dyn Fn(SyncEvent) + Send + Sync>,
+}
+
+/// What a consumer is told, on a shard's thread: it must not wait there.
+pub enum SyncEvent {
+    AtBarrier {
+        job: JobId,
+        /// The file holds what has at most this ticket.
+        ticket: Ticket,
+        /// Of a feed that begins here.
+        reader: Option<FeedReader>,
+    },
+    Ended {
+        result: Result<(), String>,
+        /// That the socket has taken.
+        bytes: u64,
+    },
+}
+
+impl Shard {
+    /// The leader: a snapshot for a replica.
+    pub(super) fn full_sync(&mut self, sync: FullSync) {
+        let id = self.saving.last_id + 1;
+        self.saving.last_id = id;
+        let told = sync.told;
+        let order = (sync.socket, sync.after);
+        let cut = self.cut_of_sync(id, sync.content, sync.slots, sync.fields);
+        match cut.and_then(|(cut, sources)| Ok((cut, self.relay_of_sync(id, order, sources)?))) {
+            Ok((cut, relay)) => {
+                let stream = Stream::for_sync(relay, told, sync.bell);
+                self.start_job(Arc::new(cut), None, Some(stream));
+            }
+            Err(error) => told(SyncEvent::Ended { result: Err(error_text(&error)), bytes: 0 }),
+        }
+    }
+
+    fn cut_of_sync(
+        &self,
+        id: JobId,
+        content: Content,
+        slots: Option<Arc<SlotSet>>,
+        fields: Vec<(String, Vec<u8>)>,
+    ) -> std::io::Result<(Cut, Vec<std::fs::File>)> {
+        let (mut sources, mut parts) = (Vec::new(), Vec::new());
+        for _ in self.turn.slots.all() {
+            let (from, file) = pipes::pipe()?;
+            sources.push(from);
+            parts.push(Some(PartFile::new(String::new(), file, false)));
+        }
+        let cut = Cut {
+            id,
+            purpose: Purpose::FullSync,
+            method: None,
+            format: self.rdb_format(),
+            checksum: self.turn.config.persistence.rdbchecksum,
+            path: String::new(),
+            parts,
+            increments: Default::default(),
+            as_commands: false,
+            has_keys: content.keys,
+            has_functions: content.functions,
+            fields,
+            slots,
+            is_stopped: AtomicBool::new(false),
+            at_cut: AtomicBool::new(false),
+        };
+        Ok((cut, sources))
+    }
+
+    fn relay_of_sync(
+        &self,
+        id: JobId,
+        (socket, after): (OwnedFd, Vec<u8>),
+        parts: Vec<std::fs::File>,
+    ) -> std::io::Result<Relay> {
+        let patience = Duration::from_secs(u64::from(self.turn.config.replication.repl_timeout));
+        let order = Order { target: Target::Client(socket), before: Before::Later, after, parts, patience };
+        let shared = self.shared.clone();
+        Relay::start(order, move |outcome| {
+            shared.mail.post(LEADER, ThreadReport::StreamEnded { job: id, outcome }.into());
+        })
+    }
+
+    /// What stands in front of the file is known: its bytes flow.
+    pub(super) fn send_sync(&mut self, id: JobId, before: Vec<u8>) {
+        if let Some(stream) = self.saving.job(id).and_then(|active| active.stream.as_ref()) {
+            stream.send(before);
+        }
+    }
+
+    /// In front of the parts: the feed, and the mark.
+    pub(super) fn phases_of_sync(&self, id: JobId, bell: Bell) -> Vec<Phase> {
+        let (make, attach, made) = self.phases_of_feed(bell);
+        let mark = move |shard: &mut Shard, _| {
+            let reader = made.take();
+            let ticket = shard.mark_feed().unwrap_or_default();
+            if let Some(stream) = shard.saving.job(id).and_then(|active| active.stream.as_ref()) {
+                stream.tell(SyncEvent::AtBarrier { job: id, ticket, reader });
+            }
+            false
+        };
+        vec![make, attach, Phase::Here(Box::new(mark))]
+    }
+}
