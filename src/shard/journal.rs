@@ -116,15 +116,21 @@ fn append(log: &mut Log, feed: &mut Option<Box<Feed>>, entry: &Entry) {
 
 /// The feeds of all shards, on their way to them, and their reader.
 #[derive(Clone, Default)]
-pub(super) struct MadeFeeds(Arc<Mutex<(Vec<Option<Feed>>, Option<FeedReader>)>>);
+pub(super) struct MadeFeeds(Arc<Mutex<Made>>);
+
+#[derive(Default)]
+struct Made {
+    feeds: Vec<Option<Feed>>,
+    reader: Option<FeedReader>,
+}
 
 impl MadeFeeds {
-    fn lock(&self) -> MutexGuard<'_, (Vec<Option<Feed>>, Option<FeedReader>)> {
+    fn lock(&self) -> MutexGuard<'_, Made> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn take(&self) -> Option<FeedReader> {
-        self.lock().1.take()
+        self.lock().reader.take()
     }
 }
 
@@ -149,12 +155,12 @@ impl Shard {
         let make = move |shard: &mut Shard, _| {
             if !shard.journal.is_fed() {
                 let (feeds, reader) = feeds(shards, &shard.shared.tickets, &bell);
-                *makes.lock() = (feeds.into_iter().map(Some).collect(), Some(reader));
+                *makes.lock() = Made { feeds: feeds.into_iter().map(Some).collect(), reader: Some(reader) };
             }
             false
         };
         let attach = move |shard: &mut Shard, _| {
-            if let Some(feed) = takes.lock().0.get_mut(shard.id).and_then(Option::take) {
+            if let Some(feed) = takes.lock().feeds.get_mut(shard.id).and_then(Option::take) {
                 shard.journal.feed = Some(Box::new(feed));
                 shard.sinks_changed();
             }

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::message::{JobId, LeaderRequest, ShardOrder, ThreadReport};
-use super::sync::SyncEvent;
+use super::sync::{SyncEvent, Told};
 use super::{Active, Cut, PartFile};
 use crate::base::error_text;
 use crate::base::log::Level;
@@ -59,11 +59,11 @@ pub(super) struct Stream {
     relay: Relay,
     outcome: Option<Outcome>,
     /// Of a full synchronisation.
-    sync: Option<(Box<dyn Fn(SyncEvent) + Send + Sync>, Bell)>,
+    sync: Option<(Told, Bell)>,
 }
 
 impl Stream {
-    pub fn for_sync(relay: Relay, told: Box<dyn Fn(SyncEvent) + Send + Sync>, bell: Bell) -> Stream {
+    pub fn for_sync(relay: Relay, told: Told, bell: Bell) -> Stream {
         Stream { relay, outcome: None, sync: Some((told, bell)) }
     }
 

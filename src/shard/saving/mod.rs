@@ -9,6 +9,7 @@
 mod backup;
 mod bases;
 mod cut;
+mod dispatch;
 mod join;
 mod large;
 pub mod message;
@@ -27,7 +28,7 @@ pub use backup::Content;
 pub(super) use backup::{Dump, Handover};
 pub use cut::remove_temporary_files;
 use cut::{remove_files, Cut, PartFile};
-use message::{FlushAnswer, JobId, LeaderRequest, PartReport, ShardOrder, SnapshotMessage, ThreadReport};
+use message::{FlushAnswer, JobId, LeaderRequest, ShardOrder, ThreadReport};
 pub(super) use part::OwnPart;
 pub use shutdown::Wish;
 
@@ -89,7 +90,7 @@ pub(super) struct Saving {
     /// FLUSHALL has emptied what `dbfilename` holds.
     is_outdated: bool,
     /// Who waits until it does not hold that any more; bounded by the clients.
-    flushed: Vec<Box<FlushAnswer>>,
+    flushed: Vec<FlushAnswer>,
 }
 
 impl Saving {
@@ -123,80 +124,6 @@ impl Shard {
     /// Asks the shard that leads.
     pub(super) fn tell_leader(&mut self, request: impl Into<Message>) {
         self.send(LEADER, request.into());
-    }
-
-    pub(super) fn about_snapshot(&mut self, message: SnapshotMessage) {
-        match message {
-            SnapshotMessage::Request(request) => self.serve_request(request),
-            SnapshotMessage::Report(PartReport::Due { job, shard }) => self.job_event(job, Event::Due(shard)),
-            SnapshotMessage::Report(PartReport::Begun { job, shard, begun }) => {
-                self.part_begun(job, shard, begun);
-            }
-            SnapshotMessage::Report(PartReport::Ended { job, shard, written }) => {
-                self.job_event(job, Event::Ended(shard, written));
-            }
-            SnapshotMessage::Report(PartReport::Durable { job }) => self.job_event(job, Event::Durable),
-            SnapshotMessage::Order(order) => self.obey(order),
-            SnapshotMessage::Done(report) => self.thread_done(report),
-        }
-    }
-
-    fn serve_request(&mut self, request: LeaderRequest) {
-        match request {
-            LeaderRequest::Save(asker) => self.save(asker),
-            LeaderRequest::Bgsave { schedule, method, asker } => self.bgsave(schedule, method, asker),
-            LeaderRequest::ScheduleBgsave => self.saving.is_scheduled = true,
-            LeaderRequest::Pipesave(asker) => self.pipesave(asker),
-            LeaderRequest::Dumpsave { socket, dump, asker } => self.dumpsave(socket, dump, asker),
-            LeaderRequest::FullSync(sync) => self.full_sync(*sync),
-            LeaderRequest::SendSync { job, before } => self.send_sync(job, before),
-            LeaderRequest::Bgrewriteaof(asker) => self.bgrewriteaof(asker),
-            LeaderRequest::ScheduleRewrite => self.schedule_rewrite(),
-            LeaderRequest::Shutdown(wish) => self.begin_shutdown(wish),
-            LeaderRequest::AbortShutdown(asker) => self.abort_shutdown(asker),
-            LeaderRequest::Reload(options, asker) => self.reload(options, asker),
-            LeaderRequest::LoadAof(asker) => self.load_aof(asker),
-            LeaderRequest::CollectHistory => self.collect_history(),
-            LeaderRequest::SwitchAof { must_wait } => self.switch_aof(must_wait),
-            LeaderRequest::AnswerWhenAofHasBegun(answer_to) => self.answer_when_aof_has_begun(answer_to),
-            LeaderRequest::AnswerWhenFlushed(answer) => self.answer_when_flushed(answer),
-            LeaderRequest::GiveWay => self.give_way(),
-            LeaderRequest::RepairLog => self.repair_log(),
-        }
-    }
-
-    /// What the leader wants of this shard.
-    fn obey(&mut self, order: ShardOrder) {
-        match order {
-            ShardOrder::MayFork { job, at_us } => self.may_fork(job, at_us),
-            ShardOrder::Stop { job } => self.stop_part(job),
-            ShardOrder::SnapshotOnDisk(begins) => {
-                let on_disk = &mut self.saving.on_disk;
-                *on_disk = if begins { *on_disk + 1 } else { on_disk.saturating_sub(1) };
-                self.journal.log.set_rewriting(*on_disk > 0);
-            }
-            ShardOrder::CloseLog => self.close_log(),
-            ShardOrder::BaseInstalled { len } => self.base_installed(len),
-            ShardOrder::DumpEnded(later) => self.end_dumped(later),
-            ShardOrder::Flushed(answer) => self.answer_flushed(*answer),
-            // The end of the turn sees.
-            ShardOrder::WritersMayGoOn => {}
-        }
-    }
-
-    fn thread_done(&mut self, report: ThreadReport) {
-        match report {
-            ThreadReport::Joined { job, result } => {
-                let ok = result.map_err(|error| crate::log!(Level::Warning, "{error}")).is_ok();
-                self.job_event(job, Event::Finished(ok));
-            }
-            ThreadReport::StreamEnded { job, outcome } => self.stream_ended(job, outcome),
-            ThreadReport::Prepared { shards, prepared } => self.step_prepared(shards, prepared),
-            ThreadReport::BasesInstalled { job, shards, stretches, is_first, installed } => {
-                self.bases_installed(job, &shards, &stretches, is_first, installed);
-            }
-            ThreadReport::FilesRemoved => {}
-        }
     }
 
     /// Answers a command about snapshots, of whatever shard's client.
@@ -270,7 +197,7 @@ impl Shard {
         let saves = [Purpose::Background, Purpose::Foreground];
         let is_saving = saves.into_iter().any(|purpose| self.saving.of(purpose).is_some());
         if is_saving && !self.saving.rewrites.is_active() {
-            self.saving.flushed.push(answer);
+            self.saving.flushed.push(*answer);
         } else {
             self.send(answer.coordinator, ShardOrder::Flushed(answer).into());
         }
@@ -293,7 +220,7 @@ impl Shard {
         self.save_if_outdated();
         if !self.saving.jobs.iter().any(|active| !active.job.purpose.is_stream()) {
             for answer in std::mem::take(&mut self.saving.flushed) {
-                self.send(answer.coordinator, ShardOrder::Flushed(answer).into());
+                self.send(answer.coordinator, ShardOrder::Flushed(Box::new(answer)).into());
             }
         }
         // One save after the other must not keep a rewrite that is scheduled waiting for ever.

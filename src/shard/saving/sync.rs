@@ -43,8 +43,11 @@ pub struct FullSync {
     pub after: Vec<u8>,
     /// Rung when the feed has something for its reader.
     pub bell: Bell,
-    pub told: Box<dyn Fn(SyncEvent) + Send + Sync>,
+    pub told: Told,
 }
+
+/// How a consumer is told.
+pub type Told = Box<dyn Fn(SyncEvent) + Send + Sync>;
 
 /// What a consumer is told, on a shard's thread: it must not wait there.
 pub enum SyncEvent {
