@@ -18,6 +18,7 @@ pub mod persist;
 pub mod process;
 pub mod rdb;
 pub mod recovery;
+pub(crate) mod repl;
 pub mod resp;
 #[allow(unsafe_code)]
 pub mod runtime;

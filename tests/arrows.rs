@@ -13,7 +13,7 @@ const FLOORS: &[&[&str]] = &[
     &["store", "resp", "runtime"],
     &["rdb", "config", "observe"],
     &["command", "process"],
-    &["acl", "txn", "script", "persist", "migrate"],
+    &["acl", "txn", "script", "persist", "migrate", "repl"],
     &["client"],
     &["shard"],
     &["recovery"],
