@@ -15,3 +15,4 @@ pub mod roles;
 pub mod sequencer;
 pub mod wire;
 pub mod writer;
+

@@ -23,6 +23,8 @@ use crate::repl::wire::{command, put_command, shown};
 /// How long after a failure the next attempt comes, milliseconds: as Redis's.
 pub const RETRY_MS: u64 = 1000;
 const ACK_PERIOD_MS: u64 = 1000;
+/// What a master answers when it is asked to become one.
+const IS_A_MASTER: &[u8] = b"-ERR PSYNC FAILOVER can't be sent to a ";
 
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -90,6 +92,15 @@ pub enum Action {
     Log(Level, String),
 }
 
+/// Whether the master is asked to become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handover {
+    No,
+    Asked,
+    /// It is one already. An earlier request may have reached it, though its answer never came: then it goes on from here.
+    Confirming,
+}
+
 #[derive(Debug)]
 enum Phase {
     /// There is no connection, and none under way.
@@ -120,8 +131,10 @@ pub struct Link {
     phase: Phase,
     line: Line,
     resume: Option<Resume>,
-    /// PSYNC asks the master to become one.
-    failover: bool,
+    handover: Handover,
+    /// The request has left over this connection; over an earlier one, whose answer never came.
+    has_asked: bool,
+    has_asked_before: bool,
     last_io_ms: u64,
     /// When the link was lost, or never came up.
     down_since_ms: Option<u64>,
@@ -131,14 +144,16 @@ pub struct Link {
 }
 
 impl Link {
-    /// `resume`: what this server has of the master's history.
+    /// `resume`: what this server has of the master's history. `failover`: it was the master itself, and hands over.
     pub fn new(settings: Settings, resume: Option<Resume>, failover: bool, now_ms: u64) -> Link {
         Link {
             settings,
             phase: Phase::Idle,
             line: Line::default(),
             resume,
-            failover,
+            has_asked: false,
+            has_asked_before: false,
+            handover: if failover { Handover::Asked } else { Handover::No },
             last_io_ms: now_ms,
             down_since_ms: Some(now_ms),
             next_ack_ms: 0,
@@ -154,6 +169,7 @@ impl Link {
     /// An attempt begins: a connection is being made.
     pub fn connecting(&mut self, now_ms: u64) {
         self.phase = Phase::Connecting;
+        self.has_asked_before |= std::mem::take(&mut self.has_asked);
         self.last_io_ms = now_ms;
         self.line = Line::default();
     }
@@ -378,8 +394,9 @@ impl Link {
             }
         };
         let mut args: Vec<&[u8]> = vec![b"PSYNC", &id, offset.as_bytes()];
-        if self.failover {
+        if self.handover == Handover::Asked {
             args.push(b"FAILOVER");
+            self.has_asked = true;
         }
         actions.push(Action::Send(command(&args)));
         self.phase = Phase::Psync;
@@ -387,7 +404,11 @@ impl Link {
 
     fn psync_reply(&mut self, line: &[u8], now_ms: u64, actions: &mut Vec<Action>) {
         if let Some(rest) = line.strip_prefix(b"+FULLRESYNC") {
-            self.failover = false;
+            if self.handover == Handover::Confirming && !self.has_asked_before {
+                // Something else has made it a master: what is here must not be given up for it.
+                return self.close(Cause::FailoverRejected, now_ms, actions);
+            }
+            self.handover = Handover::No;
             let mut words = rest.split(|byte| *byte == b' ').skip(1);
             let id = words.next().and_then(ReplicationId::parse);
             let offset = words.next().and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
@@ -403,7 +424,7 @@ impl Link {
             return;
         }
         if let (Some(rest), Some(resume)) = (line.strip_prefix(b"+CONTINUE"), self.resume) {
-            self.failover = false;
+            self.handover = Handover::No;
             let id = rest.strip_prefix(b" ").and_then(ReplicationId::parse);
             if let Some(id) = id.filter(|id| *id != resume.id) {
                 let text = format!("Master replication ID changed to {id}");
@@ -415,10 +436,16 @@ impl Link {
             actions.push(Action::Continue { id });
             return self.stream(now_ms, actions);
         }
-        if self.failover {
+        if self.handover == Handover::Asked && line.starts_with(IS_A_MASTER) {
+            self.handover = Handover::Confirming;
+            return self.psync(actions);
+        }
+        let is_transient = line.starts_with(b"-NOMASTERLINK") || line.starts_with(b"-LOADING");
+        // A server that may have become the master must not get a second one beside it.
+        if self.handover != Handover::No && !(is_transient && self.has_asked_before) {
             return self.close(Cause::FailoverRejected, now_ms, actions);
         }
-        if line.starts_with(b"-NOMASTERLINK") || line.starts_with(b"-LOADING") {
+        if is_transient {
             return self.close(Cause::TryLater(shown(line)), now_ms, actions);
         }
         let text = if line.starts_with(b"-ERR") {

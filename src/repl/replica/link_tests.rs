@@ -247,6 +247,25 @@ fn a_failover_asks_the_new_master_to_become_one() {
     let mut test = start();
     let actions = test.input(b"-ERR PSYNC FAILOVER replid must match my replid.\r\n");
     assert_eq!(actions[0], Action::Close(Cause::FailoverRejected));
+    // An earlier request was answered, but the answer was lost.
+    let is_a_master = b"-ERR PSYNC FAILOVER can't be sent to a master.\r\n";
+    for (reply, outcome) in
+        [("+CONTINUE", None), ("+FULLRESYNC", Some(Action::Close(Cause::FailoverRejected)))]
+    {
+        let mut test = start();
+        assert_eq!(test.input(is_a_master), [send(&[b"PSYNC", &[b'a'; 40], b"42"])]);
+        let actions = test.input(format!("{reply} {} 900\r\n", "b".repeat(40)).as_bytes());
+        assert_eq!(actions.first().filter(|action| matches!(action, Action::Close(_))), outcome.as_ref());
+    }
+    let mut test = start();
+    test.link.lost("reset", 0, &mut test.actions);
+    test.link.connecting(0);
+    test.link.connected(0, &mut test.actions);
+    test.handshake();
+    test.input(is_a_master);
+    let actions = test.input(format!("+FULLRESYNC {} 900\r\n", "b".repeat(40)).as_bytes());
+    assert_eq!(actions, [], "it has become the master by an earlier request, and has gone far");
+    assert!(test.link.is_syncing());
     let mut test = start();
     assert_eq!(test.input(format!("+CONTINUE {}\r\n", "b".repeat(40)).as_bytes()).len(), 2);
 }

@@ -340,6 +340,10 @@ pub struct Schedule {
     fill: usize,
     fill_max: usize,
     ack_due: bool,
+    /// All that was ever given out is before this place. Some before it may not be: shards run ahead of each other.
+    given: u64,
+    /// Nothing from this place on is given out.
+    barrier: Option<u64>,
 }
 
 impl Schedule {
@@ -356,6 +360,8 @@ impl Schedule {
             fill: 0,
             fill_max,
             ack_due: false,
+            given: 0,
+            barrier: None,
         }
     }
 
@@ -447,7 +453,8 @@ impl Schedule {
         if queue.is_taken {
             return None;
         }
-        let place = *queue.waiting.front()?;
+        let end = self.barrier.unwrap_or(u64::MAX);
+        let place = *queue.waiting.front().filter(|place| **place < end)?;
         if let Some(Target::Several(shards)) = self.entry(place)?.target.clone() {
             // All that came before for these shards must be done.
             let is_free = |shard: &usize| {
@@ -470,9 +477,8 @@ impl Schedule {
         let mut places: SmallVec<[u64; 4]> = SmallVec::new();
         let mut items = Vec::new();
         while items.len() < BATCH_MAX {
-            let Some(place) = self.queues.get(shard).and_then(|queue| queue.waiting.front().copied()) else {
-                break;
-            };
+            let next = self.queues.get(shard).and_then(|queue| queue.waiting.front().copied());
+            let Some(place) = next.filter(|place| *place < end) else { break };
             let Some(entry) = self.entry(place) else { break };
             if !matches!(entry.target, Some(Target::One(_))) {
                 break;
@@ -491,6 +497,7 @@ impl Schedule {
     }
 
     fn give(&mut self, target: Target, entries: SmallVec<[u64; 4]>, items: Vec<Item>) -> Work {
+        self.given = self.given.max(entries.last().map_or(0, |place| place + 1));
         self.work_made += 1;
         let id = self.work_made;
         let shards = match &target {
@@ -533,14 +540,34 @@ impl Schedule {
         }
     }
 
-    /// The link is gone: what was not given out is dropped, for it will come again. What runs must still be answered.
+    /// Shards run ahead of each other, so what they have is, as a rule, the stream at no offset. From here on only what others have been
+    /// given the like of is given out, until all of it is done ([`Schedule::is_at_barrier`]): then everything up to
+    /// [`Schedule::applied`] is applied and nothing behind it. For a snapshot, a shutdown, a promotion.
+    pub fn raise_barrier(&mut self) {
+        self.barrier = Some(self.given.max(self.first));
+    }
+
+    pub fn is_at_barrier(&self) -> bool {
+        self.barrier.is_some_and(|barrier| self.first >= barrier) && self.running.is_empty()
+    }
+
+    pub fn lower_barrier(&mut self) {
+        self.barrier = None;
+    }
+
+    /// The link is gone: as a barrier, but what is behind it is dropped, for it will come again. When the schedule is idle the next link
+    /// may begin, behind what is applied.
     pub fn drop_waiting(&mut self) {
+        let end = self.given.max(self.first);
         for queue in &mut self.queues {
-            queue.waiting.clear();
+            queue.waiting.retain(|place| *place < end);
         }
-        while self.entries.back().is_some_and(|entry| entry.item.is_some()) {
-            self.entries.pop_back();
+        while self.first + self.entries.len() as u64 > end {
+            if let Some(dropped) = self.entries.pop_back() {
+                self.fill -= dropped.len.min(self.fill);
+            }
         }
+        self.barrier = None;
     }
 }
 

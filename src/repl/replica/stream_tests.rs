@@ -209,19 +209,50 @@ fn an_acknowledgement_is_due_when_all_before_it_is_applied() {
 }
 
 #[test]
-fn a_lost_link_leaves_only_what_runs() {
+fn a_lost_link_leaves_what_runs_and_what_others_have_overtaken() {
     let (a, b) = (key(0), key(1));
     let set = |key: &str| format!("SET {key} 1");
-    let sets = [set(&a), set(&b), "FLUSHALL".into(), set(&a)];
-    let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
-    let mut schedule = schedule(&sets);
-    let first = next(&mut schedule).unwrap().0;
-    let second = next(&mut schedule).unwrap().0;
-    schedule.drop_waiting();
-    assert!(schedule.next_work().is_none());
-    schedule.done(first);
-    schedule.done(second);
-    assert_eq!(schedule.applied(), cut(&sets)[1].end());
+    // Shard 1 waits for the transaction, which waits for shard 0; shard 2 has overtaken both.
+    let pair = format!("MSET {a} 1 {b} 1");
+    let c = (0..).map(|n| format!("c{n}")).find(|c| shard_of_slot(slot_of(c.as_bytes()), 3) == 2).unwrap();
+    let on = |shard: usize| {
+        (0..).map(|n| format!("k{n}")).find(|k| shard_of_slot(slot_of(k.as_bytes()), 3) == shard).unwrap()
+    };
+    let pair_of_three = format!("MSET {} 1 {} 1", on(0), on(1));
+    let sets = [set(&on(0)), pair_of_three, set(&on(1)), set(&c), set(&c), pair, "FLUSHALL".into(), set(&c)];
+    let items = cut(&sets.iter().map(String::as_str).collect::<Vec<_>>());
+    for is_lost in [true, false] {
+        let mut schedule = Schedule::new(3, 0, 0, 1 << 20);
+        items.iter().cloned().for_each(|item| schedule.push(item));
+        let first = next(&mut schedule).unwrap().0;
+        let overtaker = next(&mut schedule).unwrap();
+        assert!(overtaker.1.starts_with("One(2)"), "{overtaker:?}");
+        schedule.done(overtaker.0);
+        assert_eq!(schedule.applied(), 0);
+        if is_lost {
+            schedule.drop_waiting();
+        } else {
+            schedule.raise_barrier();
+            assert!(!schedule.is_at_barrier());
+        }
+        schedule.done(first);
+        for shards in ["Several([0, 1])", "One(1)"] {
+            let (id, text) = next(&mut schedule).unwrap();
+            assert!(text.starts_with(shards), "{text}");
+            schedule.done(id);
+        }
+        assert!(next(&mut schedule).is_none());
+        assert_eq!(schedule.applied(), items[4].end(), "everything up to what was overtaken, and no more");
+        assert_eq!(schedule.is_idle(), is_lost);
+        if !is_lost {
+            assert!(schedule.is_at_barrier());
+            schedule.lower_barrier();
+            assert!(next(&mut schedule).is_some());
+        }
+    }
+    let mut schedule = Schedule::new(2, 0, 0, 1 << 20);
+    schedule.raise_barrier();
+    assert!(schedule.is_at_barrier(), "nothing was given out");
 }
 
 #[test]
