@@ -21,6 +21,7 @@ pub mod persist;
 mod process;
 pub mod rdb;
 mod recovery;
+mod repl;
 pub mod resp;
 #[allow(unsafe_code)]
 pub mod runtime;

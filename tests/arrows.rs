@@ -16,7 +16,7 @@ const FLOORS: &[&[&str]] = &[
     &["store", "resp", "runtime", "net"],
     &["rdb", "slots", "config", "observe", "control"],
     &["command", "process"],
-    &["acl", "txn", "script", "persist", "journal", "snapshot", "migrate"],
+    &["acl", "txn", "script", "persist", "journal", "snapshot", "migrate", "repl"],
     &["client"],
     &["shard"],
     &["recovery"],

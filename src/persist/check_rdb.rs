@@ -22,7 +22,7 @@ use crate::rdb::{decode_value, skip, Checks, RdbType};
 use crate::store::Settings;
 
 /// What redis-check-rdb calls the types of values, by their numbers.
-const TYPE_NAMES: [&str; 22] = [
+const TYPE_NAMES: [&str; 34] = [
     "string",
     "list-linked",
     "set-hashtable",
@@ -45,7 +45,27 @@ const TYPE_NAMES: [&str; 22] = [
     "stream-v2",
     "set-listpack",
     "stream-v3",
+    "hash-hashtable-md-pre-release",
+    "hash-listpack-md-pre-release",
+    "hash-hashtable-md",
+    "hash-listpack-md",
+    "stream-v4",
+    "stream-v5",
+    "array",
+    "hash-template-listpack",
+    "hash-template-listpack-reference",
+    "hash-template-array",
+    "hash-template-array-reference",
+    "gcra",
 ];
+
+/// As `TYPE_NAMES`, and Valkey's own.
+fn type_name(kind: u8) -> &'static str {
+    match kind {
+        _ if kind == RdbType::ValkeyHash as u8 => "hash-hashtable-with-expiry",
+        _ => TYPE_NAMES.get(kind as usize).unwrap_or(&"unknown"),
+    }
+}
 
 /// The tool: arguments with the program's name in front; 0 for a file that can be loaded, else 1.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -221,7 +241,7 @@ impl Check<'_> {
             let _ = writeln!(told, "[additional info] Reading key '{}'", String::from_utf8_lossy(key));
         }
         if let Some(kind) = self.kind {
-            let name = TYPE_NAMES.get(kind as usize).unwrap_or(&"unknown");
+            let name = type_name(kind);
             let _ = writeln!(told, "[additional info] Reading type {kind} ({name})");
         }
         self.output.write_all(told.as_bytes())?;

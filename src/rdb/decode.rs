@@ -8,6 +8,10 @@
 //! A length in a payload only bounds a loop that reads at least a byte in each turn, so that the payload's own length bounds
 //! time and memory.
 
+mod newer;
+
+pub(super) use newer::PRODUCERS;
+
 use super::blob::stream_node::{self, id_of_bytes};
 use super::blob::{Intset, Ziplist, Zipmap};
 use super::error::{Error, Reason};
@@ -166,6 +170,19 @@ pub fn decode<S: Sink>(
         RdbType::Stream => value.stream(1),
         RdbType::Stream2 => value.stream(2),
         RdbType::Stream3 => value.stream(3),
+        RdbType::Stream4 => value.stream(4),
+        RdbType::Stream5 => value.stream(5),
+        RdbType::HashTimesBefore => value.hash_with_times(),
+        RdbType::HashTimes => {
+            value.reader.time_ms()?;
+            value.hash_with_times()
+        }
+        RdbType::HashTimesListpackBefore => value.hash_listpack_with_times(),
+        RdbType::HashTimesListpack => {
+            value.reader.time_ms()?;
+            value.hash_listpack_with_times()
+        }
+        RdbType::ValkeyHash => value.valkey_hash(),
     }
 }
 
@@ -409,7 +426,7 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
         Ok(id_of_bytes(self.reader.array()?))
     }
 
-    /// `version` is that of streams: 1, 2 or 3.
+    /// `version` is that of streams: 1 to 5.
     fn stream(&mut self, version: u8) -> Result<(), Error> {
         let summary = self.stream_nodes()?;
         let start = self.reader.position();
@@ -456,6 +473,9 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
         self.give_at(start, Piece::StreamState(state))?;
         for _ in 0..self.reader.length()? {
             self.stream_group(version)?;
+        }
+        if version >= 4 {
+            self.no_producers()?;
         }
         Ok(())
     }
@@ -530,6 +550,9 @@ impl<'a, S: Sink> Walk<'_, 'a, S> {
                 let id = self.raw_id()?;
                 self.give_at(start, Piece::StreamConsumerPending { id })?;
             }
+        }
+        if version >= 5 {
+            self.nothing_given_back()?;
         }
         Ok(())
     }

@@ -23,6 +23,8 @@ pub enum Reason {
     /// A collection without elements. Well-formed: whoever loads a file may skip the key, as Redis does.
     Empty,
     Lzf,
+    /// Well-formed as far as can be seen, but there is no such thing here: what it is.
+    Unsupported(&'static str),
     /// What is wrong, in words.
     Corrupt(&'static str),
 }
@@ -45,6 +47,7 @@ impl fmt::Display for Reason {
             }
             Reason::Empty => f.write_str("a collection without elements"),
             Reason::Lzf => f.write_str("invalid LZF compressed string"),
+            Reason::Unsupported(what) => write!(f, "{what}, which is not supported"),
             Reason::Corrupt(what) => f.write_str(what),
         }
     }

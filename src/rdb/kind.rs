@@ -1,4 +1,7 @@
 //! The types of serialised values, by the numbers that files and payloads name them with.
+//!
+//! The two families have split: Redis has gone on from 7.2's numbers (versions of the format up to 15), and so has Valkey (version 80).
+//! The number 22 means two things, so a byte of a file or a payload becomes a [`code`], by its version, before anything else.
 
 use super::error::Reason;
 
@@ -35,13 +38,40 @@ pub enum RdbType {
     SetListpack = 20,
     /// With the time that a consumer was last active (11).
     Stream3 = 21,
+    /// A time to live before each field, 0 for none: of Redis 7.4 before its release, as the next one (12).
+    HashTimesBefore = 22,
+    /// One listpack of fields, values and times.
+    HashTimesListpackBefore = 23,
+    /// The same two with the first time of all in front (12).
+    HashTimes = 24,
+    HashTimesListpack = 25,
+    /// With the ids of idempotent producers (13).
+    Stream4 = 26,
+    /// With entries that groups have given back (14).
+    Stream5 = 27,
+    /// Valkey's hash with a time to live after each value, -1 for none (80). In files it is [`VALKEY_HASH`].
+    ValkeyHash = VALKEY_HASH | OTHER_FAMILY,
+}
+
+/// What Valkey writes in front of a hash with times to live; Redis has another type there.
+const VALKEY_HASH: u8 = 22;
+/// No file has numbers so high for types, and opcodes begin far above.
+const OTHER_FAMILY: u8 = 0x80;
+
+/// The number that this room has for the type `number` of a file or payload of this version; `None` when it is the number of no type.
+pub fn code(number: u8, version: u16) -> Option<u8> {
+    match number {
+        VALKEY_HASH if version >= super::OLDEST_VALKEY => Some(RdbType::ValkeyHash as u8),
+        0..OTHER_FAMILY => Some(number),
+        OTHER_FAMILY.. => None,
+    }
 }
 
 const MODULE_BEFORE_RELEASE: u8 = 6;
 const MODULE: u8 = 7;
 
 impl RdbType {
-    const ALL: [RdbType; 19] = [
+    const ALL: [RdbType; 26] = [
         RdbType::String,
         RdbType::List,
         RdbType::Set,
@@ -61,6 +91,13 @@ impl RdbType {
         RdbType::Stream2,
         RdbType::SetListpack,
         RdbType::Stream3,
+        RdbType::HashTimesBefore,
+        RdbType::HashTimesListpackBefore,
+        RdbType::HashTimes,
+        RdbType::HashTimesListpack,
+        RdbType::Stream4,
+        RdbType::Stream5,
+        RdbType::ValkeyHash,
     ];
 
     /// The type of a number; values of modules are recognised by [`super::decode`], which can name the module.
@@ -73,14 +110,20 @@ impl RdbType {
         number == MODULE
     }
 
+    /// Whether the number is that of some server's type, which can be read or is refused by name.
+    pub fn is_known(number: u8) -> bool {
+        RdbType::is_module(number)
+            || RdbType::of_number(number).is_some()
+            || matches!(RdbType::refusal(number), Reason::Unsupported(_))
+    }
+
     /// Why a number that is no type of ours is refused.
     pub fn refusal(number: u8) -> Reason {
         match number {
             MODULE_BEFORE_RELEASE => Reason::Corrupt("Pre-release module format not supported"),
-            // Hashes with times to live: Redis 7.4 from 22 on, Valkey 9 at 22.
-            22..=25 => {
-                Reason::Corrupt("a hash whose fields have times to live, which Redis 7.2 does not know")
-            }
+            28 => Reason::Unsupported("an array, a type of Redis 8.8"),
+            29..=32 => Reason::Unsupported("a hash by a template, which came with Redis 8.10"),
+            33 => Reason::Unsupported("a rate limiter, a type of Redis 8.8"),
             _ => Reason::ValueType(number),
         }
     }
@@ -102,9 +145,18 @@ mod tests {
         for kind in RdbType::ALL {
             assert_eq!(RdbType::of_number(kind as u8), Some(kind));
         }
-        for number in [6, 7, 8, 22, 255] {
+        for number in [6, 7, 8, 28, 33, 255] {
             assert_eq!(RdbType::of_number(number), None);
         }
+    }
+
+    #[test]
+    fn the_number_22_is_told_apart_by_the_version() {
+        let kind = |number, version| code(number, version).and_then(RdbType::of_number);
+        assert_eq!(kind(22, 12), Some(RdbType::HashTimesBefore));
+        assert_eq!(kind(22, 80), Some(RdbType::ValkeyHash));
+        assert_eq!(kind(21, 80), Some(RdbType::Stream3));
+        assert_eq!(code(0x80 | 22, 11), None, "no file has what stands for it here");
     }
 
     #[test]

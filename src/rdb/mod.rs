@@ -27,7 +27,7 @@ pub use crc::{combine, crc64, Crc64};
 pub use decode::{decode, EntriesRead, Piece, Sink, StreamState};
 pub use encode::{Encoder, Format, Pieces, Version};
 pub use error::{Error, Reason};
-pub use kind::RdbType;
+pub use kind::{code, RdbType};
 pub use mend::Mending;
 pub use output::{put_double, put_length, put_time_ms, Compression, Count, Output, Writer};
 pub use payload::{dump, restore, seal, unsealed, PayloadError};
@@ -35,9 +35,9 @@ pub use reader::{OldDouble, Reader, Text};
 pub use skip::skip;
 pub use wording::redis_text;
 
-/// Redis 7.4's, whose only new types are hashes with times to live.
-const NEWEST_READABLE: u16 = 12;
-/// Likewise. Files from here on have a signature of their own.
+/// Redis 8.10's. What it has and Gyre has not is refused where it stands, by name.
+const NEWEST_READABLE: u16 = 15;
+/// Valkey 9's, likewise. Files from here on have a signature of their own.
 const OLDEST_VALKEY: u16 = 80;
 
 /// Whether values of this version of the format can be read.

@@ -5,7 +5,9 @@ use super::build::{decode_value, Checks};
 use super::crc::crc64;
 use super::encode::{Encoder, Format};
 use super::error::{Error, Reason};
+use super::file::{Opcode, KEY_META};
 use super::is_readable;
+use super::kind::code;
 use super::reader::Reader;
 use crate::store::{Detached, Settings, Value};
 
@@ -42,10 +44,21 @@ pub fn seal(payload: &mut Vec<u8>, format: Format) {
 pub fn restore(payload: &[u8], settings: &Settings, checks: Checks) -> Result<Detached, PayloadError> {
     let body = unsealed(payload, settings.skips_checksums).ok_or(PayloadError::VersionOrChecksum)?;
     let mut reader = Reader::new(body);
-    let Ok(kind) = reader.byte() else {
+    let Ok(number) = reader.byte() else {
         return Err(PayloadError::Value { kind: 0, error: Reason::End.at(0) });
     };
+    if number == Opcode::KeyMeta as u8 {
+        return Err(PayloadError::Value { kind: number, error: KEY_META.at(0) });
+    }
+    // There is no signature here: the version tells the families apart.
+    let version = version_of(payload).ok_or(PayloadError::VersionOrChecksum)?;
+    let kind = code(number, version).unwrap_or(number);
     decode_value(kind, &mut reader, settings, checks).map_err(|error| PayloadError::Value { kind, error })
+}
+
+fn version_of(payload: &[u8]) -> Option<u16> {
+    let (checked, _) = payload.split_last_chunk::<CHECKSUM_LEN>()?;
+    checked.last_chunk::<VERSION_LEN>().map(|version| u16::from_le_bytes(*version))
 }
 
 /// What is in a payload, when its version and checksum are right.

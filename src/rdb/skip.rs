@@ -2,6 +2,7 @@
 //!
 //! Nothing but lengths and encodings of strings is checked. What is in a value that nobody keeps is damaged or not.
 
+use super::decode::PRODUCERS;
 use super::error::{Error, Reason};
 use super::kind::RdbType;
 use super::reader::Reader;
@@ -59,6 +60,23 @@ pub fn skip(number: u8, reader: &mut Reader) -> Result<(), Error> {
         RdbType::Stream => skip_stream(reader, 1),
         RdbType::Stream2 => skip_stream(reader, 2),
         RdbType::Stream3 => skip_stream(reader, 3),
+        RdbType::Stream4 => skip_stream(reader, 4),
+        RdbType::Stream5 => skip_stream(reader, 5),
+        RdbType::HashTimesBefore => each(reader, skip_timed_pair),
+        RdbType::HashTimes => {
+            reader.take(TIME_LEN)?;
+            each(reader, skip_timed_pair)
+        }
+        RdbType::HashTimesListpackBefore => reader.skip_string(),
+        RdbType::HashTimesListpack => {
+            reader.take(TIME_LEN)?;
+            reader.skip_string()
+        }
+        RdbType::ValkeyHash => each(reader, |reader| {
+            reader.skip_string()?;
+            reader.skip_string()?;
+            reader.take(TIME_LEN).map(drop)
+        }),
     }
 }
 
@@ -87,12 +105,19 @@ fn each<'a>(
     Ok(())
 }
 
+/// A field and its value, with a time in front.
+fn skip_timed_pair(reader: &mut Reader) -> Result<(), Error> {
+    reader.length()?;
+    reader.skip_string()?;
+    reader.skip_string()
+}
+
 fn skip_id(reader: &mut Reader) -> Result<(), Error> {
     reader.length()?;
     reader.length().map(drop)
 }
 
-/// `version` is that of streams: 1, 2 or 3.
+/// `version` is that of streams: 1 to 5.
 fn skip_stream(reader: &mut Reader, version: u8) -> Result<(), Error> {
     each(reader, |reader| {
         reader.skip_string()?;
@@ -119,8 +144,27 @@ fn skip_stream(reader: &mut Reader, version: u8) -> Result<(), Error> {
             reader.skip_string()?;
             reader.take(if version >= 3 { 2 * TIME_LEN } else { TIME_LEN })?;
             each(reader, |reader| reader.take(ID_LEN).map(drop))
-        })
-    })
+        })?;
+        if version >= 5 {
+            each(reader, |reader| reader.take(ID_LEN).map(drop))?;
+        }
+        Ok(())
+    })?;
+    if version >= 4 {
+        skip_producers(reader)?;
+    }
+    Ok(())
+}
+
+/// What a stream knows of idempotent producers: with any of them, its value is refused by whoever wants it.
+fn skip_producers(reader: &mut Reader) -> Result<(), Error> {
+    reader.length()?;
+    reader.length()?;
+    if reader.length()? > 0 {
+        return Err(reader.error(PRODUCERS));
+    }
+    reader.length()?;
+    reader.length().map(drop)
 }
 
 /// Passes over what a module has written, up to the mark at its end.

@@ -19,6 +19,7 @@ pub fn redis_text(number: u8, reason: &Reason) -> Cow<'static, str> {
             format!("The RDB file contains module data I can't load: no matching module type '{name}'").into()
         }
         Reason::Lzf => "Invalid LZF compressed string".into(),
+        Reason::Unsupported(_) => reason.to_string().into(),
         Reason::Corrupt(what) => match RdbType::of_number(number).and_then(damaged) {
             Some(text) => format!("{text} ({what})").into(),
             None => (*what).into(),
@@ -32,7 +33,9 @@ fn damaged(kind: RdbType) -> Option<&'static str> {
         RdbType::String | RdbType::List => return None,
         RdbType::Set => "Duplicate set members detected",
         RdbType::SortedSet | RdbType::SortedSet2 => "Zset integrity check failed.",
-        RdbType::Hash => "Duplicate hash fields detected",
+        RdbType::Hash | RdbType::HashTimes | RdbType::HashTimesBefore | RdbType::ValkeyHash => {
+            "Duplicate hash fields detected"
+        }
         RdbType::HashZipmap => "Zipmap integrity check failed.",
         RdbType::ListZiplist => "List ziplist integrity check failed.",
         RdbType::SetIntset => "Intset integrity check failed.",
@@ -40,9 +43,13 @@ fn damaged(kind: RdbType) -> Option<&'static str> {
         RdbType::HashZiplist => "Hash ziplist integrity check failed.",
         RdbType::ListQuicklist => "Ziplist integrity check failed.",
         RdbType::ListQuicklist2 => "Listpack integrity check failed.",
-        RdbType::HashListpack => "Hash listpack integrity check failed.",
+        RdbType::HashListpack | RdbType::HashTimesListpack | RdbType::HashTimesListpackBefore => {
+            "Hash listpack integrity check failed."
+        }
         RdbType::SortedSetListpack => "Zset listpack integrity check failed.",
         RdbType::SetListpack => "Set listpack integrity check failed.",
-        RdbType::Stream | RdbType::Stream2 | RdbType::Stream3 => "Stream listpack integrity check failed.",
+        RdbType::Stream | RdbType::Stream2 | RdbType::Stream3 | RdbType::Stream4 | RdbType::Stream5 => {
+            "Stream listpack integrity check failed."
+        }
     })
 }

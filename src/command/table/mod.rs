@@ -136,7 +136,6 @@ pub fn by_full_name(name: &str) -> Option<&'static CommandSpec> {
 }
 
 /// As `Names::resolve`, under the original names.
-#[cfg(test)]
 pub fn resolve(args: Args) -> Result<&'static CommandSpec, CommandError> {
     original_names().resolve(args)
 }

@@ -85,6 +85,10 @@ impl Failure {
             Cause::Io(error) => format!("{}: {error}", redis_text(0, &Reason::End)),
             Cause::Signature => "Wrong signature trying to load DB from file".into(),
             Cause::Version(number) => format!("Can't handle RDB format version {number}"),
+            Cause::Data(Error { reason: reason @ Reason::Unsupported(_), .. }) => match &self.key {
+                Some(key) => format!("The value of the key '{}' cannot be loaded: {reason}", key.escape_ascii()),
+                None => format!("The file cannot be loaded: {reason}"),
+            },
             Cause::Data(error) => redis_text(self.kind.unwrap_or(0), &error.reason).into_owned(),
             Cause::Type(number) => redis_text(0, &Reason::ValueType(*number)).into_owned(),
             Cause::FunctionBeforeRelease => "Pre-release function format not supported.".into(),
@@ -123,7 +127,11 @@ impl Failure {
     pub fn is_damage(&self) -> bool {
         !matches!(
             self.cause,
-            Cause::Signature | Cause::Version(_) | Cause::Database { .. } | Cause::Duplicate { .. }
+            Cause::Signature
+                | Cause::Version(_)
+                | Cause::Database { .. }
+                | Cause::Duplicate { .. }
+                | Cause::Data(Error { reason: Reason::Unsupported(_), .. })
         )
     }
 
@@ -139,6 +147,7 @@ impl Failure {
                 "Short read or OOM loading DB. Unrecoverable error, aborting now.".into(),
                 self.internal_error(),
             ],
+            Cause::Data(Error { reason: Reason::Unsupported(_), .. }) => vec![self.internal_error()],
             _ if self.is_damage() => vec![self.internal_error()],
             _ => vec![self.reason()],
         }

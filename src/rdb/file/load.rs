@@ -4,6 +4,8 @@
 //! shard sees what stands between the keys as well, and whoever loads with several shards tells the operator once what one of them noted.
 
 #[cfg(test)]
+mod newer_tests;
+#[cfg(test)]
 mod tests;
 
 use super::super::build::{decode_and_mend, Checks};

@@ -15,7 +15,7 @@ mod write;
 
 pub use failure::{internal_error, Cause, Doing, Failure, TERMINATING};
 pub use load::{Counts, Facts, Load, LoadOptions, Note, Progress};
-pub use opcode::Opcode;
+pub use opcode::{Opcode, KEY_META};
 pub use read::{is_value_type, Checksum, FileReader, KeyHead, Record};
 pub use write::{
     put_database, put_function, put_head, put_key, put_part, put_select, trailer, Header, Stretch, Summed,

@@ -6,13 +6,13 @@
 use std::io::Read;
 
 use super::super::error::{Error, Reason};
-use super::super::kind::{module_name, RdbType};
+use super::super::kind::{code, module_name, RdbType};
 use super::super::reader::Reader;
 use super::super::skip::{skip, skip_module_data, skip_single};
 use super::super::{is_readable, OLDEST_VALKEY};
 use super::failure::{Cause, Doing, Failure};
+use super::opcode::{Opcode, HASH_TEMPLATES, KEY_META, SLOT_IMPORT};
 use super::source::{Source, Stop};
-use super::Opcode;
 
 /// `REDIS` and four digits, or `VALKEY` and three.
 const SIGNATURE_LEN: u64 = 9;
@@ -60,7 +60,7 @@ pub enum Record {
 /// What is told about a key in front of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyHead {
-    /// The type of its value, by its number.
+    /// The type of its value, by its code ([`code`]).
     pub kind: u8,
     pub db: u64,
     /// Unix time, milliseconds.
@@ -143,7 +143,10 @@ impl<R: Read> FileReader<R> {
             self.doing = Doing::Type;
             let byte = self.parse(|reader| reader.byte())?;
             let Some(opcode) = Opcode::of_byte(byte) else {
-                self.head.kind = byte;
+                let Some(kind) = code(byte, self.version) else {
+                    return Err(self.failure(Cause::Type(byte)));
+                };
+                self.head.kind = kind;
                 self.is_at_key = true;
                 return Ok(Record::Key(self.head));
             };
@@ -192,6 +195,11 @@ impl<R: Read> FileReader<R> {
                     self.parse(|reader| Ok((reader.length()?, reader.length()?, reader.length()?)))?;
                 Record::SlotInfo { slot, keys, volatile }
             }
+            Opcode::KeyMeta => {
+                let reason = if self.version >= OLDEST_VALKEY { SLOT_IMPORT } else { KEY_META };
+                return Err(self.unsupported(reason));
+            }
+            Opcode::HashTemplates => return Err(self.unsupported(HASH_TEMPLATES)),
             Opcode::Aux => {
                 self.doing = Doing::Aux;
                 let name = self.parse(|reader| Ok(reader.blob()?.into_owned()))?;
@@ -210,6 +218,11 @@ impl<R: Read> FileReader<R> {
                 Record::End(checksum)
             }
         }))
+    }
+
+    /// What follows an opcode cannot be passed over.
+    fn unsupported(&mut self, reason: Reason) -> Failure {
+        self.failure(Cause::Data(reason.at(self.position())))
     }
 
     fn module_aux(&mut self) -> Result<Record, Failure> {
@@ -279,7 +292,7 @@ impl<R: Read> FileReader<R> {
             let at = reader.position();
             let Ok(key) = reader.string() else { return };
             each(at, key.bytes(&mut digits));
-            let next = skip_single(kind, &mut reader).and_then(|()| next_kind(&mut reader));
+            let next = skip_single(kind, &mut reader).and_then(|()| next_kind(&mut reader, self.version));
             let Some(next) = next else { return };
             kind = next;
         }
@@ -328,11 +341,11 @@ impl<R: Read> FileReader<R> {
 }
 
 /// The type of the value that comes next, when nothing is told in between but about its key.
-fn next_kind(reader: &mut Reader) -> Option<u8> {
+fn next_kind(reader: &mut Reader, version: u16) -> Option<u8> {
     loop {
         let byte = reader.byte().ok()?;
         match Opcode::of_byte(byte) {
-            None => return Some(byte),
+            None => return code(byte, version),
             Some(Opcode::ExpireTimeMs) => drop(reader.time_ms().ok()?),
             Some(Opcode::Frequency) => drop(reader.byte().ok()?),
             Some(Opcode::Idle) => drop(reader.length().ok()?),
@@ -341,9 +354,9 @@ fn next_kind(reader: &mut Reader) -> Option<u8> {
     }
 }
 
-/// Whether a byte in front of a key is the type of some value, of a module's too.
+/// Whether the code of a type is that of some value, of a module's too, or of one that is refused by name.
 pub fn is_value_type(number: u8) -> bool {
-    RdbType::is_module(number) || RdbType::of_number(number).is_some()
+    RdbType::is_known(number)
 }
 
 fn version_of(signature: &[u8; SIGNATURE_LEN as usize]) -> Result<u16, Cause> {

@@ -319,7 +319,7 @@ fn functions_of_before_their_release_are_refused() {
 
 #[test]
 fn signatures_and_versions_are_those_of_redis_and_valkey() {
-    for signature in ["REDIS0001", "REDIS0012", "VALKEY080"] {
+    for signature in ["REDIS0001", "REDIS0012", "REDIS0013", "REDIS0014", "REDIS0015", "VALKEY080"] {
         let mut file = [signature.as_bytes(), b"\xff"].concat();
         let crc = crc64(&file);
         file.extend_from_slice(&crc.to_le_bytes());
@@ -327,7 +327,7 @@ fn signatures_and_versions_are_those_of_redis_and_valkey() {
     }
     let text = |signature: &str| failure_of(signature.as_bytes()).log_lines().join("|");
     assert_eq!(text("REDIX0011"), "Wrong signature trying to load DB from file");
-    assert_eq!(text("REDIS0013"), "Can't handle RDB format version 13");
+    assert_eq!(text("REDIS0016"), "Can't handle RDB format version 16");
     assert_eq!(text("REDIS0000"), "Can't handle RDB format version 0");
     assert_eq!(text("REDIS0080"), "Can't handle RDB format version 80");
     assert_eq!(text("VALKEY011"), "Can't handle RDB format version 11");
@@ -359,8 +359,8 @@ fn failures_tell_what_was_read_and_where() {
     assert_eq!(counts, Counts::default());
     let failure = failure_of(&file_with(b"\xfe\x10"));
     assert!(failure.log_lines()[0].contains("configured to handle more than 16 databases"));
-    let failure = failure_of(&file_with(b"\x17\x01h\x03abc"));
-    assert!(failure.reason().contains("times to live"), "{failure}");
+    let failure = failure_of(&file_with(b"\x1c\x01h\x03abc"));
+    assert!(failure.reason().contains("an array"), "{failure}");
     let failure = failure_of(&file_with(b"\x07\x01m\x81\x01\x02\x03\x04\x05\x06\x07\x08\0"));
     assert!(failure.reason().contains("no matching module type 'AQIDBAUGB'"), "{failure}");
 }

@@ -1,0 +1,153 @@
+//! Writes the replication stream: what belongs together as MULTI and EXEC, SELECT where the database changes, and a count of every byte.
+
+use smallvec::SmallVec;
+
+use super::wire::put_command;
+
+/// What one command, one MULTI body or one shard's part of a transaction did: its effects, as RESP commands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unit {
+    bytes: Vec<u8>,
+    /// Of each effect the database, and where it ends in `bytes`.
+    effects: SmallVec<[(usize, usize); 4]>,
+}
+
+impl Unit {
+    /// Takes what a shard has collected: encoded commands, and of each its database and its end.
+    pub fn new(bytes: Vec<u8>, effects: SmallVec<[(usize, usize); 4]>) -> Unit {
+        debug_assert!(effects.windows(2).all(|pair| pair[0].1 <= pair[1].1));
+        debug_assert_eq!(effects.last().map_or(0, |last| last.1), bytes.len());
+        Unit { bytes, effects }
+    }
+
+    pub fn push(&mut self, db: usize, args: &[&[u8]]) {
+        put_command(&mut self.bytes, args);
+        self.effects.push((db, self.bytes.len()));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.effects.is_empty()
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        size_of::<Unit>() + self.bytes.len()
+    }
+}
+
+/// Switches that plant a fault, for tests that must find it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg(test)]
+pub enum Fault {
+    #[default]
+    None,
+    /// A part leaves as soon as it comes, outside of its transaction.
+    PartOutside,
+    /// PING is written but not counted.
+    PingNotCounted,
+}
+
+/// Writes the stream, and counts it.
+#[derive(Debug)]
+pub struct StreamWriter {
+    /// The database that the stream has selected.
+    selected: Option<usize>,
+    /// Offset of the last byte written.
+    offset: u64,
+    /// What has been written since the last [`StreamWriter::take`].
+    pending: Vec<u8>,
+    #[cfg(test)]
+    pub fault: Fault,
+}
+
+impl StreamWriter {
+    /// A stream of which `offset` bytes have been written before, and in which `selected` is the database.
+    pub fn new(offset: u64, selected: Option<usize>) -> StreamWriter {
+        StreamWriter {
+            selected,
+            offset,
+            pending: Vec::new(),
+            #[cfg(test)]
+            fault: Fault::None,
+        }
+    }
+
+    /// `master_repl_offset`.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// What a snapshot of now has to say about the stream's database.
+    pub fn selected(&self) -> Option<usize> {
+        self.selected
+    }
+
+    /// The next command selects its database again: a replica that comes by a full synchronisation knows of none.
+    pub fn forget_selected(&mut self) {
+        self.selected = None;
+    }
+
+    fn command(&mut self, args: &[&[u8]]) {
+        let before = self.pending.len();
+        put_command(&mut self.pending, args);
+        self.offset += (self.pending.len() - before) as u64;
+    }
+
+    /// Keeps links alive, and lets replicas see that theirs is.
+    pub fn ping(&mut self) {
+        #[cfg(test)]
+        if self.fault == Fault::PingNotCounted {
+            put_command(&mut self.pending, &[b"PING"]);
+            return;
+        }
+        self.command(&[b"PING"]);
+    }
+
+    /// Asks all replicas for an acknowledgement now.
+    pub fn ask_for_acks(&mut self) {
+        self.command(&[b"REPLCONF", b"GETACK", b"*"]);
+    }
+
+    /// The bytes of a master, unchanged: for a replica with replicas of its own.
+    pub fn forward(&mut self, bytes: &[u8]) {
+        self.pending.extend_from_slice(bytes);
+        self.offset += bytes.len() as u64;
+    }
+
+    /// What belongs together.
+    pub(super) fn units(&mut self, units: &[&Unit]) {
+        let effects: usize = units.iter().map(|unit| unit.effects.len()).sum();
+        if effects > 1 {
+            self.command(&[b"MULTI"]);
+        }
+        for unit in units {
+            let mut from = 0;
+            for (db, end) in &unit.effects {
+                if self.selected != Some(*db) {
+                    self.command(&[b"SELECT", itoa::Buffer::new().format(*db).as_bytes()]);
+                    self.selected = Some(*db);
+                }
+                let bytes = unit.bytes.get(from..*end).unwrap_or_default();
+                self.pending.extend_from_slice(bytes);
+                self.offset += bytes.len() as u64;
+                from = *end;
+            }
+        }
+        if effects > 1 {
+            self.command(&[b"EXEC"]);
+        }
+    }
+
+    /// What has been written since the last call: for the backlog.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pending)
+    }
+
+    pub fn pending(&self) -> &[u8] {
+        &self.pending
+    }
+
+    /// As `take`, where the buffer stays.
+    pub fn clear(&mut self) {
+        self.pending.clear();
+    }
+}
