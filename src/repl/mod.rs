@@ -16,3 +16,5 @@ pub mod sequencer;
 pub mod wire;
 pub mod writer;
 
+#[cfg(test)]
+mod simulation;
