@@ -15,3 +15,6 @@ pub mod roles;
 pub mod sequencer;
 pub mod wire;
 pub mod writer;
+
+#[cfg(test)]
+mod simulation;

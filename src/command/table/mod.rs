@@ -31,9 +31,7 @@ mod stream;
 mod string;
 mod transactions;
 
-#[cfg(test)]
-use super::CommandError;
-use super::{Args, CommandResult, Context};
+use super::{Args, CommandError, CommandResult, Context};
 use crate::store::{Detached, Store};
 pub use flags::{Categories, Category, CommandFlags, Flag, KeyFlag, KeyFlags};
 pub use names::{Names, RenameError};

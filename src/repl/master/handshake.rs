@@ -165,6 +165,7 @@ impl Replicas {
     }
 
     /// SYNC or PSYNC came. `Err`: the answer; the connection stays what it was. `has_output`: replies of it have not left yet.
+    #[allow(clippy::too_many_arguments)] // what a request of a replica may depend on
     pub fn request(
         &mut self,
         id: ReplicaId,

@@ -1,0 +1,99 @@
+//! Several servers in one thread: real sequencers, backlogs, histories, links and schedules, on a simulated clock and network, driven by
+//! one seed. Connections delay, break, and die without a word; servers crash, restart and are promoted, clients write and WAIT.
+//!
+//! Checked all the time:
+//!
+//! - a replica that has applied everything up to an offset has what its master's stream had there;
+//! - a transaction over shards is there whole or not at all;
+//! - nothing is lost that WAIT confirmed to a server which survived;
+//! - no full synchronisation where a partial one was possible;
+//! - in the end, when nothing breaks any more, all servers have the same.
+//!
+//! A run that fails gives its seed. Three faults can be planted, each of which must be found.
+
+mod following;
+mod network;
+mod node;
+mod serving;
+mod trouble;
+mod truth;
+mod world;
+
+use world::{Finding, Plant, World};
+
+/// Seeds of the ordinary test.
+const SEEDS: u64 = 60;
+/// Within so many seeds a planted fault must be found.
+const SEEDS_FOR_FAULT: u64 = 40;
+
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    fn one_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+}
+
+fn run(seed: u64, plant: Plant) -> Result<World, Finding> {
+    let mut world = World::new(seed, plant);
+    world.run()?;
+    Ok(world)
+}
+
+fn found(plant: Plant, is_it: impl Fn(&Finding) -> bool) {
+    for seed in 0..SEEDS_FOR_FAULT {
+        if let Err(finding) = run(seed, plant) {
+            assert!(is_it(&finding), "seed {seed}: {plant:?} shows as {finding:?}");
+            return;
+        }
+    }
+    panic!("{plant:?} was not found within {SEEDS_FOR_FAULT} seeds");
+}
+
+#[test]
+#[ignore = "not known to hold for all its seeds yet: run it by name with --ignored"]
+fn servers_agree_whatever_breaks() {
+    // More seeds, or one of them again: REPL_SEEDS=from-to.
+    let seeds = std::env::var("REPL_SEEDS").ok();
+    let bounds = seeds.as_deref().and_then(|seeds| seeds.split_once('-'));
+    let bounds = bounds.and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
+    let (from, to) = bounds.unwrap_or((0, SEEDS));
+    let mut seen = world::Seen::default();
+    for seed in from..to {
+        match run(seed, Plant::Nothing) {
+            Ok(world) => seen.add(&world.seen),
+            Err(finding) => panic!("REPL_SEEDS={seed}-{} : {finding:?}", seed + 1),
+        }
+    }
+    // What never happens is not tested.
+    println!("{seen:?}");
+    if to - from >= SEEDS {
+        assert!(seen.is_everything(), "{seen:?}");
+    }
+}
+
+#[test]
+fn a_part_outside_of_its_transaction_is_found() {
+    found(Plant::PartOutside, |finding| matches!(finding, Finding::HalfTransaction { .. }));
+}
+
+#[test]
+fn an_offset_that_skips_ping_is_found() {
+    found(Plant::PingNotCounted, |finding| {
+        matches!(finding, Finding::Differs { .. } | Finding::AheadOfMaster { .. } | Finding::BadStream { .. })
+    });
+}
+
+#[test]
+fn a_promotion_that_forgets_the_second_id_is_found() {
+    found(Plant::ForgetsSecondId, |finding| matches!(finding, Finding::NeedlessFullSync { .. }));
+}
