@@ -122,7 +122,7 @@ where
         // Without a range of its own the shard works as well, and only forks slower.
         arena::enter();
         cpus::pin(cpu);
-        let ring = SocketRing::new()?;
+        let ring = SocketRing::new_patiently()?;
         let service = make(&ring)?;
         Shard { service, ring, cron_at: Stamp::now() }.run()
     })

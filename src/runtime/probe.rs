@@ -9,6 +9,7 @@ use io_uring::{opcode, IoUring, Probe};
 use rustix::process::{getrlimit, setrlimit, Resource, Rlimit};
 
 use super::cpus;
+use super::ring::SocketRing;
 use crate::base::error_text;
 use crate::base::ShardCount;
 
@@ -101,6 +102,8 @@ struct Limits {
     files: u64,
     /// Threads that may still be started, and why no more. None: as many as one likes.
     threads: Option<(u64, Limited)>,
+    /// Rings that there is memory for.
+    rings: usize,
 }
 
 /// Checks that as many shards can be started as are wanted, and that their rings do what the server relies on.
@@ -113,8 +116,12 @@ pub fn check(wanted: ShardCount) -> Result<Fit, Missing> {
     };
     // New kernels charge rings against it (seen on 6.18, for users without CAP_IPC_LOCK): then their setup may say ENOMEM.
     raise(Resource::Memlock, u64::MAX);
-    let limits =
-        Limits { cores, files: raise(Resource::Nofile, files_needed(most) * 2), threads: threads_left(most) };
+    let limits = Limits {
+        cores,
+        files: raise(Resource::Nofile, files_needed(most) * 2),
+        threads: threads_left(most),
+        rings: SocketRing::count_fitting(most),
+    };
     fit(wanted, &limits)
 }
 
@@ -154,6 +161,14 @@ fn fit(wanted: ShardCount, limits: &Limits) -> Result<Fit, Missing> {
                     shards = by_threads;
                 }
             }
+            if (1..shards).contains(&limits.rings) {
+                notes.push(format!(
+                    "There is memory for the rings of {} shards: so many are started instead of {shards}. Raise RLIMIT_MEMLOCK \
+                     ('ulimit -l', LimitMEMLOCK= in the systemd unit) to use all cores",
+                    limits.rings
+                ));
+                shards = limits.rings;
+            }
             shards
         }
     };
@@ -164,6 +179,9 @@ fn fit(wanted: ShardCount, limits: &Limits) -> Result<Fit, Missing> {
     let needed = threads_needed(shards);
     if let Some((free, limit)) = limits.threads.clone().filter(|(free, _)| *free < needed) {
         return Err(Missing::Threads { limit, free, needed, shards });
+    }
+    if limits.rings < shards {
+        return Err(Missing::Memory);
     }
     Ok(Fit { shards, notes })
 }
@@ -283,7 +301,7 @@ mod tests {
     use super::*;
 
     fn limits(files: u64, threads: u64) -> Limits {
-        Limits { cores: 64, files, threads: Some((threads, Limited::User)) }
+        Limits { cores: 64, files, threads: Some((threads, Limited::User)), rings: 64 }
     }
 
     #[test]
@@ -303,6 +321,17 @@ mod tests {
             assert_eq!(found.shards, shards);
             assert!(found.notes.len() == 1 && found.notes[0].contains(word), "{:?}", found.notes);
         }
+    }
+
+    #[test]
+    fn where_little_memory_may_be_locked_fewer_shards_start_or_the_reason_is_named() {
+        let little = Limits { rings: 30, ..limits(100_000, 10_000) };
+        let found = fit(ShardCount::Auto, &little).unwrap();
+        assert!(found.shards == 30 && found.notes[0].contains("LimitMEMLOCK="), "{found:?}");
+        assert!(matches!(fit(ShardCount::Count(31), &little), Err(Missing::Memory)));
+        assert_eq!(fit(ShardCount::Count(30), &little).unwrap().shards, 30);
+        let none = Limits { rings: 0, ..limits(100_000, 10_000) };
+        assert!(matches!(fit(ShardCount::Auto, &none), Err(Missing::Memory)));
     }
 
     #[test]

@@ -14,6 +14,8 @@
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
+use std::time::{Duration, Instant};
+
 use io_uring::{opcode, squeue, types, IoUring};
 
 use super::buffers::ProvidedBuffers;
@@ -26,6 +28,8 @@ const ENTRIES: u32 = 1024;
 /// Completion queue entries. The kernel keeps more in reserve (NODROP), so that this is no limit.
 const COMPLETIONS: u32 = 8192;
 const BUFFER_GROUP: u16 = 0;
+/// So long a ring is tried again that the kernel has no memory for.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The bits of a token's generation that travel with an operation.
 pub const GENERATION_MASK: u32 = 0xff_ffff;
@@ -133,6 +137,25 @@ impl SocketRing {
             .build(ENTRIES)?;
         let buffers = ProvidedBuffers::register(&ring.submitter(), BUFFER_GROUP)?;
         Ok(SocketRing { ring, buffers, completions: Vec::with_capacity(COMPLETIONS as usize) })
+    }
+
+    /// As `new`, where another process, or this one, has just closed rings: the kernel counts them for a moment yet.
+    pub fn new_patiently() -> io::Result<Self> {
+        let began = Instant::now();
+        loop {
+            match SocketRing::new() {
+                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && began.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// How many rings the machine has memory for, `most` at most.
+    pub fn count_fitting(most: usize) -> usize {
+        let rings = (0..most).map_while(|_| SocketRing::new_patiently().ok());
+        rings.collect::<Vec<_>>().len()
     }
 
     /// For other shards' doorbells.
