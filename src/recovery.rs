@@ -103,7 +103,7 @@ fn failure(failed: &LoadFailed, what: &str) -> Failure {
         let explanation = explain(&failed.path);
         write_raw(&explanation);
         // The tool ends with that line, if it sees what the shard has seen.
-        if !explanation.contains(TERMINATING) {
+        if memchr::memmem::find(&explanation, TERMINATING.as_bytes()).is_none() {
             log!(Level::Warning, "{TERMINATING}");
         }
     } else if what != THE_DB {

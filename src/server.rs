@@ -216,7 +216,7 @@ fn show_logo(config: &Config) {
     let to_terminal =
         io::stdout().is_terminal() && observing.logfile.as_os_str().is_empty() && !observing.syslog_enabled;
     if config.general.always_show_logo || to_terminal {
-        server_log::write_raw(&logo::logo(mode, port));
+        server_log::write_raw(logo::logo(mode, port));
     } else {
         log!(Level::Notice, "Running mode={mode}, port={port}.");
     }

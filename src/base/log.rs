@@ -183,8 +183,8 @@ fn write_message(level: Level, message: Message) {
 }
 
 /// Logs text as it is, without the head of a line: the logo, the lines of a crash report.
-pub fn write_raw(text: &str) {
-    emit(OUTPUT.get().and_then(|output| output.file.as_deref()), text.as_bytes());
+pub fn write_raw(text: impl AsRef<[u8]>) {
+    emit(OUTPUT.get().and_then(|output| output.file.as_deref()), text.as_ref());
 }
 
 fn is_child(pid: u32, server: u32) -> bool {

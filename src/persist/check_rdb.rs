@@ -7,7 +7,6 @@
 mod tests;
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -20,6 +19,7 @@ use crate::rdb::file::{
 };
 use crate::rdb::{decode_value, skip, Checks, RdbType};
 use crate::store::Settings;
+use crate::text;
 
 /// What redis-check-rdb calls the types of values, by their numbers.
 const TYPE_NAMES: [&str; 34] = [
@@ -94,11 +94,11 @@ pub fn is_called(program: &std::ffi::OsStr) -> bool {
 }
 
 /// What the tool tells of a file, for the log of a server that could not load it.
-pub fn explain(file: &Path) -> String {
+pub fn explain(file: &Path) -> Vec<u8> {
     let mut told = Vec::new();
     // Writing to memory does not fail.
     let _ = check_file(file, &mut told);
-    String::from_utf8_lossy(&told).into_owned()
+    told
 }
 
 /// Checks a file and tells what is in it, line by line; whether it can be loaded.
@@ -145,7 +145,13 @@ struct Check<'o> {
 
 impl Check<'_> {
     fn tell(&mut self, position: u64, what: &str) -> io::Result<()> {
-        writeln!(self.output, "[offset {position}] {what}")
+        self.tell_text(position, what.as_bytes())
+    }
+
+    fn tell_text(&mut self, position: u64, what: &[u8]) -> io::Result<()> {
+        write!(self.output, "[offset {position}] ")?;
+        self.output.write_all(what)?;
+        self.output.write_all(b"\n")
     }
 
     /// Reads all of a file, and returns where it ends.
@@ -170,8 +176,7 @@ impl Check<'_> {
                 }
                 Record::SelectDb(db) => self.tell(position, &format!("Selecting DB ID {db}"))?,
                 Record::Aux { name, value } => {
-                    let (name, value) = (String::from_utf8_lossy(&name), String::from_utf8_lossy(&value));
-                    self.tell(position, &format!("AUX FIELD {name} = '{value}'"))?;
+                    self.tell_text(position, &text!("AUX FIELD ", name, " = '", value, "'"))?;
                 }
                 Record::ModuleAux { module, data_at } => {
                     self.tell(data_at, &format!("MODULE AUX for: {module}"))?;
@@ -235,16 +240,14 @@ impl Check<'_> {
         };
         writeln!(self.output, "--- RDB ERROR DETECTED ---")?;
         self.tell(failure.position, &reason)?;
-        let mut told = format!("[additional info] While doing: {}\n", failure.doing.name());
+        writeln!(self.output, "[additional info] While doing: {}", failure.doing.name())?;
         if let Some(key) = failure.key.as_ref().filter(|_| failure.doing == Doing::Value) {
-            // Writing to a string does not fail.
-            let _ = writeln!(told, "[additional info] Reading key '{}'", String::from_utf8_lossy(key));
+            self.output.write_all(&text!("[additional info] Reading key '", key, "'\n"))?;
         }
         if let Some(kind) = self.kind {
             let name = type_name(kind);
-            let _ = writeln!(told, "[additional info] Reading type {kind} ({name})");
+            writeln!(self.output, "[additional info] Reading type {kind} ({name})")?;
         }
-        self.output.write_all(told.as_bytes())?;
         self.counts()?;
         if is_inside_value {
             writeln!(self.output, "{TERMINATING}")?;

@@ -42,7 +42,7 @@ pub fn install() {
             log!(Level::Warning, "=== ASSERTION FAILED ===");
             log!(Level::Warning, "==> {panic}");
             server_log::write_raw(STACK);
-            server_log::write_raw(&Backtrace::force_capture().to_string());
+            server_log::write_raw(Backtrace::force_capture().to_string());
             server_log::write_raw(END);
         } else {
             log!(Level::Warning, "{panic}");

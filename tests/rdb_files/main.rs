@@ -56,7 +56,11 @@ fn load(file: &Path, shards: usize) -> Loaded {
         while load.step(&mut store, &|| false).expect("a file that can be loaded") == Progress::More {}
         loaded.counts.add(load.counts());
         loaded.functions = load.take_functions();
-        loaded.notes = load.take_notes().into_iter().map(|note| note.text).collect();
+        loaded.notes = load
+            .take_notes()
+            .into_iter()
+            .map(|note| String::from_utf8_lossy(&note.text).into_owned())
+            .collect();
         loaded.stores.push(store);
     }
     loaded
@@ -238,7 +242,7 @@ fn every_file_of_a_folder_is_loaded_and_comes_back() {
 }
 
 fn check(file: &Path) {
-    let told = check_rdb::explain(file);
+    let told = String::from_utf8_lossy(&check_rdb::explain(file)).into_owned();
     assert!(told.contains(r"\o/ RDB looks OK! \o/"), "{told}");
 }
 

@@ -16,8 +16,9 @@ use super::super::skip::skip;
 use super::failure::{Cause, Failure};
 use super::read::{Checksum, FileReader, KeyHead, Record};
 use crate::base::log::Level;
+use crate::base::text::Text as Message;
 use crate::store::{slot_of, Detached, SlotSet, Store, Upcoming, Usage, UPCOMING_MAX};
-use std::borrow::Cow;
+use crate::text;
 use std::io::Read;
 use std::time::Duration;
 
@@ -130,7 +131,7 @@ impl Facts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
     pub level: Level,
-    pub text: String,
+    pub text: Message,
     /// It is about a key, which others that read the same file do not take.
     pub is_of_key: bool,
 }
@@ -203,7 +204,7 @@ impl<R: Read> Load<R> {
                 Record::End(checksum) => {
                     if checksum == Checksum::Absent {
                         let text = "RDB file was saved with checksum disabled: no check performed.";
-                        self.note(Level::Notice, text.into());
+                        self.note(Level::Notice, text);
                     }
                     return Ok(Progress::Done);
                 }
@@ -243,9 +244,9 @@ impl<R: Read> Load<R> {
         self.reader.into_rest()
     }
 
-    fn note(&mut self, level: Level, text: String) {
+    fn note(&mut self, level: Level, text: impl Into<Message>) {
         if self.notes.len() < NOTES_MAX {
-            self.notes.push(Note { level, text, is_of_key: false });
+            self.notes.push(Note { level, text: text.into(), is_of_key: false });
         }
     }
 
@@ -284,7 +285,7 @@ impl<R: Read> Load<R> {
                         "The value of the key '{}' in DB {db} contradicts itself and was put right: {what}",
                         key[..key.len().min(SHOWN_LEN_MAX)].escape_ascii()
                     );
-                    self.notes.push(Note { level: Level::Warning, text, is_of_key: true });
+                    self.notes.push(Note { level: Level::Warning, text: text.into(), is_of_key: true });
                 }
                 self.counts.loaded += 1;
                 self.counts.mended += 1;
@@ -293,8 +294,7 @@ impl<R: Read> Load<R> {
             Outcome::Expired => self.counts.expired += 1,
             Outcome::Empty(key) => {
                 if self.counts.empty < EMPTY_KEYS_NAMED_MAX {
-                    let key = shown(&key);
-                    let text = format!("rdbLoadObject skipping empty key: {key}");
+                    let text = text!("rdbLoadObject skipping empty key: ", shown(&key));
                     self.notes.push(Note { level: Level::Notice, text, is_of_key: true });
                 }
                 self.counts.empty += 1;
@@ -330,20 +330,15 @@ impl<R: Read> Load<R> {
 
     /// Understands a field as Redis does, and says so in its words.
     fn aux(&mut self, name: Vec<u8>, value: Vec<u8>, now_ms: i64) {
-        let text = shown(&value);
         match name.to_ascii_lowercase().as_slice() {
             [b'%', ..] => {
-                let name = shown(&name);
-                let line = format!("RDB '{name}': {text}");
-                self.note(Level::Notice, line);
+                self.note(Level::Notice, text!("RDB '", shown(&name), "': ", shown(&value)));
             }
             b"redis-ver" => {
-                let line = format!("Loading RDB produced by version {text}");
-                self.note(Level::Notice, line);
+                self.note(Level::Notice, text!("Loading RDB produced by version ", shown(&value)));
             }
             b"valkey-ver" => {
-                let line = format!("Loading RDB produced by Valkey version {text}");
-                self.note(Level::Notice, line);
+                self.note(Level::Notice, text!("Loading RDB produced by Valkey version ", shown(&value)));
             }
             b"ctime" => {
                 let created_s = leading_integer(&value);
@@ -359,20 +354,19 @@ impl<R: Read> Load<R> {
             }
             b"aof-preamble" => {
                 if leading_integer(&value) != 0 {
-                    self.note(Level::Notice, "RDB has an AOF tail".into());
+                    self.note(Level::Notice, "RDB has an AOF tail");
                 }
             }
             b"aof-base" => {
                 self.facts.is_aof_base = leading_integer(&value) != 0;
                 if self.facts.is_aof_base {
-                    self.note(Level::Notice, "RDB is base AOF".into());
+                    self.note(Level::Notice, "RDB is base AOF");
                 }
             }
             b"lua" | b"redis-bits" => {}
             known => {
                 if !known.starts_with(b"repl-") && !known.starts_with(b"gyre-") {
-                    let name = shown(&name);
-                    self.note(Level::Debug, format!("Unrecognized RDB AUX field: '{name}'"));
+                    self.note(Level::Debug, text!("Unrecognized RDB AUX field: '", shown(&name), "'"));
                 }
                 if self.facts.fields.len() < FIELDS_MAX && name.len() + value.len() <= FIELD_LEN_MAX {
                     self.facts.fields.push((name, value));
@@ -436,8 +430,9 @@ fn outcome_of(is_new: bool, key: &[u8]) -> Outcome {
     }
 }
 
-fn shown(bytes: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN_LEN_MAX)])
+/// As much of it as a message has.
+fn shown(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len().min(SHOWN_LEN_MAX)]
 }
 
 /// The integer that a field begins with, 0 when it does not: as C's library reads them.

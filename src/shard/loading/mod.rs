@@ -8,6 +8,7 @@ mod meeting;
 mod reload;
 mod replay;
 
+use crate::log_text;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
@@ -299,7 +300,7 @@ impl Shard {
     fn take_notes(&mut self, load: &mut Load<File>) {
         for note in load.take_notes() {
             if self.is_leader() || note.is_of_key {
-                log!(note.level, "{}", note.text);
+                log_text!(note.level, note.text);
             }
         }
         let functions = load.take_functions();

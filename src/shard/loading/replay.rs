@@ -4,6 +4,7 @@
 //! Where the file ends is decided before (`crate::recovery`): what is replayed are whole units, so the commands of a MULTI body
 //! can run as they come.
 
+use crate::log_text;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -72,11 +73,13 @@ impl ReplayError {
                     "Unknown command '{command}' reading the append only file {name}, at offset {at}"
                 );
             }
-            ReplayError::Payload { error, at } => log!(
+            ReplayError::Payload { error, at } => log_text!(
                 Level::Warning,
-                "Bad file format reading the append only file {name}: at offset {at} a value cannot be restored ({}), so \
-                 something was changed in the file. Make a backup of your AOF files, then use gyre-check-aof on the manifest",
-                String::from_utf8_lossy(&error.text())
+                format_args!(
+                    "Bad file format reading the append only file {name}: at offset {at} a value cannot be restored ("
+                ),
+                error.text(),
+                "), so something was changed in the file. Make a backup of your AOF files, then use gyre-check-aof on the manifest"
             ),
             ReplayError::Foreign { key, at } => log!(
                 Level::Warning,
@@ -142,10 +145,10 @@ impl Errors {
         self.1 += 1;
         if self.1 <= ERRORS_TOLD_MAX {
             let (name, command) = (&self.0, spec.name);
-            log!(
+            log_text!(
                 Level::Warning,
-                "The command '{command}' at offset {at} of {name} answers an error: {}",
-                String::from_utf8_lossy(&error.text())
+                format_args!("The command '{command}' at offset {at} of {name} answers an error: "),
+                error.text()
             );
         }
         Ok(T::default())
