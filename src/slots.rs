@@ -4,7 +4,9 @@
 //! a turn, so nothing moves within a turn. Whoever wants to know where a key is asks here, and nobody else computes with the number
 //! of shards: which slots a shard has is what the map says, and they need not follow each other.
 //!
-//!     key --slot_of()--> slot --SlotMap--> node, state, shard --SlotSet--> number of its table in the shard's store
+//! ```text
+//! key --slot_of()--> slot --SlotMap--> node, state, shard --SlotSet--> number of its table in the shard's store
+//! ```
 //!
 //! A node by itself has every slot, and each of its shards an even share, one range.
 
