@@ -48,6 +48,13 @@ const ADDRESS_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 /// Why the server did not start, or stopped; for the log and the terminal. Empty: the log has it already.
 pub type Failure = Text;
 
+/// Whether the machine has what a server would need that is started with this. What the operator should know.
+pub fn check_system(sources: &Sources) -> Result<Vec<String>, Failure> {
+    let loaded = load(sources)?;
+    let fit = probe::check(loaded.config.engine.shards).map_err(|missing| missing.to_string())?;
+    Ok(fit.notes)
+}
+
 /// Runs the server with the configuration that `sources` name, until it is told to end.
 pub fn run(sources: &Sources) -> Result<(), Failure> {
     process::remember_start();

@@ -5,6 +5,7 @@ mod support;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use support::{free_port, temporary_dir, within, Client, Value};
@@ -21,13 +22,17 @@ struct Machine {
     no_io_uring: Option<i32>,
     dir: PathBuf,
     binary: PathBuf,
+    /// What a user may have, all of his processes have together.
+    _alone: Option<MutexGuard<'static, ()>>,
 }
+
+static NOBODY_IS_ALONE: Mutex<()> = Mutex::new(());
 
 impl Machine {
     fn with(limits: &[Limit]) -> Machine {
         let dir = temporary_dir();
         let binary = PathBuf::from(env!("CARGO_BIN_EXE_gyre-server"));
-        Machine { limits: limits.to_vec(), user: None, no_io_uring: None, dir, binary }
+        Machine { limits: limits.to_vec(), user: None, no_io_uring: None, dir, binary, _alone: None }
     }
 
     /// As a user without privileges, where this test may become one: then the binary is somewhere that the user can reach, too.
@@ -37,6 +42,7 @@ impl Machine {
             return Some(Machine::with(limits));
         }
         let mut machine = Machine::with(limits);
+        machine._alone = Some(NOBODY_IS_ALONE.lock().unwrap_or_else(PoisonError::into_inner));
         let binary = machine.dir.join("gyre-server");
         std::fs::copy(&machine.binary, &binary).expect("the temporary directory has room");
         let open = |path: &Path| Command::new("chmod").args(["a+rwx"]).arg(path).status();
@@ -189,6 +195,25 @@ fn little_locked_memory_is_enough() {
 }
 
 #[test]
+fn too_little_locked_memory_is_said_before_anything_is_served_and_the_check_says_the_same() {
+    for (kilobytes, shards) in [(64, "1"), (64, "auto"), (1024, "9"), (8192, "64")] {
+        let Some(machine) = Machine::of_nobody(&[(libc::RLIMIT_MEMLOCK, kilobytes << 10)]) else { return };
+        if machine.user.is_none() {
+            eprintln!("SKIPPED: this user may lock as much as it has");
+            return;
+        }
+        let check = || machine.command(&["--check-system", "--shards", shards]).output().unwrap();
+        if check().status.success() {
+            // A kernel that charges nothing for rings.
+            machine.starts(shards);
+            continue;
+        }
+        let said = machine.refuses(shards, &["memory for the rings", "LimitMEMLOCK="]);
+        assert_eq!(one_line(&check(), &[]), said);
+    }
+}
+
+#[test]
 fn few_open_files_make_fewer_clients_or_are_said() {
     let Some(machine) = Machine::of_nobody(&[(libc::RLIMIT_NOFILE, 300)]) else { return };
     let running = machine.starts("3");
@@ -204,7 +229,7 @@ fn few_open_files_make_fewer_clients_or_are_said() {
 }
 
 #[test]
-fn few_threads_do_without_executors_or_are_said() {
+fn few_threads_are_enough_or_are_said() {
     let limit = 40;
     let Some(machine) = Machine::of_nobody(&[(libc::RLIMIT_NPROC, limit)]) else { return };
     if machine.user.is_none() {

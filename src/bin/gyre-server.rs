@@ -5,7 +5,6 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use gyre::config::argv::{self, Invocation};
-use gyre::config::ShardCount;
 use gyre::persist::{check_aof, check_rdb};
 
 #[global_allocator]
@@ -16,6 +15,7 @@ Usage: gyre-server [/path/to/redis.conf] [options] [-]
        gyre-server - (read config from stdin)
        gyre-server -v or --version
        gyre-server -h or --help
+       gyre-server --check-system [/path/to/redis.conf] [options] (say whether it could start)
 
 Options are directives of redis.conf, and Gyre's own:
        gyre-server --port 7777 --shards 4
@@ -45,16 +45,13 @@ fn main() -> ExitCode {
             eprintln!("--test-memory: use a memory tester that runs without an operating system (memtest86) instead");
             ExitCode::FAILURE
         }
-        Invocation::CheckSystem => match gyre::runtime::probe::check(ShardCount::Auto) {
-            Ok(fit) => {
-                fit.notes.iter().for_each(|note| println!("{note}"));
+        Invocation::CheckSystem(sources) => match gyre::server::check_system(&sources) {
+            Ok(notes) => {
+                notes.iter().for_each(|note| println!("{note}"));
                 println!("This system can run Gyre.");
                 ExitCode::SUCCESS
             }
-            Err(missing) => {
-                eprintln!("{missing}");
-                ExitCode::FAILURE
-            }
+            Err(failure) => say(&failure),
         },
         Invocation::Serve(_) if argv::wants_sentinel(&program, &args) => {
             eprintln!("Gyre has no Sentinel mode and does not start: use redis-sentinel, the one of Redis, to watch servers");
@@ -62,13 +59,16 @@ fn main() -> ExitCode {
         }
         Invocation::Serve(sources) => match gyre::server::run(&sources) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => {
-                if !failure.is_empty() {
-                    // It quotes lines of a file as they are. Without a terminal there is nobody to tell.
-                    let _ = io::stderr().write_all(&[&failure[..], b"\n"].concat());
-                }
-                ExitCode::FAILURE
-            }
+            Err(failure) => say(&failure),
         },
     }
+}
+
+/// Why it does not start.
+fn say(failure: &[u8]) -> ExitCode {
+    if !failure.is_empty() {
+        // It quotes lines of a file as they are. Without a terminal there is nobody to tell.
+        let _ = io::stderr().write_all(&[failure, b"\n"].concat());
+    }
+    ExitCode::FAILURE
 }

@@ -9,7 +9,8 @@ pub enum Invocation {
     Help,
     /// `--test-memory <megabytes>`; None when the number is missing.
     TestMemory(Option<Vec<u8>>),
-    CheckSystem,
+    /// `--check-system`, and behind it what a server would be started with.
+    CheckSystem(Sources),
     Serve(Sources),
 }
 
@@ -39,9 +40,13 @@ pub fn parse(args: &[Vec<u8>]) -> Invocation {
         Some(b"--test-memory") => {
             return Invocation::TestMemory(args.get(1).filter(|_| args.len() == 2).cloned())
         }
-        Some(b"--check-system") => return Invocation::CheckSystem,
+        Some(b"--check-system") => return Invocation::CheckSystem(sources(&args[1..])),
         _ => {}
     }
+    Invocation::Serve(sources(args))
+}
+
+fn sources(args: &[Vec<u8>]) -> Sources {
     let file = args.first().filter(|first| !first.starts_with(b"-")).cloned();
     let mut sources = Sources { stdin: false, options: Vec::new(), file };
     let first = usize::from(sources.file.is_some());
@@ -66,7 +71,7 @@ pub fn parse(args: &[Vec<u8>]) -> Invocation {
             has_value = true;
         }
     }
-    Invocation::Serve(sources)
+    sources
 }
 
 /// Whether the command line asks for the mode of Redis Sentinel: by `--sentinel` in any place, or by the name of the program.
@@ -176,6 +181,10 @@ mod tests {
         assert_eq!(parsed(&["--help"]), Invocation::Help);
         assert_eq!(parsed(&["--test-memory", "5"]), Invocation::TestMemory(Some(b"5".to_vec())));
         assert_eq!(parsed(&["--test-memory"]), Invocation::TestMemory(None));
-        assert_eq!(parsed(&["--check-system"]), Invocation::CheckSystem);
+        assert_eq!(parsed(&["--check-system"]), Invocation::CheckSystem(Sources::default()));
+        let Invocation::CheckSystem(sources) = parsed(&["--check-system", "--shards", "9"]) else {
+            panic!("no check");
+        };
+        assert_eq!(Invocation::Serve(sources), parsed(&["--shards", "9"]));
     }
 }
