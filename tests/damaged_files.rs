@@ -51,11 +51,14 @@ fn start(dir: &Path, options: &[&str]) -> Start {
         }
         if Instant::now() > deadline {
             end(&mut child);
-            panic!("it neither starts nor ends:\n{}", fs::read_to_string(&log).unwrap_or_default());
+            panic!(
+                "it neither starts nor ends:\n{}",
+                String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned()
+            );
         }
         std::thread::sleep(Duration::from_millis(3));
     };
-    let said = fs::read_to_string(&log).unwrap_or_default();
+    let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
     assert_eq!(status.code(), Some(1), "{status}:\n{said}");
     assert!(!said.contains("panicked") && !said.contains("crashed"), "{said}");
     Start::Refuses(said)

@@ -69,7 +69,7 @@ impl Server {
             let _ = child.kill();
             let _ = child.wait();
         }
-        let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&std::fs::read(dir.join("log")).unwrap_or_default()).into_owned();
         panic!("{} {options:?} does not start:\n{log}", binary.display());
     }
 
@@ -94,7 +94,7 @@ impl Server {
 
     /// All that the server has written to its standard output and error so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+        String::from_utf8_lossy(&std::fs::read(self.dir.join("log")).unwrap_or_default()).into_owned()
     }
 
     pub fn is_running(&mut self) -> bool {
