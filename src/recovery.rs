@@ -5,7 +5,6 @@
 
 mod logs;
 
-use crate::shard::message::Message;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +17,7 @@ use crate::persist::check_rdb::explain;
 use crate::rdb::file::{Counts, TERMINATING};
 use crate::runtime::{clock, signals};
 use crate::shard::loading::{LoadFailed, Report, Step};
-use crate::shard::message::Call;
+use crate::shard::message::{LoadMessage, Told};
 use crate::shard::shared::Shared;
 use crate::shard::{Shard, LEADER};
 
@@ -78,12 +77,11 @@ pub fn recover(shared: &Arc<Shared>, kept: Kept) -> Result<(), Failure> {
     if let Some((folder, manifest)) = kept.logs {
         logs::recover(shared, folder, manifest)?;
     }
-    let calls = (0..shared.shards).map(|_| -> Call { Box::new(Shard::end_loading) });
-    on_each(shared, calls.collect());
+    on_each(shared, (0..shared.shards).map(|_| |done| LoadMessage::End { done }));
     let changes = shared.stats.iter().map(|stats| stats.dirty.get()).sum();
     shared.status.saved_changes.store(changes, Relaxed);
     shared.status.loading.in_progress.store(false, Relaxed);
-    shared.mail.post(LEADER, Message::Call(Box::new(|shard: &mut Shard| shard.accept_again())));
+    shared.mail.post(LEADER, LoadMessage::AcceptAgain.into());
     Ok(())
 }
 
@@ -127,15 +125,12 @@ fn run_phase(shared: &Arc<Shared>, jobs: Vec<Vec<Step>>) -> Result<Vec<Report>, 
     let outcomes: Arc<Mutex<Outcomes>> = Arc::new(Mutex::new(jobs.iter().map(|_| None).collect()));
     for (id, steps) in jobs.into_iter().enumerate() {
         let outcomes = outcomes.clone();
-        let job = move |shard: &mut Shard| {
-            let done = move |shard: &mut Shard, outcome| {
-                let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-                outcomes[shard.id] = Some(outcome);
-                signals::ring();
-            };
-            shard.begin_loading(steps, Box::new(done));
+        let done = move |shard: &mut Shard, outcome| {
+            let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+            outcomes[shard.id] = Some(outcome);
+            signals::ring();
         };
-        shared.mail.post(id, Message::Call(Box::new(job)));
+        shared.mail.post(id, LoadMessage::Begin { steps, done: Box::new(done) }.into());
     }
     loop {
         signals::wait(WATCH_INTERVAL);
@@ -153,17 +148,16 @@ fn run_phase(shared: &Arc<Shared>, jobs: Vec<Vec<Step>>) -> Result<Vec<Report>, 
     }
 }
 
-/// Has every shard run `call`, and waits until all have.
-fn on_each(shared: &Arc<Shared>, calls: Vec<Call>) {
-    let left = Arc::new(Mutex::new(calls.len()));
-    for (id, call) in calls.into_iter().enumerate() {
+/// Sends every shard its message, and waits until all have done what it says.
+fn on_each(shared: &Arc<Shared>, messages: impl ExactSizeIterator<Item = impl FnOnce(Told) -> LoadMessage>) {
+    let left = Arc::new(Mutex::new(messages.len()));
+    for (id, message) in messages.enumerate() {
         let left = left.clone();
-        let run = move |shard: &mut Shard| {
-            call(shard);
+        let done = move || {
             *left.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
             signals::ring();
         };
-        shared.mail.post(id, Message::Call(Box::new(run)));
+        shared.mail.post(id, message(Box::new(done)).into());
     }
     while *left.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
         signals::wait(WATCH_INTERVAL);

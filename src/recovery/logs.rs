@@ -1,6 +1,5 @@
 //! Reading the append-only files back: which there are, where each is cut, and in which order they are replayed.
 
-use crate::shard::message::Message;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,9 +17,9 @@ use crate::persist::aof::{BaseFormat, Fault, Folder, FolderError, Layout, Manife
 use crate::rdb::file::{FileReader, Record};
 use crate::runtime::clock;
 use crate::shard::loading::Step;
-use crate::shard::message::Call;
+use crate::shard::message::LoadMessage;
 use crate::shard::shared::Shared;
-use crate::shard::{Shard, LEADER};
+use crate::shard::LEADER;
 use crate::slots::even_share;
 use crate::store::SlotSet;
 
@@ -279,12 +278,13 @@ fn replay_elsewhere(
 }
 
 fn replay_for(shared: &Arc<Shared>, slots: Option<&SlotSet>) {
-    let slots = slots.cloned();
-    let call = || -> Call {
-        let slots = slots.clone();
-        Box::new(move |shard: &mut Shard| shard.replay_for(slots))
-    };
-    on_each(shared, (0..shared.shards).map(|_| call()).collect());
+    on_each(
+        shared,
+        (0..shared.shards).map(|_| {
+            let slots = slots.cloned();
+            move |done| LoadMessage::ReplayFor { slots, done }
+        }),
+    );
 }
 
 /// Opens the logs, and has the shards write to them. The first time, each gets a base. `is_continued`: several shards go on with the logs
@@ -320,25 +320,19 @@ fn open(
         }
     }
     let barrier = is_continued.then(|| shared.next_transaction());
-    let mut calls: Vec<Call> = Vec::new();
+    let mut orders = Vec::new();
     for (shard, base_len) in base_lens.iter().copied().enumerate() {
         let opened = folder.open_last(&mut manifest, shard as u16).map_err(text)?;
         log!(Level::Notice, "{}", opened.log_message_at_start());
-        calls.push(Box::new(move |shard: &mut Shard| {
-            shard.open_log(opened.file, opened.len);
-            shard.journal.log.set_sizes(base_len, base_len);
-            if let Some(number) = barrier {
-                shard.note_barrier(number);
-            }
-        }));
+        let (file, len) = (opened.file, opened.len);
+        orders.push(move |done| LoadMessage::OpenLog { file, len, base_len, barrier, done });
     }
     folder.write(&mut manifest).map_err(text)?;
     if !manifest.history().is_empty() {
         let removed = folder.delete_history(&mut manifest).map_err(text)?;
         removed.log_messages.iter().for_each(|message| log!(Level::Notice, "{message}"));
     }
-    on_each(shared, calls);
-    let begin = |leader: &mut Shard| leader.aof_has_started(manifest);
-    shared.mail.post(LEADER, Message::Call(Box::new(begin)));
+    on_each(shared, orders.into_iter());
+    shared.mail.post(LEADER, LoadMessage::LogsHaveBegun(Box::new(manifest)).into());
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! What this shard does with a message, by kind.
 
 use super::message::{
-    Answer, AnswerTo, ConnectionMessage, MemoryMessage, Message, SettingsMessage, SubscriberMessage,
+    Answer, AnswerTo, ConnectionMessage, LoadMessage, MemoryMessage, Message, SettingsMessage,
+    SubscriberMessage,
 };
 use super::peers::Chore;
 use super::scatter::Question;
@@ -54,7 +55,35 @@ impl Shard {
             Message::ShutDown(wish) => self.shut_down_by_signal(wish),
             Message::Delivered(delivered) => self.delivered(*delivered),
             Message::Chore(chore) => self.do_chore(chore),
+            Message::Load(message) => self.about_loading(message),
+            #[cfg(test)]
             Message::Call(call) => call(self),
+        }
+    }
+
+    fn about_loading(&mut self, message: LoadMessage) {
+        match message {
+            LoadMessage::Begin { steps, done } => self.begin_loading(steps, done),
+            LoadMessage::OpenLog { file, len, base_len, barrier, done } => {
+                self.open_log(file, len);
+                self.journal.log.set_sizes(base_len, base_len);
+                if let Some(number) = barrier {
+                    self.note_barrier(number);
+                }
+                done();
+            }
+            LoadMessage::ReplayFor { slots, done } => {
+                self.replay_for(slots);
+                done();
+            }
+            LoadMessage::End { done } => {
+                self.end_loading();
+                done();
+            }
+            LoadMessage::LogsHaveBegun(manifest) => self.aof_has_started(*manifest),
+            LoadMessage::AcceptAgain => self.accept_again(),
+            LoadMessage::GuestHasCome { position } => self.loader.meetings.guest_has_come(position),
+            LoadMessage::MeetingIsOver => self.loader.meetings.end(),
         }
     }
 

@@ -2,9 +2,12 @@
 
 use bytes::Bytes;
 
+use std::fs::File;
+
 use super::commands::config::ConfigChange;
 use super::commands::migrate::Delivered;
 use super::far_output::{Allowed, Client};
+use super::loading::{Done, Step};
 use super::peers::Chore;
 use super::pubsub::CountSubscriber;
 use super::saving::message::SnapshotMessage;
@@ -20,8 +23,9 @@ use crate::base::Token;
 use crate::client::Redirect;
 use crate::command::table::CommandSpec;
 use crate::command::CommandError;
+use crate::persist::aof::manifest::Manifest;
 use crate::resp::{Protocol, Reply};
-use crate::store::WatchFlag;
+use crate::store::{SlotSet, WatchFlag};
 use std::os::fd::OwnedFd;
 
 use crate::runtime::listen;
@@ -111,9 +115,34 @@ pub enum Message {
     /// What became of keys that MIGRATE has sent.
     Delivered(Box<Delivered>),
     Chore(Chore),
-    /// Anything rare: runs on the target shard.
+    Load(LoadMessage),
+    /// What a test does to a shard.
+    #[cfg(test)]
     Call(Call),
 }
+
+/// About what a shard reads from files, at the start and when an AOF is loaded while it serves.
+pub enum LoadMessage {
+    /// At the start: load this; `done` is told what came of it, on the shard's thread.
+    Begin { steps: Vec<Step>, done: Done },
+    /// At the start: the log goes on in this file; `base_len` counts for its growth. `barrier`: all logs have this one in front.
+    OpenLog { file: File, len: u64, base_len: u64, barrier: Option<Number>, done: Told },
+    /// The logs that are replayed next are those of a shard that had these slots; `None`: of this one.
+    ReplayFor { slots: Option<SlotSet>, done: Told },
+    /// Everything is loaded.
+    End { done: Told },
+    /// To the leader: the logs that there are, which have begun.
+    LogsHaveBegun(Box<Manifest>),
+    /// To the shard that accepts: clients may come.
+    AcceptAgain,
+    /// A shard has come to a command of its log that it waits for the receiver with (`loading/meeting`).
+    GuestHasCome { position: u64 },
+    /// The command has run.
+    MeetingIsOver,
+}
+
+/// Called when a shard has done what it was told.
+pub type Told = Box<dyn FnOnce() + Send>;
 
 /// About a connection of the receiver.
 pub enum ConnectionMessage {
@@ -192,7 +221,8 @@ into_message! {
     ConnectionMessage => Connections,
     SubscriberMessage => Subscribers,
     SettingsMessage => Settings,
-    MemoryMessage => Memory
+    MemoryMessage => Memory,
+    LoadMessage => Load
 }
 
 /// Where the answer to a command goes that is carried out on another shard.
@@ -212,6 +242,7 @@ pub enum Answer {
 }
 
 /// Something to run on a shard.
+#[cfg(test)]
 pub type Call = Box<dyn FnOnce(&mut super::Shard) + Send>;
 
 /// An accepted socket.

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::replay::ReplayError;
 use crate::base::Token;
 use crate::client::{Connection, Flag};
-use crate::shard::message::Message;
+use crate::shard::message::LoadMessage;
 use crate::shard::Shard;
 
 /// What other shards have said of meetings.
@@ -21,6 +21,16 @@ pub struct Meetings {
     arrived: Vec<u64>,
     /// The one that this shard waits for as a guest is over.
     is_over: bool,
+}
+
+impl Meetings {
+    pub(in crate::shard) fn guest_has_come(&mut self, position: u64) {
+        self.arrived.push(position);
+    }
+
+    pub(in crate::shard) fn end(&mut self) {
+        self.is_over = true;
+    }
 }
 
 /// Where this shard stands in the meeting that it has come to.
@@ -40,8 +50,7 @@ impl Shard {
     /// To be called once, when the replay has come to the command of the meeting.
     pub(super) fn come_as_guest(&mut self, host: usize, position: u64) -> Meeting {
         self.loader.meetings.is_over = false;
-        let tell = move |host: &mut Shard| host.loader.meetings.arrived.push(position);
-        self.send(host, Message::Call(Box::new(tell)));
+        self.send(host, LoadMessage::GuestHasCome { position }.into());
         Meeting::Guest
     }
 
@@ -81,8 +90,7 @@ impl Shard {
             return Ok(false);
         }
         for guest in guests.iter().copied() {
-            let tell = |guest: &mut Shard| guest.loader.meetings.is_over = true;
-            self.send(guest, Message::Call(Box::new(tell)));
+            self.send(guest, LoadMessage::MeetingIsOver.into());
         }
         Ok(true)
     }
