@@ -73,7 +73,7 @@ impl Shard {
         self.accept_again();
         self.resume_paused();
         self.end_scripts_of_the_gone();
-        if self.id == 0 {
+        if self.is_leader() {
             self.shut_down_if_asked();
         }
         if self.upkeep.housekeeping.is_off {
