@@ -3,6 +3,7 @@
 
 pub mod alloc;
 pub mod arena;
+pub mod async_socket;
 pub(crate) mod aside;
 mod buffers;
 mod child_memory;
