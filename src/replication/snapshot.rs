@@ -27,7 +27,7 @@ use crate::base::log::Level;
 use crate::process;
 use crate::repl::master::handshake::{Cut, JobId, ReplicaId, Replicas, State, Target};
 use crate::repl::master::options::Filter;
-use crate::runtime::aside;
+use crate::runtime::background_thread;
 
 /// What one replica may have to send of a snapshot, bytes: then the snapshot waits for it.
 const QUEUE_BYTES: usize = 512 * 1024;
@@ -122,7 +122,7 @@ impl Core {
                 let source = ours.try_clone()?;
                 snapshot.file = Some(Arc::new(SnapshotFile { path, source }));
                 let tell = sender(self);
-                aside::spawn("repl-file", move || {
+                background_thread::spawn("repl-file", move || {
                     let written = write_file(ours, &file).map_err(|error| error_text(&error).to_string());
                     tell(Event::Snapshot(job, SnapshotNews::InFile(written)));
                 })?;

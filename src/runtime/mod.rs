@@ -4,7 +4,7 @@
 pub mod alloc;
 pub mod arena;
 pub mod async_socket;
-pub(crate) mod aside;
+pub(crate) mod background_thread;
 mod buffers;
 mod child_memory;
 pub(crate) mod clock;
@@ -16,7 +16,6 @@ pub mod fork;
 pub(crate) mod listen;
 pub(crate) mod lua;
 pub(crate) mod machine;
-pub(crate) mod mail;
 pub(crate) mod mesh;
 #[cfg(test)]
 mod mesh_tests;
@@ -28,3 +27,4 @@ pub(crate) mod signals;
 pub(crate) mod socket;
 mod sync;
 pub mod sys;
+pub(crate) mod thread_inbox;
