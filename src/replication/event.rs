@@ -10,8 +10,8 @@ use crate::base::Token;
 use crate::config::Config;
 use crate::journal::feed::FeedReader;
 use crate::journal::Ticket;
-use crate::repl::master::options::Options;
 use crate::repl::master::handshake::{JobId, ReplicaId};
+use crate::repl::master::options::Options;
 use crate::repl::master::wait;
 
 /// Where an answer goes: to a command of a client of shard `home`, which knows it by the number.
@@ -39,7 +39,9 @@ pub enum Event {
     FeedBegan(FeedReader),
     Snapshot(JobId, SnapshotNews),
     /// A shard's log is on the disk up to where it was when it was asked, in this round.
-    LogSynced { round: u64 },
+    LogSynced {
+        round: u64,
+    },
 }
 
 /// The way to the task, from any thread; it never waits.

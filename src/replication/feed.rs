@@ -48,10 +48,6 @@ impl Feed {
         self.cuts.clear();
     }
 
-    pub fn is_open(&self) -> bool {
-        self.open.is_some()
-    }
-
     /// The snapshot has what has at most this ticket.
     pub fn cut_at(&mut self, ticket: Ticket, job: JobId) {
         self.cuts.push_back((ticket, job));
@@ -111,11 +107,16 @@ impl Open {
 fn converted(batch: &Batch) -> sequencer::Batch {
     let entry = |entry| match entry {
         InBatch::Unit(view) => Entry::Unit(unit_of(view)),
-        InBatch::Placeholder { transaction, writers } => {
-            Entry::Placeholder { transaction, writers: writers.iter().map(|shard| usize::from(*shard)).collect() }
-        }
+        InBatch::Placeholder { transaction, writers } => Entry::Placeholder {
+            transaction,
+            writers: writers.iter().map(|shard| usize::from(*shard)).collect(),
+        },
     };
-    sequencer::Batch { ticket: batch.ticket, shard: batch.shard, entries: batch.entries().map(entry).collect() }
+    sequencer::Batch {
+        ticket: batch.ticket,
+        shard: batch.shard,
+        entries: batch.entries().map(entry).collect(),
+    }
 }
 
 fn unit_of(view: View) -> Unit {

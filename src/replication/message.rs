@@ -18,11 +18,16 @@ pub enum ReplMessage {
     SnapshotMayFlow(u64),
     /// The connection that was given away is over.
     CloseShell(Token),
-    Answer { number: u64, answer: Answer },
+    Answer {
+        number: u64,
+        answer: Answer,
+    },
     /// New writes need not wait any more.
     WritersMayGoOn,
     /// To be answered when the log is on the disk up to where it is now.
-    TellWhenSynced { round: u64 },
+    TellWhenSynced {
+        round: u64,
+    },
 }
 
 /// To a command that has asked the task.

@@ -36,7 +36,7 @@ use crate::control::Control;
 use crate::repl::history::ReplicationId;
 
 pub use event::{Asked, Event, Events, Newcomer, SnapshotNews, WaitOrder};
-pub use message::{Answer, Content, ReplMessage, SnapshotOrder};
+pub use message::{Answer, ReplMessage, SnapshotOrder};
 pub use status::ReplStatus;
 
 /// How a shard is told something, by its number. Never waits.

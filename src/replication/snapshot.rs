@@ -202,7 +202,8 @@ impl Core {
     pub fn pieces_have_room(&mut self) {
         let Core { snapshots, replicas, peers, .. } = self;
         for (job, snapshot) in snapshots.iter_mut().filter(|(_, snapshot)| snapshot.owed > 0) {
-            let is_full = |id: &ReplicaId| peers.get(id).is_some_and(|peer| peer.queued_bytes() > QUEUE_BYTES);
+            let is_full =
+                |id: &ReplicaId| peers.get(id).is_some_and(|peer| peer.queued_bytes() > QUEUE_BYTES);
             if !replicas_of(replicas, *job).iter().any(is_full) {
                 snapshot.permits.add_permits(std::mem::take(&mut snapshot.owed));
             }
@@ -366,4 +367,3 @@ async fn read_file(id: ReplicaId, file: Arc<SnapshotFile>, wanted: Arc<Notify>, 
         }
     }
 }
-

@@ -142,4 +142,3 @@ pub fn sender(core: &Core) -> impl Fn(Event) + Send + Sync + 'static {
         }
     }
 }
-
