@@ -175,7 +175,7 @@ impl Core {
         let now_ms = self.now_ms();
         self.snapshots.remove(&job);
         self.feed.forget_cut(job);
-        self.replicas.snapshot_ended(job, Err(()), now_ms);
+        self.replicas.snapshot_ended(job, None, now_ms);
     }
 
     pub fn cancel_snapshot(&mut self, job: JobId) {
@@ -248,7 +248,7 @@ impl Core {
                 }
             }
         }
-        self.replicas.snapshot_ended(job, Ok(bytes), now_ms);
+        self.replicas.snapshot_ended(job, Some(bytes), now_ms);
         if snapshot.target == Target::Sockets {
             self.snapshots.remove(&job);
         }
