@@ -17,7 +17,7 @@ use crate::store::SlotSet;
 use crate::txn::locks::Number;
 
 /// What every shard knows of the snapshot in progress.
-pub(super) struct SnapshotCut {
+pub struct SnapshotCut {
     pub id: JobId,
     pub purpose: Purpose,
     /// Whether to fork, if whoever asked said so.

@@ -25,7 +25,7 @@ use crate::journal::feed::{Bell, FeedReader};
 use crate::journal::Ticket;
 use crate::persist::backup::{Before, Order, Relay, Target};
 use crate::runtime::pipes;
-use crate::shard::transactions::Phase;
+use crate::shard::transactions::{Answers, Phase};
 use crate::shard::{Shard, LEADER};
 use crate::snapshot::Purpose;
 use crate::store::SlotSet;
@@ -140,7 +140,7 @@ impl Shard {
     /// In front of the parts: the feed, and the mark.
     pub(super) fn phases_of_sync(&self, id: JobId, bell: Bell) -> Vec<Phase> {
         let (make, attach, made) = self.phases_of_feed(bell);
-        let mark = move |shard: &mut Shard, _| {
+        let mark = move |shard: &mut Shard, _: Answers| {
             let reader = made.take();
             let ticket = shard.mark_feed().unwrap_or_default();
             if let Some(stream) = shard.saving.job(id).and_then(|active| active.stream.as_ref()) {
@@ -148,6 +148,6 @@ impl Shard {
             }
             false
         };
-        vec![make, attach, Phase::Here(Box::new(mark))]
+        vec![make, attach, Phase::here(mark)]
     }
 }
