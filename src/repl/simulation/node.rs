@@ -354,6 +354,10 @@ impl Node {
         if self.follower.is_none() {
             self.deliver(now_ms, true);
             self.flush();
+            // What they wait for has an offset of a history that ends here.
+            self.waiters.drain();
+            self.writes.clear();
+            self.confirming.clear();
         }
         // A master without a backlog has counted nothing: its data are of no history.
         let has_history = self.backlog.is_some();
