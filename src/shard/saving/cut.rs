@@ -20,7 +20,7 @@ use crate::text;
 use crate::txn::locks::Number;
 
 /// What every shard knows of the snapshot in progress.
-pub(super) struct Cut {
+pub(super) struct SnapshotCut {
     pub id: JobId,
     pub purpose: Purpose,
     /// Whether to fork, if whoever asked said so.
@@ -49,7 +49,7 @@ pub(super) struct Cut {
     pub at_cut: AtomicBool,
 }
 
-impl Cut {
+impl SnapshotCut {
     pub fn forks_at_cut(&self) -> bool {
         self.at_cut.load(Ordering::Relaxed)
     }
@@ -91,7 +91,11 @@ impl PartFile {
 
 impl Shard {
     /// Opens the files of a snapshot. The error is for the log.
-    pub(super) fn new_cut(&mut self, purpose: Purpose, method: Option<SnapshotMethod>) -> Result<Cut, Text> {
+    pub(super) fn new_cut(
+        &mut self,
+        purpose: Purpose,
+        method: Option<SnapshotMethod>,
+    ) -> Result<SnapshotCut, Text> {
         self.saving.last_id += 1;
         let persistence = &self.turn.config.persistence;
         let path = persistence.dbfilename.clone();
@@ -118,7 +122,7 @@ impl Shard {
             parts.push(Some(PartFile::new(name, file, shards == 1)));
         }
         let id = self.saving.last_id;
-        Ok(Cut {
+        Ok(SnapshotCut {
             id,
             purpose,
             method,
@@ -144,7 +148,7 @@ impl Shard {
     }
 
     /// What stands in front of this shard's part of a file that all shards write.
-    pub(super) fn header_of(&self, cut: &Cut) -> Vec<u8> {
+    pub(super) fn header_of(&self, cut: &SnapshotCut) -> Vec<u8> {
         if self.id != FIRST_PART {
             return Vec::new();
         }
