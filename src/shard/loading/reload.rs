@@ -76,7 +76,7 @@ impl Shard {
         let folder = self.aof_folder();
         let manifest = match self.reread_manifest() {
             Ok(manifest) if manifest.is_empty() => {
-                crate::log!(Level::Warning, "There is no AOF in {}", folder.path().display());
+                crate::log_text!(Level::Warning, "There is no AOF in ", folder.path());
                 return self.answer_asker(asker, Err(CommandError::other(LOAD_AOF_FAILED)));
             }
             Ok(manifest) if usize::from(manifest.newest().shards()) == self.turn.slots.shards() => manifest,
@@ -85,7 +85,7 @@ impl Shard {
                 return self.answer_asker(asker, Err(CommandError::other(why)));
             }
             Err(error) => {
-                crate::log!(Level::Warning, "{error}");
+                crate::log_text!(Level::Warning, error.text());
                 return self.answer_asker(asker, Err(CommandError::other(LOAD_AOF_FAILED)));
             }
         };
@@ -136,7 +136,7 @@ impl Shard {
             match folder.len_of(&entry.name) {
                 Ok(until) => steps.push(Step::Log { path, until }),
                 Err(error) => {
-                    crate::log!(Level::Warning, "{error}");
+                    crate::log_text!(Level::Warning, error.text());
                     return done(self, false);
                 }
             }

@@ -237,7 +237,7 @@ impl Shard {
         let cut = match self.new_cut(purpose, method) {
             Ok(cut) => Arc::new(cut),
             Err(why) => {
-                crate::log!(Level::Warning, "{why}");
+                crate::log_text!(Level::Warning, why);
                 self.note_saved(purpose, false, 0);
                 if let Some(asker) = asker {
                     self.answer_asker(asker, Err(CommandError::other("ERR")));

@@ -164,7 +164,7 @@ impl Shard {
             begun.pid = Some(child.pid());
             begun.fork_us = Some(child.fork_us());
             if let (Purpose::Background, Some(part)) = (cut.purpose, &cut.parts[self.id]) {
-                part.rename(format!("temp-{}.rdb", child.pid()));
+                part.rename(format!("temp-{}.rdb", child.pid()).into());
             }
         }
         let failed = match begins {

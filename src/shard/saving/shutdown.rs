@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::{join, SnapshotCut};
 use crate::base::error_text;
 use crate::base::log::Level;
+use crate::base::text::Text;
 use crate::command::table::KeyAccess;
 use crate::command::CommandError;
 use crate::rdb::file::FileChecksum;
@@ -18,6 +19,7 @@ use crate::shard::shared::Shutdown as Stage;
 use crate::shard::transactions::{Answers, BarrierAnswer, BarrierWork, Phase};
 use crate::shard::Shard;
 use crate::snapshot::Purpose;
+use crate::text;
 
 /// DEBUG PAUSE-CRON holds up a shutdown that a signal has asked for, as in Redis, but not for longer.
 const CRON_PAUSE_MAX_MS: i64 = 1000;
@@ -177,12 +179,12 @@ impl Shard {
     /// Phases of a barrier that write the keyspace to `dbfilename`; `then` says whether the barrier is to stay.
     pub(in crate::shard) fn save_at_once(
         &mut self,
-        then: impl FnOnce(&mut Shard, Result<(), String>) -> bool + 'static,
+        then: impl FnOnce(&mut Shard, Result<(), Text>) -> bool + 'static,
     ) -> Vec<Phase> {
         let cut = match self.new_cut(Purpose::Foreground, None) {
             Ok(cut) => Arc::new(cut),
             Err(why) => {
-                crate::log!(Level::Warning, "{why}");
+                crate::log_text!(Level::Warning, why);
                 return vec![Phase::here(|shard, _| then(shard, Err(why)))];
             }
         };
@@ -195,7 +197,7 @@ impl Shard {
             let checksums: Result<Vec<FileChecksum>, String> = answers.into_iter().map(part).collect();
             let result = match checksums {
                 Ok(checksums) => join::join(&cut, &checksums),
-                Err(why) => Err(format!("Write error while saving DB to the disk: {why}")),
+                Err(why) => Err(text!("Write error while saving DB to the disk: ", why)),
             };
             match &result {
                 Ok(()) => {
@@ -204,7 +206,7 @@ impl Shard {
                 }
                 Err(why) => {
                     super::remove_files(&cut.parts);
-                    crate::log!(Level::Warning, "{why}");
+                    crate::log_text!(Level::Warning, why);
                 }
             }
             shard.note_saved(Purpose::Foreground, result.is_ok(), 0);
@@ -218,7 +220,7 @@ impl Shard {
         self.write_part(cut).map_err(|error| error_text(&error))
     }
 
-    fn last_save_ended(&mut self, request: ShutdownRequest, result: Result<(), String>) -> bool {
+    fn last_save_ended(&mut self, request: ShutdownRequest, result: Result<(), Text>) -> bool {
         if result.is_ok() {
             self.stop_all();
             return true;

@@ -13,6 +13,7 @@
 //! wait from a bound on as they do for a slow disk, and beyond `WAITING_BYTES_MAX` it fails. With `slots` it has the keys of some slots.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 use std::time::Duration;
@@ -94,7 +95,7 @@ impl Shard {
         for _ in self.turn.slots.all() {
             let (from, file) = pipes::pipe()?;
             sources.push(from);
-            parts.push(Some(PartFile::new(String::new(), file, false)));
+            parts.push(Some(PartFile::new(PathBuf::new(), file, false)));
         }
         let cut = SnapshotCut {
             id,
@@ -102,7 +103,7 @@ impl Shard {
             method: None,
             format: self.rdb_format(),
             checksum: self.turn.config.persistence.rdbchecksum,
-            path: String::new(),
+            path: PathBuf::new(),
             parts,
             increments: Default::default(),
             as_commands: false,
