@@ -143,15 +143,14 @@ impl Core {
         }
     }
 
-    /// All that it has is in the stream, and nothing else.
-    pub fn cut_is_reached(&mut self, job: JobId) {
-        let stream_db = self.writer.selected().unwrap_or(0);
+    /// All that it has is in the stream up to `offset`, and nothing else. What is kept from there on is kept now.
+    pub fn cut_is_reached(&mut self, job: JobId, offset: u64) {
         let Some(snapshot) = self.snapshots.get(&job) else { return };
-        // Whoever gets it knows of no selected database.
-        self.writer.forget_selected();
-        let cut = Cut { offset: self.writer.offset(), stream_db, mark: snapshot.mark };
+        // The stream selects a database again from here on.
+        let cut = Cut { offset, stream_db: 0, mark: snapshot.mark };
         let of_leader = snapshot.of_leader;
         self.replicas.snapshot_began(job, cut, &self.history);
+        self.carry_out();
         if let Some(of_leader) = of_leader {
             self.tell(LEADER, ReplMessage::SnapshotMayFlow(of_leader));
         }
