@@ -43,6 +43,8 @@ pub struct SnapshotOrder {
     /// Where its bytes go.
     pub socket: OwnedFd,
     pub content: Content,
+    /// In the oldest version of RDB: a replica does not say that it reads newer ones.
+    pub is_oldest: bool,
     pub bell: Bell,
 }
 

@@ -19,6 +19,7 @@ use crate::base::Token;
 use crate::client::{Connection, Flag, Suspension};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler};
 use crate::command::CommandError;
+use crate::rdb;
 use crate::replication::{
     Answer, Asked, Event, Newcomer, ReplMessage, SnapshotNews, SnapshotOrder, WaitOrder,
 };
@@ -210,7 +211,7 @@ impl Shard {
     }
 
     fn snapshot_for_replicas(&mut self, order: SnapshotOrder) {
-        let SnapshotOrder { job, socket, content, bell } = order;
+        let SnapshotOrder { job, socket, content, is_oldest, bell } = order;
         let events = self.shared.replication.events.clone();
         let told = move |event| {
             let news = match event {
@@ -225,6 +226,7 @@ impl Shard {
         let sync = FullSync {
             socket,
             content,
+            version: is_oldest.then_some(rdb::Version::V10),
             slots: None,
             fields: Vec::new(),
             after: Vec::new(),
