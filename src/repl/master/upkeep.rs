@@ -33,7 +33,11 @@ impl Replicas {
         // A limit below the backlog would drop a replica that could go on at once.
         let hard = match settings.hard_limit {
             0 => u64::MAX,
-            limit => limit.max(settings.backlog_size),
+            limit => {
+                let is_slow_only = now_ms.saturating_sub(replica.progress_at_ms) <= THROTTLE_PATIENCE_MS;
+                let under_way = if is_slow_only { settings.under_way_bytes } else { 0 };
+                limit.max(settings.backlog_size).saturating_add(under_way)
+            }
         };
         let is_over_soft = settings.soft_limit > 0 && pending >= settings.soft_limit;
         let since = *replica.over_soft_since_ms.get_or_insert(now_ms);
