@@ -78,6 +78,11 @@ impl Shard {
         self.ask_at(None, Moment::AtOnce, question, done);
     }
 
+    /// Tells one shard something, which answers that it has heard.
+    pub(super) fn ask_one<Q: Listed<Answer = ()>>(&mut self, target: usize, question: Q) {
+        self.ask_at(Some(target), Moment::AtOnce, question, |_, _| {});
+    }
+
     /// As `ask_all`, but each shard answers in its next turn: it has taken in what its sockets held when the question was
     /// asked, so that the answers show what other connections did before.
     pub(super) fn ask_all_caught_up<Q: Listed>(
@@ -271,6 +276,7 @@ questions! {
     KillClients: super::commands::client::kill::KillClients,
     ClientLines: super::commands::client::list::ClientLines,
     ObeyPause: super::pause::ObeyPause,
+    ResumeHeld: super::pause::ResumeHeld,
     FindWaiting: super::commands::client::pause::FindWaiting,
     FindClient: super::commands::client::tracking::FindClient,
     BeginTracking: super::tracking::BeginTracking,
