@@ -8,7 +8,7 @@
 //!
 //! | step | what happens |
 //! | --- | --- |
-//! | one is taken | the first in the order (with one shard: all); its shard is told to resume it (`ResumeHeld`) |
+//! | one is taken | the first in the order (with one shard: all; of thousands several); its shard is told to resume it (`ResumeHeld`) |
 //! | it goes on | that shard reads its command in the same turn, and sends what is for others |
 //! | all have heard | in the next turn that shard asks all whether they have heard (`Heard`), and takes the next one |
 //! | none is left | CLIENT UNPAUSE is answered |
@@ -22,9 +22,10 @@ use crate::client::{Connection, Flag, Suspension};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler};
 use crate::command::Args;
 use crate::resp::Reply;
+use crate::runtime::clock;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a pause holds back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +46,12 @@ pub struct Pause {
 /// When a command was held back, in the order over all shards.
 pub type Ticket = u64;
 
-/// Connections of one shard that go on together.
-type Run = Vec<(Ticket, Token)>;
+/// Connections that go on in one round, and their shards.
+type Round = Vec<(Ticket, usize, Token)>;
+
+/// With several shards those that were held go on one after the other; of more than this several go on in one round, in any order
+/// among them, so that the last does not wait for ever.
+const ROUNDS_MAX: usize = 2_000;
 
 /// The connections of all shards that wait for the end of a pause. There are never more than connections.
 #[derive(Debug, Default)]
@@ -54,6 +59,10 @@ struct Held {
     last: Ticket,
     order: BTreeMap<Ticket, (usize, Token)>,
     is_resuming: bool,
+    /// How many go on in one round.
+    round_len: usize,
+    /// Shards whose part of the round has not been heard by all.
+    outstanding: usize,
 }
 
 impl Pause {
@@ -74,6 +83,11 @@ impl Pause {
         let _ = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, extended);
     }
 
+    /// Whether there is none now: turns of several shards have several times.
+    fn is_over(&self) -> bool {
+        self.in_force(clock::unix_us() / 1000).is_none()
+    }
+
     pub fn end(&self) {
         self.state.store(0, Ordering::Relaxed);
     }
@@ -91,29 +105,37 @@ impl Pause {
     }
 
     /// Whether the caller is to resume those that are held: nobody else does.
-    fn begin_resuming(&self) -> bool {
-        !std::mem::replace(&mut self.held().is_resuming, true)
+    fn begin_resuming(&self, shards: usize) -> bool {
+        let mut held = self.held();
+        held.round_len = match shards {
+            1 => usize::MAX,
+            _ => held.order.len().div_ceil(ROUNDS_MAX).max(1),
+        };
+        !std::mem::replace(&mut held.is_resuming, true)
     }
 
     fn is_resuming(&self) -> bool {
         self.held().is_resuming
     }
 
-    /// The next that go on, of one shard, at most so many. `None`: there are no more, or this is 0, and resuming has ended.
-    fn next_run(&self, count_max: usize) -> Option<(usize, Run)> {
+    /// Those that go on next. None: there are no more, or `may_resume` says no, and resuming has ended.
+    fn next_round(&self, may_resume: bool) -> Round {
         let mut held = self.held();
-        let first = held.order.first_key_value().map(|(_, (shard, _))| *shard).filter(|_| count_max > 0);
-        let Some(shard) = first else {
-            held.is_resuming = false;
-            return None;
-        };
-        let mut run = Vec::new();
-        while run.len() < count_max {
-            let Some(entry) = held.order.first_entry().filter(|entry| entry.get().0 == shard) else { break };
-            run.push((*entry.key(), entry.get().1));
-            entry.remove();
+        let count = if may_resume { held.round_len } else { 0 };
+        let mut round = Round::new();
+        while round.len() < count {
+            let Some((ticket, (shard, token))) = held.order.pop_first() else { break };
+            round.push((ticket, shard, token));
         }
-        Some((shard, run))
+        held.is_resuming = !round.is_empty();
+        round
+    }
+
+    /// Whether the part of a shard in the round was the last.
+    fn part_ends(&self) -> bool {
+        let mut held = self.held();
+        held.outstanding -= 1;
+        held.outstanding == 0
     }
 }
 
@@ -132,28 +154,32 @@ impl Question for ObeyPause {
 /// Let these of your connections go on.
 #[derive(Clone)]
 pub struct ResumeHeld {
-    run: Run,
+    round: Arc<Round>,
 }
 
 impl Question for ResumeHeld {
     type Answer = ();
 
     fn answer(self, shard: &mut Shard) {
-        if shard.pause_in_force().is_some() {
+        let id = shard.id;
+        let own: Vec<(Ticket, Token)> = self
+            .round
+            .iter()
+            .filter(|(_, of, _)| *of == id)
+            .map(|(ticket, _, token)| (*ticket, *token))
+            .collect();
+        let paused = &mut shard.upkeep.housekeeping.paused;
+        if shard.shared.pause.is_over() {
+            for (_, token) in &own {
+                paused.remove(token);
+            }
+            shard.count_blocked();
+            shard.resume(own.into_iter().map(|(_, token)| token).collect(), Suspension::Paused);
+        } else {
             // The next one has begun: they keep their places, but for those who have left.
-            let own = &shard.upkeep.housekeeping.paused;
-            let left = self.run.into_iter().filter(|(_, token)| own.contains_key(token));
-            let mut held = shard.shared.pause.held();
-            held.order.extend(left.map(|(ticket, token)| (ticket, (shard.id, token))));
-            held.is_resuming = false;
-            return;
+            let left = own.into_iter().filter(|(_, token)| paused.contains_key(token));
+            shard.shared.pause.held().order.extend(left.map(|(ticket, token)| (ticket, (id, token))));
         }
-        let tokens: Vec<Token> = self.run.into_iter().map(|(_, token)| token).collect();
-        for token in &tokens {
-            shard.upkeep.housekeeping.paused.remove(token);
-        }
-        shard.count_blocked();
-        shard.resume(tokens, Suspension::Paused);
         shard.do_next_turn(Chore::HeldHaveResumed);
     }
 }
@@ -229,7 +255,9 @@ impl Shard {
         }
         self.store.expire_paused = false;
         self.serve_postponed();
-        if !self.upkeep.housekeeping.paused.is_empty() && self.shared.pause.begin_resuming() {
+        if !self.upkeep.housekeeping.paused.is_empty()
+            && self.shared.pause.begin_resuming(self.turn.slots.shards())
+        {
             self.resume_next_held();
         }
     }
@@ -237,19 +265,24 @@ impl Shard {
     /// Has the next of those go on that were held back. With several shards it is one: the next command draws its number, by which
     /// transactions have their order, when all have heard what the one before it wants.
     fn resume_next_held(&mut self) {
-        let count_max = match self.pause_in_force() {
-            Some(_) => 0,
-            None if self.turn.slots.shards() == 1 => usize::MAX,
-            None => 1,
-        };
-        if let Some((shard, run)) = self.shared.pause.next_run(count_max) {
-            self.ask_one(shard, ResumeHeld { run });
+        let round = self.shared.pause.next_round(self.shared.pause.is_over());
+        let mut shards: Vec<usize> = round.iter().map(|(_, shard, _)| *shard).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        self.shared.pause.held().outstanding = shards.len();
+        let round = Arc::new(round);
+        for shard in shards {
+            self.ask_one(shard, ResumeHeld { round: round.clone() });
         }
     }
 
     /// Those of this shard that were told to have read their commands: what these want is on its way.
     pub(super) fn held_have_resumed(&mut self) {
-        self.ask_all(Heard, |shard, _| shard.resume_next_held());
+        self.ask_all(Heard, |shard, _| {
+            if shard.shared.pause.part_ends() {
+                shard.resume_next_held();
+            }
+        });
     }
 
     /// The reply to CLIENT UNPAUSE: the commands that were held back come before what its client sends next.
@@ -297,15 +330,31 @@ mod tests {
         let pause = Pause::default();
         let token = |index| Token { index, generation: 0 };
         let tickets = [(0, 1), (1, 2), (1, 3), (0, 4)].map(|(shard, index)| pause.hold(shard, token(index)));
-        assert!(pause.begin_resuming() && !pause.begin_resuming());
-        assert_eq!(pause.next_run(2), Some((0, [(tickets[0], token(1))].to_vec())));
-        assert_eq!(pause.next_run(2), Some((1, [(tickets[1], token(2)), (tickets[2], token(3))].to_vec())));
+        assert!(pause.begin_resuming(2) && !pause.begin_resuming(2));
+        assert_eq!(pause.next_round(true), [(tickets[0], 0, token(1))]);
+        assert_eq!(pause.next_round(true), [(tickets[1], 1, token(2))]);
         // Another pause.
-        assert_eq!(pause.next_run(0), None);
-        assert!(!pause.is_resuming() && pause.begin_resuming());
-        assert_eq!(pause.next_run(2), Some((0, [(tickets[3], token(4))].to_vec())));
-        assert_eq!(pause.next_run(2), None);
+        assert_eq!(pause.next_round(false), []);
+        assert!(!pause.is_resuming() && pause.begin_resuming(1));
+        assert_eq!(pause.next_round(true), [(tickets[2], 1, token(3)), (tickets[3], 0, token(4))]);
+        assert!(pause.is_resuming());
+        assert_eq!(pause.next_round(true), []);
         assert!(!pause.is_resuming());
+    }
+
+    #[test]
+    fn the_rounds_of_many_that_are_held_have_a_bound() {
+        let pause = Pause::default();
+        let count = ROUNDS_MAX as u32 * 5 / 2;
+        for index in 0..count {
+            pause.hold(index as usize % 3, Token { index, generation: 0 });
+        }
+        assert!(pause.begin_resuming(3));
+        let rounds: Vec<Round> =
+            std::iter::from_fn(|| Some(pause.next_round(true)).filter(|r| !r.is_empty())).collect();
+        assert!(rounds.len() <= ROUNDS_MAX);
+        let order: Vec<u32> = rounds.iter().flatten().map(|(_, _, token)| token.index).collect();
+        assert_eq!(order, (0..count).collect::<Vec<_>>());
     }
 
     #[test]
