@@ -7,7 +7,8 @@
 //!    +------ ABORT, time is up+----------------------------------------------+ ABORT, it refuses: master again
 //! ```
 //!
-//! Writes are paused from the command to its end, so the offset that a replica has to reach stands still.
+//! Writes are paused from the command to its end, so the offset that a replica has to reach stands still: from [`Failover::paused`] on, when
+//! every shard has paused and what it did before is in the stream. What was still on its way then would be lost.
 
 use crate::base::log::Level;
 use crate::command::parse::integer;
@@ -94,8 +95,10 @@ impl State {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// All writes, expiry and eviction wait.
+    /// All writes, expiry and eviction wait. To be answered by [`Failover::paused`].
     Pause,
+    /// Replicas are to be asked for acknowledgements, as the last that the stream gets: they would come within a second anyway.
+    AskForAcks,
     Unpause,
     /// This server becomes a replica of it, and asks it by PSYNC with FAILOVER to become a master.
     Follow {
@@ -113,6 +116,8 @@ pub struct Failover {
     target: Option<(Vec<u8>, i64)>,
     force: bool,
     deadline_ms: Option<u64>,
+    /// The stream grows no more.
+    is_still: bool,
 }
 
 impl Failover {
@@ -179,8 +184,17 @@ impl Failover {
             target: to,
             force,
             deadline_ms: timeout_ms.map(|timeout| now_ms.saturating_add(timeout)),
+            is_still: false,
         };
         Ok(vec![Action::Log(Level::Notice, text), Action::Pause])
+    }
+
+    /// All shards have paused, and all that they did before is in the stream.
+    pub fn paused(&mut self) -> Vec<Action> {
+        if self.state != State::WaitForSync || std::mem::replace(&mut self.is_still, true) {
+            return Vec::new();
+        }
+        vec![Action::AskForAcks]
     }
 
     /// After each acknowledgement, and as time passes.
@@ -197,6 +211,9 @@ impl Failover {
                 }
                 None => self.abort("Replica never caught up before timeout"),
             };
+        }
+        if !self.is_still {
+            return Vec::new();
         }
         let has_all = |replica: &&Candidate| replica.is_online && replica.acked == facts.offset;
         let replica = match &self.target {
@@ -268,6 +285,7 @@ mod tests {
 
     fn start(failover: &mut Failover, text: &str, facts: &Facts) -> Result<Vec<Action>, String> {
         let outcome = failover.command(parse(text)?, facts, 1000);
+        failover.paused();
         outcome.map(short).map_err(|error| String::from_utf8(error.text().into_bytes()).unwrap())
     }
 
@@ -333,6 +351,19 @@ mod tests {
         assert_eq!(failover.answered(true), [Action::Unpause]);
         assert_eq!((failover.state().name(), failover.is_under_way()), ("no-failover", false));
         assert_eq!(failover.answered(false), []);
+    }
+
+    #[test]
+    fn nobody_has_everything_while_something_is_on_its_way_to_the_stream() {
+        let replicas = [candidate("a", true, 100)];
+        let mut failover = Failover::default();
+        failover.command(parse("FAILOVER TIMEOUT 500").unwrap(), &facts(&replicas), 1000).unwrap();
+        assert_eq!(failover.tick(&facts(&replicas), 1100), []);
+        assert_eq!(failover.paused(), [Action::AskForAcks]);
+        assert_eq!(failover.paused(), [], "asked once");
+        let late = Facts { offset: 150, ..facts(&replicas) };
+        assert_eq!(failover.tick(&late, 1100), []);
+        assert_eq!(failover.tick(&facts(&replicas), 1100).len(), 2);
     }
 
     #[test]
