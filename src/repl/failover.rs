@@ -134,8 +134,10 @@ impl Failover {
         self.deadline_ms.filter(|_| self.state == State::WaitForSync)
     }
 
-    fn find<'f>(facts: &'f Facts, host: &[u8], port: i64) -> Option<&'f Candidate> {
-        facts.replicas.iter().find(|replica| replica.port == port && replica.host.eq_ignore_ascii_case(host))
+    /// More than one, while a connection that is dead has not been noticed.
+    fn find<'f>(facts: &'f Facts, host: &'f [u8], port: i64) -> impl Iterator<Item = &'f Candidate> {
+        let is_it = move |of: &&Candidate| of.port == port && of.host.eq_ignore_ascii_case(host);
+        facts.replicas.iter().filter(is_it)
     }
 
     /// FAILOVER, to be answered by OK.
@@ -169,10 +171,11 @@ impl Failover {
         }
         let text = match &to {
             Some((host, port)) => {
-                let Some(replica) = Failover::find(facts, host, *port) else {
+                let mut replicas = Failover::find(facts, host, *port).peekable();
+                if replicas.peek().is_none() {
                     return error("ERR FAILOVER target HOST and PORT is not a replica.");
-                };
-                if !replica.is_online {
+                }
+                if !replicas.any(|replica| replica.is_online) {
                     return error("ERR FAILOVER target replica is not online.");
                 }
                 format!("FAILOVER requested to {}:{port}.", shown(host))
@@ -217,7 +220,7 @@ impl Failover {
         }
         let has_all = |replica: &&Candidate| replica.is_online && replica.acked == facts.offset;
         let replica = match &self.target {
-            Some((host, port)) => Failover::find(facts, host, *port).filter(has_all),
+            Some((host, port)) => Failover::find(facts, host, *port).find(has_all),
             None => facts.replicas.iter().find(has_all),
         };
         let Some(replica) = replica else { return Vec::new() };
@@ -379,6 +382,15 @@ mod tests {
         start(&mut failover, "FAILOVER TO b 6380 TIMEOUT 500 FORCE", &facts(&replicas)).unwrap();
         let actions = short(failover.tick(&facts(&replicas), 1500));
         assert_eq!(actions, [Action::Follow { host: b"b".to_vec(), port: 6380 }]);
+    }
+
+    #[test]
+    fn a_target_with_a_dead_connection_beside_its_own_is_found() {
+        let replicas = [candidate("a", true, 5), candidate("a", false, 0), candidate("a", true, 100)];
+        let mut failover = Failover::default();
+        start(&mut failover, "FAILOVER TO a 6380", &facts(&replicas)).unwrap();
+        let actions = short(failover.tick(&facts(&replicas), 1100));
+        assert_eq!(actions, [Action::Follow { host: b"a".to_vec(), port: 6380 }]);
     }
 
     #[test]
