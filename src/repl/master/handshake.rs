@@ -140,7 +140,7 @@ impl Replicas {
 
     /// Of those that are online, for WAIT.
     pub fn acks(&self) -> Vec<Acked> {
-        self.replicas.values().filter(|replica| replica.is_online()).map(|replica| replica.acked).collect()
+        self.replicas.values().filter(|replica| replica.counts()).map(|replica| replica.acked).collect()
     }
 
     /// INFO's `min_slaves_good_slaves`; `None` while nothing is demanded.
@@ -151,7 +151,7 @@ impl Replicas {
         }
         // Seconds, as in Redis: a lag of 10.9 seconds is one of 10.
         let lag_max_s = settings.min_replicas_max_lag_ms / 1000;
-        let is_good = |replica: &&Replica| replica.is_online() && replica.lag_ms(now_ms) / 1000 <= lag_max_s;
+        let is_good = |replica: &&Replica| replica.counts() && replica.lag_ms(now_ms) / 1000 <= lag_max_s;
         Some(self.replicas.values().filter(is_good).count() as u32)
     }
 
@@ -199,6 +199,7 @@ impl Replicas {
             is_old: request == Request::Sync,
             acked: Acked::default(),
             ack_at_ms: now_ms,
+            doubted_since_ms: None,
             progress_at_ms: now_ms,
             since_ms: now_ms,
             over_soft_since_ms: None,
@@ -229,6 +230,11 @@ impl Replicas {
             }
         };
         self.none_since_ms = None;
+        // Replicas may share an address (behind NAT), so the older connection is not closed.
+        for other in self.replicas.values_mut().filter(|other| !replica.is_channel() && other.name() == name)
+        {
+            other.doubted_since_ms = Some(now_ms);
+        }
         match decision {
             Decision::Continue { from } => {
                 self.counts.partial_ok += 1;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::repl::backlog::Backlog;
-use crate::repl::history::ReplicationId;
+use crate::repl::history::{Kept, ReplicationId};
 use crate::repl::master::wait::Acked;
 
 const SECOND: u64 = 1000;
@@ -288,6 +288,49 @@ fn a_failover_request_promotes_only_the_right_replica() {
     let text = "ERR PSYNC FAILOVER replid must match my replid.";
     assert_eq!(other.promotes(&master.world()), Err(CommandError::other(text)));
     assert_eq!(Request::Sync.promotes(&master.world()), Ok(false));
+}
+
+#[test]
+fn a_replica_that_was_restarted_from_older_data_takes_nothing_over_that_it_lacks() {
+    let mut master = Master::with_backlog(settings(), 1, 30);
+    master.is_replica = true;
+    let id = a(40);
+    let kept = Kept { id: master.history.id(), offset: 30, stream_db: None };
+    master.history = History::restarted_as_replica(&kept);
+    let asks = |master: &Master, offset: &[u8]| {
+        let args: [&[u8]; 4] = [b"PSYNC", id.as_bytes(), offset, b"FAILOVER"];
+        Request::parse(&args).promotes(&master.world()).is_ok()
+    };
+    assert!(asks(&master, b"31"), "it has all");
+    assert!(!asks(&master, b"32"), "it had acknowledged more before its restart");
+    // The master knows what it has: FAILOVER FORCE.
+    master.history.continue_as(kept.id, 30);
+    assert!(asks(&master, b"32"));
+}
+
+#[test]
+fn one_replica_with_two_connections_counts_once() {
+    let mut master = Master::with_backlog(settings(), 1, 30);
+    let psync = format!("PSYNC {} 31", a(40));
+    let ask = |master: &mut Master, id: ReplicaId, port: &str, now_ms| {
+        let mut options = Options::default();
+        options.replconf(&[b"REPLCONF", b"listening-port", port.as_bytes()], false).unwrap();
+        let args: Vec<&[u8]> = psync.split(' ').map(str::as_bytes).collect();
+        let mut replicas = std::mem::replace(&mut master.replicas, Replicas::new(settings()));
+        let peer = format!("10.0.0.1:{id}");
+        replicas.request(id, options, peer, Request::parse(&args), &master.world(), false, now_ms).unwrap();
+        replicas.ack(id, 30, None, true, now_ms);
+        master.replicas = replicas;
+    };
+    ask(&mut master, 7, "6380", 0);
+    ask(&mut master, 8, "6381", 0);
+    assert_eq!(master.replicas.acks().len(), 2, "two ports are two replicas");
+    ask(&mut master, 9, "6380", SECOND);
+    assert_eq!(master.replicas.acks().len(), 2, "the first one's connection is dead perhaps");
+    master.replicas.ack(7, 30, None, true, SECOND + 100);
+    assert_eq!(master.replicas.acks().len(), 2, "what was on its way");
+    master.replicas.ack(7, 30, None, true, 2 * SECOND);
+    assert_eq!(master.replicas.acks().len(), 3, "they share an address");
 }
 
 #[test]

@@ -5,11 +5,19 @@ use super::replica::{Action, Drop, JobId, Replica, ReplicaId, State, Target};
 use super::request::World;
 use crate::base::log::Level;
 
+/// How long after another connection with the same address has come an acknowledgement shows that this one is alive, milliseconds.
+const DOUBT_MS: u64 = 500;
+
 impl Replicas {
     /// REPLCONF ACK.
     pub fn ack(&mut self, id: ReplicaId, applied: i64, durable: Option<i64>, is_whole: bool, now_ms: u64) {
         let Some(replica) = self.replicas.get_mut(&id) else { return };
         let unsigned = |offset: i64| u64::try_from(offset).unwrap_or(0);
+        // One that was on its way when the connection died shows nothing.
+        let is_alive = |since: u64| now_ms.saturating_sub(since) >= DOUBT_MS;
+        if replica.doubted_since_ms.is_some_and(is_alive) {
+            replica.doubted_since_ms = None;
+        }
         replica.acked.applied = replica.acked.applied.max(unsigned(applied));
         replica.acked.durable = replica.acked.durable.max(durable.map_or(0, unsigned));
         if !is_whole {
