@@ -1,8 +1,6 @@
 //! The journal as a shard has it: what commands did is collected (`crate::journal`), goes to the sinks (the log, the feed of
 //! replication), and what tells of it waits until that is safe (`log::held`).
 
-#![allow(dead_code, reason = "the feed has a reader in tests only until replicas are served")]
-
 use super::log::held::Held;
 use super::log::Log;
 use super::message::Message;

@@ -36,6 +36,7 @@ mod redact;
 mod refusals;
 mod remote_output;
 mod remote_values;
+mod replication;
 mod replies;
 mod request;
 mod route;
@@ -98,6 +99,7 @@ pub struct Shard {
     pub journal: journal::Journal,
     saving: saving::Saving,
     loader: loading::Loader,
+    replication: replication::Service,
     scripts: scripts::Scripts,
     /// Who is told of what others do.
     subscribers: subscribers::Subscribers,
@@ -126,6 +128,7 @@ impl Shard {
             journal: journal::Journal::new(log::Log::new(id, stats.clone(), shared.logs.clone())),
             saving: saving::Saving::default(),
             loader: loading::Loader::default(),
+            replication: replication::Service::default(),
             scripts: scripts::Scripts::default(),
             subscribers: subscribers::Subscribers::new(shards),
             upkeep: upkeep::Upkeep::default(),
@@ -279,6 +282,9 @@ impl Service for Shard {
         self.do_chores(postponed);
         self.resume_congested();
         self.hand_over_connections();
+        if self.gives_connections_away() {
+            self.give_away_connections();
+        }
         more |= self.run_runnable();
         more |= self.load_slice();
         more |= self.snapshot_slice();

@@ -192,6 +192,16 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(1)")
         .summary("Waits until replicas have confirmed this connection's writes.")
         .args(&[integer("numreplicas"), integer("timeout")]),
+    command(Group::Generic, "waitaof", 4)
+        .flags(&[NoScript])
+        .acl(&[Category::Connection])
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"])
+        .since("7.2.0")
+        .complexity("O(1)")
+        .summary(
+            "Waits until this connection's writes are in append-only files of this server and of replicas.",
+        )
+        .args(&[integer("numlocal"), integer("numreplicas"), integer("timeout")]),
     server("monitor", 1)
         .flags(&[Admin, NoScript, Loading, Stale])
         .since("1.0.0")
@@ -228,6 +238,11 @@ pub const COMMANDS: &[CommandSpec] = &[
         .flags(&[NoAsyncLoading, Admin, NoMulti, NoScript])
         .since("1.0.0")
         .summary("Sends an RDB file and closes the connection: for redis-cli --rdb."),
+    server("psync", -3)
+        .flags(&[NoAsyncLoading, Admin, NoMulti, NoScript])
+        .since("2.8.0")
+        .summary("Makes the connection a replica, which has the data up to an offset of a history.")
+        .args(&[string("replicationid"), integer("offset")]),
     server("replconf", -1)
         .flags(&[Admin, NoScript, Loading, Stale, AllowBusy])
         .since("3.0.0")
