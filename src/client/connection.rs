@@ -56,6 +56,8 @@ pub enum Flag {
     /// It has asked (REPLCONF rdb-filter-only) for a file without keys, or without functions.
     WithoutKeys = 1 << 26,
     WithoutFunctions = 1 << 27,
+    /// No client's: it runs the commands of the master that this server follows.
+    Master = 1 << 22,
     /// It is closed, but its socket is not: shards still count it as a listener.
     Leaving = 1 << 28,
     /// It listens to channels.

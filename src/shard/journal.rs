@@ -189,6 +189,26 @@ impl Shard {
         self.at_barrier(KeyAccess::Read, [Phase::Each(Arc::new(detach))]);
     }
 
+    /// At a barrier, on each shard: the feed ends with what was done before, which leaves now.
+    pub(super) fn detach_feed(&mut self) {
+        if !self.journal.is_fed() {
+            return;
+        }
+        self.journal.draw_ticket();
+        if self.journal.log.waits_for_disk() {
+            if let Err(error) = self.journal.log.flush_now() {
+                crate::log!(
+                    crate::base::log::Level::Warning,
+                    "Error writing to the AOF file: {}",
+                    crate::base::error_text(&error)
+                );
+            }
+        }
+        self.journal.release_feed();
+        self.journal.feed = None;
+        self.sinks_changed();
+    }
+
     /// At a barrier: what came before it has at most this ticket, and what comes behind it a larger one. `None`: there is no feed.
     pub fn mark_feed(&mut self) -> Option<journal::Ticket> {
         let feed = self.journal.feed.as_mut()?;

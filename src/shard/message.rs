@@ -7,6 +7,7 @@ use std::fs::File;
 use super::commands::config::ConfigChange;
 use super::commands::migrate::Delivered;
 use super::far_output::{Allowed, Client};
+use super::following::message::FollowMessage;
 use super::loading::{Done, Step};
 use super::peers::Chore;
 use super::pubsub::CountSubscriber;
@@ -116,6 +117,8 @@ pub enum Message {
     Delivered(Box<Delivered>),
     Chore(Chore),
     Load(LoadMessage),
+    /// While this server follows another one.
+    Follow(FollowMessage),
     /// What a test does to a shard.
     #[cfg(test)]
     Call(Call),
@@ -222,7 +225,8 @@ into_message! {
     SubscriberMessage => Subscribers,
     SettingsMessage => Settings,
     MemoryMessage => Memory,
-    LoadMessage => Load
+    LoadMessage => Load,
+    FollowMessage => Follow
 }
 
 /// Where the answer to a command goes that is carried out on another shard.

@@ -51,8 +51,9 @@ impl Shard {
             .or_else(|| self.refusal_by_user(c, spec, args))
             // The place of a cluster's answers: MOVED, ASK, CROSSSLOT, CLUSTERDOWN.
             .or_else(|| self.refusal_by_memory(c, spec))
-            // The place of a replica's, and of a master's that has too few: READONLY, NOREPLICAS.
             .or_else(|| self.refusal_by_disk(c, spec))
+            // The place of a master's that has too few replicas: NOREPLICAS.
+            .or_else(|| self.refusal_by_role(c, spec))
             .or_else(|| refusal_by_subscription(c, spec))
             // The place of a replica's that has lost its master: MASTERDOWN.
             .or_else(|| self.refusal_by_state(c, spec))

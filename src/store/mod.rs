@@ -12,6 +12,7 @@ mod database;
 mod entry;
 mod events;
 mod evict;
+mod exchange;
 mod expire;
 mod guard;
 mod hash;

@@ -139,7 +139,9 @@ impl Shard {
                 return self.leave_part();
             }
             (work, Some(at_us)) => self.at_instant(at_us, |shard| {
-                shard.do_work(coordinator, transaction, number, work, &caller, protocol)
+                shard.by_expiry_rule_of(&caller, |shard| {
+                    shard.do_work(coordinator, transaction, number, work, &caller, protocol)
+                })
             }),
             (work, None) => self.do_work(coordinator, transaction, number, work, &caller, protocol),
         };
