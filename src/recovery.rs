@@ -81,7 +81,7 @@ pub fn recover(shared: &Arc<Shared>, kept: Kept) -> Result<(), Failure> {
     let changes = shared.stats.iter().map(|stats| stats.dirty.get()).sum();
     shared.status.saved_changes.store(changes, Relaxed);
     shared.status.loading.in_progress.store(false, Relaxed);
-    shared.mail.post(LEADER, LoadMessage::AcceptAgain.into());
+    shared.thread_inbox.post(LEADER, LoadMessage::AcceptAgain.into());
     Ok(())
 }
 
@@ -130,7 +130,7 @@ fn run_phase(shared: &Arc<Shared>, jobs: Vec<Vec<Step>>) -> Result<Vec<Report>, 
             outcomes[shard.id] = Some(outcome);
             signals::ring();
         };
-        shared.mail.post(id, LoadMessage::Begin { steps, done: Box::new(done) }.into());
+        shared.thread_inbox.post(id, LoadMessage::Begin { steps, done: Box::new(done) }.into());
     }
     loop {
         signals::wait(WATCH_INTERVAL);
@@ -157,7 +157,7 @@ fn on_each(shared: &Arc<Shared>, messages: impl ExactSizeIterator<Item = impl Fn
             *left.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
             signals::ring();
         };
-        shared.mail.post(id, message(Box::new(done)).into());
+        shared.thread_inbox.post(id, message(Box::new(done)).into());
     }
     while *left.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
         signals::wait(WATCH_INTERVAL);

@@ -9,18 +9,18 @@ use crate::config::{self, AclPubsubDefault, Config, ConfigError, Loaded, Network
 use crate::control::Control;
 use crate::migrate::Migrator;
 use crate::observe::stats::ShardStats;
-use crate::observe::{logo, Observed};
+use crate::observe::{logo, ServerStats};
 use crate::persist::status::Status;
 use crate::process::{self, OomRole, OomScore, PidFile, Supervisor, Title};
 use crate::resp::Text;
 use crate::runtime::listen::{self, ListenError, Listener};
-use crate::runtime::mail::Mail;
 use crate::runtime::mesh::Mesh;
 use crate::runtime::probe::{Fit, Missing};
 use crate::runtime::signals::{self, EndSignal};
+use crate::runtime::thread_inbox::ThreadInbox;
 use crate::runtime::{clock, cpus, crash, executor, machine, probe, purge, sys};
 use crate::shard::message::Message;
-use crate::shard::saving::{remove_temporary_files, Wish};
+use crate::shard::saving::{remove_temporary_files, ShutdownRequest};
 use crate::shard::scripts::KnownScripts;
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
 use crate::shard::users::read_users;
@@ -62,7 +62,7 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     process::remember_start();
     let loaded = load(sources)?;
     let config = &loaded.config;
-    if let Some(reason) = config::broken_promise(&loaded) {
+    if let Some(reason) = config::unsupported_setting(&loaded) {
         return Err(reason.into());
     }
     let names = names(&loaded).map_err(|error| error.text())?;
@@ -152,7 +152,7 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     let kept = recovery::find(&shared)?;
     recovery::announce(&shared, &kept);
     let threads = start_shards(&shared, listeners)?;
-    shared.observed.startup_memory.store(shared.used_memory(), Ordering::Relaxed);
+    shared.server_stats.startup_memory.store(shared.used_memory(), Ordering::Relaxed);
     recovery::recover(&shared, kept)?;
     for (kind, is_open) in [("tcp", tcp), ("unix", unix)] {
         if is_open {
@@ -332,7 +332,7 @@ fn share(
         config: Mutex::new(Arc::new(config)),
         slots: Mutex::new(Arc::new(SlotMap::even(shards))),
         users: Mutex::new(Arc::new(users)),
-        denials: Mutex::default(),
+        acl_log: Mutex::default(),
         config_version: AtomicU64::new(1),
         scripts: KnownScripts::new(shards),
         names,
@@ -344,9 +344,9 @@ fn share(
         tickets: Default::default(),
         shutdown: AtomicU64::new(Shutdown::No as u64),
         sleep_until_us: AtomicI64::new(0),
-        observed: Observed::default(),
+        server_stats: ServerStats::default(),
         status: Status::default(),
-        mail: Mail::new(shards),
+        thread_inbox: ThreadInbox::new(shards),
         migrator: Arc::new(Migrator::new(control)),
         inboxes: (0..shards).map(|_| Default::default()).collect(),
         listeners: Default::default(),
@@ -382,7 +382,7 @@ fn start_shards(
         let listeners = if id == 0 { listeners.take() } else { None };
         let make = move |ring: &crate::runtime::ring::SocketRing| {
             mesh.set_ring(ring.fd());
-            shared.mail.set_ring(id, ring.fd());
+            shared.thread_inbox.set_ring(id, ring.fd());
             let mut shard = Shard::new(id, shared, mesh);
             shard.listen(listeners.unwrap_or_default());
             // Nobody listens any more when another shard has failed to start.
@@ -433,8 +433,8 @@ fn watch(
                 EndSignal::Terminate => config.general.shutdown_on_sigterm,
             };
             let save = (flags.save || flags.nosave).then_some(flags.save);
-            let wish = Wish { save, force: flags.force, asker: None };
-            shared.mail.post(LEADER, Message::ShutDown(wish));
+            let request = ShutdownRequest { save, force: flags.force, asker: None };
+            shared.thread_inbox.post(LEADER, Message::ShutDown(request));
         }
         if shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64
             && !std::mem::replace(&mut is_stopping, true)

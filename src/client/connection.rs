@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use super::{FarRequests, Multi, Output, Pipeline, Share, Subscriptions, Tracking, Watching};
+use super::{Multi, Output, Pipeline, RemoteRequests, Share, Subscriptions, Tracking, Watching};
 use crate::acl::User;
 use crate::base::Address;
 use crate::base::Stamp;
@@ -101,7 +101,7 @@ impl Flags {
 
 /// Why no further request of a connection is run for now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stall {
+pub enum Suspension {
     #[default]
     None,
     /// A transaction or a question to other shards is under way; the requests behind it wait for its reply.
@@ -142,7 +142,7 @@ pub struct Connection {
     /// None: no client, but what runs a script or replays a log.
     pub socket: Option<OwnedFd>,
     pub flags: Flags,
-    pub stall: Stall,
+    pub suspension: Suspension,
     pub db: usize,
     pub parser: RequestParser,
     /// Input that is not in a provided buffer: an incomplete request, and what waits while stalled.
@@ -165,7 +165,7 @@ pub struct Connection {
     pub pipeline: Pipeline,
     /// What it has had of the turn.
     pub share: Share,
-    pub far_requests: FarRequests,
+    pub remote_requests: RemoteRequests,
     pub multi: Option<Box<Multi>>,
     pub watching: Option<Box<Watching>>,
     pub subscriptions: Option<Box<Subscriptions>>,
@@ -198,7 +198,7 @@ impl Connection {
             token,
             socket,
             flags: Flags::default(),
-            stall: Stall::None,
+            suspension: Suspension::None,
             db: 0,
             parser: RequestParser::new(),
             input: Vec::new(),
@@ -212,7 +212,7 @@ impl Connection {
             staged_at: 0,
             pipeline: Pipeline::default(),
             share: Share::default(),
-            far_requests: FarRequests::default(),
+            remote_requests: RemoteRequests::default(),
             multi: None,
             watching: None,
             subscriptions: None,
@@ -247,7 +247,8 @@ impl Connection {
 
     /// No request may be taken from the input now.
     pub fn is_held(&self) -> bool {
-        self.stall != Stall::None || self.flags.any(Flag::CloseAfterReply as u32 | Flag::Closing as u32)
+        self.suspension != Suspension::None
+            || self.flags.any(Flag::CloseAfterReply as u32 | Flag::Closing as u32)
     }
 
     /// Input that has not been run.

@@ -10,8 +10,8 @@ use super::{failure, note_counts, on_each, run_phase, Failure};
 use crate::base::log::Level;
 use crate::config::Config;
 use crate::log;
-use crate::persist::aof::cut::{cut, Log};
-use crate::persist::aof::keep::{cut_off, message_after, messages_before};
+use crate::persist::aof::cut::{cut, ScannedLog};
+use crate::persist::aof::cut_off::{cut_off, message_after, messages_before};
 use crate::persist::aof::scan::has_rdb_preamble;
 use crate::persist::aof::{BaseFormat, Fault, Folder, FolderError, Layout, Manifest};
 use crate::rdb::file::{FileReader, Record};
@@ -96,12 +96,12 @@ pub(super) fn recover(shared: &Arc<Shared>, folder: Folder, mut manifest: Manife
 /// Finds where the logs of one layout are cut, and cuts them there. Returns the highest number in them.
 fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result<u64, Failure> {
     let chains: Vec<_> = (0..layout.shards()).map(|shard| layout.chain(shard)).collect();
-    let scanned: Vec<Result<(Log, Option<Fault>), Failure>> = std::thread::scope(|scope| {
+    let scanned: Vec<Result<(ScannedLog, Option<Fault>), Failure>> = std::thread::scope(|scope| {
         let threads: Vec<_> = chains
             .iter()
             .map(|chain| {
                 scope.spawn(move || {
-                    let Some(chain) = chain else { return Ok((Log::new(0), None)) };
+                    let Some(chain) = chain else { return Ok((ScannedLog::new(0), None)) };
                     let base_cut = match &chain.base {
                         Some(base) => base_cut(&folder.path_of(&base.name))?,
                         None => 0,
@@ -123,7 +123,7 @@ fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result
                             format!("Can't fsync the append only file {name}: {error}")
                         })?;
                     }
-                    Log::scan(base_cut, &files)
+                    ScannedLog::scan(base_cut, &files)
                         .map_err(|error| format!("Unrecoverable error reading the append only file: {error}"))
                 })
             })
@@ -195,7 +195,8 @@ fn base_cut(path: &Path) -> Result<u64, Failure> {
         file.map_err(|error| format!("The AOF base file {} can't be read: {error}", path.display()))?;
     if !has_rdb_preamble(&file).unwrap_or_default() {
         // Written as commands: it begins with the annotation, if it has one.
-        let (log, _) = Log::scan(0, [&file]).map_err(|error| format!("{}: {error}", path.display()))?;
+        let (log, _) =
+            ScannedLog::scan(0, [&file]).map_err(|error| format!("{}: {error}", path.display()))?;
         return Ok(log.highest_cut());
     }
     // What is wrong with the file is told when it is loaded.
@@ -333,6 +334,6 @@ fn open(
         removed.log_messages.iter().for_each(|message| log!(Level::Notice, "{message}"));
     }
     on_each(shared, orders.into_iter());
-    shared.mail.post(LEADER, LoadMessage::LogsHaveBegun(Box::new(manifest)).into());
+    shared.thread_inbox.post(LEADER, LoadMessage::LogsHaveBegun(Box::new(manifest)).into());
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 pub mod alloc;
 pub mod arena;
-pub(crate) mod aside;
+pub(crate) mod background_thread;
 mod buffers;
 mod child_memory;
 pub(crate) mod clock;
@@ -15,7 +15,6 @@ pub mod fork;
 pub(crate) mod listen;
 pub(crate) mod lua;
 pub(crate) mod machine;
-pub(crate) mod mail;
 pub(crate) mod mesh;
 #[cfg(test)]
 mod mesh_tests;
@@ -27,3 +26,4 @@ pub(crate) mod signals;
 pub(crate) mod socket;
 mod sync;
 pub mod sys;
+pub(crate) mod thread_inbox;

@@ -31,7 +31,7 @@ pub(super) struct Running {
 }
 
 fn post(shared: &Shared, shard: usize, call: impl FnOnce(&mut Shard) + Send + 'static) {
-    shared.mail.post(shard, Message::Call(Box::new(call)));
+    shared.thread_inbox.post(shard, Message::Call(Box::new(call)));
 }
 
 impl Running {
@@ -264,7 +264,7 @@ fn synchronise(
         bell: Arc::new(|| {}),
         told: Box::new(move |event| drop(tell.send(event))),
     };
-    shared.mail.post(0, LeaderRequest::FullSync(Box::new(sync)).into());
+    shared.thread_inbox.post(0, LeaderRequest::FullSync(Box::new(sync)).into());
     let patience = Duration::from_secs(30);
     let SyncEvent::AtBarrier { job, ticket, reader } = told.recv_timeout(patience).unwrap() else {
         panic!("it has ended")
@@ -273,7 +273,7 @@ fn synchronise(
     ours.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     assert!(ours.read(&mut [0; 1]).is_err());
     ours.set_read_timeout(Some(patience)).unwrap();
-    shared.mail.post(0, LeaderRequest::SendSync { job, before: b"+FULLRESYNC ".to_vec() }.into());
+    shared.thread_inbox.post(0, LeaderRequest::SendSync { job, before: b"+FULLRESYNC ".to_vec() }.into());
     let mut bytes = Vec::new();
     ours.read_to_end(&mut bytes).unwrap();
     let SyncEvent::Ended { result, bytes: sent } = told.recv_timeout(patience).unwrap() else {

@@ -33,7 +33,7 @@ impl Follower {
     }
 
     fn post(&self, shard: usize, message: FollowMessage) {
-        self.running.shared.mail.post(shard, message.into());
+        self.running.shared.thread_inbox.post(shard, message.into());
     }
 
     fn hear(&self) -> FollowEvent {

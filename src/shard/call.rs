@@ -1,7 +1,7 @@
 //! `call`: the one place where a command runs.
 //!
 //! Everybody who runs a command on this shard's store comes here: connections (`route`), other shards' requests (`batches`), MULTI
-//! bodies and transactions (`transactions/participant`), scripts (`scripts/drive`), commands on lent keys (`loans`), clients that
+//! bodies and transactions (`transactions/participant`), scripts (`scripts/drive`), commands on lent keys (`remote_values`), clients that
 //! are woken (`blocking/serve`), and the replay of a log (`loading/replay`). They say what the command is a part of, and where its reply
 //! goes; what a command brings about is brought about here:
 //!

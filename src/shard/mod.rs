@@ -17,7 +17,6 @@ mod connections;
 mod cursor;
 mod effects;
 mod executor;
-mod far_output;
 pub mod following;
 mod housekeeping;
 mod inbox;
@@ -25,7 +24,6 @@ mod info;
 mod io;
 mod journal;
 pub mod loading;
-mod loans;
 pub mod log;
 mod memory_figures;
 mod memory_limit;
@@ -37,6 +35,8 @@ pub mod pubsub;
 pub mod push;
 mod redact;
 mod refusals;
+mod remote_output;
+mod remote_values;
 mod replies;
 mod request;
 mod route;
@@ -227,8 +227,8 @@ impl Shard {
     }
 
     /// Takes in what other threads have posted, to run in this turn.
-    fn take_mail(&mut self) {
-        let letters = self.shared.mail.take(self.id);
+    fn take_thread_inbox(&mut self) {
+        let letters = self.shared.thread_inbox.take(self.id);
         self.peers.loopback.extend(letters);
     }
 
@@ -274,14 +274,14 @@ impl Service for Shard {
             Completion::FileSynced { token, result } => {
                 self.journal.log.synced(token, result, self.turn.now_us / 1000)
             }
-            Completion::Doorbell => self.take_mail(),
+            Completion::Doorbell => self.take_thread_inbox(),
         }
     }
 
     fn turn(&mut self, ring: &mut SocketRing) -> Turn {
         let postponed = std::mem::take(&mut self.peers.next_turn);
         let mut more = self.receive_messages();
-        more |= self.run_set_aside();
+        more |= self.run_deferred();
         self.drain_loopback();
         self.do_chores(postponed);
         self.resume_congested();
@@ -345,7 +345,7 @@ impl Service for Shard {
     fn cron(&mut self) {
         self.upkeep.cron_runs += 1;
         self.turn.meter.note_traffic();
-        self.take_mail();
+        self.take_thread_inbox();
         self.run_cron();
         self.turn.meter.end_cron(&self.stats);
     }

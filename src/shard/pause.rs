@@ -7,7 +7,7 @@
 use super::scatter::Question;
 use super::Shard;
 use crate::base::Token;
-use crate::client::{Connection, Flag, Stall};
+use crate::client::{Connection, Flag, Suspension};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler};
 use crate::command::Args;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -91,9 +91,9 @@ impl Shard {
         }
     }
 
-    /// Stalls a connection until the pause ends.
+    /// Suspensions a connection until the pause ends.
     pub(super) fn hold_for_pause(&mut self, c: &mut Connection) {
-        c.stall = Stall::Paused;
+        c.suspension = Suspension::Paused;
         self.upkeep.housekeeping.paused.push(c.token);
         self.count_blocked();
     }
@@ -131,7 +131,7 @@ impl Shard {
         if !self.upkeep.housekeeping.paused.is_empty() {
             let paused = std::mem::take(&mut self.upkeep.housekeeping.paused);
             self.count_blocked();
-            self.resume(paused, Stall::Paused);
+            self.resume(paused, Suspension::Paused);
         }
     }
 }

@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::message::Message;
 pub use super::pause::Pause;
-use crate::acl::{Denials, Users};
+use crate::acl::{AclLog, Users};
 use crate::config::Config;
 use crate::journal::Tickets;
 use crate::migrate::Migrator;
 use crate::observe::stats::ShardStats;
-use crate::observe::Observed;
+use crate::observe::ServerStats;
 use crate::persist::status::Status;
 use crate::process::{OomScore, Title};
-use crate::runtime::mail::Mail;
+use crate::runtime::thread_inbox::ThreadInbox;
 use crate::slots::SlotMap;
 
 /// How the process is to end.
@@ -49,7 +49,7 @@ pub struct Shared {
     pub config: Mutex<Arc<Config>>,
     /// Who may do what; taken over with a new version of the configuration.
     pub(crate) users: Mutex<Arc<Users>>,
-    pub(crate) denials: Mutex<Denials>,
+    pub(crate) acl_log: Mutex<AclLog>,
     /// Which slots are where; so is this.
     pub(crate) slots: Mutex<Arc<SlotMap>>,
     pub config_version: AtomicU64,
@@ -70,11 +70,11 @@ pub struct Shared {
     pub shutdown: AtomicU64,
     /// DEBUG SLEEP: until when (Unix microseconds) no shard does anything; looked at with a new version of the configuration.
     pub sleep_until_us: AtomicI64,
-    pub observed: Observed,
+    pub server_stats: ServerStats,
     /// What is known of saving and loading.
     pub status: Status,
     /// What threads that are no shards have for one to run.
-    pub mail: Mail<Message>,
+    pub thread_inbox: ThreadInbox<Message>,
     /// MIGRATE's way to other servers.
     pub migrator: Arc<Migrator>,
     /// What the connections of each shard are to be told.
@@ -122,8 +122,8 @@ impl Shared {
     }
 
     /// ACL LOG of all shards.
-    pub fn denials(&self) -> MutexGuard<'_, Denials> {
-        self.denials.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    pub fn acl_log(&self) -> MutexGuard<'_, AclLog> {
+        self.acl_log.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// What CONFIG needs besides the values, for one at a time.

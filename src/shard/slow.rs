@@ -93,7 +93,7 @@ impl Shard {
             return;
         }
         let entry = SlowEntry {
-            id: self.shared.observed.next_slow_log_id(),
+            id: self.shared.server_stats.next_slow_log_id(),
             unix_s: clock::unix_us() / 1_000_000,
             duration_us: nanos / 1000,
             args: kept_arguments(spec, args),
@@ -122,7 +122,7 @@ impl Shard {
     /// Tells the latency monitor of an event that took so long.
     pub(super) fn note_spike(&self, event: &'static str, nanos: u64) {
         if nanos >= self.executor.slow_log.spike_nanos {
-            self.shared.observed.latency().add(event, clock::unix_us() / 1_000_000, nanos / 1_000_000);
+            self.shared.server_stats.latency().add(event, clock::unix_us() / 1_000_000, nanos / 1_000_000);
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::resp::Text;
 use crate::text;
 
 /// The shard that changes users.
-const SETTLER: usize = 0;
+const SETTINGS_SHARD: usize = 0;
 
 /// A change of the users, on its way to the shard where settings are changed.
 pub enum UserChange {
@@ -238,7 +238,7 @@ impl Shard {
             created_ms: now_ms,
             updated_ms: now_ms,
         };
-        self.shared.denials().add(entry, self.turn.config.security.acllog_max_len as usize);
+        self.shared.acl_log().add(entry, self.turn.config.security.acllog_max_len as usize);
     }
 }
 
@@ -247,7 +247,7 @@ impl Shard {
     /// Changes the users for a client, which has its answer when every shard knows.
     pub(super) fn change_users(&mut self, c: &mut Connection, change: UserChange) -> Flow {
         let answer_to = self.answer_to(c);
-        self.send(SETTLER, SettingsMessage::ChangeUsers { change, answer_to }.into());
+        self.send(SETTINGS_SHARD, SettingsMessage::ChangeUsers { change, answer_to }.into());
         Flow::Later
     }
 

@@ -4,7 +4,7 @@
 //! goes with them: their tables, the seed by which they are hashed, the account of their memory, and what waits to be freed.
 
 use super::watch::Replacement;
-use super::{Detached, Store};
+use super::Store;
 
 impl Store {
     /// An empty store for the same slots and databases, which obeys the same settings.
@@ -67,7 +67,7 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{SlotSet, Ttl, WatchFlag};
+    use super::super::{Detached, SlotSet, Ttl, Usage, WatchFlag};
     use super::*;
 
     fn store() -> Store {
@@ -90,8 +90,8 @@ mod tests {
         store.set_string(1, b"far", b"1", Ttl::None);
         let mut aside = store.empty_like();
         assert_eq!(aside.len(0), 0);
-        aside.load(0, b"new", Detached::from_string(b"2", None), super::super::Usage::NotAsked);
-        aside.load(0, b"both", Detached::from_string(b"2", Some(900)), super::super::Usage::NotAsked);
+        aside.load(0, b"new", Detached::from_string(b"2", None), Usage::NotAsked);
+        aside.load(0, b"both", Detached::from_string(b"2", Some(900)), Usage::NotAsked);
         let flags: Vec<WatchFlag> = ["old", "new", "both", "none"]
             .map(|key| {
                 let flag = WatchFlag::new();
@@ -122,7 +122,7 @@ mod tests {
         assert!(!store.exists(0, b"a"));
         store.expire_cycle(1000, &|| 0);
         assert_eq!((store.len(0), store.stats.expired_keys), (1, 0));
-        assert!(store.lend_value(0, b"a").is_none());
+        assert!(store.copy_value(0, b"a").is_none());
         // Its master's commands see it.
         store.expire_on_access = false;
         assert!(store.exists(0, b"a"));

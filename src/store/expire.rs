@@ -5,9 +5,9 @@
 //! of the keys it looked at had expired, since then there are likely more, and stops when its time is up.
 //! `active-expire-effort` makes a turn longer and the share that is put up with smaller.
 
+use super::database_ops::Words;
 use super::entry::{self, Word};
 use super::lookup::Home;
-use super::whole::Words;
 use super::{EventClass, Store};
 
 /// Keys with an expiry looked at per turn, at effort 1; each step of effort adds a quarter.

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::{path_in, say, Stop, Tool};
 use crate::base::error_text;
 use crate::persist::aof::folder::shown;
-use crate::persist::aof::{cut, cut_off, Chain, Cut, Layout, Log, LogPosition};
+use crate::persist::aof::{cut, cut_off, Chain, Layout, LogEnds, LogPosition, ScannedLog};
 use crate::rdb::file::{FileReader, Record};
 
 /// More transactions than this are only counted.
@@ -51,10 +51,11 @@ impl Tool<'_> {
         Ok(())
     }
 
-    fn log(&mut self, folder: &Path, chain: &Chain) -> Result<Log, Stop> {
+    fn log(&mut self, folder: &Path, chain: &Chain) -> Result<ScannedLog, Stop> {
         let base_cut = chain.base.as_ref().map_or(0, |base| base_cut(&path_in(folder, &base.name)));
         let files = chain.increments.iter().map(|entry| File::open(path_in(folder, &entry.name)));
-        let scanned = files.collect::<Result<Vec<File>, _>>().and_then(|files| Log::scan(base_cut, files));
+        let scanned =
+            files.collect::<Result<Vec<File>, _>>().and_then(|files| ScannedLog::scan(base_cut, files));
         match scanned {
             Ok((log, None)) => Ok(log),
             Ok((_, Some(fault))) => {
@@ -68,7 +69,7 @@ impl Tool<'_> {
         }
     }
 
-    fn tell_cut(&mut self, found: &Cut) {
+    fn tell_cut(&mut self, found: &LogEnds) {
         for transaction in found.incomplete.iter().take(TOLD_MAX) {
             let (number, missing) = (transaction.number, &transaction.missing);
             say!(self, "Transaction {number} did not reach the logs of shards {missing:?}");

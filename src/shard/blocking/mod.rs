@@ -14,12 +14,12 @@ use std::collections::{BTreeSet, HashMap};
 use super::message::Message;
 use super::transactions::Later;
 use super::Shard;
-use crate::client::{Connection, Flag, Stall, WaitingAt};
+use crate::client::{Connection, Flag, Suspension, WaitingAt};
 use crate::command::table::{CommandSpec, KeyPositions};
 use crate::command::{BlockTimeout, Caller, CommandError, WaitFor};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::clock;
-use crate::store::{Place, ReadyKey, WaitNumber};
+use crate::store::{QueuePosition, ReadyKey, WaitNumber};
 use crate::txn::message::{BlockedRun, Origin, OwnedArgs, OwnedCommand};
 
 /// Why a wait ends without what it was for.
@@ -48,7 +48,7 @@ pub enum Notice {
     /// To the home of a client: its command waits there.
     Parked { origin: Origin, at: WaitingAt },
     /// To an owner: a client of another shard waits for these keys. Comes while the client's transaction still holds them.
-    Enter { db: usize, keys: Vec<Vec<u8>>, number: WaitNumber, place: Place },
+    Enter { db: usize, keys: Vec<Vec<u8>>, number: WaitNumber, place: QueuePosition },
     /// To an owner: it waits no more.
     Leave { db: usize, keys: Vec<Vec<u8>>, number: WaitNumber },
     /// To the home: the key is ready, and it is this client's turn. Answered with `Leave` or `Declined`.
@@ -81,12 +81,12 @@ struct KeyWait {
     /// In the command's database, each once.
     keys: Vec<Vec<u8>>,
     /// The command's keys are on several shards.
-    far: Option<Far>,
+    remote: Option<Remote>,
 }
 
 /// The state of a wait for keys of several shards.
 #[derive(Default)]
-struct Far {
+struct Remote {
     /// The command is being run again.
     running: bool,
     /// Owners that hold a key back until it has run.
@@ -193,11 +193,11 @@ impl Shard {
         caller: Caller,
         protocol: Protocol,
         run: BlockedRun,
-        far: Option<Far>,
+        remote: Option<Remote>,
     ) -> WaitingAt {
         let number = self.shared.next_transaction();
         let blocking = &*run.0;
-        let place = Place {
+        let place = QueuePosition {
             shard: self.id as u32,
             wake_on: blocking.wake_on,
             also_on_deletion: blocking.also_on_deletion,
@@ -219,7 +219,7 @@ impl Shard {
                 self.notify(owner, Notice::Enter { db: command.db, keys, number, place });
             }
         }
-        let mut wait = KeyWait { command, caller, protocol, keys, far };
+        let mut wait = KeyWait { command, caller, protocol, keys, remote };
         wait.block_again(run);
         self.executor
             .blocked
@@ -239,7 +239,7 @@ impl Shard {
     }
 
     fn note_waiting(&mut self, c: &mut Connection, at: WaitingAt) {
-        c.stall = Stall::Blocked;
+        c.suspension = Suspension::Blocked;
         c.waiting = Some(at);
         self.executor.blocked.clients += 1;
         self.count_blocked();
@@ -267,12 +267,12 @@ impl Shard {
 // The end.
 impl Shard {
     /// The reply for which the connection has stalled is there.
-    pub(super) fn end_stall(&mut self, c: &mut Connection) {
+    pub(super) fn end_suspension(&mut self, c: &mut Connection) {
         if c.waiting.take().is_some() {
             self.executor.blocked.clients -= 1;
             self.count_blocked();
         }
-        self.unstall(c);
+        self.resume_suspended(c);
     }
 
     /// The connection ends.
@@ -317,8 +317,8 @@ impl Shard {
             return self.tell_asker(asker, false);
         };
         if let Wait::Keys(wait) = &mut waiter.wait {
-            if let Some(far) = wait.far.as_mut().filter(|far| far.running) {
-                return far.ends.push((end, asker));
+            if let Some(remote) = wait.remote.as_mut().filter(|remote| remote.running) {
+                return remote.ends.push((end, asker));
             }
         }
         let Some(waiter) = self.remove_waiter(number) else { return };

@@ -8,7 +8,7 @@ use crate::config::SnapshotMethod;
 use crate::resp::{c_text, Reply};
 use crate::shard::blocking::Asker;
 use crate::shard::saving::message::LeaderRequest;
-use crate::shard::saving::{Content, Dump, Handover, Wish};
+use crate::shard::saving::{Content, Dump, Handover, ShutdownRequest};
 use crate::shard::{Flow, Shard};
 use crate::text;
 
@@ -192,6 +192,6 @@ fn shutdown(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) ->
         (false, false) => None,
         (save, _) => Some(save),
     };
-    shard.tell_leader(LeaderRequest::Shutdown(Wish { save, force, asker: Some(asker) }));
+    shard.tell_leader(LeaderRequest::Shutdown(ShutdownRequest { save, force, asker: Some(asker) }));
     Ok(Flow::Later)
 }

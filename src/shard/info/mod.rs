@@ -259,7 +259,7 @@ fn memory(facts: &Facts, report: &mut Report) {
 }
 
 fn stats(facts: &Facts, report: &mut Report) {
-    let rates = facts.shared.observed.rates();
+    let rates = facts.shared.server_stats.rates();
     let saving = facts.shared.status.figures().clone();
     let kib = |bytes: u64| bytes as f64 / 1024.0;
     let command_nanos: u64 =

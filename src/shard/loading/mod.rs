@@ -4,8 +4,8 @@
 //! The boot thread decides what is read and in which order (`crate::recovery`), and gives each shard a job for each phase of it.
 //! DEBUG RELOAD runs such jobs at once.
 
-mod meeting;
 mod reload;
+mod rendezvous;
 mod replay;
 
 use crate::log_text;
@@ -14,8 +14,8 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 
-pub use meeting::Meetings;
 pub use reload::Reload;
+pub use rendezvous::RendezvousPoints;
 
 use super::Shard;
 use crate::base::log::Level;
@@ -95,7 +95,7 @@ pub(super) struct Loader {
     pub loading: Option<Box<Loading>>,
     /// DEBUG RELOAD MERGE: keys that are there already are replaced.
     pub merges: bool,
-    pub meetings: Meetings,
+    pub rendezvous: RendezvousPoints,
 }
 
 /// A shard's job of one phase.

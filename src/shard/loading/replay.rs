@@ -11,14 +11,14 @@ use std::path::Path;
 
 use smallvec::SmallVec;
 
-use super::meeting::Meeting;
+use super::rendezvous::Rendezvous;
 use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
 use crate::command::table::{CommandSpec, Handler, KeyPositions, Role};
 use crate::command::{Args, Caller, CommandError};
 use crate::log;
-use crate::persist::aof::ahead::first_arguments;
+use crate::persist::aof::lookahead::first_arguments;
 use crate::persist::aof::scan::{Fault, Item, Scanner};
 use crate::resp::Reply;
 use crate::shard::call::{Call, Called, Within};
@@ -117,7 +117,7 @@ pub(super) struct Replay {
 
 #[derive(Default)]
 struct Foreign {
-    meeting: Option<Meeting>,
+    rendezvous: Option<Rendezvous>,
     replayer: Option<Token>,
 }
 
@@ -195,7 +195,7 @@ impl Replay {
 
     /// Whether nothing can be done before other shards have come to the same command.
     pub fn waits(&self) -> bool {
-        self.foreign.as_ref().is_some_and(|foreign| foreign.meeting.is_some())
+        self.foreign.as_ref().is_some_and(|foreign| foreign.rendezvous.is_some())
     }
 
     /// Bytes read.
@@ -217,7 +217,7 @@ impl Shard {
     ) -> Result<bool, ReplayError> {
         let caller =
             Caller { replaying: true, deny_blocking: true, bulk_len_max: usize::MAX, ..Caller::default() };
-        if !self.end_meeting(replay)? {
+        if !self.end_rendezvous(replay)? {
             return Ok(false);
         }
         while replay.script.is_some() || replay.scanner.position() < replay.until {
@@ -267,7 +267,7 @@ impl Shard {
                 Share::Nothing => {}
                 Share::Whole => {
                     if let (Some(key), Some(ahead)) = (args.get(1), known.and_then(|known| known.ahead)) {
-                        self.store.ahead_hint(key, ahead);
+                        self.store.prefetch_hint(key, ahead);
                     }
                     let result = self.replay_command(spec, db, &args, &caller, reply);
                     replay.script = replay.errors.look_at(result, spec, at)?;
@@ -278,17 +278,17 @@ impl Shard {
                     replay.errors.look_at(result, spec, at)?;
                 }
                 Share::Together { host, guests } => {
-                    let meeting = if host == self.id {
+                    let rendezvous = if host == self.id {
                         let command = Some(command.bytes().into());
-                        Meeting::Host { guests, position: at, command, db }
+                        Rendezvous::Host { guests, position: at, command, db }
                     } else {
                         self.come_as_guest(host, at)
                     };
                     drop(args);
                     if let Some(foreign) = &mut replay.foreign {
-                        foreign.meeting = Some(meeting);
+                        foreign.rendezvous = Some(rendezvous);
                     }
-                    if !self.end_meeting(replay)? {
+                    if !self.end_rendezvous(replay)? {
                         return Ok(false);
                     }
                 }
@@ -304,12 +304,12 @@ impl Shard {
     }
 
     /// True: the replay goes on.
-    fn end_meeting(&mut self, replay: &mut Replay) -> Result<bool, ReplayError> {
-        let Some(Foreign { meeting: open @ Some(_), replayer }) = &mut replay.foreign else {
+    fn end_rendezvous(&mut self, replay: &mut Replay) -> Result<bool, ReplayError> {
+        let Some(Foreign { rendezvous: open @ Some(_), replayer }) = &mut replay.foreign else {
             return Ok(true);
         };
-        if let Some(meeting) = open {
-            if !self.attend(meeting, replayer)? {
+        if let Some(rendezvous) = open {
+            if !self.attend(rendezvous, replayer)? {
                 return Ok(false);
             }
         }
@@ -336,7 +336,7 @@ impl Shard {
                     let mine = parts.into_iter().find(|part| part.shard == self.id);
                     return mine.map_or(Share::Nothing, |part| Share::Part(part.args));
                 }
-                Plan::Lend { home, foreign } => {
+                Plan::RemoteValues { home, foreign } => {
                     let mut guests: SmallVec<[usize; 4]> = foreign.iter().map(|(shard, _)| *shard).collect();
                     guests.sort_unstable();
                     guests.dedup();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::message::{JobId, LeaderRequest, ShardOrder, ThreadReport};
 use super::sync::{SyncEvent, Told};
-use super::{Active, Cut, PartFile};
+use super::{Active, PartFile, SnapshotCut};
 use crate::base::error_text;
 use crate::base::log::Level;
 use crate::base::Token;
@@ -19,7 +19,7 @@ use crate::command::CommandError;
 use crate::journal::feed::Bell;
 use crate::persist::backup::{Before, Failure, Order, Outcome, Relay, Target};
 use crate::process;
-use crate::rdb::file::{trailer, Stretch};
+use crate::rdb::file::{trailer, FileChecksum};
 use crate::runtime::{clock, pipes, socket};
 use crate::shard::blocking::Asker;
 use crate::shard::transactions::Later;
@@ -90,8 +90,8 @@ impl Stream {
     }
 
     /// All parts are whole.
-    pub fn finish(&self, stretches: &[Stretch], checksum: bool) {
-        let whole = stretches.iter().copied().reduce(Stretch::then).unwrap_or_default();
+    pub fn finish(&self, checksums: &[FileChecksum], checksum: bool) {
+        let whole = checksums.iter().copied().reduce(FileChecksum::then).unwrap_or_default();
         self.relay.finish(trailer(whole, checksum));
     }
 }
@@ -226,7 +226,7 @@ impl Shard {
         target: Target,
         content: Content,
         [before, after]: [Vec<u8>; 2],
-    ) -> std::io::Result<(Cut, Relay)> {
+    ) -> std::io::Result<(SnapshotCut, Relay)> {
         let format = self.rdb_format();
         let (mut sources, mut parts) = (Vec::new(), Vec::new());
         for _ in self.turn.slots.all() {
@@ -239,9 +239,9 @@ impl Shard {
         let order = Order { target, before, after, parts: sources, patience };
         let shared = self.shared.clone();
         let relay = Relay::start(order, move |outcome| {
-            shared.mail.post(LEADER, ThreadReport::StreamEnded { job: id, outcome }.into());
+            shared.thread_inbox.post(LEADER, ThreadReport::StreamEnded { job: id, outcome }.into());
         })?;
-        let cut = Cut {
+        let cut = SnapshotCut {
             id,
             purpose,
             method: None,
@@ -305,7 +305,7 @@ impl Shard {
         }
         if purpose != Purpose::FullSync {
             let mut figures = self.shared.status.figures();
-            let course = match purpose {
+            let task_status = match purpose {
                 Purpose::Pipe => {
                     figures.pipesave_bytes = outcome.bytes;
                     figures.pipesave_exit = outcome.exit;
@@ -316,8 +316,8 @@ impl Shard {
                     &mut figures.dumpsave
                 }
             };
-            course.copied_bytes = copied;
-            course.end(ok, clock::unix_us() / 1_000_000);
+            task_status.copied_bytes = copied;
+            task_status.end(ok, clock::unix_us() / 1_000_000);
         }
         match asker {
             Some(Asker { home, later }) if purpose == Purpose::Dump && outcome.bytes > 0 => {

@@ -17,7 +17,7 @@ use crate::store::SlotSet;
 use crate::txn::locks::Number;
 
 /// What every shard knows of the snapshot in progress.
-pub(super) struct Cut {
+pub(super) struct SnapshotCut {
     pub id: JobId,
     pub purpose: Purpose,
     /// Whether to fork, if whoever asked said so.
@@ -46,7 +46,7 @@ pub(super) struct Cut {
     pub at_cut: AtomicBool,
 }
 
-impl Cut {
+impl SnapshotCut {
     pub fn forks_at_cut(&self) -> bool {
         self.at_cut.load(Ordering::Relaxed)
     }
@@ -92,7 +92,7 @@ impl Shard {
         &mut self,
         purpose: Purpose,
         method: Option<SnapshotMethod>,
-    ) -> Result<Cut, String> {
+    ) -> Result<SnapshotCut, String> {
         self.saving.last_id += 1;
         let persistence = &self.turn.config.persistence;
         let path = persistence.dbfilename.clone();
@@ -117,7 +117,7 @@ impl Shard {
             parts.push(Some(PartFile::new(name, file, shards == 1)));
         }
         let id = self.saving.last_id;
-        Ok(Cut {
+        Ok(SnapshotCut {
             id,
             purpose,
             method,
@@ -143,7 +143,7 @@ impl Shard {
     }
 
     /// What stands in front of this shard's part of a file that all shards write.
-    pub(super) fn header_of(&self, cut: &Cut) -> Vec<u8> {
+    pub(super) fn header_of(&self, cut: &SnapshotCut) -> Vec<u8> {
         if self.id != FIRST_PART {
             return Vec::new();
         }

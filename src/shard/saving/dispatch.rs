@@ -33,7 +33,7 @@ impl Shard {
             LeaderRequest::SendSync { job, before } => self.send_sync(job, before),
             LeaderRequest::Bgrewriteaof(asker) => self.bgrewriteaof(asker),
             LeaderRequest::ScheduleRewrite => self.schedule_rewrite(),
-            LeaderRequest::Shutdown(wish) => self.begin_shutdown(wish),
+            LeaderRequest::Shutdown(request) => self.begin_shutdown(request),
             LeaderRequest::AbortShutdown(asker) => self.abort_shutdown(asker),
             LeaderRequest::Reload(options, asker) => self.reload(options, asker),
             LeaderRequest::LoadAof(asker) => self.load_aof(asker),
@@ -73,8 +73,8 @@ impl Shard {
             }
             ThreadReport::StreamEnded { job, outcome } => self.stream_ended(job, outcome),
             ThreadReport::Prepared { shards, prepared } => self.step_prepared(shards, prepared),
-            ThreadReport::BasesInstalled { job, shards, stretches, is_first, installed } => {
-                self.bases_installed(job, &shards, &stretches, is_first, installed);
+            ThreadReport::BasesInstalled { job, shards, checksums, is_first, installed } => {
+                self.bases_installed(job, &shards, &checksums, is_first, installed);
             }
             ThreadReport::FilesRemoved => {}
         }

@@ -8,22 +8,22 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::Cut;
+use super::SnapshotCut;
 use crate::base::durable::{self, Step};
 use crate::base::error_text;
-use crate::rdb::file::{trailer, Stretch};
-use crate::runtime::aside;
+use crate::rdb::file::{trailer, FileChecksum};
+use crate::runtime::background_thread;
 
 /// So much is copied at a time.
 const COPY_BYTES: u64 = 256 * 1024;
 
 /// As `join`, on a thread of its own; `done` runs there. A thread that cannot start is an error like any other.
 pub fn on_thread(
-    cut: Arc<Cut>,
-    stretches: Vec<Stretch>,
+    cut: Arc<SnapshotCut>,
+    checksums: Vec<FileChecksum>,
     done: impl FnOnce(Result<(), String>) + Send + 'static,
 ) {
-    let started = aside::spawn_with("join-rdb", done, move |done| done(join(&cut, &stretches)));
+    let started = background_thread::spawn_with("join-rdb", done, move |done| done(join(&cut, &checksums)));
     if let Err((error, done)) = started {
         done(Err(format!("Can't start a thread to finish the RDB file: {}", error_text(&error))));
     }
@@ -31,18 +31,18 @@ pub fn on_thread(
 
 /// Closes the files of a snapshot that has ended. Those that have no name any more go with that, which takes the time that
 /// a file of their size takes.
-pub fn close_files(cut: Arc<Cut>) {
+pub fn close_files(cut: Arc<SnapshotCut>) {
     // Without a thread it takes the shard's time.
-    let _ = aside::spawn("close-rdb", move || drop(cut));
+    let _ = background_thread::spawn("close-rdb", move || drop(cut));
 }
 
 /// Makes the file of its parts. The error is for the log.
-pub fn join(cut: &Cut, stretches: &[Stretch]) -> Result<(), String> {
+pub fn join(cut: &SnapshotCut, checksums: &[FileChecksum]) -> Result<(), String> {
     let text = |what: &'static str| move |error: io::Error| format!("{what}: {}", error_text(&error));
     let mut parts = cut.parts.iter().flatten();
     let Some(first) = parts.next() else { return Ok(()) };
     if !first.ends_file {
-        append(&first.file, parts, stretches, cut.checksum).map_err(text("Write error saving DB on disk"))?;
+        append(&first.file, parts, checksums, cut.checksum).map_err(text("Write error saving DB on disk"))?;
     }
     let name = first.name();
     let put = durable::put_in_place(&first.file, Path::new(&name), Path::new(&cut.path));
@@ -62,7 +62,7 @@ pub fn join(cut: &Cut, stretches: &[Stretch]) -> Result<(), String> {
 fn append<'a>(
     mut file: &File,
     others: impl Iterator<Item = &'a super::PartFile>,
-    stretches: &[Stretch],
+    checksums: &[FileChecksum],
     checksum: bool,
 ) -> io::Result<()> {
     file.seek(SeekFrom::End(0))?;
@@ -76,6 +76,6 @@ fn append<'a>(
         part.file.set_len(0)?;
         fs::remove_file(part.name())?;
     }
-    let whole = stretches.iter().copied().reduce(Stretch::then).unwrap_or_default();
+    let whole = checksums.iter().copied().reduce(FileChecksum::then).unwrap_or_default();
     file.write_all(&trailer(whole, checksum))
 }

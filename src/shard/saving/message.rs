@@ -11,12 +11,12 @@ use std::os::fd::OwnedFd;
 
 use super::backup::Dump;
 use super::bases::Prepared;
-use super::shutdown::Wish;
+use super::shutdown::ShutdownRequest;
 use super::sync::FullSync;
 use crate::config::SnapshotMethod;
 use crate::persist::aof::Manifest;
 use crate::persist::backup::Outcome;
-use crate::rdb::file::Stretch;
+use crate::rdb::file::FileChecksum;
 use crate::resp::Reply;
 use crate::shard::blocking::Asker;
 use crate::shard::loading::Reload;
@@ -62,7 +62,7 @@ pub enum LeaderRequest {
     },
     Bgrewriteaof(Asker),
     ScheduleRewrite,
-    Shutdown(Wish),
+    Shutdown(ShutdownRequest),
     AbortShutdown(Asker),
     Reload(Reload, Asker),
     LoadAof(Asker),
@@ -148,7 +148,7 @@ pub enum ThreadReport {
     BasesInstalled {
         job: JobId,
         shards: Vec<usize>,
-        stretches: Vec<Stretch>,
+        checksums: Vec<FileChecksum>,
         is_first: bool,
         installed: Result<Manifest, String>,
     },

@@ -13,12 +13,12 @@ mod dispatch;
 mod join;
 mod large;
 pub mod message;
-mod pace;
 mod part;
 mod points;
 mod rewrite;
 mod shutdown;
 pub mod sync;
+mod throttle;
 
 use std::fs::File;
 use std::sync::atomic::Ordering;
@@ -27,10 +27,10 @@ use std::sync::Arc;
 pub use backup::Content;
 pub(super) use backup::{Dump, Handover};
 pub use cut::remove_temporary_files;
-use cut::{remove_files, Cut, PartFile};
+use cut::{remove_files, PartFile, SnapshotCut};
 use message::{FlushAnswer, JobId, LeaderRequest, ShardOrder, ThreadReport};
 pub(super) use part::OwnPart;
-pub use shutdown::Wish;
+pub use shutdown::ShutdownRequest;
 
 use super::blocking::Asker;
 use super::message::Message;
@@ -40,7 +40,7 @@ use crate::command::table::KeyAccess;
 use crate::command::CommandError;
 use crate::config::SnapshotMethod;
 use crate::persist::snapshot::forked::{self, PartOptions};
-use crate::rdb::file::Stretch;
+use crate::rdb::file::FileChecksum;
 use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::shard::transactions::Phase;
@@ -51,7 +51,7 @@ const FORK_PAUSE_US: i64 = 20_000;
 
 /// A snapshot that is under way, at the leader.
 struct Active {
-    cut: Arc<Cut>,
+    cut: Arc<SnapshotCut>,
     job: Job,
     /// Who is told when it has begun (BGSAVE) or ended (SAVE).
     asker: Option<Asker>,
@@ -70,7 +70,7 @@ pub(super) struct Saving {
     tried_at_ms: i64,
     /// This shard's own parts, one for each job.
     own: Vec<OwnPart>,
-    pace: pace::Pace,
+    throttle: throttle::Throttle,
     /// Where this shard's log was cut last, and until that is on the disk, for which job.
     cut_at: u64,
     awaited_sync: Option<(JobId, u64)>,
@@ -248,11 +248,11 @@ impl Shard {
     }
 
     /// A job is under way; it begins as soon as the stores have room for it.
-    fn cut_now(&mut self, cut: Arc<Cut>, asker: Option<Asker>) {
+    fn cut_now(&mut self, cut: Arc<SnapshotCut>, asker: Option<Asker>) {
         self.start_job(cut, asker, None);
     }
 
-    fn start_job(&mut self, cut: Arc<Cut>, asker: Option<Asker>, stream: Option<backup::Stream>) {
+    fn start_job(&mut self, cut: Arc<SnapshotCut>, asker: Option<Asker>, stream: Option<backup::Stream>) {
         let job = Job::new(cut.purpose, cut.parts.iter().map(Option::is_some));
         self.saving.jobs.push(Active { cut, job, asker, stream });
         self.start_waiting();
@@ -309,7 +309,7 @@ impl Shard {
                     self.send(shard, ShardOrder::Stop { job: id }.into());
                 }
             }
-            Action::Finish(stretches) => self.finish_snapshot(id, stretches),
+            Action::Finish(checksums) => self.finish_snapshot(id, checksums),
             Action::End { ok } => {
                 let at = self.saving.jobs.iter().position(|active| active.cut.id == id);
                 if let Some(active) = at.map(|at| self.saving.jobs.remove(at)) {
@@ -320,7 +320,7 @@ impl Shard {
     }
 
     /// The barrier, with what is `first` there.
-    fn cut(&mut self, cut: Arc<Cut>, first: Vec<Phase>) {
+    fn cut(&mut self, cut: Arc<SnapshotCut>, first: Vec<Phase>) {
         if !cut.purpose.is_stream() {
             self.tell_logs_of_snapshot(true);
         }
@@ -346,8 +346,8 @@ impl Shard {
         let head = if as_commands { self.head_of_commands(0) } else { self.header(format, Some(0)) };
         let options = self.options_of_part(format, persistence.rdbchecksum, &head, true);
         let options = PartOptions { as_commands, ..options };
-        let stretch = forked::write_part(&self.store, file, &options, &mut || {})?;
-        Ok(stretch.len)
+        let checksummed = forked::write_part(&self.store, file, &options, &mut || {})?;
+        Ok(checksummed.len)
     }
 
     /// A shard has begun with its part.
@@ -396,20 +396,20 @@ impl Shard {
     }
 
     /// All parts are whole.
-    fn finish_snapshot(&mut self, id: JobId, stretches: Vec<Stretch>) {
+    fn finish_snapshot(&mut self, id: JobId, checksums: Vec<FileChecksum>) {
         let Some(active) = self.saving.job(id) else { return };
         let cut = active.cut.clone();
         match active.job.purpose {
             Purpose::Pipe | Purpose::Dump | Purpose::FullSync => {
                 if let Some(stream) = &active.stream {
-                    stream.finish(&stretches, cut.checksum);
+                    stream.finish(&checksums, cut.checksum);
                 }
             }
-            Purpose::Rewrite => self.install_bases(id, &cut, stretches),
+            Purpose::Rewrite => self.install_bases(id, &cut, checksums),
             Purpose::Background | Purpose::Foreground => {
                 let shared = self.shared.clone();
-                join::on_thread(cut, stretches, move |result| {
-                    shared.mail.post(LEADER, ThreadReport::Joined { job: id, result }.into());
+                join::on_thread(cut, checksums, move |result| {
+                    shared.thread_inbox.post(LEADER, ThreadReport::Joined { job: id, result }.into());
                 });
             }
         }

@@ -9,14 +9,14 @@
 
 use super::bases::{delete_history, install, prepare, Prepared};
 use super::message::{JobId, LeaderRequest, PartReport, ShardOrder, ThreadReport};
-use super::Cut;
+use super::SnapshotCut;
 use crate::base::error_text;
 use crate::base::log::Level;
 use crate::command::CommandError;
 use crate::persist::aof::write::{put_after, put_cut};
 use crate::persist::aof::{BaseFormat, Folder, FolderError, Layout, Manifest};
-use crate::rdb::file::Stretch;
-use crate::runtime::{aside, clock};
+use crate::rdb::file::FileChecksum;
+use crate::runtime::{background_thread, clock};
 use crate::shard::blocking::Asker;
 use crate::shard::message::{Answer, AnswerTo};
 use crate::shard::Shard;
@@ -332,7 +332,7 @@ impl Shard {
         rewrites.step = Some(Step { shards, first_kept, format });
         let asker = rewrites.asker.take();
         self.saving.last_id += 1;
-        let cut = Cut {
+        let cut = SnapshotCut {
             id: self.saving.last_id,
             purpose: Purpose::Rewrite,
             method: None,
@@ -353,7 +353,7 @@ impl Shard {
     }
 
     /// The bases are written, and the logs are on the disk up to the cut.
-    pub(super) fn install_bases(&mut self, id: JobId, cut: &Arc<Cut>, stretches: Vec<Stretch>) {
+    pub(super) fn install_bases(&mut self, id: JobId, cut: &Arc<SnapshotCut>, checksums: Vec<FileChecksum>) {
         let rewrites = &self.saving.rewrites;
         let (Some(step), Some(manifest)) = (&rewrites.step, rewrites.manifest.clone()) else {
             return self.job_event(id, Event::Finished(false));
@@ -385,7 +385,7 @@ impl Shard {
         self.off_thread("aof-install", move || {
             let installed = install_all(&shards);
             let is_first = state == State::Starting;
-            ThreadReport::BasesInstalled { job: id, shards, stretches, is_first, installed }
+            ThreadReport::BasesInstalled { job: id, shards, checksums, is_first, installed }
         });
     }
 
@@ -394,7 +394,7 @@ impl Shard {
         &mut self,
         id: JobId,
         shards: &[usize],
-        stretches: &[Stretch],
+        checksums: &[FileChecksum],
         is_first: bool,
         installed: Result<Manifest, String>,
     ) {
@@ -412,7 +412,7 @@ impl Shard {
             rewrites.state = State::On;
         }
         for shard in shards.iter().copied() {
-            let len = stretches[shard].len;
+            let len = checksums[shard].len;
             self.send(shard, ShardOrder::BaseInstalled { len }.into());
         }
         crate::log!(Level::Notice, "Background AOF rewrite finished successfully");
@@ -523,7 +523,9 @@ impl Shard {
     /// Does what may wait for the disk on a thread of its own, which reports then. `name`: at most 15 bytes.
     fn off_thread(&mut self, name: &str, work: impl FnOnce() -> ThreadReport + Send + 'static) {
         let (shared, id) = (self.shared.clone(), self.id);
-        let started = aside::spawn_with(name, work, move |work| shared.mail.post(id, work().into()));
+        let started = background_thread::spawn_with(name, work, move |work| {
+            shared.thread_inbox.post(id, work().into())
+        });
         if let Err((_, work)) = started {
             // Better late than never: it is done here, and waited for.
             self.thread_done(work());
@@ -534,7 +536,7 @@ impl Shard {
 // Every shard.
 impl Shard {
     /// At the cut: the log notes it, and goes on in a new file if it gets a new base.
-    pub(super) fn cut_log(&mut self, cut: &Cut, number: Number) {
+    pub(super) fn cut_log(&mut self, cut: &SnapshotCut, number: Number) {
         let increment = cut
             .increments
             .lock()

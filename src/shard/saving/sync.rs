@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::backup::{Content, Stream};
 use super::message::{JobId, ThreadReport};
-use super::{Cut, PartFile};
+use super::{PartFile, SnapshotCut};
 use crate::base::error_text;
 use crate::journal::feed::{Bell, FeedReader};
 use crate::journal::Ticket;
@@ -89,14 +89,14 @@ impl Shard {
         content: Content,
         slots: Option<Arc<SlotSet>>,
         fields: Vec<(String, Vec<u8>)>,
-    ) -> std::io::Result<(Cut, Vec<std::fs::File>)> {
+    ) -> std::io::Result<(SnapshotCut, Vec<std::fs::File>)> {
         let (mut sources, mut parts) = (Vec::new(), Vec::new());
         for _ in self.turn.slots.all() {
             let (from, file) = pipes::pipe()?;
             sources.push(from);
             parts.push(Some(PartFile::new(String::new(), file, false)));
         }
-        let cut = Cut {
+        let cut = SnapshotCut {
             id,
             purpose: Purpose::FullSync,
             method: None,
@@ -126,7 +126,7 @@ impl Shard {
         let order = Order { target: Target::Client(socket), before: Before::Later, after, parts, patience };
         let shared = self.shared.clone();
         Relay::start(order, move |outcome| {
-            shared.mail.post(LEADER, ThreadReport::StreamEnded { job: id, outcome }.into());
+            shared.thread_inbox.post(LEADER, ThreadReport::StreamEnded { job: id, outcome }.into());
         })
     }
 

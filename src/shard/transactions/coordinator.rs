@@ -7,13 +7,13 @@ use super::record::{Barrier, Phase, Step, Transaction};
 use super::work::{Run, Work, WorkResult};
 use super::{flat, Later};
 use crate::base::Token;
-use crate::client::{Connection, Flag as ClientFlag, Stall};
+use crate::client::{Connection, Flag as ClientFlag, Suspension};
 use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching, Role, Wanted};
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
-use crate::shard::loans::Outcome;
 use crate::shard::message::Message;
 use crate::shard::refusals::touches_keys;
+use crate::shard::remote_values::Outcome;
 use crate::shard::saving::message::{FlushAnswer, LeaderRequest};
 use crate::shard::scripts::Going;
 use crate::shard::{Flow, Shard};
@@ -21,7 +21,7 @@ use crate::store::WaitNumber;
 use crate::txn::join::{join, prefer};
 use crate::txn::locks::Number;
 use crate::txn::message::{Ending, Origin, OwnedCommand, TransactionId, Watch};
-use crate::txn::plan::{locate, Join, Located, LocatedKeys, Part, Plan, Scopes};
+use crate::txn::plan::{locate, Join, Located, LocatedKeys, Plan, Scopes, ShardArgs};
 use std::sync::Arc;
 
 impl Shard {
@@ -40,7 +40,7 @@ impl Shard {
         let shards = self.turn.slots.all();
         // With one shard nobody remembers what a script touches, so it may be anything.
         if matches!(spec.handler, Handler::Script)
-            && (self.turn.slots.is_single() || self.script_may_reach_far(spec, &slices))
+            && (self.turn.slots.is_single() || self.script_may_reach_remote_keys(spec, &slices))
         {
             return scopes.add_whole(shards, KeyAccess::Write);
         }
@@ -98,7 +98,7 @@ impl Shard {
             scopes.add_key(self.turn.slots.shard_of(key), key, KeyAccess::Read);
         }
         let origin = self.reserve(c);
-        c.stall = Stall::Reply;
+        c.suspension = Suspension::Reply;
         self.start(Transaction {
             caller: Caller { deny_blocking: is_exec, ..self.caller_of(c) },
             protocol: c.output.reply.protocol(),
@@ -144,7 +144,7 @@ impl Shard {
             let Some(phase) = t.barrier.as_mut().and_then(|barrier| barrier.phases.pop_front()) else {
                 return;
             };
-            t.step = Step::TakingBack;
+            t.step = Step::WritingBack;
             match phase {
                 Phase::Here(run) => t.outstanding += usize::from(run(self, t.number)),
                 Phase::Decide(decide) => {
@@ -332,13 +332,13 @@ impl Shard {
                     t.next += 1;
                     let args = t.commands[command].args.clone();
                     let parts = (self.turn.slots.all())
-                        .map(|shard| Part { shard, args: args.clone(), key_indexes: Default::default() })
+                        .map(|shard| ShardArgs { shard, args: args.clone(), key_indexes: Default::default() })
                         .collect();
                     self.run_parts(id, t, command, parts, joining);
                 }
-                Plan::Lend { home, foreign } => {
+                Plan::RemoteValues { home, foreign } => {
                     t.next += 1;
-                    self.lend(id, t, command, home, foreign);
+                    self.fetch_remote_values(id, t, command, home, foreign);
                 }
                 Plan::Reach { home } => {
                     t.next += 1;
@@ -379,11 +379,11 @@ impl Shard {
             Plan::EveryShard { join: joining, .. } => {
                 let args = t.commands[call].args.clone();
                 let parts = (self.turn.slots.all())
-                    .map(|shard| Part { shard, args: args.clone(), key_indexes: Default::default() })
+                    .map(|shard| ShardArgs { shard, args: args.clone(), key_indexes: Default::default() })
                     .collect();
                 self.run_parts(id, t, call, parts, joining);
             }
-            Plan::Lend { home, foreign } => self.lend(id, t, call, home, foreign),
+            Plan::RemoteValues { home, foreign } => self.fetch_remote_values(id, t, call, home, foreign),
             Plan::Reach { home } => {
                 let work = Work::Reach(t.commands[call].clone());
                 self.step(id, t, home, work, false);
@@ -477,7 +477,7 @@ impl Shard {
         id: TransactionId,
         t: &mut Transaction,
         command: usize,
-        mut parts: Vec<Part>,
+        mut parts: Vec<ShardArgs>,
         joining: Join,
     ) {
         let last = t.next == t.commands.len();
@@ -491,7 +491,7 @@ impl Shard {
         t.step = Step::Parts { command, parts, join: joining, replies: Vec::new() };
     }
 
-    fn lend(
+    fn fetch_remote_values(
         &mut self,
         id: TransactionId,
         t: &mut Transaction,
@@ -503,14 +503,14 @@ impl Shard {
         shards.sort_unstable();
         shards.dedup();
         for shard in shards {
-            let work = Work::Lend(t.commands[command].clone());
+            let work = Work::RemoteValues(t.commands[command].clone());
             self.step(id, t, shard, work, false);
         }
-        t.step = Step::Lending { command, home, loans: Vec::new() };
+        t.step = Step::Copying { command, home, remote_values: Vec::new() };
     }
 
     /// Borrows what the command needs of the keys that it will look up, and of those that it names.
-    fn lend_wanted(
+    fn copy_wanted(
         &mut self,
         id: TransactionId,
         t: &mut Transaction,
@@ -519,8 +519,8 @@ impl Shard {
         wanted: Vec<Wanted>,
     ) {
         let mut by_shard: Vec<Vec<Wanted>> = vec![Vec::new(); self.turn.slots.shards()];
-        for wish in wanted {
-            by_shard[self.turn.slots.shard_of(&wish.key)].push(wish);
+        for request in wanted {
+            by_shard[self.turn.slots.shard_of(&request.key)].push(request);
         }
         let owned = t.commands[command].clone();
         let slices = owned.args.slices();
@@ -530,10 +530,10 @@ impl Shard {
             let is_named =
                 shard != home && keys.iter().any(|key| self.turn.slots.shard_of(slices[key.index]) == shard);
             if is_named || !wanted.is_empty() {
-                self.step(id, t, shard, Work::LendWanted(owned.clone(), wanted), false);
+                self.step(id, t, shard, Work::CopyWanted(owned.clone(), wanted), false);
             }
         }
-        t.step = Step::Lending { command, home, loans: Vec::new() };
+        t.step = Step::Copying { command, home, remote_values: Vec::new() };
     }
 
     pub(in crate::shard) fn ran(&mut self, from: usize, id: TransactionId, result: WorkResult) {
@@ -561,20 +561,20 @@ impl Shard {
             }
             WorkResult::Reached(wanted) => {
                 if let Step::Reaching { command, home } = t.step {
-                    self.lend_wanted(id, t, command, home, wanted);
+                    self.copy_wanted(id, t, command, home, wanted);
                 }
             }
-            WorkResult::Lent(list) => {
-                if let Step::Lending { loans, .. } = &mut t.step {
-                    loans.extend(list);
+            WorkResult::Copied(list) => {
+                if let Step::Copying { remote_values, .. } = &mut t.step {
+                    remote_values.extend(list);
                 }
             }
-            WorkResult::RanWithLoans { command, reply, outcome, blocked } => {
+            WorkResult::RanWithRemoteValues { command, reply, outcome, blocked } => {
                 t.replies[command] = reply;
                 t.blocked = blocked;
-                self.settle_loans(id, t, outcome);
+                self.settle_remote_values(id, t, outcome);
             }
-            WorkResult::TakenBack => {}
+            WorkResult::WrittenBack => {}
         }
         if t.outstanding == 0 {
             match std::mem::replace(&mut t.step, Step::Commands) {
@@ -584,10 +584,10 @@ impl Shard {
                     }
                     t.replies[command] = join(joining, &parts, replies);
                 }
-                Step::Lending { command, home, loans } => {
-                    let work = Work::RunWithLoans(command, t.commands[command].clone(), loans);
+                Step::Copying { command, home, remote_values } => {
+                    let work = Work::RunWithRemoteValues(command, t.commands[command].clone(), remote_values);
                     self.step(id, t, home, work, false);
-                    t.step = Step::WithLoans;
+                    t.step = Step::WithRemoteValues;
                 }
                 _ => {}
             }
@@ -604,11 +604,15 @@ impl Shard {
     }
 
     /// Has the owners of lent keys take over what a command has done to them.
-    fn settle_loans(&mut self, id: TransactionId, t: &mut Transaction, outcome: Outcome) {
+    fn settle_remote_values(&mut self, id: TransactionId, t: &mut Transaction, outcome: Outcome) {
         let Outcome { changed, effects, uses } = outcome;
         let mut by_shard: BTreeMap<usize, Outcome> = BTreeMap::new();
-        for loan in changed {
-            by_shard.entry(self.turn.slots.shard_of(&loan.key)).or_default().changed.push(loan);
+        for remote_value in changed {
+            by_shard
+                .entry(self.turn.slots.shard_of(&remote_value.key))
+                .or_default()
+                .changed
+                .push(remote_value);
         }
         for effect in effects {
             by_shard.entry(self.owner_of_effect(&effect)).or_default().effects.push(effect);
@@ -623,10 +627,10 @@ impl Shard {
                 None => t.uses.push((owner, used)),
             }
         }
-        t.step = Step::TakingBack;
+        t.step = Step::WritingBack;
         for (shard, Outcome { changed, effects, uses }) in by_shard {
             let work =
-                if effects.is_empty() { Work::TakeBack(changed, uses) } else { Work::Apply(effects, uses) };
+                if effects.is_empty() { Work::WriteBack(changed, uses) } else { Work::Apply(effects, uses) };
             self.step(id, t, shard, work, false);
         }
     }
@@ -637,8 +641,8 @@ impl Shard {
         }
         if let Some(run) = transaction.blocked.take() {
             match transaction.waiter {
-                Some(number) => self.block_far_again(number, run),
-                None => self.block_far(&mut transaction, run),
+                Some(number) => self.block_remote_again(number, run),
+                None => self.block_remote(&mut transaction, run),
             }
             return self.release_all_unreleased(id, &mut transaction, false);
         }
@@ -731,7 +735,7 @@ impl Shard {
             Some((transaction, command)) => Later::InTransaction(transaction, command),
             None => {
                 let origin = self.reserve(c);
-                c.stall = Stall::Reply;
+                c.suspension = Suspension::Reply;
                 Later::InPipeline(origin)
             }
         }

@@ -14,9 +14,9 @@ use crate::shard::Shard;
 use crate::store::WaitNumber;
 use crate::txn::locks::{Number, Scope};
 use crate::txn::message::{
-    BlockedRun, Ending, Loan, Origin, OwnedCommand, TransactionId, Use, Watch, Writers,
+    BlockedRun, Ending, Origin, OwnedCommand, RemoteValue, TransactionId, Use, Watch, Writers,
 };
-use crate::txn::plan::{Join, Part, Plan, Scopes};
+use crate::txn::plan::{Join, Plan, Scopes, ShardArgs};
 
 #[derive(Debug)]
 pub struct Participant {
@@ -39,7 +39,7 @@ pub enum Step {
     /// The parts of command `command`.
     Parts {
         command: usize,
-        parts: Vec<Part>,
+        parts: Vec<ShardArgs>,
         join: Join,
         replies: Vec<(usize, Vec<u8>)>,
     },
@@ -48,16 +48,16 @@ pub enum Step {
         command: usize,
         home: usize,
     },
-    /// Loans for command `command` are on their way to the coordinator.
-    Lending {
+    /// RemoteValues for command `command` are on their way to the coordinator.
+    Copying {
         command: usize,
         home: usize,
-        loans: Vec<Loan>,
+        remote_values: Vec<RemoteValue>,
     },
     /// The home shard runs with its loans.
-    WithLoans,
+    WithRemoteValues,
     /// Owners take back what changed.
-    TakingBack,
+    WritingBack,
 }
 
 /// What the coordinator does at a barrier; whether it is never left again.
@@ -117,7 +117,7 @@ pub struct Transaction {
     pub user: Option<Arc<User>>,
     /// Runs a blocked client's command again, of this number.
     pub waiter: Option<WaitNumber>,
-    /// Lent keys that have been used, whose owners hear of it when they get the intents back.
+    /// Copied keys that have been used, whose owners hear of it when they get the intents back.
     pub uses: Vec<(usize, Use)>,
     /// The command has blocked.
     pub blocked: Option<BlockedRun>,

@@ -88,7 +88,7 @@ fn places_tell_what_is_to_be_held_back() {
     while let Some(Item::Command(command)) = scanner.next().unwrap() {
         places.push(command.place);
     }
-    assert_eq!(places, [Place::Alone, Place::Opens, Place::Inside, Place::Closes]);
+    assert_eq!(places, [InUnit::Alone, InUnit::Opens, InUnit::Inside, InUnit::Closes]);
 }
 
 #[test]

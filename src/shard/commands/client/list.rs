@@ -3,7 +3,7 @@
 use super::tracking::redirection;
 use super::{ClientType, Outcome};
 use crate::base::Address;
-use crate::client::{Connection, Flag, Stall, Topic};
+use crate::client::{Connection, Flag, Suspension, Topic};
 use crate::command::{Args, CommandError};
 use crate::resp::{c_text, Protocol, Reply};
 use crate::shard::scatter::Question;
@@ -205,7 +205,7 @@ fn flags(c: &Connection) -> String {
         (c.flags.has(Flag::Monitor), 'O'),
         (c.flags.has(Flag::Subscriber), 'P'),
         (c.multi.is_some(), 'x'),
-        (c.stall == Stall::Paused || c.waiting.is_some(), 'b'),
+        (c.suspension == Suspension::Paused || c.waiting.is_some(), 'b'),
         (c.watching.as_ref().is_some_and(|watching| watching.flag.is_set()), 'd'),
         (c.tracking.is_some(), 't'),
         (c.tracking.as_ref().is_some_and(|tracking| tracking.is_broken), 'R'),
