@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["rdb", "slots", "config", "observe", "control"],
     &["command", "process"],
     &["acl", "txn", "script", "persist", "journal", "snapshot", "migrate", "repl"],
-    &["client"],
+    &["client", "replication"],
     &["shard"],
     &["recovery"],
     &["server"],

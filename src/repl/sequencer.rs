@@ -27,7 +27,7 @@ use smallvec::SmallVec;
 
 #[cfg(test)]
 pub use super::writer::Fault;
-pub use super::writer::{StreamWriter, Unit};
+pub use super::writer::{Effect, StreamWriter, Unit};
 
 /// A ticket further ahead than this of the next one to leave cannot have been drawn: writes had been slowed down long before.
 const TICKETS_AHEAD_MAX: usize = 1 << 24;
@@ -137,6 +137,8 @@ pub struct Sequencer {
     fill: usize,
     fill_max: usize,
     marks: VecDeque<Mark>,
+    /// Transactions that have left since the last [`Sequencer::take_left`].
+    left: Vec<TransactionNumber>,
 }
 
 impl Sequencer {
@@ -150,7 +152,13 @@ impl Sequencer {
             fill: 0,
             fill_max,
             marks: VecDeque::new(),
+            left: Vec::new(),
         }
+    }
+
+    /// Transactions that have left since the last call: what belongs to their parts is needed no longer.
+    pub fn take_left(&mut self) -> Vec<TransactionNumber> {
+        std::mem::take(&mut self.left)
     }
 
     /// Bytes that wait here.
@@ -196,6 +204,11 @@ impl Sequencer {
 
     /// Writes what can leave. `Err` when a shard broke the rules, at the place where it was noticed.
     pub fn emit(&mut self, out: &mut StreamWriter) -> Result<(), Violation> {
+        self.emit_up_to(Ticket::MAX, out)
+    }
+
+    /// The same, up to and with the batch of the ticket `last`: a snapshot has just what was drawn so far.
+    pub fn emit_up_to(&mut self, last: Ticket, out: &mut StreamWriter) -> Result<(), Violation> {
         let before = out.offset();
         let first = self.next;
         #[cfg(test)]
@@ -204,7 +217,7 @@ impl Sequencer {
                 out.units(&[&std::mem::take(unit)]);
             }
         }
-        let outcome = self.emit_batches(out);
+        let outcome = self.emit_batches(last, out);
         if self.next > first && out.offset() > before {
             self.marks.push_back(Mark { ticket: self.next - 1, offset: out.offset() });
             if self.marks.len() > MARKS_MAX {
@@ -214,8 +227,9 @@ impl Sequencer {
         outcome
     }
 
-    fn emit_batches(&mut self, out: &mut StreamWriter) -> Result<(), Violation> {
-        while let Some(Some(batch)) = self.window.front() {
+    fn emit_batches(&mut self, last: Ticket, out: &mut StreamWriter) -> Result<(), Violation> {
+        while self.next <= last {
+            let Some(Some(batch)) = self.window.front() else { break };
             while let Some(entry) = batch.entries.get(self.left_of_first) {
                 match entry {
                     Entry::Unit(unit) => out.units(&[unit]),
@@ -235,6 +249,7 @@ impl Sequencer {
                         drop(units);
                         self.fill -= bytes.min(self.fill);
                         self.parts.remove(transaction);
+                        self.left.push(*transaction);
                     }
                 }
                 self.fill -= entry.memory_bytes().min(self.fill);

@@ -8,21 +8,42 @@ use super::wire::put_command;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unit {
     bytes: Vec<u8>,
-    /// Of each effect the database, and where it ends in `bytes`.
-    effects: SmallVec<[(usize, usize); 4]>,
+    effects: SmallVec<[Effect; 2]>,
+}
+
+/// One command of a unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effect {
+    pub db: usize,
+    /// Where it ends in the unit's bytes.
+    pub end: usize,
+    /// The step of the transaction in which it ran. Of the parts of several shards a smaller step comes first.
+    pub step: u32,
+    /// Each shard has this one as its own: the stream has that of the first.
+    pub is_everywhere: bool,
 }
 
 impl Unit {
-    /// Takes what a shard has collected: encoded commands, and of each its database and its end.
-    pub fn new(bytes: Vec<u8>, effects: SmallVec<[(usize, usize); 4]>) -> Unit {
-        debug_assert!(effects.windows(2).all(|pair| pair[0].1 <= pair[1].1));
-        debug_assert_eq!(effects.last().map_or(0, |last| last.1), bytes.len());
+    /// Takes what a shard has collected: encoded commands, and what belongs to each.
+    pub fn new(bytes: Vec<u8>, effects: SmallVec<[Effect; 2]>) -> Unit {
+        debug_assert!(effects.windows(2).all(|pair| pair[0].end <= pair[1].end));
+        debug_assert_eq!(effects.last().map_or(0, |last| last.end), bytes.len());
         Unit { bytes, effects }
     }
 
     pub fn push(&mut self, db: usize, args: &[&[u8]]) {
         put_command(&mut self.bytes, args);
-        self.effects.push((db, self.bytes.len()));
+        self.effects.push(Effect { db, end: self.bytes.len(), ..Effect::default() });
+    }
+
+    /// Each effect and its bytes.
+    fn commands(&self) -> impl Iterator<Item = (Effect, &[u8])> {
+        let mut from = 0;
+        self.effects.iter().map(move |effect| {
+            let bytes = self.bytes.get(from..effect.end).unwrap_or_default();
+            from = effect.end;
+            (*effect, bytes)
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -107,32 +128,44 @@ impl StreamWriter {
         self.command(&[b"REPLCONF", b"GETACK", b"*"]);
     }
 
+    /// Where there is no backlog nothing is written, but an offset that is newer than all others is needed.
+    pub fn skip(&mut self) {
+        self.offset += 1;
+    }
+
     /// The bytes of a master, unchanged: for a replica with replicas of its own.
     pub fn forward(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
         self.offset += bytes.len() as u64;
     }
 
-    /// What belongs together.
+    /// What belongs together: one unit, or the parts of a transaction in the order of its writers.
     pub(super) fn units(&mut self, units: &[&Unit]) {
-        let effects: usize = units.iter().map(|unit| unit.effects.len()).sum();
-        if effects > 1 {
+        if let [unit] = units {
+            return self.commands(unit.effects.len(), unit.commands());
+        }
+        let mut joined: Vec<(Effect, &[u8])> = Vec::new();
+        for (part, unit) in units.iter().enumerate() {
+            joined.extend(unit.commands().filter(|(effect, _)| part == 0 || !effect.is_everywhere));
+        }
+        // Those of one part are in order, and equal steps stay as they are.
+        joined.sort_by_key(|(effect, _)| effect.step);
+        self.commands(joined.len(), joined.into_iter());
+    }
+
+    fn commands<'a>(&mut self, count: usize, commands: impl Iterator<Item = (Effect, &'a [u8])>) {
+        if count > 1 {
             self.command(&[b"MULTI"]);
         }
-        for unit in units {
-            let mut from = 0;
-            for (db, end) in &unit.effects {
-                if self.selected != Some(*db) {
-                    self.command(&[b"SELECT", itoa::Buffer::new().format(*db).as_bytes()]);
-                    self.selected = Some(*db);
-                }
-                let bytes = unit.bytes.get(from..*end).unwrap_or_default();
-                self.pending.extend_from_slice(bytes);
-                self.offset += bytes.len() as u64;
-                from = *end;
+        for (effect, bytes) in commands {
+            if self.selected != Some(effect.db) {
+                self.command(&[b"SELECT", itoa::Buffer::new().format(effect.db).as_bytes()]);
+                self.selected = Some(effect.db);
             }
+            self.pending.extend_from_slice(bytes);
+            self.offset += bytes.len() as u64;
         }
-        if effects > 1 {
+        if count > 1 {
             self.command(&[b"EXEC"]);
         }
     }

@@ -113,6 +113,20 @@ impl Replicas {
         self.settings = settings;
     }
 
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether the replica is getting its snapshot by its socket.
+    pub fn gets_snapshot(&self, id: ReplicaId) -> bool {
+        self.replicas.get(&id).is_some_and(|replica| matches!(replica.state, State::Snapshot { .. }))
+    }
+
+    /// Whether the stream is kept for a while after the connection that carried a snapshot.
+    pub fn is_reserved(&self, id: ReplicaId) -> bool {
+        self.reserved.contains_key(&id)
+    }
+
     pub fn take_actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }
@@ -149,10 +163,15 @@ impl Replicas {
         if settings.min_replicas_to_write == 0 || settings.min_replicas_max_lag_ms == 0 {
             return None;
         }
+        Some(self.good_now(now_ms))
+    }
+
+    /// Replicas that are online and not late, whether or not some are demanded.
+    pub fn good_now(&self, now_ms: u64) -> u32 {
         // Seconds, as in Redis: a lag of 10.9 seconds is one of 10.
-        let lag_max_s = settings.min_replicas_max_lag_ms / 1000;
+        let lag_max_s = self.settings.min_replicas_max_lag_ms / 1000;
         let is_good = |replica: &&Replica| replica.is_online() && replica.lag_ms(now_ms) / 1000 <= lag_max_s;
-        Some(self.replicas.values().filter(is_good).count() as u32)
+        self.replicas.values().filter(is_good).count() as u32
     }
 
     /// Whether `min-replicas-to-write` lets a master write.
