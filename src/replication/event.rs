@@ -6,12 +6,14 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::Notify;
 
+use super::follow::FollowEvent;
+use super::replica::Order;
 use crate::base::Token;
 use crate::config::Config;
 use crate::journal::feed::FeedReader;
 use crate::journal::Ticket;
-use crate::repl::master::options::Options;
 use crate::repl::master::handshake::{JobId, ReplicaId};
+use crate::repl::master::options::Options;
 use crate::repl::master::wait;
 
 /// Where an answer goes: to a command of a client of shard `home`, which knows it by the number.
@@ -35,11 +37,20 @@ pub enum Event {
     ChangeId,
     /// The configuration has changed.
     Configure(Arc<Config>),
+    /// REPLICAOF.
+    ReplicaOf(Order),
+    /// Of a shard, about what the follower has told it; what it says of a load that was given up counts nothing.
+    Follow {
+        load: u64,
+        event: FollowEvent,
+    },
     /// The feed of all shards begins.
     FeedBegan(FeedReader),
     Snapshot(JobId, SnapshotNews),
     /// A shard's log is on the disk up to where it was when it was asked, in this round.
-    LogSynced { round: u64 },
+    LogSynced {
+        round: u64,
+    },
 }
 
 /// The way to the task, from any thread; it never waits.

@@ -48,6 +48,11 @@ impl Feed {
         self.cuts.clear();
     }
 
+    /// Everything that was drawn before `next` is in the stream.
+    pub fn has_left(&self, next: Ticket) -> bool {
+        self.open.as_ref().is_none_or(|open| open.sequencer.next_ticket() >= next)
+    }
+
     pub fn is_open(&self) -> bool {
         self.open.is_some()
     }
@@ -111,11 +116,16 @@ impl Open {
 fn converted(batch: &Batch) -> sequencer::Batch {
     let entry = |entry| match entry {
         InBatch::Unit(view) => Entry::Unit(unit_of(view)),
-        InBatch::Placeholder { transaction, writers } => {
-            Entry::Placeholder { transaction, writers: writers.iter().map(|shard| usize::from(*shard)).collect() }
-        }
+        InBatch::Placeholder { transaction, writers } => Entry::Placeholder {
+            transaction,
+            writers: writers.iter().map(|shard| usize::from(*shard)).collect(),
+        },
     };
-    sequencer::Batch { ticket: batch.ticket, shard: batch.shard, entries: batch.entries().map(entry).collect() }
+    sequencer::Batch {
+        ticket: batch.ticket,
+        shard: batch.shard,
+        entries: batch.entries().map(entry).collect(),
+    }
 }
 
 fn unit_of(view: View) -> Unit {
@@ -142,7 +152,13 @@ impl Core {
     /// Writes into the stream what can be written.
     pub fn emit(&mut self) {
         loop {
-            let Some(open) = &mut self.feed.open else { return };
+            let Some(open) = &mut self.feed.open else {
+                // A replica's stream is where it was when the snapshot was ordered.
+                while let Some((_, job)) = self.feed.cuts.pop_front() {
+                    self.cut_is_reached(job);
+                }
+                return;
+            };
             let cut = self.feed.cuts.front().copied();
             let last = cut.map_or(Ticket::MAX, |(ticket, _)| ticket);
             let emitted = open.sequencer.emit_up_to(last, &mut self.writer);

@@ -67,8 +67,7 @@ impl Task {
         let Some(peer) = core.peers.get(&id) else { return Ok(()) };
         let (options, address, now_ms) = (peer.options.clone(), peer.address.clone(), core.now_ms());
         let mut replicas = core.take_replicas();
-        let outcome =
-            replicas.request(id, options, address, request, &world(core, follower), false, now_ms);
+        let outcome = replicas.request(id, options, address, request, &world(core, follower), false, now_ms);
         core.replicas = replicas;
         outcome
     }
@@ -205,7 +204,9 @@ impl Core {
             Action::Send(id, bytes) => self.send(id, bytes),
             Action::MakeBacklog => self.make_backlog(),
             Action::FreeBacklog => self.free_backlog(),
-            Action::StartSnapshot { job, target, filter, versions: _ } => self.start_snapshot(job, target, filter),
+            Action::StartSnapshot { job, target, filter, versions: _ } => {
+                self.start_snapshot(job, target, filter)
+            }
             Action::CancelSnapshot(job) => self.cancel_snapshot(job),
             Action::Hold(id, from) => self.open(id, from, false),
             Action::Stream(id, Some(from)) => self.open(id, from, true),
@@ -410,7 +411,9 @@ fn pump_one(peer: &mut Peer, backlog: Option<&mut Backlog>) -> std::io::Result<u
             wanted.notify_one();
         }
     }
-    let (Some(reader), Some(backlog), true) = (peer.reader, backlog, peer.may_stream) else { return Ok(took) };
+    let (Some(reader), Some(backlog), true) = (peer.reader, backlog, peer.may_stream) else {
+        return Ok(took);
+    };
     for _ in 0..STREAM_PIECES_MAX {
         if peer.is_waiting() || peer.queued_bytes() > 0 || peer.file.is_some() {
             break;
@@ -420,4 +423,3 @@ fn pump_one(peer: &mut Peer, backlog: Option<&mut Backlog>) -> std::io::Result<u
     }
     Ok(took)
 }
-

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
+use super::follow::FollowMessage;
 use crate::base::Token;
 use crate::journal::feed::Bell;
 use crate::repl::master::handshake::JobId;
@@ -18,17 +19,26 @@ pub enum ReplMessage {
     SnapshotMayFlow(u64),
     /// The connection that was given away is over.
     CloseShell(Token),
-    Answer { number: u64, answer: Answer },
+    Answer {
+        number: u64,
+        answer: Answer,
+    },
+    /// To shards of a replica.
+    Follow(FollowMessage),
     /// New writes need not wait any more.
     WritersMayGoOn,
     /// To be answered when the log is on the disk up to where it is now.
-    TellWhenSynced { round: u64 },
+    TellWhenSynced {
+        round: u64,
+    },
 }
 
 /// To a command that has asked the task.
 pub enum Answer {
     /// What was asked for has been done.
     Done,
+    /// REPLICAOF the server that this one follows already.
+    AlreadyConnected,
     Wait(wait::Answer),
 }
 
@@ -39,6 +49,8 @@ pub struct SnapshotOrder {
     pub socket: OwnedFd,
     pub content: Content,
     pub bell: Bell,
+    /// Of the file's header: `repl-id`, `repl-offset`, `repl-stream-db`.
+    pub fields: Vec<(String, Vec<u8>)>,
 }
 
 /// What is in a snapshot.

@@ -65,9 +65,13 @@ impl FromSockets {
 pub enum Ending {
     No,
     /// When everything has been sent; until then at most so long, milliseconds of the task's clock.
-    WhenSent { until_ms: u64 },
+    WhenSent {
+        until_ms: u64,
+    },
     /// Everything has been sent; its peer is to close.
-    Sent { until_ms: u64 },
+    Sent {
+        until_ms: u64,
+    },
 }
 
 pub struct Peer {

@@ -81,7 +81,16 @@ impl Core {
             Ok((snapshot, socket)) => {
                 self.snapshots.insert(job, snapshot);
                 let content = Content { keys: !filter.no_data, functions: !filter.no_functions };
-                let order = SnapshotOrder { job, socket: socket.into(), content, bell: self.bell() };
+                let order = SnapshotOrder {
+                    job,
+                    socket: socket.into(),
+                    content,
+                    bell: self.bell(),
+                    fields: Vec::new(),
+                };
+                if self.is_replica {
+                    return self.held_snapshots.push(order);
+                }
                 self.tell(LEADER, ReplMessage::Snapshot(Box::new(order)));
             }
             Err(error) => {
@@ -143,9 +152,14 @@ impl Core {
         }
     }
 
+    /// The leader has not begun with it yet.
+    pub fn snapshot_is_ordered(&self, job: JobId) -> bool {
+        self.snapshots.get(&job).is_none_or(|snapshot| snapshot.of_leader.is_none())
+    }
+
     /// All that it has is in the stream, and nothing else.
     pub fn cut_is_reached(&mut self, job: JobId) {
-        let stream_db = self.writer.selected().unwrap_or(0);
+        let stream_db = if self.is_replica { self.stream_db } else { self.writer.selected().unwrap_or(0) };
         let Some(snapshot) = self.snapshots.get(&job) else { return };
         // Whoever gets it knows of no selected database.
         self.writer.forget_selected();
@@ -179,6 +193,7 @@ impl Core {
     }
 
     pub fn cancel_snapshot(&mut self, job: JobId) {
+        self.held_snapshots.retain(|order| order.job != job);
         self.feed.forget_cut(job);
         if let Some(of_leader) = self.snapshots.remove(&job).and_then(|snapshot| snapshot.of_leader) {
             // Its reader has hung up.
@@ -202,7 +217,8 @@ impl Core {
     pub fn pieces_have_room(&mut self) {
         let Core { snapshots, replicas, peers, .. } = self;
         for (job, snapshot) in snapshots.iter_mut().filter(|(_, snapshot)| snapshot.owed > 0) {
-            let is_full = |id: &ReplicaId| peers.get(id).is_some_and(|peer| peer.queued_bytes() > QUEUE_BYTES);
+            let is_full =
+                |id: &ReplicaId| peers.get(id).is_some_and(|peer| peer.queued_bytes() > QUEUE_BYTES);
             if !replicas_of(replicas, *job).iter().any(is_full) {
                 snapshot.permits.add_permits(std::mem::take(&mut snapshot.owed));
             }
@@ -366,4 +382,3 @@ async fn read_file(id: ReplicaId, file: Arc<SnapshotFile>, wanted: Arc<Notify>, 
         }
     }
 }
-

@@ -111,7 +111,9 @@ impl Core {
 
     /// A shard's log is on the disk up to where it was when the round began.
     pub fn log_synced(&mut self, round: u64) {
-        let Some(current) = self.waiting.round.as_mut().filter(|current| current.number == round) else { return };
+        let Some(current) = self.waiting.round.as_mut().filter(|current| current.number == round) else {
+            return;
+        };
         current.missing = current.missing.saturating_sub(1);
         if current.missing == 0 {
             self.waiting.durable = self.waiting.durable.max(current.offset);
@@ -144,7 +146,9 @@ impl Core {
         if let Some(answer) = self.waiting.waiters.remove(asked.number, &standing) {
             self.waiting.asked.remove(&asked.number);
             self.answer(asked, Answer::Wait(answer));
-        } else if let Some((order, deadline_ms)) = self.waiting.unplaced.iter_mut().find(|of| of.0.asked == asked) {
+        } else if let Some((order, deadline_ms)) =
+            self.waiting.unplaced.iter_mut().find(|of| of.0.asked == asked)
+        {
             // Its writes are not in the stream yet.
             order.may_block = false;
             *deadline_ms = Some(0);

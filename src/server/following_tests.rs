@@ -7,7 +7,7 @@ use super::feed_tests::{Client, Running, SHARDS};
 use super::*;
 use crate::repl::replica::stream::{Bounds, Cutter, Schedule, Target};
 use crate::repl::wire::command;
-use crate::shard::following::message::{FollowEvent, FollowMessage, Told};
+use crate::replication::{FollowEvent, FollowMessage, Told};
 use crate::shard::LEADER;
 use crate::slots::shard_of_slot;
 use crate::store::slot_of;

@@ -6,7 +6,6 @@ use std::fs::File;
 
 use super::commands::config::ConfigChange;
 use super::commands::migrate::Delivered;
-use super::following::message::FollowMessage;
 use super::loading::{Done, Step};
 use super::peers::Chore;
 use super::pubsub::CountSubscriber;
@@ -25,6 +24,7 @@ use crate::client::Redirect;
 use crate::command::table::CommandSpec;
 use crate::command::CommandError;
 use crate::persist::aof::manifest::Manifest;
+use crate::replication::FollowMessage;
 use crate::resp::{Protocol, Reply};
 use crate::store::{SlotSet, WatchFlag};
 use std::os::fd::OwnedFd;

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 
-use super::message::{FollowEvent, Told};
 use crate::base::log::Level;
 use crate::base::Token;
 use crate::client::{Connection, Flag};
@@ -14,6 +13,7 @@ use crate::command::table::Handler;
 use crate::log_text;
 use crate::repl::replica::stream::{Command, Item, WorkId};
 use crate::repl::wire::{command as encoded, put_command};
+use crate::replication::{FollowEvent, Told};
 use crate::shard::Shard;
 
 /// So many commands that make no sense, or fail, are told.

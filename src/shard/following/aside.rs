@@ -5,13 +5,13 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::message::{AsideReport, FollowEvent, Told};
 use crate::base::log::Level;
 use crate::base::Stamp;
 use crate::command::table::KeyAccess;
 use crate::log;
 use crate::log_text;
 use crate::rdb::file::{Load, LoadOptions, Progress};
+use crate::replication::{AsideReport, FollowEvent, Told};
 use crate::script::Libraries;
 use crate::shard::transactions::Phase;
 use crate::shard::Shard;

@@ -6,11 +6,10 @@
 
 mod apply;
 mod aside;
-pub mod message;
 mod role;
 
 use super::Shard;
-use message::FollowMessage;
+use crate::replication::FollowMessage;
 
 #[derive(Default)]
 pub(super) struct Following {

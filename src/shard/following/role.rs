@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::message::{FollowEvent, Told};
 use crate::client::{Connection, Flag};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, KeyAccess};
 use crate::command::{Caller, CommandError};
 use crate::journal::feed::Bell;
+use crate::replication::{FollowEvent, Told};
 use crate::shard::refusals::any_command;
 use crate::shard::transactions::Phase;
 use crate::shard::Shard;

@@ -9,8 +9,6 @@
 //!        <- FollowEvent ------------------ each of them
 //! ```
 
-#![allow(dead_code, reason = "sent in tests only until there is a link to a master")]
-
 use std::path::PathBuf;
 use std::sync::Arc;
 
