@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use super::follow::FollowMessage;
 use crate::base::Token;
+use crate::command::CommandError;
 use crate::journal::feed::Bell;
 use crate::repl::master::handshake::JobId;
 use crate::repl::master::wait;
@@ -39,6 +40,7 @@ pub enum Answer {
     Done,
     /// REPLICAOF the server that this one follows already.
     AlreadyConnected,
+    Refused(CommandError),
     Wait(wait::Answer),
 }
 

@@ -40,7 +40,7 @@ use crate::repl::history::ReplicationId;
 
 pub use event::{Asked, Event, Events, Newcomer, SnapshotNews, WaitOrder};
 pub use follow::{AsideReport, FollowEvent, FollowMessage, Told};
-pub use message::{Answer, Content, ReplMessage, SnapshotOrder};
+pub use message::{Answer, ReplMessage, SnapshotOrder};
 pub use replica::{Master, Order};
 pub use status::ReplStatus;
 

@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use crate::repl::replica::link::{Action, Link, Resume, Settings};
 use crate::repl::replica::stream::{Bounds, Cutter, Schedule, Target, WorkId};
 use crate::repl::roles::LinkFacts;
 use crate::repl::sequencer::StreamWriter;
+use crate::repl::wire::shown;
 
 /// What waits for shards, bytes; from then on the link is not read.
 const SCHEDULE_BYTES_MAX: usize = 16 << 20;
@@ -59,6 +61,10 @@ pub struct Order {
     pub asked: Option<Asked>,
     /// This server was the master itself, and asks the other one to become one.
     pub is_failover: bool,
+    /// Who has said so, for the log.
+    pub client: Vec<u8>,
+    /// Told when every shard has its role, at the start.
+    pub begun: Option<Sender<()>>,
 }
 
 #[derive(Default)]
@@ -189,7 +195,10 @@ impl Follower {
         crate::log!(Level::Notice, "Failover request received for replid {}.", core.history.id());
         let Some(active) = &mut self.active else { return };
         active.hang_up();
-        self.begin_promotion(core, Order { master: None, asked: None, is_failover: false });
+        self.begin_promotion(
+            core,
+            Order { master: None, asked: None, is_failover: false, client: Vec::new(), begun: None },
+        );
     }
 
     /// Ten times a second.
@@ -282,6 +291,10 @@ impl Follower {
         if let Some(asked) = order.asked {
             core.answer(asked, answer);
         }
+        if let Some(begun) = &order.begun {
+            // The thread that starts the server may have given up.
+            let _ = begun.send(());
+        }
     }
 
     /// The connection goes, and what has not been given out; a snapshot that is not in its place is given up.
@@ -349,7 +362,12 @@ impl Follower {
                 if let Some(reader) = reader {
                     core.feed_began(reader);
                 }
-                crate::log!(Level::Notice, "MASTER MODE enabled");
+                crate::log_text!(
+                    Level::Notice,
+                    "MASTER MODE enabled (user request from '",
+                    &order.client,
+                    "')"
+                );
                 self.answer(core, &order, Answer::Done);
             }
             FollowEvent::Applied { work } => self.applied(core, work, true),
@@ -372,12 +390,19 @@ impl Follower {
         let resume = core.backlog.is_some().then(|| Resume { id: core.history.id(), offset });
         let db = self.applied_db().or(core.writer.selected()).unwrap_or(0);
         let link = Link::new(settings(&core.config), resume, order.is_failover, now_ms);
-        crate::log!(
-            Level::Notice,
-            "Connecting to MASTER {}:{}",
-            String::from_utf8_lossy(&master.host),
-            master.port
-        );
+        crate::log!(Level::Notice, "Connecting to MASTER {}:{}", shown(&master.host), master.port);
+        if !order.client.is_empty() {
+            crate::log_text!(
+                Level::Notice,
+                format_args!(
+                    "REPLICAOF {}:{} enabled (user request from '",
+                    shown(&master.host),
+                    master.port
+                ),
+                &order.client,
+                "')"
+            );
+        }
         let mut active = Box::new(Active {
             master,
             link,

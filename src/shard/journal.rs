@@ -1,8 +1,6 @@
 //! The journal as a shard has it: what commands did is collected (`crate::journal`), goes to the sinks (the log, the feed of
 //! replication), and what tells of it waits until that is safe (`log::held`).
 
-#![allow(dead_code, reason = "the feed has a reader in tests only until replicas are served")]
-
 use super::log::held::Held;
 use super::log::Log;
 use super::message::Message;
@@ -153,7 +151,8 @@ impl Shard {
         let (makes, takes) = (made.clone(), made.clone());
         let shards = self.turn.slots.shards();
         let make = move |shard: &mut Shard, _| {
-            if !shard.journal.is_fed() {
+            // What a replica's shards do is in its master's stream.
+            if !shard.journal.is_fed() && !shard.following.is_replica {
                 let (feeds, reader) = feeds(shards, &shard.shared.tickets, &bell);
                 *makes.lock() = Made { feeds: feeds.into_iter().map(Some).collect(), reader: Some(reader) };
             }

@@ -24,7 +24,7 @@ use crate::client::Redirect;
 use crate::command::table::CommandSpec;
 use crate::command::CommandError;
 use crate::persist::aof::manifest::Manifest;
-use crate::replication::FollowMessage;
+use crate::replication::ReplMessage;
 use crate::resp::{Protocol, Reply};
 use crate::store::{SlotSet, WatchFlag};
 use std::os::fd::OwnedFd;
@@ -117,8 +117,7 @@ pub enum Message {
     Delivered(Box<Delivered>),
     Chore(Chore),
     Load(LoadMessage),
-    /// While this server follows another one.
-    Follow(FollowMessage),
+    Replication(Box<ReplMessage>),
     /// What a test does to a shard.
     #[cfg(test)]
     Call(Call),
@@ -225,8 +224,7 @@ into_message! {
     SubscriberMessage => Subscribers,
     SettingsMessage => Settings,
     MemoryMessage => Memory,
-    LoadMessage => Load,
-    FollowMessage => Follow
+    LoadMessage => Load
 }
 
 /// Where the answer to a command goes that is carried out on another shard.

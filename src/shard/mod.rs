@@ -37,6 +37,7 @@ mod redact;
 mod refusals;
 mod remote_output;
 mod remote_values;
+mod replication;
 mod replies;
 mod request;
 mod route;
@@ -101,6 +102,7 @@ pub struct Shard {
     loader: loading::Loader,
     /// What there is to do as a replica.
     following: following::Following,
+    replication: replication::Service,
     scripts: scripts::Scripts,
     /// Who is told of what others do.
     subscribers: subscribers::Subscribers,
@@ -130,6 +132,7 @@ impl Shard {
             saving: saving::Saving::default(),
             loader: loading::Loader::default(),
             following: following::Following::default(),
+            replication: replication::Service::default(),
             scripts: scripts::Scripts::default(),
             subscribers: subscribers::Subscribers::new(shards),
             upkeep: upkeep::Upkeep::default(),
@@ -286,6 +289,9 @@ impl Service for Shard {
         self.do_chores(postponed);
         self.resume_congested();
         self.hand_over_connections();
+        if self.gives_connections_away() {
+            self.give_away_connections();
+        }
         more |= self.run_runnable();
         more |= self.load_slice();
         more |= self.follow_slice();

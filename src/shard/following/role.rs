@@ -1,5 +1,6 @@
 //! The role of a shard: that of its server, since the last barrier at which it changed.
 
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use crate::client::{Connection, Flag};
@@ -69,6 +70,25 @@ impl Shard {
         let is_refused = self.turn.config.replication.replica_read_only
             && any_command(c, spec, |spec| spec.is(CommandFlag::Write));
         is_refused.then(read_only)
+    }
+
+    /// Why a client's command may not run while the link to the master is down.
+    #[inline]
+    pub(in crate::shard) fn refusal_by_link(
+        &self,
+        c: &Connection,
+        spec: &CommandSpec,
+    ) -> Option<CommandError> {
+        if !self.following.is_replica || self.turn.config.replication.replica_serve_stale_data {
+            return None;
+        }
+        let is_up = self.shared.replication.status.link_is_up.load(Ordering::Relaxed);
+        let is_refused = !is_up && any_command(c, spec, |spec| !spec.is(CommandFlag::Stale));
+        is_refused.then(|| {
+            CommandError::other(
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            )
+        })
     }
 
     /// The rule by which a command of a replica finds keys that have expired, and the one that is in force otherwise: its master's

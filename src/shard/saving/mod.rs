@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 pub use backup::Content;
-pub(super) use backup::{Dump, Handover};
+pub(super) use backup::Handover;
 pub use cut::remove_temporary_files;
 use cut::{remove_files, PartFile, SnapshotCut};
 use message::{FlushAnswer, JobId, LeaderRequest, ShardOrder, ThreadReport};

@@ -50,7 +50,6 @@ pub struct FullSync {
 pub type Told = Box<dyn Fn(SyncEvent) + Send + Sync>;
 
 /// What a consumer is told, on a shard's thread: it must not wait there.
-#[allow(dead_code, reason = "heard in tests only until replicas are served")]
 pub enum SyncEvent {
     AtBarrier {
         job: JobId,
