@@ -628,10 +628,7 @@ impl Follower {
 
     /// Gives shards what they may run now.
     fn give_out(&mut self, core: &mut Core) {
-        let told = match &self.active {
-            Some(active) if !active.schedule.is_idle() => self.told(core),
-            _ => return,
-        };
+        let told = self.told(core);
         let Some(active) = &mut self.active else { return };
         while let Some(work) = active.schedule.next_work() {
             let shard = match &work.target {
