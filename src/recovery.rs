@@ -11,6 +11,7 @@ use std::sync::{mpsc, Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::log::{write_raw, Level};
+use crate::base::text::Text;
 use crate::log;
 use crate::persist::aof::{Folder, Manifest};
 use crate::persist::check_rdb::explain;
@@ -21,12 +22,13 @@ use crate::shard::loading::{LoadFailed, Report, Step};
 use crate::shard::message::{LoadMessage, Told};
 use crate::shard::shared::Shared;
 use crate::shard::{Shard, LEADER};
+use crate::text;
 
 /// How often the boot thread looks for a signal while the shards load.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why the server does not start; the log has the details. Empty: what the log has is all that Redis would say, too.
-pub type Failure = String;
+pub type Failure = Text;
 
 /// What is there to be read, and to be written from now on.
 pub struct Kept {
@@ -44,7 +46,7 @@ pub fn find(shared: &Shared) -> Result<Kept, Failure> {
     if config.persistence.appendonly {
         let (folder, manifest) = logs::find(&config, shared.shards)?;
         let bytes = folder.bytes_to_read(&manifest, shared.shards as u16);
-        kept.logs_bytes = bytes.map_err(|error| error.to_string())?;
+        kept.logs_bytes = bytes.map_err(|error| error.text())?;
         let is_empty = manifest.is_empty();
         kept.logs = Some((folder, manifest));
         if !is_empty {
@@ -91,7 +93,7 @@ pub fn recover(shared: &Arc<Shared>, kept: Kept) -> Result<(), Failure> {
 fn follow(shared: &Shared) {
     let Some(of) = shared.current_config().replication.replicaof.clone() else { return };
     let (begun, told) = mpsc::channel();
-    let master = Some(Master { host: of.host.into_bytes(), port: of.port });
+    let master = Some(Master { host: of.host, port: of.port });
     let order = Order { master, asked: None, is_failover: false, client: Vec::new(), begun: Some(begun) };
     shared.replication.tell(Event::ReplicaOf(order));
     // The task ends only with the server.
@@ -118,9 +120,9 @@ fn failure(failed: &LoadFailed, what: &str) -> Failure {
             log!(Level::Warning, "{TERMINATING}");
         }
     } else if what != THE_DB {
-        return Failure::new();
+        return Failure::default();
     }
-    format!("Fatal error loading {what} from {}, check server logs. Exiting.", failed.path.display())
+    text!("Fatal error loading ", *what, " from ", failed.path, ", check server logs. Exiting.")
 }
 
 fn note_counts(shared: &Shared, reports: &[Report]) {

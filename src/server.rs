@@ -68,7 +68,7 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     }
     let names = names(&loaded).map_err(|error| error.text())?;
     process::enter_dir(config)
-        .map_err(|e| format!("Can't chdir to '{}': {}", config.general.dir.0.display(), error_text(&e)))?;
+        .map_err(|e| text!("Can't chdir to '", config.general.dir.0, "': ", error_text(&e)))?;
     let supervisor = Supervisor::find(config.general.supervised);
     let daemon = config.general.daemonize && supervisor == Supervisor::None;
     if daemon {
@@ -198,8 +198,8 @@ fn limit_clients(config: &Config, shards: usize) -> u32 {
 /// What changes of the configuration and INFO need to know about this process. Before threads start.
 fn settings(loaded: &Loaded, supervisor: Supervisor) -> Settings {
     let config = &loaded.config;
-    let name = std::env::args().next().unwrap_or_else(|| "gyre-server".to_owned());
-    let executable = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
+    let name = std::env::args_os().next().unwrap_or_else(|| "gyre-server".into());
+    let executable = std::env::current_exe().unwrap_or_default();
     let mut oom_score = OomScore::read().ok();
     if let Some(Err(error)) = oom_score.as_mut().map(|score| score.set(config, OomRole::Master)) {
         log!(Level::Warning, "Unable to write oom_score_adj: {}", error_text(&error));
@@ -288,14 +288,13 @@ fn open_listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
     let network = &config.network;
     let backlog = network.tcp_backlog as i32;
     let mut listeners = listen_patiently(network, backlog).map_err(|error| {
-        log!(Level::Warning, "Warning: {error}");
+        log_text!(Level::Warning, "Warning: ", error.text());
         format!("Failed listening on port {} (tcp), aborting.", network.port)
     })?;
     if let Some(path) = &network.unixsocket {
         let path: &Path = path;
-        let listener = listen::unix(path, network.unixsocketperm, backlog).map_err(|e| {
-            format!("Failed opening Unix socket: bind: {}: {}", path.display(), error_text(&e))
-        })?;
+        let listener = listen::unix(path, network.unixsocketperm, backlog)
+            .map_err(|e| text!("Failed opening Unix socket: bind: ", path, ": ", error_text(&e)))?;
         listeners.push(listener);
     }
     if listeners.is_empty() {

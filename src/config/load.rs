@@ -159,7 +159,7 @@ fn read_bounded(reader: &mut dyn Read) -> std::io::Result<Vec<u8>> {
 
 /// A file could not be read (which the including line is to blame for, if any), or has an error in it.
 enum FileFailure {
-    Unreadable(String),
+    Unreadable(Text),
     Config(ConfigError),
 }
 
@@ -202,10 +202,7 @@ impl Loader {
         }
         let text = fs::File::open(path).and_then(|mut file| read_bounded(&mut file)).map_err(|error| {
             let reason = error_text(&error);
-            FileFailure::Unreadable(format!(
-                "Fatal error, can't open config file '{}': {reason}",
-                path.display()
-            ))
+            FileFailure::Unreadable(text!("Fatal error, can't open config file '", path, "': ", reason))
         })?;
         let path: Arc<Path> = path.into();
         self.lines(&text, depth, |line| DirectiveSource::File { path: path.clone(), line })

@@ -42,6 +42,8 @@ pub type Writers = SmallVec<[u16; 4]>;
 pub struct Batch {
     pub ticket: Ticket,
     pub shard: usize,
+    /// Drawn at a barrier: a snapshot is cut behind it.
+    pub is_mark: bool,
     bytes: Vec<u8>,
     /// Their ends count from the beginning of their unit.
     commands: Vec<Command>,
@@ -254,20 +256,18 @@ impl Feed {
     }
 
     /// The turn's units are complete, and nothing of the turn has left: draws its ticket, if it did anything.
-    pub fn end_turn(&mut self) {
-        if !self.open.is_empty() {
-            self.draw();
-        }
+    pub fn end_turn(&mut self) -> Option<Ticket> {
+        (!self.open.is_empty()).then(|| self.draw(false))
     }
 
     /// At a barrier: everything that was done before has at most this ticket, and everything that will be done a larger one.
     pub fn mark(&mut self) -> Ticket {
-        self.draw()
+        self.draw(true)
     }
 
-    fn draw(&mut self) -> Ticket {
+    fn draw(&mut self, is_mark: bool) -> Ticket {
         let ticket = self.tickets.draw();
-        let batch = Batch { ticket, shard: self.shard, ..std::mem::take(&mut self.open) };
+        let batch = Batch { ticket, shard: self.shard, is_mark, ..std::mem::take(&mut self.open) };
         let weight = batch.weight();
         self.wait(Fed::Batch(batch), weight);
         ticket

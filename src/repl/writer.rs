@@ -1,59 +1,8 @@
 //! Writes the replication stream: what belongs together as MULTI and EXEC, SELECT where the database changes, and a count of every byte.
 
-use smallvec::SmallVec;
-
 use super::wire::put_command;
-
-/// What one command, one MULTI body or one shard's part of a transaction did: its effects, as RESP commands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unit {
-    bytes: Vec<u8>,
-    effects: SmallVec<[Effect; 2]>,
-}
-
-/// One command of a unit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Effect {
-    pub db: usize,
-    /// Where it ends in the unit's bytes.
-    pub end: usize,
-    /// The step of the transaction in which it ran. Of the parts of several shards a smaller step comes first.
-    pub step: u32,
-    /// Each shard has this one as its own: the stream has that of the first.
-    pub is_everywhere: bool,
-}
-
-impl Unit {
-    /// Takes what a shard has collected: encoded commands, and what belongs to each.
-    pub fn new(bytes: Vec<u8>, effects: SmallVec<[Effect; 2]>) -> Unit {
-        debug_assert!(effects.windows(2).all(|pair| pair[0].end <= pair[1].end));
-        debug_assert_eq!(effects.last().map_or(0, |last| last.end), bytes.len());
-        Unit { bytes, effects }
-    }
-
-    pub fn push(&mut self, db: usize, args: &[&[u8]]) {
-        put_command(&mut self.bytes, args);
-        self.effects.push(Effect { db, end: self.bytes.len(), ..Effect::default() });
-    }
-
-    /// Each effect and its bytes.
-    fn commands(&self) -> impl Iterator<Item = (Effect, &[u8])> {
-        let mut from = 0;
-        self.effects.iter().map(move |effect| {
-            let bytes = self.bytes.get(from..effect.end).unwrap_or_default();
-            from = effect.end;
-            (*effect, bytes)
-        })
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.effects.is_empty()
-    }
-
-    pub(super) fn memory_bytes(&self) -> usize {
-        size_of::<Unit>() + self.bytes.len()
-    }
-}
+use crate::journal::feed::join_parts;
+use crate::journal::{Place, View};
 
 /// Switches that plant a fault, for tests that must find it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -139,28 +88,25 @@ impl StreamWriter {
         self.offset += bytes.len() as u64;
     }
 
-    /// What belongs together: one unit, or the parts of a transaction in the order of its writers.
-    pub(super) fn units(&mut self, units: &[&Unit]) {
-        if let [unit] = units {
-            return self.commands(unit.effects.len(), unit.commands());
-        }
-        let mut joined: Vec<(Effect, &[u8])> = Vec::new();
-        for (part, unit) in units.iter().enumerate() {
-            joined.extend(unit.commands().filter(|(effect, _)| part == 0 || !effect.is_everywhere));
-        }
-        // Those of one part are in order, and equal steps stay as they are.
-        joined.sort_by_key(|(effect, _)| effect.step);
-        self.commands(joined.len(), joined.into_iter());
+    /// What one command or one MULTI body did.
+    pub(super) fn unit(&mut self, unit: View) {
+        self.together(unit.len(), unit.commands());
     }
 
-    fn commands<'a>(&mut self, count: usize, commands: impl Iterator<Item = (Effect, &'a [u8])>) {
+    /// What a transaction over shards did: its parts, in the order of its writers.
+    pub(super) fn transaction(&mut self, parts: &[View]) {
+        let commands = join_parts(parts);
+        self.together(commands.len(), commands.into_iter());
+    }
+
+    fn together<'a>(&mut self, count: usize, commands: impl Iterator<Item = (Place, &'a [u8])>) {
         if count > 1 {
             self.command(&[b"MULTI"]);
         }
-        for (effect, bytes) in commands {
-            if self.selected != Some(effect.db) {
-                self.command(&[b"SELECT", itoa::Buffer::new().format(effect.db).as_bytes()]);
-                self.selected = Some(effect.db);
+        for (place, bytes) in commands {
+            if self.selected != Some(place.db) {
+                self.command(&[b"SELECT", itoa::Buffer::new().format(place.db).as_bytes()]);
+                self.selected = Some(place.db);
             }
             self.pending.extend_from_slice(bytes);
             self.offset += bytes.len() as u64;
@@ -173,6 +119,15 @@ impl StreamWriter {
     /// What has been written since the last call: for the backlog.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.pending)
+    }
+
+    /// At most so many of the first bytes that are pending; to be followed by `drop_front`.
+    pub fn front(&self, len: usize) -> &[u8] {
+        &self.pending[..len.min(self.pending.len())]
+    }
+
+    pub fn drop_front(&mut self, len: usize) {
+        self.pending.drain(..len.min(self.pending.len()));
     }
 
     pub fn pending(&self) -> &[u8] {

@@ -190,6 +190,14 @@ impl Core {
         self.writer.clear();
     }
 
+    /// The same, up to the byte of this offset.
+    pub fn flush_up_to(&mut self, offset: u64) {
+        let Some(backlog) = &mut self.backlog else { return };
+        let len = usize::try_from(offset.saturating_sub(backlog.end())).unwrap_or(usize::MAX);
+        backlog.append(self.writer.front(len));
+        self.writer.drop_front(len);
+    }
+
     /// What shards see, and commands show. `link`: to the master, of a replica.
     pub fn publish(&mut self, link: Option<LinkFacts>) {
         let now_ms = self.now_ms();

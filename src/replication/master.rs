@@ -165,19 +165,6 @@ impl Task {
             _ => {}
         }
     }
-
-    /// Carries out what has been decided.
-    pub fn carry_out(&mut self) {
-        loop {
-            let actions = self.core.replicas.take_actions();
-            if actions.is_empty() {
-                return;
-            }
-            for action in actions {
-                self.core.act(action);
-            }
-        }
-    }
 }
 
 /// What the server is at this moment.
@@ -197,6 +184,19 @@ impl Core {
     fn take_replicas(&mut self) -> crate::repl::master::handshake::Replicas {
         let settings = self.replicas.settings().clone();
         std::mem::replace(&mut self.replicas, crate::repl::master::handshake::Replicas::new(settings))
+    }
+
+    /// Carries out what has been decided.
+    pub fn carry_out(&mut self) {
+        loop {
+            let actions = self.replicas.take_actions();
+            if actions.is_empty() {
+                return;
+            }
+            for action in actions {
+                self.act(action);
+            }
+        }
     }
 
     fn act(&mut self, action: Action) {

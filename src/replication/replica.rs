@@ -757,10 +757,10 @@ fn settings(config: &Config) -> Settings {
     let replication = &config.replication;
     let (announced, port) = (replication.replica_announce_port, config.network.port);
     Settings {
-        user: replication.masteruser.as_ref().map(|user| user.as_bytes().to_vec()),
+        user: replication.masteruser.clone(),
         password: replication.masterauth.clone(),
         port: if announced > 0 { announced } else { port },
-        address: replication.replica_announce_ip.as_ref().map(|address| address.as_bytes().to_vec()),
+        address: replication.replica_announce_ip.clone(),
         timeout_ms: u64::from(replication.repl_timeout) * 1000,
     }
 }

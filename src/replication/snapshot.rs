@@ -157,15 +157,15 @@ impl Core {
         self.snapshots.get(&job).is_none_or(|snapshot| snapshot.of_leader.is_none())
     }
 
-    /// All that it has is in the stream, and nothing else.
-    pub fn cut_is_reached(&mut self, job: JobId) {
-        let stream_db = if self.is_replica { self.stream_db } else { self.writer.selected().unwrap_or(0) };
+    /// All that it has is in the stream up to `offset`, and nothing else. What is kept from there on is kept now.
+    pub fn cut_is_reached(&mut self, job: JobId, offset: u64) {
         let Some(snapshot) = self.snapshots.get(&job) else { return };
-        // Whoever gets it knows of no selected database.
-        self.writer.forget_selected();
-        let cut = Cut { offset: self.writer.offset(), stream_db, mark: snapshot.mark };
+        // The stream selects a database again from here on; a replica's has selected one.
+        let stream_db = if self.is_replica { self.stream_db } else { 0 };
+        let cut = Cut { offset, stream_db, mark: snapshot.mark };
         let of_leader = snapshot.of_leader;
         self.replicas.snapshot_began(job, cut, &self.history);
+        self.carry_out();
         if let Some(of_leader) = of_leader {
             self.tell(LEADER, ReplMessage::SnapshotMayFlow(of_leader));
         }
@@ -189,7 +189,7 @@ impl Core {
         let now_ms = self.now_ms();
         self.snapshots.remove(&job);
         self.feed.forget_cut(job);
-        self.replicas.snapshot_ended(job, Err(()), now_ms);
+        self.replicas.snapshot_ended(job, None, now_ms);
     }
 
     pub fn cancel_snapshot(&mut self, job: JobId) {
@@ -263,7 +263,7 @@ impl Core {
                 }
             }
         }
-        self.replicas.snapshot_ended(job, Ok(bytes), now_ms);
+        self.replicas.snapshot_ended(job, Some(bytes), now_ms);
         if snapshot.target == Target::Sockets {
             self.snapshots.remove(&job);
         }

@@ -124,13 +124,13 @@ impl Task {
     fn round(&mut self) {
         self.core.emit();
         self.follower.round(&mut self.core);
-        self.carry_out();
+        self.core.carry_out();
         if self.core.ask_for_acks() {
             self.core.flush();
         }
         self.core.pump();
         // A replica may have been found over its limits.
-        self.carry_out();
+        self.core.carry_out();
         self.core.throttle();
         self.core.answer_waits();
         if !self.core.waiting.refresh.is_empty() {

@@ -59,7 +59,7 @@ impl What {
     /// As error messages name it.
     pub fn name(&self) -> String {
         match self {
-            What::Script(script) => script.sha.text().into_owned(),
+            What::Script(script) => script.sha.text().to_string(),
             What::Function(called) => called.name.to_string(),
         }
     }

@@ -85,7 +85,7 @@ impl Shard {
                     id: c.id,
                     socket,
                     options: c.replica_options.take().map(|options| *options).unwrap_or_default(),
-                    peer: self.peer_text(c),
+                    peer: String::from_utf8_lossy(&self.peer_text(c)).into_owned(),
                     args,
                     input: c.input.split_off(c.input_start),
                     home: self.id,

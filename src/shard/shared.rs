@@ -38,7 +38,7 @@ pub struct Settings {
     pub title: Option<Title>,
     pub oom_score: Option<OomScore>,
     /// The program's path, and who watches over it, for INFO.
-    pub executable: String,
+    pub executable: PathBuf,
     pub supervisor: &'static str,
 }
 

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use super::redact::redacted;
 use super::Shard;
+use crate::base::text::Text;
 use crate::base::Token;
 use crate::command::table::{CommandSpec, Flag};
 use crate::command::{Args, Caller};
@@ -24,7 +25,7 @@ pub struct SlowEntry {
     pub unix_s: i64,
     pub duration_us: u64,
     pub args: Vec<Vec<u8>>,
-    pub client_address: String,
+    pub client_address: Text,
     pub client_name: Vec<u8>,
 }
 
@@ -97,7 +98,7 @@ impl Shard {
             unix_s: clock::unix_us() / 1_000_000,
             duration_us: nanos / 1000,
             args: kept_arguments(spec, args),
-            client_address: String::new(),
+            client_address: Text::default(),
             client_name: Vec::new(),
         };
         let token = unpack(caller.connection);

@@ -302,10 +302,9 @@ impl Shard {
 
 /// Reads an ACL file.
 pub fn read_users(file: &Path, all_channels: bool) -> Result<Users, Text> {
-    let name = file.display().to_string();
     let text = fs::read(file)
-        .map_err(|error| format!("Error loading ACLs, opening file '{name}': {}", error_text(&error)))?;
-    Users::of_file(&name, &text, all_channels)
+        .map_err(|error| text!("Error loading ACLs, opening file '", file, "': ", error_text(&error)))?;
+    Users::of_file(file, &text, all_channels)
 }
 
 /// Replaces a file, so that whenever the machine stops there is the old one or the new one. `Err`: at what it failed.

@@ -15,6 +15,8 @@ use std::os::unix::fs::FileExt;
 
 use super::annotation::{self, Annotation, Shards, LINE_BYTES_MAX};
 use crate::base::error_text;
+use crate::base::text::Text;
+use crate::text;
 
 /// The window, bytes; it returns to this after a larger command.
 const WINDOW_BYTES: usize = 256 * 1024;
@@ -119,20 +121,25 @@ impl Fault {
     }
 
     /// What Redis says before it gives up on file `name`, and what is wrong, and where.
-    pub fn log_message(&self, name: &str) -> String {
+    pub fn log_message(&self, name: &[u8]) -> Text {
         match &self.reason {
             Reason::Io(error) => {
-                let error = error_text(error);
-                format!("Unrecoverable error reading the append only file {name}: {error}")
+                text!("Unrecoverable error reading the append only file ", name, ": ", error_text(error))
             }
-            Reason::Hole | Reason::Garbage(_) => format!(
-                "Bad file format reading the append only file {name}: make a backup of your AOF file, then use \
-                 ./redis-check-aof --fix <filename.manifest> ({self})"
+            Reason::Hole | Reason::Garbage(_) => text!(
+                "Bad file format reading the append only file ",
+                name,
+                ": make a backup of your AOF file, then use ./redis-check-aof --fix <filename.manifest> (",
+                self.to_string(),
+                ")"
             ),
-            _ => format!(
-                "Unexpected end of file reading the append only file {name}. You can: 1) Make a backup of your AOF file, \
-                 then use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the \
-                 'aof-load-truncated' configuration option to yes and restart the server. ({self})"
+            _ => text!(
+                "Unexpected end of file reading the append only file ",
+                name,
+                ". You can: 1) Make a backup of your AOF file, then use ./redis-check-aof --fix <filename.manifest>. 2) \
+                 Alternatively you can set the 'aof-load-truncated' configuration option to yes and restart the server. (",
+                self.to_string(),
+                ")"
             ),
         }
     }

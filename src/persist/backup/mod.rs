@@ -40,7 +40,7 @@ const END_MAX: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub enum Target {
     /// A command line for the shell.
-    Command(String),
+    Command(Vec<u8>),
     /// A client's connection.
     Client(OwnedFd),
 }

@@ -4,9 +4,8 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{path_in, say, Stop, Tool};
+use super::{path_in, say, say_text, Stop, Tool};
 use crate::base::error_text;
-use crate::persist::aof::folder::shown;
 use crate::persist::aof::{cut, cut_off, Chain, Layout, LogEnds, LogPosition, ScannedLog};
 use crate::rdb::file::{FileReader, Record};
 
@@ -33,8 +32,9 @@ impl Tool<'_> {
         for (shard, (log, end)) in logs.iter().zip(&found.ends).enumerate() {
             if log.end() != *end {
                 // A log with an end has a file there.
-                let name = shown(&chains[shard].increments[end.file as usize].name);
-                say!(self, "Shard {shard} is to be cut at offset {} of {name}", end.offset);
+                let name = &chains[shard].increments[end.file as usize].name;
+                let place = format!("Shard {shard} is to be cut at offset {} of ", end.offset);
+                say_text!(self, place, name);
             }
         }
         if !self.fix && self.to_timestamp == 0 {
@@ -90,13 +90,12 @@ impl Tool<'_> {
             match cut_off(folder, &increment.name, len, now) {
                 Ok(kept) => {
                     if let Some(kept) = kept {
-                        say!(self, "{}", kept.log_message());
-                        say!(self, "Successfully truncated AOF {}", shown(&increment.name));
+                        say_text!(self, kept.log_message());
+                        say_text!(self, "Successfully truncated AOF ", increment.name);
                     }
                 }
                 Err(error) => {
-                    let name = shown(&increment.name);
-                    say!(self, "Failed to truncate AOF {name}: {}", error_text(&error));
+                    say_text!(self, "Failed to truncate AOF ", increment.name, ": ", error_text(&error));
                     return Err(Stop);
                 }
             }

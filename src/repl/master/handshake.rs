@@ -422,10 +422,10 @@ impl Replicas {
     }
 
     /// A snapshot is complete: the file is there, or all of it has been written to the sockets, its mark included.
-    pub fn snapshot_ended(&mut self, job: JobId, outcome: Result<u64, ()>, now_ms: u64) {
+    pub fn snapshot_ended(&mut self, job: JobId, outcome: Option<u64>, now_ms: u64) {
         let Some(ended) = self.jobs.remove(&job) else { return };
         for id in self.of_job(job) {
-            let Ok(bytes) = outcome else {
+            let Some(bytes) = outcome else {
                 self.log(Level::Warning, "BGSAVE for replication failed".into());
                 if ended.offset.is_none() {
                     let line = b"-ERR BGSAVE failed, replication can't continue\r\n".to_vec();

@@ -60,7 +60,6 @@ fn found(plant: Plant, is_it: impl Fn(&Finding) -> bool) {
 }
 
 #[test]
-#[ignore = "not known to hold for all its seeds yet: run it by name with --ignored"]
 fn servers_agree_whatever_breaks() {
     // More seeds, or one of them again: REPL_SEEDS=from-to.
     let seeds = std::env::var("REPL_SEEDS").ok();

@@ -1,11 +1,12 @@
 //! One server of the simulation: what the control plane and the shards of a real one do with the parts of this room.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-use smallvec::SmallVec;
+use std::sync::Arc;
 
 use super::network::ConnectionId;
 use super::world::Plant;
+use crate::journal::feed::{feeds, Bell, Feed, FeedReader};
+use crate::journal::{Entry, Journal, Number, Part, Place, Sink, Ticket, Tickets, Unit, Wanted};
 use crate::repl::backlog::{Backlog, ReaderId};
 use crate::repl::history::{History, Kept, ReplicationId};
 use crate::repl::master::handshake::{Cut, JobId, ReplicaId, Replicas, Settings};
@@ -14,7 +15,7 @@ use crate::repl::master::wait::Waiters;
 use crate::repl::replica::forward::Forward;
 use crate::repl::replica::link::{self, Link, Resume};
 use crate::repl::replica::stream::{Bounds, Command, Cutter, Item, Schedule, Work};
-use crate::repl::sequencer::{Batch, Entry, Fault, Part, Sequencer, StreamWriter, Ticket, Unit};
+use crate::repl::sequencer::{Fault, Sequencer, StreamWriter};
 use crate::slots::shard_of_slot;
 use crate::store::slot_of;
 
@@ -75,10 +76,9 @@ pub fn data_of(payload: &[u8]) -> Option<(Data, usize)> {
     Some((data, db))
 }
 
-/// From a shard to the sequencer.
-pub enum Message {
-    Batch(Batch),
-    Part(Part),
+/// A unit of one command.
+fn unit(db: usize, args: &[&[u8]]) -> Unit {
+    Unit::of(Place::in_db(db), args, Wanted::default())
 }
 
 /// A connection of a replica, before and after it has asked for the stream.
@@ -142,11 +142,13 @@ pub struct Node {
     pub emitted: Vec<(ReplicationId, Vec<u8>)>,
     // As a master.
     pub sequencer: Sequencer,
-    next_ticket: Ticket,
-    /// What each shard has done since its last turn.
-    turns: Vec<Vec<Entry>>,
-    pub mailboxes: Vec<VecDeque<(u64, Message)>>,
-    transactions: u64,
+    tickets: Arc<Tickets>,
+    feeds: Vec<Feed>,
+    reader: FeedReader,
+    /// Of each shard's log: its end, and when which part of it is released.
+    positions: [u64; SHARDS],
+    unreleased: Vec<VecDeque<(u64, u64)>>,
+    transactions: Number,
     pub replicas: Replicas,
     pub peers: BTreeMap<ReplicaId, Peer>,
     pub jobs: Vec<Job>,
@@ -176,8 +178,14 @@ pub fn settings(diskless: bool) -> Settings {
     }
 }
 
+fn bell() -> Bell {
+    Arc::new(|| {})
+}
+
 impl Node {
     pub fn new(index: usize, id: ReplicationId, diskless: bool, plant: Plant) -> Node {
+        let tickets = Arc::default();
+        let (feeds, reader) = feeds(SHARDS, &tickets, &bell());
         let mut node = Node {
             index,
             is_up: true,
@@ -186,10 +194,12 @@ impl Node {
             writer: StreamWriter::new(0, None),
             backlog: None,
             emitted: Vec::new(),
-            sequencer: Sequencer::new(0, 1 << 20),
-            next_ticket: 0,
-            turns: (0..SHARDS).map(|_| Vec::new()).collect(),
-            mailboxes: (0..SHARDS).map(|_| VecDeque::new()).collect(),
+            sequencer: Sequencer::new(reader.first),
+            tickets,
+            feeds,
+            reader,
+            positions: [0; SHARDS],
+            unreleased: (0..SHARDS).map(|_| VecDeque::new()).collect(),
             transactions: 0,
             replicas: Replicas::new(settings(diskless)),
             peers: BTreeMap::new(),
@@ -217,31 +227,30 @@ impl Node {
 
     /// One shard runs a command.
     pub fn push(&mut self, db: usize, key: &str, value: u64) -> usize {
-        let shard = shard_of(key);
         self.data.entry((db, key.into())).or_default().push(value);
-        let mut unit = Unit::default();
-        unit.push(db, &[b"RPUSH", key.as_bytes(), value.to_string().as_bytes()]);
-        self.turns[shard].push(Entry::Unit(unit));
-        shard
+        self.append(
+            shard_of(key),
+            &unit(db, &[b"RPUSH", key.as_bytes(), value.to_string().as_bytes()]),
+            None,
+        );
+        shard_of(key)
     }
 
     pub fn delete(&mut self, db: usize, key: &str) {
         self.data.remove(&(db, key.to_owned()));
-        let mut unit = Unit::default();
-        unit.push(db, &[b"DEL", key.as_bytes()]);
-        self.turns[shard_of(key)].push(Entry::Unit(unit));
+        self.append(shard_of(key), &unit(db, &[b"DEL", key.as_bytes()]), None);
     }
 
-    /// The end of a shard's turn: a ticket, if there is something to say.
+    fn append(&mut self, shard: usize, unit: &Unit, part: Option<Part>) {
+        self.positions[shard] += unit.view().byte_len() as u64;
+        self.feeds[shard].log_is_at(self.positions[shard]);
+        self.feeds[shard].append(&Entry { unit, part, now_us: 0 });
+    }
+
+    /// The end of a shard's turn: a ticket, if there is something to say. It is released at `at_ms`.
     pub fn turn(&mut self, shard: usize, at_ms: u64) -> Option<Ticket> {
-        if self.turns[shard].is_empty() {
-            return None;
-        }
-        let entries = std::mem::take(&mut self.turns[shard]);
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        let batch = Batch { ticket, shard, entries };
-        self.mailboxes[shard].push_back((at_ms, Message::Batch(batch)));
+        let ticket = self.feeds[shard].end_turn()?;
+        self.unreleased[shard].push_back((at_ms, self.positions[shard]));
         Some(ticket)
     }
 
@@ -254,37 +263,51 @@ impl Node {
         let coordinator = shard_of(&keys[0]);
         self.transactions += 1;
         let transaction = self.transactions;
-        let entry = Entry::Placeholder { transaction, writers: SmallVec::from_iter(writers.iter().copied()) };
-        self.turns[coordinator].push(entry);
+        let numbers: Vec<u16> = writers.iter().map(|shard| *shard as u16).collect();
+        self.feeds[coordinator].place(transaction, &numbers);
         let ticket = self.turn(coordinator, at_ms[coordinator]).unwrap();
         for shard in writers {
-            let mut unit = Unit::default();
+            let mut journal: Journal<()> = Journal::default();
+            journal.set_wanted(Wanted { units: true, ..Wanted::default() });
+            journal.enter_part(transaction, 1);
             for key in keys.iter().filter(|key| shard_of(key) == shard) {
                 self.data.entry((db, key.clone())).or_default().push(value);
-                unit.push(db, &[b"RPUSH", key.as_bytes(), value.to_string().as_bytes()]);
+                let value = value.to_string();
+                journal.push(Place::in_db(db), &[b"RPUSH", key.as_bytes(), value.as_bytes()]);
             }
-            let part = Part { transaction, shard, unit };
-            self.mailboxes[shard].push_back((at_ms[shard], Message::Part(part)));
+            journal.leave_part();
+            let part = Part { transaction, writers: &numbers };
+            self.append(shard, &journal.end_part(transaction).unit, Some(part));
+            self.unreleased[shard].push_back((at_ms[shard], self.positions[shard]));
         }
         ticket
     }
 
-    /// What shards have sent reaches the sequencer; all of it at a barrier.
+    /// What shards have released reaches the sequencer; all of it at a barrier.
     pub fn deliver(&mut self, now_ms: u64, all: bool) {
-        if all {
-            for shard in 0..SHARDS {
+        for shard in 0..SHARDS {
+            if all {
                 self.turn(shard, now_ms);
             }
-        }
-        for mailbox in &mut self.mailboxes {
-            while mailbox.front().is_some_and(|(at, _)| all || *at <= now_ms) {
-                match mailbox.pop_front().unwrap().1 {
-                    Message::Batch(batch) => self.sequencer.batch(batch).unwrap(),
-                    Message::Part(part) => self.sequencer.part(part).unwrap(),
-                }
+            let mut released = None;
+            while self.unreleased[shard].front().is_some_and(|(at, _)| all || *at <= now_ms) {
+                released = self.unreleased[shard].pop_front().map(|(_, position)| position);
+            }
+            if let Some(position) = released {
+                self.feeds[shard].release(position);
             }
         }
+        while let Some(delivery) = self.reader.next() {
+            self.sequencer.deliver(delivery).unwrap();
+        }
         self.sequencer.emit(&mut self.writer).unwrap();
+    }
+
+    /// At a barrier: feeds and their reader begin.
+    fn begin_feed(&mut self) {
+        (self.feeds, self.reader) = feeds(SHARDS, &self.tickets, &bell());
+        self.unreleased.iter_mut().for_each(VecDeque::clear);
+        self.sequencer = Sequencer::new(self.reader.first);
     }
 
     /// What the writer has goes into the backlog.
@@ -331,6 +354,10 @@ impl Node {
         if self.follower.is_none() {
             self.deliver(now_ms, true);
             self.flush();
+            // What they wait for has an offset of a history that ends here.
+            self.waiters.drain();
+            self.writes.clear();
+            self.confirming.clear();
         }
         // A master without a backlog has counted nothing: its data are of no history.
         let has_history = self.backlog.is_some();
@@ -365,7 +392,7 @@ impl Node {
         if self.follower.take().is_none() {
             return;
         }
-        self.sequencer = Sequencer::new(self.next_ticket, 1 << 20);
+        self.begin_feed();
         match plant {
             Plant::ForgetsSecondId => self.history.renew(id),
             _ => self.history.promote(self.writer.offset(), id),

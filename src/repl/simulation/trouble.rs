@@ -6,17 +6,17 @@ use super::network::ConnectionId;
 use super::node::Node;
 use super::truth::Truth;
 use super::world::{Finding, World, NODES};
+use crate::repl::history::ReplicationId;
 use crate::repl::master::handshake::ReplicaId;
-
-/// Not demanded yet: some seeds in a hundred lose a write that WAIT had confirmed, and whether a part or the choice of the operators of
-/// this simulation is at fault is not known.
-const DEMANDS_CONFIRMED: bool = false;
 
 impl World {
     pub(super) fn promote(&mut self, index: usize) {
         let id = self.new_id();
         let before = self.nodes[index].history.id();
         self.nodes[index].promote(id, self.plant, self.now_ms);
+        self.note(|| {
+            format!("{index}: promoted, {before:?} -> {id:?} at {}", self.nodes[index].writer.offset())
+        });
         let node = &self.nodes[index];
         let parent = Some((before, node.writer.offset()));
         self.truths.insert(id, Truth::new(parent, node.writer.offset(), node.data.clone()));
@@ -63,39 +63,38 @@ impl World {
         Ok(())
     }
 
-    /// The one that has most of the history of `old`, and nothing else.
+    /// The rule of the operators: the one that has most of the history of the master that it follows upon. What it has beside that, of a
+    /// history that has ended, is no reason against it.
     pub(super) fn candidate(&self, old: usize) -> Option<usize> {
-        let applied = |node: &Node| node.follower.as_ref().map(|follower| follower.schedule.applied());
-        let has_prefix = |node: &Node, applied: u64| {
-            let (mut id, mut until) = (self.nodes[old].history.id(), u64::MAX);
-            // What it has may be of an older history, which those before both had.
-            let mut own = node.history.id();
-            while let Some((parent, fork)) = self.truths.get(&own).and_then(|truth| truth.parent) {
-                if applied > fork {
-                    break;
-                }
-                own = parent;
+        let nodes =
+            self.nodes.iter().filter(|node| node.is_up && node.index != old && node.follower.is_some());
+        let common = nodes.filter_map(|node| Some((self.common(old, node)?, node.index)));
+        common.max().map(|(_, index)| index)
+    }
+
+    /// The end of what a server has of the history of `old`.
+    fn common(&self, old: usize, node: &Node) -> Option<u64> {
+        let line = |mut id: ReplicationId, mut until: u64| {
+            let mut line = vec![(id, until)];
+            while let Some((parent, fork)) = self.truths.get(&id).and_then(|truth| truth.parent) {
+                (id, until) = (parent, until.min(fork));
+                line.push((id, until));
             }
-            loop {
-                if own == id {
-                    return applied <= until;
-                }
-                match self.truths.get(&id).and_then(|truth| truth.parent) {
-                    Some((parent, fork)) => (id, until) = (parent, until.min(fork)),
-                    None => return false,
-                }
-            }
+            line
         };
-        let nodes = self.nodes.iter().filter(|node| node.is_up && node.index != old);
-        let nodes = nodes.filter_map(|node| Some((applied(node)?, node)));
-        let best =
-            nodes.filter(|(applied, node)| has_prefix(node, *applied)).max_by_key(|(applied, _)| *applied);
-        best.map(|(_, node)| node.index)
+        let applied = node.follower.as_ref()?.schedule.applied();
+        let old = &self.nodes[old];
+        let old = line(old.history.id(), u64::MAX);
+        let of = |(id, until): (ReplicationId, u64)| {
+            old.iter().find(|(old, _)| *old == id).map(|(_, fork)| until.min(*fork))
+        };
+        line(node.history.id(), applied).into_iter().find_map(of)
     }
 
     /// Another server becomes the master, and the others follow it, the old one too, if it is there.
     pub(super) fn move_master(&mut self, old: usize, is_gone: bool) -> Result<bool, Finding> {
         let Some(new) = self.candidate(old) else { return Ok(false) };
+        self.note(|| format!("operators: {new} takes over from {old}"));
         self.paused = None;
         self.promote(new);
         // What only the old master has is the operators' loss.
@@ -121,7 +120,7 @@ impl World {
         let is_there = |(node, life): &(usize, u64)| nodes[*node].is_up && lives[*node] == *life;
         self.confirmed.retain(|confirmed| confirmed.by.iter().any(is_there));
         match self.confirmed.iter().find(|confirmed| !values.contains(&confirmed.value)) {
-            Some(lost) if DEMANDS_CONFIRMED => {
+            Some(lost) => {
                 let facts = |node: &Node| {
                     let applied = node.follower.as_ref().map(|follower| follower.schedule.applied());
                     let has = node.data.values().flatten().any(|value| *value == lost.value);
@@ -131,7 +130,7 @@ impl World {
                 let what = format!("had by {:?}, now {} {nodes:?}", lost.by, self.now_ms);
                 Err(Finding::LostWrite { value: lost.value, new_master: new, what })
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -174,6 +173,7 @@ impl World {
         }
         self.unplug(index);
         self.nodes[index].peers.clear();
+        self.note(|| format!("{index}: crash"));
         self.seen.count("crash");
         Ok(())
     }
@@ -191,6 +191,7 @@ impl World {
         self.disks.insert(index, disk);
         self.unplug(index);
         self.nodes[index].peers.clear();
+        self.note(|| format!("{index}: shutdown"));
         self.seen.count("restart");
         Ok(())
     }
@@ -212,6 +213,9 @@ impl World {
             None => node.follow(self.master, false, now_ms),
         }
         self.nodes[index] = node;
+        self.note(|| {
+            format!("{index}: start, follows {:?}", self.nodes[index].follower.as_ref().map(|f| f.master))
+        });
     }
 
     /// Chains: a replica follows another one.
@@ -234,6 +238,7 @@ impl World {
         }
         self.drop_link(index);
         self.nodes[index].follow(target, false, self.now_ms);
+        self.note(|| format!("{index}: pointed at {target}"));
         self.seen.count("chain");
     }
 
@@ -256,6 +261,7 @@ impl World {
             .iter()
             .any(|replica| is_target(replica.id) && replica.is_online() && replica.acked.applied == offset);
         if has_all && self.read_emitted(old).is_ok() {
+            self.note(|| format!("{old}: hands over to {target} at {offset}"));
             self.nodes[old].follow(target, true, now_ms);
             self.handing_over = Some(old);
             self.nodes[old].replicas.disconnect_all(now_ms);

@@ -106,6 +106,7 @@ pub struct World {
     /// The old master of a failover that its target has not answered.
     pub(super) handing_over: Option<usize>,
     pub(super) diskless: bool,
+    is_traced: bool,
     pub seen: Seen,
 }
 
@@ -133,6 +134,7 @@ impl World {
             paused: None,
             handing_over: None,
             diskless,
+            is_traced: std::env::var_os("REPL_TRACE").is_some(),
             seen: Seen::default(),
         };
         for index in 0..NODES {
@@ -143,6 +145,13 @@ impl World {
             }
         }
         world
+    }
+
+    /// For whoever reads a failure: REPL_TRACE=1 shows what happens.
+    pub(super) fn note(&self, what: impl FnOnce() -> String) {
+        if self.is_traced {
+            println!("{:>6} {}", self.now_ms, what());
+        }
     }
 
     pub(super) fn new_id(&mut self) -> ReplicationId {
@@ -323,6 +332,7 @@ impl World {
                 let ids = self.nodes[index].replicas.iter().filter(has).map(|replica| replica.id);
                 let by = ids.filter_map(|id| self.connections.get(&id)).map(|connection| connection.ends[0]);
                 let by = by.map(|node| (node, self.lives[node])).collect();
+                self.note(|| format!("{index}: value {value} at {offset} confirmed by {by:?}"));
                 self.confirmed.push(Confirmed { value, by });
                 self.seen.count("confirmed");
             }

@@ -207,7 +207,7 @@ impl Shard {
             self.shared.port.store(u64::from(new.network.port), Ordering::Relaxed);
             return Ok(());
         };
-        crate::log!(Level::Warning, "Warning: {error}");
+        crate::log_text!(Level::Warning, "Warning: ", error.text());
         let reason = match directive {
             "port" => "Unable to listen on this port. Check server logs.",
             _ => "Failed to bind to specified addresses.",

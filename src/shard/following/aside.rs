@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::base::log::Level;
 use crate::base::Stamp;
@@ -13,7 +12,7 @@ use crate::log_text;
 use crate::rdb::file::{Load, LoadOptions, Progress};
 use crate::replication::{AsideReport, FollowEvent, Told};
 use crate::script::Libraries;
-use crate::shard::transactions::Phase;
+use crate::shard::transactions::{Answers, BarrierWork, Phase};
 use crate::shard::Shard;
 use crate::store::{parse_integer, Store};
 
@@ -160,26 +159,22 @@ impl Shard {
 
     /// The leader: all shards have loaded the snapshot. What is being saved is of the data that goes, and so is the log.
     pub(super) fn take_over(&mut self, told: Told) {
-        let give_up = |shard: &mut Shard, _| {
+        let give_up = |shard: &mut Shard, _: Answers| {
             shard.give_up_snapshots();
             shard.suspend_aof();
             false
         };
-        let exchange = |shard: &mut Shard, _| shard.exchange_with_aside();
-        let done = move |shard: &mut Shard, _| {
+        let done = move |shard: &mut Shard, _: Answers| {
             shard.switch_aof(false);
             told(FollowEvent::TookOver);
             false
         };
-        let phases = vec![
-            Phase::Here(Box::new(give_up)),
-            Phase::Each(Arc::new(exchange)),
-            Phase::Here(Box::new(done)),
-        ];
+        let phases = [Phase::here(give_up), Phase::Each(BarrierWork::ExchangeStores), Phase::here(done)];
         self.at_barrier(KeyAccess::Write, phases);
     }
 
-    fn exchange_with_aside(&mut self) {
+    /// At a barrier: what was loaded takes the place of what was here.
+    pub(in crate::shard) fn exchange_with_aside(&mut self) {
         let State::Whole { mut store, libraries } = std::mem::take(&mut self.following.aside.state) else {
             return;
         };

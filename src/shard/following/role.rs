@@ -1,7 +1,6 @@
 //! The role of a shard: that of its server, since the last barrier at which it changed.
 
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
 
 use crate::client::{Connection, Flag};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, KeyAccess};
@@ -9,7 +8,7 @@ use crate::command::{Caller, CommandError};
 use crate::journal::feed::Bell;
 use crate::replication::{FollowEvent, Told};
 use crate::shard::refusals::any_command;
-use crate::shard::transactions::Phase;
+use crate::shard::transactions::{Answers, BarrierWork, Phase};
 use crate::shard::Shard;
 
 /// What a store does about keys that have expired.
@@ -23,38 +22,43 @@ impl Shard {
     /// The leader: this server follows another one from a barrier on. Clients in blocking commands are let go; what was done before
     /// is all in the feed, which ends.
     pub(super) fn become_replica(&mut self, told: Told) {
-        let become_one = |shard: &mut Shard, _| {
-            shard.detach_feed();
-            shard.following.is_replica = true;
-            shard.store.keeps_expired = true;
-            shard.unblock_for_role_change();
-        };
-        let done = move |shard: &mut Shard, _| {
+        let done = move |shard: &mut Shard, _: Answers| {
             told(FollowEvent::IsReplica { next: shard.shared.tickets.next() });
             false
         };
-        let phases = [Phase::Each(Arc::new(become_one)), Phase::Here(Box::new(done))];
+        let phases = [Phase::Each(BarrierWork::BecomeReplica), Phase::here(done)];
         self.at_barrier(KeyAccess::Write, phases);
     }
 
+    /// At a barrier: this shard's part of it.
+    pub(in crate::shard) fn become_replica_here(&mut self) {
+        self.end_feed_with_all();
+        self.following.is_replica = true;
+        self.store.keeps_expired = true;
+        self.unblock_for_role_change();
+    }
+
+    /// The leader: this server is a master from a barrier on.
     pub(super) fn become_master(&mut self, bell: Option<Bell>, told: Told) {
-        let become_one = |shard: &mut Shard, _| {
-            shard.following.is_replica = false;
-            shard.store.keeps_expired = false;
-            shard.end_applier();
-        };
-        let mut phases = vec![Phase::Each(Arc::new(become_one))];
+        let mut phases = vec![Phase::Each(BarrierWork::BecomeMaster)];
         let made = bell.map(|bell| {
             let (make, attach, made) = self.phases_of_feed(bell);
             phases.extend([make, attach]);
             made
         });
-        let done = move |_: &mut Shard, _| {
+        let done = move |_: &mut Shard, _: Answers| {
             told(FollowEvent::IsMaster { reader: made.and_then(|made| made.take()) });
             false
         };
-        phases.push(Phase::Here(Box::new(done)));
+        phases.push(Phase::here(done));
         self.at_barrier(KeyAccess::Write, phases);
+    }
+
+    /// At a barrier: this shard's part of it.
+    pub(in crate::shard) fn become_master_here(&mut self) {
+        self.following.is_replica = false;
+        self.store.keeps_expired = false;
+        self.end_applier();
     }
 
     /// Why a client's command may not run on a replica: it writes, and replicas are read only.

@@ -25,6 +25,7 @@ use crate::observe::histogram::Distribution;
 use crate::observe::metrics::{self, Metric, Report, Value};
 use crate::observe::stats::{Counter, ShardStats};
 use crate::runtime::sys::{self, CpuOf};
+use crate::text;
 
 /// LRU clocks count seconds in so many bits.
 const LRU_CLOCK_MASK: i64 = (1 << 24) - 1;
@@ -161,8 +162,8 @@ fn server(facts: &Facts, report: &mut Report) {
         "hz": config.general.hz,
         "configured_hz": config.general.hz,
         "lru_clock": (facts.now_us / 1_000_000) & LRU_CLOCK_MASK,
-        "executable": settings.executable.as_str(),
-        "config_file": settings.file.as_deref().map(|file| file.display().to_string()).unwrap_or_default(),
+        "executable": text!(settings.executable),
+        "config_file": settings.file.as_ref().map(|file| text!(file)).unwrap_or_default(),
         "io_threads_active": 0,
     }
     listeners(config, report);
@@ -173,12 +174,14 @@ fn listeners(config: &Config, report: &mut Report) {
     let network = &config.network;
     let mut number = 0;
     if network.port != 0 {
-        let binds: String = network.bind.0.iter().map(|address| format!("bind={address},")).collect();
-        report.line(format!("listener{number}:name=tcp,{binds}port={}", network.port).into());
+        let mut line = format!("listener{number}:name=tcp,").into_bytes();
+        network.bind.0.iter().for_each(|address| line.extend_from_slice(&text!("bind=", address, ",")));
+        line.extend(format!("port={}", network.port).into_bytes());
+        report.line(line);
         number += 1;
     }
     if let Some(path) = &network.unixsocket {
-        report.line(format!("listener{number}:name=unix,bind={}", path.display()).into());
+        report.line(text!(format_args!("listener{number}:name=unix,bind="), path).into_bytes());
     }
 }
 

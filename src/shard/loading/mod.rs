@@ -230,10 +230,11 @@ impl Shard {
             Step::Rdb { path, is_base, owned } => {
                 let options = LoadOptions { owned, ..self.load_options(is_base) };
                 let file = File::open(&path).map_err(|error| {
-                    log!(
+                    log_text!(
                         Level::Warning,
-                        "Fatal error: can't open the RDB file {} for reading: {error}",
-                        path.display()
+                        "Fatal error: can't open the RDB file ",
+                        path,
+                        format_args!(" for reading: {error}")
                     );
                     LoadFailed { path: path.clone(), is_damaged_rdb: false }
                 })?;
@@ -271,7 +272,7 @@ impl Shard {
             .open(&path)
             .and_then(|file| self.write_whole(&file));
         written.map_err(|error| {
-            log!(Level::Warning, "Error writing the AOF base file {}: {error}", path.display());
+            log_text!(Level::Warning, "Error writing the AOF base file ", path, format_args!(": {error}"));
             LoadFailed { path, is_damaged_rdb: false }
         })
     }
@@ -322,7 +323,7 @@ impl Shard {
         for line in failure.log_lines() {
             log!(Level::Warning, "{line}");
         }
-        log!(Level::Warning, "The file is {}: {failure}", path.display());
+        log_text!(Level::Warning, "The file is ", path, format_args!(": {failure}"));
         LoadFailed { path, is_damaged_rdb: failure.is_damage() }
     }
 

@@ -5,8 +5,10 @@
 //! can run as they come.
 
 use crate::log_text;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use smallvec::SmallVec;
@@ -17,7 +19,6 @@ use crate::base::log::Level;
 use crate::base::Token;
 use crate::command::table::{CommandSpec, Handler, KeyPositions, Role};
 use crate::command::{Args, Caller, CommandError};
-use crate::log;
 use crate::persist::aof::lookahead::first_arguments;
 use crate::persist::aof::scan::{Fault, Item, Scanner};
 use crate::resp::Reply;
@@ -58,41 +59,48 @@ pub enum ReplayError {
 
 impl ReplayError {
     pub fn log(&self, path: &Path) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = path.file_name().unwrap_or_default();
         match self {
             ReplayError::Open(error) => {
-                log!(
+                log_text!(
                     Level::Warning,
-                    "Fatal error: can't open the append log file {name} for reading: {error}"
+                    "Fatal error: can't open the append log file ",
+                    name,
+                    format_args!(" for reading: {error}")
                 );
             }
-            ReplayError::Fault(fault) => log!(Level::Warning, "{}", fault.log_message(&name)),
+            ReplayError::Fault(fault) => log_text!(Level::Warning, fault.log_message(name.as_bytes())),
             ReplayError::Unknown { command, at } => {
-                log!(
+                log_text!(
                     Level::Warning,
-                    "Unknown command '{command}' reading the append only file {name}, at offset {at}"
+                    format_args!("Unknown command '{command}' reading the append only file "),
+                    name,
+                    format_args!(", at offset {at}")
                 );
             }
             ReplayError::Payload { error, at } => log_text!(
                 Level::Warning,
-                format_args!(
-                    "Bad file format reading the append only file {name}: at offset {at} a value cannot be restored ("
-                ),
+                "Bad file format reading the append only file ",
+                name,
+                format_args!(": at offset {at} a value cannot be restored ("),
                 error.text(),
                 "), so something was changed in the file. Make a backup of your AOF files, then use gyre-check-aof on the manifest"
             ),
-            ReplayError::Foreign { key, at } => log!(
+            ReplayError::Foreign { key, at } => log_text!(
                 Level::Warning,
-                "Bad file format reading the append only file {name}: at offset {at} the key '{}' belongs to another shard, so \
-                 something was changed in the file. Make a backup of your AOF files, then use gyre-check-aof on the manifest",
-                shown(key)
+                "Bad file format reading the append only file ",
+                name,
+                format_args!(": at offset {at} the key '{}' belongs to another shard, so something was changed in ", shown(key)),
+                "the file. Make a backup of your AOF files, then use gyre-check-aof on the manifest"
             ),
-            ReplayError::Database { at, configured } => log!(
+            ReplayError::Database { at, configured } => log_text!(
                 Level::Warning,
-                "The append only file {name} selects, at offset {at}, a database that there is not: 'databases' is {configured}"
+                "The append only file ",
+                name,
+                format_args!(" selects, at offset {at}, a database that there is not: 'databases' is {configured}")
             ),
             ReplayError::Interrupted => {
-                log!(Level::Warning, "Reading the append only file {name} was interrupted");
+                log_text!(Level::Warning, "Reading the append only file ", name, " was interrupted");
             }
         }
     }
@@ -123,7 +131,7 @@ struct Foreign {
 
 /// The name of the file, and how many of its commands have answered an error. As a rule none does, for what is logged has been done;
 /// where one does, the data set is not the one that it was.
-struct Errors(String, u64);
+struct Errors(OsString, u64);
 
 /// So many of them are told.
 const ERRORS_TOLD_MAX: u64 = 10;
@@ -147,7 +155,9 @@ impl Errors {
             let (name, command) = (&self.0, spec.name);
             log_text!(
                 Level::Warning,
-                format_args!("The command '{command}' at offset {at} of {name} answers an error: "),
+                format_args!("The command '{command}' at offset {at} of "),
+                name,
+                " answers an error: ",
                 error.text()
             );
         }
@@ -188,7 +198,7 @@ impl Replay {
             reply: Reply::default(),
             foreign: is_foreign.then(Foreign::default),
             owned,
-            errors: Errors(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), 0),
+            errors: Errors(path.file_name().unwrap_or_default().to_owned(), 0),
             script: None,
         })
     }

@@ -5,6 +5,7 @@
 //! connection when the dump has ended. As long as nothing of the dump was sent, an error can still be answered.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -216,7 +217,7 @@ impl Shard {
         for _ in self.turn.slots.all() {
             let (from, file) = pipes::pipe()?;
             sources.push(from);
-            parts.push(Some(PartFile::new(String::new(), file, false)));
+            parts.push(Some(PartFile::new(PathBuf::new(), file, false)));
         }
         let patience = Duration::from_secs(u64::from(self.turn.config.replication.repl_timeout));
         let before = Before::Now(before);
@@ -231,7 +232,7 @@ impl Shard {
             method: None,
             format,
             checksum: self.turn.config.persistence.rdbchecksum,
-            path: String::new(),
+            path: PathBuf::new(),
             parts,
             increments: Default::default(),
             as_commands: false,

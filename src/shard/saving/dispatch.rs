@@ -68,7 +68,7 @@ impl Shard {
     pub(super) fn thread_done(&mut self, report: ThreadReport) {
         match report {
             ThreadReport::Joined { job, result } => {
-                let ok = result.map_err(|error| crate::log!(Level::Warning, "{error}")).is_ok();
+                let ok = result.map_err(|error| crate::log_text!(Level::Warning, error)).is_ok();
                 self.job_event(job, Event::Finished(ok));
             }
             ThreadReport::StreamEnded { job, outcome } => self.stream_ended(job, outcome),

@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 use super::bases::Prepared;
 use super::shutdown::ShutdownRequest;
 use super::sync::FullSync;
+use crate::base::text::Text;
 use crate::config::SnapshotMethod;
 use crate::persist::aof::Manifest;
 use crate::persist::backup::Outcome;
@@ -130,7 +131,7 @@ pub enum ShardOrder {
 pub enum ThreadReport {
     Joined {
         job: JobId,
-        result: Result<(), String>,
+        result: Result<(), Text>,
     },
     StreamEnded {
         job: JobId,
@@ -139,14 +140,14 @@ pub enum ThreadReport {
     /// The files of a rewrite's step are open.
     Prepared {
         shards: Vec<usize>,
-        prepared: Result<Box<Prepared>, String>,
+        prepared: Result<Box<Prepared>, Text>,
     },
     BasesInstalled {
         job: JobId,
         shards: Vec<usize>,
         checksums: Vec<FileChecksum>,
         is_first: bool,
-        installed: Result<Manifest, String>,
+        installed: Result<Manifest, Text>,
     },
     FilesRemoved,
 }

@@ -121,7 +121,7 @@ impl Shard {
     }
 
     /// At the cut.
-    pub(super) fn begin_part(&mut self, cut: &Arc<SnapshotCut>, number: Number) {
+    pub(in crate::shard) fn begin_part(&mut self, cut: &Arc<SnapshotCut>, number: Number) {
         if cut.purpose == Purpose::Rewrite {
             self.cut_log(cut, number);
         }
@@ -164,7 +164,7 @@ impl Shard {
             begun.pid = Some(child.pid());
             begun.fork_us = Some(child.fork_us());
             if let (Purpose::Background, Some(part)) = (cut.purpose, &cut.parts[self.id]) {
-                part.rename(format!("temp-{}.rdb", child.pid()));
+                part.rename(format!("temp-{}.rdb", child.pid()).into());
             }
         }
         let failed = match begins {

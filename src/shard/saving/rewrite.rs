@@ -12,6 +12,7 @@ use super::message::{JobId, LeaderRequest, PartReport, ShardOrder, ThreadReport}
 use super::SnapshotCut;
 use crate::base::error_text;
 use crate::base::log::Level;
+use crate::base::text::Text;
 use crate::command::CommandError;
 use crate::persist::aof::write::{put_after, put_cut};
 use crate::persist::aof::{BaseFormat, Folder, FolderError, Layout, Manifest};
@@ -252,7 +253,7 @@ impl Shard {
             .filter(|removed| !removed.files.is_empty())
             .collect();
         for message in removed.iter().flat_map(|removed| &removed.log_messages) {
-            crate::log!(Level::Notice, "{message}");
+            crate::log_text!(Level::Notice, message);
         }
         self.off_thread("aof-remove", move || {
             drop(removed);
@@ -310,11 +311,11 @@ impl Shard {
     }
 
     /// The files of a step are open.
-    pub(super) fn step_prepared(&mut self, shards: Vec<usize>, prepared: Result<Box<Prepared>, String>) {
+    pub(super) fn step_prepared(&mut self, shards: Vec<usize>, prepared: Result<Box<Prepared>, Text>) {
         match prepared {
             Ok(prepared) => self.begin_rewrite_step(shards, *prepared),
             Err(why) => {
-                crate::log!(Level::Warning, "{why}");
+                crate::log_text!(Level::Warning, why);
                 self.end_rewrites(false);
             }
         }
@@ -338,7 +339,7 @@ impl Shard {
             method: None,
             format: self.rdb_format(),
             checksum: self.turn.config.persistence.rdbchecksum,
-            path: String::new(),
+            path: PathBuf::new(),
             parts,
             increments: Mutex::new(increments),
             as_commands: format == BaseFormat::Aof,
@@ -367,16 +368,16 @@ impl Shard {
         let (folder, all) = (self.aof_folder(), self.turn.slots.shards() as u16);
         let deletes_history = !self.turn.config.persistence.aof_disable_auto_gc;
         crate::log!(Level::Notice, "Background AOF rewrite terminated with success");
-        let install_all = move |shards: &[usize]| -> Result<Manifest, String> {
+        let install_all = move |shards: &[usize]| -> Result<Manifest, Text> {
             let mut manifest = manifest;
             if state == State::Starting {
-                folder.mark_beginning().map_err(|error| error.to_string())?;
+                folder.mark_beginning().map_err(|error| error.text())?;
             }
             for (shard, first_kept) in shards.iter().zip(first_kept) {
                 let Some(part) = &cut.parts[*shard] else { continue };
                 install(&folder, &mut manifest, state, (*shard as u16, all), part, format, first_kept)?;
             }
-            folder.write(&mut manifest).map_err(|error| error.to_string())?;
+            folder.write(&mut manifest).map_err(|error| error.text())?;
             if deletes_history {
                 delete_history(&folder, &mut manifest);
             }
@@ -396,12 +397,12 @@ impl Shard {
         shards: &[usize],
         checksums: &[FileChecksum],
         is_first: bool,
-        installed: Result<Manifest, String>,
+        installed: Result<Manifest, Text>,
     ) {
         let manifest = match installed {
             Ok(manifest) => manifest,
             Err(why) => {
-                crate::log!(Level::Warning, "{why}");
+                crate::log_text!(Level::Warning, why);
                 return self.job_event(id, Event::Finished(false));
             }
         };

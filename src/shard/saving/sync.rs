@@ -13,6 +13,7 @@
 //! wait from a bound on as they do for a slow disk, and beyond `WAITING_BYTES_MAX` it fails. With `slots` it has the keys of some slots.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::journal::feed::{Bell, FeedReader};
 use crate::journal::Ticket;
 use crate::persist::backup::{Before, Order, Relay, Target};
 use crate::runtime::pipes;
-use crate::shard::transactions::Phase;
+use crate::shard::transactions::{Answers, Phase};
 use crate::shard::{Shard, LEADER};
 use crate::snapshot::Purpose;
 use crate::store::SlotSet;
@@ -93,7 +94,7 @@ impl Shard {
         for _ in self.turn.slots.all() {
             let (from, file) = pipes::pipe()?;
             sources.push(from);
-            parts.push(Some(PartFile::new(String::new(), file, false)));
+            parts.push(Some(PartFile::new(PathBuf::new(), file, false)));
         }
         let cut = SnapshotCut {
             id,
@@ -101,7 +102,7 @@ impl Shard {
             method: None,
             format: self.rdb_format(),
             checksum: self.turn.config.persistence.rdbchecksum,
-            path: String::new(),
+            path: PathBuf::new(),
             parts,
             increments: Default::default(),
             as_commands: false,
@@ -139,7 +140,7 @@ impl Shard {
     /// In front of the parts: the feed, and the mark.
     pub(super) fn phases_of_sync(&self, id: JobId, bell: Bell) -> Vec<Phase> {
         let (make, attach, made) = self.phases_of_feed(bell);
-        let mark = move |shard: &mut Shard, _| {
+        let mark = move |shard: &mut Shard, _: Answers| {
             let reader = made.take();
             let ticket = shard.mark_feed().unwrap_or_default();
             if let Some(stream) = shard.saving.job(id).and_then(|active| active.stream.as_ref()) {
@@ -147,6 +148,6 @@ impl Shard {
             }
             false
         };
-        vec![make, attach, Phase::Here(Box::new(mark))]
+        vec![make, attach, Phase::here(mark)]
     }
 }

@@ -3,7 +3,8 @@
 use crate::shard::peers::Chore;
 use std::collections::BTreeMap;
 
-use super::record::{Barrier, Phase, Step, Transaction};
+use super::barrier::{Answers, Phase};
+use super::record::{Barrier, Step, Transaction};
 use super::work::{Run, Work, WorkResult};
 use super::{flat, Later};
 use crate::base::Token;
@@ -23,6 +24,11 @@ use crate::txn::locks::Number;
 use crate::txn::message::{Ending, Origin, OwnedCommand, TransactionId, Watch};
 use crate::txn::plan::{locate, Join, Located, LocatedKeys, Plan, Scopes, ShardArgs};
 use std::sync::Arc;
+
+/// Of the phase of a barrier that has ended.
+fn answers_of(t: &mut Transaction) -> Answers {
+    t.barrier.as_mut().map_or_else(Answers::new, |barrier| std::mem::take(&mut barrier.answers))
+}
 
 impl Shard {
     /// The intents of `commands` on each shard.
@@ -133,7 +139,7 @@ impl Shard {
         scopes.add_whole(self.turn.slots.all(), access);
         // No client's: nobody is answered.
         let origin = Origin { client: Token { index: u32::MAX, generation: u32::MAX }, place: 0 };
-        let barrier = Some(Barrier { phases: phases.into_iter().collect(), turn: 0 });
+        let barrier = Some(Barrier { phases: phases.into_iter().collect(), turn: 0, answers: Vec::new() });
         self.start(Transaction { barrier, ..Transaction::new(Vec::new(), scopes, origin) });
     }
 
@@ -146,32 +152,30 @@ impl Shard {
             };
             t.step = Step::WritingBack;
             match phase {
-                Phase::Here(run) => t.outstanding += usize::from(run(self, t.number)),
+                Phase::Here(run) => {
+                    let answers = answers_of(t);
+                    t.outstanding += usize::from(run(self, answers));
+                }
                 Phase::Decide(decide) => {
-                    let phases = decide(self);
+                    let phases = decide(self, answers_of(t));
                     if let Some(barrier) = &mut t.barrier {
                         barrier.phases.extend(phases);
                     }
                 }
-                Phase::Each(at_each) => {
+                Phase::Each(work) => {
                     for shard in 0..shards {
-                        self.step(id, t, shard, Work::Barrier(at_each.clone()), false);
+                        self.step(id, t, shard, Work::Barrier(work.clone()), false);
                     }
                 }
-                Phase::EachInTurns(at_each) => {
-                    for shard in 0..shards {
-                        self.step(id, t, shard, Work::BarrierInTurns(at_each.clone()), false);
-                    }
-                }
-                Phase::InTurn(at_each) => {
+                Phase::InTurn(work) => {
                     let Some(barrier) = &mut t.barrier else { return };
                     let shard = barrier.turn;
                     barrier.turn += 1;
                     let is_last_phase = barrier.phases.is_empty();
                     if barrier.turn < shards {
-                        barrier.phases.push_front(Phase::InTurn(at_each.clone()));
+                        barrier.phases.push_front(Phase::InTurn(work.clone()));
                     }
-                    self.step(id, t, shard, Work::Barrier(at_each), is_last_phase);
+                    self.step(id, t, shard, Work::Barrier(work), is_last_phase);
                 }
             }
         }
@@ -575,6 +579,14 @@ impl Shard {
                 self.settle_remote_values(id, t, outcome);
             }
             WorkResult::WrittenBack => {}
+            WorkResult::AtBarrier(answer) => {
+                if let Some(barrier) = &mut t.barrier {
+                    barrier.answers.resize_with(self.turn.slots.shards(), Default::default);
+                    if let Some(place) = barrier.answers.get_mut(from) {
+                        *place = answer;
+                    }
+                }
+            }
         }
         if t.outstanding == 0 {
             match std::mem::replace(&mut t.step, Step::Commands) {
