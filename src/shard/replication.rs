@@ -20,7 +20,7 @@ use crate::client::{Connection, Flag, Suspension};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler};
 use crate::command::CommandError;
 use crate::replication::{
-    Answer, Asked, Event, Newcomer, ReplMessage, SnapshotNews, SnapshotOrder, WaitOrder,
+    Answer, Asked, Event, FollowMessage, Newcomer, ReplMessage, SnapshotNews, SnapshotOrder, WaitOrder,
 };
 use crate::resp::{Protocol, Reply};
 use crate::runtime::socket;
@@ -52,6 +52,7 @@ pub enum Then {
     Info(Vec<Vec<u8>>),
     /// WAIT where it may not block.
     Wait(&'static CommandSpec),
+    ReplicaOf(&'static CommandSpec),
 }
 
 // Commands of clients.
@@ -113,11 +114,21 @@ impl Shard {
 
     /// The task is asked to show how things stand, and then the command is answered.
     pub(super) fn ask_replication(&mut self, c: &mut Connection, then: Then) {
+        self.ask_replication_for(c, then, Event::Refresh);
+    }
+
+    /// The task is asked for something, and then the command is answered.
+    pub(super) fn ask_replication_for(
+        &mut self,
+        c: &mut Connection,
+        then: Then,
+        event: impl FnOnce(Asked) -> Event,
+    ) {
         let protocol = c.output.reply.protocol();
         let later = self.reply_later(c);
         let number = self.shared.next_transaction();
         self.replication.asked.insert(number, Asking { later, protocol, then });
-        self.shared.replication.tell(Event::Refresh(Asked { home: self.id, number }));
+        self.shared.replication.tell(event(Asked { home: self.id, number }));
     }
 
     /// WAIT and WAITAOF where they may not block: what there is.
@@ -203,6 +214,7 @@ impl Shard {
             ReplMessage::Answer { number, answer } => self.replication_answered(number, answer),
             // The end of the turn sees.
             ReplMessage::WritersMayGoOn => {}
+            ReplMessage::Follow(message) => self.about_following(message),
             ReplMessage::TellWhenSynced { round } => {
                 self.replication.syncs.push((round, self.journal.log.appended()));
             }
@@ -210,7 +222,7 @@ impl Shard {
     }
 
     fn snapshot_for_replicas(&mut self, order: SnapshotOrder) {
-        let SnapshotOrder { job, socket, content, bell } = order;
+        let SnapshotOrder { job, socket, content, bell, fields } = order;
         let events = self.shared.replication.events.clone();
         let told = move |event| {
             let news = match event {
@@ -222,15 +234,8 @@ impl Shard {
             events.tell(Event::Snapshot(job, news));
         };
         let content = saving::Content { keys: content.keys, functions: content.functions };
-        let sync = FullSync {
-            socket,
-            content,
-            slots: None,
-            fields: Vec::new(),
-            after: Vec::new(),
-            bell,
-            told: Box::new(told),
-        };
+        let sync =
+            FullSync { socket, content, slots: None, fields, after: Vec::new(), bell, told: Box::new(told) };
         self.tell_leader(LeaderRequest::FullSync(Box::new(sync)));
     }
 
@@ -252,7 +257,15 @@ impl Shard {
                 answer.write(&mut reply);
                 self.complete(later, reply);
             }
-            (Then::Wait(spec), Answer::Done) => {
+            (Then::ReplicaOf(_), Answer::AlreadyConnected) => {
+                reply.simple("OK Already connected to specified master");
+                self.complete(later, reply);
+            }
+            (Then::ReplicaOf(spec), Answer::Refused(error)) => {
+                self.complete_with(later, Some(spec), Err(error))
+            }
+            (Then::ReplicaOf(spec), _) => self.complete_with(later, Some(spec), Ok(())),
+            (Then::Wait(spec), _) => {
                 self.complete_with(later, Some(spec), Err(CommandError::other("ERR WAIT has no answer")));
             }
         }
@@ -281,6 +294,12 @@ pub(super) fn may_have_written(spec: &CommandSpec) -> bool {
         || spec.is(CommandFlag::MayReplicate)
         || matches!(spec.handler, Handler::Script)
         || spec.role == crate::command::table::Role::Exec
+}
+
+impl From<FollowMessage> for Message {
+    fn from(message: FollowMessage) -> Message {
+        ReplMessage::Follow(message).into()
+    }
 }
 
 /// A message of the task, in a shard's inbox.

@@ -38,6 +38,11 @@ pub enum BarrierWork {
     /// Its feed of replication begins, unless there is one.
     AttachFeed(MadeFeeds),
     DetachFeed,
+    /// The server's role changes.
+    BecomeReplica,
+    BecomeMaster,
+    /// What was loaded beside its keys takes their place.
+    ExchangeStores,
 }
 
 /// What came of it.
@@ -168,6 +173,9 @@ impl Shard {
             }
             BarrierWork::AttachFeed(made) => self.attach_feed(&made),
             BarrierWork::DetachFeed => self.detach_feed(),
+            BarrierWork::BecomeReplica => self.become_replica_here(),
+            BarrierWork::BecomeMaster => self.become_master_here(),
+            BarrierWork::ExchangeStores => self.exchange_with_aside(),
         }
         Some(BarrierAnswer::Done)
     }
