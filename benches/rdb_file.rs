@@ -4,7 +4,7 @@
 
 use criterion::{criterion_group, criterion_main, BatchSize, Criterion, Throughput};
 use gyre::rdb::file::{
-    put_part, trailer, FileReader, Header, Load, LoadOptions, Progress, Record, Stretch, Summed,
+    put_part, trailer, FileChecksum, FileReader, Header, Load, LoadOptions, Progress, Record, Summed,
 };
 use gyre::rdb::{Count, Encoder, Format, Version};
 use gyre::store::{Collection, Detached, Hash, Settings, SlotSet, SortedSet, Store, Ttl};
@@ -58,7 +58,7 @@ fn file_of(store: &Store) -> Vec<u8> {
         Header { version: Version::V11, created_s: 0, used_memory: 0, is_aof_base: false, more: &[] };
     header.put(&mut encoder, &mut file);
     put_part(store, &mut encoder, &mut file, &mut |_| true);
-    let trailer = trailer(Stretch::of(&file), true);
+    let trailer = trailer(FileChecksum::of(&file), true);
     file.extend_from_slice(&trailer);
     file
 }
@@ -73,7 +73,7 @@ fn files(c: &mut Criterion) {
             b.iter(|| {
                 let mut output = Summed::new(Count::default(), false);
                 put_part(&store, &mut encoder, &mut output, &mut |_| true);
-                output.stretch()
+                output.checksummed()
             });
         });
         group.bench_function("load", |b| {

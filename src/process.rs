@@ -7,10 +7,11 @@ use crate::config::{Config, OomScoreAdj, Supervised};
 use crate::log;
 use crate::runtime::sys::{self, Side, TitleArea};
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -226,30 +227,30 @@ fn notify_at(socket: &Path, state: &str) -> io::Result<()> {
 #[derive(Debug)]
 pub struct Title {
     area: TitleArea,
-    name: String,
-    file: Option<String>,
+    name: Vec<u8>,
+    file: Option<PathBuf>,
 }
 
 impl Title {
     /// To be called before any thread is started, after the arguments were read: they are overwritten. `name` is how the
     /// program was called, `file` its configuration file. None when `set-proc-title` is off or the system has no place.
-    pub fn claim(config: &Config, name: &str, file: Option<&Path>) -> Option<Self> {
+    pub fn claim(config: &Config, name: &OsStr, file: Option<&Path>) -> Option<Self> {
         if !config.general.set_proc_title {
             return None;
         }
-        let file = file.map(|file| file.display().to_string());
-        Some(Self { area: TitleArea::claim()?, name: name.to_owned(), file })
+        let (name, file) = (name.as_bytes().to_vec(), file.map(Path::to_owned));
+        Some(Self { area: TitleArea::claim()?, name, file })
     }
 
     /// The title of a child that is called `name`.
-    pub fn of_child(&self, config: &Config, name: &str) -> Option<String> {
-        crate::config::process_title(config, name, self.file.as_deref())
+    pub fn of_child(&self, config: &Config, name: &str) -> Option<Vec<u8>> {
+        crate::config::process_title(config, name.as_bytes(), self.file.as_deref())
     }
 
     /// Shows the title that the configuration describes.
     pub fn show(&mut self, config: &Config) {
         if let Some(title) = crate::config::process_title(config, &self.name, self.file.as_deref()) {
-            self.area.set(title.as_bytes());
+            self.area.set(&title);
         }
     }
 }

@@ -7,25 +7,28 @@ mod logs;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{mpsc, Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::log::{write_raw, Level};
+use crate::base::text::Text;
 use crate::log;
 use crate::persist::aof::{Folder, Manifest};
 use crate::persist::check_rdb::explain;
 use crate::rdb::file::{Counts, TERMINATING};
+use crate::replication::{Event, Master, Order};
 use crate::runtime::{clock, signals};
 use crate::shard::loading::{LoadFailed, Report, Step};
 use crate::shard::message::{LoadMessage, Told};
 use crate::shard::shared::Shared;
 use crate::shard::{Shard, LEADER};
+use crate::text;
 
 /// How often the boot thread looks for a signal while the shards load.
 const WATCH_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why the server does not start; the log has the details. Empty: what the log has is all that Redis would say, too.
-pub type Failure = String;
+pub type Failure = Text;
 
 /// What is there to be read, and to be written from now on.
 pub struct Kept {
@@ -43,7 +46,7 @@ pub fn find(shared: &Shared) -> Result<Kept, Failure> {
     if config.persistence.appendonly {
         let (folder, manifest) = logs::find(&config, shared.shards)?;
         let bytes = folder.bytes_to_read(&manifest, shared.shards as u16);
-        kept.logs_bytes = bytes.map_err(|error| error.to_string())?;
+        kept.logs_bytes = bytes.map_err(|error| error.text())?;
         let is_empty = manifest.is_empty();
         kept.logs = Some((folder, manifest));
         if !is_empty {
@@ -78,11 +81,23 @@ pub fn recover(shared: &Arc<Shared>, kept: Kept) -> Result<(), Failure> {
         logs::recover(shared, folder, manifest)?;
     }
     on_each(shared, (0..shared.shards).map(|_| |done| LoadMessage::End { done }));
+    follow(shared);
     let changes = shared.stats.iter().map(|stats| stats.dirty.get()).sum();
     shared.status.saved_changes.store(changes, Relaxed);
     shared.status.loading.in_progress.store(false, Relaxed);
-    shared.mail.post(LEADER, LoadMessage::AcceptAgain.into());
+    shared.thread_inbox.post(LEADER, LoadMessage::AcceptAgain.into());
     Ok(())
+}
+
+/// `replicaof` in the configuration: shards have the role of a replica before the first client comes.
+fn follow(shared: &Shared) {
+    let Some(of) = shared.current_config().replication.replicaof.clone() else { return };
+    let (begun, told) = mpsc::channel();
+    let master = Some(Master { host: of.host, port: of.port });
+    let order = Order { master, asked: None, is_failover: false, client: Vec::new(), begun: Some(begun) };
+    shared.replication.tell(Event::ReplicaOf(order));
+    // The task ends only with the server.
+    let _ = told.recv();
 }
 
 fn load_rdb(shared: &Arc<Shared>, path: &Path) -> Result<(), Failure> {
@@ -105,9 +120,9 @@ fn failure(failed: &LoadFailed, what: &str) -> Failure {
             log!(Level::Warning, "{TERMINATING}");
         }
     } else if what != THE_DB {
-        return Failure::new();
+        return Failure::default();
     }
-    format!("Fatal error loading {what} from {}, check server logs. Exiting.", failed.path.display())
+    text!("Fatal error loading ", *what, " from ", failed.path, ", check server logs. Exiting.")
 }
 
 fn note_counts(shared: &Shared, reports: &[Report]) {
@@ -130,7 +145,7 @@ fn run_phase(shared: &Arc<Shared>, jobs: Vec<Vec<Step>>) -> Result<Vec<Report>, 
             outcomes[shard.id] = Some(outcome);
             signals::ring();
         };
-        shared.mail.post(id, LoadMessage::Begin { steps, done: Box::new(done) }.into());
+        shared.thread_inbox.post(id, LoadMessage::Begin { steps, done: Box::new(done) }.into());
     }
     loop {
         signals::wait(WATCH_INTERVAL);
@@ -157,7 +172,7 @@ fn on_each(shared: &Arc<Shared>, messages: impl ExactSizeIterator<Item = impl Fn
             *left.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
             signals::ring();
         };
-        shared.mail.post(id, message(Box::new(done)).into());
+        shared.thread_inbox.post(id, message(Box::new(done)).into());
     }
     while *left.lock().unwrap_or_else(PoisonError::into_inner) > 0 {
         signals::wait(WATCH_INTERVAL);

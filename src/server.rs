@@ -9,18 +9,19 @@ use crate::config::{self, AclPubsubDefault, Config, ConfigError, Loaded, Network
 use crate::control::Control;
 use crate::migrate::Migrator;
 use crate::observe::stats::ShardStats;
-use crate::observe::{logo, Observed};
+use crate::observe::{logo, ServerStats};
 use crate::persist::status::Status;
 use crate::process::{self, OomRole, OomScore, PidFile, Supervisor, Title};
+use crate::replication::{ReplMessage, Replication};
 use crate::resp::Text;
 use crate::runtime::listen::{self, ListenError, Listener};
-use crate::runtime::mail::Mail;
 use crate::runtime::mesh::Mesh;
 use crate::runtime::probe::{Fit, Missing};
 use crate::runtime::signals::{self, EndSignal};
+use crate::runtime::thread_inbox::ThreadInbox;
 use crate::runtime::{clock, cpus, crash, executor, machine, probe, purge, sys};
 use crate::shard::message::Message;
-use crate::shard::saving::{remove_temporary_files, Wish};
+use crate::shard::saving::{remove_temporary_files, ShutdownRequest};
 use crate::shard::scripts::KnownScripts;
 use crate::shard::shared::{Pause, Settings, Shared, Shutdown};
 use crate::shard::users::read_users;
@@ -36,6 +37,8 @@ use std::time::{Duration, Instant};
 
 #[cfg(test)]
 mod feed_tests;
+#[cfg(test)]
+mod following_tests;
 
 /// How often the boot thread looks for the end of the shards when nobody rings, and while they are about to end.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -60,12 +63,12 @@ pub fn run(sources: &Sources) -> Result<(), Failure> {
     process::remember_start();
     let loaded = load(sources)?;
     let config = &loaded.config;
-    if let Some(reason) = config::broken_promise(&loaded) {
+    if let Some(reason) = config::unsupported_setting(&loaded) {
         return Err(reason.into());
     }
     let names = names(&loaded).map_err(|error| error.text())?;
     process::enter_dir(config)
-        .map_err(|e| format!("Can't chdir to '{}': {}", config.general.dir.0.display(), error_text(&e)))?;
+        .map_err(|e| text!("Can't chdir to '", config.general.dir.0, "': ", error_text(&e)))?;
     let supervisor = Supervisor::find(config.general.supervised);
     let daemon = config.general.daemonize && supervisor == Supervisor::None;
     if daemon {
@@ -150,7 +153,7 @@ fn serve(loaded: Loaded, names: &'static Names, supervisor: Supervisor, daemon: 
     let kept = recovery::find(&shared)?;
     recovery::announce(&shared, &kept);
     let threads = start_shards(&shared, listeners)?;
-    shared.observed.startup_memory.store(shared.used_memory(), Ordering::Relaxed);
+    shared.server_stats.startup_memory.store(shared.used_memory(), Ordering::Relaxed);
     recovery::recover(&shared, kept)?;
     for (kind, is_open) in [("tcp", tcp), ("unix", unix)] {
         if is_open {
@@ -195,8 +198,8 @@ fn limit_clients(config: &Config, shards: usize) -> u32 {
 /// What changes of the configuration and INFO need to know about this process. Before threads start.
 fn settings(loaded: &Loaded, supervisor: Supervisor) -> Settings {
     let config = &loaded.config;
-    let name = std::env::args().next().unwrap_or_else(|| "gyre-server".to_owned());
-    let executable = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
+    let name = std::env::args_os().next().unwrap_or_else(|| "gyre-server".into());
+    let executable = std::env::current_exe().unwrap_or_default();
     let mut oom_score = OomScore::read().ok();
     if let Some(Err(error)) = oom_score.as_mut().map(|score| score.set(config, OomRole::Master)) {
         log!(Level::Warning, "Unable to write oom_score_adj: {}", error_text(&error));
@@ -206,14 +209,7 @@ fn settings(loaded: &Loaded, supervisor: Supervisor) -> Settings {
     if let Some(title) = &mut title {
         title.show(config);
     }
-    Settings {
-        file: loaded.file.clone(),
-        title,
-        oom_score,
-        executable,
-        supervisor: supervisor.word(),
-        replication_id: process::random_id(),
-    }
+    Settings { file: loaded.file.clone(), title, oom_score, executable, supervisor: supervisor.word() }
 }
 
 /// With `always-show-logo`, or on a terminal that gets the log; otherwise one line.
@@ -292,14 +288,13 @@ fn open_listeners(config: &Config) -> Result<Vec<Listener>, Failure> {
     let network = &config.network;
     let backlog = network.tcp_backlog as i32;
     let mut listeners = listen_patiently(network, backlog).map_err(|error| {
-        log!(Level::Warning, "Warning: {error}");
+        log_text!(Level::Warning, "Warning: ", error.text());
         format!("Failed listening on port {} (tcp), aborting.", network.port)
     })?;
     if let Some(path) = &network.unixsocket {
         let path: &Path = path;
-        let listener = listen::unix(path, network.unixsocketperm, backlog).map_err(|e| {
-            format!("Failed opening Unix socket: bind: {}: {}", path.display(), error_text(&e))
-        })?;
+        let listener = listen::unix(path, network.unixsocketperm, backlog)
+            .map_err(|e| text!("Failed opening Unix socket: bind: ", path, ": ", error_text(&e)))?;
         listeners.push(listener);
     }
     if listeners.is_empty() {
@@ -330,7 +325,7 @@ fn share(
         config: Mutex::new(Arc::new(config)),
         slots: Mutex::new(Arc::new(SlotMap::even(shards))),
         users: Mutex::new(Arc::new(users)),
-        denials: Mutex::default(),
+        acl_log: Mutex::default(),
         config_version: AtomicU64::new(1),
         scripts: KnownScripts::new(shards),
         names,
@@ -342,10 +337,12 @@ fn share(
         tickets: Default::default(),
         shutdown: AtomicU64::new(Shutdown::No as u64),
         sleep_until_us: AtomicI64::new(0),
-        observed: Observed::default(),
+        server_stats: ServerStats::default(),
         status: Status::default(),
-        mail: Mail::new(shards),
-        migrator: Arc::new(Migrator::new(control)),
+        thread_inbox: ThreadInbox::new(shards),
+        migrator: Arc::new(Migrator::new(control.clone())),
+        control,
+        replication: Replication::new(),
         inboxes: (0..shards).map(|_| Default::default()).collect(),
         listeners: Default::default(),
         started_ms: clock::unix_ms(),
@@ -366,11 +363,24 @@ fn start_error(error: &io::Error) -> String {
     format!("{}{remedy}", error_text(error))
 }
 
+/// What is for shards that do not run yet waits for them.
+fn start_replication(shared: &Arc<Shared>) {
+    // The task does not keep the server alive.
+    let weak = Arc::downgrade(shared);
+    let post = move |shard: usize, message: ReplMessage| {
+        if let Some(shared) = weak.upgrade() {
+            shared.thread_inbox.post(shard, message.into());
+        }
+    };
+    shared.replication.start(&shared.control, shared.shards, shared.current_config(), Arc::new(post));
+}
+
 /// Starts the shards and waits until each one runs.
 fn start_shards(
     shared: &Arc<Shared>,
     listeners: Vec<Listener>,
 ) -> Result<Vec<JoinHandle<io::Result<()>>>, Failure> {
+    start_replication(shared);
     let cores = cpus::allowed();
     let mut listeners = Some(listeners);
     let mut threads = Vec::new();
@@ -380,7 +390,7 @@ fn start_shards(
         let listeners = if id == 0 { listeners.take() } else { None };
         let make = move |ring: &crate::runtime::ring::SocketRing| {
             mesh.set_ring(ring.fd());
-            shared.mail.set_ring(id, ring.fd());
+            shared.thread_inbox.set_ring(id, ring.fd());
             let mut shard = Shard::new(id, shared, mesh);
             shard.listen(listeners.unwrap_or_default());
             // Nobody listens any more when another shard has failed to start.
@@ -431,8 +441,8 @@ fn watch(
                 EndSignal::Terminate => config.general.shutdown_on_sigterm,
             };
             let save = (flags.save || flags.nosave).then_some(flags.save);
-            let wish = Wish { save, force: flags.force, asker: None };
-            shared.mail.post(LEADER, Message::ShutDown(wish));
+            let request = ShutdownRequest { save, force: flags.force, asker: None };
+            shared.thread_inbox.post(LEADER, Message::ShutDown(request));
         }
         if shared.shutdown.load(Ordering::Acquire) == Shutdown::Asked as u64
             && !std::mem::replace(&mut is_stopping, true)

@@ -36,7 +36,7 @@ pub enum SlotState {
 
 /// What the map says of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SlotEntry {
     pub node: NodeId,
     pub state: SlotState,
     /// The shard that serves it here, or would if it were this node's.
@@ -63,15 +63,15 @@ impl SlotMap {
     }
 
     /// Changes what it says of a slot.
-    pub fn assign(&mut self, slot: u16, place: Place) {
+    pub fn assign(&mut self, slot: u16, place: SlotEntry) {
         assert!(place.shard < self.shards, "shard {} of {}", place.shard, self.shards);
         self.shard_of[usize::from(slot)] = place.shard as u16;
         self.owners[usize::from(slot)] = (place.node, place.state);
     }
 
-    pub fn place(&self, slot: u16) -> Place {
+    pub fn place(&self, slot: u16) -> SlotEntry {
         let (node, state) = self.owners[usize::from(slot)];
-        Place { node, state, shard: self.shard_of_slot(slot) }
+        SlotEntry { node, state, shard: self.shard_of_slot(slot) }
     }
 
     /// Number of shards.
@@ -195,8 +195,8 @@ mod tests {
         let mut map = SlotMap::even(2);
         let key = b"foo";
         let slot = slot_of(key);
-        let place = Place { node: NodeId(3), state: SlotState::MigratingTo(NodeId(4)), shard: 0 };
-        assert_eq!(map.place(slot), Place { node: NodeId::SELF, state: SlotState::Stable, shard: 1 });
+        let place = SlotEntry { node: NodeId(3), state: SlotState::MigratingTo(NodeId(4)), shard: 0 };
+        assert_eq!(map.place(slot), SlotEntry { node: NodeId::SELF, state: SlotState::Stable, shard: 1 });
         map.assign(slot, place);
         assert_eq!((map.place(slot), map.shard_of(key)), (place, 0));
         let (first, second) = (map.slots_of(0), map.slots_of(1));

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use gyre::persist::snapshot::forked::{fork_part, PartOptions, EXIT_FAILED};
-use gyre::rdb::file::{put_part, trailer, Stretch};
+use gyre::rdb::file::{put_part, trailer, FileChecksum};
 use gyre::rdb::{crc64, Compression, Encoder, Format, Version};
 use gyre::runtime::alloc::CountingMimalloc;
 use gyre::runtime::arena::{self, Inherit};
@@ -166,7 +166,7 @@ fn a_part_is_written_whole_and_right_while_other_threads_allocate() {
     let mut whole = [head, &expected[..]].concat();
     let written = fs::read(&path).unwrap();
     fs::remove_file(&path).unwrap();
-    whole.extend_from_slice(&trailer(Stretch::of(&whole), true));
+    whole.extend_from_slice(&trailer(FileChecksum::of(&whole), true));
     assert!(written == whole, "{} and {} bytes", written.len(), whole.len());
     assert_eq!((progress.written_bytes, progress.crc), (whole.len() as u64, crc64(&whole)));
     assert_eq!(progress.keys, 60_180);

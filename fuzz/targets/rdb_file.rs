@@ -7,7 +7,7 @@
 use std::io::{self, Read};
 
 use gyre::persist::check_rdb;
-use gyre::rdb::file::{put_part, trailer, Counts, Header, Load, LoadOptions, Progress, Stretch};
+use gyre::rdb::file::{put_part, trailer, Counts, FileChecksum, Header, Load, LoadOptions, Progress};
 use gyre::rdb::{Checks, Encoder, Format, Version};
 use gyre::store::{SlotSet, Store};
 
@@ -78,7 +78,7 @@ pub fn run(data: &[u8]) {
         Header { version: Version::V11, created_s: 1, used_memory: 1, is_aof_base: false, more: &[] };
     header.put(&mut encoder, &mut written);
     assert!(put_part(&whole, &mut encoder, &mut written, &mut |_| true));
-    let trailer = trailer(Stretch::of(&written), true);
+    let trailer = trailer(FileChecksum::of(&written), true);
     written.extend_from_slice(&trailer);
     let again =
         load(&written, piece, keeping, &mut store(SlotSet::ALL)).expect("what was written can be loaded");

@@ -8,14 +8,14 @@
 //! without a lock, and for a user who may do everything by one flag of its connection.
 
 mod check;
-mod denials;
+mod log;
 mod password;
 mod selector;
 mod user;
 mod users;
 
 pub use check::{Denial, Reason};
-pub use denials::{Context, Denials, Entry};
+pub use log::{AclLog, Context, Entry};
 pub use selector::{RuleError, Selector};
 pub use user::User;
 pub use users::{Users, DEFAULT_USER};

@@ -3,6 +3,7 @@
 use crate::resp::{c_text, Text};
 use crate::text;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::selector::has_spaces;
@@ -125,11 +126,11 @@ impl Users {
     }
 
     /// The users of an ACL file; all that is wrong with it otherwise.
-    pub fn of_file(file: &str, text: &[u8], all_channels: bool) -> Result<Users, Text> {
+    pub fn of_file(file: &Path, text: &[u8], all_channels: bool) -> Result<Users, Text> {
         let mut users = Users::default();
         let mut errors = Vec::new();
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
-            let at = format!("{file}:{}", index + 1);
+            let at = text!(file, format_args!(":{}", index + 1));
             let words: Vec<&[u8]> = line.trim_ascii().split(|byte| *byte == b' ').collect();
             match words[..] {
                 [b""] => {}
@@ -186,9 +187,9 @@ fn all_powerful() -> User {
 }
 
 /// Applies the rules of a line of a file; returns what is wrong. Of rules that may have secrets in them only the first that is.
-fn apply_line(user: &mut User, rules: &[&[u8]], at: &str) -> Vec<u8> {
+fn apply_line(user: &mut User, rules: &[&[u8]], at: &Text) -> Vec<u8> {
     let Ok(rules) = joined(rules) else {
-        return format!("{at}: Unmatched parenthesis in selector definition.").into_bytes();
+        return text!(at, ": Unmatched parenthesis in selector definition.").into_bytes();
     };
     let (mut errors, mut said) = (Vec::new(), false);
     for rule in &rules {
@@ -201,7 +202,7 @@ fn apply_line(user: &mut User, rules: &[&[u8]], at: &str) -> Vec<u8> {
             Err(_) if said => {}
             Err(why) => {
                 said = true;
-                errors.extend(format!("{at}: {why}. ").into_bytes());
+                errors.extend_from_slice(&text!(at, format_args!(": {why}. ")));
             }
         }
     }
@@ -267,7 +268,7 @@ mod tests {
         );
         let again = changed(&Users::new(None), "eve", eve.split_once("eve ").unwrap().1).unwrap();
         assert_eq!(line(&again, "eve"), eve);
-        let of_file = Users::of_file("users.acl", &users.text(), false).unwrap();
+        let of_file = Users::of_file(Path::new("users.acl"), &users.text(), false).unwrap();
         assert_eq!(of_file.text(), users.text());
         let users = changed(&users, "eve", "+get +config -@all +@all -config|set").unwrap();
         assert!(line(&users, "eve").contains(" +@all -config|set ("));
@@ -298,7 +299,7 @@ mod tests {
             assert!(error.to_string().contains(why), "{rules}: {error}");
         }
         let text = b"user eve +nothing\nuser eve on\nuse\n\nuser bob what what\n";
-        let error = Users::of_file("f", text, false).unwrap_err();
+        let error = Users::of_file(Path::new("f"), text, false).unwrap_err();
         assert_eq!(
             error,
             "f:1: Error in applying operation '+nothing': Unknown command or category name in ACL. WARNING: Duplicate user \

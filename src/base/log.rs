@@ -63,7 +63,7 @@ pub enum Role {
 /// Lines go to syslog too.
 #[derive(Clone, Debug)]
 pub struct Syslog {
-    pub ident: String,
+    pub ident: Vec<u8>,
     /// The facility's number in RFC 3164, section 4.1.1.
     pub facility: u8,
 }
@@ -275,7 +275,9 @@ fn send_to_syslog(syslog: &Syslog, level: Level, moment: &Moment, message: Messa
     let priority = syslog.facility << 3 | level.severity();
     let (date, pid) = (SyslogCalendar(moment.local), moment.pid);
     // As in `Moment::line`.
-    let _ = write!(line, "<{priority}>{date} {}[{pid}]: ", syslog.ident);
+    let _ = write!(line, "<{priority}>{date} ");
+    line.push(&syslog.ident);
+    let _ = write!(line, "[{pid}]: ");
     line.add(message);
     let _ = socket.send_to(line.bytes(), SYSLOG_SOCKET);
 }

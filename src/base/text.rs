@@ -8,9 +8,12 @@
 //! ```
 
 use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::Write as _;
 use std::ops::Deref;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// Bytes to be read by people. A fixed one costs no allocation.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -89,7 +92,7 @@ impl fmt::Display for Text {
     }
 }
 
-/// What `text!` takes: strings, bytes, and `format_args!(...)` for whatever else can be displayed.
+/// What `text!` takes: strings, bytes, paths (which are bytes, too), and `format_args!(...)` for whatever else can be displayed.
 pub trait Piece {
     fn append_to(&self, text: &mut Vec<u8>);
 }
@@ -130,6 +133,20 @@ macro_rules! pieces_as_bytes {
 }
 
 pieces_as_bytes!(String, Vec<u8>, Box<[u8]>, Text, Cow<'static, [u8]>);
+
+/// Names that the system gives: they have no zero byte, and any other.
+macro_rules! pieces_of_the_system {
+    ($($kind:ty),*) => {
+        $(impl Piece for $kind {
+            fn append_to(&self, text: &mut Vec<u8>) {
+                let name: &OsStr = self.as_ref();
+                text.extend_from_slice(name.as_bytes());
+            }
+        })*
+    };
+}
+
+pieces_of_the_system!(OsStr, OsString, Path, PathBuf);
 
 impl Piece for Cow<'static, str> {
     fn append_to(&self, text: &mut Vec<u8>) {
@@ -174,6 +191,9 @@ mod tests {
         let text = text!("ERR '", all, "' at ", format_args!("{}", 7), ' '.to_string(), b"x", &all[250..]);
         assert_eq!(*text, *[b"ERR '", &all[..], b"' at 7 x", &all[250..]].concat());
         assert_eq!(Text::from("ERR no"), "ERR no");
+        let path = Path::new(OsStr::from_bytes(&all[1..]));
+        let text = text!(path, path.to_owned(), path.as_os_str(), path.as_os_str().to_owned());
+        assert_eq!(*text, *[&all[1..]; 4].concat());
     }
 
     #[test]

@@ -3,12 +3,14 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-use super::{FarRequests, Multi, Output, Pipeline, Share, Subscriptions, Tracking, Watching};
+use super::{Multi, Output, Pipeline, RemoteRequests, Share, Subscriptions, Tracking, Watching};
 use crate::acl::User;
 use crate::base::Address;
 use crate::base::Stamp;
 use crate::base::Token;
 use crate::command::table::CommandSpec;
+use crate::journal::Ticket;
+use crate::repl::master::options::Options;
 use crate::resp::RequestParser;
 use crate::store::WaitNumber;
 use crate::txn::message::OwnedArgs;
@@ -49,13 +51,12 @@ pub enum Flag {
     Replay = 1 << 17,
     /// Nothing has come for a while, and that was looked into.
     LookedAfter = 1 << 24,
-    /// It has said (REPLCONF) that it finds the end of an RDB file by a mark behind it.
-    FindsMark = 1 << 18,
-    /// The same: that it is a replica, with a port of its own.
+    /// It may have written since its last WAIT.
+    HasWritten = 1 << 18,
+    /// It is a replica: the task of replication has its socket, or is about to.
     Replica = 1 << 19,
-    /// It has asked (REPLCONF rdb-filter-only) for a file without keys, or without functions.
-    WithoutKeys = 1 << 26,
-    WithoutFunctions = 1 << 27,
+    /// No client's: it runs the commands of the master that this server follows.
+    Master = 1 << 22,
     /// It is closed, but its socket is not: shards still count it as a listener.
     Leaving = 1 << 28,
     /// It listens to channels.
@@ -99,7 +100,7 @@ impl Flags {
 
 /// Why no further request of a connection is run for now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Stall {
+pub enum Suspension {
     #[default]
     None,
     /// A transaction or a question to other shards is under way; the requests behind it wait for its reply.
@@ -116,6 +117,8 @@ pub enum Stall {
     Output,
     /// The log's disk is slower than the clients that write.
     Log,
+    /// The socket is another's: this connection reads and sends nothing any more.
+    GivenAway,
 }
 
 /// Where the command of a blocked client waits: the shard that wakes it, and its number there.
@@ -140,7 +143,7 @@ pub struct Connection {
     /// None: no client, but what runs a script or replays a log.
     pub socket: Option<OwnedFd>,
     pub flags: Flags,
-    pub stall: Stall,
+    pub suspension: Suspension,
     pub db: usize,
     pub parser: RequestParser,
     /// Input that is not in a provided buffer: an incomplete request, and what waits while stalled.
@@ -163,8 +166,12 @@ pub struct Connection {
     pub pipeline: Pipeline,
     /// What it has had of the turn.
     pub share: Share,
-    pub far_requests: FarRequests,
+    pub remote_requests: RemoteRequests,
     pub multi: Option<Box<Multi>>,
+    /// What it has said by REPLCONF.
+    pub replica_options: Option<Box<Options>>,
+    /// What it had written when it waited last has tickets below this one.
+    pub written_before: Ticket,
     pub watching: Option<Box<Watching>>,
     pub subscriptions: Option<Box<Subscriptions>>,
     pub tracking: Option<Box<Tracking>>,
@@ -196,7 +203,7 @@ impl Connection {
             token,
             socket,
             flags: Flags::default(),
-            stall: Stall::None,
+            suspension: Suspension::None,
             db: 0,
             parser: RequestParser::new(),
             input: Vec::new(),
@@ -210,8 +217,10 @@ impl Connection {
             staged_at: 0,
             pipeline: Pipeline::default(),
             share: Share::default(),
-            far_requests: FarRequests::default(),
+            remote_requests: RemoteRequests::default(),
             multi: None,
+            replica_options: None,
+            written_before: 0,
             watching: None,
             subscriptions: None,
             tracking: None,
@@ -245,7 +254,8 @@ impl Connection {
 
     /// No request may be taken from the input now.
     pub fn is_held(&self) -> bool {
-        self.stall != Stall::None || self.flags.any(Flag::CloseAfterReply as u32 | Flag::Closing as u32)
+        self.suspension != Suspension::None
+            || self.flags.any(Flag::CloseAfterReply as u32 | Flag::Closing as u32)
     }
 
     /// Input that has not been run.

@@ -23,7 +23,7 @@ const LARGE_BYTES_MIN: usize = 64 * 1024;
 pub struct Pipeline {
     /// Number of the first place.
     first: u32,
-    places: VecDeque<Place>,
+    places: VecDeque<PendingReply>,
     /// The replies that wait, and some that have left.
     held: Vec<u8>,
     /// Bytes of those in `held` that wait, and of those with large values.
@@ -32,7 +32,7 @@ pub struct Pipeline {
 }
 
 #[derive(Debug)]
-enum Place {
+enum PendingReply {
     Waiting,
     /// Waiting, but the client has switched replies off.
     WaitingToDrop,
@@ -60,12 +60,13 @@ impl Pipeline {
 
     /// Bytes allocated.
     pub fn memory_bytes(&self) -> usize {
-        self.held.capacity() + self.filled_bytes + self.places.capacity() * size_of::<Place>()
+        self.held.capacity() + self.filled_bytes + self.places.capacity() * size_of::<PendingReply>()
     }
 
     /// The number of the first place that waits, once those in front have been drained.
     pub fn first_waiting(&self) -> Option<u32> {
-        matches!(self.places.front(), Some(Place::Waiting | Place::WaitingToDrop)).then_some(self.first)
+        matches!(self.places.front(), Some(PendingReply::Waiting | PendingReply::WaitingToDrop))
+            .then_some(self.first)
     }
 
     /// Bytes of the replies that wait.
@@ -84,7 +85,7 @@ impl Pipeline {
 
     /// A place for a reply that will come; the number names it to `fill`. With `drop_reply` nothing is sent for it.
     pub fn reserve(&mut self, drop_reply: bool) -> u32 {
-        self.places.push_back(if drop_reply { Place::WaitingToDrop } else { Place::Waiting });
+        self.places.push_back(if drop_reply { PendingReply::WaitingToDrop } else { PendingReply::Waiting });
         self.first.wrapping_add(self.places.len() as u32 - 1)
     }
 
@@ -97,9 +98,9 @@ impl Pipeline {
     /// Fills a place; the place is open exactly once, so a number that is not waiting is a broken invariant.
     pub fn fill(&mut self, number: u32, reply: &mut Reply) {
         let filled = match self.waiting(number) {
-            Place::WaitingToDrop => {
+            PendingReply::WaitingToDrop => {
                 reply.clear();
-                Place::Held { start: 0, end: 0 }
+                PendingReply::Held { start: 0, end: 0 }
             }
             _ => self.hold(reply),
         };
@@ -110,7 +111,7 @@ impl Pipeline {
     pub fn fill_plain(&mut self, number: u32, bytes: &[u8], output: &mut Reply) {
         let is_first = number == self.first;
         match self.waiting(number) {
-            place @ Place::WaitingToDrop => *place = Place::Held { start: 0, end: 0 },
+            place @ PendingReply::WaitingToDrop => *place = PendingReply::Held { start: 0, end: 0 },
             _ if is_first => {
                 output.raw(bytes);
                 self.pop();
@@ -122,23 +123,23 @@ impl Pipeline {
                     let mut reply = Reply::new(output.protocol());
                     reply.raw(bytes);
                     self.filled_bytes += reply.len();
-                    Place::Filled(Box::new(reply))
+                    PendingReply::Filled(Box::new(reply))
                 };
                 *self.waiting(number) = place;
             }
         }
     }
 
-    fn waiting(&mut self, number: u32) -> &mut Place {
+    fn waiting(&mut self, number: u32) -> &mut PendingReply {
         let index = number.wrapping_sub(self.first) as usize;
         let places = self.places.len();
         match self.places.get_mut(index) {
-            Some(place @ (Place::Waiting | Place::WaitingToDrop)) => place,
+            Some(place @ (PendingReply::Waiting | PendingReply::WaitingToDrop)) => place,
             _ => panic!("reply {number} has no open place (first {}, {places} places)", self.first),
         }
     }
 
-    fn hold(&mut self, reply: &mut Reply) -> Place {
+    fn hold(&mut self, reply: &mut Reply) -> PendingReply {
         match reply.as_bytes_if_plain() {
             Some(bytes) if bytes.len() < LARGE_BYTES_MIN => {
                 let place = self.keep(bytes);
@@ -148,18 +149,18 @@ impl Pipeline {
             _ => {
                 self.filled_bytes += reply.len();
                 let protocol = reply.protocol();
-                Place::Filled(Box::new(std::mem::replace(reply, Reply::new(protocol))))
+                PendingReply::Filled(Box::new(std::mem::replace(reply, Reply::new(protocol))))
             }
         }
     }
 
     /// Puts a reply behind those in `held`. When half of them have left those that wait are put together first: a client that
     /// never lets its last reply come before it sends another request must not make it grow for ever.
-    fn keep(&mut self, bytes: &[u8]) -> Place {
+    fn keep(&mut self, bytes: &[u8]) -> PendingReply {
         if self.held.len() > KEPT_BYTES_MAX && self.held.len() / 2 > self.held_bytes {
             let mut together = Vec::with_capacity(2 * self.held_bytes);
             for place in &mut self.places {
-                if let Place::Held { start, end } = place {
+                if let PendingReply::Held { start, end } = place {
                     let moved = together.len();
                     together.extend_from_slice(&self.held[*start..*end]);
                     (*start, *end) = (moved, together.len());
@@ -170,13 +171,13 @@ impl Pipeline {
         let start = self.held.len();
         self.held.extend_from_slice(bytes);
         self.held_bytes += bytes.len();
-        Place::Held { start, end: self.held.len() }
+        PendingReply::Held { start, end: self.held.len() }
     }
 
     fn pop(&mut self) {
         match self.places.pop_front() {
-            Some(Place::Held { start, end }) => self.held_bytes -= end - start,
-            Some(Place::Filled(reply)) => self.filled_bytes -= reply.len(),
+            Some(PendingReply::Held { start, end }) => self.held_bytes -= end - start,
+            Some(PendingReply::Filled(reply)) => self.filled_bytes -= reply.len(),
             _ => {}
         }
         self.first = self.first.wrapping_add(1);
@@ -193,12 +194,12 @@ impl Pipeline {
     pub fn drain_into(&mut self, output: &mut Reply) {
         loop {
             match self.places.front_mut() {
-                Some(Place::Held { start, end }) => output.raw(&self.held[*start..*end]),
-                Some(Place::Filled(reply)) => {
+                Some(PendingReply::Held { start, end }) => output.raw(&self.held[*start..*end]),
+                Some(PendingReply::Filled(reply)) => {
                     self.filled_bytes -= reply.len();
                     output.append(reply);
                 }
-                Some(Place::Waiting | Place::WaitingToDrop) | None => return,
+                Some(PendingReply::Waiting | PendingReply::WaitingToDrop) | None => return,
             }
             self.pop();
         }

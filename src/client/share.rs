@@ -22,7 +22,7 @@ impl Share {
 
 /// What a connection's shard has told the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FarRequests {
+pub enum RemoteRequests {
     #[default]
     Free,
     /// They hold all requests back behind this place.

@@ -125,9 +125,10 @@ fn what_it_will_look_up_is_known_beforehand() {
         let args: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
         let found = reaches(&args, true).then(|| wanted(&mut bench.store, 0, &args));
         found.map(|wanted| {
-            let name = |wish: &Wanted| {
-                let field = wish.field.as_ref().map(|field| format!("/{}", String::from_utf8_lossy(field)));
-                String::from_utf8_lossy(&wish.key).into_owned() + &field.unwrap_or_default()
+            let name = |request: &Wanted| {
+                let field =
+                    request.field.as_ref().map(|field| format!("/{}", String::from_utf8_lossy(field)));
+                String::from_utf8_lossy(&request.key).into_owned() + &field.unwrap_or_default()
             };
             wanted.iter().map(name).collect::<Vec<_>>().join(" ")
         })

@@ -21,9 +21,9 @@ super::directive::section! {
         cluster_port: u16 = 0, "cluster-port", IMMUTABLE, int(0, 65535);
         cluster_node_timeout: u64 = 15000, "cluster-node-timeout", 0, int(0, LONG_MAX);
         cluster_ping_interval: u64 = 0, "cluster-ping-interval", HIDDEN, int(0, LONG_MAX);
-        cluster_announce_ip: Option<String> = None, "cluster-announce-ip", 0, Rule::Any;
-        cluster_announce_hostname: Option<String> = None, "cluster-announce-hostname", 0, Rule::Check(validate::hostname);
-        cluster_announce_human_nodename: Option<String> = None, "cluster-announce-human-nodename", 0, Rule::Check(validate::nodename);
+        cluster_announce_ip: Option<Vec<u8>> = None, "cluster-announce-ip", 0, Rule::Any;
+        cluster_announce_hostname: Option<Vec<u8>> = None, "cluster-announce-hostname", 0, Rule::Check(validate::hostname);
+        cluster_announce_human_nodename: Option<Vec<u8>> = None, "cluster-announce-human-nodename", 0, Rule::Check(validate::nodename);
         cluster_announce_port: u16 = 0, "cluster-announce-port", 0, int(0, 65535);
         cluster_announce_tls_port: u16 = 0, "cluster-announce-tls-port", 0, int(0, 65535);
         cluster_announce_bus_port: u16 = 0, "cluster-announce-bus-port", 0, int(0, 65535);

@@ -21,7 +21,7 @@ super::directive::section! {
     Engine in engine {
         shards: ShardCount = ShardCount::Auto, "shards", IMMUTABLE | HIDDEN, Rule::Any;
         shard_ports: bool = false, "shard-ports", IMMUTABLE | HIDDEN, Rule::Any;
-        pipesavecommand: String = String::new(), "pipesavecommand", IMMUTABLE | HIDDEN, Rule::Any;
+        pipesavecommand: Vec<u8> = Vec::new(), "pipesavecommand", IMMUTABLE | HIDDEN, Rule::Any;
         snapshot_method: SnapshotMethod = SnapshotMethod::Auto, "snapshot-method", 0, Rule::Any;
         snapshot_fork_stall_max_ms: u32 = 100, "snapshot-fork-stall-max-ms", 0, int(0, INT_MAX);
         lua_memory_limit: u64 = 1 << 30, "lua-memory-limit", 0, memory(0, LONG_MAX);

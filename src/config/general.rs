@@ -39,8 +39,8 @@ super::directive::section! {
         pidfile: Option<PathBuf> = None, "pidfile", IMMUTABLE, Rule::Any;
         always_show_logo: bool = false, "always-show-logo", IMMUTABLE, Rule::Any;
         set_proc_title: bool = true, "set-proc-title", IMMUTABLE, Rule::Any;
-        proc_title_template: String = "{title} {listen-addr} {server-mode}".into(), "proc-title-template", 0, Rule::Check(validate::proc_title_template);
-        locale_collate: String = String::new(), "locale-collate", 0, Rule::Check(validate::locale);
+        proc_title_template: Vec<u8> = b"{title} {listen-addr} {server-mode}".to_vec(), "proc-title-template", 0, Rule::Check(validate::proc_title_template);
+        locale_collate: Vec<u8> = Vec::new(), "locale-collate", 0, Rule::Check(validate::locale);
         shutdown_timeout: u32 = 10, "shutdown-timeout", 0, int(0, INT_MAX);
         shutdown_on_sigint: ShutdownFlags = ShutdownFlags::default(), "shutdown-on-sigint", MULTI, Rule::Any;
         shutdown_on_sigterm: ShutdownFlags = ShutdownFlags::default(), "shutdown-on-sigterm", MULTI, Rule::Any;
@@ -49,10 +49,10 @@ super::directive::section! {
         oom_score_adj_values: OomScoreAdjValues = OomScoreAdjValues::default(), "oom-score-adj-values", MULTI, Rule::Any;
         disable_thp: bool = true, "disable-thp", IMMUTABLE, Rule::Any;
         use_exit_on_panic: bool = false, "use-exit-on-panic", HIDDEN | NO_EFFECT, Rule::Any;
-        ignore_warnings: String = String::new(), "ignore-warnings", NO_EFFECT, Rule::Any;
-        server_cpulist: Option<String> = None, "server_cpulist", IMMUTABLE | NO_EFFECT, Rule::Any;
-        bio_cpulist: Option<String> = None, "bio_cpulist", IMMUTABLE | NO_EFFECT, Rule::Any;
-        aof_rewrite_cpulist: Option<String> = None, "aof_rewrite_cpulist", IMMUTABLE | NO_EFFECT, Rule::Any;
-        bgsave_cpulist: Option<String> = None, "bgsave_cpulist", IMMUTABLE | NO_EFFECT, Rule::Any;
+        ignore_warnings: Vec<u8> = Vec::new(), "ignore-warnings", NO_EFFECT, Rule::Any;
+        server_cpulist: Option<Vec<u8>> = None, "server_cpulist", IMMUTABLE | NO_EFFECT, Rule::Any;
+        bio_cpulist: Option<Vec<u8>> = None, "bio_cpulist", IMMUTABLE | NO_EFFECT, Rule::Any;
+        aof_rewrite_cpulist: Option<Vec<u8>> = None, "aof_rewrite_cpulist", IMMUTABLE | NO_EFFECT, Rule::Any;
+        bgsave_cpulist: Option<Vec<u8>> = None, "bgsave_cpulist", IMMUTABLE | NO_EFFECT, Rule::Any;
     }
 }

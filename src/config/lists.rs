@@ -2,6 +2,7 @@
 
 use super::directive::{Field, Reason, Rule, Source};
 use super::values::integer;
+use crate::text;
 
 const WRONG_ARGS: &str = "wrong number of arguments";
 
@@ -83,7 +84,7 @@ pub const BIND_ADDRESSES_MAX: usize = 16;
 /// `bind`: addresses to listen on. `*` is every IPv4 address, `::*` every IPv6 one; after a `-` an address that is not
 /// available is passed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BindAddresses(pub Vec<String>);
+pub struct BindAddresses(pub Vec<Vec<u8>>);
 
 impl Default for BindAddresses {
     fn default() -> Self {
@@ -93,17 +94,14 @@ impl Default for BindAddresses {
 
 impl Field for BindAddresses {
     fn text(&self, _: &Rule) -> Vec<u8> {
-        joined(&self.0, String::clone)
+        self.0.join(&b' ')
     }
 
     fn assign(&mut self, args: &[Vec<u8>], _: &Rule, _: Source) -> Result<(), Reason> {
         if args.len() > BIND_ADDRESSES_MAX {
             return Err("Too many bind addresses specified.".into());
         }
-        self.0 = unless_emptied(args)
-            .iter()
-            .map(|address| String::from_utf8_lossy(address).into_owned())
-            .collect();
+        self.0 = unless_emptied(args).to_vec();
         Ok(())
     }
 
@@ -118,13 +116,14 @@ impl Field for BindAddresses {
 /// `replicaof`: the master of this server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplicaOf {
-    pub host: String,
+    pub host: Vec<u8>,
     pub port: u16,
 }
 
 impl Field for Option<ReplicaOf> {
     fn text(&self, _: &Rule) -> Vec<u8> {
-        self.iter().map(|master| format!("{} {}", master.host, master.port)).collect::<String>().into_bytes()
+        let text = |master: &ReplicaOf| text!(master.host, format_args!(" {}", master.port)).into_bytes();
+        self.as_ref().map(text).unwrap_or_default()
     }
 
     fn assign(&mut self, args: &[Vec<u8>], _: &Rule, _: Source) -> Result<(), Reason> {
@@ -136,7 +135,7 @@ impl Field for Option<ReplicaOf> {
             return Ok(());
         }
         let port = integer(port).and_then(|port| u16::try_from(port).ok()).ok_or("Invalid master port")?;
-        *self = Some(ReplicaOf { host: String::from_utf8_lossy(host).into_owned(), port });
+        *self = Some(ReplicaOf { host: host.clone(), port });
         Ok(())
     }
 

@@ -45,12 +45,12 @@ pub struct Loaded {
 /// Where a line stands, for errors that are found after loading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    pub place: Place,
+    pub place: DirectiveSource,
     pub text: Arc<[u8]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum DirectiveSource {
     File { path: Arc<Path>, line: usize },
     Stdin { line: usize },
     CommandLine,
@@ -100,15 +100,15 @@ impl ConfigError {
         let head = text!("\n*** FATAL CONFIG FILE ERROR (Gyre ", crate::VERSION, ") ***\n");
         let Some(origin) = &self.origin else { return text!(head, self.reason) };
         let place = match &origin.place {
-            Place::File { path, line } => text!(
+            DirectiveSource::File { path, line } => text!(
                 "Reading the configuration file ",
                 path.as_os_str().as_bytes(),
                 format_args!(", at line {line}")
             ),
-            Place::Stdin { line } => {
+            DirectiveSource::Stdin { line } => {
                 format!("Reading the configuration from standard input, at line {line}").into()
             }
-            Place::CommandLine => "Reading the configuration from the command line".into(),
+            DirectiveSource::CommandLine => "Reading the configuration from the command line".into(),
         };
         text!(head, place, "\n>>> '", *origin.text, "'\n", self.reason)
     }
@@ -125,10 +125,10 @@ pub fn load(sources: &Sources, stdin: &mut dyn Read, sentinel: bool) -> Result<L
     }
     if sources.stdin {
         let text = read_bounded(stdin).map_err(|error| ConfigError::without_line(error_text(&error)))?;
-        loader.lines(&text, 0, |line| Place::Stdin { line })?;
+        loader.lines(&text, 0, |line| DirectiveSource::Stdin { line })?;
     }
     for option in &sources.options {
-        loader.lines(option, 0, |_| Place::CommandLine)?;
+        loader.lines(option, 0, |_| DirectiveSource::CommandLine)?;
     }
     loader.finish()
 }
@@ -159,7 +159,7 @@ fn read_bounded(reader: &mut dyn Read) -> std::io::Result<Vec<u8>> {
 
 /// A file could not be read (which the including line is to blame for, if any), or has an error in it.
 enum FileFailure {
-    Unreadable(String),
+    Unreadable(Text),
     Config(ConfigError),
 }
 
@@ -175,7 +175,8 @@ impl FileFailure {
 /// What is wrong with the arguments of a directive. On the command line, where an option takes the next one for its value, that is
 /// often that it has none.
 fn refuse_named(origin: &Origin, name: &[u8], args: &[Vec<u8>], reason: Reason) -> ConfigError {
-    let taken = args.first().filter(|first| first.starts_with(b"--") && origin.place == Place::CommandLine);
+    let taken =
+        args.first().filter(|first| first.starts_with(b"--") && origin.place == DirectiveSource::CommandLine);
     match taken {
         Some(taken) => ConfigError::at(
             origin,
@@ -201,20 +202,18 @@ impl Loader {
         }
         let text = fs::File::open(path).and_then(|mut file| read_bounded(&mut file)).map_err(|error| {
             let reason = error_text(&error);
-            FileFailure::Unreadable(format!(
-                "Fatal error, can't open config file '{}': {reason}",
-                path.display()
-            ))
+            FileFailure::Unreadable(text!("Fatal error, can't open config file '", path, "': ", reason))
         })?;
         let path: Arc<Path> = path.into();
-        self.lines(&text, depth, |line| Place::File { path: path.clone(), line }).map_err(FileFailure::Config)
+        self.lines(&text, depth, |line| DirectiveSource::File { path: path.clone(), line })
+            .map_err(FileFailure::Config)
     }
 
     fn lines(
         &mut self,
         text: &[u8],
         depth: usize,
-        place: impl Fn(usize) -> Place,
+        place: impl Fn(usize) -> DirectiveSource,
     ) -> Result<(), ConfigError> {
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
             let line = line.trim_ascii();

@@ -19,7 +19,6 @@ mod memory;
 mod network;
 mod observing;
 mod persistence;
-mod promises;
 mod replication;
 mod rewrite;
 mod security;
@@ -27,6 +26,7 @@ mod shard_count;
 mod special;
 mod title;
 mod tls;
+mod unsupported;
 mod validate;
 mod values;
 
@@ -51,13 +51,13 @@ pub use memory::{MaxmemoryPolicy, Memory};
 pub use network::Network;
 pub use observing::{LogLevel, Observing, SyslogFacility};
 pub use persistence::{AppendFsync, Persistence, SanitizeDumpPayload};
-pub use promises::broken_promise;
 pub use replication::{PropagationErrorBehavior, ReplDisklessLoad, Replication};
 pub use rewrite::{rewrite, Rewrite, RewriteError};
 pub use security::{AclPubsubDefault, ProtectedAction, Security};
 pub use special::{ActiveDefrag, NotifyEvents, ShutdownFlags, WorkingDir};
 pub use title::process_title;
 pub use tls::{Tls, TlsAuthClients};
+pub use unsupported::unsupported_setting;
 pub use values::memory_size;
 
 /// Every directive's value, grouped by concern. Cheap to read; cloned for a change.

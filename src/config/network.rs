@@ -11,7 +11,7 @@ super::directive::section! {
     Network in network {
         port: u16 = 6379, "port", 0, int(0, 65535);
         bind: BindAddresses = BindAddresses::default(), "bind", MULTI, Rule::Any;
-        bind_source_addr: Option<String> = None, "bind-source-addr", 0, Rule::Any;
+        bind_source_addr: Option<Vec<u8>> = None, "bind-source-addr", 0, Rule::Any;
         unixsocket: Option<PathBuf> = None, "unixsocket", IMMUTABLE, Rule::Any;
         unixsocketperm: u32 = 0, "unixsocketperm", IMMUTABLE, octal(0, 0o777);
         tcp_backlog: u32 = 511, "tcp-backlog", IMMUTABLE, int(0, INT_MAX);

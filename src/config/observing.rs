@@ -68,7 +68,7 @@ super::directive::section! {
         loglevel: LogLevel = LogLevel::Notice, "loglevel", 0, Rule::Any;
         logfile: PathBuf = PathBuf::new(), "logfile", IMMUTABLE, Rule::Any;
         syslog_enabled: bool = false, "syslog-enabled", IMMUTABLE, Rule::Any;
-        syslog_ident: String = "redis".into(), "syslog-ident", IMMUTABLE, Rule::Any;
+        syslog_ident: Vec<u8> = b"redis".to_vec(), "syslog-ident", IMMUTABLE, Rule::Any;
         syslog_facility: SyslogFacility = SyslogFacility::Local0, "syslog-facility", IMMUTABLE, Rule::Any;
         crash_log_enabled: bool = true, "crash-log-enabled", 0, Rule::Any;
         crash_memcheck_enabled: bool = true, "crash-memcheck-enabled", NO_EFFECT, Rule::Any;

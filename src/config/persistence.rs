@@ -3,6 +3,7 @@
 use super::lists::SavePoints;
 use super::validate;
 use super::values::choices;
+use std::path::PathBuf;
 
 choices! {
     /// When the append-only file is forced to disk.
@@ -27,7 +28,7 @@ super::directive::section! {
     /// What is kept on disk, and how.
     Persistence in persistence {
         save: SavePoints = SavePoints::default(), "save", MULTI, Rule::Any;
-        dbfilename: String = "dump.rdb".into(), "dbfilename", PROTECTED, Rule::Check(validate::dbfilename);
+        dbfilename: PathBuf = "dump.rdb".into(), "dbfilename", PROTECTED, Rule::Check(validate::dbfilename);
         rdbcompression: bool = true, "rdbcompression", 0, Rule::Any;
         rdbchecksum: bool = true, "rdbchecksum", IMMUTABLE, Rule::Any;
         rdb_del_sync_files: bool = false, "rdb-del-sync-files", 0, Rule::Any;
@@ -38,8 +39,8 @@ super::directive::section! {
         sanitize_dump_payload: SanitizeDumpPayload = SanitizeDumpPayload::No, "sanitize-dump-payload", 0, Rule::Any;
         stop_writes_on_bgsave_error: bool = true, "stop-writes-on-bgsave-error", 0, Rule::Any;
         appendonly: bool = false, "appendonly", DENY_LOADING, Rule::Any;
-        appendfilename: String = "appendonly.aof".into(), "appendfilename", IMMUTABLE, Rule::Check(validate::appendfilename);
-        appenddirname: String = "appendonlydir".into(), "appenddirname", IMMUTABLE, Rule::Check(validate::appenddirname);
+        appendfilename: PathBuf = "appendonly.aof".into(), "appendfilename", IMMUTABLE, Rule::Check(validate::appendfilename);
+        appenddirname: PathBuf = "appendonlydir".into(), "appenddirname", IMMUTABLE, Rule::Check(validate::appenddirname);
         appendfsync: AppendFsync = AppendFsync::EverySecond, "appendfsync", 0, Rule::Any;
         no_appendfsync_on_rewrite: bool = false, "no-appendfsync-on-rewrite", 0, Rule::Any;
         auto_aof_rewrite_percentage: u32 = 100, "auto-aof-rewrite-percentage", 0, int(0, INT_MAX);

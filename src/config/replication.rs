@@ -25,9 +25,9 @@ super::directive::section! {
     /// Masters and replicas.
     Replication in replication {
         replicaof: Option<ReplicaOf> = None, "replicaof" / "slaveof", IMMUTABLE | MULTI, Rule::Any;
-        masteruser: Option<String> = None, "masteruser", SENSITIVE, Rule::Any;
+        masteruser: Option<Vec<u8>> = None, "masteruser", SENSITIVE, Rule::Any;
         masterauth: Option<Vec<u8>> = None, "masterauth", SENSITIVE, Rule::Any;
-        replica_announce_ip: Option<String> = None, "replica-announce-ip" / "slave-announce-ip", 0, Rule::Any;
+        replica_announce_ip: Option<Vec<u8>> = None, "replica-announce-ip" / "slave-announce-ip", 0, Rule::Any;
         replica_announce_port: u16 = 0, "replica-announce-port" / "slave-announce-port", 0, int(0, 65535);
         replica_announced: bool = true, "replica-announced", 0, Rule::Any;
         replica_priority: u32 = 100, "replica-priority" / "slave-priority", 0, int(0, INT_MAX);

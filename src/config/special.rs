@@ -80,7 +80,7 @@ impl NotifyEvents {
     /// The letter `A`: every class of change; neither misses nor new keys.
     pub const ALL: Self = Self(0b01_0111_1111_1100);
 
-    /// Letters in the order in which they are shown.
+    /// Messages in the order in which they are shown.
     const LETTERS: [(u8, Self); 14] = [
         (b'g', Self::GENERIC),
         (b'$', Self::STRING),

@@ -32,8 +32,8 @@ super::directive::section! {
         tls_dh_params_file: Option<PathBuf> = None, "tls-dh-params-file", VOLATILE, Rule::Any;
         tls_ca_cert_file: Option<PathBuf> = None, "tls-ca-cert-file", VOLATILE, Rule::Any;
         tls_ca_cert_dir: Option<PathBuf> = None, "tls-ca-cert-dir", VOLATILE, Rule::Any;
-        tls_protocols: Option<String> = None, "tls-protocols", 0, Rule::Any;
-        tls_ciphers: Option<String> = None, "tls-ciphers", 0, Rule::Any;
-        tls_ciphersuites: Option<String> = None, "tls-ciphersuites", 0, Rule::Any;
+        tls_protocols: Option<Vec<u8>> = None, "tls-protocols", 0, Rule::Any;
+        tls_ciphers: Option<Vec<u8>> = None, "tls-ciphers", 0, Rule::Any;
+        tls_ciphersuites: Option<Vec<u8>> = None, "tls-ciphersuites", 0, Rule::Any;
     }
 }

@@ -58,8 +58,7 @@ pub fn nodename(name: &[u8]) -> Result<(), Reason> {
 }
 
 pub fn proc_title_template(template: &[u8]) -> Result<(), Reason> {
-    let valid = std::str::from_utf8(template).is_ok_and(title::is_valid);
-    if !valid {
+    if !title::is_valid(template) {
         return Err("template format is invalid or contains unknown variables".into());
     }
     Ok(())

@@ -125,7 +125,7 @@ impl Field for bool {
     }
 }
 
-/// Values that are their own text.
+/// Values that are their own text: any bytes, as Redis takes them.
 trait Text: Sized {
     fn from_bytes(bytes: &[u8]) -> Result<Self, Reason>;
     fn as_bytes(&self) -> &[u8];
@@ -138,19 +138,6 @@ impl Text for Vec<u8> {
 
     fn as_bytes(&self) -> &[u8] {
         self
-    }
-}
-
-impl Text for String {
-    fn from_bytes(bytes: &[u8]) -> Result<Self, Reason> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(text.to_owned()),
-            Err(_) => Err("argument must be valid UTF-8".into()),
-        }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        str::as_bytes(self)
     }
 }
 
@@ -213,7 +200,7 @@ macro_rules! text_fields {
     };
 }
 
-text_fields! { Vec<u8> String PathBuf }
+text_fields! { Vec<u8> PathBuf }
 
 /// One of several words. The first word of a choice is the one that is shown.
 pub(super) fn choose<T: Copy>(args: &[Vec<u8>], words: &[(&str, T)]) -> Result<T, Reason> {

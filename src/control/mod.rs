@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   shards --- spawn(task) ---> the thread "control": tasks with sockets, timers, names of hosts
-//!      <------ mail ----------- what has come of it (`runtime/mail.rs`)
+//!      <-- their inboxes ------ what has come of it (`runtime/thread_inbox.rs`)
 //! ```
 //!
 //! A task does the I/O only. What it decides is written without any, in the room that it belongs to (`migrate`, `repl`): events in,
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
-use crate::runtime::aside;
+use crate::runtime::background_thread;
 
 /// Threads of the control plane for what can only block: looking up the names of hosts.
 const BLOCKING_THREADS_MAX: usize = 4;
@@ -49,7 +49,7 @@ impl Control {
         let handle = runtime.handle().clone();
         let ended = Arc::new(Notify::new());
         let wait = ended.clone();
-        aside::spawn("control", move || {
+        background_thread::spawn("control", move || {
             runtime.block_on(wait.notified());
             // Who looks up a name may do so for long.
             runtime.shutdown_background();

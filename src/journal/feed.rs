@@ -18,7 +18,7 @@
 //! (`Fill`), over all shards; from `FILL_BYTES_MAX` on new writes are to wait, so that the sum stays near it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::Arc;
 
@@ -121,6 +121,8 @@ pub enum Fed {
 #[derive(Debug, Default)]
 pub struct Fill {
     bytes: AtomicUsize,
+    /// A replica is far behind what its output may be.
+    is_throttled: AtomicBool,
 }
 
 impl Fill {
@@ -130,7 +132,12 @@ impl Fill {
 
     /// Whether new writes are to wait.
     pub fn is_full(&self) -> bool {
-        self.bytes() >= FILL_BYTES_MAX
+        self.bytes() >= FILL_BYTES_MAX || self.is_throttled.load(Ordering::Relaxed)
+    }
+
+    /// Has new writes wait for a replica, or not any more.
+    pub fn throttle(&self, is_on: bool) {
+        self.is_throttled.store(is_on, Ordering::Relaxed);
     }
 }
 

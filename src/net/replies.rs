@@ -81,7 +81,7 @@ pub struct Replies {
 }
 
 /// What a line or a string has brought.
-enum Part {
+enum Parsed {
     Whole(Reply),
     Begun(Shape, usize),
     Awaited(Awaited),
@@ -123,7 +123,7 @@ impl Replies {
         loop {
             let part = match self.awaited {
                 Some(awaited) => match self.string(awaited)? {
-                    Some(reply) => Part::Whole(reply),
+                    Some(reply) => Parsed::Whole(reply),
                     None => return Ok(None),
                 },
                 None => match self.line()? {
@@ -132,20 +132,20 @@ impl Replies {
                 },
             };
             let mut reply = match part {
-                Part::Awaited(awaited) => {
+                Parsed::Awaited(awaited) => {
                     self.awaited = Some(awaited);
                     continue;
                 }
-                Part::Begun(shape, left) if left > 0 => {
+                Parsed::Begun(shape, left) if left > 0 => {
                     if self.begun.len() == DEPTH_MAX {
                         return Err(Fault::TooDeep);
                     }
                     self.begun.push(Begun { shape, left, elements: Vec::new() });
                     continue;
                 }
-                Part::Begun(Shape::Attribute, _) => continue,
-                Part::Begun(shape, _) => aggregate(shape, Vec::new()),
-                Part::Whole(reply) => reply,
+                Parsed::Begun(Shape::Attribute, _) => continue,
+                Parsed::Begun(shape, _) => aggregate(shape, Vec::new()),
+                Parsed::Whole(reply) => reply,
             };
             // It is the last element of what it is in, perhaps, and that of what that is in.
             loop {
@@ -188,7 +188,7 @@ impl Replies {
     }
 
     /// What the next line says, once it is whole.
-    fn line(&mut self) -> Result<Option<Part>, Fault> {
+    fn line(&mut self) -> Result<Option<Parsed>, Fault> {
         let Some(at) = memchr::memchr(b'\n', &self.buffer[self.searched..]) else {
             self.searched = self.buffer.len();
             return if self.searched - self.taken > self.limits.line_bytes_max {
@@ -206,19 +206,19 @@ impl Replies {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let Some((&kind, text)) = line.split_first() else { return Err(Fault::UnknownType(b'\n')) };
         let part = match kind {
-            b'+' => Part::Whole(Reply::Status(text.to_vec())),
-            b'-' => Part::Whole(Reply::Error(text.to_vec())),
-            b':' => Part::Whole(Reply::Integer(number(text)?)),
-            b'_' => Part::Whole(Reply::Null),
-            b'#' => Part::Whole(Reply::Boolean(text == b"t")),
-            b',' | b'(' => Part::Whole(Reply::Bytes(text.to_vec())),
+            b'+' => Parsed::Whole(Reply::Status(text.to_vec())),
+            b'-' => Parsed::Whole(Reply::Error(text.to_vec())),
+            b':' => Parsed::Whole(Reply::Integer(number(text)?)),
+            b'_' => Parsed::Whole(Reply::Null),
+            b'#' => Parsed::Whole(Reply::Boolean(text == b"t")),
+            b',' | b'(' => Parsed::Whole(Reply::Bytes(text.to_vec())),
             b'$' | b'=' | b'!' => match length(text)? {
-                None => Part::Whole(Reply::Null),
+                None => Parsed::Whole(Reply::Null),
                 Some(len) if len > self.limits.bulk_bytes_max => return Err(Fault::TooLong),
-                Some(len) => Part::Awaited(Awaited { kind, len }),
+                Some(len) => Parsed::Awaited(Awaited { kind, len }),
             },
             b'*' | b'~' | b'%' | b'>' | b'|' => match length(text)? {
-                None => Part::Whole(Reply::Null),
+                None => Parsed::Whole(Reply::Null),
                 Some(len) => {
                     let shape = match kind {
                         b'%' => Shape::Map,
@@ -232,7 +232,7 @@ impl Replies {
                     if self.elements > self.limits.elements_max {
                         return Err(Fault::TooManyElements);
                     }
-                    Part::Begun(shape, len)
+                    Parsed::Begun(shape, len)
                 }
             },
             other => return Err(Fault::UnknownType(other)),

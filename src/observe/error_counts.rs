@@ -33,7 +33,7 @@ fn unpacked(code: Code) -> Vec<u8> {
 }
 
 #[derive(Debug, Default)]
-struct Place {
+struct Counter {
     code: [AtomicU64; CODE_WORDS],
     /// 0: the place is free, and so are those after it.
     count: AtomicU64,
@@ -41,14 +41,14 @@ struct Place {
 
 #[derive(Debug)]
 pub struct ErrorCounts {
-    places: Box<[Place]>,
+    places: Box<[Counter]>,
     /// Odd while one is under way.
     resets: AtomicU64,
 }
 
 impl Default for ErrorCounts {
     fn default() -> Self {
-        let places = (0..CODES_MAX).map(|_| Place::default()).collect();
+        let places = (0..CODES_MAX).map(|_| Counter::default()).collect();
         ErrorCounts { places, resets: AtomicU64::new(0) }
     }
 }

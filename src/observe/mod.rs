@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard};
 
 /// What is observed of all shards together. The locks are held for a few instructions.
 #[derive(Debug, Default)]
-pub struct Observed {
+pub struct ServerStats {
     rates: Mutex<rates::Rates>,
     latency: Mutex<latency::Events>,
     /// Bytes allocated, at most and when the server was ready.
@@ -25,7 +25,7 @@ pub struct Observed {
     slow_log_id: AtomicU64,
 }
 
-impl Observed {
+impl ServerStats {
     pub fn rates(&self) -> MutexGuard<'_, rates::Rates> {
         self.rates.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

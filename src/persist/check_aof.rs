@@ -12,14 +12,13 @@ mod shards;
 #[cfg(test)]
 mod tests;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::aof::folder::shown;
 use super::aof::{Chain, Entry, Manifest};
 use crate::base::error_text;
 use crate::base::log::{self, Level};
@@ -67,6 +66,12 @@ macro_rules! say {
 }
 use say;
 
+/// The same, of a file whose name may have any bytes: pieces as `text!` takes them.
+macro_rules! say_text {
+    ($tool:expr, $($piece:expr),+ $(,)?) => {{ let _ = $tool.output.write_all(&$crate::text!($($piece,)+ "\n")); }};
+}
+use say_text;
+
 /// The tool: arguments with the program's name in front; 0 when all is well, else 1.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
@@ -104,11 +109,9 @@ fn run(args: &[OsString], input: &mut dyn BufRead, output: &mut dyn Write) -> Re
             path
         }
         _ => {
-            let program = args.first().map_or("gyre-check-aof".into(), |name| name.to_string_lossy());
-            say!(
-                tool,
-                "Usage: {program} [--fix|--truncate-to-timestamp $timestamp] <file.manifest|file.aof>"
-            );
+            let program = args.first().map_or(OsStr::new("gyre-check-aof"), |name| name);
+            let options = " [--fix|--truncate-to-timestamp $timestamp] <file.manifest|file.aof>";
+            say_text!(tool, "Usage: ", program, options);
             return Err(Stop);
         }
     };
@@ -130,7 +133,7 @@ impl Tool<'_> {
 
     fn open(&mut self, path: &Path) -> Result<File, Stop> {
         File::open(path).map_err(|error| {
-            say!(self, "Cannot open file {}: {}", path.display(), error_text(&error));
+            say_text!(self, "Cannot open file ", path, ": ", error_text(&error));
             Stop
         })
     }
@@ -143,7 +146,7 @@ impl Tool<'_> {
             let read = reader.by_ref().take(MANIFEST_LINE_BYTES_MAX).read_until(b'\n', &mut line);
             match read {
                 Err(_) => {
-                    say!(self, "Cannot read file: {}", path.display());
+                    say_text!(self, "Cannot read file: ", path);
                     return Err(Stop);
                 }
                 Ok(0) => return Ok(false),
@@ -192,7 +195,7 @@ impl Tool<'_> {
     fn manifest(&mut self, path: &Path) -> Result<Manifest, Stop> {
         let mut content = Vec::new();
         if self.open(path)?.read_to_end(&mut content).is_err() {
-            say!(self, "Cannot read file: {}", path.display());
+            say_text!(self, "Cannot read file: ", path);
             return Err(Stop);
         }
         // The name matters only for new files.
@@ -200,7 +203,7 @@ impl Tool<'_> {
             // In the order in which it was said, for these lines do not go through `output`.
             let _ = self.output.flush();
             for message in error.log_messages() {
-                log::write(Level::Warning, format_args!("{message}"));
+                log::write_bytes(Level::Warning, &message);
             }
             Stop
         })
@@ -230,13 +233,13 @@ impl Tool<'_> {
     }
 
     fn tell(&mut self, kind: &str, name: &[u8], outcome: Outcome) {
-        let name = shown(name);
         match outcome {
-            Outcome::Valid => say!(self, "{kind} {name} is valid"),
-            Outcome::Empty => say!(self, "{kind} {name} is empty"),
-            Outcome::Truncated => say!(self, "Successfully truncated AOF {name}"),
+            Outcome::Valid => say_text!(self, kind, " ", name, " is valid"),
+            Outcome::Empty => say_text!(self, kind, " ", name, " is empty"),
+            Outcome::Truncated => say_text!(self, "Successfully truncated AOF ", name),
             Outcome::TimeTruncated => {
-                say!(self, "Successfully truncated AOF {name} to timestamp {}", self.to_timestamp);
+                let to = format!(" to timestamp {}", self.to_timestamp);
+                say_text!(self, "Successfully truncated AOF ", name, to);
             }
         }
     }

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -71,8 +72,8 @@ fn type_name(kind: u8) -> &'static str {
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let [_, file] = &args[..] else {
-        let program = args.first().map_or("gyre-check-rdb".into(), |name| name.to_string_lossy());
-        eprintln!("Usage: {program} <rdb-file-name>");
+        let program = args.first().map_or(OsStr::new("gyre-check-rdb"), |name| name);
+        say_error(&text!("Usage: ", program, " <rdb-file-name>\n"));
         return ExitCode::FAILURE;
     };
     if file == "-v" || file == "--version" {
@@ -85,6 +86,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         (Ok(true), Ok(())) => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     }
+}
+
+fn say_error(text: &[u8]) {
+    // Nobody is left to be told that this fails.
+    let _ = io::stderr().write_all(text);
 }
 
 /// Whether a program of this name (argv\[0\]) is this tool.
@@ -103,12 +109,12 @@ pub fn explain(file: &Path) -> Vec<u8> {
 
 /// Checks a file and tells what is in it, line by line; whether it can be loaded.
 pub fn check_file(file: &Path, output: &mut dyn Write) -> io::Result<bool> {
-    writeln!(output, "[offset 0] Checking RDB file {}", file.display())?;
+    output.write_all(&text!("[offset 0] Checking RDB file ", file, "\n"))?;
     match File::open(file) {
         Ok(input) => Ok(check(input, now_ms(), output)?.is_some()),
         Err(error) => {
             // Redis's tool ends here without a word.
-            eprintln!("Cannot open {}: {error}", file.display());
+            say_error(&text!("Cannot open ", file, format_args!(": {error}\n")));
             Ok(false)
         }
     }

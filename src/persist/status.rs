@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How something went the last time, and how it is going.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Course {
+pub struct TaskStatus {
     /// Whether the last one succeeded; true when there was none.
     pub ok: bool,
     /// How long it took, seconds.
@@ -25,9 +25,9 @@ pub struct Course {
     pub good_at_s: Option<i64>,
 }
 
-impl Default for Course {
-    fn default() -> Course {
-        Course {
+impl Default for TaskStatus {
+    fn default() -> TaskStatus {
+        TaskStatus {
             ok: true,
             last_s: None,
             began_s: None,
@@ -40,7 +40,7 @@ impl Default for Course {
     }
 }
 
-impl Course {
+impl TaskStatus {
     pub fn begin(&mut self, now_s: i64) {
         self.began_s = Some(now_s);
     }
@@ -71,15 +71,15 @@ impl Course {
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// Of BGSAVE and the save points.
-    pub rdb: Course,
+    pub rdb: TaskStatus,
     pub rdb_saves: u64,
     /// When the keyspace was last saved, Unix seconds.
     pub saved_at_s: i64,
-    pub rewrite: Course,
+    pub rewrite: TaskStatus,
     /// BGREWRITEAOF waits for something else to end.
     pub rewrite_is_scheduled: bool,
-    pub pipesave: Course,
-    pub dumpsave: Course,
+    pub pipesave: TaskStatus,
+    pub dumpsave: TaskStatus,
     pub pipesave_exit: Option<i32>,
     pub pipesave_bytes: u64,
     pub dumpsave_bytes: u64,
@@ -132,15 +132,21 @@ mod tests {
 
     #[test]
     fn a_course_tells_of_its_last_end_and_of_failures_in_a_row() {
-        let mut course = Course::default();
-        assert_eq!((course.word(), course.last_s), ("ok", None));
-        course.begin(100);
-        course.end(false, 107);
-        course.begin(110);
-        course.end(false, 111);
-        assert_eq!((course.word(), course.last_s, course.failures_in_a_row), ("err", Some(1), 2));
-        course.begin(120);
-        course.end(true, 125);
-        assert_eq!((course.word(), course.failures_in_a_row, course.good_at_s), ("ok", 0, Some(125)));
+        let mut task_status = TaskStatus::default();
+        assert_eq!((task_status.word(), task_status.last_s), ("ok", None));
+        task_status.begin(100);
+        task_status.end(false, 107);
+        task_status.begin(110);
+        task_status.end(false, 111);
+        assert_eq!(
+            (task_status.word(), task_status.last_s, task_status.failures_in_a_row),
+            ("err", Some(1), 2)
+        );
+        task_status.begin(120);
+        task_status.end(true, 125);
+        assert_eq!(
+            (task_status.word(), task_status.failures_in_a_row, task_status.good_at_s),
+            ("ok", 0, Some(125))
+        );
     }
 }

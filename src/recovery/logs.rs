@@ -10,8 +10,9 @@ use super::{failure, note_counts, on_each, run_phase, Failure};
 use crate::base::log::Level;
 use crate::config::Config;
 use crate::log;
-use crate::persist::aof::cut::{cut, Log};
-use crate::persist::aof::keep::{cut_off, message_after, messages_before};
+use crate::log_text;
+use crate::persist::aof::cut::{cut, ScannedLog};
+use crate::persist::aof::cut_off::{cut_off, message_after, messages_before};
 use crate::persist::aof::scan::has_rdb_preamble;
 use crate::persist::aof::{BaseFormat, Fault, Folder, FolderError, Layout, Manifest};
 use crate::rdb::file::{FileReader, Record};
@@ -22,13 +23,14 @@ use crate::shard::shared::Shared;
 use crate::shard::LEADER;
 use crate::slots::even_share;
 use crate::store::SlotSet;
+use crate::text;
 
 fn text(error: FolderError) -> Failure {
     if let FolderError::Manifest(error) = &error {
-        error.log_messages().iter().for_each(|message| log!(Level::Warning, "{message}"));
-        return Failure::new();
+        error.log_messages().iter().for_each(|message| log_text!(Level::Warning, message));
+        return Failure::default();
     }
-    error.to_string()
+    error.text()
 }
 
 /// The folder, and what its manifest names.
@@ -38,29 +40,30 @@ pub(super) fn find(config: &Config, shards: usize) -> Result<(Folder, Manifest),
         std::env::current_dir().map_err(|error| format!("Can't tell the working directory: {error}"))?;
     let folder = Folder::new(&dir, &persistence.appenddirname, &persistence.appendfilename);
     for message in folder.remove_leftovers().log_messages {
-        log!(Level::Notice, "{message}");
+        log_text!(Level::Notice, message);
     }
     let mut manifest = folder.load(shards as u16).map_err(|error| {
         let is_damaged = matches!(error, FolderError::Manifest(_));
         let failure = text(error);
         if is_damaged {
-            log!(Level::Warning, "The AOF manifest file is {}", folder.manifest_path().display());
+            log_text!(Level::Warning, "The AOF manifest file is ", folder.manifest_path());
         }
         failure
     })?;
     if manifest.is_empty() {
         for other in folder.look_alikes() {
-            log!(
+            log_text!(
                 Level::Warning,
-                "There are no append-only files of this name in {}, but {} is there. If its files are to be read, set 'appenddirname' \
-                 and 'appendfilename' to their folder and name",
-                folder.path().display(),
-                other.display()
+                "There are no append-only files of this name in ",
+                folder.path(),
+                ", but ",
+                other,
+                " is there. If its files are to be read, set 'appenddirname' and 'appendfilename' to their folder and name"
             );
         }
     }
     if let Some(message) = folder.upgrade(&mut manifest).map_err(text)? {
-        log!(Level::Notice, "{message}");
+        log_text!(Level::Notice, message);
     }
     Ok((folder, manifest))
 }
@@ -96,20 +99,23 @@ pub(super) fn recover(shared: &Arc<Shared>, folder: Folder, mut manifest: Manife
 /// Finds where the logs of one layout are cut, and cuts them there. Returns the highest number in them.
 fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result<u64, Failure> {
     let chains: Vec<_> = (0..layout.shards()).map(|shard| layout.chain(shard)).collect();
-    let scanned: Vec<Result<(Log, Option<Fault>), Failure>> = std::thread::scope(|scope| {
+    let scanned: Vec<Result<(ScannedLog, Option<Fault>), Failure>> = std::thread::scope(|scope| {
         let threads: Vec<_> = chains
             .iter()
             .map(|chain| {
                 scope.spawn(move || {
-                    let Some(chain) = chain else { return Ok((Log::new(0), None)) };
+                    let Some(chain) = chain else { return Ok((ScannedLog::new(0), None)) };
                     let base_cut = match &chain.base {
                         Some(base) => base_cut(&folder.path_of(&base.name))?,
                         None => 0,
                     };
                     let open = |name: &[u8]| {
                         File::open(folder.path_of(name)).map_err(|error| {
-                            let name = String::from_utf8_lossy(name);
-                            format!("Fatal error: can't open the append log file {name} for reading: {error}")
+                            text!(
+                                "Fatal error: can't open the append log file ",
+                                name,
+                                format_args!(" for reading: {error}")
+                            )
                         })
                     };
                     let files: Result<Vec<File>, Failure> =
@@ -119,19 +125,19 @@ fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result
                         // A server that was killed may have left it to the kernel. From now on it counts as durable: what is
                         // read, and written behind it, relies on that.
                         file.sync_data().map_err(|error| {
-                            let name = String::from_utf8_lossy(&entry.name);
-                            format!("Can't fsync the append only file {name}: {error}")
+                            text!("Can't fsync the append only file ", entry.name, format_args!(": {error}"))
                         })?;
                     }
-                    Log::scan(base_cut, &files)
-                        .map_err(|error| format!("Unrecoverable error reading the append only file: {error}"))
+                    ScannedLog::scan(base_cut, &files).map_err(|error| {
+                        format!("Unrecoverable error reading the append only file: {error}").into()
+                    })
                 })
             })
             .collect();
         threads
             .into_iter()
             .map(|thread| {
-                thread.join().unwrap_or_else(|_| Err("Scanning the append only files failed".to_owned()))
+                thread.join().unwrap_or_else(|_| Err("Scanning the append only files failed".into()))
             })
             .collect()
     });
@@ -140,14 +146,14 @@ fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result
         let (scanned, fault) = scanned?;
         if let (Some(fault), Some(chain)) = (fault, chain) {
             let file = scanned.end().file as usize;
-            let name = String::from_utf8_lossy(&chain.increments[file].name).into_owned();
+            let name = &chain.increments[file].name;
             if !fault.is_torn() || !loads_truncated {
-                log!(Level::Warning, "{}", fault.log_message(&name));
-                return Err(Failure::new());
+                log_text!(Level::Warning, fault.log_message(name));
+                return Err(Failure::default());
             }
             // An increment may be torn although others follow it: with everysec, when the power fails during a rewrite. They are
             // cut off with its tail.
-            messages_before(&fault, &name).iter().for_each(|message| log!(Level::Warning, "{message}"));
+            messages_before(&fault, name).iter().for_each(|message| log_text!(Level::Warning, message));
         }
         logs.push(scanned);
     }
@@ -175,12 +181,12 @@ fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result
             match cut_off(&folder.path(), &entry.name, len, now_s) {
                 Ok(None) => {}
                 Ok(Some(kept)) => {
-                    log!(Level::Warning, "{}", kept.log_message());
-                    log!(Level::Warning, "{}", message_after(&String::from_utf8_lossy(&entry.name)));
+                    log_text!(Level::Warning, kept.log_message());
+                    log_text!(Level::Warning, message_after(&entry.name));
                 }
                 Err(error) => {
-                    let name = String::from_utf8_lossy(&entry.name);
-                    return Err(format!("Error truncating the AOF file {name}: {error}"));
+                    let error = format!(": {error}");
+                    return Err(text!("Error truncating the AOF file ", entry.name, error));
                 }
             }
         }
@@ -192,10 +198,11 @@ fn cut_layout(folder: &Folder, layout: &Layout, loads_truncated: bool) -> Result
 fn base_cut(path: &Path) -> Result<u64, Failure> {
     let file = File::open(path);
     let file =
-        file.map_err(|error| format!("The AOF base file {} can't be read: {error}", path.display()))?;
+        file.map_err(|error| text!("The AOF base file ", path, format_args!(" can't be read: {error}")))?;
     if !has_rdb_preamble(&file).unwrap_or_default() {
         // Written as commands: it begins with the annotation, if it has one.
-        let (log, _) = Log::scan(0, [&file]).map_err(|error| format!("{}: {error}", path.display()))?;
+        let (log, _) =
+            ScannedLog::scan(0, [&file]).map_err(|error| text!(path, format_args!(": {error}")))?;
         return Ok(log.highest_cut());
     }
     // What is wrong with the file is told when it is loaded.
@@ -307,7 +314,7 @@ fn open(
         let mut jobs = Vec::new();
         for shard in 0..shards {
             let name = manifest.next_base(shard as u16, format);
-            log!(Level::Notice, "Creating AOF base file {} on server start", String::from_utf8_lossy(&name));
+            log_text!(Level::Notice, "Creating AOF base file ", name, " on server start");
             jobs.push(vec![Step::WriteBase { path: folder.path_of(&name) }]);
         }
         let reports = run_phase(shared, jobs).map_err(|failed| failure(&failed, "the append only file"))?;
@@ -323,16 +330,16 @@ fn open(
     let mut orders = Vec::new();
     for (shard, base_len) in base_lens.iter().copied().enumerate() {
         let opened = folder.open_last(&mut manifest, shard as u16).map_err(text)?;
-        log!(Level::Notice, "{}", opened.log_message_at_start());
+        log_text!(Level::Notice, opened.log_message_at_start());
         let (file, len) = (opened.file, opened.len);
         orders.push(move |done| LoadMessage::OpenLog { file, len, base_len, barrier, done });
     }
     folder.write(&mut manifest).map_err(text)?;
     if !manifest.history().is_empty() {
         let removed = folder.delete_history(&mut manifest).map_err(text)?;
-        removed.log_messages.iter().for_each(|message| log!(Level::Notice, "{message}"));
+        removed.log_messages.iter().for_each(|message| log_text!(Level::Notice, message));
     }
     on_each(shared, orders.into_iter());
-    shared.mail.post(LEADER, LoadMessage::LogsHaveBegun(Box::new(manifest)).into());
+    shared.thread_inbox.post(LEADER, LoadMessage::LogsHaveBegun(Box::new(manifest)).into());
     Ok(())
 }

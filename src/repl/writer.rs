@@ -77,6 +77,11 @@ impl StreamWriter {
         self.command(&[b"REPLCONF", b"GETACK", b"*"]);
     }
 
+    /// Where there is no backlog nothing is written, but an offset that is newer than all others is needed.
+    pub fn skip(&mut self) {
+        self.offset += 1;
+    }
+
     /// The bytes of a master, unchanged: for a replica with replicas of its own.
     pub fn forward(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
@@ -114,6 +119,15 @@ impl StreamWriter {
     /// What has been written since the last call: for the backlog.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.pending)
+    }
+
+    /// At most so many of the first bytes that are pending; to be followed by `drop_front`.
+    pub fn front(&self, len: usize) -> &[u8] {
+        &self.pending[..len.min(self.pending.len())]
+    }
+
+    pub fn drop_front(&mut self, len: usize) {
+        self.pending.drain(..len.min(self.pending.len()));
     }
 
     pub fn pending(&self) -> &[u8] {

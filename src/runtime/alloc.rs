@@ -123,7 +123,7 @@ unsafe impl GlobalAlloc for CountingMimalloc {
             count(counter, layout.size() as isize);
             let block = mi::mi_zalloc_aligned(layout.size(), layout.align());
             if block.is_null() {
-                // Fresh memory, or memory that is cleared here.
+                // UnreleasedKeys memory, or memory that is cleared here.
                 let block = allocate_outside(layout);
                 if !block.is_null() {
                     block.write_bytes(0, layout.size());

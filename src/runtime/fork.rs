@@ -49,7 +49,7 @@ pub struct ForkOptions<'a> {
     /// What the log calls it in "Fork CoW for RDB".
     pub purpose: &'static str,
     /// What `ps` shows; its first word becomes the process's name. None: as the parent.
-    pub title: Option<&'a str>,
+    pub title: Option<&'a [u8]>,
     /// Which shards' memory the child has.
     pub inherit: Inherit,
     /// The kernel's OOM score (`oom-score-adj`). None: as the parent.
@@ -394,9 +394,9 @@ unsafe fn be_child(
             cpus.use_in_thread();
         }
         if let Some(title) = options.title {
-            sys::set_title_of_child(title.as_bytes());
-            let name = title.split(' ').next().unwrap_or_default();
-            sys::set_thread_name(&name.as_bytes()[..name.len().min(NAME_BYTES_MAX)]);
+            sys::set_title_of_child(title);
+            let name = title.split(|byte| *byte == b' ').next().unwrap_or_default();
+            sys::set_thread_name(&name[..name.len().min(NAME_BYTES_MAX)]);
         }
         let code = catch_unwind(AssertUnwindSafe(|| {
             let context = ChildContext {

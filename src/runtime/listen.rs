@@ -4,12 +4,15 @@ use std::fs::Permissions;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::net::{self, sockopt, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::base::error_text;
+use crate::base::text::Text;
+use crate::text;
 
 /// What the kernel has room for in the address of a unix socket.
 const UNIX_PATH_BYTES_MAX: usize = 107;
@@ -44,7 +47,7 @@ impl Kind {
 pub struct Listener {
     fd: OwnedFd,
     /// As configured, for messages.
-    pub name: String,
+    pub name: Vec<u8>,
     pub kind: Kind,
 }
 
@@ -61,7 +64,7 @@ impl Listener {
 
 #[derive(Debug)]
 pub struct ListenError {
-    pub address: String,
+    pub address: Vec<u8>,
     pub error: io::Error,
 }
 
@@ -69,14 +72,12 @@ impl ListenError {
     pub fn is_in_use(&self) -> bool {
         self.error.raw_os_error() == Some(libc::EADDRINUSE)
     }
-}
 
-impl std::fmt::Display for ListenError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Could not create server TCP listening socket {}: bind: {}",
+    pub fn text(&self) -> Text {
+        text!(
+            "Could not create server TCP listening socket ",
             self.address,
+            ": bind: ",
             error_text(&self.error)
         )
     }
@@ -128,33 +129,40 @@ fn address_is_unavailable(error: &io::Error) -> bool {
     )
 }
 
-fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
+fn resolve(host: &[u8], port: u16) -> io::Result<SocketAddr> {
     match host {
-        "*" => Ok(SocketAddr::new(IpAddr::from([0u8; 4]), port)),
-        "::*" => Ok(SocketAddr::new(IpAddr::from([0u16; 8]), port)),
-        _ => (host, port)
-            .to_socket_addrs()?
-            .next()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
+        b"*" => Ok(SocketAddr::new(IpAddr::from([0u8; 4]), port)),
+        b"::*" => Ok(SocketAddr::new(IpAddr::from([0u16; 8]), port)),
+        _ => {
+            let no_address = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            let host = std::str::from_utf8(host).map_err(|_| no_address())?;
+            (host, port).to_socket_addrs()?.next().ok_or_else(no_address)
+        }
     }
+}
+
+/// The name of the listener at an address.
+pub fn address_name(host: &[u8], port: u16) -> Vec<u8> {
+    text!(host, format_args!(":{port}")).into_bytes()
 }
 
 /// Listens on `port` at each of `addresses` (`*`, IPv4, IPv6, names; a leading `-` makes one optional). All or
 /// nothing: an error leaves no socket open. `port` 0 means no TCP at all.
-pub fn tcp(addresses: &[String], port: u16, backlog: i32, mark: u32) -> Result<Vec<Listener>, ListenError> {
+pub fn tcp(addresses: &[Vec<u8>], port: u16, backlog: i32, mark: u32) -> Result<Vec<Listener>, ListenError> {
     let mut listeners = Vec::new();
     if port == 0 {
         return Ok(listeners);
     }
     for configured in addresses {
-        let (host, optional) = match configured.strip_prefix('-') {
+        let (host, optional) = match configured.strip_prefix(b"-") {
             Some(host) => (host, true),
-            None => (configured.as_str(), false),
+            None => (&configured[..], false),
         };
+        let name = address_name(host, port);
         match resolve(host, port).and_then(|address| bind_tcp(address, backlog, mark)) {
-            Ok(fd) => listeners.push(Listener { fd, name: format!("{host}:{port}"), kind: Kind::Tcp }),
+            Ok(fd) => listeners.push(Listener { fd, name, kind: Kind::Tcp }),
             Err(error) if optional && address_is_unavailable(&error) => {}
-            Err(error) => return Err(ListenError { address: format!("{host}:{port}"), error }),
+            Err(error) => return Err(ListenError { address: name, error }),
         }
     }
     Ok(listeners)
@@ -175,5 +183,5 @@ pub fn unix(path: &Path, mode: u32, backlog: i32) -> io::Result<Listener> {
     if mode != 0 {
         std::fs::set_permissions(path, Permissions::from_mode(mode))?;
     }
-    Ok(Listener { fd, name: path.display().to_string(), kind: Kind::Unix })
+    Ok(Listener { fd, name: path.as_os_str().as_bytes().to_vec(), kind: Kind::Unix })
 }

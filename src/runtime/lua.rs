@@ -234,7 +234,7 @@ pub trait Callee {
     /// All arguments are there. None: the script ends here, and nothing catches that.
     fn call(&self) -> Option<Encoded>;
     /// It ends here.
-    fn ended_at(&self, place: guard::Place);
+    fn ended_at(&self, place: guard::CodeLine);
     /// Puts one value, which `encoded` stands for.
     fn put(&self, encoded: &[u8], values: &mut Values);
 }

@@ -3,7 +3,8 @@
 
 pub mod alloc;
 pub mod arena;
-pub(crate) mod aside;
+pub mod async_socket;
+pub(crate) mod background_thread;
 mod buffers;
 mod child_memory;
 pub(crate) mod clock;
@@ -15,7 +16,6 @@ pub mod fork;
 pub(crate) mod listen;
 pub(crate) mod lua;
 pub(crate) mod machine;
-pub(crate) mod mail;
 pub(crate) mod mesh;
 #[cfg(test)]
 mod mesh_tests;
@@ -27,3 +27,4 @@ pub(crate) mod signals;
 pub(crate) mod socket;
 mod sync;
 pub mod sys;
+pub(crate) mod thread_inbox;

@@ -7,7 +7,7 @@ use crate::base::Stamp;
 use crate::command::{Audience, OwnedArgs};
 use crate::resp::{Protocol, Text};
 use crate::runtime::fiber::{Fiber, FiberStack, Step, Suspender};
-use crate::runtime::lua::guard::{Place, Warden};
+use crate::runtime::lua::guard::{CodeLine, Warden};
 use mlua::Function;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -59,7 +59,7 @@ impl What {
     /// As error messages name it.
     pub fn name(&self) -> String {
         match self {
-            What::Script(script) => script.sha.text().into_owned(),
+            What::Script(script) => script.sha.text().to_string(),
             What::Function(called) => called.name.to_string(),
         }
     }
@@ -75,7 +75,7 @@ pub(super) struct Running {
     pub is_killed: Cell<bool>,
     pub resumed_at: Cell<Option<Stamp>>,
     /// Where it was killed.
-    pub killed_at: RefCell<Place>,
+    pub killed_at: RefCell<CodeLine>,
     /// While a library is being loaded: what it has registered.
     pub registering: RefCell<Option<Registering>>,
     /// When that must have ended.
@@ -97,7 +97,7 @@ impl Warden for Running {
         self.is_killed.get() || is_late
     }
 
-    fn killed_at(&self, place: Place) {
+    fn killed_at(&self, place: CodeLine) {
         self.killed_at.replace(place);
     }
 }
@@ -187,7 +187,7 @@ impl Execution {
     pub fn into_vm(mut self) -> Option<Vm> {
         let stack = self.body.into_stack()?;
         let mut vm = self.vm.take()?;
-        vm.take_back(stack);
+        vm.write_back(stack);
         let is_spent = self.running.is_killed.get() || vm.is_spent();
         (!is_spent).then_some(vm)
     }

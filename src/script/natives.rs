@@ -153,7 +153,7 @@ impl Callee for Commands {
         })
     }
 
-    fn ended_at(&self, place: guard::Place) {
+    fn ended_at(&self, place: guard::CodeLine) {
         self.running.killed_at.replace(place);
     }
 

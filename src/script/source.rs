@@ -33,8 +33,9 @@ impl Sha {
         Some(Sha(digits))
     }
 
-    pub fn text(&self) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(&self.0)
+    /// Digits and small letters; what is no digit stays as it was given.
+    pub fn text(&self) -> std::slice::EscapeAscii<'_> {
+        self.0.escape_ascii()
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -44,7 +45,7 @@ impl Sha {
 
 impl fmt::Debug for Sha {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text())
+        self.text().fmt(f)
     }
 }
 
@@ -142,7 +143,7 @@ mod tests {
     #[test]
     fn a_script_is_known_by_the_hash_of_its_text() {
         let script = Script::new(b"return 1").unwrap();
-        assert_eq!(script.sha.text(), "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
+        assert_eq!(script.sha.text().to_string(), "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
         assert_eq!(Sha::parse(b"E0E1F9FABFC9D4800C877A703B823AC0578FF8DB"), Some(script.sha));
         assert_eq!(Sha::parse(b"e0"), None);
         assert!(script.flags.undeclared && script.code() == b"return 1");

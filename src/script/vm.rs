@@ -105,8 +105,8 @@ impl Vm {
         let libraries = Box::new(KnownLibraries::new(&lua)?);
         // What making it has left behind.
         lua.gc_collect()?;
-        let pace = GcIncParams::default().step_multiplier(COLLECTED_PER_ALLOCATED);
-        lua.gc_set_mode(GcMode::Incremental(pace));
+        let throttle = GcIncParams::default().step_multiplier(COLLECTED_PER_ALLOCATED);
+        lua.gc_set_mode(GcMode::Incremental(throttle));
         Ok(Vm {
             guard: Guard::new(&lua, running)?,
             lua,
@@ -188,7 +188,7 @@ impl Vm {
         self.is_spent.get()
     }
 
-    pub(super) fn take_back(&mut self, stack: FiberStack) {
+    pub(super) fn write_back(&mut self, stack: FiberStack) {
         self.stack = Some(stack);
         self.guard.settle();
     }

@@ -43,14 +43,14 @@ impl Shard {
     }
 
     /// Replaces the TCP listeners by ones at `addresses` and `port`. On an error the old ones stay.
-    pub fn rebind(&mut self, addresses: &[String], port: u16) -> Result<(), ListenError> {
+    pub fn rebind(&mut self, addresses: &[Vec<u8>], port: u16) -> Result<(), ListenError> {
         let network = &self.turn.config.network;
         // An address that stays bound cannot be bound a second time: such a listener is kept.
         let (backlog, mark) = (network.tcp_backlog as i32, network.socket_mark_id);
-        let wanted = |name: &str| {
-            addresses.iter().any(|address| format!("{}:{port}", address.trim_start_matches('-')) == name)
-        };
-        let kept: Vec<String> = self
+        let name_of =
+            |address: &[u8]| listen::address_name(address.strip_prefix(b"-").unwrap_or(address), port);
+        let wanted = |name: &[u8]| addresses.iter().any(|address| name_of(address) == name);
+        let kept: Vec<Vec<u8>> = self
             .connections
             .listeners
             .open
@@ -58,11 +58,8 @@ impl Shard {
             .filter(|(_, l)| l.kind.is_rebound() && wanted(&l.name))
             .map(|(_, l)| l.name.clone())
             .collect();
-        let missing: Vec<String> = addresses
-            .iter()
-            .filter(|address| !kept.contains(&format!("{}:{port}", address.trim_start_matches('-'))))
-            .cloned()
-            .collect();
+        let missing: Vec<Vec<u8>> =
+            addresses.iter().filter(|address| !kept.contains(&name_of(address))).cloned().collect();
         let opened = match listen::tcp(&missing, port, backlog, mark) {
             Ok(opened) => opened,
             Err(error) if error.is_in_use() && self.overlaps_own(port) => {
@@ -79,23 +76,27 @@ impl Shard {
 
     fn overlaps_own(&self, port: u16) -> bool {
         let suffix = format!(":{port}");
-        self.connections.listeners.open.iter().any(|(_, l)| l.kind.is_rebound() && l.name.ends_with(&suffix))
+        self.connections
+            .listeners
+            .open
+            .iter()
+            .any(|(_, l)| l.kind.is_rebound() && l.name.ends_with(suffix.as_bytes()))
     }
 
     fn rebind_overlapping(
         &mut self,
-        addresses: &[String],
+        addresses: &[Vec<u8>],
         port: u16,
         backlog: i32,
         mark: u32,
     ) -> Result<(), ListenError> {
-        let old: Vec<String> = self
+        let old: Vec<Vec<u8>> = self
             .connections
             .listeners
             .open
             .iter()
             .filter(|(_, l)| l.kind.is_rebound())
-            .filter_map(|(_, l)| l.name.rsplit_once(':').map(|(host, _)| host.to_owned()))
+            .filter_map(|(_, l)| memchr::memrchr(b':', &l.name).map(|end| l.name[..end].to_vec()))
             .collect();
         self.stop_listening_at_once(|l| l.kind.is_rebound());
         match listen::tcp(addresses, port, backlog, mark) {
@@ -107,7 +108,7 @@ impl Shard {
                 match listen::tcp(&old, port, backlog, mark) {
                     Ok(back) => self.listen(back),
                     Err(lost) => {
-                        crate::log!(Level::Warning, "{}", format!("The old addresses are gone too: {lost}"))
+                        crate::log_text!(Level::Warning, "The old addresses are gone too: ", lost.text())
                     }
                 }
                 Err(error)

@@ -11,7 +11,7 @@ use super::request::LOOK_AHEAD;
 use super::transactions::Waiting;
 use super::Shard;
 use crate::client::Share;
-use crate::store::{slot_of, Ahead};
+use crate::store::{slot_of, Prefetched};
 use crate::txn::message::{BatchedRequest, OwnedArgs, OwnedCommand, RequestBatch, Slices};
 
 /// Large replies that a shard has not taken in yet are so many bytes, or no more requests of its connections run.
@@ -23,7 +23,7 @@ impl Shard {
     /// Runs the requests that another shard's clients have for this one, as many as its share of the turn has room for.
     pub(super) fn run_batch(&mut self, from: usize, batch: Box<RequestBatch>) {
         let arrived = &self.executor.arrived[from];
-        let using = self.begin_far_share(arrived.share, arrived.reply_bytes);
+        let using = self.begin_remote_share(arrived.share, arrived.reply_bytes);
         let mut is_over = arrived.is_untaken();
         let mut at = 0;
         let mut argument = 0;
@@ -46,9 +46,8 @@ impl Shard {
             self.fetch_arrived(&prepared);
             for arrived in &prepared {
                 is_over = is_over || self.is_used_up(&using, self.executor.arrived[from].reply_bytes);
-                let may_wait = is_over || !self.executor.set_aside.is_empty();
-                if may_wait && self.executor.set_aside.take_in(from, arrived.request, &arrived.args, is_over)
-                {
+                let may_wait = is_over || !self.executor.deferred.is_empty();
+                if may_wait && self.executor.deferred.take_in(from, arrived.request, &arrived.args, is_over) {
                     continue;
                 }
                 self.run_arrived(from, arrived);
@@ -60,30 +59,30 @@ impl Shard {
     }
 
     /// Goes on with requests that were set aside, each connection with a share of its own. True when there are more.
-    pub(super) fn run_set_aside(&mut self) -> bool {
-        for _ in 0..self.executor.set_aside.due() {
-            let Some(client) = self.executor.set_aside.begin_turn() else { break };
+    pub(super) fn run_deferred(&mut self) -> bool {
+        for _ in 0..self.executor.deferred.due() {
+            let Some(client) = self.executor.deferred.begin_turn() else { break };
             let home = client.0;
             let using =
                 self.begin_share(Share::default(), self.executor.arrived[home].reply_bytes, usize::MAX);
             while !self.executor.arrived[home].is_untaken()
                 && !self.is_used_up(&using, self.executor.arrived[home].reply_bytes)
             {
-                let Some((request, args)) = self.executor.set_aside.next(client) else { break };
+                let Some((request, args)) = self.executor.deferred.next(client) else { break };
                 let args = args.slices();
                 let ahead = self.ahead_of(&request, &args);
                 self.run_arrived(home, &Arrived { request: &request, args, ahead });
             }
-            self.executor.set_aside.end_turn(client);
+            self.executor.deferred.end_turn(client);
         }
         self.store.clear_slot_hint();
-        self.executor.set_aside.due() > 0
+        self.executor.deferred.due() > 0
     }
 
-    fn ahead_of(&self, request: &BatchedRequest, args: &[&[u8]]) -> Option<(usize, Ahead)> {
+    fn ahead_of(&self, request: &BatchedRequest, args: &[&[u8]]) -> Option<(usize, Prefetched)> {
         request.spec.single_key().map(|(index, _)| {
             let key = args[index];
-            (index, self.store.look_ahead(request.db, key, slot_of(key)))
+            (index, self.store.prefetch_table(request.db, key, slot_of(key)))
         })
     }
 
@@ -104,7 +103,7 @@ impl Shard {
             return self.wait_behind(&scope, from, origin.client, waiting);
         }
         if let Some((index, ahead)) = ahead {
-            self.store.ahead_hint(args[*index], *ahead);
+            self.store.prefetch_hint(args[*index], *ahead);
         }
         let mut reply = self.executor.take_reply(protocol);
         match self.call(Call { spec, db, args, caller, within: Within::Nothing }, &mut reply) {
@@ -140,7 +139,7 @@ struct Arrived<'a> {
     request: &'a BatchedRequest,
     args: Slices<'a>,
     /// The index of its only key, and where that is.
-    ahead: Option<(usize, Ahead)>,
+    ahead: Option<(usize, Prefetched)>,
 }
 
 /// What another shard's connections have had of this one.

@@ -1,7 +1,7 @@
 //! `call`: the one place where a command runs.
 //!
 //! Everybody who runs a command on this shard's store comes here: connections (`route`), other shards' requests (`batches`), MULTI
-//! bodies and transactions (`transactions/participant`), scripts (`scripts/drive`), commands on lent keys (`loans`), clients that
+//! bodies and transactions (`transactions/participant`), scripts (`scripts/drive`), commands on lent keys (`remote_values`), clients that
 //! are woken (`blocking/serve`), and the replay of a log (`loading/replay`). They say what the command is a part of, and where its reply
 //! goes; what a command brings about is brought about here:
 //!
@@ -81,7 +81,9 @@ impl Shard {
         self.store.no_touch = caller.no_touch;
         self.store.passed_over = false;
         let started = Stamp::now();
+        let rule = self.obey_expiry_rule(spec, caller);
         let (result, effect, blocking) = self.run_handler(call, reply);
+        self.restore_expiry_rule(rule);
         if within == Within::Replay {
             self.store.clear_slot_hint();
             self.store.events.take();
@@ -105,6 +107,9 @@ impl Shard {
                 reply.truncate(mark);
                 reply.error(&text);
                 self.account(spec, args, caller, nanos, Some(&text));
+                if caller.from_master {
+                    self.warn_of_applied(spec.name.as_bytes(), &text);
+                }
             }
             Called::Replied | Called::Standing(_) => self.account(spec, args, caller, nanos, None),
         }

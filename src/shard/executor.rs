@@ -3,8 +3,8 @@
 
 use super::batches::ArrivedRequests;
 use super::blocking::Blocked;
-use super::far_output::SetAside;
-use super::loans::Workbench;
+use super::remote_output::DeferredRequests;
+use super::remote_values::Workbench;
 use super::slow::SlowLog;
 use crate::resp::{Protocol, Reply};
 
@@ -20,7 +20,7 @@ pub(super) struct Executor {
     /// The requests of each other shard that wait for its next share.
     pub arrived: Vec<ArrivedRequests>,
     /// Those that wait for the peer of their connection, by its shard and token.
-    pub set_aside: SetAside,
+    pub deferred: DeferredRequests,
     pub slow_log: SlowLog,
     pub blocked: Blocked,
 }

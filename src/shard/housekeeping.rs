@@ -4,6 +4,7 @@
 use crate::shard::message::ConnectionMessage;
 use crate::shard::message::MemoryMessage;
 use crate::shard::scatter::Question;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
@@ -12,10 +13,11 @@ use super::shared::Shutdown;
 use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
-use crate::client::{Connection, Flag, Stall};
+use crate::client::{Connection, Flag, Suspension};
 use crate::config::OutputBufferLimit;
 use crate::observe::stats::{Counter, ShardStats};
 use crate::runtime::purge;
+use crate::shard::pause::Ticket;
 
 /// Connections looked at in one cron run.
 const CLIENTS_PER_CRON_MIN: usize = 200;
@@ -34,8 +36,9 @@ pub struct Housekeeping {
     /// Memory that may go back to the system, and that is about to: the cron of this number does it.
     pub shortfall: purge::Shortfall,
     pub purge_at: Option<u64>,
-    /// Held back by CLIENT PAUSE / by a full queue of the mesh.
-    pub paused: Vec<Token>,
+    /// Held back by CLIENT PAUSE: when each was.
+    pub paused: HashMap<Token, Ticket, foldhash::fast::RandomState>,
+    /// Held back by a full queue of the mesh.
     pub congested: Vec<Token>,
     /// Listeners to accept on again, after the process ran out of descriptors.
     pub accept_again: Vec<u32>,
@@ -102,14 +105,14 @@ impl Shard {
 
     pub(super) fn resume_congested(&mut self) {
         let congested = std::mem::take(&mut self.upkeep.housekeeping.congested);
-        self.resume(congested, Stall::Pipeline);
+        self.resume(congested, Suspension::Pipeline);
     }
 
-    pub(super) fn resume(&mut self, tokens: Vec<Token>, from: Stall) {
+    pub(super) fn resume(&mut self, tokens: Vec<Token>, from: Suspension) {
         for token in tokens {
             if let Some(mut connection) = self.connections.table.take(token) {
-                if connection.stall == from {
-                    self.unstall(&mut connection);
+                if connection.suspension == from {
+                    self.resume_suspended(&mut connection);
                 }
                 self.connections.table.put_back(connection);
             }
@@ -131,7 +134,7 @@ impl Shard {
             let Some(mut connection) = self.connections.table.take(token) else { continue };
             let c = &mut *connection;
             let idle_ms = now_ms - c.last_active_ms;
-            let waits_for_peer = matches!(c.stall, Stall::None | Stall::Output);
+            let waits_for_peer = matches!(c.suspension, Suspension::None | Suspension::Output);
             let listens = c.flags.any(Flag::Monitor as u32 | Flag::Subscriber as u32);
             if timeout_ms > 0 && idle_ms > timeout_ms && waits_for_peer && !listens {
                 crate::log!(Level::Verbose, "Closing idle client");
@@ -214,7 +217,7 @@ impl Shard {
         );
         self.stats.output_buffer_closes.add(1);
         if !self.turn.slots.is_single() && !c.pipeline.is_empty() {
-            self.drop_far_requests(c);
+            self.drop_remote_requests(c);
         }
         self.close(c);
     }
@@ -254,13 +257,13 @@ impl Shard {
         };
         let now_ms = self.now_ms() as u64;
         let turns = sum(|s| &s.loop_turns);
-        let mut rates = self.shared.observed.rates();
+        let mut rates = self.shared.server_stats.rates();
         rates.commands.sample(sum(|s| &s.commands_processed), now_ms, 1000);
         rates.bytes_in.sample(sum(|s| &s.bytes_in), now_ms, 1000);
         rates.bytes_out.sample(sum(|s| &s.bytes_out), now_ms, 1000);
         rates.loop_turns.sample(turns, now_ms, 1000);
         rates.turn_us.sample(sum(|s| &s.loop_nanos) / 1000, turns, 1);
-        self.shared.observed.peak_memory(self.shared.used_memory());
+        self.shared.server_stats.peak_memory(self.shared.used_memory());
     }
 
     pub(super) fn publish_gauges(&mut self, lazyfree_deferred: bool) {
@@ -328,13 +331,16 @@ impl Shard {
         self.upkeep.housekeeping.stopping = true;
         self.upkeep.housekeeping.stop_at_ms = self.now_ms() + DRAIN_MS;
         self.stop_listening(|_| true);
+        self.end_applier();
         for token in self.connections.table.tokens() {
             if let Some(mut connection) = self.connections.table.take(token) {
                 connection.flags.set(Flag::CloseAfterReply);
-                if connection.waiting.is_some() || matches!(connection.stall, Stall::Blocked | Stall::Reply) {
+                if connection.waiting.is_some()
+                    || matches!(connection.suspension, Suspension::Blocked | Suspension::Reply)
+                {
                     self.close(&mut connection);
                 }
-                connection.stall = Stall::None;
+                connection.suspension = Suspension::None;
                 self.finish(connection);
             }
         }

@@ -52,10 +52,11 @@ impl Shard {
             Message::Ask(ask) => self.asked(ask),
             Message::Answer { ask, from, answer } => self.answered(ask, from, *answer),
             Message::Snapshot(message) => self.about_snapshot(*message),
-            Message::ShutDown(wish) => self.shut_down_by_signal(wish),
+            Message::ShutDown(request) => self.shut_down_by_signal(request),
             Message::Delivered(delivered) => self.delivered(*delivered),
             Message::Chore(chore) => self.do_chore(chore),
             Message::Load(message) => self.about_loading(message),
+            Message::Replication(message) => self.about_replication(*message),
             #[cfg(test)]
             Message::Call(call) => call(self),
         }
@@ -82,8 +83,8 @@ impl Shard {
             }
             LoadMessage::LogsHaveBegun(manifest) => self.aof_has_started(*manifest),
             LoadMessage::AcceptAgain => self.accept_again(),
-            LoadMessage::GuestHasCome { position } => self.loader.meetings.guest_has_come(position),
-            LoadMessage::MeetingIsOver => self.loader.meetings.end(),
+            LoadMessage::GuestHasCome { position } => self.loader.rendezvous.guest_has_come(position),
+            LoadMessage::RendezvousIsOver => self.loader.rendezvous.end(),
         }
     }
 
@@ -94,10 +95,10 @@ impl Shard {
             }
             ConnectionMessage::WasSlow { token, entry } => self.add_slow(token, *entry),
             ConnectionMessage::CloseOverLimits(client) => self.close_client_over_limits(client),
-            ConnectionMessage::AllowFarRequests { client, allowed } => {
-                self.executor.set_aside.allow(client, allowed);
+            ConnectionMessage::AllowRemoteRequests { client, allowed } => {
+                self.executor.deferred.allow(client, allowed);
             }
-            ConnectionMessage::ForgetFarRequests(client) => self.executor.set_aside.forget(client),
+            ConnectionMessage::ForgetRemoteRequests(client) => self.executor.deferred.forget(client),
         }
     }
 
@@ -136,6 +137,7 @@ impl Shard {
                 }
             }
             Chore::Answer(ask) => self.answer_ask(*ask),
+            Chore::HeldHaveResumed => self.held_have_resumed(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
-use crate::client::{Connection, FarRequests, Flag, Stall};
+use crate::client::{Connection, Flag, RemoteRequests, Suspension};
 use crate::runtime::ring::SocketRing;
 use crate::runtime::socket;
 
@@ -130,7 +130,7 @@ impl Shard {
     }
 
     /// Leaves further input in the socket.
-    fn hold_back(&mut self, c: &mut Connection) {
+    pub(super) fn hold_back(&mut self, c: &mut Connection) {
         if c.flags.has(Flag::Receiving) && !c.flags.has(Flag::CancellingReceive) {
             c.flags.set(Flag::CancellingReceive);
             self.connections.ring_jobs.push(RingJob::CancelReceive(c.token));
@@ -163,7 +163,7 @@ impl Shard {
         // A replay has no socket: what is received from none is an error, which would end the connection, and the replay early.
         let stopped =
             Flag::Receiving as u32 | Flag::Closing as u32 | Flag::PeerClosed as u32 | Flag::Replay as u32;
-        if !c.flags.any(stopped) && !is_full(c) {
+        if !c.flags.any(stopped | Flag::Replica as u32) && !is_full(c) {
             c.flags.set(Flag::Receiving);
             self.connections.ring_jobs.push(RingJob::Receive(c.token, c.fd()));
         }
@@ -225,8 +225,8 @@ impl Shard {
                 if !c.flags.has(Flag::Monitor) {
                     c.last_active_ms = self.now_ms();
                 }
-                if c.stall == Stall::Output && c.unsent_bytes() < self.output_pending_max(c) / 2 {
-                    self.unstall(c);
+                if c.suspension == Suspension::Output && c.unsent_bytes() < self.output_pending_max(c) / 2 {
+                    self.resume_suspended(c);
                 }
             }
             Err(_) => {
@@ -275,16 +275,16 @@ impl Shard {
                 } else {
                     pending > OUTPUT_PENDING_MAX && pending > self.output_pending_max(c)
                 };
-                if too_much && c.stall == Stall::None {
-                    c.stall = Stall::Output;
+                if too_much && c.suspension == Suspension::None {
+                    c.suspension = Suspension::Output;
                 }
                 if c.output.is_in_flight() {
                     c.output.seal();
                 }
             }
-            if c.far_requests != FarRequests::Free || c.unsent_bytes() > OUTPUT_PENDING_MAX {
+            if c.remote_requests != RemoteRequests::Free || c.unsent_bytes() > OUTPUT_PENDING_MAX {
                 let bound = self.output_pending_max(c);
-                self.bound_far_output(c, bound);
+                self.bound_remote_output(c, bound);
             }
             if c.flags.has(Flag::PeerClosed) && c.pipeline.is_empty() && !c.flags.has(Flag::Runnable) {
                 self.close_after_output(c);
@@ -300,10 +300,10 @@ impl Shard {
 
     /// Replies have come that the connection may have stalled for.
     pub(super) fn places_filled(&mut self, c: &mut Connection) {
-        if c.stall == Stall::Pipeline && c.pipeline.len() < crate::client::PLACES_MAX / 2
-            || c.stall == Stall::Earlier && c.pipeline.is_empty()
+        if c.suspension == Suspension::Pipeline && c.pipeline.len() < crate::client::PLACES_MAX / 2
+            || c.suspension == Suspension::Earlier && c.pipeline.is_empty()
         {
-            self.unstall(c);
+            self.resume_suspended(c);
         }
     }
 
@@ -365,13 +365,13 @@ impl Shard {
         } else if let Some(socket) = &c.socket {
             socket::shutdown(socket);
         }
-        if c.far_requests != FarRequests::Free {
-            self.drop_far_requests(c);
+        if c.remote_requests != RemoteRequests::Free {
+            self.drop_remote_requests(c);
         }
         self.stop_waiting(c);
         self.forget_client_state(c);
         self.forget_client_memory(c);
-        if c.stall == Stall::Paused {
+        if c.suspension == Suspension::Paused {
             self.forget_paused(c.token);
         }
         if c.flags.has(Flag::Leaving) {
@@ -406,8 +406,8 @@ impl Shard {
     }
 
     /// The connection may go on with its input.
-    pub(super) fn unstall(&mut self, c: &mut Connection) {
-        c.stall = Stall::None;
+    pub(super) fn resume_suspended(&mut self, c: &mut Connection) {
+        c.suspension = Suspension::None;
         self.run_later(c);
     }
 
@@ -442,5 +442,5 @@ fn is_full(c: &Connection) -> bool {
 
 /// Whether its next request waits for its turn, or for those before it.
 fn waits_for_server(c: &Connection) -> bool {
-    c.is_held() && c.stall != Stall::Blocked || c.flags.has(Flag::Runnable)
+    c.is_held() && c.suspension != Suspension::Blocked || c.flags.has(Flag::Runnable)
 }

@@ -33,8 +33,8 @@ impl Memory {
         let (_, _, committed) = alloc::process_info();
         Memory {
             used,
-            peak: shared.observed.peak_memory(used),
-            startup: shared.observed.startup_memory.load(Ordering::Relaxed),
+            peak: shared.server_stats.peak_memory(used),
+            startup: shared.server_stats.startup_memory.load(Ordering::Relaxed),
             dataset: sum(|stats| stats.used_memory.get()),
             clients: sum(|stats| stats.clients_memory.get()),
             resident,

@@ -6,12 +6,12 @@ use std::fs::File;
 
 use super::commands::config::ConfigChange;
 use super::commands::migrate::Delivered;
-use super::far_output::{Allowed, Client};
 use super::loading::{Done, Step};
 use super::peers::Chore;
 use super::pubsub::CountSubscriber;
+use super::remote_output::{Allowed, Client};
 use super::saving::message::SnapshotMessage;
-use super::saving::Wish;
+use super::saving::ShutdownRequest;
 use super::scatter::{AnyAnswer, Ask};
 use super::scripts::BeginScript;
 use super::slow::SlowEntry;
@@ -24,6 +24,7 @@ use crate::client::Redirect;
 use crate::command::table::CommandSpec;
 use crate::command::CommandError;
 use crate::persist::aof::manifest::Manifest;
+use crate::replication::ReplMessage;
 use crate::resp::{Protocol, Reply};
 use crate::store::{SlotSet, WatchFlag};
 use std::os::fd::OwnedFd;
@@ -111,11 +112,12 @@ pub enum Message {
     },
     Snapshot(Box<SnapshotMessage>),
     /// A signal has come.
-    ShutDown(Wish),
+    ShutDown(ShutdownRequest),
     /// What became of keys that MIGRATE has sent.
     Delivered(Box<Delivered>),
     Chore(Chore),
     Load(LoadMessage),
+    Replication(Box<ReplMessage>),
     /// What a test does to a shard.
     #[cfg(test)]
     Call(Call),
@@ -135,10 +137,10 @@ pub enum LoadMessage {
     LogsHaveBegun(Box<Manifest>),
     /// To the shard that accepts: clients may come.
     AcceptAgain,
-    /// A shard has come to a command of its log that it waits for the receiver with (`loading/meeting`).
+    /// A shard has come to a command of its log that it waits for the receiver with (`loading/rendezvous`).
     GuestHasCome { position: u64 },
     /// The command has run.
-    MeetingIsOver,
+    RendezvousIsOver,
 }
 
 /// Called when a shard has done what it was told.
@@ -153,9 +155,9 @@ pub enum ConnectionMessage {
     /// What it would be sent is too much.
     CloseOverLimits(Token),
     /// Which requests of a connection of the sender's may run.
-    AllowFarRequests { client: Client, allowed: Allowed },
+    AllowRemoteRequests { client: Client, allowed: Allowed },
     /// A connection of the sender's has ended.
-    ForgetFarRequests(Client),
+    ForgetRemoteRequests(Client),
 }
 
 /// About who is told of what others do.

@@ -17,14 +17,13 @@ mod connections;
 mod cursor;
 mod effects;
 mod executor;
-mod far_output;
+pub mod following;
 mod housekeeping;
 mod inbox;
 mod info;
 mod io;
 mod journal;
 pub mod loading;
-mod loans;
 pub mod log;
 mod memory_figures;
 mod memory_limit;
@@ -36,6 +35,9 @@ pub mod pubsub;
 pub mod push;
 mod redact;
 mod refusals;
+mod remote_output;
+mod remote_values;
+mod replication;
 mod replies;
 mod request;
 mod route;
@@ -98,6 +100,9 @@ pub struct Shard {
     pub journal: journal::Journal,
     saving: saving::Saving,
     loader: loading::Loader,
+    /// What there is to do as a replica.
+    following: following::Following,
+    replication: replication::Service,
     scripts: scripts::Scripts,
     /// Who is told of what others do.
     subscribers: subscribers::Subscribers,
@@ -126,6 +131,8 @@ impl Shard {
             journal: journal::Journal::new(log::Log::new(id, stats.clone(), shared.logs.clone())),
             saving: saving::Saving::default(),
             loader: loading::Loader::default(),
+            following: following::Following::default(),
+            replication: replication::Service::default(),
             scripts: scripts::Scripts::default(),
             subscribers: subscribers::Subscribers::new(shards),
             upkeep: upkeep::Upkeep::default(),
@@ -159,6 +166,9 @@ impl Shard {
             no_touch: connection.flags.has(crate::client::Flag::NoTouch),
             bulk_len_max: self.turn.config.network.proto_max_bulk_len,
             replaying: connection.flags.has(crate::client::Flag::Replay),
+            from_master: connection.flags.has(crate::client::Flag::Master),
+            // A stream does not wait.
+            deny_blocking: connection.flags.has(crate::client::Flag::Master),
             lazyfree_lazy_user_flush: self.turn.config.memory.lazyfree_lazy_user_flush,
             rdb_format: self.rdb_format(),
             ..Caller::default()
@@ -220,8 +230,8 @@ impl Shard {
     }
 
     /// Takes in what other threads have posted, to run in this turn.
-    fn take_mail(&mut self) {
-        let letters = self.shared.mail.take(self.id);
+    fn take_thread_inbox(&mut self) {
+        let letters = self.shared.thread_inbox.take(self.id);
         self.peers.loopback.extend(letters);
     }
 
@@ -267,20 +277,24 @@ impl Service for Shard {
             Completion::FileSynced { token, result } => {
                 self.journal.log.synced(token, result, self.turn.now_us / 1000)
             }
-            Completion::Doorbell => self.take_mail(),
+            Completion::Doorbell => self.take_thread_inbox(),
         }
     }
 
     fn turn(&mut self, ring: &mut SocketRing) -> Turn {
         let postponed = std::mem::take(&mut self.peers.next_turn);
         let mut more = self.receive_messages();
-        more |= self.run_set_aside();
+        more |= self.run_deferred();
         self.drain_loopback();
         self.do_chores(postponed);
         self.resume_congested();
         self.hand_over_connections();
+        if self.gives_connections_away() {
+            self.give_away_connections();
+        }
         more |= self.run_runnable();
         more |= self.load_slice();
+        more |= self.follow_slice();
         more |= self.snapshot_slice();
         let later = self.do_background_work() | self.is_snapshot_under_way();
         self.end_due_waits();
@@ -337,7 +351,7 @@ impl Service for Shard {
     fn cron(&mut self) {
         self.upkeep.cron_runs += 1;
         self.turn.meter.note_traffic();
-        self.take_mail();
+        self.take_thread_inbox();
         self.run_cron();
         self.turn.meter.end_cron(&self.stats);
     }

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Shard;
-use crate::client::{Connection, Stall};
+use crate::client::{Connection, Suspension};
 use crate::resp::Reply;
 use crate::txn::message::{Origin, ReplyBatch};
 
@@ -52,8 +52,8 @@ impl Shard {
                 }
             }
             from = *end;
-            if let Some(c) = current.as_mut().filter(|c| c.stall == Stall::Blocked) {
-                self.end_stall(c);
+            if let Some(c) = current.as_mut().filter(|c| c.suspension == Suspension::Blocked) {
+                self.end_suspension(c);
             }
         }
         self.end_replies(current);
@@ -80,8 +80,8 @@ impl Shard {
                 connection.made_at = self.journal.log.appended();
             }
             connection.pipeline.fill(origin.place, &mut reply);
-            if matches!(connection.stall, Stall::Reply | Stall::Blocked) {
-                self.end_stall(&mut connection);
+            if matches!(connection.suspension, Suspension::Reply | Suspension::Blocked) {
+                self.end_suspension(&mut connection);
             }
             self.finish(connection);
         }

@@ -8,7 +8,7 @@ use super::Shard;
 use crate::client::{Connection, Flag};
 use crate::command::table::CommandSpec;
 use crate::resp::{Limits, Progress, ProtocolError, Reply, RequestParser};
-use crate::store::{slot_of, Ahead};
+use crate::store::{slot_of, Prefetched};
 use crate::txn::message::Slices;
 
 /// Requests of a pipeline whose keys are fetched into the caches together.
@@ -96,7 +96,7 @@ impl Shard {
             let key = request.args[index];
             let slot = slot_of(key);
             if self.turn.slots.shard_of_slot(slot) == self.id {
-                request.ahead = Some(self.store.look_ahead(db, key, slot));
+                request.ahead = Some(self.store.prefetch_table(db, key, slot));
             }
         }
         for ahead in batch.iter().filter_map(|request| request.ahead) {
@@ -148,7 +148,7 @@ pub(super) struct Prepared<'a> {
     /// Where it ends in the input.
     end: usize,
     pub spec: Option<&'static CommandSpec>,
-    pub ahead: Option<Ahead>,
+    pub ahead: Option<Prefetched>,
 }
 
 /// Why no further request follows.

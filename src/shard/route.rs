@@ -3,14 +3,15 @@
 
 use super::blocking::may_block;
 use super::call::{Call, Called, Within};
+use super::replication::may_have_written;
 use super::request::Prepared;
 use super::transactions::{Owner, Waiting};
 use super::Shard;
 use crate::base::Token;
-use crate::client::{Connection, Flag, Queued, Stall};
+use crate::client::{Connection, Flag, Queued, Suspension};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, Role};
 use crate::command::Args;
-use crate::store::{slot_of, Ahead};
+use crate::store::{slot_of, Prefetched};
 use crate::txn::locks::{fingerprint_of_client, Scope};
 use crate::txn::message::{BatchedRequest, Origin, OwnedArgs, OwnedCommand};
 use crate::txn::plan::{locate, Plan};
@@ -52,6 +53,9 @@ impl Shard {
             }
         };
         c.last_command = Some(spec);
+        if may_have_written(spec) {
+            c.flags.set(Flag::HasWritten);
+        }
         let evicted = self.store.stats.evicted_keys;
         if let Some(error) = self.refusal(c, spec, args) {
             self.refuse(c, Some(spec), &error);
@@ -111,7 +115,7 @@ impl Shard {
         c: &mut Connection,
         spec: &'static CommandSpec,
         args: Args,
-        ahead: Option<Ahead>,
+        ahead: Option<Prefetched>,
     ) -> Taken {
         if matches!(spec.handler, Handler::Connection | Handler::Container) {
             // What changes or shows the server does so behind the requests in front of it.
@@ -127,7 +131,7 @@ impl Shard {
             let key = args[index];
             let owner = match ahead {
                 Some(ahead) => {
-                    self.store.ahead_hint(key, ahead);
+                    self.store.prefetch_hint(key, ahead);
                     self.id
                 }
                 None => {
@@ -147,8 +151,8 @@ impl Shard {
             return Taken::NotYet;
         }
         let taken = self.route_by_keys(c, spec, args);
-        if may_block && taken == Taken::Yes && !c.pipeline.is_empty() && c.stall == Stall::None {
-            c.stall = Stall::Blocked;
+        if may_block && taken == Taken::Yes && !c.pipeline.is_empty() && c.suspension == Suspension::None {
+            c.suspension = Suspension::Blocked;
         }
         taken
     }
@@ -164,7 +168,7 @@ impl Shard {
             Plan::EveryShard { .. } if self.turn.slots.is_single() && !self.empties_saved_file(spec) => {
                 self.at(c, spec, args, self.id)
             }
-            Plan::Split(..) | Plan::Lend { .. } | Plan::Reach { .. } | Plan::EveryShard { .. } => {
+            Plan::Split(..) | Plan::RemoteValues { .. } | Plan::Reach { .. } | Plan::EveryShard { .. } => {
                 if !self.may_begin_transaction(c) {
                     return Taken::NotYet;
                 }
@@ -182,7 +186,7 @@ impl Shard {
             return self.at_shown(c, spec, args, self.id);
         }
         // One without keys runs where its client is.
-        let owner = if self.script_reaches_far(spec, args) {
+        let owner = if self.script_reaches_remote_keys(spec, args) {
             None
         } else {
             let located = locate(spec, args, &self.turn.slots, || 0);
@@ -264,7 +268,7 @@ impl Shard {
             Called::Replied | Called::Failed(_) => {}
             Called::Standing(script) => {
                 let origin = self.reserve(c);
-                c.stall = Stall::Reply;
+                c.suspension = Suspension::Reply;
                 self.adopt_script(script, self.id, origin, None);
             }
             Called::Blocked(run) => {
@@ -277,7 +281,7 @@ impl Shard {
     /// Whether one more request may wait for shard `owner`; otherwise the connection stalls.
     pub(super) fn may_reserve(&mut self, c: &mut Connection, owner: usize) -> bool {
         if c.pipeline.is_full() || self.peers.outbox.is_congested(owner) {
-            c.stall = Stall::Pipeline;
+            c.suspension = Suspension::Pipeline;
             if c.pipeline.is_empty() {
                 // No reply will come to wake it.
                 self.look_again(c);
@@ -287,9 +291,9 @@ impl Shard {
         true
     }
 
-    /// Stalls the connection until the next turn.
+    /// Suspensions the connection until the next turn.
     fn look_again(&mut self, c: &mut Connection) {
-        c.stall = Stall::Pipeline;
+        c.suspension = Suspension::Pipeline;
         self.upkeep.housekeeping.congested.push(c.token);
     }
 
@@ -298,7 +302,7 @@ impl Shard {
         if c.pipeline.is_empty() {
             return true;
         }
-        c.stall = Stall::Earlier;
+        c.suspension = Suspension::Earlier;
         false
     }
 

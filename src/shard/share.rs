@@ -44,7 +44,7 @@ impl Shard {
 
     /// The same for all connections of another shard together. The number of their requests is bounded by what shards queue for each
     /// other.
-    pub(super) fn begin_far_share(&self, share: Share, bytes: usize) -> Using {
+    pub(super) fn begin_remote_share(&self, share: Share, bytes: usize) -> Using {
         let before = share.in_turn(self.turn.number);
         let left = (FAR_SHARES * REPLY_BYTES).saturating_sub(before.reply_bytes);
         Using {

@@ -7,15 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::message::Message;
 pub use super::pause::Pause;
-use crate::acl::{Denials, Users};
+use crate::acl::{AclLog, Users};
 use crate::config::Config;
+use crate::control::Control;
 use crate::journal::Tickets;
 use crate::migrate::Migrator;
 use crate::observe::stats::ShardStats;
-use crate::observe::Observed;
+use crate::observe::ServerStats;
 use crate::persist::status::Status;
 use crate::process::{OomScore, Title};
-use crate::runtime::mail::Mail;
+use crate::replication::Replication;
+use crate::runtime::thread_inbox::ThreadInbox;
 use crate::slots::SlotMap;
 
 /// How the process is to end.
@@ -36,10 +38,8 @@ pub struct Settings {
     pub title: Option<Title>,
     pub oom_score: Option<OomScore>,
     /// The program's path, and who watches over it, for INFO.
-    pub executable: String,
+    pub executable: PathBuf,
     pub supervisor: &'static str,
-    /// What replicas would know this data set by.
-    pub replication_id: String,
 }
 
 pub struct Shared {
@@ -49,7 +49,7 @@ pub struct Shared {
     pub config: Mutex<Arc<Config>>,
     /// Who may do what; taken over with a new version of the configuration.
     pub(crate) users: Mutex<Arc<Users>>,
-    pub(crate) denials: Mutex<Denials>,
+    pub(crate) acl_log: Mutex<AclLog>,
     /// Which slots are where; so is this.
     pub(crate) slots: Mutex<Arc<SlotMap>>,
     pub config_version: AtomicU64,
@@ -65,18 +65,21 @@ pub struct Shared {
     /// What the shards' logs know of each other.
     pub logs: Arc<super::log::Common>,
     /// The order of what all shards do, for replicas.
-    #[allow(dead_code, reason = "drawn in tests only until replicas are served")]
     pub tickets: Arc<Tickets>,
     pub shutdown: AtomicU64,
     /// DEBUG SLEEP: until when (Unix microseconds) no shard does anything; looked at with a new version of the configuration.
     pub sleep_until_us: AtomicI64,
-    pub observed: Observed,
+    pub server_stats: ServerStats,
     /// What is known of saving and loading.
     pub status: Status,
     /// What threads that are no shards have for one to run.
-    pub mail: Mail<Message>,
+    pub thread_inbox: ThreadInbox<Message>,
     /// MIGRATE's way to other servers.
     pub migrator: Arc<Migrator>,
+    /// Tasks that wait for other servers.
+    pub(crate) control: Control,
+    /// The task that owns replication.
+    pub replication: Replication,
     /// What the connections of each shard are to be told.
     pub inboxes: Vec<super::push::Inbox>,
     /// Subscriptions to channels and patterns, of all clients.
@@ -122,8 +125,8 @@ impl Shared {
     }
 
     /// ACL LOG of all shards.
-    pub fn denials(&self) -> MutexGuard<'_, Denials> {
-        self.denials.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    pub fn acl_log(&self) -> MutexGuard<'_, AclLog> {
+        self.acl_log.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// What CONFIG needs besides the values, for one at a time.

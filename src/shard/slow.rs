@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use super::redact::redacted;
 use super::Shard;
+use crate::base::text::Text;
 use crate::base::Token;
 use crate::command::table::{CommandSpec, Flag};
 use crate::command::{Args, Caller};
@@ -24,7 +25,7 @@ pub struct SlowEntry {
     pub unix_s: i64,
     pub duration_us: u64,
     pub args: Vec<Vec<u8>>,
-    pub client_address: String,
+    pub client_address: Text,
     pub client_name: Vec<u8>,
 }
 
@@ -93,11 +94,11 @@ impl Shard {
             return;
         }
         let entry = SlowEntry {
-            id: self.shared.observed.next_slow_log_id(),
+            id: self.shared.server_stats.next_slow_log_id(),
             unix_s: clock::unix_us() / 1_000_000,
             duration_us: nanos / 1000,
             args: kept_arguments(spec, args),
-            client_address: String::new(),
+            client_address: Text::default(),
             client_name: Vec::new(),
         };
         let token = unpack(caller.connection);
@@ -122,7 +123,7 @@ impl Shard {
     /// Tells the latency monitor of an event that took so long.
     pub(super) fn note_spike(&self, event: &'static str, nanos: u64) {
         if nanos >= self.executor.slow_log.spike_nanos {
-            self.shared.observed.latency().add(event, clock::unix_us() / 1_000_000, nanos / 1_000_000);
+            self.shared.server_stats.latency().add(event, clock::unix_us() / 1_000_000, nanos / 1_000_000);
         }
     }
 }

@@ -30,7 +30,7 @@ use crate::resp::Text;
 use crate::text;
 
 /// The shard that changes users.
-const SETTLER: usize = 0;
+const SETTINGS_SHARD: usize = 0;
 
 /// A change of the users, on its way to the shard where settings are changed.
 pub enum UserChange {
@@ -238,7 +238,7 @@ impl Shard {
             created_ms: now_ms,
             updated_ms: now_ms,
         };
-        self.shared.denials().add(entry, self.turn.config.security.acllog_max_len as usize);
+        self.shared.acl_log().add(entry, self.turn.config.security.acllog_max_len as usize);
     }
 }
 
@@ -247,7 +247,7 @@ impl Shard {
     /// Changes the users for a client, which has its answer when every shard knows.
     pub(super) fn change_users(&mut self, c: &mut Connection, change: UserChange) -> Flow {
         let answer_to = self.answer_to(c);
-        self.send(SETTLER, SettingsMessage::ChangeUsers { change, answer_to }.into());
+        self.send(SETTINGS_SHARD, SettingsMessage::ChangeUsers { change, answer_to }.into());
         Flow::Later
     }
 
@@ -256,7 +256,9 @@ impl Shard {
             Err(error) => self.send_answer(answer_to, Err(error)),
             Ok((users, answer)) => {
                 self.shared.publish_users(users);
-                self.ask_all(RefreshConfig, move |shard, _| shard.send_answer(answer_to, Ok(answer)));
+                self.ask_all_until_all_know(RefreshConfig, move |shard, _| {
+                    shard.send_answer(answer_to, Ok(answer));
+                });
             }
         }
     }
@@ -302,10 +304,9 @@ impl Shard {
 
 /// Reads an ACL file.
 pub fn read_users(file: &Path, all_channels: bool) -> Result<Users, Text> {
-    let name = file.display().to_string();
     let text = fs::read(file)
-        .map_err(|error| format!("Error loading ACLs, opening file '{name}': {}", error_text(&error)))?;
-    Users::of_file(&name, &text, all_channels)
+        .map_err(|error| text!("Error loading ACLs, opening file '", file, "': ", error_text(&error)))?;
+    Users::of_file(file, &text, all_channels)
 }
 
 /// Replaces a file, so that whenever the machine stops there is the old one or the new one. `Err`: at what it failed.

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Purpose;
-use crate::rdb::file::Stretch;
+use crate::rdb::file::FileChecksum;
 
 /// What a shard tells when it has begun with its part.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Begun {
 /// A part that is whole: how long it is, with its checksum, and the memory that was copied meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Whole {
-    pub stretch: Stretch,
+    pub checksummed: FileChecksum,
     pub copied_bytes: u64,
 }
 
@@ -68,7 +68,7 @@ enum Stage {
 }
 
 #[derive(Debug)]
-struct Part {
+struct ShardState {
     stage: Stage,
     /// A shard may be at the cut and write nothing.
     is_written: bool,
@@ -109,7 +109,7 @@ pub enum Action {
     /// No part is wanted any more.
     Stop,
     /// All parts are whole.
-    Finish(Vec<Stretch>),
+    Finish(Vec<FileChecksum>),
     /// Nothing more comes.
     End {
         ok: bool,
@@ -135,7 +135,7 @@ pub struct Job {
     pub purpose: Purpose,
     state: State,
     fate: Fate,
-    parts: Vec<Part>,
+    parts: Vec<ShardState>,
     /// Logs that are not on the disk up to the cut.
     undurable: usize,
     /// How a stream's relay has ended, before the parts.
@@ -149,8 +149,8 @@ pub struct Job {
 impl Job {
     /// `writes`: which shards write a part.
     pub fn new(purpose: Purpose, writes: impl IntoIterator<Item = bool>) -> Job {
-        let part = |is_written| Part { stage: Stage::Expected, is_written, holds_store: is_written };
-        let parts: Vec<Part> = writes.into_iter().map(part).collect();
+        let part = |is_written| ShardState { stage: Stage::Expected, is_written, holds_store: is_written };
+        let parts: Vec<ShardState> = writes.into_iter().map(part).collect();
         Job {
             purpose,
             state: State::Waiting,
@@ -247,7 +247,7 @@ impl Job {
 
     fn part_ended(&mut self, shard: usize, written: Written, actions: &mut Actions) {
         match &written {
-            Ok(whole) => actions.push(Action::PartWhole { shard, len: whole.stretch.len }),
+            Ok(whole) => actions.push(Action::PartWhole { shard, len: whole.checksummed.len }),
             // The others' work is for nothing.
             Err(_) => self.stop(actions),
         }
@@ -278,7 +278,7 @@ impl Job {
 
     /// Has the next shard fork, unless one is at it or has not come to the cut.
     fn fork_next(&mut self, actions: &mut Actions) {
-        let is_early = |part: &Part| matches!(part.stage, Stage::Expected | Stage::Forking);
+        let is_early = |part: &ShardState| matches!(part.stage, Stage::Expected | Stage::Forking);
         if self.parts.iter().any(is_early) {
             return;
         }
@@ -290,19 +290,19 @@ impl Job {
     }
 
     fn finish_if_ready(&mut self, actions: &mut Actions) {
-        let stage = |part: &Part| match &part.stage {
-            Stage::Ended(Ok(whole)) => Some(Some(whole.stretch)),
+        let stage = |part: &ShardState| match &part.stage {
+            Stage::Ended(Ok(whole)) => Some(Some(whole.checksummed)),
             Stage::Ended(Err(_)) => Some(None),
             _ => None,
         };
-        let Some(ended): Option<Vec<Option<Stretch>>> = self.parts.iter().map(stage).collect() else {
+        let Some(ended): Option<Vec<Option<FileChecksum>>> = self.parts.iter().map(stage).collect() else {
             return;
         };
-        let whole: Option<Vec<Stretch>> = ended.into_iter().collect();
+        let whole: Option<Vec<FileChecksum>> = ended.into_iter().collect();
         match whole.filter(|_| self.fate != Fate::GivenUp && self.finished.is_none()) {
-            Some(stretches) if self.undurable == 0 => {
+            Some(checksums) if self.undurable == 0 => {
                 self.state = State::Finishing;
-                actions.push(Action::Finish(stretches));
+                actions.push(Action::Finish(checksums));
             }
             // The bases are in the way of the logs that they wait for.
             Some(_) if self.fate == Fate::GivesWay => self.end(false, actions),

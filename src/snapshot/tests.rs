@@ -1,10 +1,10 @@
 //! Jobs by plain calls, and at random.
 
 use super::*;
-use crate::rdb::file::Stretch;
+use crate::rdb::file::FileChecksum;
 
 fn whole(len: u64) -> Written {
-    Ok(Whole { stretch: Stretch { len, ..Stretch::default() }, copied_bytes: 0 })
+    Ok(Whole { checksummed: FileChecksum { len, ..FileChecksum::default() }, copied_bytes: 0 })
 }
 
 fn killed() -> Written {
@@ -49,7 +49,7 @@ fn shards_fork_one_after_the_other_when_all_are_at_the_cut() {
     job.on(Event::Ended(0, whole(10)));
     let actions = job.on(Event::Ended(2, whole(30)));
     let lens = match &actions[1] {
-        Action::Finish(stretches) => stretches.iter().map(|stretch| stretch.len).collect::<Vec<_>>(),
+        Action::Finish(checksums) => checksums.iter().map(|checksummed| checksummed.len).collect::<Vec<_>>(),
         other => panic!("{other:?}"),
     };
     assert_eq!(lens, [10, 20, 30]);
@@ -90,7 +90,7 @@ fn bases_wait_for_the_logs_and_give_way_to_them() {
         job
     };
     let mut job = bases();
-    let finish = vec![Stretch { len: 5, ..Stretch::default() }, Stretch::default()];
+    let finish = vec![FileChecksum { len: 5, ..FileChecksum::default() }, FileChecksum::default()];
     assert_eq!(job.on(Event::Durable).as_slice(), [Action::Finish(finish)]);
     assert!(job.on(Event::GiveWay).contains(&Action::Stop) && job.state() == State::Finishing);
     let mut job = bases();

@@ -11,9 +11,9 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::RandomState;
 
-use super::census::Census;
 use super::entry::{self, Word};
 use super::random::Rng;
+use super::slot_counts::SlotCounts;
 use super::table::{empty_tables, Owner, Table};
 
 /// Hashes keys, and keeps the account of all memory of a store.
@@ -155,8 +155,8 @@ impl<'a> SlotTable<'a> {
 #[derive(Default)]
 pub(super) struct Database {
     tables: Box<[Table]>,
-    keys: Census,
-    volatile: Census,
+    keys: SlotCounts,
+    volatile: SlotCounts,
     /// Running estimate of the mean time to live of keys that have one.
     pub avg_ttl_ms: i64,
     /// Where active expiry goes on: slot, and cursor in its table.
@@ -165,11 +165,11 @@ pub(super) struct Database {
 }
 
 impl Database {
-    pub(super) fn keys(&self) -> &Census {
+    pub(super) fn keys(&self) -> &SlotCounts {
         &self.keys
     }
 
-    pub(super) fn volatile(&self) -> &Census {
+    pub(super) fn volatile(&self) -> &SlotCounts {
         &self.volatile
     }
 
@@ -204,8 +204,8 @@ impl Database {
         if self.tables.is_empty() {
             self.tables = empty_tables(slots);
             keys.allocated(size_of_val(&*self.tables));
-            self.keys = Census::new(slots);
-            self.volatile = Census::new(slots);
+            self.keys = SlotCounts::new(slots);
+            self.volatile = SlotCounts::new(slots);
         }
         self.tables[slot].insert(hash, word.bits(), keys);
         self.keys.add(slot);

@@ -60,7 +60,7 @@ impl BitOr for EventClass {
     }
 }
 
-/// Letters in the order in which CONFIG GET answers them. `A` stands for the first ten.
+/// Messages in the order in which CONFIG GET answers them. `A` stands for the first ten.
 const LETTERS: [(u8, EventClass); 14] = [
     (b'g', EventClass::GENERIC),
     (b'$', EventClass::STRING),

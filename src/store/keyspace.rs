@@ -3,7 +3,7 @@
 use super::clock::Clock;
 use super::entry::{self, Content, Entry, Word, EMBEDDED_LEN_MAX};
 use super::lookup::{Home, NOWHERE};
-use super::object::{Object, Outline};
+use super::object::{Object, SharedString};
 use super::value::Payload;
 use super::{Detached, Kind, Store, Ttl, Usage, Value};
 
@@ -206,25 +206,30 @@ impl Store {
 
     /// The word of a key that another shard borrows. One that has expired is lent too, so that it goes when the command comes upon it,
     /// and not before; but to all who may not delete it, it is absent.
-    fn find_to_lend(&mut self, home: Home, key: &[u8]) -> Option<Word> {
+    fn find_to_copy(&mut self, home: Home, key: &[u8]) -> Option<Word> {
         let word = self.databases[home.db].find(home.slot, home.hash, key)?;
-        if self.has_expired(word) && self.is_protected(word) {
-            self.passed_over = true;
-            return None;
+        if self.has_expired(word) {
+            if self.keeps_expired {
+                return None;
+            }
+            if self.is_protected(word) {
+                self.passed_over = true;
+                return None;
+            }
         }
         Some(word)
     }
 
     /// A copy of value, expiry and clock, to be lent.
-    pub fn lend_value(&mut self, db: usize, key: &[u8]) -> Option<Detached> {
+    pub fn copy_value(&mut self, db: usize, key: &[u8]) -> Option<Detached> {
         let home = self.home(db, key);
-        self.find_to_lend(home, key).map(copy_of)
+        self.find_to_copy(home, key).map(copy_of)
     }
 
     /// A string in place of a value that is not to be looked at, with its expiry and clock.
-    pub fn lend_stand_in(&mut self, db: usize, key: &[u8]) -> Option<Detached> {
+    pub fn copy_stand_in(&mut self, db: usize, key: &[u8]) -> Option<Detached> {
         let home = self.home(db, key);
-        let word = self.find_to_lend(home, key)?;
+        let word = self.find_to_copy(home, key)?;
         let entry = word.entry();
         let stand_in = Detached::from_string(b"", entry.expire_at());
         Some(Detached { clock: entry.clock(), ..stand_in })
@@ -268,9 +273,9 @@ fn with_content<R>(payload: Payload, kind: Kind, put: impl FnOnce(Content) -> R)
     match payload {
         Payload::Int(value) => put(Content::Int(value)),
         Payload::Packed(bytes) if bytes.len() <= EMBEDDED_LEN_MAX => put(Content::Embedded(&bytes, kind)),
-        Payload::Packed(bytes) => {
-            put(Content::Boxed(Box::new(Object::String(Outline::new(bytes::Bytes::copy_from_slice(&bytes))))))
-        }
+        Payload::Packed(bytes) => put(Content::Boxed(Box::new(Object::String(SharedString::new(
+            bytes::Bytes::copy_from_slice(&bytes),
+        ))))),
         Payload::Object(object) => put(Content::Boxed(object)),
     }
 }

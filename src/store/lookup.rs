@@ -17,8 +17,8 @@ use super::random::Rng;
 use super::snapshot::{Renewal, Snapshot};
 use super::watch::Replacement;
 use super::{
-    slot_of, Ahead, EventClass, Events, ExpireCycle, Guard, Settings, SlotSet, StoreStats, Value, Waiting,
-    WatchFlag, Watches,
+    slot_of, EventClass, Events, ExpireCycle, Guard, Prefetched, Settings, SlotSet, StoreStats, Value,
+    Waiting, WatchFlag, Watches,
 };
 
 /// The keyspace of one shard.
@@ -46,6 +46,8 @@ pub struct Store {
     pub flushes_only: Option<SlotSet>,
     /// True while clients' writes are paused: an expired key is absent, but nothing is deleted.
     pub expire_paused: bool,
+    /// True on a replica, but while a client's write runs: an expired key is absent, and its master is the one that deletes it.
+    pub keeps_expired: bool,
     /// Look-ups leave the LRU/LFU clocks alone.
     pub no_touch: bool,
     /// Says which keys must stay although they have expired, or memory is short.
@@ -117,6 +119,7 @@ impl Store {
             expire_on_access: true,
             flushes_only: None,
             expire_paused: false,
+            keeps_expired: false,
             no_touch: false,
             guard: None,
             passed_over: false,
@@ -169,7 +172,7 @@ impl Store {
 
     /// As `slot_hint`, with the hash that looking ahead has computed too.
     #[inline]
-    pub fn ahead_hint(&mut self, key: &[u8], ahead: Ahead) {
+    pub fn prefetch_hint(&mut self, key: &[u8], ahead: Prefetched) {
         debug_assert_eq!(ahead.slot, slot_of(key));
         self.hint = SlotHint {
             address: key.as_ptr() as usize,
@@ -250,7 +253,7 @@ impl Store {
     pub(super) fn find(&mut self, home: Home, key: &[u8]) -> Option<Word> {
         let word = self.databases[home.db].find(home.slot, home.hash, key)?;
         if self.has_expired(word) {
-            self.come_upon_expired(home, word);
+            self.expire_on_access_found(home, word);
             return None;
         }
         Some(word)
@@ -263,7 +266,7 @@ impl Store {
         // SAFETY: the place is in a table of this store, which does not change before the next line.
         let word = unsafe { *place };
         if self.has_expired(word) {
-            self.come_upon_expired(home, word);
+            self.expire_on_access_found(home, word);
             return None;
         }
         Some(place)
@@ -296,7 +299,7 @@ impl Store {
     }
 
     #[cold]
-    fn come_upon_expired(&mut self, home: Home, word: Word) {
+    fn expire_on_access_found(&mut self, home: Home, word: Word) {
         if self.may_expire(word) {
             self.delete_expired(home, word);
         }

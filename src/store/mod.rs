@@ -3,15 +3,15 @@
 //! Nothing here does I/O, reads a clock, or knows that other shards exist. Time is given once per turn of
 //! the shard's loop (`set_time`), so that every command of a turn sees the same instant.
 
-mod ahead;
-mod census;
 mod changes;
 mod clock;
 mod collection;
 mod database;
+mod database_ops;
 mod entry;
 mod events;
 mod evict;
+mod exchange;
 mod expire;
 mod guard;
 mod hash;
@@ -24,10 +24,12 @@ pub(crate) mod lzf;
 pub mod members;
 mod memory;
 mod object;
+mod prefetch;
 mod random;
 mod set;
 mod settings;
 mod slot;
+mod slot_counts;
 mod snapshot;
 mod sorted_set;
 pub mod stream;
@@ -38,12 +40,11 @@ mod tests;
 mod value;
 mod waiting;
 mod watch;
-mod whole;
 
-pub use ahead::{Ahead, Known, Upcoming, UPCOMING_MAX};
 pub use changes::{Change, Changes};
 pub use clock::Clock;
 pub use collection::{Collection, Tools, Updated};
+pub use database_ops::{KeyView, Usage, Visit};
 pub use events::{EventClass, Events, KeyspaceEvent};
 pub use evict::{Evicted, Eviction};
 pub use expire::ExpireCycle;
@@ -52,7 +53,8 @@ pub use hash::{Hash, HashIter, HashView};
 pub use keyspace::Description;
 pub use list::{End, List, ListView, NodeItems, Side};
 pub use lookup::Store;
-pub use object::{Object, Outline};
+pub use object::{Object, SharedString};
+pub use prefetch::{Known, Prefetched, Upcoming, UPCOMING_MAX};
 pub use random::Rng;
 pub use set::{Integers, Set, SetIter, SetView};
 pub use settings::{MaxmemoryPolicy, Settings, StoreStats};
@@ -65,6 +67,5 @@ pub use stream::Stream;
 pub use value::{
     parse_integer, Detached, Encoding, Kind, NotInteger, StringBuf, Ttl, Value, ValueType, WrongType,
 };
-pub use waiting::{Place, ReadyKey, WaitNumber, Waiting};
+pub use waiting::{QueuePosition, ReadyKey, WaitNumber, Waiting};
 pub use watch::{WatchFlag, Watches};
-pub use whole::{KeyView, Usage, Visit};

@@ -16,7 +16,7 @@ pub(super) const FREE_AT_ONCE_MAX: usize = 64;
 #[derive(Debug)]
 pub enum Object {
     /// A large string.
-    String(Outline),
+    String(SharedString),
     List(List),
     Set(Set),
     Hash(Hash),
@@ -40,19 +40,19 @@ macro_rules! on_collection {
 
 /// A string in a reference-counted buffer, so that it can be sent without a copy.
 #[derive(Debug, Default)]
-pub struct Outline {
+pub struct SharedString {
     pub(super) bytes: Bytes,
     /// Bytes allocated for it; `Bytes` does not tell.
     capacity: usize,
 }
 
-impl Outline {
-    pub(super) fn new(bytes: Bytes) -> Outline {
-        Outline { capacity: bytes.len(), bytes }
+impl SharedString {
+    pub(super) fn new(bytes: Bytes) -> SharedString {
+        SharedString { capacity: bytes.len(), bytes }
     }
 
-    pub(super) fn from_mut(bytes: BytesMut) -> Outline {
-        Outline { capacity: bytes.capacity(), bytes: bytes.freeze() }
+    pub(super) fn from_mut(bytes: BytesMut) -> SharedString {
+        SharedString { capacity: bytes.capacity(), bytes: bytes.freeze() }
     }
 
     /// The bytes to be changed. When a reply still holds them they are copied, so that it sends what it was given.
@@ -66,16 +66,16 @@ impl Object {
         on_collection!(self, collection => collection.kind(), _ => Kind::RawShared)
     }
 
-    pub(super) fn outline_mut(&mut self) -> Option<&mut Outline> {
+    pub(super) fn outline_mut(&mut self) -> Option<&mut SharedString> {
         match self {
-            Object::String(outline) => Some(outline),
+            Object::String(shared) => Some(shared),
             _ => None,
         }
     }
 
     pub fn value(&self) -> Value<'_> {
         match self {
-            Object::String(outline) => Value::Shared(&outline.bytes),
+            Object::String(shared) => Value::Shared(&shared.bytes),
             Object::List(list) => Value::List(list.view()),
             Object::Set(set) => Value::Set(set.view()),
             Object::Hash(hash) => Value::Hash(hash.view()),
@@ -87,7 +87,7 @@ impl Object {
     /// Bytes allocated, this box included.
     pub fn memory(&self) -> usize {
         let own = block_size(size_of::<Object>());
-        own + on_collection!(self, collection => collection.memory(), outline => block_size(outline.capacity))
+        own + on_collection!(self, collection => collection.memory(), shared => block_size(shared.capacity))
     }
 
     /// A copy that shares no memory with this one.
@@ -95,7 +95,7 @@ impl Object {
         on_collection!(
             self,
             collection => collection.duplicate().into_object(),
-            outline => Object::String(Outline::new(Bytes::copy_from_slice(&outline.bytes)))
+            shared => Object::String(SharedString::new(Bytes::copy_from_slice(&shared.bytes)))
         )
     }
 

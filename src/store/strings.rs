@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::entry::{self, Content, EMBEDDED_LEN_MAX};
 use super::lookup::Home;
-use super::object::{Object, Outline};
+use super::object::{Object, SharedString};
 use super::value::EMBSTR_LEN_MAX;
 use super::{parse_integer, Kind, NotInteger, Store, StringBuf, Ttl, Usage, Value, WrongType};
 
@@ -27,7 +27,7 @@ fn raw_content(value: &[u8]) -> Content<'_> {
     if value.len() <= EMBEDDED_LEN_MAX {
         Content::Embedded(value, Kind::Raw)
     } else {
-        Content::Boxed(Box::new(Object::String(Outline::new(Bytes::copy_from_slice(value)))))
+        Content::Boxed(Box::new(Object::String(SharedString::new(Bytes::copy_from_slice(value)))))
     }
 }
 
@@ -53,7 +53,7 @@ impl Store {
         if value.len() <= EMBEDDED_LEN_MAX {
             self.set_string(db, key, &value, ttl);
         } else {
-            self.set(db, key, Content::Boxed(Box::new(Object::String(Outline::new(value)))), ttl);
+            self.set(db, key, Content::Boxed(Box::new(Object::String(SharedString::new(value)))), ttl);
         }
     }
 
@@ -78,7 +78,7 @@ impl Store {
         if value.len() <= EMBEDDED_LEN_MAX {
             self.set(db, key, Content::Embedded(&value, Kind::Raw), ttl);
         } else {
-            self.set(db, key, Content::Boxed(Box::new(Object::String(Outline::from_mut(value)))), ttl);
+            self.set(db, key, Content::Boxed(Box::new(Object::String(SharedString::from_mut(value)))), ttl);
         }
     }
 
@@ -133,7 +133,7 @@ impl Store {
 
     /// An expired key that was not deleted may still be in the way of a new one.
     pub(super) fn remove_paused(&mut self, home: Home, key: &[u8]) {
-        if !self.expire_paused && !self.passed_over {
+        if !self.expire_paused && !self.keeps_expired && !self.passed_over {
             return;
         }
         if let Some(word) = self.databases[home.db].find(home.slot, home.hash, key) {
@@ -179,8 +179,8 @@ impl Store {
         let changed = buf.is_changed();
         let bytes = buf.into_inner();
         if changed && bytes.len() > EMBEDDED_LEN_MAX {
-            let outline = Outline::from_mut(bytes);
-            self.set_at(home, key, Content::Boxed(Box::new(Object::String(outline))), Ttl::Keep);
+            let shared = SharedString::from_mut(bytes);
+            self.set_at(home, key, Content::Boxed(Box::new(Object::String(shared))), Ttl::Keep);
         } else {
             if changed {
                 self.set_at(home, key, Content::Embedded(&bytes, Kind::Raw), Ttl::Keep);
@@ -196,14 +196,14 @@ impl Store {
     fn modify_outline<R>(&mut self, home: Home, key: &[u8], f: impl FnOnce(&mut StringBuf) -> R) -> R {
         let mut short = None;
         let result = self.change_object(home, key, |object| {
-            let outline = object.outline_mut().expect("the kind says that it is a large string");
-            let mut buf = StringBuf::new(std::mem::take(outline).into_mut());
+            let shared = object.outline_mut().expect("the kind says that it is a large string");
+            let mut buf = StringBuf::new(std::mem::take(shared).into_mut());
             let result = f(&mut buf);
             let bytes = buf.into_inner();
             if bytes.len() <= EMBEDDED_AGAIN_LEN_MAX {
                 short = Some(bytes.to_vec());
             }
-            *outline = Outline::from_mut(bytes);
+            *shared = SharedString::from_mut(bytes);
             result
         });
         if let Some(bytes) = short {

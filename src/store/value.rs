@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::clock::Clock;
 use super::collection::Collection;
 use super::entry::EMBEDDED_LEN_MAX;
-use super::object::{Object, Outline};
+use super::object::{Object, SharedString};
 use super::{Hash, HashView, List, ListView, Set, SetView, SortedSet, SortedSetView, Stream};
 
 /// The longest string that OBJECT ENCODING calls embstr, bytes, as in Redis.
@@ -390,7 +390,7 @@ impl Detached {
         if bytes.len() <= EMBEDDED_LEN_MAX {
             return Detached::from_string(&bytes, expire_at);
         }
-        let payload = Payload::Object(Box::new(Object::String(Outline::new(bytes))));
+        let payload = Payload::Object(Box::new(Object::String(SharedString::new(bytes))));
         Detached { payload, kind: Kind::RawShared, expire_at, clock: Clock::UNSET }
     }
 

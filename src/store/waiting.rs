@@ -19,7 +19,7 @@ pub type WaitNumber = u64;
 
 /// What a queue knows of one that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct QueuePosition {
     /// The shard that runs its command again.
     pub shard: u32,
     /// A key of another type does not wake it.
@@ -30,7 +30,7 @@ pub struct Place {
 
 #[derive(Debug, Default)]
 struct Queue {
-    places: BTreeMap<WaitNumber, Place>,
+    places: BTreeMap<WaitNumber, QueuePosition>,
     /// How many of them want to know of deletions.
     on_deletion: usize,
     /// Those up to this number have had their turn since the key was last noted.
@@ -87,7 +87,7 @@ impl Waiting {
     }
 
     /// Somebody waits for the key from now on. A key named twice by one command is waited for once.
-    pub fn add(&mut self, db: usize, key: &[u8], number: WaitNumber, place: Place) {
+    pub fn add(&mut self, db: usize, key: &[u8], number: WaitNumber, place: QueuePosition) {
         if self.databases.len() <= db {
             self.databases.resize_with(db + 1, HashMap::default);
         }
@@ -171,7 +171,7 @@ impl Waiting {
     }
 
     /// The next whose turn it is.
-    pub fn next(&self, db: usize, key: &[u8]) -> Option<(WaitNumber, Place)> {
+    pub fn next(&self, db: usize, key: &[u8]) -> Option<(WaitNumber, QueuePosition)> {
         let queue = self.databases.get(db)?.get(key)?;
         let mut rest = queue.places.range((Bound::Excluded(queue.cursor), Bound::Unbounded));
         rest.next().map(|(number, place)| (*number, *place))
@@ -219,8 +219,9 @@ impl Waiting {
 mod tests {
     use super::*;
 
-    const HERE: Place = Place { shard: 0, wake_on: ValueType::List, also_on_deletion: false };
-    const ON_DELETION: Place = Place { shard: 0, wake_on: ValueType::Stream, also_on_deletion: true };
+    const HERE: QueuePosition = QueuePosition { shard: 0, wake_on: ValueType::List, also_on_deletion: false };
+    const ON_DELETION: QueuePosition =
+        QueuePosition { shard: 0, wake_on: ValueType::Stream, also_on_deletion: true };
 
     fn ready(waiting: &mut Waiting) -> Vec<String> {
         let list = waiting.take_ready();

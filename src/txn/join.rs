@@ -1,6 +1,6 @@
 //! The reply of a command over several shards, from the replies of its parts.
 
-use super::plan::{Join, Part};
+use super::plan::{Join, ShardArgs};
 use crate::slots::join_cursor;
 
 /// The bytes of the first reply in `encoded`, which begins with a whole one.
@@ -35,7 +35,7 @@ pub fn first_reply(encoded: &[u8]) -> &[u8] {
 }
 
 /// The reply of a command from the replies of its parts. The first error among them is the reply.
-pub fn join(join: Join, parts: &[Part], mut replies: Vec<(usize, Vec<u8>)>) -> Vec<u8> {
+pub fn join(join: Join, parts: &[ShardArgs], mut replies: Vec<(usize, Vec<u8>)>) -> Vec<u8> {
     if let Some(at) = replies.iter().position(|(_, reply)| reply.first() == Some(&b'-')) {
         return replies.swap_remove(at).1;
     }
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn elements_come_back_in_the_order_of_the_keys() {
-        let part = |shard, indexes: &[usize]| Part {
+        let part = |shard, indexes: &[usize]| ShardArgs {
             shard,
             args: OwnedArgs::default(),
             key_indexes: indexes.into(),

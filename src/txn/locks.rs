@@ -132,7 +132,7 @@ impl Scope {
 type Wanted = SmallVec<[(Fingerprint, Mode); 6]>;
 
 #[derive(Debug)]
-struct Place {
+struct QueueEntry {
     number: Number,
     mode: Mode,
     /// Compatible with every place before it.
@@ -153,7 +153,7 @@ impl Modes {
 /// Those who want one key, in the order of their numbers.
 #[derive(Debug, Default)]
 struct Queue {
-    places: VecDeque<Place>,
+    places: VecDeque<QueueEntry>,
     modes: Modes,
     /// Places that are not free.
     blocked: usize,
@@ -179,7 +179,7 @@ impl Queue {
                 loses(place.number);
             }
         }
-        self.places.insert(at, Place { number, mode, free });
+        self.places.insert(at, QueueEntry { number, mode, free });
         self.modes.0[mode as usize] += 1;
         self.blocked += usize::from(!free);
         free

@@ -213,7 +213,7 @@ fn whatever_comes_and_goes_holders_exclude_each_other_and_the_first_in_each_queu
             release(&mut locks, active.swap_remove(0).0);
         }
         for queue in locks.queues.values() {
-            let places: Vec<&Place> = queue.places.iter().collect();
+            let places: Vec<&QueueEntry> = queue.places.iter().collect();
             assert!(places.is_sorted_by_key(|place| place.number));
             for (at, place) in places.iter().enumerate() {
                 let is_first = places[..at].iter().all(|other| compatible(other.mode, place.mode));

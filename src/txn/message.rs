@@ -148,7 +148,7 @@ impl Watch {
 
 /// A value lent to another shard, or coming back; `None`: no such key.
 #[derive(Debug)]
-pub struct Loan {
+pub struct RemoteValue {
     pub db: usize,
     pub key: Vec<u8>,
     pub value: Option<Detached>,

@@ -14,7 +14,7 @@ use crate::slots::SlotMap;
 
 /// One shard's part of a command that is cut by key.
 #[derive(Debug)]
-pub struct Part {
+pub struct ShardArgs {
     pub shard: usize,
     pub args: OwnedArgs,
     /// Of the part's keys, the index of each in the whole command's keys.
@@ -42,10 +42,10 @@ pub enum Plan {
     /// One shard runs it whole.
     At(usize),
     /// Each shard runs its part; locks are on the keys.
-    Split(Vec<Part>, Join),
+    Split(Vec<ShardArgs>, Join),
     /// `home` runs it; others lend it the keys at these positions.
-    Lend { home: usize, foreign: Vec<(usize, KeyPosition)> },
-    /// As `Lend`, once `home` has told which keys it will look up besides; locks are on the whole keyspace.
+    RemoteValues { home: usize, foreign: Vec<(usize, KeyPosition)> },
+    /// As `RemoteValues`, once `home` has told which keys it will look up besides; locks are on the whole keyspace.
     Reach { home: usize },
     /// Every shard runs it on its whole keyspace.
     EveryShard { join: Join },
@@ -124,9 +124,9 @@ fn plan_of_keys(spec: &CommandSpec, spread: Spread, args: Args, keys: &LocatedKe
         // A wrong number of arguments is an error that the command itself words.
         Spread::SplitOk { step } if !(args.len() - 1).is_multiple_of(step) => Plan::At(home),
         Spread::SplitOk { step } => Plan::Split(split(args, step, shards), Join::First),
-        Spread::Lend | Spread::Excerpt(_) | Spread::Reach(_) => {
+        Spread::RemoteValues | Spread::Excerpt(_) | Spread::Reach(_) => {
             let owned = keys.positions.iter().zip(shards).map(|(key, shard)| (usize::from(*shard), *key));
-            Plan::Lend { home, foreign: owned.filter(|(shard, _)| *shard != home).collect() }
+            Plan::RemoteValues { home, foreign: owned.filter(|(shard, _)| *shard != home).collect() }
         }
     }
 }
@@ -154,14 +154,14 @@ fn plan_of_all(gather: Gather, args: Args, slots: &SlotMap, key_count: impl FnOn
 }
 
 /// Cuts a command whose keys are every `step`th of its arguments; `shards` are those of the keys.
-fn split(args: Args, step: usize, shards: &[u16]) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
+fn split(args: Args, step: usize, shards: &[u16]) -> Vec<ShardArgs> {
+    let mut parts: Vec<ShardArgs> = Vec::new();
     for (index, (group, shard)) in args[1..].chunks(step).zip(shards).enumerate() {
         let shard = usize::from(*shard);
         let at = parts.iter().position(|part| part.shard == shard).unwrap_or_else(|| {
             let mut owned = OwnedArgs::default();
             owned.push(args[0]);
-            parts.push(Part { shard, args: owned, key_indexes: SmallVec::new() });
+            parts.push(ShardArgs { shard, args: owned, key_indexes: SmallVec::new() });
             parts.len() - 1
         });
         let part = &mut parts[at];

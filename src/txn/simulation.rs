@@ -46,7 +46,7 @@ enum Message {
 }
 
 #[derive(Debug)]
-struct Part {
+struct Member {
     shard: usize,
     scope: Scope,
     awaited: bool,
@@ -57,7 +57,7 @@ struct Part {
 struct Transaction {
     home: usize,
     number: Number,
-    parts: Vec<Part>,
+    parts: Vec<Member>,
     /// It has all that it asked for, and takes so many steps more.
     runs: Option<u64>,
     is_script: bool,
@@ -148,11 +148,11 @@ impl World {
 
     fn begin_transaction(&mut self) {
         let home = self.shard();
-        let mut parts: Vec<Part> = Vec::new();
+        let mut parts: Vec<Member> = Vec::new();
         for _ in 0..1 + self.random.below(3) {
             let (shard, scope) = (self.shard(), self.random.scope());
             if parts.iter().all(|part| part.shard != shard) {
-                parts.push(Part { shard, scope, awaited: false, kept: false });
+                parts.push(Member { shard, scope, awaited: false, kept: false });
             }
         }
         self.last_id += 1;
@@ -240,7 +240,7 @@ impl World {
         let shards = self.shards.len();
         let t = self.transactions.get_mut(&id).expect("it was found just now");
         let held: Vec<usize> = t.parts.iter().map(|part| part.shard).collect();
-        let part = |shard| Part {
+        let part = |shard| Member {
             shard,
             scope: Scope::Whole(Write),
             awaited: false,
@@ -289,7 +289,7 @@ impl World {
             self.uses(shard, number, &scope);
         }
         self.last_id += 1;
-        let parts = vec![Part { shard, scope, awaited: false, kept: false }];
+        let parts = vec![Member { shard, scope, awaited: false, kept: false }];
         let runs = Some(self.random.below(6));
         let transaction = Transaction { home: shard, number, parts, runs, is_script: true };
         self.transactions.insert(self.last_id, transaction);

@@ -63,7 +63,7 @@ pub fn sample(data: &Path, progress: &[Arc<AtomicUsize>], stop: &AtomicBool) -> 
 
 /// The file that each shard's log ended in.
 fn last_files(data: &Path, shards: usize) -> Vec<PathBuf> {
-    let folder = Folder::new(data, "appendonlydir", "appendonly.aof");
+    let folder = Folder::new(data, "appendonlydir".as_ref(), "appendonly.aof".as_ref());
     let Ok(manifest) = folder.load(shards as u16) else { return Vec::new() };
     let newest = manifest.newest();
     if usize::from(newest.shards()) != shards {

@@ -11,7 +11,7 @@ const TURNING: [u8; 16] =
     [0, 1, 2, 0x3f, 0x40, 0x7f, 0x80, 0x81, 0xbf, 0xc0, 0xc3, 0xfe, 0xff, b'\r', b'\n', b'-'];
 
 /// A stretch of `bytes`, seldom a long one.
-fn stretch(bytes: &[u8], random: &mut Random) -> std::ops::Range<usize> {
+fn checksummed(bytes: &[u8], random: &mut Random) -> std::ops::Range<usize> {
     let start = random.below(bytes.len());
     let len = 1 << random.below(8);
     start..bytes.len().min(start + random.below(len) + 1)
@@ -29,15 +29,15 @@ fn change(input: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
         2 => input[at] = *random.pick(&TURNING),
         3 => input[at] = input[at].wrapping_add(1),
         4 => input.insert(at, *random.pick(&TURNING)),
-        5 => drop(input.drain(stretch(input, random))),
+        5 => drop(input.drain(checksummed(input, random))),
         6 => {
-            let copy = input[stretch(input, random)].to_vec();
+            let copy = input[checksummed(input, random)].to_vec();
             input.splice(at..at, copy);
         }
         7 => {
             let other = random.pick(seeds);
             if !other.is_empty() {
-                let piece = other[stretch(other, random)].to_vec();
+                let piece = other[checksummed(other, random)].to_vec();
                 let end = input.len().min(at + random.below(piece.len() + 1));
                 input.splice(at..end, piece);
             }

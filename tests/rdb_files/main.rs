@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use gyre::observe::digest::Digest;
 use gyre::persist::check_rdb;
 use gyre::rdb::file::{
-    put_function, put_part, trailer, Counts, Header, Load, LoadOptions, Progress, Stretch,
+    put_function, put_part, trailer, Counts, FileChecksum, Header, Load, LoadOptions, Progress,
 };
 use gyre::rdb::{Checks, Compression, Encoder, Format, Version};
 use gyre::slots::even_share;
@@ -94,11 +94,11 @@ fn write(loaded: &Loaded, format: Format, file: &Path) {
     for code in &loaded.functions {
         put_function(&mut encoder, code, &mut bytes);
     }
-    let mut body = Stretch::of(&bytes);
+    let mut body = FileChecksum::of(&bytes);
     for store in &loaded.stores {
         let mut part = Vec::new();
         assert!(put_part(store, &mut encoder, &mut part, &mut |_| true));
-        body = body.then(Stretch::of(&part));
+        body = body.then(FileChecksum::of(&part));
         bytes.extend_from_slice(&part);
     }
     bytes.extend_from_slice(&trailer(body, true));

@@ -157,7 +157,7 @@ impl Worker {
             client,
             connection: index as u32,
             clients: clients as u32,
-            // Far enough apart for INCRBY by small numbers never to make another client's value.
+            // Remote enough apart for INCRBY by small numbers never to make another client's value.
             next_value: (index as i64 + 1) * 1_000_000_000_000,
             operations: Vec::new(),
             was_cut: false,

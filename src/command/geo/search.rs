@@ -157,7 +157,7 @@ fn store(ctx: &mut Context, key: &[u8], elements: &[(Vec<u8>, Score)], form: For
 }
 
 /// A place that was found.
-struct Place<'a> {
+struct Location<'a> {
     member: Item<'a>,
     score: Score,
     point: Point,
@@ -328,7 +328,7 @@ impl Query {
     }
 
     /// The places in a shape, in the order and number that were asked for.
-    fn find<'v>(&self, view: SortedSetView<'v>, shape: &Shape) -> Vec<Place<'v>> {
+    fn find<'v>(&self, view: SortedSetView<'v>, shape: &Shape) -> Vec<Location<'v>> {
         let enough = if self.any { self.count } else { usize::MAX };
         let mut places = Vec::new();
         for cell in shape.cells() {
@@ -340,7 +340,7 @@ impl Query {
                 }
                 let point = Cell::of_score(score).center();
                 if let Some(distance) = shape.distance_inside(point) {
-                    places.push(Place { member, score, point, distance });
+                    places.push(Location { member, score, point, distance });
                 }
             }
         }
@@ -348,9 +348,9 @@ impl Query {
         places
     }
 
-    fn sort(&self, places: &mut Vec<Place>) {
+    fn sort(&self, places: &mut Vec<Location>) {
         let wanted = if self.count == 0 { places.len() } else { self.count.min(places.len()) };
-        let order = |a: &Place, b: &Place| match self.order {
+        let order = |a: &Location, b: &Location| match self.order {
             Order::Descending => b.distance.total_cmp(&a.distance),
             Order::None | Order::Ascending => a.distance.total_cmp(&b.distance),
         };
@@ -364,7 +364,7 @@ impl Query {
         places.truncate(wanted);
     }
 
-    fn write(&self, reply: &mut Reply, places: &[Place], unit: f64) {
+    fn write(&self, reply: &mut Reply, places: &[Location], unit: f64) {
         let details = [self.with_distance, self.with_hash, self.with_point];
         let details = details.into_iter().filter(|&wanted| wanted).count();
         reply.array(places.len());

@@ -7,7 +7,7 @@ use crate::command::parse::integer;
 use crate::command::{Args, CommandError, CommandResult, Context};
 use crate::resp::c_text;
 use crate::resp::Reply;
-use crate::store::stream::{ConsumerNumber, Group, Log, Pending, Stream, StreamId};
+use crate::store::stream::{ConsumerNumber, EntryLog, Group, Pending, Stream, StreamId};
 use crate::text;
 
 /// Entries that XAUTOCLAIM claims when it is not told how many.
@@ -32,7 +32,7 @@ struct Outcome {
 /// A group while a consumer claims what is pending in it.
 struct Claimer<'a> {
     group: &'a mut Group,
-    log: &'a Log,
+    log: &'a EntryLog,
     consumer: ConsumerNumber,
     now_ms: i64,
     just_id: bool,
@@ -43,7 +43,7 @@ struct Claimer<'a> {
 impl<'a> Claimer<'a> {
     fn new(
         group: &'a mut Group,
-        log: &'a Log,
+        log: &'a EntryLog,
         name: &[u8],
         now_ms: i64,
         just_id: bool,

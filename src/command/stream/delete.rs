@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::id::strict_id;
 use crate::command::parse::integer;
 use crate::command::{Args, CommandError, CommandResult, Context};
-use crate::store::stream::{Log, Stream, StreamId};
+use crate::store::stream::{EntryLog, Stream, StreamId};
 use crate::store::EventClass;
 
 pub type Ids = SmallVec<[StreamId; 8]>;
@@ -76,7 +76,7 @@ pub fn xsetid(ctx: &mut Context, args: Args) -> CommandResult {
     Ok(())
 }
 
-fn check(log: &Log, last_id: StreamId, entries_added: Option<u64>) -> CommandResult {
+fn check(log: &EntryLog, last_id: StreamId, entries_added: Option<u64>) -> CommandResult {
     if last_id < log.max_deleted_id() {
         return Err(CommandError::other(
             "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id",

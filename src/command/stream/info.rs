@@ -4,7 +4,7 @@ use super::{no_group_for_key, reply_entry, reply_id};
 use crate::command::parse::integer;
 use crate::command::{subcommand_syntax, Args, CommandError, CommandResult, Context};
 use crate::resp::Reply;
-use crate::store::stream::{Consumer, Entry, Group, Log, Stream, StreamId};
+use crate::store::stream::{Consumer, Entry, EntryLog, Group, Stream, StreamId};
 
 /// Entries and pending entries that XINFO STREAM FULL shows of each when it is not told how many.
 const FULL_COUNT: i64 = 10;
@@ -112,7 +112,7 @@ pub fn xinfo_stream(ctx: &mut Context, args: Args) -> CommandResult {
 }
 
 /// What both forms tell, at the head of a map of `pairs`.
-fn describe(reply: &mut Reply, log: &Log, pairs: usize) {
+fn describe(reply: &mut Reply, log: &EntryLog, pairs: usize) {
     reply.map(pairs);
     field_integer(reply, "length", log.len() as i64);
     field_integer(reply, "radix-tree-keys", log.node_count() as i64);

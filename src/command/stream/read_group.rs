@@ -8,7 +8,7 @@ use super::{group_changed, log_as_claim, log_group_id, reply_entry, reply_id};
 use crate::command::{Args, CommandError, CommandResult, Context};
 use crate::resp::c_text;
 use crate::resp::Reply;
-use crate::store::stream::{ConsumerNumber, Group, Log, Pending, Stream, StreamId};
+use crate::store::stream::{ConsumerNumber, EntryLog, Group, Pending, Stream, StreamId};
 use crate::store::{Detached, Store};
 use crate::text;
 
@@ -153,7 +153,7 @@ impl Delivery<'_> {
     fn serve(
         &self,
         group: &mut Group,
-        log: &Log,
+        log: &EntryLog,
         now_ms: i64,
         logs: bool,
         reply: &mut Reply,
@@ -186,7 +186,7 @@ impl Delivery<'_> {
     fn deliver_new(
         &self,
         group: &mut Group,
-        log: &Log,
+        log: &EntryLog,
         consumer: ConsumerNumber,
         now_ms: i64,
         logs: bool,
@@ -221,7 +221,7 @@ impl Delivery<'_> {
 /// Entries that the stream has lost since are told by their ID alone.
 fn deliver_again(
     group: &mut Group,
-    log: &Log,
+    log: &EntryLog,
     consumer: ConsumerNumber,
     start: StreamId,
     count: usize,

@@ -3,7 +3,7 @@
 use super::id::{partial_id, strict_id, PartialId};
 use crate::command::parse::integer;
 use crate::command::{Args, CommandError, CommandResult, Context};
-use crate::store::stream::{Keep, Log, Stream, StreamId, Trim};
+use crate::store::stream::{EntryLog, Keep, Stream, StreamId, Trim};
 use crate::store::{EventClass, Settings};
 
 /// Nodes that approximate trimming takes off when it is not told how many entries.
@@ -106,7 +106,7 @@ impl Options {
 
     /// What is to be logged in place of a threshold that was kept to approximately: exactly what became of the
     /// stream. Two places among the arguments, with what stands there instead.
-    pub fn exact_threshold(&self, log: &Log) -> Option<[(usize, Vec<u8>); 2]> {
+    pub fn exact_threshold(&self, log: &EntryLog) -> Option<[(usize, Vec<u8>); 2]> {
         let trim = self.trim.filter(|trim| trim.approximate)?;
         let threshold = match trim.keep {
             Keep::Entries(_) => log.len().to_string().into_bytes(),

@@ -6,7 +6,7 @@ use super::keys::KeySpec;
 use super::movable;
 use super::spec::{command, CommandSpec, Group};
 use super::Handler::Keys;
-use super::Spread::Lend;
+use super::Spread::RemoteValues;
 use crate::command::bitmap;
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
@@ -20,7 +20,7 @@ const fn bitmap_command(name: &'static str, arity: i16) -> CommandSpec {
 
 pub const COMMANDS: &[CommandSpec] = &[
     bitmap_command("setbit", 4)
-        .run(Keys(bitmap::setbit, Lend))
+        .run(Keys(bitmap::setbit, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Rw, Access, Update])])
         .since("2.2.0")
@@ -28,7 +28,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Sets or clears one bit of a string, which grows as needed, and returns what the bit was.")
         .args(&[key("key"), integer("offset"), integer("value")]),
     bitmap_command("getbit", 3)
-        .run(Keys(bitmap::getbit, Lend))
+        .run(Keys(bitmap::getbit, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[READ])
         .since("2.2.0")
@@ -36,7 +36,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns one bit of a string; beyond its end all bits are 0.")
         .args(&[key("key"), integer("offset")]),
     bitmap_command("bitcount", -2)
-        .run(Keys(bitmap::bitcount, Lend))
+        .run(Keys(bitmap::bitcount, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .since("2.6.0")
@@ -45,7 +45,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Counts the bits that are set in a string or in a range of it.")
         .args(&[key("key"), block("range", &[integer("start"), integer("end"), UNIT]).optional()]),
     bitmap_command("bitpos", -3)
-        .run(Keys(bitmap::bitpos, Lend))
+        .run(Keys(bitmap::bitpos, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .since("2.8.7")
@@ -59,7 +59,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                 .optional(),
         ]),
     bitmap_command("bitop", -4)
-        .run(Keys(bitmap::bitop, Lend))
+        .run(Keys(bitmap::bitop, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(2, &[Ow, Update]), KeySpec::at(3, &[Ro, Access]).range(-1, 1, 0)])
         .since("2.6.0")
@@ -74,7 +74,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             key_of_spec("key", 1).multiple(),
         ]),
     bitmap_command("bitfield", -2)
-        .run(Keys(bitmap::bitfield, Lend))
+        .run(Keys(bitmap::bitfield, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Rw, Access, Update, VariableFlags])
             .notes("Only reads the key when every operation is a `GET`.")])
@@ -121,7 +121,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             .optional(),
         ]),
     bitmap_command("bitfield_ro", -2)
-        .run(Keys(bitmap::bitfield_ro, Lend))
+        .run(Keys(bitmap::bitfield_ro, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[READ])
         .since("6.0.0")

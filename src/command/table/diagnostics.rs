@@ -5,7 +5,7 @@ use super::flags::{Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
 use super::spec::{command, container, CommandSpec, Group};
 use super::Handler::Keys;
-use super::Spread::Lend;
+use super::Spread::RemoteValues;
 use crate::command::object;
 
 const fn server(name: &'static str, arity: i16) -> CommandSpec {
@@ -15,7 +15,7 @@ const fn server(name: &'static str, arity: i16) -> CommandSpec {
 pub const COMMANDS: &[CommandSpec] = &[
     container(Group::Server, "memory").since("4.0.0").summary("Looks at memory usage."),
     server("memory|usage", -3)
-        .run(Keys(object::memory_usage, Lend))
+        .run(Keys(object::memory_usage, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(2, &[Ro])])
         .since("4.0.0")

@@ -10,7 +10,7 @@ use super::role::Role;
 use super::spec::{command, container, CommandSpec, Group};
 use super::Gather::{Concat, Cursor, RandomShard};
 use super::Handler::{EveryShard, Keys};
-use super::Spread::{Lend, Reach, SplitSum};
+use super::Spread::{Reach, RemoteValues, SplitSum};
 use crate::command::{dump, expire, keys, object, scan, sort};
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
@@ -78,7 +78,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Marks keys as just used and counts those that exist.")
         .args(&[key("key").multiple()]),
     generic("type", 2)
-        .run(Keys(keys::type_of, Lend))
+        .run(Keys(keys::type_of, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[LOOK])
         .since("1.0.0")
@@ -86,7 +86,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the type of the value at a key.")
         .args(&[key("key")]),
     generic("rename", 3)
-        .run(Keys(keys::rename, Lend))
+        .run(Keys(keys::rename, RemoteValues))
         .flags(&[Write])
         .keys(&[KeySpec::at(1, &[Rw, Access, Delete]), KeySpec::at(2, &[Ow, Update])])
         .since("1.0.0")
@@ -94,7 +94,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Gives a key another name, in place of any key of that name.")
         .args(&[key("key"), key_of_spec("newkey", 1)]),
     generic("renamenx", 3)
-        .run(Keys(keys::renamenx, Lend))
+        .run(Keys(keys::renamenx, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[KeySpec::at(1, &[Rw, Access, Delete]), KeySpec::at(2, &[Ow, Insert])])
         .since("1.0.0")
@@ -104,7 +104,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .args(&[key("key"), key_of_spec("newkey", 1)]),
     generic("copy", -3)
         .role(Role::Copy)
-        .run(Keys(keys::copy, Lend))
+        .run(Keys(keys::copy, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[READ, KeySpec::at(2, &[Ow, Update])])
         .since("6.2.0")
@@ -117,7 +117,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             token("replace", "REPLACE").optional(),
         ]),
     generic("move", 3)
-        .run(Keys(keys::move_to, Lend))
+        .run(Keys(keys::move_to, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[KeySpec::at(1, &[Rw, Access, Update])])
         .since("1.0.0")
@@ -125,7 +125,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes a key out of this database and puts it into another.")
         .args(&[key("key"), integer("db")]),
     generic("dump", 2)
-        .run(Keys(dump::dump, Lend))
+        .run(Keys(dump::dump, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .tips(&["nondeterministic_output"])
@@ -136,7 +136,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     generic("restore", -4)
         .role(Role::Restore)
         .acl(&[Category::Dangerous])
-        .run(Keys(dump::restore, Lend))
+        .run(Keys(dump::restore, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Ow, Update])])
         .since("2.6.0")
@@ -218,7 +218,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(1)")
         .summary("Returns the name of a key picked at random."),
     generic("expire", -3)
-        .run(Keys(expire::expire, Lend))
+        .run(Keys(expire::expire, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[CHANGE_TTL])
         .since("1.0.0")
@@ -236,7 +236,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             .optional(),
         ]),
     generic("pexpire", -3)
-        .run(Keys(expire::pexpire, Lend))
+        .run(Keys(expire::pexpire, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[CHANGE_TTL])
         .since("2.6.0")
@@ -254,7 +254,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             .optional(),
         ]),
     generic("expireat", -3)
-        .run(Keys(expire::expireat, Lend))
+        .run(Keys(expire::expireat, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[CHANGE_TTL])
         .since("1.2.0")
@@ -272,7 +272,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             .optional(),
         ]),
     generic("pexpireat", -3)
-        .run(Keys(expire::pexpireat, Lend))
+        .run(Keys(expire::pexpireat, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[CHANGE_TTL])
         .since("2.6.0")
@@ -290,7 +290,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             .optional(),
         ]),
     generic("ttl", 2)
-        .run(Keys(expire::ttl, Lend))
+        .run(Keys(expire::ttl, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[READ])
         .tips(&["nondeterministic_output"])
@@ -300,7 +300,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns how many seconds a key has left.")
         .args(&[key("key")]),
     generic("pttl", 2)
-        .run(Keys(expire::pttl, Lend))
+        .run(Keys(expire::pttl, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[READ])
         .tips(&["nondeterministic_output"])
@@ -310,7 +310,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns how many milliseconds a key has left.")
         .args(&[key("key")]),
     generic("expiretime", 2)
-        .run(Keys(expire::expiretime, Lend))
+        .run(Keys(expire::expiretime, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[READ])
         .since("7.0.0")
@@ -318,7 +318,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the Unix time in seconds at which a key expires.")
         .args(&[key("key")]),
     generic("pexpiretime", 2)
-        .run(Keys(expire::pexpiretime, Lend))
+        .run(Keys(expire::pexpiretime, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[READ])
         .since("7.0.0")
@@ -326,7 +326,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the Unix time in milliseconds at which a key expires.")
         .args(&[key("key")]),
     generic("persist", 2)
-        .run(Keys(expire::persist, Lend))
+        .run(Keys(expire::persist, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[CHANGE_TTL])
         .since("2.2.0")
@@ -335,7 +335,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .args(&[key("key")]),
     container(Group::Generic, "object").since("2.2.3").summary("Looks at how values are stored."),
     generic("object|encoding", 3)
-        .run(Keys(object::encoding, Lend))
+        .run(Keys(object::encoding, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[LOOK_SUBCOMMAND])
         .tips(&["nondeterministic_output"])
@@ -344,7 +344,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the name of a value's internal representation.")
         .args(&[key("key")]),
     generic("object|freq", 3)
-        .run(Keys(object::freq, Lend))
+        .run(Keys(object::freq, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[LOOK_SUBCOMMAND])
         .tips(&["nondeterministic_output"])
@@ -353,7 +353,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns a value's access frequency counter, kept under an LFU policy.")
         .args(&[key("key")]),
     generic("object|idletime", 3)
-        .run(Keys(object::idletime, Lend))
+        .run(Keys(object::idletime, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[LOOK_SUBCOMMAND])
         .tips(&["nondeterministic_output"])
@@ -362,7 +362,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the seconds since a value was last used.")
         .args(&[key("key")]),
     generic("object|refcount", 3)
-        .run(Keys(object::refcount, Lend))
+        .run(Keys(object::refcount, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[LOOK_SUBCOMMAND])
         .tips(&["nondeterministic_output"])
@@ -371,7 +371,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns how many references to a value there are.")
         .args(&[key("key")]),
     generic("object|help", 2)
-        .run(Keys(object::help, Lend))
+        .run(Keys(object::help, RemoteValues))
         .flags(&[Loading, Stale])
         .since("6.2.0")
         .complexity("O(1)")

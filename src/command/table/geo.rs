@@ -5,7 +5,7 @@ use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
 use super::spec::{command, CommandSpec, Group};
 use super::Handler::Keys;
-use super::Spread::Lend;
+use super::Spread::RemoteValues;
 use crate::command::geo;
 
 const fn geo_command(name: &'static str, arity: i16) -> CommandSpec {
@@ -14,7 +14,7 @@ const fn geo_command(name: &'static str, arity: i16) -> CommandSpec {
 
 pub const COMMANDS: &[CommandSpec] = &[
     geo_command("geoadd", -5)
-        .run(Keys(geo::geoadd, Lend))
+        .run(Keys(geo::geoadd, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Rw, Update])])
         .since("3.2.0")
@@ -28,7 +28,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             block("data", &[double("longitude"), double("latitude"), string("member")]).multiple(),
         ]),
     geo_command("geodist", -4)
-        .run(Keys(geo::geodist, Lend))
+        .run(Keys(geo::geodist, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("3.2.0")
@@ -42,7 +42,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                 .optional(),
         ]),
     geo_command("geohash", -2)
-        .run(Keys(geo::geohash, Lend))
+        .run(Keys(geo::geohash, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("3.2.0")
@@ -50,7 +50,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns places as standard geohash texts.")
         .args(&[key("key"), string("member").optional().multiple()]),
     geo_command("geopos", -2)
-        .run(Keys(geo::geopos, Lend))
+        .run(Keys(geo::geopos, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("3.2.0")
@@ -58,7 +58,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns longitudes and latitudes of places.")
         .args(&[key("key"), string("member").optional().multiple()]),
     geo_command("georadius", -6)
-        .run(Keys(geo::georadius, Lend))
+        .run(Keys(geo::georadius, RemoteValues))
         .flags(&[Write, DenyOom])
         .parse_keys(geo::georadius_keys)
         .keys(&[
@@ -96,7 +96,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             .optional(),
         ]),
     geo_command("georadiusbymember", -5)
-        .run(Keys(geo::georadiusbymember, Lend))
+        .run(Keys(geo::georadiusbymember, RemoteValues))
         .flags(&[Write, DenyOom])
         .parse_keys(geo::georadiusbymember_keys)
         .keys(&[
@@ -133,7 +133,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             .optional(),
         ]),
     geo_command("georadius_ro", -6)
-        .run(Keys(geo::georadius_ro, Lend))
+        .run(Keys(geo::georadius_ro, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("3.2.10")
@@ -158,7 +158,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             one_of("order", &[token("asc", "ASC"), token("desc", "DESC")]).optional(),
         ]),
     geo_command("georadiusbymember_ro", -5)
-        .run(Keys(geo::georadiusbymember_ro, Lend))
+        .run(Keys(geo::georadiusbymember_ro, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("3.2.10")
@@ -178,7 +178,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             one_of("order", &[token("asc", "ASC"), token("desc", "DESC")]).optional(),
         ]),
     geo_command("geosearch", -7)
-        .run(Keys(geo::geosearch, Lend))
+        .run(Keys(geo::geosearch, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("6.2.0")
@@ -228,7 +228,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             token("withhash", "WITHHASH").optional(),
         ]),
     geo_command("geosearchstore", -8)
-        .run(Keys(geo::geosearchstore, Lend))
+        .run(Keys(geo::geosearchstore, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Ow, Update]), KeySpec::at(2, &[Ro, Access])])
         .since("6.2.0")

@@ -5,7 +5,7 @@ use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
 use super::spec::{command, CommandSpec, Group};
 use super::Handler::Keys;
-use super::Spread::Lend;
+use super::Spread::RemoteValues;
 use crate::command::hash;
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
@@ -21,7 +21,7 @@ const fn hash_command(name: &'static str, arity: i16) -> CommandSpec {
 
 pub const COMMANDS: &[CommandSpec] = &[
     hash_command("hset", -4)
-        .run(Keys(hash::hset, Lend))
+        .run(Keys(hash::hset, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[UPDATE])
         .since("2.0.0")
@@ -30,7 +30,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Gives fields of a hash their values, whether they were there before or not.")
         .args(&[key("key"), block("data", &[string("field"), string("value")]).multiple()]),
     hash_command("hsetnx", 4)
-        .run(Keys(hash::hsetnx, Lend))
+        .run(Keys(hash::hsetnx, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[INSERT])
         .since("2.0.0")
@@ -38,7 +38,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Gives a field of a hash a value when it has none yet.")
         .args(&[key("key"), string("field"), string("value")]),
     hash_command("hmset", -4)
-        .run(Keys(hash::hmset, Lend))
+        .run(Keys(hash::hmset, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[UPDATE])
         .since("2.0.0")
@@ -47,7 +47,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Gives several fields of a hash their values.")
         .args(&[key("key"), block("data", &[string("field"), string("value")]).multiple()]),
     hash_command("hget", 3)
-        .run(Keys(hash::hget, Lend))
+        .run(Keys(hash::hget, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[READ])
         .since("2.0.0")
@@ -55,7 +55,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the value of a field of a hash.")
         .args(&[key("key"), string("field")]),
     hash_command("hmget", -3)
-        .run(Keys(hash::hmget, Lend))
+        .run(Keys(hash::hmget, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[READ])
         .since("2.0.0")
@@ -63,7 +63,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the values of several fields of a hash.")
         .args(&[key("key"), string("field").multiple()]),
     hash_command("hgetall", 2)
-        .run(Keys(hash::hgetall, Lend))
+        .run(Keys(hash::hgetall, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .tips(&["nondeterministic_output_order"])
@@ -72,7 +72,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns all fields of a hash with their values.")
         .args(&[key("key")]),
     hash_command("hkeys", 2)
-        .run(Keys(hash::hkeys, Lend))
+        .run(Keys(hash::hkeys, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .tips(&["nondeterministic_output_order"])
@@ -81,7 +81,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns all fields of a hash.")
         .args(&[key("key")]),
     hash_command("hvals", 2)
-        .run(Keys(hash::hvals, Lend))
+        .run(Keys(hash::hvals, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .tips(&["nondeterministic_output_order"])
@@ -90,7 +90,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns all values of a hash.")
         .args(&[key("key")]),
     hash_command("hlen", 2)
-        .run(Keys(hash::hlen, Lend))
+        .run(Keys(hash::hlen, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[LOOK])
         .since("2.0.0")
@@ -98,7 +98,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the number of fields of a hash.")
         .args(&[key("key")]),
     hash_command("hstrlen", 3)
-        .run(Keys(hash::hstrlen, Lend))
+        .run(Keys(hash::hstrlen, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[LOOK])
         .since("3.2.0")
@@ -106,7 +106,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns how long the value of a field is, in bytes.")
         .args(&[key("key"), string("field")]),
     hash_command("hexists", 3)
-        .run(Keys(hash::hexists, Lend))
+        .run(Keys(hash::hexists, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[LOOK])
         .since("2.0.0")
@@ -114,7 +114,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Tells whether a hash has a field.")
         .args(&[key("key"), string("field")]),
     hash_command("hdel", -3)
-        .run(Keys(hash::hdel, Lend))
+        .run(Keys(hash::hdel, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[DELETE])
         .since("2.0.0")
@@ -123,7 +123,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes fields out of a hash, and deletes the key with the last of them.")
         .args(&[key("key"), string("field").multiple()]),
     hash_command("hincrby", 4)
-        .run(Keys(hash::hincrby, Lend))
+        .run(Keys(hash::hincrby, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[MODIFY])
         .since("2.0.0")
@@ -131,7 +131,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Adds to the integer in a field of a hash. A missing one counts as 0.")
         .args(&[key("key"), string("field"), integer("increment")]),
     hash_command("hincrbyfloat", 4)
-        .run(Keys(hash::hincrbyfloat, Lend))
+        .run(Keys(hash::hincrbyfloat, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[MODIFY])
         .since("2.6.0")
@@ -139,7 +139,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Adds to the number in a field of a hash. A missing one counts as 0.")
         .args(&[key("key"), string("field"), double("increment")]),
     hash_command("hrandfield", -2)
-        .run(Keys(hash::hrandfield, Lend))
+        .run(Keys(hash::hrandfield, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .tips(&["nondeterministic_output"])
@@ -151,7 +151,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             block("options", &[integer("count"), token("withvalues", "WITHVALUES").optional()]).optional(),
         ]),
     hash_command("hscan", -3)
-        .run(Keys(hash::hscan, Lend))
+        .run(Keys(hash::hscan, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .tips(&["nondeterministic_output"])

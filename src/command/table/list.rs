@@ -5,7 +5,7 @@ use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
 use super::spec::{command, CommandSpec, Group};
 use super::Handler::Keys;
-use super::Spread::{Excerpt, Lend};
+use super::Spread::{Excerpt, RemoteValues};
 use crate::command::{excerpt, list};
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
@@ -29,7 +29,7 @@ const fn list_command(name: &'static str, arity: i16) -> CommandSpec {
 
 pub const COMMANDS: &[CommandSpec] = &[
     list_command("lpush", -3)
-        .run(Keys(list::lpush, Lend))
+        .run(Keys(list::lpush, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[ADD])
         .since("1.0.0")
@@ -38,7 +38,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Adds elements at the head of a list, which is created if need be.")
         .args(&[key("key"), string("element").multiple()]),
     list_command("rpush", -3)
-        .run(Keys(list::rpush, Lend))
+        .run(Keys(list::rpush, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[ADD])
         .since("1.0.0")
@@ -47,7 +47,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Adds elements at the tail of a list, which is created if need be.")
         .args(&[key("key"), string("element").multiple()]),
     list_command("lpushx", -3)
-        .run(Keys(list::lpushx, Lend))
+        .run(Keys(list::lpushx, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[ADD])
         .since("2.2.0")
@@ -56,7 +56,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Adds elements at the head of a list that exists.")
         .args(&[key("key"), string("element").multiple()]),
     list_command("rpushx", -3)
-        .run(Keys(list::rpushx, Lend))
+        .run(Keys(list::rpushx, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[ADD])
         .since("2.2.0")
@@ -65,7 +65,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Adds elements at the tail of a list that exists.")
         .args(&[key("key"), string("element").multiple()]),
     list_command("lpop", -2)
-        .run(Keys(list::lpop, Lend))
+        .run(Keys(list::lpop, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[TAKE])
         .since("1.0.0")
@@ -74,7 +74,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes elements away at the head of a list and returns them.")
         .args(&[key("key"), integer("count").since("6.2.0").optional()]),
     list_command("rpop", -2)
-        .run(Keys(list::rpop, Lend))
+        .run(Keys(list::rpop, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[TAKE])
         .since("1.0.0")
@@ -83,7 +83,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes elements away at the tail of a list and returns them.")
         .args(&[key("key"), integer("count").since("6.2.0").optional()]),
     list_command("llen", 2)
-        .run(Keys(list::llen, Lend))
+        .run(Keys(list::llen, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::at(1, &[Ro])])
         .since("1.0.0")
@@ -91,7 +91,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the length of a list.")
         .args(&[key("key")]),
     list_command("lindex", 3)
-        .run(Keys(list::lindex, Lend))
+        .run(Keys(list::lindex, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .since("1.0.0")
@@ -99,7 +99,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the element of a list at an index.")
         .args(&[key("key"), integer("index")]),
     list_command("lrange", 4)
-        .run(Keys(list::lrange, Lend))
+        .run(Keys(list::lrange, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .since("1.0.0")
@@ -107,7 +107,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns a range of elements of a list.")
         .args(&[key("key"), integer("start"), integer("stop")]),
     list_command("lset", 4)
-        .run(Keys(list::lset, Lend))
+        .run(Keys(list::lset, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Rw, Update])])
         .since("1.0.0")
@@ -115,7 +115,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Replaces the element of a list at an index.")
         .args(&[key("key"), integer("index"), string("element")]),
     list_command("linsert", 5)
-        .run(Keys(list::linsert, Lend))
+        .run(Keys(list::linsert, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[ADD])
         .since("2.2.0")
@@ -123,7 +123,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Adds an element to a list before or after another one.")
         .args(&[key("key"), one_of("where", &[token("before", "BEFORE"), token("after", "AFTER")]), string("pivot"), string("element")]),
     list_command("lrem", 4)
-        .run(Keys(list::lrem, Lend))
+        .run(Keys(list::lrem, RemoteValues))
         .flags(&[Write])
         .keys(&[REMOVE])
         .since("1.0.0")
@@ -131,7 +131,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Removes elements equal to a given one from a list.")
         .args(&[key("key"), integer("count"), string("element")]),
     list_command("ltrim", 4)
-        .run(Keys(list::ltrim, Lend))
+        .run(Keys(list::ltrim, RemoteValues))
         .flags(&[Write])
         .keys(&[REMOVE])
         .since("1.0.0")
@@ -139,7 +139,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Cuts a list down to a range of its elements.")
         .args(&[key("key"), integer("start"), integer("stop")]),
     list_command("lpos", -3)
-        .run(Keys(list::lpos, Lend))
+        .run(Keys(list::lpos, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .since("6.0.6")

@@ -206,12 +206,12 @@ pub struct Wanted {
 /// A keyed command whose keys live on several shards.
 #[derive(Clone, Copy, Debug)]
 pub enum Spread {
-    /// Lend the foreign keys' values to the shard that owns the first key, run there, return what changed. Right for every command.
-    Lend,
+    /// RemoteValues the foreign keys' values to the shard that owns the first key, run there, return what changed. Right for every command.
+    RemoteValues,
     /// As above, but only an excerpt of each value is lent, and what comes back are commands on one key each: those that
     /// the command logs while `Caller::on_excerpts` is set. For those that touch little of large values (LMOVE, SMOVE).
     Excerpt(Excerpt),
-    /// As `Lend`; and it may look up keys that its arguments do not name (SORT).
+    /// As `RemoteValues`; and it may look up keys that its arguments do not name (SORT).
     Reach(&'static Reaching),
     /// Split by key into the same command on each shard (`step` arguments per key), and join: sum of integers (DEL, EXISTS).
     SplitSum { step: usize },

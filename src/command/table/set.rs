@@ -5,7 +5,7 @@ use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
 use super::spec::{command, CommandSpec, Group};
 use super::Handler::Keys;
-use super::Spread::{Excerpt, Lend};
+use super::Spread::{Excerpt, RemoteValues};
 use crate::command::{excerpt, set};
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
@@ -21,7 +21,7 @@ const fn set_command(name: &'static str, arity: i16) -> CommandSpec {
 
 pub const COMMANDS: &[CommandSpec] = &[
     set_command("sadd", -3)
-        .run(Keys(set::sadd, Lend))
+        .run(Keys(set::sadd, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[KeySpec::at(1, &[Rw, Insert])])
         .since("1.0.0")
@@ -30,7 +30,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Adds members to a set, and creates it when there is none.")
         .args(&[key("key"), string("member").multiple()]),
     set_command("srem", -3)
-        .run(Keys(set::srem, Lend))
+        .run(Keys(set::srem, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[KeySpec::at(1, &[Rw, Delete])])
         .since("1.0.0")
@@ -39,7 +39,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes members out of a set, and deletes the key with the last of them.")
         .args(&[key("key"), string("member").multiple()]),
     set_command("sismember", 3)
-        .run(Keys(set::sismember, Lend))
+        .run(Keys(set::sismember, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[LOOK])
         .since("1.0.0")
@@ -47,7 +47,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Tells whether a set has a member.")
         .args(&[key("key"), string("member")]),
     set_command("smismember", -3)
-        .run(Keys(set::smismember, Lend))
+        .run(Keys(set::smismember, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[READ])
         .since("6.2.0")
@@ -55,7 +55,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Tells of several members whether a set has them.")
         .args(&[key("key"), string("member").multiple()]),
     set_command("scard", 2)
-        .run(Keys(set::scard, Lend))
+        .run(Keys(set::scard, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[LOOK])
         .since("1.0.0")
@@ -63,7 +63,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the number of members of a set.")
         .args(&[key("key")]),
     set_command("smembers", 2)
-        .run(Keys(set::smembers, Lend))
+        .run(Keys(set::smembers, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .tips(&["nondeterministic_output_order"])
@@ -80,7 +80,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Moves a member from one set to another.")
         .args(&[key("source"), key_of_spec("destination", 1), string("member")]),
     set_command("spop", -2)
-        .run(Keys(set::spop, Lend))
+        .run(Keys(set::spop, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[TAKE])
         .tips(&["nondeterministic_output"])
@@ -90,7 +90,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes random members out of a set and returns them.")
         .args(&[key("key"), integer("count").since("3.2.0").optional()]),
     set_command("srandmember", -2)
-        .run(Keys(set::srandmember, Lend))
+        .run(Keys(set::srandmember, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .tips(&["nondeterministic_output"])
@@ -100,7 +100,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns random members of a set.")
         .args(&[key("key"), integer("count").since("2.6.0").optional()]),
     set_command("sinter", -2)
-        .run(Keys(set::sinter, Lend))
+        .run(Keys(set::sinter, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ_ALL])
         .tips(&["nondeterministic_output_order"])
@@ -109,7 +109,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the members that all sets have in common.")
         .args(&[key("key").multiple()]),
     set_command("sintercard", -3)
-        .run(Keys(set::sintercard, Lend))
+        .run(Keys(set::sintercard, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access]).key_num(0, 1, 1)])
         .since("7.0.0")
@@ -117,7 +117,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns how many members all sets have in common.")
         .args(&[integer("numkeys"), key("key").multiple(), integer("limit").token("LIMIT").optional()]),
     set_command("sinterstore", -3)
-        .run(Keys(set::sinterstore, Lend))
+        .run(Keys(set::sinterstore, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Rw, Update]), READ_REST])
         .since("1.0.0")
@@ -125,7 +125,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Stores the members that all sets have in common as a set.")
         .args(&[key("destination"), key_of_spec("key", 1).multiple()]),
     set_command("sunion", -2)
-        .run(Keys(set::sunion, Lend))
+        .run(Keys(set::sunion, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ_ALL])
         .tips(&["nondeterministic_output_order"])
@@ -134,7 +134,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the members that any of the sets has.")
         .args(&[key("key").multiple()]),
     set_command("sunionstore", -3)
-        .run(Keys(set::sunionstore, Lend))
+        .run(Keys(set::sunionstore, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[DESTINATION, READ_REST])
         .since("1.0.0")
@@ -142,7 +142,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Stores the members that any of the sets has as a set.")
         .args(&[key("destination"), key_of_spec("key", 1).multiple()]),
     set_command("sdiff", -2)
-        .run(Keys(set::sdiff, Lend))
+        .run(Keys(set::sdiff, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ_ALL])
         .tips(&["nondeterministic_output_order"])
@@ -151,7 +151,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the members of the first set that no other has.")
         .args(&[key("key").multiple()]),
     set_command("sdiffstore", -3)
-        .run(Keys(set::sdiffstore, Lend))
+        .run(Keys(set::sdiffstore, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[DESTINATION, READ_REST])
         .since("1.0.0")
@@ -159,7 +159,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Stores the members of the first set that no other has as a set.")
         .args(&[key("destination"), key_of_spec("key", 1).multiple()]),
     set_command("sscan", -3)
-        .run(Keys(set::sscan, Lend))
+        .run(Keys(set::sscan, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .tips(&["nondeterministic_output"])

@@ -6,7 +6,7 @@ use super::keys::KeySpec;
 
 use super::spec::{command, CommandSpec, Group};
 use super::Handler::Keys;
-use super::Spread::{Excerpt, Lend};
+use super::Spread::{Excerpt, RemoteValues};
 use crate::command::{excerpt, sorted_set};
 
 const fn sorted_set_command(name: &'static str, arity: i16) -> CommandSpec {
@@ -15,7 +15,7 @@ const fn sorted_set_command(name: &'static str, arity: i16) -> CommandSpec {
 
 pub const COMMANDS: &[CommandSpec] = &[
     sorted_set_command("zadd", -4)
-        .run(Keys(sorted_set::zadd, Lend))
+        .run(Keys(sorted_set::zadd, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[KeySpec::at(1, &[Rw, Update])])
         .since("1.2.0")
@@ -35,7 +35,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             block("data", &[double("score"), string("member")]).multiple(),
         ]),
     sorted_set_command("zincrby", 4)
-        .run(Keys(sorted_set::zincrby, Lend))
+        .run(Keys(sorted_set::zincrby, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[KeySpec::at(1, &[Rw, Access, Update])])
         .since("1.2.0")
@@ -43,7 +43,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Adds to the score of a member; one that is missing starts at 0.")
         .args(&[key("key"), integer("increment"), string("member")]),
     sorted_set_command("zrem", -3)
-        .run(Keys(sorted_set::zrem, Lend))
+        .run(Keys(sorted_set::zrem, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[KeySpec::at(1, &[Rw, Delete])])
         .since("1.2.0")
@@ -52,7 +52,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes members out of a sorted set.")
         .args(&[key("key"), string("member").multiple()]),
     sorted_set_command("zcard", 2)
-        .run(Keys(sorted_set::zcard, Lend))
+        .run(Keys(sorted_set::zcard, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::at(1, &[Ro])])
         .since("1.2.0")
@@ -60,7 +60,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the number of elements of a sorted set.")
         .args(&[key("key")]),
     sorted_set_command("zcount", 4)
-        .run(Keys(sorted_set::zcount, Lend))
+        .run(Keys(sorted_set::zcount, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("2.0.0")
@@ -68,7 +68,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Counts the elements with a score in a range.")
         .args(&[key("key"), double("min"), double("max")]),
     sorted_set_command("zscore", 3)
-        .run(Keys(sorted_set::zscore, Lend))
+        .run(Keys(sorted_set::zscore, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("1.2.0")
@@ -76,7 +76,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the score of a member.")
         .args(&[key("key"), string("member")]),
     sorted_set_command("zmscore", -3)
-        .run(Keys(sorted_set::zmscore, Lend))
+        .run(Keys(sorted_set::zmscore, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("6.2.0")
@@ -84,7 +84,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the scores of several members.")
         .args(&[key("key"), string("member").multiple()]),
     sorted_set_command("zrank", -3)
-        .run(Keys(sorted_set::zrank, Lend))
+        .run(Keys(sorted_set::zrank, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("2.0.0")
@@ -93,7 +93,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns how many elements come before a member, lowest score first.")
         .args(&[key("key"), string("member"), token("withscore", "WITHSCORE").optional()]),
     sorted_set_command("zrevrank", -3)
-        .run(Keys(sorted_set::zrevrank, Lend))
+        .run(Keys(sorted_set::zrevrank, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("2.0.0")
@@ -102,7 +102,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns how many elements come before a member, highest score first.")
         .args(&[key("key"), string("member"), token("withscore", "WITHSCORE").optional()]),
     sorted_set_command("zrange", -4)
-        .run(Keys(sorted_set::zrange, Lend))
+        .run(Keys(sorted_set::zrange, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("1.2.0")
@@ -121,7 +121,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             token("withscores", "WITHSCORES").optional(),
         ]),
     sorted_set_command("zrangestore", -5)
-        .run(Keys(sorted_set::zrangestore, Lend))
+        .run(Keys(sorted_set::zrangestore, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Ow, Update]), KeySpec::at(2, &[Ro, Access])])
         .since("6.2.0")
@@ -137,7 +137,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             block("limit", &[integer("offset"), integer("count")]).token("LIMIT").optional(),
         ]),
     sorted_set_command("zrevrange", -4)
-        .run(Keys(sorted_set::zrevrange, Lend))
+        .run(Keys(sorted_set::zrevrange, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("1.2.0")
@@ -146,7 +146,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the elements in a range of ranks, highest score first.")
         .args(&[key("key"), integer("start"), integer("stop"), token("withscores", "WITHSCORES").optional()]),
     sorted_set_command("zrangebyscore", -4)
-        .run(Keys(sorted_set::zrangebyscore, Lend))
+        .run(Keys(sorted_set::zrangebyscore, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("1.0.5")
@@ -162,7 +162,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             block("limit", &[integer("offset"), integer("count")]).token("LIMIT").optional(),
         ]),
     sorted_set_command("zrevrangebyscore", -4)
-        .run(Keys(sorted_set::zrevrangebyscore, Lend))
+        .run(Keys(sorted_set::zrevrangebyscore, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("2.2.0")
@@ -178,7 +178,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             block("limit", &[integer("offset"), integer("count")]).token("LIMIT").optional(),
         ]),
     sorted_set_command("zrangebylex", -4)
-        .run(Keys(sorted_set::zrangebylex, Lend))
+        .run(Keys(sorted_set::zrangebylex, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("2.8.9")
@@ -192,7 +192,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             block("limit", &[integer("offset"), integer("count")]).token("LIMIT").optional(),
         ]),
     sorted_set_command("zrevrangebylex", -4)
-        .run(Keys(sorted_set::zrevrangebylex, Lend))
+        .run(Keys(sorted_set::zrevrangebylex, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("2.8.9")
@@ -206,7 +206,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             block("limit", &[integer("offset"), integer("count")]).token("LIMIT").optional(),
         ]),
     sorted_set_command("zlexcount", 4)
-        .run(Keys(sorted_set::zlexcount, Lend))
+        .run(Keys(sorted_set::zlexcount, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .since("2.8.9")
@@ -214,7 +214,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Counts the members in a lexicographic range, where all scores are equal.")
         .args(&[key("key"), string("min"), string("max")]),
     sorted_set_command("zremrangebyrank", 4)
-        .run(Keys(sorted_set::zremrangebyrank, Lend))
+        .run(Keys(sorted_set::zremrangebyrank, RemoteValues))
         .flags(&[Write])
         .keys(&[KeySpec::at(1, &[Rw, Delete])])
         .since("2.0.0")
@@ -222,7 +222,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes out the elements in a range of ranks.")
         .args(&[key("key"), integer("start"), integer("stop")]),
     sorted_set_command("zremrangebyscore", 4)
-        .run(Keys(sorted_set::zremrangebyscore, Lend))
+        .run(Keys(sorted_set::zremrangebyscore, RemoteValues))
         .flags(&[Write])
         .keys(&[KeySpec::at(1, &[Rw, Delete])])
         .since("1.2.0")
@@ -230,7 +230,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes out the elements with a score in a range.")
         .args(&[key("key"), double("min"), double("max")]),
     sorted_set_command("zremrangebylex", 4)
-        .run(Keys(sorted_set::zremrangebylex, Lend))
+        .run(Keys(sorted_set::zremrangebylex, RemoteValues))
         .flags(&[Write])
         .keys(&[KeySpec::at(1, &[Rw, Delete])])
         .since("2.8.9")
@@ -238,7 +238,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes out the members in a lexicographic range, where all scores are equal.")
         .args(&[key("key"), string("min"), string("max")]),
     sorted_set_command("zunion", -3)
-        .run(Keys(sorted_set::zunion, Lend))
+        .run(Keys(sorted_set::zunion, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access]).key_num(0, 1, 1)])
         .since("6.2.0")
@@ -254,7 +254,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             token("withscores", "WITHSCORES").optional(),
         ]),
     sorted_set_command("zinter", -3)
-        .run(Keys(sorted_set::zinter, Lend))
+        .run(Keys(sorted_set::zinter, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access]).key_num(0, 1, 1)])
         .since("6.2.0")
@@ -270,7 +270,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             token("withscores", "WITHSCORES").optional(),
         ]),
     sorted_set_command("zdiff", -3)
-        .run(Keys(sorted_set::zdiff, Lend))
+        .run(Keys(sorted_set::zdiff, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access]).key_num(0, 1, 1)])
         .since("6.2.0")
@@ -278,7 +278,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the elements of a sorted set that are in none of some others.")
         .args(&[integer("numkeys"), key("key").multiple(), token("withscores", "WITHSCORES").optional()]),
     sorted_set_command("zintercard", -3)
-        .run(Keys(sorted_set::zintercard, Lend))
+        .run(Keys(sorted_set::zintercard, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access]).key_num(0, 1, 1)])
         .since("7.0.0")
@@ -286,7 +286,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Counts the members that several sorted sets have in common.")
         .args(&[integer("numkeys"), key("key").multiple(), integer("limit").token("LIMIT").optional()]),
     sorted_set_command("zunionstore", -4)
-        .run(Keys(sorted_set::zunionstore, Lend))
+        .run(Keys(sorted_set::zunionstore, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Ow, Update]), KeySpec::at(2, &[Ro, Access]).key_num(0, 1, 1)])
         .since("2.0.0")
@@ -302,7 +302,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                 .optional(),
         ]),
     sorted_set_command("zinterstore", -4)
-        .run(Keys(sorted_set::zinterstore, Lend))
+        .run(Keys(sorted_set::zinterstore, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Ow, Update]), KeySpec::at(2, &[Ro, Access]).key_num(0, 1, 1)])
         .since("2.0.0")
@@ -318,7 +318,7 @@ pub const COMMANDS: &[CommandSpec] = &[
                 .optional(),
         ]),
     sorted_set_command("zdiffstore", -4)
-        .run(Keys(sorted_set::zdiffstore, Lend))
+        .run(Keys(sorted_set::zdiffstore, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Ow, Update]), KeySpec::at(2, &[Ro, Access]).key_num(0, 1, 1)])
         .since("6.2.0")
@@ -326,7 +326,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Stores the elements of a sorted set that are in none of some others.")
         .args(&[key("destination"), integer("numkeys"), key_of_spec("key", 1).multiple()]),
     sorted_set_command("zpopmin", -2)
-        .run(Keys(sorted_set::zpopmin, Lend))
+        .run(Keys(sorted_set::zpopmin, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[KeySpec::at(1, &[Rw, Access, Delete])])
         .since("5.0.0")
@@ -334,7 +334,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Takes the elements with the lowest scores.")
         .args(&[key("key"), integer("count").optional()]),
     sorted_set_command("zpopmax", -2)
-        .run(Keys(sorted_set::zpopmax, Lend))
+        .run(Keys(sorted_set::zpopmax, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[KeySpec::at(1, &[Rw, Access, Delete])])
         .since("5.0.0")
@@ -387,7 +387,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             integer("count").token("COUNT").optional(),
         ]),
     sorted_set_command("zrandmember", -2)
-        .run(Keys(sorted_set::zrandmember, Lend))
+        .run(Keys(sorted_set::zrandmember, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .tips(&["nondeterministic_output"])
@@ -399,7 +399,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             block("options", &[integer("count"), token("withscores", "WITHSCORES").optional()]).optional(),
         ]),
     sorted_set_command("zscan", -3)
-        .run(Keys(sorted_set::zscan, Lend))
+        .run(Keys(sorted_set::zscan, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access])])
         .tips(&["nondeterministic_output"])

@@ -5,7 +5,7 @@ use super::flags::{Category, Flag::*, KeyFlag::*};
 use super::keys::KeySpec;
 use super::spec::{command, container, CommandSpec, Group};
 use super::Handler::Keys;
-use super::Spread::{Excerpt, Lend};
+use super::Spread::{Excerpt, RemoteValues};
 use crate::command::stream;
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
@@ -37,7 +37,7 @@ const READ_STREAMS: Arg =
 
 pub const COMMANDS: &[CommandSpec] = &[
     stream_command("xadd", -5)
-        .run(Keys(stream::xadd, Lend))
+        .run(Keys(stream::xadd, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[UPDATE.notes("Data is lost too when the command trims.")])
         .tips(NONDETERMINISTIC)
@@ -56,7 +56,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             block("data", &[string("field"), string("value")]).multiple(),
         ]),
     stream_command("xlen", 2)
-        .run(Keys(stream::xlen, Lend))
+        .run(Keys(stream::xlen, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::at(1, &[Ro])])
         .since("5.0.0")
@@ -64,7 +64,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Counts the entries of a stream.")
         .args(&[key("key")]),
     stream_command("xrange", -4)
-        .run(Keys(stream::xrange, Lend))
+        .run(Keys(stream::xrange, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .since("5.0.0")
@@ -73,7 +73,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the entries of a stream within a range of IDs.")
         .args(&[key("key"), string("start"), string("end"), integer("count").token("COUNT").optional()]),
     stream_command("xrevrange", -4)
-        .run(Keys(stream::xrevrange, Lend))
+        .run(Keys(stream::xrevrange, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .since("5.0.0")
@@ -82,7 +82,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the entries of a stream within a range of IDs, the last first.")
         .args(&[key("key"), string("end"), string("start"), integer("count").token("COUNT").optional()]),
     stream_command("xdel", -3)
-        .run(Keys(stream::xdel, Lend))
+        .run(Keys(stream::xdel, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[DELETE])
         .since("5.0.0")
@@ -90,7 +90,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Deletes entries of a stream.")
         .args(&[key("key"), string("id").multiple()]),
     stream_command("xtrim", -4)
-        .run(Keys(stream::xtrim, Lend))
+        .run(Keys(stream::xtrim, RemoteValues))
         .flags(&[Write])
         .keys(&[DELETE])
         .tips(NONDETERMINISTIC)
@@ -100,7 +100,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Deletes the oldest entries of a stream.")
         .args(&[key("key"), block("trim", TRIM)]),
     stream_command("xsetid", -3)
-        .run(Keys(stream::xsetid, Lend))
+        .run(Keys(stream::xsetid, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[UPDATE])
         .since("5.0.0")
@@ -142,7 +142,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         ]),
     container(Group::Stream, "xgroup").since("5.0.0").summary("Makes, moves and removes groups and consumers."),
     stream_command("xgroup|create", -5)
-        .run(Keys(stream::xgroup_create, Lend))
+        .run(Keys(stream::xgroup_create, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[INSERT_2])
         .since("5.0.0")
@@ -157,7 +157,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             integer("entries-read").token("ENTRIESREAD").optional(),
         ]),
     stream_command("xgroup|setid", -5)
-        .run(Keys(stream::xgroup_setid, Lend))
+        .run(Keys(stream::xgroup_setid, RemoteValues))
         .flags(&[Write])
         .keys(&[UPDATE_2])
         .since("5.0.0")
@@ -171,7 +171,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             integer("entriesread").token("ENTRIESREAD").display("entries-read").optional(),
         ]),
     stream_command("xgroup|destroy", 4)
-        .run(Keys(stream::xgroup_destroy, Lend))
+        .run(Keys(stream::xgroup_destroy, RemoteValues))
         .flags(&[Write])
         .keys(&[DELETE_2])
         .since("5.0.0")
@@ -179,7 +179,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Removes a group with its consumers and what is pending for them.")
         .args(&[key("key"), string("group")]),
     stream_command("xgroup|createconsumer", 5)
-        .run(Keys(stream::xgroup_createconsumer, Lend))
+        .run(Keys(stream::xgroup_createconsumer, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[INSERT_2])
         .since("6.2.0")
@@ -187,7 +187,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Creates a consumer in a group.")
         .args(&[key("key"), string("group"), string("consumer")]),
     stream_command("xgroup|delconsumer", 5)
-        .run(Keys(stream::xgroup_delconsumer, Lend))
+        .run(Keys(stream::xgroup_delconsumer, RemoteValues))
         .flags(&[Write])
         .keys(&[DELETE_2])
         .since("5.0.0")
@@ -195,13 +195,13 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Deletes a consumer of a group with what is pending for it.")
         .args(&[key("key"), string("group"), string("consumer")]),
     stream_command("xgroup|help", 2)
-        .run(Keys(stream::xgroup_help, Lend))
+        .run(Keys(stream::xgroup_help, RemoteValues))
         .flags(&[Loading, Stale])
         .since("5.0.0")
         .complexity("O(1)")
         .summary("Explains the subcommands."),
     stream_command("xack", -4)
-        .run(Keys(stream::xack, Lend))
+        .run(Keys(stream::xack, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[UPDATE])
         .since("5.0.0")
@@ -209,7 +209,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Acknowledges entries that were delivered to consumers of a group.")
         .args(&[key("key"), string("group"), string("id").multiple()]),
     stream_command("xpending", -3)
-        .run(Keys(stream::xpending, Lend))
+        .run(Keys(stream::xpending, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .tips(NONDETERMINISTIC)
@@ -233,7 +233,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             .optional(),
         ]),
     stream_command("xclaim", -6)
-        .run(Keys(stream::xclaim, Lend))
+        .run(Keys(stream::xclaim, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[UPDATE])
         .tips(NONDETERMINISTIC)
@@ -254,7 +254,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             string("lastid").token("LASTID").optional(),
         ]),
     stream_command("xautoclaim", -6)
-        .run(Keys(stream::xautoclaim, Lend))
+        .run(Keys(stream::xautoclaim, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[DELETE])
         .tips(NONDETERMINISTIC)
@@ -273,7 +273,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         ]),
     container(Group::Stream, "xinfo").since("5.0.0").summary("Looks at streams, groups and consumers."),
     stream_command("xinfo|consumers", 4)
-        .run(Keys(stream::xinfo_consumers, Lend))
+        .run(Keys(stream::xinfo_consumers, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ_2])
         .tips(NONDETERMINISTIC)
@@ -283,7 +283,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Lists the consumers of a group.")
         .args(&[key("key"), string("group")]),
     stream_command("xinfo|groups", 3)
-        .run(Keys(stream::xinfo_groups, Lend))
+        .run(Keys(stream::xinfo_groups, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ_2])
         .since("5.0.0")
@@ -292,7 +292,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Lists the groups of a stream.")
         .args(&[key("key")]),
     stream_command("xinfo|stream", -3)
-        .run(Keys(stream::xinfo_stream, Lend))
+        .run(Keys(stream::xinfo_stream, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ_2])
         .since("5.0.0")
@@ -315,7 +315,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             .optional(),
         ]),
     stream_command("xinfo|help", 2)
-        .run(Keys(stream::xinfo_help, Lend))
+        .run(Keys(stream::xinfo_help, RemoteValues))
         .flags(&[Loading, Stale])
         .since("5.0.0")
         .complexity("O(1)")

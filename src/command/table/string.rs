@@ -6,7 +6,7 @@ use super::keys::KeySpec;
 use super::movable;
 use super::spec::{command, CommandSpec, Group};
 use super::Handler::Keys;
-use super::Spread::{Lend, SplitArray, SplitOk};
+use super::Spread::{RemoteValues, SplitArray, SplitOk};
 use crate::command::string;
 
 const READ: KeySpec = KeySpec::at(1, &[Ro, Access]);
@@ -19,7 +19,7 @@ const fn string_command(name: &'static str, arity: i16) -> CommandSpec {
 
 pub const COMMANDS: &[CommandSpec] = &[
     string_command("get", 2)
-        .run(Keys(string::get, Lend))
+        .run(Keys(string::get, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[READ])
         .since("1.0.0")
@@ -27,7 +27,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the value of a key.")
         .args(&[key("key")]),
     string_command("set", -3)
-        .run(Keys(string::set, Lend))
+        .run(Keys(string::set, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Rw, Access, Update, VariableFlags])
             .notes("Reads the key too when `GET` is given.")])
@@ -59,7 +59,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             .optional(),
         ]),
     string_command("setnx", 3)
-        .run(Keys(string::setnx, Lend))
+        .run(Keys(string::setnx, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[KeySpec::at(1, &[Ow, Insert])])
         .since("1.0.0")
@@ -68,7 +68,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Sets a key that does not exist yet.")
         .args(&[key("key"), string("value")]),
     string_command("setex", 4)
-        .run(Keys(string::setex, Lend))
+        .run(Keys(string::setex, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[OVERWRITE])
         .since("2.0.0")
@@ -77,7 +77,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Sets a key together with its time to live in seconds.")
         .args(&[key("key"), integer("seconds"), string("value")]),
     string_command("psetex", 4)
-        .run(Keys(string::psetex, Lend))
+        .run(Keys(string::psetex, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[OVERWRITE])
         .since("2.6.0")
@@ -86,7 +86,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Sets a key together with its time to live in milliseconds.")
         .args(&[key("key"), integer("milliseconds"), string("value")]),
     string_command("getset", 3)
-        .run(Keys(string::getset, Lend))
+        .run(Keys(string::getset, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[MODIFY])
         .since("1.0.0")
@@ -95,7 +95,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Sets a key and returns what it held before.")
         .args(&[key("key"), string("value")]),
     string_command("getdel", 2)
-        .run(Keys(string::getdel, Lend))
+        .run(Keys(string::getdel, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[KeySpec::at(1, &[Rw, Access, Delete])])
         .since("6.2.0")
@@ -103,7 +103,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the value of a key and deletes the key.")
         .args(&[key("key")]),
     string_command("getex", -2)
-        .run(Keys(string::getex, Lend))
+        .run(Keys(string::getex, RemoteValues))
         .flags(&[Write, Fast])
         .keys(&[KeySpec::at(1, &[Rw, Access, Update])
             .notes("A change of the time to live is a change of the key.")])
@@ -125,7 +125,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             .optional(),
         ]),
     string_command("append", 3)
-        .run(Keys(string::append, Lend))
+        .run(Keys(string::append, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[KeySpec::at(1, &[Rw, Insert])])
         .since("2.0.0")
@@ -133,7 +133,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Adds bytes to the end of a string, which starts out empty.")
         .args(&[key("key"), string("value")]),
     string_command("strlen", 2)
-        .run(Keys(string::strlen, Lend))
+        .run(Keys(string::strlen, RemoteValues))
         .flags(&[ReadOnly, Fast])
         .keys(&[KeySpec::at(1, &[Ro])])
         .since("2.2.0")
@@ -141,7 +141,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the length of a string in bytes.")
         .args(&[key("key")]),
     string_command("setrange", 4)
-        .run(Keys(string::setrange, Lend))
+        .run(Keys(string::setrange, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Rw, Update])])
         .since("2.2.0")
@@ -149,7 +149,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Writes bytes into a string at an offset, padding it with zeros up to there.")
         .args(&[key("key"), integer("offset"), string("value")]),
     string_command("getrange", 4)
-        .run(Keys(string::getrange, Lend))
+        .run(Keys(string::getrange, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .since("2.4.0")
@@ -157,7 +157,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Returns the bytes of a string between two offsets, both included.")
         .args(&[key("key"), integer("start"), integer("end")]),
     string_command("substr", 4)
-        .run(Keys(string::substr, Lend))
+        .run(Keys(string::substr, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[READ])
         .since("1.0.0")
@@ -166,7 +166,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Older name of GETRANGE.")
         .args(&[key("key"), integer("start"), integer("end")]),
     string_command("incr", 2)
-        .run(Keys(string::incr, Lend))
+        .run(Keys(string::incr, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[MODIFY])
         .since("1.0.0")
@@ -174,7 +174,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Adds one to the integer at a key; a missing key counts as 0.")
         .args(&[key("key")]),
     string_command("decr", 2)
-        .run(Keys(string::decr, Lend))
+        .run(Keys(string::decr, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[MODIFY])
         .since("1.0.0")
@@ -182,7 +182,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Subtracts one from the integer at a key; a missing key counts as 0.")
         .args(&[key("key")]),
     string_command("incrby", 3)
-        .run(Keys(string::incrby, Lend))
+        .run(Keys(string::incrby, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[MODIFY])
         .since("1.0.0")
@@ -190,7 +190,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Adds to the integer at a key; a missing key counts as 0.")
         .args(&[key("key"), integer("increment")]),
     string_command("decrby", 3)
-        .run(Keys(string::decrby, Lend))
+        .run(Keys(string::decrby, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[MODIFY])
         .since("1.0.0")
@@ -198,7 +198,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Subtracts from the integer at a key; a missing key counts as 0.")
         .args(&[key("key"), integer("decrement")]),
     string_command("incrbyfloat", 3)
-        .run(Keys(string::incrbyfloat, Lend))
+        .run(Keys(string::incrbyfloat, RemoteValues))
         .flags(&[Write, DenyOom, Fast])
         .keys(&[MODIFY])
         .since("2.6.0")
@@ -224,7 +224,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Sets several keys at once.")
         .args(&[block("data", &[key("key"), string("value")]).multiple()]),
     string_command("msetnx", -3)
-        .run(Keys(string::msetnx, Lend))
+        .run(Keys(string::msetnx, RemoteValues))
         .flags(&[Write, DenyOom])
         .keys(&[KeySpec::at(1, &[Ow, Insert]).range(-1, 2, 0)])
         .since("1.0.1")
@@ -232,7 +232,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .summary("Sets several keys at once, or none when one of them exists.")
         .args(&[block("data", &[key("key"), string("value")]).multiple()]),
     string_command("lcs", -3)
-        .run(Keys(string::lcs, Lend))
+        .run(Keys(string::lcs, RemoteValues))
         .flags(&[ReadOnly])
         .keys(&[KeySpec::at(1, &[Ro, Access]).range(1, 1, 0)])
         .since("7.0.0")

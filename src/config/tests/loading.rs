@@ -303,7 +303,7 @@ fn an_option_without_a_value_is_named_with_what_it_took_for_one() {
 fn a_list_may_be_emptied() {
     let config =
         config_of("bind \"\"\nlatency-tracking-info-percentiles \"\"\nrequirepass \"\"\nunixsocket ''");
-    assert_eq!(config.network.bind.0, [""; 0]);
+    assert_eq!(config.network.bind.0, [b""; 0]);
     assert_eq!(config.observing.latency_tracking_info_percentiles.0, [0.0; 0]);
     assert_eq!((config.security.requirepass, config.network.unixsocket), (None, None));
 }

@@ -3,6 +3,7 @@
 
 mod table;
 
+use crate::base::text::Text;
 use std::io::Write as _;
 
 pub use table::*;
@@ -47,7 +48,7 @@ pub enum Value {
     Percent(f64),
     /// Shown as seconds.
     Microseconds(i64),
-    Text(String),
+    Text(Text),
 }
 
 macro_rules! whole {
@@ -64,12 +65,18 @@ whole!(u8 u16 u32 u64 usize i32 i64);
 
 impl From<&str> for Value {
     fn from(text: &str) -> Value {
-        Value::Text(text.to_owned())
+        Value::Text(text.to_owned().into())
     }
 }
 
 impl From<String> for Value {
     fn from(text: String) -> Value {
+        Value::Text(text.into())
+    }
+}
+
+impl From<Text> for Value {
+    fn from(text: Text) -> Value {
         Value::Text(text)
     }
 }
@@ -82,7 +89,7 @@ impl Value {
             Value::Ratio(number) => write!(out, "{number:.2}"),
             Value::Percent(number) => write!(out, "{number:.2}%"),
             Value::Microseconds(us) => write!(out, "{}.{:06}", us / 1_000_000, us % 1_000_000),
-            Value::Text(text) => out.write_all(text.as_bytes()),
+            Value::Text(text) => out.write_all(text),
         };
     }
 }

@@ -24,10 +24,10 @@ pub struct LogPosition {
 
 /// What one shard's increments tell of transactions.
 #[derive(Clone, Debug, Default)]
-pub struct Log {
+pub struct ScannedLog {
     /// The barrier that the base was made at; 0 without base, or when it names none.
     base_cut: u64,
-    parts: Vec<Part>,
+    parts: Vec<LoggedPart>,
     /// Barriers: how many parts are in front of each, and its number.
     barriers: Vec<(u32, u64)>,
     /// The sets of writers that occur; parts have the place of theirs.
@@ -37,7 +37,7 @@ pub struct Log {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Part {
+struct LoggedPart {
     number: u64,
     start: LogPosition,
     /// Index into `Log::writers`.
@@ -47,9 +47,9 @@ struct Part {
 /// More different sets of writers than this are not looked up, only added.
 const WRITERS_SHARED_MAX: usize = 64;
 
-impl Log {
-    pub fn new(base_cut: u64) -> Log {
-        Log { base_cut, ..Log::default() }
+impl ScannedLog {
+    pub fn new(base_cut: u64) -> ScannedLog {
+        ScannedLog { base_cut, ..ScannedLog::default() }
     }
 
     /// Reads a shard's increments, in order, up to the last whole unit: in the last of them or, when an earlier one is cut short, there.
@@ -58,8 +58,8 @@ impl Log {
     pub fn scan<S: Source>(
         base_cut: u64,
         files: impl IntoIterator<Item = S>,
-    ) -> io::Result<(Log, Option<Fault>)> {
-        let mut log = Log::new(base_cut);
+    ) -> io::Result<(ScannedLog, Option<Fault>)> {
+        let mut log = ScannedLog::new(base_cut);
         // The barrier that the file before ends with.
         let mut last_barrier: Option<(u64, u64)> = None;
         for (file, source) in files.into_iter().enumerate() {
@@ -101,7 +101,7 @@ impl Log {
                 if known.is_none() {
                     self.writers.push(shards);
                 }
-                self.parts.push(Part { number, start: LogPosition { file, offset: start }, writers });
+                self.parts.push(LoggedPart { number, start: LogPosition { file, offset: start }, writers });
             }
             Mark::Cut { number, .. } => self.barriers.push((self.parts.len() as u32, number)),
             Mark::After { .. } | Mark::Time { .. } => {}
@@ -149,7 +149,7 @@ pub struct Incomplete {
 
 /// Where each log is to end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Cut {
+pub struct LogEnds {
     /// By shard.
     pub ends: Vec<LogPosition>,
     /// Why: the transactions that were not whole from the beginning.
@@ -174,7 +174,7 @@ struct Entry {
 ///
 /// Whatever the logs say, no index here is out of range: shards and parts are numbered by where they are in `logs`, and the numbers in
 /// annotations are only compared (a writer that is no shard of these is missing).
-pub fn cut(logs: &[Log]) -> Cut {
+pub fn cut(logs: &[ScannedLog]) -> LogEnds {
     let entries = sorted_entries(logs);
     let transactions: Vec<&[Entry]> =
         entries.chunk_by(|a, b| (a.era, a.number) == (b.era, b.number)).collect();
@@ -210,7 +210,7 @@ pub fn cut(logs: &[Log]) -> Cut {
     dropped.sort_unstable();
     let ends = logs.iter().zip(&search.kept);
     let ends = ends.map(|(log, kept)| log.parts.get(*kept).map_or(log.end, |part| part.start)).collect();
-    Cut { ends, incomplete, dropped, behind_bases: behind_bases(logs) }
+    LogEnds { ends, incomplete, dropped, behind_bases: behind_bases(logs) }
 }
 
 struct Search {
@@ -238,7 +238,7 @@ impl Search {
     }
 }
 
-fn sorted_entries(logs: &[Log]) -> Vec<Entry> {
+fn sorted_entries(logs: &[ScannedLog]) -> Vec<Entry> {
     let mut entries = Vec::with_capacity(logs.iter().map(|log| log.parts.len()).sum());
     for (shard, log) in logs.iter().enumerate() {
         let mut barriers = log.barriers.iter().peekable();
@@ -255,7 +255,7 @@ fn sorted_entries(logs: &[Log]) -> Vec<Entry> {
 }
 
 /// The writers of a transaction that have no part of it, neither in their log nor in their base.
-fn missing(logs: &[Log], parts: &[Entry]) -> Shards {
+fn missing(logs: &[ScannedLog], parts: &[Entry]) -> Shards {
     let mut missing = Shards::new();
     let mut seen: Option<&Shards> = None;
     for part in parts {
@@ -276,7 +276,7 @@ fn missing(logs: &[Log], parts: &[Entry]) -> Shards {
     missing
 }
 
-fn behind_bases(logs: &[Log]) -> Vec<u16> {
+fn behind_bases(logs: &[ScannedLog]) -> Vec<u16> {
     let newest = logs.iter().map(|log| log.base_cut).max().unwrap_or(0);
     let behind = logs.iter().enumerate().filter(|(_, log)| log.highest_cut() < newest);
     behind.map(|(shard, _)| shard as u16).collect()

@@ -5,7 +5,7 @@
 //!
 //! Every call here may wait for the disk: at start, or from a thread that may block. Errors read as Redis's log does.
 
-use std::fmt;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use super::manifest::{Manifest, ManifestError};
 use crate::base::durable::{self, sync_folder, Step};
 use crate::base::error_text;
+use crate::base::text::Text;
+use crate::text;
 
 const FILE_MODE: u32 = 0o644;
 const FOLDER_MODE: u32 = 0o755;
@@ -27,12 +29,12 @@ pub struct Folder {
     /// `dir`.
     dir: PathBuf,
     /// `appenddirname`.
-    name: String,
+    name: PathBuf,
     /// `appendfilename`.
-    file: String,
+    file: Vec<u8>,
 }
 
-/// What could not be done. Shown as Redis's message for the log; a manifest that is refused has several
+/// What could not be done. Its text is Redis's message for the log; a manifest that is refused has several
 /// ([`ManifestError::log_messages`]).
 #[derive(Debug)]
 pub enum FolderError {
@@ -46,71 +48,66 @@ pub enum FolderError {
         more: usize,
     },
     /// The mark of a beginning could not be made.
-    Mark(String, io::Error),
-    Create(String, io::Error),
-    OpenTemporary(String, io::Error),
-    WriteTemporary(String, io::Error),
-    SyncTemporary(String, io::Error),
-    Rename(String, String, io::Error),
+    Mark(Vec<u8>, io::Error),
+    Create(Vec<u8>, io::Error),
+    OpenTemporary(Vec<u8>, io::Error),
+    WriteTemporary(Vec<u8>, io::Error),
+    SyncTemporary(Vec<u8>, io::Error),
+    Rename(Vec<u8>, Vec<u8>, io::Error),
     Sync(PathBuf, io::Error),
     /// An old single file could not be moved into the folder.
-    Migrate(String, String, io::Error),
+    Migrate(Vec<u8>, Vec<u8>, io::Error),
     OpenIncrement(Vec<u8>, io::Error),
     /// A file that the manifest names is missing, or cannot be looked at.
     Stat(Vec<u8>, io::Error),
 }
 
-impl fmt::Display for FolderError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl FolderError {
+    pub fn text(&self) -> Text {
         use FolderError::*;
-        let text = error_text;
+        let why = error_text;
         match self {
-            Manifest(error) => error.fmt(f),
+            Manifest(error) => error.to_string().into(),
             OpenManifest(path, error) => {
-                let path = path.display();
-                write!(f, "Fatal error: can't open the AOF manifest file {path} for reading: {}", text(error))
+                text!("Fatal error: can't open the AOF manifest file ", path, " for reading: ", why(error))
             }
-            ManifestGone { manifest, file, more } => write!(
-                f,
-                "Fatal error: the AOF manifest file {} is missing, and beside it there are append-only files: {}{}. Without the \
-                 manifest nobody knows which of them count, and starting without them would be starting without their data. Put \
-                 the manifest back; or, to do without these files, move them out of the folder",
-                manifest.display(),
-                shown(file),
+            ManifestGone { manifest, file, more } => text!(
+                "Fatal error: the AOF manifest file ",
+                manifest,
+                " is missing, and beside it there are append-only files: ",
+                file,
                 if *more > 0 { format!(" and {more} more") } else { String::new() },
+                ". Without the manifest nobody knows which of them count, and starting without them would be starting without their \
+                 data. Put the manifest back; or, to do without these files, move them out of the folder"
             ),
-            Mark(name, error) => write!(f, "Can't create the file {name} in the append-only dir: {}", text(error)),
-            Create(name, error) => write!(f, "Can't open or create append-only dir {name}: {}", text(error)),
-            OpenTemporary(name, error) => {
-                write!(f, "Can't open the AOF manifest file {name}: {}", text(error))
+            Mark(name, error) => {
+                text!("Can't create the file ", name, " in the append-only dir: ", why(error))
             }
+            Create(name, error) => text!("Can't open or create append-only dir ", name, ": ", why(error)),
+            OpenTemporary(name, error) => text!("Can't open the AOF manifest file ", name, ": ", why(error)),
             WriteTemporary(name, error) => {
-                write!(f, "Error trying to write the temporary AOF manifest file {name}: {}", text(error))
+                text!("Error trying to write the temporary AOF manifest file ", name, ": ", why(error))
             }
-            SyncTemporary(name, error) => {
-                write!(f, "Fail to fsync the temp AOF file {name}: {}.", text(error))
-            }
-            Rename(from, to, error) => {
-                let error = text(error);
-                write!(f, "Error trying to rename the temporary AOF manifest file {from} into {to}: {error}")
-            }
-            Sync(path, error) => {
-                write!(f, "Fail to fsync AOF directory {}: {}.", path.display(), text(error))
-            }
+            SyncTemporary(name, error) => text!("Fail to fsync the temp AOF file ", name, ": ", why(error), "."),
+            Rename(from, to, error) => text!(
+                "Error trying to rename the temporary AOF manifest file ",
+                from,
+                " into ",
+                to,
+                ": ",
+                why(error)
+            ),
+            Sync(path, error) => text!("Fail to fsync AOF directory ", path, ": ", why(error), "."),
             Migrate(file, folder, error) => {
-                write!(f, "Error trying to move the old AOF file {file} into dir {folder}: {}", text(error))
+                text!("Error trying to move the old AOF file ", file, " into dir ", folder, ": ", why(error))
             }
-            OpenIncrement(name, error) => {
-                write!(f, "Can't open the append-only file {}: {}", shown(name), text(error))
-            }
+            OpenIncrement(name, error) => text!("Can't open the append-only file ", name, ": ", why(error)),
             Stat(name, error) => {
-                write!(f, "Unable to obtain the AOF file {} length. stat: {}", shown(name), text(error))
+                text!("Unable to obtain the AOF file ", name, " length. stat: ", why(error))
             }
         }
     }
 }
-
-impl std::error::Error for FolderError {}
 
 /// An increment that is open to be written on at its end, `len`.
 #[derive(Debug)]
@@ -124,9 +121,9 @@ pub struct Opened {
 
 impl Opened {
     /// What Redis says of it in its log when it starts.
-    pub fn log_message_at_start(&self) -> String {
+    pub fn log_message_at_start(&self) -> Text {
         let verb = if self.is_new { "Creating" } else { "Opening" };
-        format!("{verb} AOF incr file {} on server start", shown(&self.name))
+        text!(verb, " AOF incr file ", self.name, " on server start")
     }
 }
 
@@ -134,14 +131,15 @@ impl Opened {
 #[derive(Debug, Default)]
 pub struct Removed {
     /// What Redis says of each in its log.
-    pub log_messages: Vec<String>,
+    pub log_messages: Vec<Text>,
     /// Open still, so that their space is not freed yet: that may take long, and is to happen where waiting does not hurt, by dropping them.
     pub files: Vec<File>,
 }
 
 impl Folder {
-    pub fn new(dir: &Path, appenddirname: &str, appendfilename: &str) -> Folder {
-        Folder { dir: dir.to_owned(), name: appenddirname.to_owned(), file: appendfilename.to_owned() }
+    pub fn new(dir: &Path, appenddirname: &Path, appendfilename: &Path) -> Folder {
+        let file = appendfilename.as_os_str().as_bytes().to_vec();
+        Folder { dir: dir.to_owned(), name: appenddirname.to_owned(), file }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -149,22 +147,26 @@ impl Folder {
     }
 
     pub fn path_of(&self, name: &[u8]) -> PathBuf {
-        self.path().join(std::ffi::OsStr::from_bytes(name))
+        self.path().join(OsStr::from_bytes(name))
     }
 
     pub fn manifest_path(&self) -> PathBuf {
-        self.path().join(self.manifest_name())
+        self.path_of(&self.manifest_name())
     }
 
-    fn manifest_name(&self) -> String {
-        format!("{}.manifest", self.file)
+    fn name_bytes(&self) -> Vec<u8> {
+        self.name.as_os_str().as_bytes().to_vec()
+    }
+
+    fn manifest_name(&self) -> Vec<u8> {
+        [&self.file[..], b".manifest"].concat()
     }
 
     /// Where a shard's increment grows while AOF is being switched on, until its first base is there: relative to the folder.
     pub fn temporary_increment(&self, shard: u16, shards: u16) -> Vec<u8> {
         match shards {
-            1 => format!("temp-{}.incr", self.file).into_bytes(),
-            _ => format!("temp-{}.shard-{shard}.incr", self.file).into_bytes(),
+            1 => text!("temp-", self.file, ".incr").into_bytes(),
+            _ => text!("temp-", self.file, format_args!(".shard-{shard}.incr")).into_bytes(),
         }
     }
 
@@ -183,20 +185,20 @@ impl Folder {
         match fs::symlink_metadata(&path) {
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 self.refuse_orphans()?;
-                return Ok(Manifest::new(self.file.as_bytes(), shards));
+                return Ok(Manifest::new(&self.file, shards));
             }
             // What is wrong says whoever reads it.
             _ => {}
         }
         let content = fs::read(&path).map_err(|error| FolderError::OpenManifest(path, error))?;
-        let manifest = Manifest::parse(self.file.as_bytes(), &content).map_err(FolderError::Manifest)?;
+        let manifest = Manifest::parse(&self.file, &content).map_err(FolderError::Manifest)?;
         self.end_beginning();
         Ok(manifest)
     }
 
     /// An error when there are append-only files, unless they are those of a beginning that did not come to its end.
     fn refuse_orphans(&self) -> Result<(), FolderError> {
-        if self.path().join(self.beginning_name()).exists() {
+        if self.path_of(&self.beginning_name()).exists() {
             return Ok(());
         }
         let items = fs::read_dir(self.path()).into_iter().flatten().flatten();
@@ -217,7 +219,7 @@ impl Folder {
 
     /// Whether a file of this name is a base or an increment of ours, or a single file that was moved here.
     fn is_log_file(&self, name: &[u8]) -> bool {
-        let Some(rest) = name.strip_prefix(self.file.as_bytes()) else { return false };
+        let Some(rest) = name.strip_prefix(&self.file[..]) else { return false };
         if rest.is_empty() {
             return true;
         }
@@ -240,21 +242,21 @@ impl Folder {
         number(&mut rest) && matches!(rest, b".base.rdb" | b".base.aof" | b".incr.aof")
     }
 
-    fn beginning_name(&self) -> String {
-        format!("{}.beginning", self.file)
+    fn beginning_name(&self) -> Vec<u8> {
+        [&self.file[..], b".beginning"].concat()
     }
 
     /// To be called before the first files of a folder get their names, which the manifest follows: until it does, they do not count,
     /// and a start that finds them without a manifest does without them.
     pub fn mark_beginning(&self) -> Result<(), FolderError> {
         let name = self.beginning_name();
-        let made = File::create(self.path().join(&name)).and_then(|_| sync_folder(&self.path()));
+        let made = File::create(self.path_of(&name)).and_then(|_| sync_folder(&self.path()));
         made.map_err(|error| FolderError::Mark(name, error))
     }
 
     /// The manifest is there. A mark that stays here would only allow to do without the files once it is lost.
     fn end_beginning(&self) {
-        let _ = fs::remove_file(self.path().join(self.beginning_name()));
+        let _ = fs::remove_file(self.path_of(&self.beginning_name()));
     }
 
     /// What an operator may have meant to be read and is not: append-only files in another folder, or of another name, which
@@ -266,7 +268,7 @@ impl Folder {
         let here = fs::read_dir(self.path()).into_iter().flatten().flatten().map(|item| item.path());
         let mut found: Vec<PathBuf> = here.filter(is_manifest).collect();
         for folder in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
-            let path = folder.path().join(self.manifest_name());
+            let path = folder.path().join(OsStr::from_bytes(&self.manifest_name()));
             if path != own && path.is_file() {
                 found.push(path);
             }
@@ -280,16 +282,16 @@ impl Folder {
     /// when an earlier attempt was interrupted. Returns what Redis says in its log, if it was done.
     ///
     /// The manifest is written first: with it and without the file, the next start goes on from there.
-    pub fn upgrade(&self, manifest: &mut Manifest) -> Result<Option<String>, FolderError> {
-        let old = self.dir.join(&self.file);
+    pub fn upgrade(&self, manifest: &mut Manifest) -> Result<Option<Text>, FolderError> {
+        let old = self.dir.join(OsStr::from_bytes(&self.file));
         if !old.is_file() || !(manifest.is_empty() || self.is_interrupted_upgrade(manifest)) {
             return Ok(None);
         }
-        let new = self.path_of(self.file.as_bytes());
+        let new = self.path_of(&self.file);
         if new.is_file() {
             // A folder without manifest, and with a file of this name: nobody knows what it is, so nothing replaces it.
             let error = io::Error::from_raw_os_error(libc::EEXIST);
-            return Err(FolderError::Migrate(self.file.clone(), self.name.clone(), error));
+            return Err(FolderError::Migrate(self.file.clone(), self.name_bytes(), error));
         }
         self.create()?;
         manifest.adopt();
@@ -297,16 +299,19 @@ impl Folder {
         let moved = fs::rename(old, new)
             .and_then(|()| sync_folder(&self.path()))
             .and_then(|()| sync_folder(&self.dir));
-        moved.map_err(|error| FolderError::Migrate(self.file.clone(), self.name.clone(), error))?;
-        let (file, folder) = (&self.file, &self.name);
-        Ok(Some(format!(
-            "Successfully migrated an old-style AOF file ({file}) into the AOF directory ({folder})."
+        moved.map_err(|error| FolderError::Migrate(self.file.clone(), self.name_bytes(), error))?;
+        Ok(Some(text!(
+            "Successfully migrated an old-style AOF file (",
+            self.file,
+            ") into the AOF directory (",
+            self.name,
+            ")."
         )))
     }
 
     /// Whether the manifest names the old file, and only that, and it is not in the folder yet.
     fn is_interrupted_upgrade(&self, manifest: &Manifest) -> bool {
-        let old = self.file.as_bytes();
+        let old = &self.file[..];
         let mut files = manifest.files();
         let only = files.next().filter(|_| files.next().is_none());
         let is_base = manifest.newest().chain(0).is_some_and(|chain| chain.base.is_some());
@@ -321,7 +326,7 @@ impl Folder {
             Err(_) if self.path().is_dir() => Ok(()),
             Err(_) => Err(io::Error::from_raw_os_error(libc::ENOTDIR)),
         };
-        made.map_err(|error| FolderError::Create(self.name.clone(), error))
+        made.map_err(|error| FolderError::Create(self.name_bytes(), error))
     }
 
     /// Puts the manifest into force, when it differs from the one that is. Also forces the names of new files to disk.
@@ -330,8 +335,8 @@ impl Folder {
             return Ok(());
         }
         let name = self.manifest_name();
-        let temporary = format!("temp-{name}");
-        let temporary_path = self.path().join(&temporary);
+        let temporary = [b"temp-", &name[..]].concat();
+        let temporary_path = self.path_of(&temporary);
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(FILE_MODE);
         let opened = options.open(&temporary_path);
@@ -406,8 +411,8 @@ impl Folder {
                 continue; // Nobody but a hand that edits the manifest does this; what is read stays.
             }
             let path = self.path_of(&entry.name);
-            let name = shown(&entry.name);
-            removed.log_messages.push(format!("Removing the history file {name} in the background"));
+            let message = text!("Removing the history file ", entry.name, " in the background");
+            removed.log_messages.push(message);
             removed.remove(&path);
         }
         self.write(manifest)?;
@@ -417,7 +422,7 @@ impl Folder {
     /// Deletes the increment that was to become the first one, after the rewrite failed.
     pub fn delete_temporary_increment(&self, shard: u16, shards: u16) -> Removed {
         let name = self.temporary_increment(shard, shards);
-        let message = format!("Removing the temp incr aof file {} in the background", shown(&name));
+        let message = text!("Removing the temp incr aof file ", name, " in the background");
         let mut removed = Removed { log_messages: vec![message], files: Vec::new() };
         removed.remove(&self.path_of(&name));
         removed
@@ -433,7 +438,7 @@ impl Folder {
                 let name = item.file_name();
                 let name = name.as_bytes();
                 if is_abandoned_base(name) || (is_ours && self.is_our_temporary(name)) {
-                    let message = format!("Removing {}, left by an interrupted AOF rewrite", shown(name));
+                    let message = text!("Removing ", name, ", left by an interrupted AOF rewrite");
                     removed.log_messages.push(message);
                     removed.remove(&item.path());
                 }
@@ -444,7 +449,7 @@ impl Folder {
 
     /// Only those with `appendfilename` in their name: the folder may be shared.
     fn is_our_temporary(&self, name: &[u8]) -> bool {
-        let name = name.strip_prefix(b"temp-").and_then(|name| name.strip_prefix(self.file.as_bytes()));
+        let name = name.strip_prefix(b"temp-").and_then(|name| name.strip_prefix(&self.file[..]));
         match name {
             Some(b".manifest" | b".incr") => true,
             Some(name) => {
@@ -482,11 +487,6 @@ fn is_abandoned_base(name: &[u8]) -> bool {
         }
         _ => false,
     }
-}
-
-/// A file's name in a message.
-pub fn shown(name: &[u8]) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(name)
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
+use crate::base::text::Text;
 use crate::base::words::{quoted, split_words};
 use crate::base::SHARDS_MAX;
+use crate::text;
 
 /// A longer line is refused, bytes (with its newline).
 pub const LINE_BYTES_MAX: usize = 1024;
@@ -111,13 +113,13 @@ pub struct ManifestError {
 
 impl ManifestError {
     /// What Redis logs, one message a step, with the newlines that it puts into them.
-    pub fn log_messages(&self) -> Vec<String> {
-        let mut messages = vec!["\n*** FATAL AOF MANIFEST FILE ERROR ***\n".to_owned()];
+    pub fn log_messages(&self) -> Vec<Text> {
+        let mut messages = vec![Text::from("\n*** FATAL AOF MANIFEST FILE ERROR ***\n")];
         if let Some((number, text)) = &self.line {
-            messages.push(format!("Reading the manifest file, at line {number}\n"));
-            messages.push(format!(">>> '{}'\n", String::from_utf8_lossy(text)));
+            messages.push(format!("Reading the manifest file, at line {number}\n").into());
+            messages.push(text!(">>> '", text, "'\n"));
         }
-        messages.push(format!("{}\n", self.reason));
+        messages.push(text!(self.reason, "\n"));
         messages
     }
 }

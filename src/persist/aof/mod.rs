@@ -6,22 +6,22 @@
 //! come next; `cut` finds where several logs must end so that they fit together, and `keep`
 //! ends them there. `../persistence.md` has the contract.
 
-pub(crate) mod ahead;
 pub(crate) mod annotation;
 pub(crate) mod base;
 pub(crate) mod cut;
+pub(crate) mod cut_off;
 pub(crate) mod folder;
-pub(crate) mod keep;
+pub(crate) mod lookahead;
 pub(crate) mod manifest;
 pub mod scan;
 pub(crate) mod write;
 
 pub use annotation::{Annotation, Shards};
-pub use cut::{cut, Cut, Incomplete, Log, LogPosition};
+pub use cut::{cut, Incomplete, LogEnds, LogPosition, ScannedLog};
+pub use cut_off::{cut_off, Kept};
 pub use folder::{Folder, FolderError, Opened, Removed};
-pub use keep::{cut_off, Kept};
 pub use manifest::{BaseFormat, Chain, Entry, Layout, Manifest, ManifestError};
-pub use scan::{Command, Fault, Item, Mark, Place, Scanner, Source};
+pub use scan::{Command, Fault, InUnit, Item, Mark, Scanner, Source};
 
 #[cfg(test)]
 pub(super) mod testing;

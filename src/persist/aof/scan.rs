@@ -15,6 +15,8 @@ use std::os::unix::fs::FileExt;
 
 use super::annotation::{self, Annotation, Shards, LINE_BYTES_MAX};
 use crate::base::error_text;
+use crate::base::text::Text;
+use crate::text;
 
 /// The window, bytes; it returns to this after a larger command.
 const WINDOW_BYTES: usize = 256 * 1024;
@@ -119,20 +121,25 @@ impl Fault {
     }
 
     /// What Redis says before it gives up on file `name`, and what is wrong, and where.
-    pub fn log_message(&self, name: &str) -> String {
+    pub fn log_message(&self, name: &[u8]) -> Text {
         match &self.reason {
             Reason::Io(error) => {
-                let error = error_text(error);
-                format!("Unrecoverable error reading the append only file {name}: {error}")
+                text!("Unrecoverable error reading the append only file ", name, ": ", error_text(error))
             }
-            Reason::Hole | Reason::Garbage(_) => format!(
-                "Bad file format reading the append only file {name}: make a backup of your AOF file, then use \
-                 ./redis-check-aof --fix <filename.manifest> ({self})"
+            Reason::Hole | Reason::Garbage(_) => text!(
+                "Bad file format reading the append only file ",
+                name,
+                ": make a backup of your AOF file, then use ./redis-check-aof --fix <filename.manifest> (",
+                self.to_string(),
+                ")"
             ),
-            _ => format!(
-                "Unexpected end of file reading the append only file {name}. You can: 1) Make a backup of your AOF file, \
-                 then use ./redis-check-aof --fix <filename.manifest>. 2) Alternatively you can set the \
-                 'aof-load-truncated' configuration option to yes and restart the server. ({self})"
+            _ => text!(
+                "Unexpected end of file reading the append only file ",
+                name,
+                ". You can: 1) Make a backup of your AOF file, then use ./redis-check-aof --fix <filename.manifest>. 2) \
+                 Alternatively you can set the 'aof-load-truncated' configuration option to yes and restart the server. (",
+                self.to_string(),
+                ")"
             ),
         }
     }
@@ -168,7 +175,7 @@ pub enum Item<'a> {
 pub struct Command<'a> {
     pub start: u64,
     pub end: u64,
-    pub place: Place,
+    pub place: InUnit,
     /// From `start` to `end`.
     bytes: &'a [u8],
     /// In `bytes`: where each argument begins and ends.
@@ -177,7 +184,7 @@ pub struct Command<'a> {
 
 /// Where in a unit a command stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum InUnit {
     /// A unit by itself.
     Alone,
     /// MULTI: what follows is to be held back until EXEC.
@@ -227,7 +234,7 @@ pub enum Mark {
 
 /// What one step over the file has found.
 enum Step {
-    Command { start: u64, place: Place },
+    Command { start: u64, place: InUnit },
     Annotation { start: u64, annotation: Annotation },
     End,
 }
@@ -400,22 +407,22 @@ impl<S: Source> Scanner<S> {
 
     /// What the command of this name, which is whole now, means for its unit.
     #[inline]
-    fn place(&mut self, start: u64, name: Name) -> Result<Place, Fault> {
+    fn place(&mut self, start: u64, name: Name) -> Result<InUnit, Fault> {
         let place = match (name, self.group) {
-            (Name::Any | Name::Select, Some(_)) => return Ok(Place::Inside),
+            (Name::Any | Name::Select, Some(_)) => return Ok(InUnit::Inside),
             // The SELECT that the command of a part needs comes behind its annotation.
-            (Name::Select, None) if self.part.is_some() => return Ok(Place::Alone),
+            (Name::Select, None) if self.part.is_some() => return Ok(InUnit::Alone),
             (Name::Any | Name::Select, None) => {
                 self.part = None;
-                Place::Alone
+                InUnit::Alone
             }
             (Name::Multi, None) => {
                 self.group = Some(self.part.take().unwrap_or(start));
-                return Ok(Place::Opens);
+                return Ok(InUnit::Opens);
             }
             (Name::Exec, Some(_)) => {
                 self.group = None;
-                Place::Closes
+                InUnit::Closes
             }
             (Name::Multi, Some(_)) => return Err(self.garbage(start, "MULTI inside of MULTI")),
             (Name::Exec, None) => return Err(self.garbage(start, "EXEC without MULTI")),

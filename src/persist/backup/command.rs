@@ -4,9 +4,11 @@
 //! An end of its input means to the command that the file is whole. So a command whose file is not is stopped first, with all that it
 //! has started, and its input is closed behind it.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -37,14 +39,14 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn start(line: &str) -> io::Result<Running> {
+    pub fn start(line: &[u8]) -> io::Result<Running> {
         let (their_input, input) = pipes::pipe()?;
         let (output, their_output) = pipes::pipe()?;
         pipes::never_wait(&input)?;
         pipes::never_wait(&output)?;
         let child = Command::new("/bin/sh")
             .arg("-c")
-            .arg(line)
+            .arg(OsStr::from_bytes(line))
             .stdin(Stdio::from(their_input))
             .stdout(Stdio::from(their_output.try_clone()?))
             .stderr(Stdio::from(their_output))
@@ -172,7 +174,7 @@ impl Lines {
         }
         self.count += 1;
         if self.count <= LINES_MAX {
-            crate::log!(Level::Notice, "pipesavecommand: {}", shown(&self.begun));
+            crate::log_text!(Level::Notice, "pipesavecommand: ", shown(&self.begun));
         } else if self.count == LINES_MAX + 1 {
             crate::log!(
                 Level::Notice,
@@ -184,7 +186,6 @@ impl Lines {
 }
 
 /// A line as it may stand in the log.
-fn shown(line: &[u8]) -> String {
-    let shown = |c: char| if c.is_control() { ' ' } else { c };
-    String::from_utf8_lossy(line).chars().map(shown).collect()
+fn shown(line: &[u8]) -> Vec<u8> {
+    line.iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }).collect()
 }

@@ -25,7 +25,7 @@ use self::command::Running;
 use crate::base::error_text;
 use crate::rdb::file::TRAILER_LEN;
 use crate::runtime::pipes::{self, Watched};
-use crate::runtime::{aside, socket};
+use crate::runtime::{background_thread, socket};
 
 /// What is passed on at once, bytes.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -40,7 +40,7 @@ const END_MAX: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub enum Target {
     /// A command line for the shell.
-    Command(String),
+    Command(Vec<u8>),
     /// A client's connection.
     Client(OwnedFd),
 }
@@ -118,7 +118,7 @@ impl Relay {
         let news = Arc::new(Mutex::new(news));
         let theirs = news.clone();
         // The command that it runs may use the same cores.
-        aside::spawn("backup", move || done(serve(order, theirs, heard)))?;
+        background_thread::spawn("backup", move || done(serve(order, theirs, heard)))?;
         Ok(Relay { news, bell })
     }
 

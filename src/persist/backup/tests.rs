@@ -84,7 +84,7 @@ fn a_command_gets_the_file_and_its_end_is_awaited() {
     let dir = directory();
     let line =
         format!("cat > {0}/got; sleep 0.1; mv {0}/got {0}/file; echo said; echo more >&2", dir.display());
-    let (relay, mut parts, told) = start(Target::Command(line), 1, SOON);
+    let (relay, mut parts, told) = start(Target::Command(line.into_bytes()), 1, SOON);
     parts[0].write_all(b"part").unwrap();
     relay.part_is_whole(0, 4);
     relay.finish(TRAILER);
@@ -95,7 +95,7 @@ fn a_command_gets_the_file_and_its_end_is_awaited() {
 
 #[test]
 fn the_exit_code_of_a_command_decides() {
-    let (relay, _parts, told) = start(Target::Command("cat >/dev/null; exit 7".to_owned()), 1, SOON);
+    let (relay, _parts, told) = start(Target::Command(b"cat >/dev/null; exit 7".to_vec()), 1, SOON);
     relay.part_is_whole(0, 0);
     relay.finish(TRAILER);
     let outcome = told.recv_timeout(SOON).unwrap();
@@ -105,7 +105,7 @@ fn the_exit_code_of_a_command_decides() {
 
 #[test]
 fn a_command_that_ends_early_fails_the_backup_with_its_own_exit_code() {
-    let (_relay, _parts, told) = start(Target::Command("exit 3".to_owned()), 1, SOON);
+    let (_relay, _parts, told) = start(Target::Command(b"exit 3".to_vec()), 1, SOON);
     let outcome = told.recv_timeout(SOON).unwrap();
     assert_eq!((outcome.exit, outcome.bytes), (Some(3), 0));
     assert_eq!(outcome.result, Err(Failure::Target("Broken pipe".to_owned())));
@@ -116,7 +116,7 @@ fn a_command_that_ends_early_fails_the_backup_with_its_own_exit_code() {
 fn a_command_whose_file_is_not_whole_is_stopped_before_its_input_ends() {
     let dir = directory();
     let line = format!("trap 'exit 9' TERM; cat > {0}/taken; echo > {0}/ended", dir.display());
-    let (relay, mut parts, told) = start(Target::Command(line), 1, SOON);
+    let (relay, mut parts, told) = start(Target::Command(line.into_bytes()), 1, SOON);
     parts[0].write_all(b"part").unwrap();
     let until = Instant::now() + SOON;
     // A shell that is only about to start something heeds the signal when that has ended.

@@ -8,11 +8,12 @@ use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{open_to_mend, say, Outcome, Stop, Tool};
+use super::{open_to_mend, say, say_text, Outcome, Stop, Tool};
 use crate::base::error_text;
 use crate::persist::aof::annotation::LINE_BYTES_MAX;
-use crate::persist::aof::folder::shown;
+
 use crate::persist::check_rdb;
+use crate::text;
 
 /// Redis reads a line with a number into so many bytes, a NUL included.
 pub(super) const NUMBER_LINE_BYTES: usize = 128;
@@ -108,13 +109,12 @@ impl Tool<'_> {
         is_last: bool,
         has_preamble: bool,
     ) -> Result<Outcome, Stop> {
-        let name = &*shown(name);
         let file = open_to_mend(path).map_err(|error| {
-            say!(self, "Cannot open file {}: {}, aborting...", path.display(), error_text(&error));
+            say_text!(self, "Cannot open file ", path, ": ", error_text(&error), ", aborting...");
             Stop
         })?;
         let Ok(size) = file.metadata().map(|data| data.len()) else {
-            say!(self, "Cannot stat file: {name}, aborting...");
+            say_text!(self, "Cannot stat file: ", name, ", aborting...");
             return Err(Stop);
         };
         if size == 0 {
@@ -128,7 +128,7 @@ impl Tool<'_> {
             Ok(Scan::TooNew(position)) => return self.cut_to_time(&input, path, position),
             Err(Broken::Said) => return Err(Stop),
             Err(Broken::Read) => {
-                say!(self, "Failed to read from AOF {name}, aborting...");
+                say_text!(self, "Failed to read from AOF ", name, ", aborting...");
                 return Err(Stop);
             }
         };
@@ -137,30 +137,30 @@ impl Tool<'_> {
         }
         let rest = size - right_up_to.min(size);
         if rest == 0 && self.to_timestamp != 0 {
-            say!(self, "Truncate nothing in AOF {name} to timestamp {}", self.to_timestamp);
+            let to = format!(" to timestamp {}", self.to_timestamp);
+            say_text!(self, "Truncate nothing in AOF ", name, to);
             return Ok(Outcome::Valid);
         }
         let line = self.line;
-        say!(self, "AOF analyzed: filename={name}, size={size}, ok_up_to={right_up_to}, ok_up_to_line={line}, diff={rest}");
+        let found = format!(", size={size}, ok_up_to={right_up_to}, ok_up_to_line={line}, diff={rest}");
+        say_text!(self, "AOF analyzed: filename=", name, found);
         if rest == 0 {
             return Ok(Outcome::Valid);
         }
         if !self.fix {
-            say!(self, "AOF {name} is not valid. Use the --fix option to try fixing it.");
+            say_text!(self, "AOF ", name, " is not valid. Use the --fix option to try fixing it.");
             return Err(Stop);
         }
         if !is_last {
-            say!(self, "Failed to truncate AOF {name} because it is not the last file");
+            say_text!(self, "Failed to truncate AOF ", name, " because it is not the last file");
             return Err(Stop);
         }
-        say!(
-            self,
-            "This will shrink the AOF {name} from {size} bytes, with {rest} bytes, to {right_up_to} bytes"
-        );
+        let change = format!(" from {size} bytes, with {rest} bytes, to {right_up_to} bytes");
+        say_text!(self, "This will shrink the AOF ", name, change);
         self.confirm()?;
         let file = input.reader.get_ref();
         if file.set_len(right_up_to).and_then(|()| file.sync_all()).is_err() {
-            say!(self, "Failed to truncate AOF {name}");
+            say_text!(self, "Failed to truncate AOF ", name);
             return Err(Stop);
         }
         Ok(Outcome::Truncated)
@@ -168,7 +168,7 @@ impl Tool<'_> {
 
     /// Checks the RDB file in front; returns where it ends.
     fn preamble(&mut self, mut file: &File, path: &Path) -> Result<u64, Stop> {
-        say!(self, "[offset 0] Checking RDB file {}", path.display());
+        say_text!(self, "[offset 0] Checking RDB file ", path);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let end = check_rdb::check(file, now.as_millis() as i64, self.output);
         let sought = end.and_then(|end| end.map(|end| file.seek(SeekFrom::Start(end))).transpose());
@@ -184,8 +184,7 @@ impl Tool<'_> {
         }
     }
 
-    fn units(&mut self, input: &mut Input, name: &str, path: &Path, is_last: bool) -> Result<Scan, Broken> {
-        let path = path.display().to_string();
+    fn units(&mut self, input: &mut Input, name: &[u8], path: &Path, is_last: bool) -> Result<Scan, Broken> {
         let mut right_up_to = input.position;
         let mut open_groups = 0i64;
         loop {
@@ -195,17 +194,17 @@ impl Tool<'_> {
             match input.peek()? {
                 None => break,
                 Some(b'#') => {
-                    if !self.annotation(input, &path, is_last)? {
+                    if !self.annotation(input, path, is_last)? {
                         return Ok(Scan::TooNew(input.mark));
                     }
                 }
                 Some(b'*') => {
-                    if !self.command(input, &path, &mut open_groups)? {
+                    if !self.command(input, path, &mut open_groups)? {
                         break;
                     }
                 }
                 Some(_) => {
-                    say!(self, "AOF {name} format error");
+                    say_text!(self, "AOF ", name, " format error");
                     break;
                 }
             }
@@ -217,7 +216,7 @@ impl Tool<'_> {
     }
 
     /// Whether an annotation is not newer than wanted.
-    fn annotation(&mut self, input: &mut Input, path: &str, is_last: bool) -> Result<bool, Broken> {
+    fn annotation(&mut self, input: &mut Input, path: &Path, is_last: bool) -> Result<bool, Broken> {
         input.mark = input.position;
         let mut line = [0; LINE_BYTES_MAX];
         let len = input.line(&mut line)?;
@@ -233,12 +232,14 @@ impl Tool<'_> {
             return Ok(true);
         }
         if input.mark == 0 {
-            say!(self, "AOF {path} has nothing before timestamp {wanted}, aborting...");
+            let before = format!(" has nothing before timestamp {wanted}, aborting...");
+            say_text!(self, "AOF ", path, before);
             return Err(Broken::Said);
         }
         if !is_last {
             let at = input.mark;
-            say!(self, "Failed to truncate AOF {path} to timestamp {wanted} to offset {at} because it is not the last file.");
+            let why = format!(" to timestamp {wanted} to offset {at} because it is not the last file.");
+            say_text!(self, "Failed to truncate AOF ", path, why);
             say!(
                 self,
                 "If you insist, please delete all files after this file according to the manifest file and delete the \
@@ -252,13 +253,14 @@ impl Tool<'_> {
     fn cut_to_time(&mut self, input: &Input, path: &Path, position: u64) -> Result<Outcome, Stop> {
         let file = input.reader.get_ref();
         if file.set_len(position).and_then(|()| file.sync_all()).is_err() {
-            say!(self, "Failed to truncate AOF {} to timestamp {}", path.display(), self.to_timestamp);
+            let to = format!(" to timestamp {}", self.to_timestamp);
+            say_text!(self, "Failed to truncate AOF ", path, to);
             return Err(Stop);
         }
         Ok(Outcome::TimeTruncated)
     }
 
-    fn command(&mut self, input: &mut Input, path: &str, open_groups: &mut i64) -> Right {
+    fn command(&mut self, input: &mut Input, path: &Path, open_groups: &mut i64) -> Right {
         let Some(count) = self.number(input, b'*')? else {
             return Ok(false);
         };
@@ -274,12 +276,12 @@ impl Tool<'_> {
             if name.eq_ignore_ascii_case(b"multi") {
                 *open_groups += 1;
                 if *open_groups != 1 {
-                    return Ok(input.fail(format!("Unexpected MULTI in AOF {path}")));
+                    return Ok(input.fail(text!("Unexpected MULTI in AOF ", path).into_bytes()));
                 }
             } else if name.eq_ignore_ascii_case(b"exec") {
                 *open_groups -= 1;
                 if *open_groups != 0 {
-                    return Ok(input.fail(format!("Unexpected EXEC in AOF {path}")));
+                    return Ok(input.fail(text!("Unexpected EXEC in AOF ", path).into_bytes()));
                 }
             }
         }

@@ -5,10 +5,9 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{path_in, say, Stop, Tool};
+use super::{path_in, say, say_text, Stop, Tool};
 use crate::base::error_text;
 use crate::command::table::{KeyPositions, Names};
-use crate::persist::aof::folder::shown;
 use crate::persist::aof::scan::has_rdb_preamble;
 use crate::persist::aof::{cut_off, Entry, Item, Layout, Scanner};
 use crate::rdb::file::{FileReader, Record};
@@ -35,7 +34,7 @@ impl Tool<'_> {
                 let found = File::open(path_in(folder, &entry.name))
                     .and_then(|file| misplaced(&file, &owned, &names));
                 let found = found.map_err(|error| {
-                    say!(self, "Cannot read file: {}: {}", shown(&entry.name), error_text(&error));
+                    say_text!(self, "Cannot read file: ", entry.name, ": ", error_text(&error));
                     Stop
                 })?;
                 if let Some(found) = found {
@@ -48,9 +47,9 @@ impl Tool<'_> {
     }
 
     fn tell_misplaced(&mut self, shard: u16, entry: &Entry, found: &Misplaced) {
-        let (name, at) = (shown(&entry.name), found.at);
-        let key = found.key.escape_ascii();
-        say!(self, "The key '{key}' at offset {at} of {name} is none of shard {shard}: something was changed in the file");
+        let (key, at) = (found.key.escape_ascii(), found.at);
+        let whose = format!(" is none of shard {shard}: something was changed in the file");
+        say_text!(self, format_args!("The key '{key}' at offset {at} of "), entry.name, whose);
     }
 
     fn cut_misplaced(&mut self, folder: &Path, files: &[&Entry], found: &Misplaced) -> Result<(), Stop> {
@@ -64,9 +63,9 @@ impl Tool<'_> {
         for (index, entry) in files.iter().enumerate() {
             let len = if index == 0 { unit } else { 0 };
             match cut_off(folder, &entry.name, len, now) {
-                Ok(kept) => kept.iter().for_each(|kept| say!(self, "{}", kept.log_message())),
+                Ok(kept) => kept.iter().for_each(|kept| say_text!(self, kept.log_message())),
                 Err(error) => {
-                    say!(self, "Failed to truncate AOF {}: {}", shown(&entry.name), error_text(&error));
+                    say_text!(self, "Failed to truncate AOF ", entry.name, ": ", error_text(&error));
                     return Err(Stop);
                 }
             }

@@ -4,10 +4,9 @@ use std::fs::File;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{path_in, say, Stop, Tool};
+use super::{path_in, say, say_text, Stop, Tool};
 use crate::base::error_text;
-use crate::persist::aof::folder::shown;
-use crate::persist::aof::{cut, cut_off, Chain, Cut, Layout, Log, LogPosition};
+use crate::persist::aof::{cut, cut_off, Chain, Layout, LogEnds, LogPosition, ScannedLog};
 use crate::rdb::file::{FileReader, Record};
 
 /// More transactions than this are only counted.
@@ -33,8 +32,9 @@ impl Tool<'_> {
         for (shard, (log, end)) in logs.iter().zip(&found.ends).enumerate() {
             if log.end() != *end {
                 // A log with an end has a file there.
-                let name = shown(&chains[shard].increments[end.file as usize].name);
-                say!(self, "Shard {shard} is to be cut at offset {} of {name}", end.offset);
+                let name = &chains[shard].increments[end.file as usize].name;
+                let place = format!("Shard {shard} is to be cut at offset {} of ", end.offset);
+                say_text!(self, place, name);
             }
         }
         if !self.fix && self.to_timestamp == 0 {
@@ -51,10 +51,11 @@ impl Tool<'_> {
         Ok(())
     }
 
-    fn log(&mut self, folder: &Path, chain: &Chain) -> Result<Log, Stop> {
+    fn log(&mut self, folder: &Path, chain: &Chain) -> Result<ScannedLog, Stop> {
         let base_cut = chain.base.as_ref().map_or(0, |base| base_cut(&path_in(folder, &base.name)));
         let files = chain.increments.iter().map(|entry| File::open(path_in(folder, &entry.name)));
-        let scanned = files.collect::<Result<Vec<File>, _>>().and_then(|files| Log::scan(base_cut, files));
+        let scanned =
+            files.collect::<Result<Vec<File>, _>>().and_then(|files| ScannedLog::scan(base_cut, files));
         match scanned {
             Ok((log, None)) => Ok(log),
             Ok((_, Some(fault))) => {
@@ -68,7 +69,7 @@ impl Tool<'_> {
         }
     }
 
-    fn tell_cut(&mut self, found: &Cut) {
+    fn tell_cut(&mut self, found: &LogEnds) {
         for transaction in found.incomplete.iter().take(TOLD_MAX) {
             let (number, missing) = (transaction.number, &transaction.missing);
             say!(self, "Transaction {number} did not reach the logs of shards {missing:?}");
@@ -89,13 +90,12 @@ impl Tool<'_> {
             match cut_off(folder, &increment.name, len, now) {
                 Ok(kept) => {
                     if let Some(kept) = kept {
-                        say!(self, "{}", kept.log_message());
-                        say!(self, "Successfully truncated AOF {}", shown(&increment.name));
+                        say_text!(self, kept.log_message());
+                        say_text!(self, "Successfully truncated AOF ", increment.name);
                     }
                 }
                 Err(error) => {
-                    let name = shown(&increment.name);
-                    say!(self, "Failed to truncate AOF {name}: {}", error_text(&error));
+                    say_text!(self, "Failed to truncate AOF ", increment.name, ": ", error_text(&error));
                     return Err(Stop);
                 }
             }

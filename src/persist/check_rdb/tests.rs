@@ -1,5 +1,5 @@
 use super::*;
-use crate::rdb::file::{trailer, Stretch};
+use crate::rdb::file::{trailer, FileChecksum};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -11,7 +11,7 @@ fn told(file: &[u8]) -> (bool, String) {
 
 fn file_with(records: &[u8]) -> Vec<u8> {
     let mut file = [b"REDIS0011", records].concat();
-    let trailer = trailer(Stretch::of(&file), true);
+    let trailer = trailer(FileChecksum::of(&file), true);
     file.extend_from_slice(&trailer);
     file
 }

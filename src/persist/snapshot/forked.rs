@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::persist::aof::base::put_keys;
-use crate::rdb::file::{put_part, trailer, Stretch, Summed};
+use crate::rdb::file::{put_part, trailer, FileChecksum, Summed};
 use crate::rdb::{Encoder, Format, Output};
 use crate::runtime::fork::{fork_child_in, Child, ChildContext, ForkOptions, Turn};
 use crate::runtime::sys;
@@ -78,7 +78,7 @@ fn fork_writer(
     turn: Turn,
     file: &File,
     options: &ForkOptions,
-    write: impl FnOnce(&ChildContext) -> io::Result<Stretch>,
+    write: impl FnOnce(&ChildContext) -> io::Result<FileChecksum>,
 ) -> io::Result<Child> {
     let keep: Vec<RawFd> = options.keep.iter().copied().chain([file.as_raw_fd()]).collect();
     let options = ForkOptions { keep: &keep, ..*options };
@@ -100,7 +100,7 @@ fn write_rest(
     file: &File,
     part: &PartOptions,
     keys_done: &mut dyn FnMut(u64),
-) -> io::Result<Stretch> {
+) -> io::Result<FileChecksum> {
     let mut output = Summed::new(FileSink::new(file, part.sync_as_it_grows)?, part.checksum);
     output.put(part.head);
     store.snapshot_keeps_still();
@@ -130,15 +130,15 @@ pub(super) fn end_part(
     file: &File,
     ends_file: bool,
     checksum: bool,
-) -> io::Result<Stretch> {
+) -> io::Result<FileChecksum> {
     if ends_file {
-        output.put(&trailer(output.stretch(), checksum));
+        output.put(&trailer(output.checksummed(), checksum));
     }
     output.output.check()?;
     if ends_file && file.metadata()?.is_file() {
         file.sync_all()?;
     }
-    Ok(output.stretch())
+    Ok(output.checksummed())
 }
 
 /// Writes the part of `store`'s shard, here and now; `key_done` is called after each key.
@@ -147,7 +147,7 @@ pub fn write_part(
     file: &File,
     part: &PartOptions,
     key_done: &mut dyn FnMut(),
-) -> io::Result<Stretch> {
+) -> io::Result<FileChecksum> {
     let sink = FileSink::new(file, part.sync_as_it_grows)?;
     let mut output =
         Buffered { buffer: Vec::with_capacity(BUFFER_BYTES), sink: Summed::new(sink, part.checksum) };
@@ -165,7 +165,7 @@ pub fn write_part(
     }
     output.flush();
     if part.ends_file && !part.as_commands {
-        output.put(&trailer(output.sink.stretch(), part.checksum));
+        output.put(&trailer(output.sink.checksummed(), part.checksum));
         output.flush();
     }
     if let Some(error) = output.sink.output.error {
@@ -174,7 +174,7 @@ pub fn write_part(
     if part.ends_file && file.metadata()?.is_file() {
         file.sync_all()?;
     }
-    Ok(output.sink.stretch())
+    Ok(output.sink.checksummed())
 }
 
 /// Collects what is written in small pieces.

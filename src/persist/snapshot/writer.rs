@@ -7,9 +7,9 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::forked::{end_part, FileSink, PartOptions};
-use crate::rdb::file::{Stretch, Summed};
+use crate::rdb::file::{FileChecksum, Summed};
 use crate::rdb::Output;
-use crate::runtime::aside;
+use crate::runtime::background_thread;
 
 #[derive(Default)]
 struct State {
@@ -19,7 +19,7 @@ struct State {
     is_complete: bool,
     /// Nobody wants the file any more.
     is_given_up: bool,
-    outcome: Option<io::Result<Stretch>>,
+    outcome: Option<io::Result<FileChecksum>>,
 }
 
 #[derive(Default)]
@@ -58,7 +58,7 @@ impl PartWriter {
             sync_as_it_grows: options.sync_as_it_grows,
         };
         let theirs = queue.clone();
-        aside::spawn("snapshot", move || {
+        background_thread::spawn("snapshot", move || {
             let outcome = write(&theirs, &file, &frame);
             let mut state = theirs.state();
             state.chunks.clear();
@@ -89,7 +89,7 @@ impl PartWriter {
     }
 
     /// How it ended, once.
-    pub fn take_outcome(&self) -> Option<io::Result<Stretch>> {
+    pub fn take_outcome(&self) -> Option<io::Result<FileChecksum>> {
         self.queue.state().outcome.take()
     }
 }
@@ -101,7 +101,7 @@ impl Drop for PartWriter {
     }
 }
 
-fn write(queue: &Queue, file: &File, frame: &Frame) -> io::Result<Stretch> {
+fn write(queue: &Queue, file: &File, frame: &Frame) -> io::Result<FileChecksum> {
     let mut output = Summed::new(FileSink::new(file, frame.sync_as_it_grows)?, frame.checksum);
     output.put(&frame.head);
     while let Some(chunk) = next(queue)? {
@@ -146,7 +146,7 @@ mod tests {
         }
     }
 
-    fn outcome(writer: &PartWriter) -> io::Result<Stretch> {
+    fn outcome(writer: &PartWriter) -> io::Result<FileChecksum> {
         loop {
             if let Some(outcome) = writer.take_outcome() {
                 return outcome;
@@ -163,11 +163,11 @@ mod tests {
         writer.put(b"one ".to_vec());
         writer.put(b"two".to_vec());
         writer.complete();
-        let stretch = outcome(&writer).unwrap();
+        let checksummed = outcome(&writer).unwrap();
         let written = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(written, b"head one two");
-        assert_eq!(stretch, Stretch::of(&written));
+        assert_eq!(checksummed, FileChecksum::of(&written));
     }
 
     #[test]

@@ -29,13 +29,13 @@ const COMPRESSED_WHOLE_MAX: usize = (16 << 20) / SCALE;
 /// How much of a value is written. The value must stay as it is from `begin` until `go_on` has answered true.
 #[derive(Debug, Default)]
 pub struct Pieces {
-    place: Place,
+    place: Position,
     compressor: Compressor,
 }
 
 /// What comes next.
 #[derive(Debug, Default)]
-enum Place {
+enum Position {
     /// All of it: it is not written in pieces.
     #[default]
     Whole,
@@ -98,34 +98,34 @@ impl Pieces {
         self.place = match value {
             Value::Set(set @ SetView::Table(_)) => {
                 put_length(output, set.len() as u64);
-                Place::Member(0)
+                Position::Member(0)
             }
             Value::Hash(hash @ HashView::Table(_)) => {
                 put_length(output, hash.len() as u64);
-                Place::Member(0)
+                Position::Member(0)
             }
             Value::SortedSet(sorted_set @ SortedSetView::Large(_)) => {
                 put_length(output, sorted_set.len() as u64);
-                Place::Ranks(sorted_set.len())
+                Position::Ranks(sorted_set.len())
             }
             Value::List(list) => {
                 put_length(output, list.nodes() as u64);
-                Place::ListNode(0)
+                Position::ListNode(0)
             }
             Value::Stream(stream) => {
                 put_length(output, stream.log().node_count() as u64);
-                Place::StreamNode(stream.log().first_node_id())
+                Position::StreamNode(stream.log().first_node_id())
             }
             Value::Shared(bytes) if bytes.len() > SEGMENT_BYTES => {
                 let compresses = encoder.writer.compression() == Compression::Lzf;
-                Place::Text(if compresses && bytes.len() <= COMPRESSED_WHOLE_MAX {
+                Position::Text(if compresses && bytes.len() <= COMPRESSED_WHOLE_MAX {
                     Text::Compressing { done: 0, segments: VecDeque::new() }
                 } else {
                     put_length(output, bytes.len() as u64);
                     Text::Plain(0)
                 })
             }
-            _ => Place::Whole,
+            _ => Position::Whole,
         };
     }
 
@@ -133,13 +133,17 @@ impl Pieces {
     pub fn go_on(&mut self, encoder: &mut Encoder, value: &Value, output: &mut impl Output) -> bool {
         let mut output = Metered { output, bytes: 0, elements: 0 };
         let next = match (std::mem::take(&mut self.place), value) {
-            (Place::Member(position), Value::Set(set)) => members(encoder, *set, position, &mut output),
-            (Place::Member(position), Value::Hash(hash)) => fields(encoder, *hash, position, &mut output),
-            (Place::Ranks(left), Value::SortedSet(sorted_set)) => {
+            (Position::Member(position), Value::Set(set)) => members(encoder, *set, position, &mut output),
+            (Position::Member(position), Value::Hash(hash)) => fields(encoder, *hash, position, &mut output),
+            (Position::Ranks(left), Value::SortedSet(sorted_set)) => {
                 elements(encoder, *sorted_set, left, &mut output)
             }
-            (Place::ListNode(number), Value::List(list)) => list_nodes(encoder, *list, number, &mut output),
-            (Place::Text(text), Value::Shared(bytes)) => self.text(text, bytes, &mut output).map(Place::Text),
+            (Position::ListNode(number), Value::List(list)) => {
+                list_nodes(encoder, *list, number, &mut output)
+            }
+            (Position::Text(text), Value::Shared(bytes)) => {
+                self.text(text, bytes, &mut output).map(Position::Text)
+            }
             (place, Value::Stream(stream)) => part_of_stream(encoder, stream, place, &mut output),
             _ => {
                 encoder.value(value, &mut output);
@@ -193,7 +197,7 @@ fn members<O: Output>(
     set: SetView,
     mut position: usize,
     output: &mut Metered<O>,
-) -> Option<Place> {
+) -> Option<Position> {
     let mut goes_on = true;
     while goes_on {
         position = set.walk(position, |member| {
@@ -201,7 +205,7 @@ fn members<O: Output>(
             goes_on = output.goes_on();
         })?;
     }
-    Some(Place::Member(position))
+    Some(Position::Member(position))
 }
 
 fn fields<O: Output>(
@@ -209,7 +213,7 @@ fn fields<O: Output>(
     hash: HashView,
     mut position: usize,
     output: &mut Metered<O>,
-) -> Option<Place> {
+) -> Option<Position> {
     let mut goes_on = true;
     while goes_on {
         position = hash.walk(position, |field, value| {
@@ -218,7 +222,7 @@ fn fields<O: Output>(
             goes_on = output.goes_on();
         })?;
     }
-    Some(Place::Member(position))
+    Some(Position::Member(position))
 }
 
 fn elements<O: Output>(
@@ -226,7 +230,7 @@ fn elements<O: Output>(
     sorted_set: SortedSetView,
     mut left: usize,
     output: &mut Metered<O>,
-) -> Option<Place> {
+) -> Option<Position> {
     for (member, score) in sorted_set.elements(0..left, true) {
         encoder.item(member, output);
         put_double(output, score);
@@ -235,7 +239,7 @@ fn elements<O: Output>(
             break;
         }
     }
-    (left > 0).then_some(Place::Ranks(left))
+    (left > 0).then_some(Position::Ranks(left))
 }
 
 fn list_nodes<O: Output>(
@@ -243,7 +247,7 @@ fn list_nodes<O: Output>(
     list: ListView,
     mut number: usize,
     output: &mut Metered<O>,
-) -> Option<Place> {
+) -> Option<Position> {
     list.visit_nodes_from(number, |node| {
         // Compression may make little of much.
         output.bytes += match &node {
@@ -254,17 +258,17 @@ fn list_nodes<O: Output>(
         number += 1;
         output.goes_on()
     });
-    (number < list.nodes()).then_some(Place::ListNode(number))
+    (number < list.nodes()).then_some(Position::ListNode(number))
 }
 
 fn part_of_stream<O: Output>(
     encoder: &mut Encoder,
     stream: &Stream,
-    place: Place,
+    place: Position,
     output: &mut Metered<O>,
-) -> Option<Place> {
+) -> Option<Position> {
     match place {
-        Place::StreamNode(Some(first)) => {
+        Position::StreamNode(Some(first)) => {
             let mut nodes = stream.log().nodes_from(first);
             let mut goes_on = true;
             while let (true, Some(node)) = (goes_on, nodes.next()) {
@@ -272,28 +276,28 @@ fn part_of_stream<O: Output>(
                 output.bytes += encoder.blob.len();
                 goes_on = output.goes_on();
             }
-            Some(Place::StreamNode(if goes_on { None } else { nodes.next().map(|node| node.first_id()) }))
+            Some(Position::StreamNode(if goes_on { None } else { nodes.next().map(|node| node.first_id()) }))
         }
-        Place::StreamNode(None) => {
+        Position::StreamNode(None) => {
             encoder.stream_counters(stream, output);
             group_after(encoder, stream, None, output)
         }
-        Place::GroupAfter(name) => group_after(encoder, stream, name.as_deref(), output),
-        Place::Pending { group: name, from } => {
+        Position::GroupAfter(name) => group_after(encoder, stream, name.as_deref(), output),
+        Position::Pending { group: name, from } => {
             let group = group(stream, &name);
             for (id, pending) in group.pending_range(from..=StreamId::MAX) {
                 if output.bytes >= PIECE_BYTES {
-                    return Some(Place::Pending { group: name, from: id });
+                    return Some(Position::Pending { group: name, from: id });
                 }
                 put_pending(output, (id, pending));
             }
             put_length(output, group.consumer_count() as u64);
-            Some(Place::Consumer { group: name, index: 0, from: None })
+            Some(Position::Consumer { group: name, index: 0, from: None })
         }
-        Place::Consumer { group: name, index, from } => {
+        Position::Consumer { group: name, index, from } => {
             for (index, consumer) in group(stream, &name).consumers().enumerate().skip(index) {
                 if output.bytes >= PIECE_BYTES {
-                    return Some(Place::Consumer { group: name, index, from: None });
+                    return Some(Position::Consumer { group: name, index, from: None });
                 }
                 // Only the first one may be half done.
                 let from = from.filter(|_| output.bytes == 0);
@@ -302,12 +306,12 @@ fn part_of_stream<O: Output>(
                 }
                 for id in consumer.pending_from(from.unwrap_or(StreamId::MIN)) {
                     if output.bytes >= PIECE_BYTES {
-                        return Some(Place::Consumer { group: name, index, from: Some(id) });
+                        return Some(Position::Consumer { group: name, index, from: Some(id) });
                     }
                     output.put(&id_bytes(id));
                 }
             }
-            Some(Place::GroupAfter(Some(name)))
+            Some(Position::GroupAfter(Some(name)))
         }
         // No part of a stream.
         _ => {
@@ -326,8 +330,8 @@ fn group_after(
     stream: &Stream,
     name: Option<&[u8]>,
     output: &mut impl Output,
-) -> Option<Place> {
+) -> Option<Position> {
     let (name, group) = stream.group_after(name)?;
     encoder.group_head(name, group, output);
-    Some(Place::Pending { group: name.into(), from: StreamId::MIN })
+    Some(Position::Pending { group: name.into(), from: StreamId::MIN })
 }

@@ -120,7 +120,6 @@ pub struct Facts {
 
 impl Facts {
     /// A field that has no meaning here, such as `repl-id` or `gyre-cut`.
-    #[cfg(test)]
     pub fn field(&self, name: &str) -> Option<&[u8]> {
         let (_, value) = self.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes()))?;
         Some(value)
@@ -254,8 +253,9 @@ impl<R: Read> Load<R> {
     fn key(&mut self, store: &mut Store, db: usize) -> Result<(), Failure> {
         let options = &self.options;
         let reader = &self.reader;
-        let known =
-            self.upcoming.take(store, db, reader.position(), |each| reader.look_ahead(UPCOMING_MAX, each));
+        let known = self
+            .upcoming
+            .take(store, db, reader.position(), |each| reader.prefetch_table(UPCOMING_MAX, each));
         let outcome = self.reader.key(|head, key, reader| {
             let slot = known.map_or_else(|| slot_of(key), |known| known.slot);
             if options.owned.as_ref().is_some_and(|owned| !owned.contains(slot)) {
@@ -270,7 +270,7 @@ impl<R: Read> Load<R> {
                 return Ok(Outcome::Expired);
             }
             match known.and_then(|known| known.ahead) {
-                Some(ahead) => store.ahead_hint(key, ahead),
+                Some(ahead) => store.prefetch_hint(key, ahead),
                 None => store.slot_hint(key, slot),
             }
             let outcome = load_value(head, db, key, reader, store, options);

@@ -18,6 +18,6 @@ pub use load::{Counts, Facts, Load, LoadOptions, Note, Progress};
 pub use opcode::{Opcode, KEY_META};
 pub use read::{is_value_type, Checksum, FileReader, KeyHead, Record};
 pub use write::{
-    put_database, put_function, put_head, put_key, put_part, put_select, trailer, Header, Stretch, Summed,
-    TRAILER_LEN,
+    put_database, put_function, put_head, put_key, put_part, put_select, trailer, FileChecksum, Header,
+    Summed, TRAILER_LEN,
 };

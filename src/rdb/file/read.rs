@@ -284,7 +284,7 @@ impl<R: Read> FileReader<R> {
 
     /// Calls `each` with the key that [`FileReader::next`] has announced and those behind it, at most `count`, and their positions, as
     /// far as they have been fetched and nothing but small values is between them. What is damaged shows later.
-    pub fn look_ahead(&self, count: usize, each: &mut dyn FnMut(u64, &[u8])) {
+    pub fn prefetch_table(&self, count: usize, each: &mut dyn FnMut(u64, &[u8])) {
         let mut reader = self.source.fetched();
         let mut digits = itoa::Buffer::new();
         let mut kind = self.head.kind;

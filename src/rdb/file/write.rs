@@ -1,7 +1,7 @@
 //! Writes the pieces of an RDB file, in the order and the form that Redis gives them.
 //!
 //! Whoever writes a file puts a [`Header`], the parts of all shards ([`put_part`]) and a [`trailer`] one after the other. Each piece
-//! may be written elsewhere and by someone else: [`Summed`] measures it and takes its checksum on the way, and [`Stretch::then`]
+//! may be written elsewhere and by someone else: [`Summed`] measures it and takes its checksum on the way, and [`FileChecksum::then`]
 //! computes that of the whole from those of the pieces.
 //!
 //! Nothing here allocates but for the encoder's buffers and what `Output` does: a part is written by forked children too.
@@ -138,27 +138,27 @@ pub fn put_head(view: &KeyView, encoder: &mut Encoder, output: &mut impl Output)
 
 /// A stretch of a file: how long it is, and its checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stretch {
+pub struct FileChecksum {
     /// Bytes.
     pub len: u64,
     pub crc: u64,
 }
 
-impl Stretch {
-    pub fn of(bytes: &[u8]) -> Stretch {
-        Stretch { len: bytes.len() as u64, crc: crc64(bytes) }
+impl FileChecksum {
+    pub fn of(bytes: &[u8]) -> FileChecksum {
+        FileChecksum { len: bytes.len() as u64, crc: crc64(bytes) }
     }
 
     /// This one and `next` behind it, as one.
-    pub fn then(self, next: Stretch) -> Stretch {
-        Stretch { len: self.len + next.len, crc: combine(self.crc, next.crc, next.len) }
+    pub fn then(self, next: FileChecksum) -> FileChecksum {
+        FileChecksum { len: self.len + next.len, crc: combine(self.crc, next.crc, next.len) }
     }
 }
 
 /// What comes behind `body`, which is all of the file so far. Without checksum (`rdbchecksum no`) it says so by a zero.
-pub fn trailer(body: Stretch, with_checksum: bool) -> [u8; TRAILER_LEN] {
+pub fn trailer(body: FileChecksum, with_checksum: bool) -> [u8; TRAILER_LEN] {
     let end = [Opcode::End as u8];
-    let crc = if with_checksum { body.then(Stretch::of(&end)).crc } else { 0 };
+    let crc = if with_checksum { body.then(FileChecksum::of(&end)).crc } else { 0 };
     let mut trailer = [0; TRAILER_LEN];
     trailer[..1].copy_from_slice(&end);
     trailer[1..].copy_from_slice(&crc.to_le_bytes());
@@ -180,8 +180,8 @@ impl<O> Summed<O> {
     }
 
     /// What has gone through; without checksum, that is 0.
-    pub fn stretch(&self) -> Stretch {
-        Stretch { len: self.len, crc: self.crc.as_ref().map_or(0, Crc64::value) }
+    pub fn checksummed(&self) -> FileChecksum {
+        FileChecksum { len: self.len, crc: self.crc.as_ref().map_or(0, Crc64::value) }
     }
 }
 

@@ -142,6 +142,20 @@ impl Replicas {
         self.settings = settings;
     }
 
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether the replica is getting its snapshot by its socket.
+    pub fn gets_snapshot(&self, id: ReplicaId) -> bool {
+        self.replicas.get(&id).is_some_and(|replica| matches!(replica.state, State::Snapshot { .. }))
+    }
+
+    /// Whether the stream is kept for a while after the connection that carried a snapshot.
+    pub fn is_reserved(&self, id: ReplicaId) -> bool {
+        self.reserved.contains_key(&id)
+    }
+
     pub fn take_actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }
@@ -178,10 +192,15 @@ impl Replicas {
         if settings.min_replicas_to_write == 0 || settings.min_replicas_max_lag_ms == 0 {
             return None;
         }
+        Some(self.good_now(now_ms))
+    }
+
+    /// Replicas that are online and not late, whether or not some are demanded.
+    pub fn good_now(&self, now_ms: u64) -> u32 {
         // Seconds, as in Redis: a lag of 10.9 seconds is one of 10.
-        let lag_max_s = settings.min_replicas_max_lag_ms / 1000;
+        let lag_max_s = self.settings.min_replicas_max_lag_ms / 1000;
         let is_good = |replica: &&Replica| replica.counts() && replica.lag_ms(now_ms) / 1000 <= lag_max_s;
-        Some(self.replicas.values().filter(is_good).count() as u32)
+        self.replicas.values().filter(is_good).count() as u32
     }
 
     /// Whether `min-replicas-to-write` lets a master write.
@@ -440,10 +459,10 @@ impl Replicas {
     }
 
     /// A snapshot is complete: the file is there, or all of it has been written to the sockets, its mark included.
-    pub fn snapshot_ended(&mut self, job: JobId, outcome: Result<u64, ()>, now_ms: u64) {
+    pub fn snapshot_ended(&mut self, job: JobId, outcome: Option<u64>, now_ms: u64) {
         let Some(ended) = self.jobs.remove(&job) else { return };
         for id in self.of_job(job) {
-            let Ok(bytes) = outcome else {
+            let Some(bytes) = outcome else {
                 self.log(Level::Warning, "BGSAVE for replication failed".into());
                 if ended.offset.is_none() {
                     let line = b"-ERR BGSAVE failed, replication can't continue\r\n".to_vec();

@@ -127,7 +127,7 @@ fn a_full_one_over_sockets_is_held_until_the_first_acknowledgement() {
         format!("7< $EOF:{}\\r\\n", "m".repeat(40)),
     ];
     assert_eq!(master.actions(), expected);
-    master.replicas.snapshot_ended(1, Ok(1000), 0);
+    master.replicas.snapshot_ended(1, Some(1000), 0);
     assert_eq!(master.actions(), [""; 0], "held");
     assert_eq!(master.replicas.get(7).unwrap().state_name(), "online");
     master.replicas.ack(7, 30, None, true, 5);
@@ -151,7 +151,7 @@ fn a_file_is_sent_with_its_length_and_late_comers_get_the_same() {
     assert_eq!(master.actions(), ["start 2 File"], "it cannot do what the first one can");
     master.tick(0);
     assert_eq!(master.actions(), ["Ping", "7< \\n", "8< \\n", "9< \\n"]);
-    master.replicas.snapshot_ended(1, Ok(99), 0);
+    master.replicas.snapshot_ended(1, Some(99), 0);
     let expected = ["7< $99\\r\\n", "SendFile(7, 1)", "8< $99\\r\\n", "SendFile(8, 1)"];
     assert_eq!(master.actions(), expected);
     assert_eq!(master.replicas.get(7).unwrap().state_name(), "send_bulk");
@@ -192,7 +192,7 @@ fn filtered_and_bare_snapshots_end_the_connection() {
     assert_eq!(master.actions(), ["start 1 Sockets"], "a filtered one never becomes the server's file");
     master.began(1, 30);
     assert_eq!(master.actions(), [format!("7< $EOF:{}\\r\\n", "m".repeat(40))]);
-    master.replicas.snapshot_ended(1, Ok(9), 0);
+    master.replicas.snapshot_ended(1, Some(9), 0);
     assert_eq!(master.actions(), ["Close(7, Done)", "Release(7)"]);
     assert!(master.replicas.is_empty());
 }
@@ -214,7 +214,7 @@ fn redis_8_gets_the_stream_while_the_snapshot_goes_over_another_connection() {
     assert_eq!(master.actions(), expected);
     assert_eq!(master.replicas.get(7).unwrap().state_name(), "send_bulk_and_stream");
     assert!(master.replicas.get(8).unwrap().is_channel());
-    master.replicas.snapshot_ended(1, Ok(9), 3);
+    master.replicas.snapshot_ended(1, Some(9), 3);
     assert_eq!(master.actions(), ["Close(8, Done)", "Release(8)"]);
     assert!(master.replicas.get(7).unwrap().is_online());
     assert_eq!(master.replicas.counts().full, 1);
@@ -239,7 +239,7 @@ fn valkey_asks_again_and_goes_on_where_its_snapshot_ended() {
         format!("8< $EOF:{}\\r\\n", "m".repeat(40)),
     ];
     assert_eq!(master.actions(), expected);
-    master.replicas.snapshot_ended(1, Ok(9), 0);
+    master.replicas.snapshot_ended(1, Some(9), 0);
     assert_eq!(master.actions(), ["Close(8, Done)"], "the stream is still kept");
     master.ask(7, "capa eof capa psync2 set-rdb-client-id 8", &format!("PSYNC {} 31", a(40))).unwrap();
     let continued = format!("7< +CONTINUE {}\\r\\n", a(40));
@@ -247,7 +247,7 @@ fn valkey_asks_again_and_goes_on_where_its_snapshot_ended() {
     // One whose replica never comes.
     master.ask(9, "capa eof rdb-only 1 rdb-channel 1", "SYNC").unwrap();
     master.began(2, 30);
-    master.replicas.snapshot_ended(2, Ok(9), 0);
+    master.replicas.snapshot_ended(2, Some(9), 0);
     master.actions();
     master.tick(59 * SECOND);
     assert!(!master.actions().contains(&"Release(9)".to_owned()));
@@ -422,7 +422,7 @@ fn a_failed_snapshot_drops_those_that_waited_for_it() {
     let mut master = Master::with_backlog(settings(), 1, 30);
     master.ask(7, "capa eof", "PSYNC ? -1").unwrap();
     master.actions();
-    master.replicas.snapshot_ended(1, Err(()), 0);
+    master.replicas.snapshot_ended(1, None, 0);
     let error = "7< -ERR BGSAVE failed, replication can\\'t continue\\r\\n";
     assert_eq!(master.actions(), [error, "Close(7, SnapshotFailed)", "Release(7)"]);
     master.ask(8, "capa eof", "PSYNC ? -1").unwrap();

@@ -100,6 +100,11 @@ impl Replica {
         }
     }
 
+    /// Whether INFO shows it, and counts it: not so what carries a snapshot for another connection.
+    pub fn is_shown(&self) -> bool {
+        !self.is_channel()
+    }
+
     /// Carries a snapshot and nothing else: no replica that others should know.
     pub fn is_channel(&self) -> bool {
         self.options.rdb_channel

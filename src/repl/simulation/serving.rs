@@ -159,7 +159,7 @@ impl World {
                 let ids: Vec<ReplicaId> = replicas.map(|replica| replica.id).collect();
                 ids.into_iter().for_each(|id| self.reply(id, &bytes));
             }
-            self.nodes[index].replicas.snapshot_ended(id, Ok(len), now_ms);
+            self.nodes[index].replicas.snapshot_ended(id, Some(len), now_ms);
             self.master_actions(index)?;
             self.nodes[index].jobs.retain(|job| job.id != id);
         }

@@ -48,12 +48,12 @@ pub trait Warden: 'static {
     /// A script has done some work. May let it stand still. True: it is to be killed.
     fn look(&self) -> bool;
     /// It is being killed, here.
-    fn killed_at(&self, place: Place);
+    fn killed_at(&self, place: CodeLine);
 }
 
 /// A place in the code of a script.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct CodeLine {
     pub source: Vec<u8>,
     pub line: i64,
 }
@@ -183,7 +183,7 @@ unsafe extern "C-unwind" fn interrupt<W: Warden>(
 /// # Safety
 ///
 /// Lua runs in this state.
-pub(super) unsafe fn place(state: *mut lua_State) -> Place {
+pub(super) unsafe fn place(state: *mut lua_State) -> CodeLine {
     // SAFETY: `lua_getinfo` fills in what is asked for, of a level that is there. The name of the source is a C string.
     unsafe {
         for level in 0..LEVELS_MAX {
@@ -195,11 +195,11 @@ pub(super) unsafe fn place(state: *mut lua_State) -> Place {
             }
             if record.currentline > 0 {
                 let source = CStr::from_ptr(record.source).to_bytes().to_vec();
-                return Place { source, line: record.currentline.into() };
+                return CodeLine { source, line: record.currentline.into() };
             }
         }
     }
-    Place::default()
+    CodeLine::default()
 }
 
 /// Accounts for work that a function of this program's does for a script, so that others get their turn. `Err`: the script has been

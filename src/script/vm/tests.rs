@@ -79,7 +79,7 @@ fn values_are_converted_both_ways() {
 
 #[test]
 fn errors_tell_where_they_come_from() {
-    let sha = |text: &str| Sha::of(text.as_bytes()).text().into_owned();
+    let sha = |text: &str| Sha::of(text.as_bytes()).text().to_string();
     let failing = "\nredis.call('bad')";
     assert_eq!(run(failing), format!("-WRONGTYPE no script: {}, on @user_script:2.\r\n", sha(failing)));
     let unknown = "return redis.call('nosuch')";

@@ -5,7 +5,7 @@
 //! transaction holds. So when the transaction ends, all offers that it could have known of have arrived, and one answer, taken or
 //! declined, is right for all of them; an offer that comes later is about something newer.
 
-use super::{Far, Notice, Shard, Wait, Waiter};
+use super::{Notice, Remote, Shard, Wait, Waiter};
 use crate::client::Flag as ClientFlag;
 use crate::command::table::CommandSpec;
 use crate::command::{Caller, CommandError};
@@ -17,7 +17,7 @@ use crate::txn::message::BlockedRun;
 impl Shard {
     /// The transaction in which the client's command ran for the first time, and found nothing, is about to give its intents
     /// back.
-    pub(in crate::shard) fn block_far(&mut self, transaction: &mut Transaction, run: BlockedRun) {
+    pub(in crate::shard) fn block_remote(&mut self, transaction: &mut Transaction, run: BlockedRun) {
         let Some(command) = transaction.commands.pop() else { return };
         let Transaction { origin, protocol, .. } = *transaction;
         // When it runs again it is another time.
@@ -28,7 +28,7 @@ impl Shard {
             self.close(c);
         }
         if !c.flags.has(ClientFlag::Closing) {
-            let at = self.record(self.id, origin, command, caller, protocol, run, Some(Far::default()));
+            let at = self.record(self.id, origin, command, caller, protocol, run, Some(Remote::default()));
             self.note_waiting(c, at);
         }
         self.finish(connection);
@@ -40,9 +40,9 @@ impl Shard {
         let Some(waiter) = self.executor.blocked.waiters.get_mut(&number) else { return };
         let (home, origin) = (waiter.home, waiter.origin);
         let Wait::Keys(wait) = &mut waiter.wait else { return };
-        let Some(far) = &mut wait.far else { return };
-        far.offers.push((from, key));
-        if std::mem::replace(&mut far.running, true) {
+        let Some(remote) = &mut wait.remote else { return };
+        remote.offers.push((from, key));
+        if std::mem::replace(&mut remote.running, true) {
             return;
         }
         let (command, caller, protocol) = (wait.command.clone(), wait.caller, wait.protocol);
@@ -67,21 +67,21 @@ impl Shard {
     /// behind it are next.
     pub(in crate::shard) fn end_rerun(&mut self, number: WaitNumber) {
         let Some(Waiter { wait: Wait::Keys(wait), .. }) = self.remove_waiter(number) else { return };
-        for (_, asker) in wait.far.unwrap_or_default().ends {
+        for (_, asker) in wait.remote.unwrap_or_default().ends {
             self.tell_asker(asker, false);
         }
     }
 
     /// The command has run again and found nothing.
-    pub(in crate::shard) fn block_far_again(&mut self, number: WaitNumber, run: BlockedRun) {
+    pub(in crate::shard) fn block_remote_again(&mut self, number: WaitNumber, run: BlockedRun) {
         let Some(Waiter { wait: Wait::Keys(wait), .. }) = self.executor.blocked.waiters.get_mut(&number)
         else {
             return;
         };
         wait.block_again(run);
         let db = wait.command.db;
-        let Some(far) = &mut wait.far else { return };
-        let Far { offers, ends, .. } = std::mem::take(far);
+        let Some(remote) = &mut wait.remote else { return };
+        let Remote { offers, ends, .. } = std::mem::take(remote);
         for (owner, key) in offers {
             self.notify(owner, Notice::Declined { db, key, number });
         }

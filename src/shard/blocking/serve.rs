@@ -99,7 +99,7 @@ impl Shard {
 
     fn runs_here(&self, number: WaitNumber) -> bool {
         let waiter = self.executor.blocked.waiters.get(&number);
-        waiter.is_some_and(|waiter| matches!(&waiter.wait, Wait::Keys(wait) if wait.far.is_none()))
+        waiter.is_some_and(|waiter| matches!(&waiter.wait, Wait::Keys(wait) if wait.remote.is_none()))
     }
 
     /// Whether another transaction than `holding` holds what the waiter needs here.

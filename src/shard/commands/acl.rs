@@ -194,14 +194,14 @@ fn log(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> 
     let count = match args {
         [_, _] => LOG_ENTRIES,
         [_, _, word] if word.eq_ignore_ascii_case(b"reset") => {
-            shard.shared.denials().clear();
+            shard.shared.acl_log().clear();
             reply.ok();
             return Ok(Flow::Done);
         }
         [_, _, count] => parse_integer(count).ok_or(CommandError::NotInteger)?.max(0) as usize,
         _ => return Err(subcommand_syntax("ACL", args)),
     };
-    let entries = shard.shared.denials().newest(count);
+    let entries = shard.shared.acl_log().newest(count);
     let now_ms = shard.now_ms();
     reply.array(entries.len());
     for entry in entries {

@@ -34,7 +34,7 @@ pub const COMMANDS: &[(&str, Handler)] = &[
 ];
 
 /// The shard that owns the listeners and changes the configuration.
-const SETTLER: usize = 0;
+const SETTINGS_SHARD: usize = 0;
 
 const HELP: &[&str] = &[
     "GET <pattern> [<pattern> ...]",
@@ -67,7 +67,7 @@ fn set(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
         answer_to: shard.answer_to(c),
         may_wait: !shard.is_inside_transaction(),
     };
-    shard.send(SETTLER, SettingsMessage::ChangeConfig(Box::new(change)).into());
+    shard.send(SETTINGS_SHARD, SettingsMessage::ChangeConfig(Box::new(change)).into());
     Ok(Flow::Later)
 }
 
@@ -207,7 +207,7 @@ impl Shard {
             self.shared.port.store(u64::from(new.network.port), Ordering::Relaxed);
             return Ok(());
         };
-        crate::log!(Level::Warning, "Warning: {error}");
+        crate::log_text!(Level::Warning, "Warning: ", error.text());
         let reason = match directive {
             "port" => "Unable to listen on this port. Check server logs.",
             _ => "Failed to bind to specified addresses.",

@@ -63,11 +63,12 @@ impl Shard {
         let now_s = self.now_ms() / 1000;
         if now_s - LOGGED_S.load(Ordering::Relaxed) > CROSS_PROTOCOL_LOG_S {
             LOGGED_S.store(now_s, Ordering::Relaxed);
-            crate::log!(
+            crate::log_text!(
                 Level::Warning,
                 "Possible SECURITY ATTACK detected: a client sends HTTP requests, maybe to smuggle commands in through a \
-                 browser (Cross Protocol Scripting). Connection from {} aborted.",
-                self.peer_text(c)
+                 browser (Cross Protocol Scripting). Connection from ",
+                self.peer_text(c),
+                " aborted."
             );
         }
         self.close(c);

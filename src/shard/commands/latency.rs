@@ -43,7 +43,7 @@ type Outcome = Result<Flow, CommandError>;
 fn doctor(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
     shard.after_expiry_for(c, |shard, reply| {
         let threshold = shard.turn.config.observing.latency_monitor_threshold;
-        reply.verbatim("txt", shard.shared.observed.latency().report(threshold).as_bytes());
+        reply.verbatim("txt", shard.shared.server_stats.latency().report(threshold).as_bytes());
         Ok(())
     });
     Ok(Flow::Later)
@@ -52,7 +52,7 @@ fn doctor(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outc
 fn graph(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
     let wanted = args[2].to_vec();
     shard.after_expiry_for(c, move |shard, reply| {
-        let events = shard.shared.observed.latency();
+        let events = shard.shared.server_stats.latency();
         let (name, event) = events.get(&wanted).ok_or_else(|| {
             CommandError::other(text!("ERR No samples available for event '", c_text(&wanted), "'"))
         })?;
@@ -65,7 +65,7 @@ fn graph(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Ou
 fn history(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
     let wanted = args[2].to_vec();
     shard.after_expiry_for(c, move |shard, reply| {
-        let events = shard.shared.observed.latency();
+        let events = shard.shared.server_stats.latency();
         let Some((_, event)) = events.get(&wanted) else {
             reply.array(0);
             return Ok(());
@@ -83,7 +83,7 @@ fn history(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> 
 
 fn latest(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
     shard.after_expiry_for(c, |shard, reply| {
-        let events = shard.shared.observed.latency();
+        let events = shard.shared.server_stats.latency();
         reply.array(events.iter().len());
         for (name, event) in events.iter() {
             let latest = event.latest();
@@ -99,7 +99,7 @@ fn latest(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outc
 }
 
 fn reset(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let forgotten = shard.shared.observed.latency().reset(&args[2..]);
+    let forgotten = shard.shared.server_stats.latency().reset(&args[2..]);
     reply.integer(forgotten as i64);
     Ok(Flow::Done)
 }

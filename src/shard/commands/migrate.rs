@@ -162,7 +162,7 @@ impl Shard {
         }
         let (shared, home) = (self.shared.clone(), self.id);
         self.shared.migrator.send(job, move |delivery| {
-            shared.mail.post(home, Message::Delivered(Box::new(Delivered { moving, delivery })));
+            shared.thread_inbox.post(home, Message::Delivered(Box::new(Delivered { moving, delivery })));
         });
     }
 

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use super::Handler;
 use crate::base::log::Level;
+use crate::base::text::Text;
 use crate::base::words::quoted;
 use crate::base::Address;
 use crate::base::Token;
@@ -24,6 +25,7 @@ use crate::resp::{Reply, SHARED_BYTES_MIN};
 use crate::runtime::clock;
 use crate::shard::redact::redacted;
 use crate::shard::{Flow, Shard};
+use crate::text;
 
 pub const COMMANDS: &[(&str, Handler)] = &[("monitor", monitor)];
 
@@ -135,27 +137,26 @@ impl Shard {
     /// What a script calls.
     pub(in crate::shard) fn show_script_call(&mut self, db: usize, spec: &CommandSpec, args: Args) {
         if self.is_monitored() && !spec.is(CommandFlag::Admin) && !spec.is(CommandFlag::SkipMonitor) {
-            self.write_line("lua", db, spec, args);
+            self.write_line(b"lua", db, spec, args);
         }
     }
 
-    fn monitored_address(&self, c: &Connection) -> String {
+    fn monitored_address(&self, c: &Connection) -> Text {
         match c.peer {
-            Address::Unix => format!("unix:{}", self.unix_socket_name()),
+            Address::Unix => text!("unix:", self.unix_socket_name()),
             _ => self.peer_text(c),
         }
     }
 
     #[cold]
-    fn write_line(&mut self, address: &str, db: usize, spec: &CommandSpec, args: Args) {
+    fn write_line(&mut self, address: &[u8], db: usize, spec: &CommandSpec, args: Args) {
         if self.subscribers.monitors.lines.is_empty() {
             self.do_later(Chore::SendMonitorLines);
         }
         let now_us = clock::unix_us();
         let lines = &mut self.subscribers.monitors.lines;
-        lines.extend(
-            format!("+{}.{:06} [{db} {address}]", now_us / 1_000_000, now_us % 1_000_000).into_bytes(),
-        );
+        let head = format_args!("+{}.{:06} [{db} ", now_us / 1_000_000, now_us % 1_000_000);
+        lines.extend_from_slice(&text!(head, address, "]"));
         for arg in redacted(spec, args) {
             lines.push(b' ');
             lines.extend(quoted(arg));

@@ -96,7 +96,7 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
                     }
                     Some((scope, body)) => {
                         let origin = shard.reserve(c);
-                        c.stall = crate::client::Stall::Reply;
+                        c.suspension = crate::client::Suspension::Reply;
                         shard.exec_behind(&scope, origin, body);
                     }
                 }

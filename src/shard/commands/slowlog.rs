@@ -52,7 +52,7 @@ fn get(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
             reply.integer(entry.duration_us as i64);
             reply.array(entry.args.len());
             entry.args.iter().for_each(|arg| reply.bulk(arg));
-            reply.bulk(entry.client_address.as_bytes());
+            reply.bulk(&entry.client_address);
             reply.bulk(&entry.client_name);
         }
     });

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::Facts;
 use crate::observe::metrics::{Report, Value};
-use crate::persist::status::{Course, Loading};
+use crate::persist::status::{Loading, TaskStatus};
 
 pub(super) fn write(facts: &Facts, report: &mut Report) {
     let status = &facts.shared.status;
@@ -86,17 +86,17 @@ pub(super) fn write(facts: &Facts, report: &mut Report) {
 }
 
 /// `rdb_pipesave_in_progress:0` and so on.
-fn backup(name: &str, course: &Course, bytes: u64, now_s: i64, report: &mut Report) {
-    report.put(&format!("rdb_{name}_in_progress"), u8::from(course.began_s.is_some()));
-    report.put(&format!("rdb_last_{name}_status"), course.word());
-    report.put(&format!("rdb_last_{name}_time_sec"), course.last_s.unwrap_or(-1));
-    report.put(&format!("rdb_current_{name}_time_sec"), current(course, now_s));
-    report.put(&format!("rdb_last_{name}_at"), course.good_at_s.unwrap_or(0));
+fn backup(name: &str, task_status: &TaskStatus, bytes: u64, now_s: i64, report: &mut Report) {
+    report.put(&format!("rdb_{name}_in_progress"), u8::from(task_status.began_s.is_some()));
+    report.put(&format!("rdb_last_{name}_status"), task_status.word());
+    report.put(&format!("rdb_last_{name}_time_sec"), task_status.last_s.unwrap_or(-1));
+    report.put(&format!("rdb_current_{name}_time_sec"), current(task_status, now_s));
+    report.put(&format!("rdb_last_{name}_at"), task_status.good_at_s.unwrap_or(0));
     report.put(&format!("rdb_last_{name}_bytes"), bytes);
 }
 
-fn current(course: &Course, now_s: i64) -> i64 {
-    course.began_s.map_or(-1, |began| now_s - began)
+fn current(task_status: &TaskStatus, now_s: i64) -> i64 {
+    task_status.began_s.map_or(-1, |began| now_s - began)
 }
 
 fn percent(part: u64, whole: u64) -> f64 {

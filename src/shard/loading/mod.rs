@@ -4,8 +4,8 @@
 //! The boot thread decides what is read and in which order (`crate::recovery`), and gives each shard a job for each phase of it.
 //! DEBUG RELOAD runs such jobs at once.
 
-mod meeting;
 mod reload;
+mod rendezvous;
 mod replay;
 
 use crate::log_text;
@@ -14,8 +14,8 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 
-pub use meeting::Meetings;
 pub use reload::Reload;
+pub use rendezvous::RendezvousPoints;
 
 use super::Shard;
 use crate::base::log::Level;
@@ -95,7 +95,7 @@ pub(super) struct Loader {
     pub loading: Option<Box<Loading>>,
     /// DEBUG RELOAD MERGE: keys that are there already are replaced.
     pub merges: bool,
-    pub meetings: Meetings,
+    pub rendezvous: RendezvousPoints,
 }
 
 /// A shard's job of one phase.
@@ -230,10 +230,11 @@ impl Shard {
             Step::Rdb { path, is_base, owned } => {
                 let options = LoadOptions { owned, ..self.load_options(is_base) };
                 let file = File::open(&path).map_err(|error| {
-                    log!(
+                    log_text!(
                         Level::Warning,
-                        "Fatal error: can't open the RDB file {} for reading: {error}",
-                        path.display()
+                        "Fatal error: can't open the RDB file ",
+                        path,
+                        format_args!(" for reading: {error}")
                     );
                     LoadFailed { path: path.clone(), is_damaged_rdb: false }
                 })?;
@@ -271,7 +272,7 @@ impl Shard {
             .open(&path)
             .and_then(|file| self.write_whole(&file));
         written.map_err(|error| {
-            log!(Level::Warning, "Error writing the AOF base file {}: {error}", path.display());
+            log_text!(Level::Warning, "Error writing the AOF base file ", path, format_args!(": {error}"));
             LoadFailed { path, is_damaged_rdb: false }
         })
     }
@@ -281,7 +282,7 @@ impl Shard {
         partial(self.store.slots().clone())
     }
 
-    fn load_options(&self, is_base: bool) -> LoadOptions {
+    pub(super) fn load_options(&self, is_base: bool) -> LoadOptions {
         let persistence = &self.turn.config.persistence;
         LoadOptions {
             with_checksum: persistence.rdbchecksum && !self.store.settings.skips_checksums,
@@ -322,7 +323,7 @@ impl Shard {
         for line in failure.log_lines() {
             log!(Level::Warning, "{line}");
         }
-        log!(Level::Warning, "The file is {}: {failure}", path.display());
+        log_text!(Level::Warning, "The file is ", path, format_args!(": {failure}"));
         LoadFailed { path, is_damaged_rdb: failure.is_damage() }
     }
 

@@ -5,20 +5,21 @@
 //! can run as they come.
 
 use crate::log_text;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use smallvec::SmallVec;
 
-use super::meeting::Meeting;
+use super::rendezvous::Rendezvous;
 use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
 use crate::command::table::{CommandSpec, Handler, KeyPositions, Role};
 use crate::command::{Args, Caller, CommandError};
-use crate::log;
-use crate::persist::aof::ahead::first_arguments;
+use crate::persist::aof::lookahead::first_arguments;
 use crate::persist::aof::scan::{Fault, Item, Scanner};
 use crate::resp::Reply;
 use crate::shard::call::{Call, Called, Within};
@@ -58,41 +59,48 @@ pub enum ReplayError {
 
 impl ReplayError {
     pub fn log(&self, path: &Path) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = path.file_name().unwrap_or_default();
         match self {
             ReplayError::Open(error) => {
-                log!(
+                log_text!(
                     Level::Warning,
-                    "Fatal error: can't open the append log file {name} for reading: {error}"
+                    "Fatal error: can't open the append log file ",
+                    name,
+                    format_args!(" for reading: {error}")
                 );
             }
-            ReplayError::Fault(fault) => log!(Level::Warning, "{}", fault.log_message(&name)),
+            ReplayError::Fault(fault) => log_text!(Level::Warning, fault.log_message(name.as_bytes())),
             ReplayError::Unknown { command, at } => {
-                log!(
+                log_text!(
                     Level::Warning,
-                    "Unknown command '{command}' reading the append only file {name}, at offset {at}"
+                    format_args!("Unknown command '{command}' reading the append only file "),
+                    name,
+                    format_args!(", at offset {at}")
                 );
             }
             ReplayError::Payload { error, at } => log_text!(
                 Level::Warning,
-                format_args!(
-                    "Bad file format reading the append only file {name}: at offset {at} a value cannot be restored ("
-                ),
+                "Bad file format reading the append only file ",
+                name,
+                format_args!(": at offset {at} a value cannot be restored ("),
                 error.text(),
                 "), so something was changed in the file. Make a backup of your AOF files, then use gyre-check-aof on the manifest"
             ),
-            ReplayError::Foreign { key, at } => log!(
+            ReplayError::Foreign { key, at } => log_text!(
                 Level::Warning,
-                "Bad file format reading the append only file {name}: at offset {at} the key '{}' belongs to another shard, so \
-                 something was changed in the file. Make a backup of your AOF files, then use gyre-check-aof on the manifest",
-                shown(key)
+                "Bad file format reading the append only file ",
+                name,
+                format_args!(": at offset {at} the key '{}' belongs to another shard, so something was changed in ", shown(key)),
+                "the file. Make a backup of your AOF files, then use gyre-check-aof on the manifest"
             ),
-            ReplayError::Database { at, configured } => log!(
+            ReplayError::Database { at, configured } => log_text!(
                 Level::Warning,
-                "The append only file {name} selects, at offset {at}, a database that there is not: 'databases' is {configured}"
+                "The append only file ",
+                name,
+                format_args!(" selects, at offset {at}, a database that there is not: 'databases' is {configured}")
             ),
             ReplayError::Interrupted => {
-                log!(Level::Warning, "Reading the append only file {name} was interrupted");
+                log_text!(Level::Warning, "Reading the append only file ", name, " was interrupted");
             }
         }
     }
@@ -117,13 +125,13 @@ pub(super) struct Replay {
 
 #[derive(Default)]
 struct Foreign {
-    meeting: Option<Meeting>,
+    rendezvous: Option<Rendezvous>,
     replayer: Option<Token>,
 }
 
 /// The name of the file, and how many of its commands have answered an error. As a rule none does, for what is logged has been done;
 /// where one does, the data set is not the one that it was.
-struct Errors(String, u64);
+struct Errors(OsString, u64);
 
 /// So many of them are told.
 const ERRORS_TOLD_MAX: u64 = 10;
@@ -147,7 +155,9 @@ impl Errors {
             let (name, command) = (&self.0, spec.name);
             log_text!(
                 Level::Warning,
-                format_args!("The command '{command}' at offset {at} of {name} answers an error: "),
+                format_args!("The command '{command}' at offset {at} of "),
+                name,
+                " answers an error: ",
                 error.text()
             );
         }
@@ -188,14 +198,14 @@ impl Replay {
             reply: Reply::default(),
             foreign: is_foreign.then(Foreign::default),
             owned,
-            errors: Errors(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), 0),
+            errors: Errors(path.file_name().unwrap_or_default().to_owned(), 0),
             script: None,
         })
     }
 
     /// Whether nothing can be done before other shards have come to the same command.
     pub fn waits(&self) -> bool {
-        self.foreign.as_ref().is_some_and(|foreign| foreign.meeting.is_some())
+        self.foreign.as_ref().is_some_and(|foreign| foreign.rendezvous.is_some())
     }
 
     /// Bytes read.
@@ -217,7 +227,7 @@ impl Shard {
     ) -> Result<bool, ReplayError> {
         let caller =
             Caller { replaying: true, deny_blocking: true, bulk_len_max: usize::MAX, ..Caller::default() };
-        if !self.end_meeting(replay)? {
+        if !self.end_rendezvous(replay)? {
             return Ok(false);
         }
         while replay.script.is_some() || replay.scanner.position() < replay.until {
@@ -267,7 +277,7 @@ impl Shard {
                 Share::Nothing => {}
                 Share::Whole => {
                     if let (Some(key), Some(ahead)) = (args.get(1), known.and_then(|known| known.ahead)) {
-                        self.store.ahead_hint(key, ahead);
+                        self.store.prefetch_hint(key, ahead);
                     }
                     let result = self.replay_command(spec, db, &args, &caller, reply);
                     replay.script = replay.errors.look_at(result, spec, at)?;
@@ -278,17 +288,17 @@ impl Shard {
                     replay.errors.look_at(result, spec, at)?;
                 }
                 Share::Together { host, guests } => {
-                    let meeting = if host == self.id {
+                    let rendezvous = if host == self.id {
                         let command = Some(command.bytes().into());
-                        Meeting::Host { guests, position: at, command, db }
+                        Rendezvous::Host { guests, position: at, command, db }
                     } else {
                         self.come_as_guest(host, at)
                     };
                     drop(args);
                     if let Some(foreign) = &mut replay.foreign {
-                        foreign.meeting = Some(meeting);
+                        foreign.rendezvous = Some(rendezvous);
                     }
-                    if !self.end_meeting(replay)? {
+                    if !self.end_rendezvous(replay)? {
                         return Ok(false);
                     }
                 }
@@ -304,12 +314,12 @@ impl Shard {
     }
 
     /// True: the replay goes on.
-    fn end_meeting(&mut self, replay: &mut Replay) -> Result<bool, ReplayError> {
-        let Some(Foreign { meeting: open @ Some(_), replayer }) = &mut replay.foreign else {
+    fn end_rendezvous(&mut self, replay: &mut Replay) -> Result<bool, ReplayError> {
+        let Some(Foreign { rendezvous: open @ Some(_), replayer }) = &mut replay.foreign else {
             return Ok(true);
         };
-        if let Some(meeting) = open {
-            if !self.attend(meeting, replayer)? {
+        if let Some(rendezvous) = open {
+            if !self.attend(rendezvous, replayer)? {
                 return Ok(false);
             }
         }
@@ -336,7 +346,7 @@ impl Shard {
                     let mine = parts.into_iter().find(|part| part.shard == self.id);
                     return mine.map_or(Share::Nothing, |part| Share::Part(part.args));
                 }
-                Plan::Lend { home, foreign } => {
+                Plan::RemoteValues { home, foreign } => {
                     let mut guests: SmallVec<[usize; 4]> = foreign.iter().map(|(shard, _)| *shard).collect();
                     guests.sort_unstable();
                     guests.dedup();

@@ -3,7 +3,7 @@
 //! | `appendfsync` | a write | a sync |
 //! | --- | --- | --- |
 //! | `always` | as soon as the last one is durable, and a group has come together | linked to each write |
-//! | `everysec` | at once (`direct`), or as soon as the last one is done | once a Unix second, so that all shards sync at the same moment |
+//! | `everysec` | at once (`inline_writes`), or as soon as the last one is done | once a Unix second, so that all shards sync at the same moment |
 //! | `no` | the same | only when asked for, or of a file that is complete |
 //!
 //! When the log goes on in a new file, the one before it is synced at once. With `always` nothing is written to the new one before
@@ -21,7 +21,7 @@ use std::mem;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
-use super::direct::{self, Direct, SyncInFlight};
+use super::inline_writes::{self, InlineWrites, SyncInFlight};
 use super::{Leaving, Log, Piece, BACKLOG_BYTES_MAX, KEPT_BYTES_MAX};
 use crate::base::error_text;
 use crate::base::log::Level;
@@ -107,7 +107,7 @@ struct Group {
 #[derive(Debug, Default)]
 pub(super) struct Disk {
     group: Group,
-    pub direct: Direct,
+    pub inline_writes: InlineWrites,
     writing: Option<Writing>,
     syncing: Option<Syncing>,
     failure: Option<Failure>,
@@ -286,7 +286,7 @@ impl Log {
             return false;
         };
         let len = left.min(FILE_WRITE_MAX);
-        let load = self.may_write_directly(len, now_ms);
+        let load = self.may_write_inline(len, now_ms);
         let waiting =
             self.queue.front().and_then(|piece| piece.bytes.get((self.written - piece.from) as usize..));
         let Some(bytes) = waiting.and_then(|bytes| bytes.get(..len)) else { return false };
@@ -295,11 +295,11 @@ impl Log {
         let operation = self.disk.next_operation();
         let writing = Writing { operation, file: file.clone(), len, began, kind, linked: always };
         if let Some(load) = load {
-            let result = direct::write(&file, bytes, offset);
+            let result = inline_writes::write(&file, bytes, offset);
             self.disk.writing = Some(writing);
             let before = self.written;
             self.wrote(token(operation), result, now_ms);
-            self.disk.direct.note(load, Stamp::now().nanos_since(began), now_ms);
+            self.disk.inline_writes.note(load, Stamp::now().nanos_since(began), now_ms);
             return self.written > before && !self.disk.is_failing();
         }
         if always {
@@ -604,7 +604,7 @@ impl Log {
     pub(super) fn drop_kept(&mut self) {
         self.forget_kept(self.durable.min(self.released()));
         if !self.holds(self.appended) {
-            self.forget_fresh();
+            self.forget_unreleased();
         }
     }
 

@@ -1,6 +1,6 @@
 //! What must not be seen before the log is as far: no reply leaves the shard before everything is released that had been
 //! appended when it was made. With `appendfsync always` that is when the disk has it, with the other policies when the kernel does,
-//! which is nearly always before the turn ends (`direct`).
+//! which is nearly always before the turn ends (`inline_writes`).
 //!
 //! - A connection's output is sent in batches. Each waits for the position of the last thing that was done for the connection
 //!   when the batch was made; what comes later is in a later batch, so nobody starves.
@@ -10,7 +10,7 @@
 //!   released what it had when it gave its intents back; the answer waits for all of them.
 //!
 //! What does not look at keys waits for nothing: the server can be asked and told what to do about a disk that fails. Nor, with
-//! `always`, do reads then of keys that have not changed (`fresh`).
+//! `always`, do reads then of keys that have not changed (`unreleased_keys`).
 //!
 //! When the turn's bytes were written directly nothing is in any of these, and all that is left is a comparison for each batch.
 
@@ -23,7 +23,7 @@ use crate::base::error_text;
 use crate::base::log::Level;
 use crate::base::Stamp;
 use crate::base::Token;
-use crate::client::{Connection, Flag, Stall};
+use crate::client::{Connection, Flag, Suspension};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, KeyPositions};
 use crate::command::Args;
 use crate::resp::Reply;
@@ -96,7 +96,9 @@ impl Shard {
         }
         // What was let go may have done something.
         self.journal.draw_ticket();
+        self.send_waits();
         self.journal.release_feed();
+        self.report_syncs();
         if self.journal.log.has_caught_up() {
             self.wake_writers();
         }
@@ -136,7 +138,7 @@ impl Shard {
             self.note_spike("write-held", Stamp::now().nanos_since(since));
         }
         self.stats.writers_waiting_for_disk.set(0);
-        self.resume(writers, Stall::Log);
+        self.resume(writers, Suspension::Log);
     }
 
     fn note_log_spikes(&mut self) {
@@ -258,7 +260,7 @@ impl Shard {
         }
         let writes = any_command(c, spec, may_append);
         if writes {
-            c.stall = Stall::Log;
+            c.suspension = Suspension::Log;
             self.journal.held.writers.push(c.token);
             self.journal.held.writers_since.get_or_insert_with(Stamp::now);
             self.stats.writers_waiting_for_disk.set(self.journal.held.writers.len() as u64);

@@ -16,17 +16,17 @@
 //! the log (`leaving`). What is written stays in memory until it is durable, as far as `KEPT_BYTES_MAX` goes: when a sync
 //! fails, the kernel may have dropped what it had taken, and nobody else could write that again.
 //!
-//! `disk` decides what is written and synced when, and what happens when that fails; `fresh` tells then what may be read; `parts` knows the transactions
+//! `disk` decides what is written and synced when, and what happens when that fails; `unreleased_keys` tells then what may be read; `parts` knows the transactions
 //! over shards; `held` keeps back what must not be seen yet.
 
-mod direct;
 mod disk;
-mod fresh;
 pub mod held;
+mod inline_writes;
 mod parts;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod unreleased_keys;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -135,7 +135,7 @@ pub struct Log {
     /// How many of `Common::releases` have been looked at.
     releases: usize,
     disk: disk::Disk,
-    fresh: fresh::Fresh,
+    unreleased: unreleased_keys::UnreleasedKeys,
     /// Events for the latency monitor: name and nanoseconds.
     spikes: Vec<(&'static str, u64)>,
     /// Bytes of the log's files that count for auto-aof-rewrite-percentage: now, and after the last rewrite.
@@ -168,7 +168,7 @@ impl Log {
             parts: parts::Parts::default(),
             releases: 0,
             disk: disk::Disk::default(),
-            fresh: fresh::Fresh::default(),
+            unreleased: unreleased_keys::UnreleasedKeys::default(),
             spikes: Vec::new(),
             size: 0,
             base_size: 0,
@@ -239,7 +239,7 @@ impl Log {
         self.files.clear();
         self.queue.clear();
         self.forget_kept(u64::MAX);
-        self.forget_fresh();
+        self.forget_unreleased();
         self.filling.bytes.clear();
         self.filling.ends.clear();
         self.filling.from = self.appended;

@@ -2,8 +2,8 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::direct::{Direct, Load, SyncInFlight};
 use super::disk::GROUP_WAIT_US_MAX;
+use super::inline_writes::{InlineWrites, Load, SyncInFlight};
 use super::*;
 use crate::runtime::ring::{Completion, SocketRing};
 
@@ -31,7 +31,7 @@ impl Rig {
         fs::create_dir_all(&folder).unwrap();
         let mut log = Log::new(0, Arc::new(ShardStats::new(0, 0)), Arc::default());
         log.appendfsync = policy;
-        log.disk.direct = Direct::never();
+        log.disk.inline_writes = InlineWrites::never();
         let mut rig = Rig { log, ring: SocketRing::new().unwrap(), folder, now_us: NOON_US, bend: None };
         let file = rig.file("one");
         rig.log.open(file, 0);
@@ -55,8 +55,8 @@ impl Rig {
     }
 
     /// From now on the shard writes by itself where it may.
-    fn writes_directly(mut self) -> Rig {
-        self.log.disk.direct = Direct::default();
+    fn writes_inline(mut self) -> Rig {
+        self.log.disk.inline_writes = InlineWrites::default();
         self
     }
 
@@ -274,7 +274,7 @@ fn with_everysec_each_turn_is_written_and_the_second_syncs() {
 
 #[test]
 fn what_need_not_wait_for_the_disk_is_written_before_the_turn_ends() {
-    let mut rig = Rig::new("direct", AppendFsync::EverySecond).writes_directly();
+    let mut rig = Rig::new("direct", AppendFsync::EverySecond).writes_inline();
     for (units, expected) in [(&["one "][..], "one "), (&["two ", "three "], "one two three ")] {
         units.iter().for_each(|unit| rig.append(unit));
         rig.log.step(&mut rig.ring, rig.now_us);
@@ -308,27 +308,27 @@ fn what_need_not_wait_for_the_disk_is_written_before_the_turn_ends() {
     // A slow write slows down those that come under the same circumstances.
     let others = SyncInFlight::new(rig.log.common.clone());
     at_once(&mut rig, "during the sync of another log ");
-    rig.log.disk.direct.note(Load::Busy, 5_000_000, rig.now_us / 1000);
+    rig.log.disk.inline_writes.note(Load::Busy, 5_000_000, rig.now_us / 1000);
     through_the_ring(&mut rig, "after a slow write during a sync ");
     drop(others);
     rig.log.set_rewriting(true);
     through_the_ring(&mut rig, "during a rewrite ");
     rig.log.set_rewriting(false);
     at_once(&mut rig, "the disk is quiet ");
-    rig.log.disk.direct.note(Load::Quiet, 5_000_000, rig.now_us / 1000);
+    rig.log.disk.inline_writes.note(Load::Quiet, 5_000_000, rig.now_us / 1000);
     through_the_ring(&mut rig, "after a slow write ");
     rig.pass_ms(1_001);
     rig.settle();
     at_once(&mut rig, "a second later ");
 
     // Slow again: longer.
-    rig.log.disk.direct.note(Load::Quiet, 5_000_000, rig.now_us / 1000);
+    rig.log.disk.inline_writes.note(Load::Quiet, 5_000_000, rig.now_us / 1000);
     rig.pass_ms(1_001);
     rig.settle();
     through_the_ring(&mut rig, "after the second slow write ");
     rig.pass_ms(60_000);
     rig.settle();
-    rig.log.disk.direct.note(Load::Quiet, 5_000_000, rig.now_us / 1000);
+    rig.log.disk.inline_writes.note(Load::Quiet, 5_000_000, rig.now_us / 1000);
     rig.pass_ms(1_001);
     rig.settle();
     at_once(&mut rig, "at last");
@@ -510,7 +510,7 @@ fn with_always_a_file_is_written_only_when_the_one_in_front_of_it_is_durable() {
 #[test]
 fn without_always_a_new_file_is_written_while_the_one_in_front_of_it_is_synced() {
     for policy in [AppendFsync::EverySecond, AppendFsync::No] {
-        let mut rig = Rig::new("switch-at-once", policy).writes_directly();
+        let mut rig = Rig::new("switch-at-once", policy).writes_inline();
         rig.append("a.");
         let file = rig.file("two");
         rig.log.switch(file);
@@ -532,7 +532,7 @@ fn without_always_a_new_file_is_written_while_the_one_in_front_of_it_is_synced()
 
 #[test]
 fn a_sync_of_the_older_file_that_fails_has_both_files_written_again() {
-    let mut rig = Rig::new("switch-fails", AppendFsync::EverySecond).writes_directly();
+    let mut rig = Rig::new("switch-fails", AppendFsync::EverySecond).writes_inline();
     rig.append("a.");
     let file = rig.file("two");
     rig.log.switch(file);
@@ -886,12 +886,12 @@ impl Drop for SmallDisk {
 #[test]
 fn on_a_disk_that_is_really_full_nothing_is_lost_and_the_file_is_always_whole() {
     let Some(disk) = SmallDisk::mount() else { return };
-    for (policy, direct) in
+    for (policy, inline_writes) in
         [(AppendFsync::Always, false), (AppendFsync::EverySecond, false), (AppendFsync::EverySecond, true)]
     {
         let mut rig = Rig::inside(&disk.0, "real", policy);
-        if direct {
-            rig = rig.writes_directly();
+        if inline_writes {
+            rig = rig.writes_inline();
         }
         fs::write(rig.folder.join("other"), vec![0; 30_000]).unwrap();
         let unit = |number: usize| format!("{number:06}:{}\n", "x".repeat(92));

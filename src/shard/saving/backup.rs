@@ -1,16 +1,17 @@
-//! PIPESAVE, DUMPSAVE and SYNC: snapshots that become streams. `persist/backup.rs` has how a stream is made of the parts.
+//! PIPESAVE and DUMPSAVE: snapshots that become streams. `persist/backup.rs` has how a stream is made of the parts.
 //!
 //! A dump takes its client's connection: the home shard waits until the client has got all earlier replies, and gives the
 //! shard that leads a second descriptor of the socket. From then on the shard neither reads nor writes there; it closes the
 //! connection when the dump has ended. As long as nothing of the dump was sent, an error can still be answered.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::message::{JobId, LeaderRequest, ShardOrder, ThreadReport};
 use super::sync::{SyncEvent, Told};
-use super::{Active, Cut, PartFile};
+use super::{Active, PartFile, SnapshotCut};
 use crate::base::error_text;
 use crate::base::log::Level;
 use crate::base::Token;
@@ -18,22 +19,12 @@ use crate::client::Flag;
 use crate::command::CommandError;
 use crate::journal::feed::Bell;
 use crate::persist::backup::{Before, Failure, Order, Outcome, Relay, Target};
-use crate::process;
-use crate::rdb::file::{trailer, Stretch};
+use crate::rdb::file::{trailer, FileChecksum};
 use crate::runtime::{clock, pipes, socket};
 use crate::shard::blocking::Asker;
 use crate::shard::transactions::Later;
 use crate::shard::{Shard, LEADER};
 use crate::snapshot::{admit, Event, Failed, Purpose};
-
-/// How a dump is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dump {
-    /// DUMPSAVE: the file and nothing else.
-    Raw,
-    /// SYNC: a mark in front of the file, and the same behind it.
-    Marked(Content),
-}
 
 /// What is in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +42,6 @@ impl Content {
 pub(in crate::shard) struct Handover {
     pub client: Token,
     pub asker: Asker,
-    pub dump: Dump,
 }
 
 /// The leader's record of a stream, beside its job.
@@ -90,8 +80,8 @@ impl Stream {
     }
 
     /// All parts are whole.
-    pub fn finish(&self, stretches: &[Stretch], checksum: bool) {
-        let whole = stretches.iter().copied().reduce(Stretch::then).unwrap_or_default();
+    pub fn finish(&self, checksums: &[FileChecksum], checksum: bool) {
+        let whole = checksums.iter().copied().reduce(FileChecksum::then).unwrap_or_default();
         self.relay.finish(trailer(whole, checksum));
     }
 }
@@ -118,10 +108,10 @@ impl Shard {
                 self.saving.handovers.push(handover);
                 continue;
             }
-            let Handover { asker, dump, .. } = handover;
+            let Handover { asker, .. } = handover;
             let Some(socket) = &c.socket else { continue };
             match socket::duplicate(socket.as_fd()) {
-                Ok(socket) => self.tell_leader(LeaderRequest::Dumpsave { socket, dump, asker }),
+                Ok(socket) => self.tell_leader(LeaderRequest::Dumpsave { socket, asker }),
                 Err(error) => {
                     let error = CommandError::other(format!("ERR {}", error_text(&error)));
                     self.answer_asker(asker, Err(error));
@@ -162,23 +152,18 @@ impl Shard {
         }
     }
 
-    /// DUMPSAVE and SYNC; `socket` is the client's.
-    pub(super) fn dumpsave(&mut self, socket: OwnedFd, dump: Dump, asker: Asker) {
-        let content = match dump {
-            Dump::Raw => Content::ALL,
-            Dump::Marked(content) => content,
-        };
+    /// DUMPSAVE; `socket` is the client's.
+    pub(super) fn dumpsave(&mut self, socket: OwnedFd, asker: Asker) {
         if let Some(error) = self.stream_refusal(Purpose::Dump) {
             return self.answer_asker(asker, Err(error));
         }
-        let frame = match dump {
-            Dump::Raw => [Vec::new(), Vec::new()],
-            Dump::Marked(_) => {
-                let mark = process::random_id();
-                [format!("$EOF:{mark}\r\n").into_bytes(), mark.into_bytes()]
-            }
-        };
-        self.start_backup(Purpose::Dump, Target::Client(socket), content, frame, asker);
+        self.start_backup(
+            Purpose::Dump,
+            Target::Client(socket),
+            Content::ALL,
+            [Vec::new(), Vec::new()],
+            asker,
+        );
     }
 
     /// Why no stream of this kind can begin now.
@@ -226,28 +211,28 @@ impl Shard {
         target: Target,
         content: Content,
         [before, after]: [Vec<u8>; 2],
-    ) -> std::io::Result<(Cut, Relay)> {
+    ) -> std::io::Result<(SnapshotCut, Relay)> {
         let format = self.rdb_format();
         let (mut sources, mut parts) = (Vec::new(), Vec::new());
         for _ in self.turn.slots.all() {
             let (from, file) = pipes::pipe()?;
             sources.push(from);
-            parts.push(Some(PartFile::new(String::new(), file, false)));
+            parts.push(Some(PartFile::new(PathBuf::new(), file, false)));
         }
         let patience = Duration::from_secs(u64::from(self.turn.config.replication.repl_timeout));
         let before = Before::Now(before);
         let order = Order { target, before, after, parts: sources, patience };
         let shared = self.shared.clone();
         let relay = Relay::start(order, move |outcome| {
-            shared.mail.post(LEADER, ThreadReport::StreamEnded { job: id, outcome }.into());
+            shared.thread_inbox.post(LEADER, ThreadReport::StreamEnded { job: id, outcome }.into());
         })?;
-        let cut = Cut {
+        let cut = SnapshotCut {
             id,
             purpose,
             method: None,
             format,
             checksum: self.turn.config.persistence.rdbchecksum,
-            path: String::new(),
+            path: PathBuf::new(),
             parts,
             increments: Default::default(),
             as_commands: false,
@@ -305,7 +290,7 @@ impl Shard {
         }
         if purpose != Purpose::FullSync {
             let mut figures = self.shared.status.figures();
-            let course = match purpose {
+            let task_status = match purpose {
                 Purpose::Pipe => {
                     figures.pipesave_bytes = outcome.bytes;
                     figures.pipesave_exit = outcome.exit;
@@ -316,8 +301,8 @@ impl Shard {
                     &mut figures.dumpsave
                 }
             };
-            course.copied_bytes = copied;
-            course.end(ok, clock::unix_us() / 1_000_000);
+            task_status.copied_bytes = copied;
+            task_status.end(ok, clock::unix_us() / 1_000_000);
         }
         match asker {
             Some(Asker { home, later }) if purpose == Purpose::Dump && outcome.bytes > 0 => {

@@ -2,13 +2,15 @@
 //! is done on a thread of its own.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::Path;
 
 use super::cut::{remove_files, PartFile};
 use super::rewrite::State;
 use crate::base::error_text;
 use crate::base::log::Level;
+use crate::base::text::Text;
 use crate::persist::aof::{BaseFormat, Folder, FolderError, Manifest};
+use crate::{log_text, text};
 
 /// What has been opened for a step.
 pub struct Prepared {
@@ -27,8 +29,8 @@ pub(super) fn prepare(
     shards: &[usize],
     all: usize,
     format: BaseFormat,
-) -> Result<Prepared, String> {
-    let text = |error: FolderError| error.to_string();
+) -> Result<Prepared, Text> {
+    let text = |error: FolderError| error.text();
     folder.create().map_err(text)?;
     let mut manifest = match manifest {
         Some(manifest) => manifest,
@@ -57,22 +59,20 @@ fn open_files(
     state: State,
     shards: &[usize],
     all: usize,
-) -> Result<(), String> {
-    let text = |error: FolderError| error.to_string();
+) -> Result<(), Text> {
+    let text = |error: FolderError| error.text();
     for shard in shards {
         let path = folder.temporary_base(std::process::id(), *shard as u16, all as u16);
-        let name = path.display().to_string();
         let opened = File::options().read(true).write(true).create(true).truncate(true).open(&path);
         let file =
             opened.map_err(|error| format!("Opening the temp file for AOF rewrite: {}", error_text(&error)));
-        prepared.parts[*shard] = Some(PartFile::new(name, file?, true));
+        prepared.parts[*shard] = Some(PartFile::new(path, file?, true));
         let increment = match state {
             State::Off => None,
             State::Starting => Some(folder.open_temporary(*shard as u16, all as u16).map_err(text)?),
             State::On => {
                 let opened = folder.open_next(&mut prepared.manifest, *shard as u16).map_err(text)?;
-                let name = String::from_utf8_lossy(&opened.name).into_owned();
-                crate::log!(Level::Notice, "Creating AOF incr file {name} on background rewrite");
+                log_text!(Level::Notice, "Creating AOF incr file ", opened.name, " on background rewrite");
                 Some(opened)
             }
         };
@@ -103,36 +103,34 @@ pub(super) fn install(
     part: &PartFile,
     format: BaseFormat,
     first_kept: Option<i64>,
-) -> Result<(), String> {
+) -> Result<(), Text> {
     let base = manifest.next_base(shard, format);
-    let shown = String::from_utf8_lossy(&base).into_owned();
-    let rename = |from: &str, to: PathBuf| {
-        fs::rename(from, &to).map_err(|error| {
-            format!(
-                "Error trying to rename the temporary AOF file {from} into {}: {}",
-                to.display(),
-                error_text(&error)
-            )
+    let rename = |from: &Path, to: &Path| {
+        fs::rename(from, to).map_err(|error| {
+            let why = error_text(&error);
+            text!("Error trying to rename the temporary AOF file ", from, " into ", to, ": ", why)
         })
     };
     let temporary = part.name();
-    rename(&temporary, folder.path_of(&base))?;
-    crate::log!(
+    rename(&temporary, &folder.path_of(&base))?;
+    log_text!(
         Level::Notice,
-        "Successfully renamed the temporary AOF base file {} into {shown}",
-        temporary.rsplit('/').next().unwrap_or_default()
+        "Successfully renamed the temporary AOF base file ",
+        temporary.file_name().unwrap_or_default(),
+        " into ",
+        base
     );
     let mut first_kept = first_kept;
     if state == State::Starting {
         let temporary = folder.temporary_increment(shard, all);
         let name = manifest.next_increment(shard);
-        let from = folder.path_of(&temporary).display().to_string();
-        rename(&from, folder.path_of(&name))?;
-        crate::log!(
+        rename(&folder.path_of(&temporary), &folder.path_of(&name))?;
+        log_text!(
             Level::Notice,
-            "Successfully renamed the temporary AOF incr file {} into {}",
-            String::from_utf8_lossy(&temporary),
-            String::from_utf8_lossy(&name)
+            "Successfully renamed the temporary AOF incr file ",
+            temporary,
+            " into ",
+            name
         );
         first_kept =
             manifest.newest().chain(shard).and_then(|chain| chain.increments.last()).map(|entry| entry.seq);
@@ -144,9 +142,7 @@ pub(super) fn install(
 /// The old files go; when one does not, it is tried again after the next rewrite.
 pub(super) fn delete_history(folder: &Folder, manifest: &mut Manifest) {
     match folder.delete_history(manifest) {
-        Ok(removed) => {
-            removed.log_messages.iter().for_each(|message| crate::log!(Level::Notice, "{message}"))
-        }
-        Err(error) => crate::log!(Level::Warning, "{error}"),
+        Ok(removed) => removed.log_messages.iter().for_each(|message| log_text!(Level::Notice, message)),
+        Err(error) => log_text!(Level::Warning, error.text()),
     }
 }

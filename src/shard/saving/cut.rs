@@ -1,11 +1,13 @@
 //! A snapshot, as every shard knows it: what it is for, the files of its parts, and what the shards tell about theirs.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::message::JobId;
 use crate::base::error_text;
+use crate::base::text::Text;
 use crate::config::SnapshotMethod;
 use crate::persist::aof::write::{put_command, put_cut, Timestamps};
 use crate::rdb::file::Header;
@@ -14,10 +16,11 @@ use crate::runtime::clock;
 use crate::shard::Shard;
 use crate::snapshot::Purpose;
 use crate::store::SlotSet;
+use crate::text;
 use crate::txn::locks::Number;
 
 /// What every shard knows of the snapshot in progress.
-pub(super) struct Cut {
+pub struct SnapshotCut {
     pub id: JobId,
     pub purpose: Purpose,
     /// Whether to fork, if whoever asked said so.
@@ -26,7 +29,7 @@ pub(super) struct Cut {
     /// `rdbchecksum`
     pub checksum: bool,
     /// Where the file is to be in the end.
-    pub path: String,
+    pub path: PathBuf,
     /// A file for each shard that writes one.
     pub parts: Vec<Option<PartFile>>,
     /// Of a rewrite: where each of these shards logs from the cut on.
@@ -46,7 +49,7 @@ pub(super) struct Cut {
     pub at_cut: AtomicBool,
 }
 
-impl Cut {
+impl SnapshotCut {
     pub fn forks_at_cut(&self) -> bool {
         self.at_cut.load(Ordering::Relaxed)
     }
@@ -62,23 +65,23 @@ impl Cut {
 /// Where a shard writes its part.
 pub struct PartFile {
     /// Empty for a pipe.
-    name: Mutex<String>,
+    name: Mutex<PathBuf>,
     pub file: File,
     /// The trailer comes behind it.
     pub ends_file: bool,
 }
 
 impl PartFile {
-    pub fn new(name: String, file: File, ends_file: bool) -> PartFile {
+    pub fn new(name: PathBuf, file: File, ends_file: bool) -> PartFile {
         PartFile { name: Mutex::new(name), file, ends_file }
     }
 
-    pub fn name(&self) -> String {
+    pub fn name(&self) -> PathBuf {
         self.name.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// Redis's children call their files by their own numbers.
-    pub fn rename(&self, to: String) {
+    pub fn rename(&self, to: PathBuf) {
         let mut name = self.name.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if std::fs::rename(&*name, &to).is_ok() {
             *name = to;
@@ -92,7 +95,7 @@ impl Shard {
         &mut self,
         purpose: Purpose,
         method: Option<SnapshotMethod>,
-    ) -> Result<Cut, String> {
+    ) -> Result<SnapshotCut, Text> {
         self.saving.last_id += 1;
         let persistence = &self.turn.config.persistence;
         let path = persistence.dbfilename.clone();
@@ -106,10 +109,12 @@ impl Shard {
                 Ok(file) => file,
                 Err(error) => {
                     remove_files(&parts);
-                    let dir =
-                        std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
-                    return Err(format!(
-                        "Failed opening the temp RDB file {name} (in server root dir {dir}) for saving: {}",
+                    return Err(text!(
+                        "Failed opening the temp RDB file ",
+                        name,
+                        " (in server root dir ",
+                        std::env::current_dir().unwrap_or_default(),
+                        ") for saving: ",
                         error_text(&error)
                     ));
                 }
@@ -117,7 +122,7 @@ impl Shard {
             parts.push(Some(PartFile::new(name, file, shards == 1)));
         }
         let id = self.saving.last_id;
-        Ok(Cut {
+        Ok(SnapshotCut {
             id,
             purpose,
             method,
@@ -143,7 +148,7 @@ impl Shard {
     }
 
     /// What stands in front of this shard's part of a file that all shards write.
-    pub(super) fn header_of(&self, cut: &Cut) -> Vec<u8> {
+    pub(super) fn header_of(&self, cut: &SnapshotCut) -> Vec<u8> {
         if self.id != FIRST_PART {
             return Vec::new();
         }
@@ -196,11 +201,12 @@ impl Shard {
 pub(super) const FIRST_PART: usize = 0;
 
 /// What a part is called until a child that writes it says otherwise.
-fn temporary_name(shard: usize) -> String {
-    match shard {
+fn temporary_name(shard: usize) -> PathBuf {
+    let name = match shard {
         0 => format!("temp-{}.rdb", std::process::id()),
         _ => format!("temp-{}.shard-{shard}.rdb", std::process::id()),
-    }
+    };
+    name.into()
 }
 
 /// For a process that ends in the middle of a save.
@@ -210,7 +216,7 @@ pub fn remove_temporary_files(shards: usize) {
 }
 
 pub(super) fn remove_files(parts: &[Option<PartFile>]) {
-    for part in parts.iter().flatten().filter(|part| !part.name().is_empty()) {
+    for part in parts.iter().flatten().filter(|part| !part.name().as_os_str().is_empty()) {
         // One that is gone is what is wanted.
         let _ = std::fs::remove_file(part.name());
     }

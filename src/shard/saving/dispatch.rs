@@ -28,12 +28,12 @@ impl Shard {
             LeaderRequest::Bgsave { schedule, method, asker } => self.bgsave(schedule, method, asker),
             LeaderRequest::ScheduleBgsave => self.saving.is_scheduled = true,
             LeaderRequest::Pipesave(asker) => self.pipesave(asker),
-            LeaderRequest::Dumpsave { socket, dump, asker } => self.dumpsave(socket, dump, asker),
+            LeaderRequest::Dumpsave { socket, asker } => self.dumpsave(socket, asker),
             LeaderRequest::FullSync(sync) => self.full_sync(*sync),
             LeaderRequest::SendSync { job, before } => self.send_sync(job, before),
             LeaderRequest::Bgrewriteaof(asker) => self.bgrewriteaof(asker),
             LeaderRequest::ScheduleRewrite => self.schedule_rewrite(),
-            LeaderRequest::Shutdown(wish) => self.begin_shutdown(wish),
+            LeaderRequest::Shutdown(request) => self.begin_shutdown(request),
             LeaderRequest::AbortShutdown(asker) => self.abort_shutdown(asker),
             LeaderRequest::Reload(options, asker) => self.reload(options, asker),
             LeaderRequest::LoadAof(asker) => self.load_aof(asker),
@@ -68,13 +68,13 @@ impl Shard {
     pub(super) fn thread_done(&mut self, report: ThreadReport) {
         match report {
             ThreadReport::Joined { job, result } => {
-                let ok = result.map_err(|error| crate::log!(Level::Warning, "{error}")).is_ok();
+                let ok = result.map_err(|error| crate::log_text!(Level::Warning, error)).is_ok();
                 self.job_event(job, Event::Finished(ok));
             }
             ThreadReport::StreamEnded { job, outcome } => self.stream_ended(job, outcome),
             ThreadReport::Prepared { shards, prepared } => self.step_prepared(shards, prepared),
-            ThreadReport::BasesInstalled { job, shards, stretches, is_first, installed } => {
-                self.bases_installed(job, &shards, &stretches, is_first, installed);
+            ThreadReport::BasesInstalled { job, shards, checksums, is_first, installed } => {
+                self.bases_installed(job, &shards, &checksums, is_first, installed);
             }
             ThreadReport::FilesRemoved => {}
         }

@@ -5,55 +5,61 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
 use std::sync::Arc;
 
-use super::Cut;
+use super::SnapshotCut;
 use crate::base::durable::{self, Step};
 use crate::base::error_text;
-use crate::rdb::file::{trailer, Stretch};
-use crate::runtime::aside;
+use crate::base::text::Text;
+use crate::rdb::file::{trailer, FileChecksum};
+use crate::runtime::background_thread;
+use crate::text;
 
 /// So much is copied at a time.
 const COPY_BYTES: u64 = 256 * 1024;
 
 /// As `join`, on a thread of its own; `done` runs there. A thread that cannot start is an error like any other.
 pub fn on_thread(
-    cut: Arc<Cut>,
-    stretches: Vec<Stretch>,
-    done: impl FnOnce(Result<(), String>) + Send + 'static,
+    cut: Arc<SnapshotCut>,
+    checksums: Vec<FileChecksum>,
+    done: impl FnOnce(Result<(), Text>) + Send + 'static,
 ) {
-    let started = aside::spawn_with("join-rdb", done, move |done| done(join(&cut, &stretches)));
+    let started = background_thread::spawn_with("join-rdb", done, move |done| done(join(&cut, &checksums)));
     if let Err((error, done)) = started {
-        done(Err(format!("Can't start a thread to finish the RDB file: {}", error_text(&error))));
+        let why = error_text(&error);
+        done(Err(text!("Can't start a thread to finish the RDB file: ", why)));
     }
 }
 
 /// Closes the files of a snapshot that has ended. Those that have no name any more go with that, which takes the time that
 /// a file of their size takes.
-pub fn close_files(cut: Arc<Cut>) {
+pub fn close_files(cut: Arc<SnapshotCut>) {
     // Without a thread it takes the shard's time.
-    let _ = aside::spawn("close-rdb", move || drop(cut));
+    let _ = background_thread::spawn("close-rdb", move || drop(cut));
 }
 
 /// Makes the file of its parts. The error is for the log.
-pub fn join(cut: &Cut, stretches: &[Stretch]) -> Result<(), String> {
-    let text = |what: &'static str| move |error: io::Error| format!("{what}: {}", error_text(&error));
+pub fn join(cut: &SnapshotCut, checksums: &[FileChecksum]) -> Result<(), Text> {
+    let failed = |what: &'static str| move |error: io::Error| text!(what, ": ", error_text(&error));
     let mut parts = cut.parts.iter().flatten();
     let Some(first) = parts.next() else { return Ok(()) };
     if !first.ends_file {
-        append(&first.file, parts, stretches, cut.checksum).map_err(text("Write error saving DB on disk"))?;
+        append(&first.file, parts, checksums, cut.checksum)
+            .map_err(failed("Write error saving DB on disk"))?;
     }
     let name = first.name();
-    let put = durable::put_in_place(&first.file, Path::new(&name), Path::new(&cut.path));
+    let put = durable::put_in_place(&first.file, &name, &cut.path);
     put.map_err(|(step, error)| match step {
-        Step::Write | Step::Sync => text("Write error saving DB on disk(fsync)")(error),
-        Step::SyncFolder => text("Failed to fsync directory while saving DB")(error),
-        Step::Rename => format!(
-            "Error moving temp DB file {} on the final destination {} (in server root dir {}): {}",
+        Step::Write | Step::Sync => failed("Write error saving DB on disk(fsync)")(error),
+        Step::SyncFolder => failed("Failed to fsync directory while saving DB")(error),
+        Step::Rename => text!(
+            "Error moving temp DB file ",
             name,
+            " on the final destination ",
             cut.path,
-            std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default(),
+            " (in server root dir ",
+            std::env::current_dir().unwrap_or_default(),
+            "): ",
             error_text(&error)
         ),
     })
@@ -62,7 +68,7 @@ pub fn join(cut: &Cut, stretches: &[Stretch]) -> Result<(), String> {
 fn append<'a>(
     mut file: &File,
     others: impl Iterator<Item = &'a super::PartFile>,
-    stretches: &[Stretch],
+    checksums: &[FileChecksum],
     checksum: bool,
 ) -> io::Result<()> {
     file.seek(SeekFrom::End(0))?;
@@ -76,6 +82,6 @@ fn append<'a>(
         part.file.set_len(0)?;
         fs::remove_file(part.name())?;
     }
-    let whole = stretches.iter().copied().reduce(Stretch::then).unwrap_or_default();
+    let whole = checksums.iter().copied().reduce(FileChecksum::then).unwrap_or_default();
     file.write_all(&trailer(whole, checksum))
 }

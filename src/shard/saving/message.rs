@@ -9,14 +9,14 @@
 
 use std::os::fd::OwnedFd;
 
-use super::backup::Dump;
 use super::bases::Prepared;
-use super::shutdown::Wish;
+use super::shutdown::ShutdownRequest;
 use super::sync::FullSync;
+use crate::base::text::Text;
 use crate::config::SnapshotMethod;
 use crate::persist::aof::Manifest;
 use crate::persist::backup::Outcome;
-use crate::rdb::file::Stretch;
+use crate::rdb::file::FileChecksum;
 use crate::resp::Reply;
 use crate::shard::blocking::Asker;
 use crate::shard::loading::Reload;
@@ -46,23 +46,20 @@ pub enum LeaderRequest {
     /// BGSAVE where nobody can wait for it to begin.
     ScheduleBgsave,
     Pipesave(Asker),
-    /// DUMPSAVE and SYNC; `socket` is the client's.
+    /// DUMPSAVE; `socket` is the client's.
     Dumpsave {
         socket: OwnedFd,
-        dump: Dump,
         asker: Asker,
     },
-    #[allow(dead_code, reason = "asked for in tests only until replicas are served")]
     FullSync(Box<FullSync>),
     /// What stands in front of a full synchronisation's file: its bytes may flow.
-    #[allow(dead_code, reason = "asked for in tests only until replicas are served")]
     SendSync {
         job: JobId,
         before: Vec<u8>,
     },
     Bgrewriteaof(Asker),
     ScheduleRewrite,
-    Shutdown(Wish),
+    Shutdown(ShutdownRequest),
     AbortShutdown(Asker),
     Reload(Reload, Asker),
     LoadAof(Asker),
@@ -134,7 +131,7 @@ pub enum ShardOrder {
 pub enum ThreadReport {
     Joined {
         job: JobId,
-        result: Result<(), String>,
+        result: Result<(), Text>,
     },
     StreamEnded {
         job: JobId,
@@ -143,14 +140,14 @@ pub enum ThreadReport {
     /// The files of a rewrite's step are open.
     Prepared {
         shards: Vec<usize>,
-        prepared: Result<Box<Prepared>, String>,
+        prepared: Result<Box<Prepared>, Text>,
     },
     BasesInstalled {
         job: JobId,
         shards: Vec<usize>,
-        stretches: Vec<Stretch>,
+        checksums: Vec<FileChecksum>,
         is_first: bool,
-        installed: Result<Manifest, String>,
+        installed: Result<Manifest, Text>,
     },
     FilesRemoved,
 }

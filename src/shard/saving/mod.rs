@@ -13,24 +13,25 @@ mod dispatch;
 mod join;
 mod large;
 pub mod message;
-mod pace;
 mod part;
 mod points;
 mod rewrite;
 mod shutdown;
 pub mod sync;
+mod throttle;
 
 use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 pub use backup::Content;
-pub(super) use backup::{Dump, Handover};
+pub(super) use backup::Handover;
 pub use cut::remove_temporary_files;
-use cut::{remove_files, Cut, PartFile};
+pub use cut::SnapshotCut;
+use cut::{remove_files, PartFile};
 use message::{FlushAnswer, JobId, LeaderRequest, ShardOrder, ThreadReport};
 pub(super) use part::OwnPart;
-pub use shutdown::Wish;
+pub use shutdown::ShutdownRequest;
 
 use super::blocking::Asker;
 use super::message::Message;
@@ -40,10 +41,10 @@ use crate::command::table::KeyAccess;
 use crate::command::CommandError;
 use crate::config::SnapshotMethod;
 use crate::persist::snapshot::forked::{self, PartOptions};
-use crate::rdb::file::Stretch;
+use crate::rdb::file::FileChecksum;
 use crate::resp::Reply;
 use crate::runtime::clock;
-use crate::shard::transactions::Phase;
+use crate::shard::transactions::{BarrierWork, Phase};
 use crate::snapshot::{admit, Action, Begun, Event, Failed, Job, Purpose, Refusal, State, Totals};
 
 /// Between two shards' forks: what has waited on one for the other is answered meanwhile, microseconds.
@@ -51,7 +52,7 @@ const FORK_PAUSE_US: i64 = 20_000;
 
 /// A snapshot that is under way, at the leader.
 struct Active {
-    cut: Arc<Cut>,
+    cut: Arc<SnapshotCut>,
     job: Job,
     /// Who is told when it has begun (BGSAVE) or ended (SAVE).
     asker: Option<Asker>,
@@ -70,7 +71,7 @@ pub(super) struct Saving {
     tried_at_ms: i64,
     /// This shard's own parts, one for each job.
     own: Vec<OwnPart>,
-    pace: pace::Pace,
+    throttle: throttle::Throttle,
     /// Where this shard's log was cut last, and until that is on the disk, for which job.
     cut_at: u64,
     awaited_sync: Option<(JobId, u64)>,
@@ -236,7 +237,7 @@ impl Shard {
         let cut = match self.new_cut(purpose, method) {
             Ok(cut) => Arc::new(cut),
             Err(why) => {
-                crate::log!(Level::Warning, "{why}");
+                crate::log_text!(Level::Warning, why);
                 self.note_saved(purpose, false, 0);
                 if let Some(asker) = asker {
                     self.answer_asker(asker, Err(CommandError::other("ERR")));
@@ -248,11 +249,11 @@ impl Shard {
     }
 
     /// A job is under way; it begins as soon as the stores have room for it.
-    fn cut_now(&mut self, cut: Arc<Cut>, asker: Option<Asker>) {
+    fn cut_now(&mut self, cut: Arc<SnapshotCut>, asker: Option<Asker>) {
         self.start_job(cut, asker, None);
     }
 
-    fn start_job(&mut self, cut: Arc<Cut>, asker: Option<Asker>, stream: Option<backup::Stream>) {
+    fn start_job(&mut self, cut: Arc<SnapshotCut>, asker: Option<Asker>, stream: Option<backup::Stream>) {
         let job = Job::new(cut.purpose, cut.parts.iter().map(Option::is_some));
         self.saving.jobs.push(Active { cut, job, asker, stream });
         self.start_waiting();
@@ -309,7 +310,7 @@ impl Shard {
                     self.send(shard, ShardOrder::Stop { job: id }.into());
                 }
             }
-            Action::Finish(stretches) => self.finish_snapshot(id, stretches),
+            Action::Finish(checksums) => self.finish_snapshot(id, checksums),
             Action::End { ok } => {
                 let at = self.saving.jobs.iter().position(|active| active.cut.id == id);
                 if let Some(active) = at.map(|at| self.saving.jobs.remove(at)) {
@@ -320,14 +321,14 @@ impl Shard {
     }
 
     /// The barrier, with what is `first` there.
-    fn cut(&mut self, cut: Arc<Cut>, first: Vec<Phase>) {
+    fn cut(&mut self, cut: Arc<SnapshotCut>, first: Vec<Phase>) {
         if !cut.purpose.is_stream() {
             self.tell_logs_of_snapshot(true);
         }
         // Those that fork at the cut do better one by one.
         let in_turn = !cut.forks_one_by_one();
-        let each = Arc::new(move |shard: &mut Shard, number| shard.begin_part(&cut, number));
-        let phase = if in_turn { Phase::InTurn(each) } else { Phase::Each(each) };
+        let work = BarrierWork::BeginPart(cut);
+        let phase = if in_turn { Phase::InTurn(work) } else { Phase::Each(work) };
         self.at_barrier(KeyAccess::Read, first.into_iter().chain([phase]));
     }
 
@@ -346,8 +347,8 @@ impl Shard {
         let head = if as_commands { self.head_of_commands(0) } else { self.header(format, Some(0)) };
         let options = self.options_of_part(format, persistence.rdbchecksum, &head, true);
         let options = PartOptions { as_commands, ..options };
-        let stretch = forked::write_part(&self.store, file, &options, &mut || {})?;
-        Ok(stretch.len)
+        let checksummed = forked::write_part(&self.store, file, &options, &mut || {})?;
+        Ok(checksummed.len)
     }
 
     /// A shard has begun with its part.
@@ -396,20 +397,20 @@ impl Shard {
     }
 
     /// All parts are whole.
-    fn finish_snapshot(&mut self, id: JobId, stretches: Vec<Stretch>) {
+    fn finish_snapshot(&mut self, id: JobId, checksums: Vec<FileChecksum>) {
         let Some(active) = self.saving.job(id) else { return };
         let cut = active.cut.clone();
         match active.job.purpose {
             Purpose::Pipe | Purpose::Dump | Purpose::FullSync => {
                 if let Some(stream) = &active.stream {
-                    stream.finish(&stretches, cut.checksum);
+                    stream.finish(&checksums, cut.checksum);
                 }
             }
-            Purpose::Rewrite => self.install_bases(id, &cut, stretches),
+            Purpose::Rewrite => self.install_bases(id, &cut, checksums),
             Purpose::Background | Purpose::Foreground => {
                 let shared = self.shared.clone();
-                join::on_thread(cut, stretches, move |result| {
-                    shared.mail.post(LEADER, ThreadReport::Joined { job: id, result }.into());
+                join::on_thread(cut, checksums, move |result| {
+                    shared.thread_inbox.post(LEADER, ThreadReport::Joined { job: id, result }.into());
                 });
             }
         }
@@ -484,7 +485,7 @@ impl Shard {
     }
 
     /// Ends what is under way, of which nothing is to be left. False: there is nothing.
-    pub(super) fn give_up_snapshots(&mut self) -> bool {
+    pub(in crate::shard) fn give_up_snapshots(&mut self) -> bool {
         self.forget_rewrites();
         let ids: Vec<JobId> = self.saving.jobs.iter().map(|active| active.cut.id).collect();
         for id in &ids {

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::message::{JobId, PartReport};
-use super::{Cut, PartFile};
+use super::{PartFile, SnapshotCut};
 use crate::base::error_text;
 use crate::base::log::Level;
 use crate::base::Stamp;
@@ -20,7 +20,7 @@ use crate::persist::snapshot::forked::{self, PartOptions};
 use crate::persist::snapshot::writer::PartWriter;
 use crate::persist::snapshot::Forkless;
 use crate::process::OomRole;
-use crate::rdb::file::Stretch;
+use crate::rdb::file::FileChecksum;
 use crate::rdb::Format;
 use crate::runtime::arena::Inherit;
 use crate::runtime::fork::{Child, End, ForkOptions, Turn};
@@ -76,7 +76,7 @@ enum Image {
 
 /// A fork that is still to come.
 struct Due {
-    cut: Arc<Cut>,
+    cut: Arc<SnapshotCut>,
     /// As it was at the cut.
     head: Vec<u8>,
     begun: Begun,
@@ -85,7 +85,7 @@ struct Due {
 }
 
 impl Shard {
-    fn part_options<'a>(&self, cut: &Cut, head: &'a [u8], ends_file: bool) -> PartOptions<'a> {
+    fn part_options<'a>(&self, cut: &SnapshotCut, head: &'a [u8], ends_file: bool) -> PartOptions<'a> {
         self.options_of_part(cut.format, cut.checksum, head, ends_file)
     }
 
@@ -109,19 +109,19 @@ impl Shard {
     }
 
     /// Writes this shard's part at once.
-    pub(super) fn write_part(&self, cut: &Cut) -> std::io::Result<Stretch> {
+    pub(super) fn write_part(&self, cut: &SnapshotCut) -> std::io::Result<FileChecksum> {
         match &cut.parts[self.id] {
             Some(part) => {
                 let head = self.header_of(cut);
                 let options = self.part_options(cut, &head, part.ends_file);
                 forked::write_part(&self.store, &part.file, &options, &mut || {})
             }
-            None => Ok(Stretch::default()),
+            None => Ok(FileChecksum::default()),
         }
     }
 
     /// At the cut.
-    pub(super) fn begin_part(&mut self, cut: &Arc<Cut>, number: Number) {
+    pub(in crate::shard) fn begin_part(&mut self, cut: &Arc<SnapshotCut>, number: Number) {
         if cut.purpose == Purpose::Rewrite {
             self.cut_log(cut, number);
         }
@@ -158,13 +158,13 @@ impl Shard {
     }
 
     /// The part is being written, or cannot be.
-    fn has_begun(&mut self, cut: &Cut, mut begun: Begun, begins: Result<Way, Failed>) {
+    fn has_begun(&mut self, cut: &SnapshotCut, mut begun: Begun, begins: Result<Way, Failed>) {
         let id = cut.id;
         if let Ok(Way::Forked(child)) = &begins {
             begun.pid = Some(child.pid());
             begun.fork_us = Some(child.fork_us());
             if let (Purpose::Background, Some(part)) = (cut.purpose, &cut.parts[self.id]) {
-                part.rename(format!("temp-{}.rdb", child.pid()));
+                part.rename(format!("temp-{}.rdb", child.pid()).into());
             }
         }
         let failed = match begins {
@@ -181,13 +181,13 @@ impl Shard {
     }
 
     /// Whether the snapshot can be made by children that are forked at the cut.
-    pub(super) fn may_fork_at_cut(&self, cut: &Cut) -> bool {
+    pub(super) fn may_fork_at_cut(&self, cut: &SnapshotCut) -> bool {
         self.method_of(cut) != SnapshotMethod::Forkless || !cut.has_keys || cut.purpose == Purpose::Foreground
     }
 
     fn begin_in_background(
         &mut self,
-        cut: &Arc<Cut>,
+        cut: &Arc<SnapshotCut>,
         part: &PartFile,
         number: Number,
         begun: Begun,
@@ -222,7 +222,7 @@ impl Shard {
         self.write_itself(cut, part, &head)
     }
 
-    fn method_of(&self, cut: &Cut) -> SnapshotMethod {
+    fn method_of(&self, cut: &SnapshotCut) -> SnapshotMethod {
         match cut.purpose {
             // Whatever it costs, its end must not depend on memory for a copy of everything.
             Purpose::FullSync => SnapshotMethod::Forkless,
@@ -231,13 +231,13 @@ impl Shard {
     }
 
     /// The open snapshot is written by the shard.
-    fn write_itself(&mut self, cut: &Cut, part: &PartFile, head: &[u8]) -> Result<Way, Failed> {
+    fn write_itself(&mut self, cut: &SnapshotCut, part: &PartFile, head: &[u8]) -> Result<Way, Failed> {
         let started = self.start_writer(cut, part, head);
         let writer = started.inspect_err(|_| self.store.end_snapshot())?;
         Ok(Way::Forkless(writer))
     }
 
-    fn start_writer(&self, cut: &Cut, part: &PartFile, head: &[u8]) -> Result<PartWriter, Failed> {
+    fn start_writer(&self, cut: &SnapshotCut, part: &PartFile, head: &[u8]) -> Result<PartWriter, Failed> {
         let options = self.part_options(cut, head, part.ends_file);
         let writer = part.file.try_clone().and_then(|file| PartWriter::start(file, &options));
         writer.map_err(|error| Failed::Write(error_text(&error)))
@@ -246,7 +246,7 @@ impl Shard {
     /// Forks the child that writes the part. What it uses must be this shard's own memory: it has no other's. `None`: the system refuses, and the shard may write the part itself.
     fn fork(
         &mut self,
-        cut: &Cut,
+        cut: &SnapshotCut,
         part: &PartFile,
         head: &[u8],
         image: Image,
@@ -293,7 +293,7 @@ impl Shard {
             Way::Due(due) => due.fork_at_us.is_some_and(|at_us| now_us >= at_us),
             _ => false,
         };
-        let Some(at) = self.saving.own.iter().position(is_due) else { return self.pace_until_fork() };
+        let Some(at) = self.saving.own.iter().position(is_due) else { return self.throttle_until_fork() };
         let Way::Due(due) = self.saving.own.remove(at).way else { return };
         let Due { cut, head, begun, .. } = *due;
         let Some(part) = &cut.parts[self.id] else { return };
@@ -309,14 +309,14 @@ impl Shard {
     }
 
     /// What changes before the fork is kept for it in memory, and that has a bound.
-    fn pace_until_fork(&mut self) {
+    fn throttle_until_fork(&mut self) {
         if self.saving.own.iter().any(|own| matches!(own.way, Way::Due(_))) {
             let kept = self.store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
-            self.pace_writers(false, kept);
+            self.throttle_writers(false, kept);
         }
     }
 
-    fn head_of_part(&self, cut: &Cut, number: Number, as_commands: bool) -> Vec<u8> {
+    fn head_of_part(&self, cut: &SnapshotCut, number: Number, as_commands: bool) -> Vec<u8> {
         match cut.purpose {
             Purpose::Rewrite if as_commands => self.head_of_commands(number),
             Purpose::Rewrite => self.header(cut.format, Some(number)),
@@ -377,7 +377,7 @@ impl Shard {
         let handed_over = writer.waiting_bytes();
         let kept = self.store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
         let for_backup = matches!(purpose, Purpose::Pipe | Purpose::Dump);
-        self.pace_writers(for_backup, handed_over + kept);
+        self.throttle_writers(for_backup, handed_over + kept);
         // Who waits for a large value to be saved must not wait for whoever takes the snapshot.
         if handed_over > AHEAD_BYTES && !self.saving.large.are_awaited() {
             return false;
@@ -470,7 +470,7 @@ impl Shard {
 
     /// The shard has nothing more to do for the snapshot.
     fn close_snapshot(&mut self) {
-        self.end_pace();
+        self.end_throttle();
         self.store.end_snapshot();
         self.release_saved_values();
     }
@@ -498,8 +498,8 @@ fn waiting_bytes_max(purpose: Purpose, shards: usize) -> usize {
     }
 }
 
-fn whole(stretch: Stretch) -> Whole {
-    Whole { stretch, copied_bytes: 0 }
+fn whole(checksummed: FileChecksum) -> Whole {
+    Whole { checksummed, copied_bytes: 0 }
 }
 
 fn forkless(own: &[OwnPart]) -> Option<(Purpose, &PartWriter)> {
@@ -525,7 +525,7 @@ fn end_of_child(child: &mut Child) -> Option<Written> {
     let progress = child.progress();
     Some(match end {
         End::Exited(0) => Ok(Whole {
-            stretch: Stretch { len: progress.written_bytes, crc: progress.crc },
+            checksummed: FileChecksum { len: progress.written_bytes, crc: progress.crc },
             copied_bytes: progress.copied_bytes_peak,
         }),
         End::Exited(_) => {

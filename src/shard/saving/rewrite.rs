@@ -9,14 +9,15 @@
 
 use super::bases::{delete_history, install, prepare, Prepared};
 use super::message::{JobId, LeaderRequest, PartReport, ShardOrder, ThreadReport};
-use super::Cut;
+use super::SnapshotCut;
 use crate::base::error_text;
 use crate::base::log::Level;
+use crate::base::text::Text;
 use crate::command::CommandError;
 use crate::persist::aof::write::{put_after, put_cut};
 use crate::persist::aof::{BaseFormat, Folder, FolderError, Layout, Manifest};
-use crate::rdb::file::Stretch;
-use crate::runtime::{aside, clock};
+use crate::rdb::file::FileChecksum;
+use crate::runtime::{background_thread, clock};
 use crate::shard::blocking::Asker;
 use crate::shard::message::{Answer, AnswerTo};
 use crate::shard::Shard;
@@ -216,6 +217,13 @@ impl Shard {
         }
     }
 
+    /// The data that the logs are of goes. They begin anew with `switch_aof`.
+    pub(in crate::shard) fn suspend_aof(&mut self) {
+        if self.saving.rewrites.state != State::Off {
+            self.stop_aof();
+        }
+    }
+
     fn stop_aof(&mut self) {
         let was_starting = self.saving.rewrites.state == State::Starting;
         if self.saving.rewrites.is_active {
@@ -245,7 +253,7 @@ impl Shard {
             .filter(|removed| !removed.files.is_empty())
             .collect();
         for message in removed.iter().flat_map(|removed| &removed.log_messages) {
-            crate::log!(Level::Notice, "{message}");
+            crate::log_text!(Level::Notice, message);
         }
         self.off_thread("aof-remove", move || {
             drop(removed);
@@ -303,11 +311,11 @@ impl Shard {
     }
 
     /// The files of a step are open.
-    pub(super) fn step_prepared(&mut self, shards: Vec<usize>, prepared: Result<Box<Prepared>, String>) {
+    pub(super) fn step_prepared(&mut self, shards: Vec<usize>, prepared: Result<Box<Prepared>, Text>) {
         match prepared {
             Ok(prepared) => self.begin_rewrite_step(shards, *prepared),
             Err(why) => {
-                crate::log!(Level::Warning, "{why}");
+                crate::log_text!(Level::Warning, why);
                 self.end_rewrites(false);
             }
         }
@@ -325,13 +333,13 @@ impl Shard {
         rewrites.step = Some(Step { shards, first_kept, format });
         let asker = rewrites.asker.take();
         self.saving.last_id += 1;
-        let cut = Cut {
+        let cut = SnapshotCut {
             id: self.saving.last_id,
             purpose: Purpose::Rewrite,
             method: None,
             format: self.rdb_format(),
             checksum: self.turn.config.persistence.rdbchecksum,
-            path: String::new(),
+            path: PathBuf::new(),
             parts,
             increments: Mutex::new(increments),
             as_commands: format == BaseFormat::Aof,
@@ -346,7 +354,7 @@ impl Shard {
     }
 
     /// The bases are written, and the logs are on the disk up to the cut.
-    pub(super) fn install_bases(&mut self, id: JobId, cut: &Arc<Cut>, stretches: Vec<Stretch>) {
+    pub(super) fn install_bases(&mut self, id: JobId, cut: &Arc<SnapshotCut>, checksums: Vec<FileChecksum>) {
         let rewrites = &self.saving.rewrites;
         let (Some(step), Some(manifest)) = (&rewrites.step, rewrites.manifest.clone()) else {
             return self.job_event(id, Event::Finished(false));
@@ -360,16 +368,16 @@ impl Shard {
         let (folder, all) = (self.aof_folder(), self.turn.slots.shards() as u16);
         let deletes_history = !self.turn.config.persistence.aof_disable_auto_gc;
         crate::log!(Level::Notice, "Background AOF rewrite terminated with success");
-        let install_all = move |shards: &[usize]| -> Result<Manifest, String> {
+        let install_all = move |shards: &[usize]| -> Result<Manifest, Text> {
             let mut manifest = manifest;
             if state == State::Starting {
-                folder.mark_beginning().map_err(|error| error.to_string())?;
+                folder.mark_beginning().map_err(|error| error.text())?;
             }
             for (shard, first_kept) in shards.iter().zip(first_kept) {
                 let Some(part) = &cut.parts[*shard] else { continue };
                 install(&folder, &mut manifest, state, (*shard as u16, all), part, format, first_kept)?;
             }
-            folder.write(&mut manifest).map_err(|error| error.to_string())?;
+            folder.write(&mut manifest).map_err(|error| error.text())?;
             if deletes_history {
                 delete_history(&folder, &mut manifest);
             }
@@ -378,7 +386,7 @@ impl Shard {
         self.off_thread("aof-install", move || {
             let installed = install_all(&shards);
             let is_first = state == State::Starting;
-            ThreadReport::BasesInstalled { job: id, shards, stretches, is_first, installed }
+            ThreadReport::BasesInstalled { job: id, shards, checksums, is_first, installed }
         });
     }
 
@@ -387,14 +395,14 @@ impl Shard {
         &mut self,
         id: JobId,
         shards: &[usize],
-        stretches: &[Stretch],
+        checksums: &[FileChecksum],
         is_first: bool,
-        installed: Result<Manifest, String>,
+        installed: Result<Manifest, Text>,
     ) {
         let manifest = match installed {
             Ok(manifest) => manifest,
             Err(why) => {
-                crate::log!(Level::Warning, "{why}");
+                crate::log_text!(Level::Warning, why);
                 return self.job_event(id, Event::Finished(false));
             }
         };
@@ -405,7 +413,7 @@ impl Shard {
             rewrites.state = State::On;
         }
         for shard in shards.iter().copied() {
-            let len = stretches[shard].len;
+            let len = checksums[shard].len;
             self.send(shard, ShardOrder::BaseInstalled { len }.into());
         }
         crate::log!(Level::Notice, "Background AOF rewrite finished successfully");
@@ -516,7 +524,9 @@ impl Shard {
     /// Does what may wait for the disk on a thread of its own, which reports then. `name`: at most 15 bytes.
     fn off_thread(&mut self, name: &str, work: impl FnOnce() -> ThreadReport + Send + 'static) {
         let (shared, id) = (self.shared.clone(), self.id);
-        let started = aside::spawn_with(name, work, move |work| shared.mail.post(id, work().into()));
+        let started = background_thread::spawn_with(name, work, move |work| {
+            shared.thread_inbox.post(id, work().into())
+        });
         if let Err((_, work)) = started {
             // Better late than never: it is done here, and waited for.
             self.thread_done(work());
@@ -527,7 +537,7 @@ impl Shard {
 // Every shard.
 impl Shard {
     /// At the cut: the log notes it, and goes on in a new file if it gets a new base.
-    pub(super) fn cut_log(&mut self, cut: &Cut, number: Number) {
+    pub(super) fn cut_log(&mut self, cut: &SnapshotCut, number: Number) {
         let increment = cut
             .increments
             .lock()

@@ -3,28 +3,30 @@
 //! The last save happens at a barrier that is not left any more, so that nothing is acknowledged behind it that would be lost. The server
 //! does not end when that save fails, or when the append-only files lack something that was acknowledged, unless it is told to.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
-use super::join;
+use super::{join, SnapshotCut};
 use crate::base::error_text;
 use crate::base::log::Level;
+use crate::base::text::Text;
 use crate::command::table::KeyAccess;
 use crate::command::CommandError;
-use crate::rdb::file::Stretch;
+use crate::rdb::file::FileChecksum;
 use crate::runtime::signals;
 use crate::shard::blocking::Asker;
 use crate::shard::shared::Shutdown as Stage;
-use crate::shard::transactions::Phase;
+use crate::shard::transactions::{Answers, BarrierAnswer, BarrierWork, Phase};
 use crate::shard::Shard;
 use crate::snapshot::Purpose;
+use crate::text;
 
 /// DEBUG PAUSE-CRON holds up a shutdown that a signal has asked for, as in Redis, but not for longer.
 const CRON_PAUSE_MAX_MS: i64 = 1000;
 
 /// How the server is to end.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wish {
+pub struct ShutdownRequest {
     /// `None`: if there are save points.
     pub save: Option<bool>,
     /// Even if saving fails.
@@ -36,9 +38,9 @@ pub struct Wish {
 #[derive(Debug, Default)]
 pub(super) struct Shutdown {
     /// A signal's, which is looked at ten times a second as in Redis, and when it came.
-    asked: Option<(Wish, i64)>,
+    asked: Option<(ShutdownRequest, i64)>,
     /// Waits for the snapshot in progress to be gone.
-    waiting: Option<Wish>,
+    waiting: Option<ShutdownRequest>,
     /// The last save is being written.
     is_under_way: bool,
     /// Others who have asked for it meanwhile: answered if the server does not end.
@@ -48,18 +50,18 @@ pub(super) struct Shutdown {
 // The shard that leads.
 impl Shard {
     /// A signal asks for it.
-    pub fn shut_down_by_signal(&mut self, wish: Wish) {
+    pub fn shut_down_by_signal(&mut self, request: ShutdownRequest) {
         let asked_ms = self.saving.shutdown.asked.map_or(self.now_ms(), |(_, asked_ms)| asked_ms);
-        self.saving.shutdown.asked = Some((wish, asked_ms));
+        self.saving.shutdown.asked = Some((request, asked_ms));
         self.shut_down_if_asked();
     }
 
     /// Ten times a second, and at once where nothing keeps it from that.
     pub(in crate::shard) fn shut_down_if_asked(&mut self) {
         let (waits, now_ms) = (self.upkeep.housekeeping.is_off, self.now_ms());
-        let is_due = |asked: &mut (Wish, i64)| !waits || now_ms - asked.1 >= CRON_PAUSE_MAX_MS;
-        if let Some((wish, _)) = self.saving.shutdown.asked.take_if(is_due) {
-            self.begin_shutdown(wish);
+        let is_due = |asked: &mut (ShutdownRequest, i64)| !waits || now_ms - asked.1 >= CRON_PAUSE_MAX_MS;
+        if let Some((request, _)) = self.saving.shutdown.asked.take_if(is_due) {
+            self.begin_shutdown(request);
         }
     }
 
@@ -71,33 +73,33 @@ impl Shard {
             let error = CommandError::other("ERR No shutdown in progress.");
             return self.answer_asker(asker, Err(error));
         }
-        if let Some(wish) = waiting {
-            self.refuse_shutdown(wish);
+        if let Some(request) = waiting {
+            self.refuse_shutdown(request);
         }
         crate::log!(Level::Notice, "Shutdown manually aborted.");
         self.answer_asker(asker, Ok("OK"));
     }
 
-    pub fn begin_shutdown(&mut self, wish: Wish) {
+    pub fn begin_shutdown(&mut self, request: ShutdownRequest) {
         if self.saving.shutdown.waiting.is_some() || self.saving.shutdown.is_under_way {
-            if wish.save == Some(false) && self.shared.scripts.is_any_slow() {
+            if request.save == Some(false) && self.shared.scripts.is_any_slow() {
                 // The one before waits for the end of a script, which may never come.
                 return self.stop_beside_script();
             }
-            return self.saving.shutdown.others.extend(wish.asker);
+            return self.saving.shutdown.others.extend(request.asker);
         }
         crate::log!(Level::Notice, "User requested shutdown...");
         let rewrites = self.saving.of(Purpose::Rewrite).is_some();
         if self.saving.rewrites.is_first() && self.saving.rewrites.is_active() {
             // What was written before AOF was switched on is in no file yet.
-            if !wish.force {
+            if !request.force {
                 crate::log!(Level::Warning, "Writing initial AOF, can't exit.");
-                return self.fail_shutdown(wish);
+                return self.fail_shutdown(request);
             }
             crate::log!(Level::Warning, "Writing initial AOF. Exit anyway.");
         }
         self.shared.shutdown.store(Stage::Saving as u64, Ordering::Release);
-        self.saving.shutdown.waiting = Some(wish);
+        self.saving.shutdown.waiting = Some(request);
         if !self.give_up_snapshots() {
             return self.shutdown_may_go_on();
         }
@@ -108,18 +110,18 @@ impl Shard {
         }
     }
 
-    fn fail_shutdown(&mut self, wish: Wish) {
+    fn fail_shutdown(&mut self, request: ShutdownRequest) {
         crate::log!(
             Level::Warning,
             "Errors trying to shut down the server. Check the logs for more information."
         );
-        self.refuse_shutdown(wish);
+        self.refuse_shutdown(request);
     }
 
-    fn refuse_shutdown(&mut self, wish: Wish) {
+    fn refuse_shutdown(&mut self, request: ShutdownRequest) {
         self.shared.shutdown.store(Stage::No as u64, Ordering::Release);
         let others = std::mem::take(&mut self.saving.shutdown.others);
-        for asker in wish.asker.into_iter().chain(others) {
+        for asker in request.asker.into_iter().chain(others) {
             let error = CommandError::other("ERR Errors trying to SHUTDOWN. Check logs.");
             self.answer_asker(asker, Err(error));
         }
@@ -130,27 +132,27 @@ impl Shard {
         if !self.saving.jobs.is_empty() {
             return;
         }
-        let Some(wish) = self.saving.shutdown.waiting.take() else { return };
+        let Some(request) = self.saving.shutdown.waiting.take() else { return };
         if self.shared.status.is_loading() {
             // What is not there yet must not replace what is on the disk.
             return self.stop_all();
         }
-        if wish.save == Some(false) && self.shared.scripts.is_any_slow() {
+        if request.save == Some(false) && self.shared.scripts.is_any_slow() {
             return self.stop_beside_script();
         }
         self.saving.shutdown.is_under_way = true;
-        let is_missed = Arc::new(AtomicBool::new(false));
-        let theirs = is_missed.clone();
-        let end = move |shard: &mut Shard, _| {
-            theirs.fetch_or(shard.end_log().is_err(), Ordering::Relaxed);
+        let decide = move |shard: &mut Shard, answers: Answers| {
+            shard.end_after_logs(request, answers.iter().any(BarrierAnswer::failed))
         };
-        let decide = move |shard: &mut Shard| shard.end_after_logs(wish, is_missed.load(Ordering::Relaxed));
-        self.at_barrier(KeyAccess::Write, [Phase::Each(Arc::new(end)), Phase::Decide(Box::new(decide))]);
+        self.at_barrier(
+            KeyAccess::Write,
+            [Phase::Each(BarrierWork::EndLog), Phase::Decide(Box::new(decide))],
+        );
     }
 
     /// The logs have ended; `is_missed`: without something that was acknowledged. What is to be done then.
-    fn end_after_logs(&mut self, wish: Wish, is_missed: bool) -> Vec<Phase> {
-        if is_missed && (wish.force || wish.save == Some(false)) {
+    fn end_after_logs(&mut self, request: ShutdownRequest, is_missed: bool) -> Vec<Phase> {
+        if is_missed && (request.force || request.save == Some(false)) {
             crate::log!(Level::Warning, "The AOF lacks writes that were acknowledged. Exit anyway.");
         } else if is_missed {
             crate::log!(
@@ -159,48 +161,43 @@ impl Shard {
                  some space. To exit without them use SHUTDOWN NOSAVE or SHUTDOWN FORCE."
             );
             self.saving.shutdown.is_under_way = false;
-            self.fail_shutdown(wish);
+            self.fail_shutdown(request);
             return Vec::new();
         }
-        if wish.save.unwrap_or(!self.turn.config.persistence.save.0.is_empty()) {
+        if request.save.unwrap_or(!self.turn.config.persistence.save.0.is_empty()) {
             crate::log!(Level::Notice, "Saving the final RDB snapshot before exiting.");
-            self.save_at_once(move |shard, result| shard.last_save_ended(wish, result))
+            self.save_at_once(move |shard, result| shard.last_save_ended(request, result))
         } else {
-            let stop = |shard: &mut Shard, _| {
+            let stop = |shard: &mut Shard, _: Answers| {
                 shard.stop_all();
                 true
             };
-            vec![Phase::Here(Box::new(stop))]
+            vec![Phase::here(stop)]
         }
     }
 
     /// Phases of a barrier that write the keyspace to `dbfilename`; `then` says whether the barrier is to stay.
     pub(in crate::shard) fn save_at_once(
         &mut self,
-        then: impl FnOnce(&mut Shard, Result<(), String>) -> bool + Send + 'static,
+        then: impl FnOnce(&mut Shard, Result<(), Text>) -> bool + 'static,
     ) -> Vec<Phase> {
         let cut = match self.new_cut(Purpose::Foreground, None) {
             Ok(cut) => Arc::new(cut),
             Err(why) => {
-                crate::log!(Level::Warning, "{why}");
-                return vec![Phase::Here(Box::new(|shard, _| then(shard, Err(why))))];
+                crate::log_text!(Level::Warning, why);
+                return vec![Phase::here(|shard, _| then(shard, Err(why)))];
             }
         };
-        type Parts = Vec<Option<Result<Stretch, String>>>;
-        let written: Arc<Mutex<Parts>> = Arc::new(Mutex::new(vec![None; self.turn.slots.shards()]));
-        let lock = |parts: &Mutex<Parts>| -> Parts {
-            std::mem::take(&mut *parts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
-        };
-        let (parts, results) = (cut.clone(), written.clone());
-        let write = move |shard: &mut Shard, _| {
-            let result = shard.write_part(&parts).map_err(|error| error_text(&error));
-            results.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[shard.id] = Some(result);
-        };
-        let join = move |shard: &mut Shard, _| {
-            let stretches: Result<Vec<Stretch>, String> = lock(&written).into_iter().flatten().collect();
-            let result = match stretches {
-                Ok(stretches) => join::join(&cut, &stretches),
-                Err(why) => Err(format!("Write error while saving DB to the disk: {why}")),
+        let written = cut.clone();
+        let join = move |shard: &mut Shard, answers: Answers| {
+            let part = |answer| match answer {
+                BarrierAnswer::Written(result) => result,
+                _ => Err("a shard has written no part".to_owned()),
+            };
+            let checksums: Result<Vec<FileChecksum>, String> = answers.into_iter().map(part).collect();
+            let result = match checksums {
+                Ok(checksums) => join::join(&cut, &checksums),
+                Err(why) => Err(text!("Write error while saving DB to the disk: ", why)),
             };
             match &result {
                 Ok(()) => {
@@ -209,28 +206,33 @@ impl Shard {
                 }
                 Err(why) => {
                     super::remove_files(&cut.parts);
-                    crate::log!(Level::Warning, "{why}");
+                    crate::log_text!(Level::Warning, why);
                 }
             }
             shard.note_saved(Purpose::Foreground, result.is_ok(), 0);
             then(shard, result)
         };
-        vec![Phase::Each(Arc::new(write)), Phase::Here(Box::new(join))]
+        vec![Phase::Each(BarrierWork::WritePart(written)), Phase::here(join)]
     }
 
-    fn last_save_ended(&mut self, wish: Wish, result: Result<(), String>) -> bool {
+    /// At a barrier: this shard's part of a snapshot that all write at once.
+    pub(in crate::shard) fn write_part_at_once(&mut self, cut: &SnapshotCut) -> Result<FileChecksum, String> {
+        self.write_part(cut).map_err(|error| error_text(&error))
+    }
+
+    fn last_save_ended(&mut self, request: ShutdownRequest, result: Result<(), Text>) -> bool {
         if result.is_ok() {
             self.stop_all();
             return true;
         }
-        if wish.force {
+        if request.force {
             crate::log!(Level::Warning, "Error trying to save the DB. Exit anyway.");
             self.stop_all();
             return true;
         }
         crate::log!(Level::Warning, "Error trying to save the DB, can't exit.");
         self.saving.shutdown.is_under_way = false;
-        self.fail_shutdown(wish);
+        self.fail_shutdown(request);
         false
     }
 

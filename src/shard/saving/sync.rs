@@ -13,19 +13,20 @@
 //! wait from a bound on as they do for a slow disk, and beyond `WAITING_BYTES_MAX` it fails. With `slots` it has the keys of some slots.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::backup::{Content, Stream};
 use super::message::{JobId, ThreadReport};
-use super::{Cut, PartFile};
+use super::{PartFile, SnapshotCut};
 use crate::base::error_text;
 use crate::journal::feed::{Bell, FeedReader};
 use crate::journal::Ticket;
 use crate::persist::backup::{Before, Order, Relay, Target};
 use crate::runtime::pipes;
-use crate::shard::transactions::Phase;
+use crate::shard::transactions::{Answers, Phase};
 use crate::shard::{Shard, LEADER};
 use crate::snapshot::Purpose;
 use crate::store::SlotSet;
@@ -50,7 +51,6 @@ pub struct FullSync {
 pub type Told = Box<dyn Fn(SyncEvent) + Send + Sync>;
 
 /// What a consumer is told, on a shard's thread: it must not wait there.
-#[allow(dead_code, reason = "heard in tests only until replicas are served")]
 pub enum SyncEvent {
     AtBarrier {
         job: JobId,
@@ -89,20 +89,20 @@ impl Shard {
         content: Content,
         slots: Option<Arc<SlotSet>>,
         fields: Vec<(String, Vec<u8>)>,
-    ) -> std::io::Result<(Cut, Vec<std::fs::File>)> {
+    ) -> std::io::Result<(SnapshotCut, Vec<std::fs::File>)> {
         let (mut sources, mut parts) = (Vec::new(), Vec::new());
         for _ in self.turn.slots.all() {
             let (from, file) = pipes::pipe()?;
             sources.push(from);
-            parts.push(Some(PartFile::new(String::new(), file, false)));
+            parts.push(Some(PartFile::new(PathBuf::new(), file, false)));
         }
-        let cut = Cut {
+        let cut = SnapshotCut {
             id,
             purpose: Purpose::FullSync,
             method: None,
             format: self.rdb_format(),
             checksum: self.turn.config.persistence.rdbchecksum,
-            path: String::new(),
+            path: PathBuf::new(),
             parts,
             increments: Default::default(),
             as_commands: false,
@@ -126,7 +126,7 @@ impl Shard {
         let order = Order { target: Target::Client(socket), before: Before::Later, after, parts, patience };
         let shared = self.shared.clone();
         Relay::start(order, move |outcome| {
-            shared.mail.post(LEADER, ThreadReport::StreamEnded { job: id, outcome }.into());
+            shared.thread_inbox.post(LEADER, ThreadReport::StreamEnded { job: id, outcome }.into());
         })
     }
 
@@ -140,7 +140,7 @@ impl Shard {
     /// In front of the parts: the feed, and the mark.
     pub(super) fn phases_of_sync(&self, id: JobId, bell: Bell) -> Vec<Phase> {
         let (make, attach, made) = self.phases_of_feed(bell);
-        let mark = move |shard: &mut Shard, _| {
+        let mark = move |shard: &mut Shard, _: Answers| {
             let reader = made.take();
             let ticket = shard.mark_feed().unwrap_or_default();
             if let Some(stream) = shard.saving.job(id).and_then(|active| active.stream.as_ref()) {
@@ -148,6 +148,6 @@ impl Shard {
             }
             false
         };
-        vec![make, attach, Phase::Here(Box::new(mark))]
+        vec![make, attach, Phase::here(mark)]
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A script whose keys are all here runs at once, as any command does, and nobody comes between its calls (`drive`). One with keys on
 //! several shards is a transaction: it holds intents on its keys, and its coordinator has every call run where the keys are
-//! (`far`). One that takes long becomes a transaction too, which has its keys from its first call to its end, and the shard's other
+//! (`remote`). One that takes long becomes a transaction too, which has its keys from its first call to its end, and the shard's other
 //! work, connections included, goes on meanwhile.
 //!
 //! Redis lets scripts touch keys that they do not name. Here such a key may be on another shard. So, with several shards, a script
@@ -14,10 +14,11 @@
 //! and cannot deadlock.
 
 mod drive;
-mod far;
 mod known;
 mod libraries;
+mod remote;
 
+use super::refusals::no_replicas;
 use super::Shard;
 use crate::acl::{Context, Denial, User};
 use crate::base::{Stamp, Token};
@@ -34,9 +35,9 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-pub use far::BeginScript;
-pub(super) use far::Going;
 pub use known::{Known, KnownScripts, Memory, Reach, Slow, Unkillable};
+pub use remote::BeginScript;
+pub(super) use remote::Going;
 
 /// Interpreters that are kept for the next scripts.
 const IDLE_MAX: usize = 8;
@@ -242,7 +243,7 @@ impl Shard {
 
     /// Whether everything has to be held for a script, because it may touch more than the keys that it names. What the server
     /// remembers of it is behind a lock that all shards share; this shard asks once.
-    pub(super) fn script_reaches_far(&mut self, spec: &CommandSpec, args: Args) -> bool {
+    pub(super) fn script_reaches_remote_keys(&mut self, spec: &CommandSpec, args: Args) -> bool {
         if self.turn.slots.is_single() {
             return false;
         }
@@ -258,8 +259,8 @@ impl Shard {
         memory.is_none_or(|memory| memory.reach() != Reach::Named)
     }
 
-    /// As `script_reaches_far`, of one in a transaction.
-    pub(super) fn script_may_reach_far(&self, spec: &CommandSpec, args: Args) -> bool {
+    /// As `script_reaches_remote_keys`, of one in a transaction.
+    pub(super) fn script_may_reach_remote_keys(&self, spec: &CommandSpec, args: Args) -> bool {
         if self.turn.slots.is_single() {
             // Nothing is remembered of it there.
             return true;
@@ -451,6 +452,9 @@ impl Shard {
         if !run.has_written && spec.is(Flag::Write) {
             if let Some(refusal) = self.disk_refusal() {
                 return Some(text!("-", refusal.text()));
+            }
+            if self.lacks_replicas() {
+                return Some(text!("-", no_replicas().text()));
             }
         }
         if !run.has_written && run.has_no_memory && !run.may_exceed_memory && spec.is(Flag::DenyOom) {

@@ -130,18 +130,20 @@ impl Shard {
         let Run { coordinator, transaction, number, step, caller, protocol, work, ending } = run;
         self.enter_part(number, step);
         let result = match (work, caller.at_us) {
-            (Work::BarrierInTurns(at_each), _) => {
-                let done = move |shard: &mut Shard| {
-                    let (from, result) = (shard.id, WorkResult::TakenBack);
+            (Work::Barrier(work), _) => {
+                let done = move |shard: &mut Shard, answer| {
+                    let (from, result) = (shard.id, WorkResult::AtBarrier(answer));
                     shard.send(coordinator, Message::Ran { from, transaction, result });
                 };
-                at_each(self, Box::new(done));
-                return self.leave_part();
+                let Some(answer) = self.do_barrier_work(work, number, done) else { return self.leave_part() };
+                WorkResult::AtBarrier(answer)
             }
             (work, Some(at_us)) => self.at_instant(at_us, |shard| {
-                shard.do_work(coordinator, transaction, number, work, &caller, protocol)
+                shard.by_expiry_rule_of(&caller, |shard| {
+                    shard.do_work(coordinator, transaction, work, &caller, protocol)
+                })
             }),
-            (work, None) => self.do_work(coordinator, transaction, number, work, &caller, protocol),
+            (work, None) => self.do_work(coordinator, transaction, work, &caller, protocol),
         };
         self.leave_part();
         self.send(coordinator, Message::Ran { from: self.id, transaction, result });
@@ -154,7 +156,6 @@ impl Shard {
         &mut self,
         coordinator: usize,
         transaction: TransactionId,
-        number: Number,
         work: Work,
         caller: &Caller,
         protocol: Protocol,
@@ -181,47 +182,45 @@ impl Shard {
                 }
                 WorkResult::Replies(replies)
             }
-            Work::Lend(command) => {
+            Work::RemoteValues(command) => {
                 if caller.remembers_reads {
                     self.remember_reads(command.spec, &command.args.slices(), caller);
                 }
-                let loans = self.lend_own(&command);
+                let remote_values = self.copy_own_values(&command);
                 self.settle_looks(command.db);
-                WorkResult::Lent(loans)
+                WorkResult::Copied(remote_values)
             }
             Work::Reach(command) => {
                 let wanted = self.wanted_by(&command, caller);
                 self.settle_looks(command.db);
                 WorkResult::Reached(wanted)
             }
-            Work::LendWanted(command, wanted) => {
-                let loans = self.lend_own_and(&command, &wanted);
+            Work::CopyWanted(command, wanted) => {
+                let remote_values = self.copy_own_values_and(&command, &wanted);
                 self.settle_looks(command.db);
-                WorkResult::Lent(loans)
+                WorkResult::Copied(remote_values)
             }
-            Work::RunWithLoans(index, command, loans) => {
+            Work::RunWithRemoteValues(index, command, remote_values) => {
                 let mut reply = Reply::new(protocol);
-                let (outcome, blocked) = self.run_with_loans(&command, loans, caller, &mut reply);
-                WorkResult::RanWithLoans { command: index, reply: flat(&mut reply), outcome, blocked }
+                let (outcome, blocked) =
+                    self.run_with_remote_values(&command, remote_values, caller, &mut reply);
+                WorkResult::RanWithRemoteValues { command: index, reply: flat(&mut reply), outcome, blocked }
             }
-            Work::TakeBack(loans, uses) => {
-                for loan in loans {
-                    self.take_back(loan);
+            Work::WriteBack(remote_values, uses) => {
+                for remote_value in remote_values {
+                    self.write_back(remote_value);
                 }
                 self.note_uses(uses);
                 self.tell_changes(caller.client_id);
-                WorkResult::TakenBack
+                WorkResult::WrittenBack
             }
             Work::Apply(effects, uses) => {
                 self.apply(&effects, caller);
                 self.note_uses(uses);
-                WorkResult::TakenBack
+                WorkResult::WrittenBack
             }
-            Work::Barrier(at_each) => {
-                at_each(self, number);
-                WorkResult::TakenBack
-            }
-            Work::BarrierInTurns(_) => WorkResult::TakenBack,
+            // It has no caller, and is done by `run_step`.
+            Work::Barrier(_) => WorkResult::WrittenBack,
         }
     }
 

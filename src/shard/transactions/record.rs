@@ -5,18 +5,17 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::work::{AtBarrier, AtBarrierInTurns};
+use super::barrier::{Answers, Phase};
 use crate::acl::User;
 use crate::command::Caller;
 use crate::resp::Protocol;
 use crate::shard::scripts::Run;
-use crate::shard::Shard;
 use crate::store::WaitNumber;
 use crate::txn::locks::{Number, Scope};
 use crate::txn::message::{
-    BlockedRun, Ending, Loan, Origin, OwnedCommand, TransactionId, Use, Watch, Writers,
+    BlockedRun, Ending, Origin, OwnedCommand, RemoteValue, TransactionId, Use, Watch, Writers,
 };
-use crate::txn::plan::{Join, Part, Plan, Scopes};
+use crate::txn::plan::{Join, Plan, Scopes, ShardArgs};
 
 #[derive(Debug)]
 pub struct Participant {
@@ -39,7 +38,7 @@ pub enum Step {
     /// The parts of command `command`.
     Parts {
         command: usize,
-        parts: Vec<Part>,
+        parts: Vec<ShardArgs>,
         join: Join,
         replies: Vec<(usize, Vec<u8>)>,
     },
@@ -48,35 +47,16 @@ pub enum Step {
         command: usize,
         home: usize,
     },
-    /// Loans for command `command` are on their way to the coordinator.
-    Lending {
+    /// RemoteValues for command `command` are on their way to the coordinator.
+    Copying {
         command: usize,
         home: usize,
-        loans: Vec<Loan>,
+        remote_values: Vec<RemoteValue>,
     },
     /// The home shard runs with its loans.
-    WithLoans,
+    WithRemoteValues,
     /// Owners take back what changed.
-    TakingBack,
-}
-
-/// What the coordinator does at a barrier; whether it is never left again.
-pub type AtCoordinator = Box<dyn FnOnce(&mut Shard, Number) -> bool + Send>;
-
-pub type Decision = Box<dyn FnOnce(&mut Shard) -> Vec<Phase> + Send>;
-
-/// What happens while no transaction over shards is half done.
-pub enum Phase {
-    /// Every shard does this, all at the same time.
-    Each(AtBarrier),
-    /// Every shard does this, and lets its clients have their turns meanwhile.
-    EachInTurns(AtBarrierInTurns),
-    /// One shard after the other does this, and goes on as soon as it is done. The last phase, if there is one like it.
-    InTurn(AtBarrier),
-    /// The coordinator does this. True: the barrier is never left again.
-    Here(AtCoordinator),
-    /// The coordinator decides what follows. The last phase, if there is one like it.
-    Decide(Decision),
+    WritingBack,
 }
 
 /// A transaction that holds intents on the whole keyspace of every shard, for its phases.
@@ -84,6 +64,8 @@ pub struct Barrier {
     pub phases: VecDeque<Phase>,
     /// Whose turn is next in a phase that goes from shard to shard.
     pub turn: usize,
+    /// Of the phase in progress, or the last one.
+    pub answers: Answers,
 }
 
 pub struct Transaction {
@@ -117,7 +99,7 @@ pub struct Transaction {
     pub user: Option<Arc<User>>,
     /// Runs a blocked client's command again, of this number.
     pub waiter: Option<WaitNumber>,
-    /// Lent keys that have been used, whose owners hear of it when they get the intents back.
+    /// Copied keys that have been used, whose owners hear of it when they get the intents back.
     pub uses: Vec<(usize, Use)>,
     /// The command has blocked.
     pub blocked: Option<BlockedRun>,

@@ -1,54 +1,46 @@
 //! The steps of transactions, as they travel between the shards, and what comes back.
 
-use std::sync::Arc;
-
+use super::barrier::{BarrierAnswer, BarrierWork};
 use crate::command::table::Wanted;
 use crate::command::Caller;
 use crate::resp::Protocol;
-use crate::shard::loans::Outcome;
-use crate::shard::Shard;
+use crate::shard::remote_values::Outcome;
 use crate::txn::locks::Number;
-use crate::txn::message::{BlockedRun, Ending, Loan, OwnedCommand, TransactionId, Use};
-
-/// What every shard does at a barrier; it gets the barrier's number.
-pub type AtBarrier = Arc<dyn Fn(&mut Shard, Number) + Send + Sync>;
-
-/// As `AtBarrier`, for what takes several turns: the shard calls the last argument when it is done.
-pub type AtBarrierInTurns = Arc<dyn Fn(&mut Shard, Box<dyn FnOnce(&mut Shard) + Send>) + Send + Sync>;
+use crate::txn::message::{BlockedRun, Ending, OwnedCommand, RemoteValue, TransactionId, Use};
 
 /// A step of a transaction, on one shard.
 pub enum Work {
     /// Commands with the index of each in the transaction.
     Commands(Vec<(usize, OwnedCommand)>),
     /// Copies of what this command needs of the shard's keys.
-    Lend(OwnedCommand),
+    RemoteValues(OwnedCommand),
     /// Which keys this command will look up that it does not name.
     Reach(OwnedCommand),
-    /// As `Lend`, and what the command needs of these keys.
-    LendWanted(OwnedCommand, Vec<Wanted>),
+    /// As `RemoteValues`, and what the command needs of these keys.
+    CopyWanted(OwnedCommand, Vec<Wanted>),
     /// A command, with the foreign values that it needs.
-    RunWithLoans(usize, OwnedCommand, Vec<Loan>),
+    RunWithRemoteValues(usize, OwnedCommand, Vec<RemoteValue>),
     /// What the command changed of the lent keys, and used.
-    TakeBack(Vec<Loan>, Vec<Use>),
+    WriteBack(Vec<RemoteValue>, Vec<Use>),
     /// What the command, run on excerpts, does to the shard's keys, and how it has used them.
     Apply(Vec<OwnedCommand>, Vec<Use>),
-    Barrier(AtBarrier),
-    BarrierInTurns(AtBarrierInTurns),
+    Barrier(BarrierWork),
 }
 
 #[derive(Debug)]
 pub enum WorkResult {
     Replies(Vec<(usize, Vec<u8>)>),
     Reached(Vec<Wanted>),
-    Lent(Vec<Loan>),
+    Copied(Vec<RemoteValue>),
     /// The reply of a command that ran with loans, and how it blocked.
-    RanWithLoans {
+    RanWithRemoteValues {
         command: usize,
         reply: Vec<u8>,
         outcome: Outcome,
         blocked: Option<BlockedRun>,
     },
-    TakenBack,
+    WrittenBack,
+    AtBarrier(BarrierAnswer),
 }
 
 pub struct Run {

@@ -32,7 +32,7 @@ pub(super) struct Bucket(Block);
 
 /// Where an element is in its bucket, until that changes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
+pub(super) struct BucketPosition {
     index: usize,
     start: usize,
     end: usize,
@@ -135,12 +135,12 @@ impl Bucket {
 
     /// The element of this tag that `is_it` accepts.
     #[inline]
-    pub(super) fn find(&self, tag: u8, mut is_it: impl FnMut(Stored) -> bool) -> Option<Place> {
+    pub(super) fn find(&self, tag: u8, mut is_it: impl FnMut(Stored) -> bool) -> Option<BucketPosition> {
         let mut end = self.0.len();
         for (index, meta) in self.metas().chunks_exact(META_BYTES).enumerate() {
             let start = end - body_len(meta[1]);
             if meta[0] == tag {
-                let place = Place { index, start, end, is_long: meta[1] == LONG };
+                let place = BucketPosition { index, start, end, is_long: meta[1] == LONG };
                 if is_it(self.stored(place)) {
                     return Some(place);
                 }
@@ -151,7 +151,7 @@ impl Bucket {
     }
 
     /// The place of element number `index`, which is there.
-    pub(super) fn nth(&self, index: usize) -> Place {
+    pub(super) fn nth(&self, index: usize) -> BucketPosition {
         let mut places = self.places();
         places.nth(index).expect("a bucket is asked for an element that it has")
     }
@@ -162,7 +162,7 @@ impl Bucket {
     }
 
     #[inline]
-    pub(super) fn stored(&self, place: Place) -> Stored<'_> {
+    pub(super) fn stored(&self, place: BucketPosition) -> Stored<'_> {
         let body = &self.0.bytes()[place.start..place.end];
         if !place.is_long {
             return Stored { bytes: body, is_long: false };
@@ -174,7 +174,7 @@ impl Bucket {
     }
 
     /// The bytes of an element, to be overwritten by as many.
-    pub(super) fn stored_mut(&mut self, place: Place) -> &mut [u8] {
+    pub(super) fn stored_mut(&mut self, place: BucketPosition) -> &mut [u8] {
         let body = &mut self.0.bytes_mut()[place.start..place.end];
         if !place.is_long {
             return body;
@@ -186,7 +186,7 @@ impl Bucket {
     }
 
     /// Bytes allocated for an element alone.
-    pub(super) fn memory_of(&self, place: Place) -> usize {
+    pub(super) fn memory_of(&self, place: BucketPosition) -> usize {
         if place.is_long {
             long_block(&self.0.bytes()[place.start..place.end]).memory()
         } else {
@@ -241,7 +241,7 @@ impl Bucket {
     }
 
     /// Takes an element out.
-    pub(super) fn remove(&mut self, place: Place) {
+    pub(super) fn remove(&mut self, place: BucketPosition) {
         let (count, used) = (self.len(), self.body_bytes());
         if place.is_long {
             drop(std::mem::ManuallyDrop::into_inner(long_block(&self.0.bytes()[place.start..place.end])));
@@ -301,7 +301,7 @@ impl Bucket {
     }
 
     /// Copies what stands for an element of another bucket, which must not drop it then.
-    fn adopt(&mut self, from: &Bucket, place: Place) {
+    fn adopt(&mut self, from: &Bucket, place: BucketPosition) {
         let body = &from.0.bytes()[place.start..place.end];
         let tag = from.metas()[place.index * META_BYTES];
         if place.is_long {
@@ -359,13 +359,13 @@ impl Places<'_> {
 }
 
 impl Iterator for Places<'_> {
-    type Item = Place;
+    type Item = BucketPosition;
 
     #[inline]
-    fn next(&mut self) -> Option<Place> {
+    fn next(&mut self) -> Option<BucketPosition> {
         let [_, len_field, rest @ ..] = self.metas else { return None };
         let start = self.end - body_len(*len_field);
-        let place = Place { index: self.index, start, end: self.end, is_long: *len_field == LONG };
+        let place = BucketPosition { index: self.index, start, end: self.end, is_long: *len_field == LONG };
         self.metas = rest;
         self.index += 1;
         self.end = start;

@@ -24,7 +24,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::RandomState;
 
-use self::bucket::{Bucket, Place, Places, Stored, INLINE_LEN_MAX};
+use self::bucket::{Bucket, BucketPosition, Places, Stored, INLINE_LEN_MAX};
 use super::memory::block_size;
 use super::random::Rng;
 
@@ -60,7 +60,7 @@ pub struct Members<const VALUES: bool> {
 #[derive(Clone, Copy)]
 struct Spot {
     bucket: usize,
-    place: Place,
+    place: BucketPosition,
 }
 
 impl<const VALUES: bool> Default for Members<VALUES> {

@@ -90,13 +90,13 @@ mod tests {
             buffer.put_chunk(bytes.clone());
             expected.extend_from_slice(&bytes);
         }
-        let mut aside = SnapshotBuffer::default();
-        aside.put(b"aside");
-        buffer.append(&mut aside);
+        let mut background_thread = SnapshotBuffer::default();
+        background_thread.put(b"aside");
+        buffer.append(&mut background_thread);
         expected.extend_from_slice(b"aside");
         assert_eq!((buffer.len(), buffer.written()), (expected.len(), expected.len() as u64));
         assert_eq!(drain(&mut buffer), expected);
-        assert_eq!((buffer.len(), aside.len()), (0, 0));
+        assert_eq!((buffer.len(), background_thread.len()), (0, 0));
     }
 
     #[test]

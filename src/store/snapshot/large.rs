@@ -159,7 +159,7 @@ impl Snapshot {
     }
 
     fn close_current(&mut self) -> Option<Current> {
-        self.out.append(&mut self.aside);
+        self.out.append(&mut self.background_thread);
         self.keys_saved += 1;
         self.current.take()
     }

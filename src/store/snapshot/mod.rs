@@ -107,7 +107,7 @@ pub(super) struct Snapshot {
     saver: Box<dyn SaveKeys>,
     out: SnapshotBuffer,
     /// Behind the value that is being written in pieces.
-    aside: SnapshotBuffer,
+    background_thread: SnapshotBuffer,
     image: Image,
     walk: Walk,
     /// The value that is being written in pieces.
@@ -133,8 +133,8 @@ impl Snapshot {
             is_done: self.is_done(),
             keys_saved: self.keys_saved,
             keys_total: self.keys_total,
-            bytes: self.out.written() + self.aside.written(),
-            waiting_bytes: self.out.len() + self.aside.len(),
+            bytes: self.out.written() + self.background_thread.written(),
+            waiting_bytes: self.out.len() + self.background_thread.len(),
         }
     }
 
@@ -144,7 +144,7 @@ impl Snapshot {
 
     /// Where the records of whole keys go.
     fn between(&mut self) -> (&mut dyn SaveKeys, &mut SnapshotBuffer) {
-        let out = if self.current.is_some() { &mut self.aside } else { &mut self.out };
+        let out = if self.current.is_some() { &mut self.background_thread } else { &mut self.out };
         (&mut *self.saver, out)
     }
 }
@@ -188,7 +188,7 @@ impl Store {
             options,
             saver,
             out,
-            aside: SnapshotBuffer::default(),
+            background_thread: SnapshotBuffer::default(),
             image: Image::new(self.databases.len()),
             walk: Walk::default(),
             current: None,

@@ -21,13 +21,13 @@ const EMPTY_SLOTS_MAX: usize = 1024;
 /// Where the databases are that the image consists of.
 pub(super) struct Image {
     /// By the number that a database had when the snapshot was opened.
-    parts: Vec<Part>,
+    parts: Vec<Section>,
     /// By the number that a database has now: which of the image it is; `None`: none of it is left in there.
     numbers: Vec<Option<usize>>,
 }
 
 /// A database of the image.
-enum Part {
+enum Section {
     /// It is the store's, with this number.
     Live(usize),
     /// It has been flushed since.
@@ -54,7 +54,10 @@ impl Walk {
 
 impl Image {
     pub(super) fn new(databases: usize) -> Image {
-        Image { parts: (0..databases).map(Part::Live).collect(), numbers: (0..databases).map(Some).collect() }
+        Image {
+            parts: (0..databases).map(Section::Live).collect(),
+            numbers: (0..databases).map(Some).collect(),
+        }
     }
 
     /// Which database of the image database `db` is now.
@@ -70,10 +73,10 @@ impl Image {
         slot: usize,
     ) -> Option<SlotTable<'a>> {
         match &self.parts[number] {
-            Part::Live(db) => databases[*db].table(slot),
+            Section::Live(db) => databases[*db].table(slot),
             // SAFETY: the tables of a database, whose entries are freed when the image is done with them.
-            Part::Flushed(tables) => tables.get(slot).map(|table| unsafe { SlotTable::new(table) }),
-            Part::Done => None,
+            Section::Flushed(tables) => tables.get(slot).map(|table| unsafe { SlotTable::new(table) }),
+            Section::Done => None,
         }
     }
 
@@ -81,27 +84,27 @@ impl Image {
     /// later, from there.
     fn next_slot(&self, databases: &[Database], number: usize, slot: usize) -> Result<Option<usize>, usize> {
         match &self.parts[number] {
-            Part::Live(db) => Ok(databases[*db].keys().next_from(slot)),
-            Part::Flushed(tables) => {
+            Section::Live(db) => Ok(databases[*db].keys().next_from(slot)),
+            Section::Flushed(tables) => {
                 let end = tables.len().min(slot + EMPTY_SLOTS_MAX);
                 match (slot..end).find(|&slot| !tables[slot].is_empty()) {
                     None if end < tables.len() => Err(end),
                     found => Ok(found),
                 }
             }
-            Part::Done => Ok(None),
+            Section::Done => Ok(None),
         }
     }
 
     /// Ends a database of the image: returns the tables of one that was flushed.
     fn finish(&mut self, number: usize) -> Option<Box<[Table]>> {
-        match std::mem::replace(&mut self.parts[number], Part::Done) {
-            Part::Flushed(tables) => Some(tables),
-            Part::Live(db) => {
+        match std::mem::replace(&mut self.parts[number], Section::Done) {
+            Section::Flushed(tables) => Some(tables),
+            Section::Live(db) => {
                 self.numbers[db] = None;
                 None
             }
-            Part::Done => None,
+            Section::Done => None,
         }
     }
 
@@ -109,11 +112,11 @@ impl Image {
     pub(super) fn flushed(&mut self, db: usize, tables: Box<[Table]>) -> Option<Box<[Table]>> {
         match self.numbers[db].take() {
             Some(number) if !tables.is_empty() => {
-                self.parts[number] = Part::Flushed(tables);
+                self.parts[number] = Section::Flushed(tables);
                 None
             }
             Some(number) => {
-                self.parts[number] = Part::Done;
+                self.parts[number] = Section::Done;
                 None
             }
             None => Some(tables),
@@ -124,16 +127,16 @@ impl Image {
         self.numbers.swap(a, b);
         for db in [a, b] {
             if let Some(number) = self.numbers[db] {
-                self.parts[number] = Part::Live(db);
+                self.parts[number] = Section::Live(db);
             }
         }
     }
 
     /// Takes out the tables that are only here any more.
     pub(super) fn take_flushed(&mut self) -> impl Iterator<Item = Box<[Table]>> + '_ {
-        self.parts.iter_mut().filter_map(|part| match std::mem::replace(part, Part::Done) {
-            Part::Flushed(tables) => Some(tables),
-            Part::Live(_) | Part::Done => None,
+        self.parts.iter_mut().filter_map(|part| match std::mem::replace(part, Section::Done) {
+            Section::Flushed(tables) => Some(tables),
+            Section::Live(_) | Section::Done => None,
         })
     }
 }

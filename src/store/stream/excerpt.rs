@@ -3,14 +3,14 @@
 
 use super::group::{Group, Pending};
 use super::id::StreamId;
-use super::log::Log;
+use super::log::EntryLog;
 use super::nodes::Nodes;
 use super::Stream;
 use crate::store::Collection;
 
-impl Log {
+impl EntryLog {
     /// This log, of whose entries only `count` from `start` on are sure to be there.
-    fn excerpt(&self, start: StreamId, count: usize) -> Log {
+    fn excerpt(&self, start: StreamId, count: usize) -> EntryLog {
         let mut nodes = Nodes::default();
         let mut missing = count as u64;
         let mut place = self.nodes.seek(start).or_else(|| self.nodes.first());
@@ -29,7 +29,7 @@ impl Log {
     }
 
     /// As `excerpt`, with the nodes of these entries, which are in order.
-    fn excerpt_of(&self, ids: impl Iterator<Item = StreamId>) -> Log {
+    fn excerpt_of(&self, ids: impl Iterator<Item = StreamId>) -> EntryLog {
         let mut nodes = Nodes::default();
         let mut last = None;
         for place in ids.filter_map(|id| self.nodes.seek(id)) {
@@ -61,20 +61,20 @@ impl Stream {
         count: usize,
     ) -> Stream {
         let Some(group) = self.group(name) else { return self.excerpt(None, 0) };
-        let mut lent = Group::new(group.last_id, group.entries_read);
+        let mut copied = Group::new(group.last_id, group.entries_read);
         let mut excerpt = match history {
             None => self.excerpt(group.last_id.next(), count),
             Some(_) => self.excerpt(None, 0),
         };
         if let (Some(start), Some(number)) = (history, group.find_consumer(consumer)) {
-            let number_lent = lent.create_consumer(consumer, 0).expect("it is the first");
+            let number_lent = copied.create_consumer(consumer, 0).expect("it is the first");
             let ids = || group.consumer(number).pending_from(start).take(count);
             for id in ids() {
-                lent.assign(id, Pending { consumer: number_lent, delivered_ms: 0, deliveries: 0 });
+                copied.assign(id, Pending { consumer: number_lent, delivered_ms: 0, deliveries: 0 });
             }
             *excerpt.log_mut() = self.log().excerpt_of(ids());
         }
-        excerpt.add_group(name, lent);
+        excerpt.add_group(name, copied);
         excerpt
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{btree_map, BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use super::id::StreamId;
-use super::log::Log;
+use super::log::EntryLog;
 use crate::store::memory::block_size;
 
 /// About what a pending entry takes in the two lists: trees whose leaves are half full when IDs grow.
@@ -189,7 +189,7 @@ impl Group {
     }
 
     /// How many entries the group has still to read; `None` when that cannot be known.
-    pub fn lag(&self, log: &Log) -> Option<i64> {
+    pub fn lag(&self, log: &EntryLog) -> Option<i64> {
         let added = log.entries_added() as i64;
         match self.entries_read {
             _ if added == 0 => Some(0),
@@ -199,7 +199,7 @@ impl Group {
     }
 
     /// Notes that an entry, behind all that were delivered, is delivered now.
-    pub fn read_up_to(&mut self, id: StreamId, log: &Log) {
+    pub fn read_up_to(&mut self, id: StreamId, log: &EntryLog) {
         match &mut self.entries_read {
             Some(read) if !log.has_gaps_from(id) => *read = read.wrapping_add(1),
             read if log.entries_added() > 0 => *read = log.entries_until(id),

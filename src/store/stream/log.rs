@@ -2,13 +2,13 @@
 
 use super::id::StreamId;
 use super::node::{Node, LISTPACK_BYTES_MAX};
-use super::nodes::{Nodes, Place};
+use super::nodes::{NodePosition, Nodes};
 use super::radix;
 use super::range::{Range, RangeBack};
 use crate::store::Settings;
 
 #[derive(Debug, Default)]
-pub struct Log {
+pub struct EntryLog {
     pub(super) nodes: Nodes,
     length: u64,
     first_id: StreamId,
@@ -60,7 +60,7 @@ pub fn check_entry_size(pairs: &[&[u8]]) -> Result<usize, TooLarge> {
     Ok(bytes)
 }
 
-impl Log {
+impl EntryLog {
     /// Number of entries.
     pub fn len(&self) -> u64 {
         self.length
@@ -240,7 +240,7 @@ impl Log {
         true
     }
 
-    fn remove_node(&mut self, place: Place) -> Node {
+    fn remove_node(&mut self, place: NodePosition) -> Node {
         let is_tail = self.nodes.after(place).is_none();
         let node = self.nodes.remove(place);
         if is_tail {
@@ -315,7 +315,7 @@ impl Log {
     }
 
     /// Whether every entry of a node, deleted ones included, has an ID below `id`.
-    fn ends_before(&self, place: Place, id: StreamId) -> bool {
+    fn ends_before(&self, place: NodePosition, id: StreamId) -> bool {
         let node = self.nodes.get(place);
         match self.nodes.after(place) {
             _ if node.first_id() >= id => false,
@@ -326,7 +326,7 @@ impl Log {
     }
 
     /// Deletes the first entries of a node, which are not all.
-    fn trim_in_node(&mut self, place: Place, keep: Keep) -> u64 {
+    fn trim_in_node(&mut self, place: NodePosition, keep: Keep) -> u64 {
         let mut excess = match keep {
             Keep::Entries(count) => self.length - count,
             Keep::From(_) => u64::MAX,
@@ -364,12 +364,12 @@ impl Log {
         self.find_first();
     }
 
-    pub(super) fn duplicate(&self) -> Log {
+    pub(super) fn duplicate(&self) -> EntryLog {
         self.with_nodes(self.nodes.duplicate())
     }
 
     /// The same but for the nodes.
-    pub(super) fn with_nodes(&self, nodes: Nodes) -> Log {
-        Log { nodes, trimmed: Nodes::default(), ..*self }
+    pub(super) fn with_nodes(&self, nodes: Nodes) -> EntryLog {
+        EntryLog { nodes, trimmed: Nodes::default(), ..*self }
     }
 }

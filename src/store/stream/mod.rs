@@ -27,7 +27,7 @@ use super::{Kind, Value, ValueType};
 pub use build::{Contradiction, Counters, StreamBuilder};
 pub use group::{Consumer, ConsumerNumber, Group, Pending};
 pub use id::{IdText, StreamId};
-pub use log::{check_entry_size, Keep, Log, TooLarge, Trim};
+pub use log::{check_entry_size, EntryLog, Keep, TooLarge, Trim};
 pub use node::Node;
 pub use range::{Entry, Fields, Range, RangeBack};
 
@@ -39,7 +39,7 @@ pub struct Stream {
 
 #[derive(Debug, Default)]
 struct Inner {
-    log: Log,
+    log: EntryLog,
     groups: BTreeMap<Box<[u8]>, Group>,
     /// Of all groups.
     group_bytes: usize,
@@ -52,11 +52,11 @@ fn group_bytes(name: &[u8], group: &Group) -> usize {
 
 impl Stream {
     /// The entries.
-    pub fn log(&self) -> &Log {
+    pub fn log(&self) -> &EntryLog {
         &self.inner.log
     }
 
-    pub fn log_mut(&mut self) -> &mut Log {
+    pub fn log_mut(&mut self) -> &mut EntryLog {
         &mut self.inner.log
     }
 
@@ -77,7 +77,11 @@ impl Stream {
     }
 
     /// Lets `change` alter a group, with the entries to look at; `None` when there is none of this name.
-    pub fn change_group<R>(&mut self, name: &[u8], change: impl FnOnce(&mut Group, &Log) -> R) -> Option<R> {
+    pub fn change_group<R>(
+        &mut self,
+        name: &[u8],
+        change: impl FnOnce(&mut Group, &EntryLog) -> R,
+    ) -> Option<R> {
         let inner = &mut *self.inner;
         let group = inner.groups.get_mut(name)?;
         let (bytes, pieces) = (group.memory(), group.pieces());

@@ -20,7 +20,7 @@ pub(super) struct Nodes {
 
 /// Where a node is; good until a node comes or goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct NodePosition {
     chunk: usize,
     index: usize,
 }
@@ -39,12 +39,12 @@ impl Nodes {
         self.memory + if list == 0 { 0 } else { block_size(list) }
     }
 
-    pub fn get(&self, place: Place) -> &Node {
+    pub fn get(&self, place: NodePosition) -> &Node {
         &self.chunks[place.chunk][place.index]
     }
 
     /// Lets `change` alter a node.
-    pub fn change<R>(&mut self, place: Place, change: impl FnOnce(&mut Node) -> R) -> R {
+    pub fn change<R>(&mut self, place: NodePosition, change: impl FnOnce(&mut Node) -> R) -> R {
         let node = &mut self.chunks[place.chunk][place.index];
         let before = node.memory();
         let result = change(node);
@@ -52,32 +52,32 @@ impl Nodes {
         result
     }
 
-    pub fn first(&self) -> Option<Place> {
-        (self.count > 0).then_some(Place { chunk: 0, index: 0 })
+    pub fn first(&self) -> Option<NodePosition> {
+        (self.count > 0).then_some(NodePosition { chunk: 0, index: 0 })
     }
 
-    pub fn last(&self) -> Option<Place> {
+    pub fn last(&self) -> Option<NodePosition> {
         let chunk = self.chunks.back()?;
-        Some(Place { chunk: self.chunks.len() - 1, index: chunk.len() - 1 })
+        Some(NodePosition { chunk: self.chunks.len() - 1, index: chunk.len() - 1 })
     }
 
-    pub fn after(&self, place: Place) -> Option<Place> {
+    pub fn after(&self, place: NodePosition) -> Option<NodePosition> {
         if place.index + 1 < self.chunks[place.chunk].len() {
-            return Some(Place { index: place.index + 1, ..place });
+            return Some(NodePosition { index: place.index + 1, ..place });
         }
-        (place.chunk + 1 < self.chunks.len()).then_some(Place { chunk: place.chunk + 1, index: 0 })
+        (place.chunk + 1 < self.chunks.len()).then_some(NodePosition { chunk: place.chunk + 1, index: 0 })
     }
 
-    pub fn before(&self, place: Place) -> Option<Place> {
+    pub fn before(&self, place: NodePosition) -> Option<NodePosition> {
         if place.index > 0 {
-            return Some(Place { index: place.index - 1, ..place });
+            return Some(NodePosition { index: place.index - 1, ..place });
         }
         let chunk = place.chunk.checked_sub(1)?;
-        Some(Place { chunk, index: self.chunks[chunk].len() - 1 })
+        Some(NodePosition { chunk, index: self.chunks[chunk].len() - 1 })
     }
 
     /// The last node that begins at `id` or in front of it.
-    pub fn seek(&self, id: StreamId) -> Option<Place> {
+    pub fn seek(&self, id: StreamId) -> Option<NodePosition> {
         // Readers are mostly at the end.
         let last = self.last()?;
         if self.get(last).first_id() <= id {
@@ -85,7 +85,7 @@ impl Nodes {
         }
         let chunk = self.chunks.partition_point(|chunk| chunk[0].first_id() <= id).checked_sub(1)?;
         let index = self.chunks[chunk].partition_point(|node| node.first_id() <= id) - 1;
-        Some(Place { chunk, index })
+        Some(NodePosition { chunk, index })
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Node> {
@@ -110,7 +110,7 @@ impl Nodes {
         chunk.push_back(node);
     }
 
-    pub fn remove(&mut self, place: Place) -> Node {
+    pub fn remove(&mut self, place: NodePosition) -> Node {
         let chunk = &mut self.chunks[place.chunk];
         let node = chunk.remove(place.index).expect("a place is a node's");
         self.memory -= node.memory() + chunk_memory(chunk);

@@ -2,7 +2,7 @@
 
 use super::id::StreamId;
 use super::node::{Node, RawEntry, Scan};
-use super::nodes::{Nodes, Place};
+use super::nodes::{NodePosition, Nodes};
 use crate::store::listpack::{bare, Item};
 
 /// Entries that a walk backwards decodes at a time. It remembers one place of a node for each so many entries.
@@ -62,7 +62,7 @@ impl<'a> Iterator for Fields<'a> {
 /// Entries from a first ID to a last one.
 pub struct Range<'a> {
     nodes: &'a Nodes,
-    place: Option<Place>,
+    place: Option<NodePosition>,
     scan: Option<Scan<'a>>,
     start: StreamId,
     end: StreamId,
@@ -99,7 +99,7 @@ impl<'a> Iterator for Range<'a> {
 /// As `Range`, from the last to the first.
 pub struct RangeBack<'a> {
     nodes: &'a Nodes,
-    place: Option<Place>,
+    place: Option<NodePosition>,
     /// Where blocks of the node begin, those of which are still to come.
     blocks: Vec<Scan<'a>>,
     /// The entries of the block in progress, those in range that are still to come.

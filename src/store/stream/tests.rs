@@ -34,11 +34,11 @@ fn collect<'a>(entries: impl Iterator<Item = Entry<'a>>) -> Vec<(StreamId, Pairs
         .collect()
 }
 
-fn all(log: &Log) -> Vec<(StreamId, Pairs)> {
+fn all(log: &EntryLog) -> Vec<(StreamId, Pairs)> {
     collect(log.range(StreamId::MIN, StreamId::MAX))
 }
 
-fn check(log: &Log, model: &Model) {
+fn check(log: &EntryLog, model: &Model) {
     let first = model.entries.first().map_or(StreamId::MIN, |entry| entry.0);
     let last = model.entries.last().map_or(StreamId::MIN, |entry| entry.0);
     assert_eq!(log.len(), model.entries.len() as u64);
@@ -122,7 +122,7 @@ fn action() -> impl Strategy<Value = Action> {
 }
 
 /// Entries that went are the oldest, no more than allowed; exact trimming leaves exactly what it was told to.
-fn check_trim(log: &mut Log, model: &mut Model, trim: Trim, keep_from: usize) {
+fn check_trim(log: &mut EntryLog, model: &mut Model, trim: Trim, keep_from: usize) {
     let before = model.entries.len();
     let trimmed = log.trim(&trim) as usize;
     if trim.approximate {
@@ -266,14 +266,14 @@ fn a_node_is_the_listpack_that_redis_writes() {
 
 #[test]
 fn nodes_end_where_redis_ends_them() {
-    let mut log = Log::default();
+    let mut log = EntryLog::default();
     let settings = limits(4096, 3);
     for ms in 1..=7 {
         log.append(StreamId::new(ms, 0), &[b"f", b"v"], &settings).expect("small");
     }
     assert_eq!(log.nodes().map(Node::live).collect::<Vec<_>>(), [3, 3, 1]);
     // The entry does not fit in behind 15 bytes of a node with one.
-    let mut log = Log::default();
+    let mut log = EntryLog::default();
     let big = vec![b'x'; 60];
     for ms in 1..=3 {
         log.append(StreamId::new(ms, 0), &[b"f", &big], &limits(100, 0)).expect("small");

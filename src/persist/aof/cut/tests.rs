@@ -11,8 +11,8 @@ enum Event {
     Barrier(u64),
 }
 
-fn log(base_cut: u64, events: &[Event]) -> Log {
-    let mut log = Log::new(base_cut);
+fn log(base_cut: u64, events: &[Event]) -> ScannedLog {
+    let mut log = ScannedLog::new(base_cut);
     for (place, event) in events.iter().enumerate() {
         let start = place as u64;
         log.add(
@@ -37,7 +37,7 @@ fn part(number: u64, shards: &[u16]) -> Event {
     Event::Part(number, shards.to_vec())
 }
 
-fn offsets(cut: &Cut) -> Vec<u64> {
+fn offsets(cut: &LogEnds) -> Vec<u64> {
     cut.ends.iter().map(|end| end.offset).collect()
 }
 
@@ -103,12 +103,12 @@ fn several_increments_are_one_log() {
         out
     };
     let (first, second) = (file(&[1]), file(&[2, 3]));
-    let (whole, fault) = Log::scan(0, [&first[..], &second[..]]).unwrap();
+    let (whole, fault) = ScannedLog::scan(0, [&first[..], &second[..]]).unwrap();
     assert!(fault.is_none());
     assert_eq!(whole.end(), LogPosition { file: 1, offset: second.len() as u64 });
     assert_eq!((whole.highest_number(), whole.highest_cut()), (3, 9));
     // Of two files the first is torn: the second does not count.
-    let (torn, fault) = Log::scan(0, [&first[..first.len() - 3], &second[..]]).unwrap();
+    let (torn, fault) = ScannedLog::scan(0, [&first[..first.len() - 3], &second[..]]).unwrap();
     assert!(fault.unwrap().is_torn());
     assert_eq!(torn.end(), LogPosition { file: 0, offset: (first.len() - b"#CUT:9\r\n".len()) as u64 });
     let cut = cut(&[whole, torn]);
@@ -124,7 +124,7 @@ fn what_continues_at_a_barrier_that_is_lost_does_not_count() {
     let mut second = Vec::new();
     put_after(&mut second, 9);
     second.extend(command("SET c 1"));
-    let (log, fault) = Log::scan(0, [&first[..], &second[..]]).unwrap();
+    let (log, fault) = ScannedLog::scan(0, [&first[..], &second[..]]).unwrap();
     assert!(fault.is_none());
     assert_eq!(log.end(), LogPosition { file: 1, offset: second.len() as u64 });
 
@@ -134,16 +134,16 @@ fn what_continues_at_a_barrier_that_is_lost_does_not_count() {
     for (what, first) in
         [("nothing", &first[..0]), ("whole units", &first[..early]), ("another", &another), ("more", &behind)]
     {
-        let (log, fault) = Log::scan(0, [first, &second[..]]).unwrap();
+        let (log, fault) = ScannedLog::scan(0, [first, &second[..]]).unwrap();
         assert!(fault.is_some_and(|fault| fault.is_torn()), "{what}");
         assert_eq!(log.end(), LogPosition { file: 0, offset: first.len() as u64 }, "{what}");
     }
     // What Redis has written, or a recovery has emptied, says nothing of the file before.
     let plain = command("SET c 1");
-    let (log, fault) = Log::scan(0, [&first[..early], &plain[..]]).unwrap();
+    let (log, fault) = ScannedLog::scan(0, [&first[..early], &plain[..]]).unwrap();
     assert!(fault.is_none() && log.end().file == 1);
     // Nor is there one before the first.
-    assert!(Log::scan(0, [&second[..]]).unwrap().1.is_none());
+    assert!(ScannedLog::scan(0, [&second[..]]).unwrap().1.is_none());
 }
 
 #[test]
@@ -233,7 +233,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
     fn the_cut_is_closed_and_none_is_longer(history in history()) {
-        let logs: Vec<Log> =
+        let logs: Vec<ScannedLog> =
             history.bases.iter().zip(&history.logs).map(|(base, events)| log(*base, events)).collect();
         let found: Vec<usize> = offsets(&cut(&logs)).iter().map(|offset| *offset as usize).collect();
         prop_assert!(is_closed(&history, &found), "{:?}", found);

@@ -7,7 +7,7 @@ use crate::persist::aof::BaseFormat;
 const MANIFEST: &str = "appendonlydir/appendonly.aof.manifest";
 
 fn folder(dir: &TestDir) -> Folder {
-    Folder::new(dir.path(), "appendonlydir", "appendonly.aof")
+    Folder::new(dir.path(), "appendonlydir".as_ref(), "appendonly.aof".as_ref())
 }
 
 fn manifest_text(dir: &TestDir) -> String {
@@ -64,7 +64,7 @@ fn a_missing_file_is_an_error_that_names_it() {
     let folder = folder(&dir);
     let error = folder.bytes_to_read(&folder.load(1).unwrap(), 1).unwrap_err();
     assert_eq!(
-        error.to_string(),
+        error.text(),
         "Unable to obtain the AOF file appendonly.aof.1.incr.aof length. stat: No such file or directory"
     );
 }
@@ -124,10 +124,10 @@ fn a_file_that_nobody_knows_is_not_replaced_by_an_upgrade() {
     let gone = folder.load(1).unwrap_err();
     assert!(
         matches!(&gone, FolderError::ManifestGone { file, more: 0, .. } if file == b"appendonly.aof"),
-        "{gone}"
+        "{gone:?}"
     );
     let error = folder.upgrade(&mut Manifest::new(b"appendonly.aof", 1)).unwrap_err();
-    assert!(error.to_string().ends_with("into dir appendonlydir: File exists"), "{error}");
+    assert!(error.text().ends_with(b"into dir appendonlydir: File exists"), "{error:?}");
 }
 
 #[test]
@@ -195,10 +195,7 @@ fn a_manifest_that_cannot_be_written_leaves_the_old_one_in_force() {
     let mut next = folder.load(1).unwrap();
     next.next_increment(0);
     let error = folder.write(&mut next).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "Can't open the AOF manifest file temp-appendonly.aof.manifest: Is a directory"
-    );
+    assert_eq!(error.text(), "Can't open the AOF manifest file temp-appendonly.aof.manifest: Is a directory");
     assert!(next.is_changed());
     assert_eq!(manifest_text(&dir), old);
 }

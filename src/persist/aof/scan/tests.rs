@@ -88,7 +88,7 @@ fn places_tell_what_is_to_be_held_back() {
     while let Some(Item::Command(command)) = scanner.next().unwrap() {
         places.push(command.place);
     }
-    assert_eq!(places, [Place::Alone, Place::Opens, Place::Inside, Place::Closes]);
+    assert_eq!(places, [InUnit::Alone, InUnit::Opens, InUnit::Inside, InUnit::Closes]);
 }
 
 #[test]
@@ -211,11 +211,11 @@ fn the_window_grows_for_a_large_command_and_shrinks_again() {
 fn the_messages_are_those_of_redis() {
     let torn = fault(b"*1\r\n$4\r\nPI");
     assert!(torn
-        .log_message("a.aof")
-        .starts_with("Unexpected end of file reading the append only file a.aof. You can: 1)"));
+        .log_message(b"a.aof")
+        .starts_with(b"Unexpected end of file reading the append only file a.aof. You can: 1)"));
     let bad = fault(b"!!!");
     assert_eq!(
-        bad.log_message("a.aof"),
+        bad.log_message(b"a.aof"),
         "Bad file format reading the append only file a.aof: make a backup of your AOF file, then use \
          ./redis-check-aof --fix <filename.manifest> (neither a command nor an annotation at offset 0)"
     );

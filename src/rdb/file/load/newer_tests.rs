@@ -7,7 +7,7 @@ use super::super::super::kind::{code, RdbType};
 use super::super::super::payload::{dump, restore, PayloadError};
 use super::super::super::reader::Reader;
 use super::super::super::skip::skip;
-use super::super::{trailer, Stretch};
+use super::super::{trailer, FileChecksum};
 use super::*;
 use crate::rdb::crc64;
 use crate::store::listpack::{write_redis, Listpack};
@@ -52,7 +52,7 @@ fn load(file: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
 
 fn file_with(signature: &str, records: &[u8]) -> Vec<u8> {
     let mut file = [signature.as_bytes(), records].concat();
-    let trailer = trailer(Stretch::of(&file), true);
+    let trailer = trailer(FileChecksum::of(&file), true);
     file.extend_from_slice(&trailer);
     file
 }

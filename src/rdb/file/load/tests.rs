@@ -4,7 +4,7 @@ use super::super::super::crc::crc64;
 use super::super::super::encode::{Encoder, Format, Version};
 use super::super::failure::Doing;
 use super::super::source::Source;
-use super::super::write::{put_function, put_part, trailer, Header, Stretch};
+use super::super::write::{put_function, put_part, trailer, FileChecksum, Header};
 use super::*;
 use crate::observe::digest::Digest;
 use crate::store::stream::StreamId;
@@ -81,7 +81,7 @@ fn file_of(stores: &[&Store]) -> Vec<u8> {
     for store in stores {
         assert!(put_part(store, &mut encoder, &mut file, &mut |_| true));
     }
-    let trailer = trailer(Stretch::of(&file), true);
+    let trailer = trailer(FileChecksum::of(&file), true);
     file.extend_from_slice(&trailer);
     file
 }
@@ -89,7 +89,7 @@ fn file_of(stores: &[&Store]) -> Vec<u8> {
 /// A file of version 11 with these records.
 fn file_with(records: &[u8]) -> Vec<u8> {
     let mut file = [b"REDIS0011", records].concat();
-    let trailer = trailer(Stretch::of(&file), true);
+    let trailer = trailer(FileChecksum::of(&file), true);
     file.extend_from_slice(&trailer);
     file
 }
@@ -302,7 +302,7 @@ fn functions_stand_in_front_of_all_parts_and_keys_are_read_behind_them() {
     let mut store = empty_store(SlotSet::ALL);
     store.set_string(0, b"k", b"v", Ttl::None);
     assert!(put_part(&store, &mut encoder, &mut file, &mut |_| true));
-    let trailer = trailer(Stretch::of(&file), true);
+    let trailer = trailer(FileChecksum::of(&file), true);
     file.extend_from_slice(&trailer);
 
     let mut read = empty_store(SlotSet::ALL);

@@ -75,17 +75,17 @@ fn a_part_ends_where_it_is_told_to() {
 #[test]
 fn the_checksum_of_a_file_is_that_of_its_pieces_together() {
     let pieces: [&[u8]; 3] = [b"REDIS0011", &[1; 1000], &[2; 77]];
-    let mut body = Stretch::default();
+    let mut body = FileChecksum::default();
     let mut file = Vec::new();
     for piece in pieces {
         let mut summed = Summed::new(Vec::new(), true);
         for byte in piece {
             crate::rdb::Output::put(&mut summed, &[*byte]);
         }
-        body = body.then(summed.stretch());
+        body = body.then(summed.checksummed());
         file.extend_from_slice(&summed.output);
     }
-    assert_eq!(body, Stretch::of(&file));
+    assert_eq!(body, FileChecksum::of(&file));
     file.extend_from_slice(&trailer(body, true));
     let (checked, crc) = file.split_last_chunk::<8>().unwrap();
     assert_eq!(u64::from_le_bytes(*crc), crc64(checked));

@@ -103,7 +103,7 @@ fn nesting_is_limited() {
             "! user_script:1: Cannot serialise, excessive nesting (3)",
         ),
     ]);
-    // Far beyond what the settings and the stacks allow.
+    // Remote beyond what the settings and the stacks allow.
     for code in [
         "cjson.decode_max_depth(10000000), cjson.decode(('['):rep(1000000))",
         "cjson.decode_max_depth(10000000), cjson.decode(('{\"a\":'):rep(1000000))",

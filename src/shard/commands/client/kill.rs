@@ -2,6 +2,7 @@
 
 use super::{ClientType, Outcome};
 use crate::acl::Users;
+use crate::base::text::Text;
 use crate::client::{Connection, Flag};
 use crate::command::{Args, CommandError};
 use crate::resp::c_text;
@@ -50,8 +51,8 @@ impl Filter {
     }
 
     fn holds(&self, shard: &Shard, c: &Connection) -> bool {
-        let is = |wanted: &Option<Vec<u8>>, text: &dyn Fn() -> String| {
-            wanted.as_ref().is_none_or(|wanted| wanted == text().as_bytes())
+        let is = |wanted: &Option<Vec<u8>>, text: &dyn Fn() -> Text| {
+            wanted.as_ref().is_none_or(|wanted| **wanted == *text())
         };
         self.id.is_none_or(|id| c.id as i64 == id)
             && self.client_type.is_none_or(|wanted| ClientType::of(c) == wanted)
@@ -70,7 +71,7 @@ pub(super) fn kill(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: A
     };
     let own = !filter.skip_asking && filter.holds(shard, c);
     let asking = c.id;
-    shard.ask_all_caught_up_for(c, KillClients { filter, asking }, move |_, answers, reply| {
+    shard.ask_all_until_all_know_for(c, KillClients { filter, asking }, move |_, answers, reply| {
         let killed = answers.iter().sum::<usize>() + usize::from(own);
         match (old_form, killed) {
             (false, _) => reply.integer(killed as i64),

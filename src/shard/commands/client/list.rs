@@ -2,14 +2,17 @@
 
 use super::tracking::redirection;
 use super::{ClientType, Outcome};
+use crate::base::text::Text;
 use crate::base::Address;
-use crate::client::{Connection, Flag, Stall, Topic};
+use crate::client::{Connection, Flag, Suspension, Topic};
 use crate::command::{Args, CommandError};
 use crate::resp::{c_text, Protocol, Reply};
 use crate::shard::scatter::Question;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
+use crate::text;
 use std::io::Write;
+use std::path::Path;
 
 /// What Redis keeps in a connection's fixed reply buffer. Output up to it is shown as `obl`, what exceeds it as `omem`, so
 /// that who watches `omem` sees the same things grow.
@@ -136,8 +139,11 @@ impl Shard {
         let multi = c.multi.as_ref();
         let mut line = Vec::with_capacity(400);
         // A vector takes everything.
-        let _ =
-            write!(line, "id={} addr={} laddr={} fd={}", c.id, self.peer_text(c), self.local_text(c), c.fd());
+        let _ = write!(line, "id={} addr=", c.id);
+        line.extend_from_slice(&self.peer_text(c));
+        line.extend_from_slice(b" laddr=");
+        line.extend_from_slice(&self.local_text(c));
+        let _ = write!(line, " fd={}", c.fd());
         line.extend_from_slice(b" name=");
         line.extend_from_slice(c_text(&c.name));
         let _ = write!(line, " age={}", seconds_since(c.created_ms));
@@ -172,30 +178,25 @@ impl Shard {
     }
 
     /// Where a connection comes from, as CLIENT LIST and CLIENT KILL name it.
-    pub(in crate::shard) fn peer_text(&self, c: &Connection) -> String {
+    pub(in crate::shard) fn peer_text(&self, c: &Connection) -> Text {
         self.address_text(&c.peer)
     }
 
     /// The address of this server that it is connected to.
-    pub(super) fn local_text(&self, c: &Connection) -> String {
+    pub(super) fn local_text(&self, c: &Connection) -> Text {
         self.address_text(&c.local)
     }
 
-    pub(in crate::shard) fn address_text(&self, address: &Address) -> String {
+    pub(in crate::shard) fn address_text(&self, address: &Address) -> Text {
         match address {
-            Address::Ip(ip, port) => std::net::SocketAddr::new(ip.to_canonical(), *port).to_string(),
-            Address::Unix => format!("{}:0", self.unix_socket_name()),
-            Address::Unknown => "?:0".to_owned(),
+            Address::Ip(ip, port) => std::net::SocketAddr::new(ip.to_canonical(), *port).to_string().into(),
+            Address::Unix => text!(self.unix_socket_name(), ":0"),
+            Address::Unknown => "?:0".into(),
         }
     }
 
-    pub(in crate::shard) fn unix_socket_name(&self) -> String {
-        self.turn
-            .config
-            .network
-            .unixsocket
-            .as_ref()
-            .map_or_else(String::new, |path| path.display().to_string())
+    pub(in crate::shard) fn unix_socket_name(&self) -> &Path {
+        self.turn.config.network.unixsocket.as_deref().unwrap_or(Path::new(""))
     }
 }
 
@@ -203,9 +204,10 @@ impl Shard {
 fn flags(c: &Connection) -> String {
     let facts = [
         (c.flags.has(Flag::Monitor), 'O'),
+        (c.flags.has(Flag::Replica), 'S'),
         (c.flags.has(Flag::Subscriber), 'P'),
         (c.multi.is_some(), 'x'),
-        (c.stall == Stall::Paused || c.waiting.is_some(), 'b'),
+        (c.suspension == Suspension::Paused || c.waiting.is_some(), 'b'),
         (c.watching.as_ref().is_some_and(|watching| watching.flag.is_set()), 'd'),
         (c.tracking.is_some(), 't'),
         (c.tracking.as_ref().is_some_and(|tracking| tracking.is_broken), 'R'),

@@ -16,14 +16,14 @@ use crate::shard::Shard;
 
 /// What other shards have said of meetings.
 #[derive(Debug, Default)]
-pub struct Meetings {
+pub struct RendezvousPoints {
     /// Positions of commands that this shard is the host of, one for each guest that has come to it.
     arrived: Vec<u64>,
     /// The one that this shard waits for as a guest is over.
     is_over: bool,
 }
 
-impl Meetings {
+impl RendezvousPoints {
     pub(in crate::shard) fn guest_has_come(&mut self, position: u64) {
         self.arrived.push(position);
     }
@@ -35,7 +35,7 @@ impl Meetings {
 
 /// Where this shard stands in the meeting that it has come to.
 #[derive(Debug)]
-pub(super) enum Meeting {
+pub(super) enum Rendezvous {
     Guest,
     Host {
         guests: SmallVec<[usize; 4]>,
@@ -48,28 +48,28 @@ pub(super) enum Meeting {
 
 impl Shard {
     /// To be called once, when the replay has come to the command of the meeting.
-    pub(super) fn come_as_guest(&mut self, host: usize, position: u64) -> Meeting {
-        self.loader.meetings.is_over = false;
+    pub(super) fn come_as_guest(&mut self, host: usize, position: u64) -> Rendezvous {
+        self.loader.rendezvous.is_over = false;
         self.send(host, LoadMessage::GuestHasCome { position }.into());
-        Meeting::Guest
+        Rendezvous::Guest
     }
 
     /// True: the command has run, and the replay goes on behind it. `replayer` is the connection that runs it, made when it
     /// is needed first.
     pub(super) fn attend(
         &mut self,
-        meeting: &mut Meeting,
+        rendezvous: &mut Rendezvous,
         replayer: &mut Option<Token>,
     ) -> Result<bool, ReplayError> {
-        let Meeting::Host { guests, position, command, db } = meeting else {
-            return Ok(self.loader.meetings.is_over);
+        let Rendezvous::Host { guests, position, command, db } = rendezvous else {
+            return Ok(self.loader.rendezvous.is_over);
         };
         if let Some(bytes) = command {
-            let here = self.loader.meetings.arrived.iter().filter(|arrived| *arrived == position).count();
+            let here = self.loader.rendezvous.arrived.iter().filter(|arrived| *arrived == position).count();
             if here < guests.len() {
                 return Ok(false);
             }
-            self.loader.meetings.arrived.retain(|arrived| arrived != position);
+            self.loader.rendezvous.arrived.retain(|arrived| arrived != position);
             let token = *replayer.get_or_insert_with(|| self.open_replayer());
             let Some(mut connection) = self.connections.table.take(token) else {
                 return Err(ReplayError::Interrupted);
@@ -90,7 +90,7 @@ impl Shard {
             return Ok(false);
         }
         for guest in guests.iter().copied() {
-            self.send(guest, LoadMessage::MeetingIsOver.into());
+            self.send(guest, LoadMessage::RendezvousIsOver.into());
         }
         Ok(true)
     }

@@ -16,7 +16,7 @@ pub const UPCOMING_MAX: usize = 16;
 
 /// A key's slot and hash, computed once.
 #[derive(Clone, Copy, Debug)]
-pub struct Ahead {
+pub struct Prefetched {
     pub(super) slot: u16,
     pub(super) hash: u64,
 }
@@ -35,9 +35,9 @@ fn fetch<T>(place: *const T) {
 impl Store {
     /// Step one, for a key of a slot that this store owns: fetches the slot's table.
     #[inline]
-    pub fn look_ahead(&self, db: usize, key: &[u8], slot: u16) -> Ahead {
-        let ahead = Ahead { slot, hash: self.keys.hash_key(key) };
-        if let Some(table) = self.databases[db].table(self.home_ahead(db, ahead).slot) {
+    pub fn prefetch_table(&self, db: usize, key: &[u8], slot: u16) -> Prefetched {
+        let ahead = Prefetched { slot, hash: self.keys.hash_key(key) };
+        if let Some(table) = self.databases[db].table(self.home_prefetched(db, ahead).slot) {
             fetch(table.place());
         }
         ahead
@@ -45,8 +45,8 @@ impl Store {
 
     /// Step two: fetches the bucket.
     #[inline]
-    pub fn fetch_bucket(&self, db: usize, ahead: Ahead) {
-        let home = self.home_ahead(db, ahead);
+    pub fn fetch_bucket(&self, db: usize, ahead: Prefetched) {
+        let home = self.home_prefetched(db, ahead);
         if let Some(line) = self.databases[db].table(home.slot).and_then(|table| table.first_line(home.hash))
         {
             fetch(line);
@@ -55,8 +55,8 @@ impl Store {
 
     /// Step three: fetches the entry, if the bucket has one that may be it.
     #[inline]
-    pub fn fetch_entry(&self, db: usize, ahead: Ahead) {
-        let home = self.home_ahead(db, ahead);
+    pub fn fetch_entry(&self, db: usize, ahead: Prefetched) {
+        let home = self.home_prefetched(db, ahead);
         if let Some(word) = self.databases[db].table(home.slot).and_then(|table| table.first_match(home.hash))
         {
             entry::prefetch(word);
@@ -64,7 +64,7 @@ impl Store {
     }
 
     #[inline]
-    fn home_ahead(&self, db: usize, ahead: Ahead) -> Home {
+    fn home_prefetched(&self, db: usize, ahead: Prefetched) -> Home {
         Home { db, slot: self.slots().number(ahead.slot).into(), hash: ahead.hash }
     }
 }
@@ -81,7 +81,7 @@ pub struct Upcoming {
 pub struct Known {
     pub slot: u16,
     /// Of keys whose slot the store owns.
-    pub ahead: Option<Ahead>,
+    pub ahead: Option<Prefetched>,
 }
 
 impl Upcoming {
@@ -117,7 +117,7 @@ impl Upcoming {
         find(&mut |position, key| {
             if self.keys.len() < UPCOMING_MAX {
                 let slot = slot_of(key);
-                let ahead = slots.contains(slot).then(|| store.look_ahead(db, key, slot));
+                let ahead = slots.contains(slot).then(|| store.prefetch_table(db, key, slot));
                 self.keys.push((position, Known { slot, ahead }));
             }
         });

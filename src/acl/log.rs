@@ -43,12 +43,12 @@ pub struct Entry {
 
 /// The newest first.
 #[derive(Debug, Default)]
-pub struct Denials {
+pub struct AclLog {
     entries: VecDeque<Entry>,
     next_id: u64,
 }
 
-impl Denials {
+impl AclLog {
     /// Keeps at most `len_max`. The entry's number and count are set here.
     pub fn add(&mut self, entry: Entry, len_max: usize) {
         let is_alike = |known: &Entry| {
@@ -103,20 +103,20 @@ mod tests {
 
     #[test]
     fn denials_that_are_alike_count_together_for_a_minute() {
-        let mut denials = Denials::default();
-        denials.add(entry("a", 0), 3);
-        denials.add(entry("b", 10), 3);
-        denials.add(entry("a", 20), 3);
-        let seen = denials.newest(10);
+        let mut acl_log = AclLog::default();
+        acl_log.add(entry("a", 0), 3);
+        acl_log.add(entry("b", 10), 3);
+        acl_log.add(entry("a", 20), 3);
+        let seen = acl_log.newest(10);
         assert_eq!((seen[0].count, seen[0].id, seen[0].created_ms, seen[0].updated_ms), (2, 0, 0, 20));
         assert_eq!((&seen[0].client[..], seen.len()), (&b"at 20"[..], 2));
-        denials.add(entry("a", 60_021), 3);
-        assert_eq!(denials.newest(1)[0].id, 2, "a minute later it is a new one");
+        acl_log.add(entry("a", 60_021), 3);
+        assert_eq!(acl_log.newest(1)[0].id, 2, "a minute later it is a new one");
         for at in 0..5 {
-            denials.add(entry(&at.to_string(), 100_000), 3);
+            acl_log.add(entry(&at.to_string(), 100_000), 3);
         }
-        assert_eq!(denials.newest(10).len(), 3);
-        denials.clear();
-        assert!(denials.newest(10).is_empty());
+        assert_eq!(acl_log.newest(10).len(), 3);
+        acl_log.clear();
+        assert!(acl_log.newest(10).is_empty());
     }
 }

@@ -9,15 +9,19 @@ const BLOCK_SLOTS: usize = 128;
 
 /// Counts per slot, numbered from the first slot of the shard.
 #[derive(Debug, Default)]
-pub(super) struct Census {
+pub(super) struct SlotCounts {
     slots: Box<[u32]>,
     blocks: Box<[u64]>,
     total: u64,
 }
 
-impl Census {
-    pub(super) fn new(slots: usize) -> Census {
-        Census { slots: vec![0; slots].into(), blocks: vec![0; slots.div_ceil(BLOCK_SLOTS)].into(), total: 0 }
+impl SlotCounts {
+    pub(super) fn new(slots: usize) -> SlotCounts {
+        SlotCounts {
+            slots: vec![0; slots].into(),
+            blocks: vec![0; slots.div_ceil(BLOCK_SLOTS)].into(),
+            total: 0,
+        }
     }
 
     pub(super) fn total(&self) -> u64 {
@@ -84,26 +88,26 @@ mod tests {
     #[test]
     fn every_key_is_found_in_its_slot() {
         for slots in [1, 5, 127, 128, 129, 5461, 16_384] {
-            let mut census = Census::new(slots);
+            let mut slot_counts = SlotCounts::new(slots);
             let mut expected = Vec::new();
             for slot in (0..slots).filter(|slot| slot % 3 != 1) {
                 for _ in 0..slot % 7 {
-                    census.add(slot);
+                    slot_counts.add(slot);
                     expected.push(slot);
                 }
             }
-            assert_eq!(census.total() as usize, expected.len());
+            assert_eq!(slot_counts.total() as usize, expected.len());
             for (nth, &slot) in expected.iter().enumerate() {
-                assert_eq!(census.slot_of_nth(nth as u64), slot);
+                assert_eq!(slot_counts.slot_of_nth(nth as u64), slot);
             }
             for from in 0..slots {
-                let next = (from..slots).find(|&slot| census.of(slot) > 0);
-                assert_eq!(census.next_from(from), next, "{slots} slots from {from}");
+                let next = (from..slots).find(|&slot| slot_counts.of(slot) > 0);
+                assert_eq!(slot_counts.next_from(from), next, "{slots} slots from {from}");
             }
             for slot in expected {
-                census.sub(slot);
+                slot_counts.sub(slot);
             }
-            assert_eq!((census.total(), census.next_from(0)), (0, None));
+            assert_eq!((slot_counts.total(), slot_counts.next_from(0)), (0, None));
         }
     }
 }

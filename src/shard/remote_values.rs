@@ -1,11 +1,11 @@
 //! Commands whose keys live on several shards and that cannot be cut by key (RENAME, COPY, MSETNX, LCS, ...).
 //!
-//! The owners of foreign keys lend copies of their values (`txn/transactions.md`). The command runs on a store of its
-//! own that holds exactly its keys, the lent ones and copies of this shard's, and nothing else; each key
+//! The owners of foreign keys send copies of their values (`txn/transactions.md`). The command runs on a store of its
+//! own that holds exactly its keys, the remote ones and copies of this shard's, and nothing else; each key
 //! carries a watch there, which tells afterwards whether the command changed it. Only those values are written
 //! back, here and to their owners.
 //!
-//! Of a value that the command only overwrites nothing is lent but that it exists. And a command that touches little of
+//! Of a value that the command only overwrites nothing is sent but that it exists. And a command that touches little of
 //! values that may be large (LMOVE, SMOVE) runs on excerpts of them: what comes back then is what to do to each key,
 //! as commands on one key, which their owners run.
 
@@ -15,7 +15,7 @@ use crate::command::table::{self, Handler, KeyFlag, KeyPosition, KeyPositions, R
 use crate::command::{Args, Caller};
 use crate::resp::Reply;
 use crate::store::{Detached, EventClass, SlotSet, Store, WatchFlag};
-use crate::txn::message::{BlockedRun, Loan, OwnedArgs, OwnedCommand, Use};
+use crate::txn::message::{BlockedRun, OwnedArgs, OwnedCommand, RemoteValue, Use};
 use crate::txn::plan::database_of;
 
 /// The store for such commands, made when the first one comes and empty between two of them.
@@ -31,7 +31,7 @@ pub(super) struct Workbench {
 /// What a command has done to the keys of other shards.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    pub changed: Vec<Loan>,
+    pub changed: Vec<RemoteValue>,
     /// Of a command that ran on excerpts.
     pub effects: Vec<OwnedCommand>,
     /// What it has used and not changed. Of a command that ran on excerpts: whatever it has used.
@@ -40,10 +40,10 @@ pub struct Outcome {
 
 impl Shard {
     /// What `command` needs of this shard's keys.
-    pub(super) fn lend_own(&mut self, command: &OwnedCommand) -> Vec<Loan> {
-        let mut loans = Vec::new();
-        self.add_own(command, &command.args.slices(), &mut loans);
-        loans
+    pub(super) fn copy_own_values(&mut self, command: &OwnedCommand) -> Vec<RemoteValue> {
+        let mut remote_values = Vec::new();
+        self.add_own(command, &command.args.slices(), &mut remote_values);
+        remote_values
     }
 
     /// Which keys `command`, whose first key is this shard's, will look up that it does not name.
@@ -73,30 +73,34 @@ impl Shard {
     }
 
     /// What `command` needs of this shard's keys and, by `wanted`, of further ones.
-    pub(super) fn lend_own_and(&mut self, command: &OwnedCommand, wanted: &[Wanted]) -> Vec<Loan> {
+    pub(super) fn copy_own_values_and(
+        &mut self,
+        command: &OwnedCommand,
+        wanted: &[Wanted],
+    ) -> Vec<RemoteValue> {
         let args = command.args.slices();
         let Some(reaching) = Reaching::of(command.spec, &args) else { return Vec::new() };
         let mut named = Vec::new();
         self.add_own(command, &args, &mut named);
-        let mut loans = Vec::new();
-        for wishes in wanted.chunk_by(|a, b| a.key == b.key) {
-            let key = &wishes[0].key;
+        let mut remote_values = Vec::new();
+        for wanted_values in wanted.chunk_by(|a, b| a.key == b.key) {
+            let key = &wanted_values[0].key;
             let was_named = named.len();
-            named.retain(|loan| loan.key != *key);
+            named.retain(|remote_value| remote_value.key != *key);
             // What is replaced has to be there as well, whatever it is.
             let value = if named.len() < was_named {
-                self.store.lend_value(command.db, key)
+                self.store.copy_value(command.db, key)
             } else {
-                let excerpt = (reaching.excerpt)(&mut self.store, command.db, wishes);
+                let excerpt = (reaching.excerpt)(&mut self.store, command.db, wanted_values);
                 excerpt.map(|excerpt| self.store.used_as(command.db, key, excerpt))
             };
-            loans.push(Loan { db: command.db, key: key.clone(), value });
+            remote_values.push(RemoteValue { db: command.db, key: key.clone(), value });
         }
-        loans.append(&mut named);
-        loans
+        remote_values.append(&mut named);
+        remote_values
     }
 
-    fn add_own(&mut self, command: &OwnedCommand, args: Args, loans: &mut Vec<Loan>) {
+    fn add_own(&mut self, command: &OwnedCommand, args: Args, remote_values: &mut Vec<RemoteValue>) {
         let mut keys = KeyPositions::new();
         command.spec.key_positions(args, &mut keys);
         for position in &keys {
@@ -106,19 +110,24 @@ impl Shard {
                 continue;
             }
             let is_read = !is_overwritten(position);
-            match loans.iter_mut().find(|loan| loan.db == db && loan.key == key) {
+            match remote_values
+                .iter_mut()
+                .find(|remote_value| remote_value.db == db && remote_value.key == key)
+            {
                 // It is read too: its existence is not enough.
-                Some(loan) if is_read => loan.value = self.loan(command, args, position, db),
+                Some(remote_value) if is_read => {
+                    remote_value.value = self.remote_value(command, args, position, db)
+                }
                 Some(_) => {}
                 None => {
-                    let value = self.loan(command, args, position, db);
-                    loans.push(Loan { db, key: key.to_vec(), value });
+                    let value = self.remote_value(command, args, position, db);
+                    remote_values.push(RemoteValue { db, key: key.to_vec(), value });
                 }
             }
         }
     }
 
-    fn loan(
+    fn remote_value(
         &mut self,
         command: &OwnedCommand,
         args: Args,
@@ -131,9 +140,9 @@ impl Shard {
                 let excerpt = excerpt(&mut self.store, db, args, position.index);
                 excerpt.map(|excerpt| self.store.used_as(db, key, excerpt))
             }
-            Handler::Keys(_, Spread::Excerpt(_)) => self.store.lend_stand_in(db, key),
-            _ if is_overwritten(position) => self.store.lend_stand_in(db, key),
-            _ => self.store.lend_value(db, key),
+            Handler::Keys(_, Spread::Excerpt(_)) => self.store.copy_stand_in(db, key),
+            _ if is_overwritten(position) => self.store.copy_stand_in(db, key),
+            _ => self.store.copy_value(db, key),
         }
     }
 
@@ -144,16 +153,16 @@ impl Shard {
         self.tell_changes(0);
     }
 
-    /// Runs `command` with its foreign keys in `loans`. Tells what it did to those, and how it blocked.
-    pub(super) fn run_with_loans(
+    /// Runs `command` with its foreign keys in `remote_values`. Tells what it did to those, and how it blocked.
+    pub(super) fn run_with_remote_values(
         &mut self,
         command: &OwnedCommand,
-        mut loans: Vec<Loan>,
+        mut remote_values: Vec<RemoteValue>,
         caller: &Caller,
         reply: &mut Reply,
     ) -> (Outcome, Option<BlockedRun>) {
         let slices = command.args.slices();
-        self.add_own(command, &slices, &mut loans);
+        self.add_own(command, &slices, &mut remote_values);
         self.settle_looks(command.db);
         let on_excerpts = matches!(command.spec.handler, Handler::Keys(_, Spread::Excerpt(_)));
         let caller = Caller { on_excerpts, ..*caller };
@@ -165,18 +174,19 @@ impl Shard {
         bench.settings = self.store.settings.clone();
         bench.log_enabled = on_excerpts;
         bench.expire_on_access = false;
-        let mut lent = Vec::with_capacity(loans.len());
-        for Loan { db, key, value } in loans {
+        let mut copied = Vec::with_capacity(remote_values.len());
+        for RemoteValue { db, key, value } in remote_values {
             let clock = value.as_ref().map(Detached::clock);
             if let Some(value) = value {
                 bench.put(db, &key, value.reallocated());
             }
             let flag = WatchFlag::new();
             bench.watch(db, &key, &flag);
-            lent.push((db, key, flag, clock));
+            copied.push((db, key, flag, clock));
         }
         bench.expire_on_access = self.store.expire_on_access;
         bench.expire_paused = self.store.expire_paused;
+        bench.keeps_expired = self.store.keeps_expired;
         // The keys are new to this store only. On excerpts, those who own the values raise the events of changes.
         let classes = self.store.events.classes();
         let is_raised = |class: &EventClass| classes.contains(*class);
@@ -184,7 +194,7 @@ impl Shard {
         let misses = misses.into_iter().filter(is_raised).fold(EventClass::NONE, |all, class| all | class);
         bench.events.set_classes(if on_excerpts { misses } else { classes });
         bench.dirty = 0;
-        bench.guard(lent.iter().map(|(db, key, _, _)| (*db, key.as_slice())));
+        bench.guard(copied.iter().map(|(db, key, _, _)| (*db, key.as_slice())));
         self.executor.workbench.has_strayed = false;
         bench.stats = Default::default();
 
@@ -221,7 +231,7 @@ impl Shard {
             self.delete_expired_by_effect(std::mem::take(&mut bench.expired_effects));
             outcome.effects = self.take_effects(command.db, &caller);
         }
-        for (db, key, flag, before) in lent {
+        for (db, key, flag, before) in copied {
             bench.unwatch(db, &key, &flag);
             let value = bench.take(db, &key);
             if !counts {
@@ -229,11 +239,11 @@ impl Shard {
             }
             let is_own = self.turn.slots.shard_of(&key) == self.id;
             if flag.is_set() && !on_excerpts {
-                let loan = Loan { db, key, value };
+                let remote_value = RemoteValue { db, key, value };
                 if is_own {
-                    self.take_back(loan);
+                    self.write_back(remote_value);
                 } else {
-                    outcome.changed.push(loan);
+                    outcome.changed.push(remote_value);
                 }
             } else if let Some(clock) = value.map(|value| value.clock()).filter(|now| Some(*now) != before) {
                 let used = Use { db, key, clock };
@@ -311,7 +321,7 @@ impl Shard {
     }
 
     /// Writes what a command made of one of this shard's keys.
-    pub(super) fn take_back(&mut self, Loan { db, key, value }: Loan) {
+    pub(super) fn write_back(&mut self, RemoteValue { db, key, value }: RemoteValue) {
         // The command has raised the events.
         let classes = self.store.events.classes();
         self.store.events.set_classes(Default::default());

@@ -4,9 +4,9 @@
 use super::Loaded;
 
 /// Why the server must not start with this configuration.
-pub fn broken_promise(loaded: &Loaded) -> Option<String> {
+pub fn unsupported_setting(loaded: &Loaded) -> Option<String> {
     let config = &loaded.config;
-    let promises = [
+    let unsupported = [
         (
             config.tls.tls_port != 0,
             "tls-port",
@@ -23,7 +23,7 @@ pub fn broken_promise(loaded: &Loaded) -> Option<String> {
             "it is no cluster node; one server uses all cores by 'shards'",
         ),
     ];
-    promises.iter().find(|(asked, ..)| *asked).map(|(_, directive, reason)| {
+    unsupported.iter().find(|(asked, ..)| *asked).map(|(_, directive, reason)| {
         format!("This version of Gyre cannot honour '{directive}' of the configuration: {reason}.")
     })
 }
@@ -41,8 +41,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_honoured_stops_the_start() {
-        assert!(broken_promise(&loaded("--tls-port 7000")).unwrap().contains("tls-port"));
-        assert!(broken_promise(&loaded("--replicaof 127.0.0.1 7000")).unwrap().contains("replicaof"));
-        assert!(broken_promise(&loaded("--port 7000")).is_none());
+        assert!(unsupported_setting(&loaded("--tls-port 7000")).unwrap().contains("tls-port"));
+        assert!(unsupported_setting(&loaded("--replicaof 127.0.0.1 7000")).unwrap().contains("replicaof"));
+        assert!(unsupported_setting(&loaded("--port 7000")).is_none());
     }
 }

@@ -69,12 +69,12 @@ impl Slowness {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Direct {
+pub(super) struct InlineWrites {
     quiet: Slowness,
     busy: Slowness,
 }
 
-impl Direct {
+impl InlineWrites {
     fn slowness(&mut self, load: Load) -> &mut Slowness {
         match load {
             Load::Quiet => &mut self.quiet,
@@ -90,20 +90,20 @@ impl Direct {
     }
 
     #[cfg(test)]
-    pub fn never() -> Direct {
+    pub fn never() -> InlineWrites {
         let never = || Slowness { pause_until_ms: i64::MAX / 2, pause_ms: 0 };
-        Direct { quiet: never(), busy: never() }
+        InlineWrites { quiet: never(), busy: never() }
     }
 }
 
 impl Log {
     /// The circumstances under which a write of `len` bytes need not wait for the disk, as far as one can know. `None`: it may.
-    pub(super) fn may_write_directly(&mut self, len: usize, now_ms: i64) -> Option<Load> {
+    pub(super) fn may_write_inline(&mut self, len: usize, now_ms: i64) -> Option<Load> {
         let is_busy = self.rewriting || self.common.syncing.load(Ordering::Relaxed) > 0;
         let load = if is_busy { Load::Busy } else { Load::Quiet };
         let may = len <= DIRECT_BYTES_MAX
             && self.policy() != AppendFsync::Always
-            && now_ms >= self.disk.direct.slowness(load).pause_until_ms
+            && now_ms >= self.disk.inline_writes.slowness(load).pause_until_ms
             && !self.disk.is_failing();
         may.then_some(load)
     }

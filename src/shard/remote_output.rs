@@ -5,7 +5,7 @@
 //! by connection, and each goes on with a share of its own in the next turns: who pipelines slow commands on keys of another shard
 //! holds up nobody there either.
 //!
-//! A connection takes no more input when it has too much unsent output (`Stall::Output`). But up to `PLACES_MAX` of its requests may be on their
+//! A connection takes no more input when it has too much unsent output (`Suspension::Output`). But up to `PLACES_MAX` of its requests may be on their
 //! way to other shards by then, and nobody knows how long the replies will be. So the connection's shard has the others hold them back:
 //! they are set aside, and run when the peer has taken what there is. One of them is always allowed, when
 //! there is room for it: the one whose reply all others wait behind.
@@ -25,7 +25,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::Shard;
 use crate::base::Token;
-use crate::client::{Connection, FarRequests};
+use crate::client::{Connection, RemoteRequests};
 use crate::txn::message::{BatchedRequest, OwnedArgs};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +60,12 @@ struct Waiting {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct SetAside {
+pub(super) struct DeferredRequests {
     clients: HashMap<Client, Waiting, foldhash::fast::RandomState>,
     due: VecDeque<Client>,
 }
 
-impl SetAside {
+impl DeferredRequests {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()
@@ -153,45 +153,45 @@ impl SetAside {
 // The connection's shard.
 impl Shard {
     /// To be called when a connection has, or had, more unsent output than `bound`.
-    pub(super) fn bound_far_output(&mut self, c: &mut Connection, bound: usize) {
+    pub(super) fn bound_remote_output(&mut self, c: &mut Connection, bound: usize) {
         let (unsent, first) = (c.unsent_bytes(), c.pipeline.first_waiting());
         let has_room = c.output.pending_bytes() < bound / 2;
-        let next = match (c.far_requests, first) {
-            (FarRequests::Free, Some(first)) if unsent > bound => {
-                FarRequests::Held(if has_room { first } else { first.wrapping_sub(1) })
+        let next = match (c.remote_requests, first) {
+            (RemoteRequests::Free, Some(first)) if unsent > bound => {
+                RemoteRequests::Held(if has_room { first } else { first.wrapping_sub(1) })
             }
-            (FarRequests::Held(_), None) => FarRequests::Free,
-            (FarRequests::Held(_), Some(_)) if unsent < bound / 2 => FarRequests::Free,
-            (FarRequests::Held(_), Some(first)) if has_room => FarRequests::Held(first),
+            (RemoteRequests::Held(_), None) => RemoteRequests::Free,
+            (RemoteRequests::Held(_), Some(_)) if unsent < bound / 2 => RemoteRequests::Free,
+            (RemoteRequests::Held(_), Some(first)) if has_room => RemoteRequests::Held(first),
             (same, _) => same,
         };
-        if next != c.far_requests {
-            c.far_requests = next;
+        if next != c.remote_requests {
+            c.remote_requests = next;
             let allowed = match next {
-                FarRequests::Free => Allowed::All,
-                FarRequests::Held(place) => Allowed::UpTo(place),
+                RemoteRequests::Free => Allowed::All,
+                RemoteRequests::Held(place) => Allowed::UpTo(place),
             };
-            self.allow_far_requests(c.token, allowed);
+            self.allow_remote_requests(c.token, allowed);
         }
     }
 
     /// The connection ends, and nobody will hear what its requests would be answered.
-    pub(super) fn drop_far_requests(&mut self, c: &mut Connection) {
-        c.far_requests = FarRequests::Free;
+    pub(super) fn drop_remote_requests(&mut self, c: &mut Connection) {
+        c.remote_requests = RemoteRequests::Free;
         let client = (self.id, c.token);
-        self.allow_far_requests(c.token, Allowed::None);
+        self.allow_remote_requests(c.token, Allowed::None);
         // Comes behind all of its requests.
         let home = self.id;
         for shard in self.turn.slots.others(home) {
-            self.send(shard, ConnectionMessage::ForgetFarRequests(client).into());
+            self.send(shard, ConnectionMessage::ForgetRemoteRequests(client).into());
         }
     }
 
-    fn allow_far_requests(&self, token: Token, allowed: Allowed) {
+    fn allow_remote_requests(&self, token: Token, allowed: Allowed) {
         let client = (self.id, token);
         for shard in self.turn.slots.others(self.id) {
-            let allow = ConnectionMessage::AllowFarRequests { client, allowed };
-            self.shared.mail.post(shard, allow.into());
+            let allow = ConnectionMessage::AllowRemoteRequests { client, allowed };
+            self.shared.thread_inbox.post(shard, allow.into());
         }
     }
 }
@@ -213,55 +213,55 @@ mod tests {
         BatchedRequest { origin, spec, db: 0, caller, protocol: Protocol::Resp2, argument_count: 2 }
     }
 
-    fn take_in(set_aside: &mut SetAside, place: u32, is_over: bool) -> bool {
-        set_aside.take_in(1, &request(place), &[&b"get"[..], b"key"], is_over)
+    fn take_in(deferred: &mut DeferredRequests, place: u32, is_over: bool) -> bool {
+        deferred.take_in(1, &request(place), &[&b"get"[..], b"key"], is_over)
     }
 
     /// The places that run when each connection has its turn.
-    fn turn(set_aside: &mut SetAside) -> Vec<u32> {
+    fn turn(deferred: &mut DeferredRequests) -> Vec<u32> {
         let mut places = Vec::new();
-        for _ in 0..set_aside.due() {
-            let client = set_aside.begin_turn().unwrap();
-            while let Some((request, _)) = set_aside.next(client) {
+        for _ in 0..deferred.due() {
+            let client = deferred.begin_turn().unwrap();
+            while let Some((request, _)) = deferred.next(client) {
                 places.push(request.origin.place);
             }
-            set_aside.end_turn(client);
+            deferred.end_turn(client);
         }
         places
     }
 
     #[test]
     fn requests_wait_behind_those_of_their_connection_and_run_in_order() {
-        let mut set_aside = SetAside::default();
-        assert!(!take_in(&mut set_aside, 1, false));
-        assert!(take_in(&mut set_aside, 2, true));
-        assert!(take_in(&mut set_aside, 3, false), "it overtakes none");
-        assert_eq!(turn(&mut set_aside), [2, 3]);
-        assert!(set_aside.is_empty() && set_aside.due() == 0);
+        let mut deferred = DeferredRequests::default();
+        assert!(!take_in(&mut deferred, 1, false));
+        assert!(take_in(&mut deferred, 2, true));
+        assert!(take_in(&mut deferred, 3, false), "it overtakes none");
+        assert_eq!(turn(&mut deferred), [2, 3]);
+        assert!(deferred.is_empty() && deferred.due() == 0);
     }
 
     #[test]
     fn what_is_held_back_runs_when_it_is_allowed_also_where_numbers_wrap_around() {
-        let mut set_aside = SetAside::default();
-        set_aside.allow(CLIENT, Allowed::UpTo(u32::MAX));
-        assert!(!take_in(&mut set_aside, u32::MAX, false));
+        let mut deferred = DeferredRequests::default();
+        deferred.allow(CLIENT, Allowed::UpTo(u32::MAX));
+        assert!(!take_in(&mut deferred, u32::MAX, false));
         for place in 0..3 {
-            assert!(take_in(&mut set_aside, place, false));
+            assert!(take_in(&mut deferred, place, false));
         }
-        assert!(turn(&mut set_aside).is_empty());
-        set_aside.allow(CLIENT, Allowed::UpTo(1));
-        assert_eq!(turn(&mut set_aside), [0, 1]);
-        set_aside.allow(CLIENT, Allowed::All);
-        assert_eq!(turn(&mut set_aside), [2]);
-        assert!(set_aside.is_empty());
+        assert!(turn(&mut deferred).is_empty());
+        deferred.allow(CLIENT, Allowed::UpTo(1));
+        assert_eq!(turn(&mut deferred), [0, 1]);
+        deferred.allow(CLIENT, Allowed::All);
+        assert_eq!(turn(&mut deferred), [2]);
+        assert!(deferred.is_empty());
     }
 
     #[test]
     fn nothing_runs_for_a_connection_that_has_ended() {
-        let mut set_aside = SetAside::default();
-        assert!(take_in(&mut set_aside, 1, true));
-        set_aside.allow(CLIENT, Allowed::None);
-        assert!(take_in(&mut set_aside, 2, false), "it is dropped");
-        assert!(turn(&mut set_aside).is_empty());
+        let mut deferred = DeferredRequests::default();
+        assert!(take_in(&mut deferred, 1, true));
+        deferred.allow(CLIENT, Allowed::None);
+        assert!(take_in(&mut deferred, 2, false), "it is dropped");
+        assert!(turn(&mut deferred).is_empty());
     }
 }

@@ -11,9 +11,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::folder::shown;
 use super::scan::{Fault, Reason};
 use crate::base::durable::sync_folder;
+use crate::base::text::Text;
+use crate::text;
 
 /// What was cut off, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,35 +29,30 @@ pub struct Kept {
 }
 
 impl Kept {
-    pub fn log_message(&self) -> String {
+    pub fn log_message(&self) -> Text {
         let Kept { name, copy, len, bytes } = self;
-        let name = shown(name);
+        let what = format!(" was cut at offset {len}: the {bytes} bytes behind it ");
         match copy {
-            Some(copy) => {
-                let copy = shown(copy);
-                format!("AOF {name} was cut at offset {len}: the {bytes} bytes behind it are kept in {copy}")
-            }
-            None => format!(
-                "AOF {name} was cut at offset {len}: the {bytes} bytes behind it could not be kept, for the disk is full"
-            ),
+            Some(copy) => text!("AOF ", name, what, "are kept in ", copy),
+            None => text!("AOF ", name, what, "could not be kept, for the disk is full"),
         }
     }
 }
 
 /// What Redis says before it cuts off a torn tail.
-pub fn messages_before(fault: &Fault, name: &str) -> Vec<String> {
+pub fn messages_before(fault: &Fault, name: &[u8]) -> Vec<Text> {
     let mut messages = Vec::new();
     if matches!(fault.reason, Reason::OpenGroup | Reason::OpenPart) {
-        messages.push(format!("Revert incomplete MULTI/EXEC transaction in AOF file {name}"));
+        messages.push(text!("Revert incomplete MULTI/EXEC transaction in AOF file ", name));
     }
-    messages.push(format!("!!! Warning: short read while loading the AOF file {name}!!!"));
-    messages.push(format!("!!! Truncating the AOF {name} at offset {} !!!", fault.whole));
+    messages.push(text!("!!! Warning: short read while loading the AOF file ", name, "!!!"));
+    messages.push(text!("!!! Truncating the AOF ", name, format_args!(" at offset {} !!!", fault.whole)));
     messages
 }
 
 /// And when it is done.
-pub fn message_after(name: &str) -> String {
-    format!("AOF {name} loaded anyway because aof-load-truncated is enabled")
+pub fn message_after(name: &[u8]) -> Text {
+    text!("AOF ", name, " loaded anyway because aof-load-truncated is enabled")
 }
 
 /// Cuts file `name` of `folder` to `len` bytes, and keeps the rest. `None`: it was not longer.

@@ -15,7 +15,7 @@ use crate::txn::locks::{fingerprint, Fingerprint};
 const KEYS_MAX: usize = 1 << 20;
 
 #[derive(Debug, Default)]
-pub(super) struct Fresh {
+pub(super) struct UnreleasedKeys {
     /// Everything in front of this position has been looked at.
     until: u64,
     /// In whatever database.
@@ -24,7 +24,7 @@ pub(super) struct Fresh {
     every_key: bool,
 }
 
-impl Fresh {
+impl UnreleasedKeys {
     fn look_at(&mut self, mut bytes: &[u8]) {
         let limits = Limits { bulk_len_max: usize::MAX, authenticated: true };
         let mut parser = RequestParser::new();
@@ -64,7 +64,7 @@ impl Log {
             return false;
         }
         self.look_at_new();
-        let fresh = &self.fresh;
+        let fresh = &self.unreleased;
         let mut any = false;
         for key in keys {
             any = true;
@@ -76,7 +76,7 @@ impl Log {
     }
 
     fn look_at_new(&mut self) {
-        let mut fresh = std::mem::take(&mut self.fresh);
+        let mut fresh = std::mem::take(&mut self.unreleased);
         let from = fresh.until.max(self.released());
         let in_memory = [&self.kept, &self.queue].into_iter().flatten().chain([&self.filling]);
         let mut at = from;
@@ -86,13 +86,13 @@ impl Log {
             at = piece.end();
         }
         fresh.until = self.appended;
-        self.fresh = fresh;
+        self.unreleased = fresh;
     }
 
     /// Everything is released.
-    pub(super) fn forget_fresh(&mut self) {
-        if self.fresh.until > 0 {
-            self.fresh = Fresh::default();
+    pub(super) fn forget_unreleased(&mut self) {
+        if self.unreleased.until > 0 {
+            self.unreleased = UnreleasedKeys::default();
         }
     }
 }

@@ -203,9 +203,9 @@ impl Shard {
         }
         if let Some(call) = run.call.take() {
             // It stood at this when it became a transaction.
-            match self.call_far(id, t, &mut run, call.spec, call.args) {
-                FarCall::Answered(resume) => run.resume = Some(resume),
-                FarCall::Going(going) => {
+            match self.call_remote(id, t, &mut run, call.spec, call.args) {
+                RemoteCall::Answered(resume) => run.resume = Some(resume),
+                RemoteCall::Going(going) => {
                     t.script = Some((place, run));
                     return going;
                 }
@@ -217,7 +217,7 @@ impl Shard {
             let mut is_turn_over = run.execution.has_taken_long();
             let resume = match run.execution.resume(with) {
                 Progress::Done(outcome) => {
-                    self.end_far(t, place, run, *outcome);
+                    self.end_remote(t, place, run, *outcome);
                     return Going::On;
                 }
                 Progress::Slice => {
@@ -227,10 +227,10 @@ impl Shard {
                 Progress::AskPermission(args) => Resume::Permission(self.may_call(&run, &args.slices())),
                 Progress::Call(args) => {
                     let checked = self.check_call(&mut run, &args.slices());
-                    match checked.map(|spec| self.call_far(id, t, &mut run, spec, args)) {
+                    match checked.map(|spec| self.call_remote(id, t, &mut run, spec, args)) {
                         Err(why) => Resume::Refused(why),
-                        Ok(FarCall::Answered(resume)) => resume,
-                        Ok(FarCall::Going(going)) => {
+                        Ok(RemoteCall::Answered(resume)) => resume,
+                        Ok(RemoteCall::Going(going)) => {
                             t.script = Some((place, run));
                             return going;
                         }
@@ -248,7 +248,7 @@ impl Shard {
     }
 
     /// The script has ended.
-    fn end_far(&mut self, t: &mut Transaction, place: usize, mut run: Box<Run>, outcome: Outcome) {
+    fn end_remote(&mut self, t: &mut Transaction, place: usize, mut run: Box<Run>, outcome: Outcome) {
         let shards: Vec<usize> = t.participants.iter().map(|p| p.shard).collect();
         self.let_others_in(&mut run, &shards);
         t.caller = run.outer_caller;
@@ -259,18 +259,18 @@ impl Shard {
     }
 
     /// Runs a call, or finds out how.
-    fn call_far(
+    fn call_remote(
         &mut self,
         id: TransactionId,
         t: &mut Transaction,
         run: &mut Run,
         spec: &'static CommandSpec,
         args: OwnedArgs,
-    ) -> FarCall {
+    ) -> RemoteCall {
         let slices = args.slices();
         if let Handler::Connection | Handler::Container = spec.handler {
             if spec.is(Flag::Quick) {
-                return FarCall::Answered(Resume::Reply(self.call_now(run, spec, &slices)));
+                return RemoteCall::Answered(Resume::Reply(self.call_now(run, spec, &slices)));
             }
             return self.call_for_connection(id, t, run, spec, &slices);
         }
@@ -279,12 +279,12 @@ impl Shard {
         run.note_keys(spec, &slices, &keys);
         if !self.covers(t, spec, &slices, &keys) {
             if !run.has_written && !t.is_exec {
-                return FarCall::Going(Going::Again);
+                return RemoteCall::Going(Going::Again);
             }
             run.memory.learn(true);
             drop(slices);
             run.call = Some(OwnedCommand::new(spec, run.db, args));
-            return FarCall::Going(Going::Further);
+            return RemoteCall::Going(Going::Further);
         }
         run.note_write(spec);
         let is_here = !matches!(spec.handler, Handler::EveryShard(..))
@@ -296,7 +296,7 @@ impl Shard {
             self.enter_part(t.number, t.steps);
             let reply = self.call_now(run, spec, &slices);
             self.leave_part();
-            return FarCall::Answered(Resume::Reply(reply));
+            return RemoteCall::Answered(Resume::Reply(reply));
         }
         self.show_script_call(run.db, spec, &slices);
         drop(slices);
@@ -305,7 +305,7 @@ impl Shard {
         t.protocol = run.execution.protocol();
         t.commands.push(OwnedCommand::new(spec, run.db, args));
         t.replies.push(Vec::new());
-        FarCall::Going(Going::Call(t.commands.len() - 1))
+        RemoteCall::Going(Going::Call(t.commands.len() - 1))
     }
 
     /// A command that needs a connection: on one that is made for it.
@@ -316,7 +316,7 @@ impl Shard {
         run: &mut Run,
         spec: &'static CommandSpec,
         args: Args,
-    ) -> FarCall {
+    ) -> RemoteCall {
         self.show_script_call(run.db, spec, args);
         let mut connection = self.connection_of_script(run);
         let mut reply = Reply::new(run.execution.protocol());
@@ -325,13 +325,13 @@ impl Shard {
         let flow = self.call_connection_command(&mut connection, spec, args, &mut reply);
         self.transactions.inside = outer;
         if flow != Flow::Later {
-            return FarCall::Answered(Resume::Reply(flat(&mut reply)));
+            return RemoteCall::Answered(Resume::Reply(flat(&mut reply)));
         }
         run.awaits_reply = true;
         t.commands.push(OwnedCommand::new(spec, run.db, OwnedArgs::from_slices(args)));
         t.replies.push(Vec::new());
         t.begin_waiting();
-        FarCall::Going(Going::On)
+        RemoteCall::Going(Going::On)
     }
 
     /// Whether the transaction holds what a call needs.
@@ -477,7 +477,7 @@ pub struct BeginScript {
     protocol: Protocol,
 }
 
-enum FarCall {
+enum RemoteCall {
     Answered(Resume),
     Going(Going),
 }
