@@ -26,7 +26,7 @@ fn full_syncs(seed: u64, throttle_bytes: u64) -> (u64, u64) {
             world.values += 1;
             let key = format!("d{}", world.values % 3);
             world.nodes[0].push(1, &key, world.values);
-            if world.values % 64 == 0 {
+            if world.values.is_multiple_of(64) {
                 world.nodes[0].delete(1, &key);
             }
             world.nodes[0].turn(shard_of(&key), world.now_ms);
