@@ -334,6 +334,33 @@ fn one_replica_with_two_connections_counts_once() {
 }
 
 #[test]
+fn what_a_slow_replica_has_to_take_grows_towards_its_limit_and_never_reaches_it() {
+    // From half a MiB on, towards 7/8 of 2.
+    let of = Settings { hard_limit: 2 << 20, throttle_bytes: 1 << 19, ..settings() };
+    let mut master = Master::with_backlog(of, 1, 30);
+    master.ask(7, "", &format!("PSYNC {} 31", a(40))).unwrap();
+    master.actions();
+    let (mut pending, mut after) = (0u64, Vec::new());
+    for ms in 0..120_000 {
+        // It loads: it takes nothing, but says each second that it lives.
+        if ms % 1000 == 0 {
+            master.replicas.heard(7, ms);
+            after.push(pending);
+        }
+        if !master.replicas.wants_throttle(ms) {
+            pending += 10_000;
+        }
+        master.replicas.progress(7, 0, pending, ms);
+    }
+    assert!(master.replicas.get(7).is_some(), "not dropped");
+    assert!(after[1] > 1 << 19 && after[10] < 3 << 19, "{after:?}");
+    assert!(after.windows(2).take(20).all(|pair| pair[0] < pair[1]), "writers never stand still: {after:?}");
+    assert!(pending > (2 << 20) * 13 / 16 && pending < (2 << 20) * 15 / 16, "{pending}");
+    master.replicas.progress(7, 1, 0, 120_000);
+    assert!(!master.replicas.wants_throttle(120_000));
+}
+
+#[test]
 fn silent_and_stalled_replicas_are_dropped() {
     let mut master = Master::with_backlog(settings(), 1, 30);
     let psync = format!("PSYNC {} 31", a(40));
@@ -371,6 +398,7 @@ fn output_limits_drop_a_replica_and_throttling_comes_before() {
     assert!(!master.replicas.wants_throttle(0));
     master.replicas.progress(7, 1, 6 << 20, 0);
     assert!(master.replicas.wants_throttle(0), "slow, but it takes something");
+    assert!(master.replicas.wants_throttle(5 * SECOND), "slow, but it was heard of");
     assert!(!master.replicas.wants_throttle(6 * SECOND), "stuck: writers wait for it no longer");
     master.replicas.progress(7, 1, 6 << 20, 10 * SECOND);
     assert_eq!(master.actions(), [""; 0]);

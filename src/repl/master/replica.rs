@@ -57,6 +57,10 @@ pub struct Replica {
     pub(super) doubted_since_ms: Option<u64>,
     /// When it last took bytes.
     pub(super) progress_at_ms: u64,
+    /// When anything came from it.
+    pub(super) heard_at_ms: u64,
+    /// It has more to take than lets writers write as fast as they can, since then.
+    pub(super) throttled_since_ms: Option<u64>,
     pub(super) since_ms: u64,
     /// It has more to take than the soft limit, since then.
     pub(super) over_soft_since_ms: Option<u64>,

@@ -20,7 +20,7 @@ impl World {
             }
             self.connections_made += 1;
             let id = self.connections_made;
-            self.connections.insert(id, Connection::new(index, target));
+            self.connections.insert(id, Connection::new(index, target, self.bytes_in_ms));
             self.nodes[target].peers.insert(id, Peer::default());
             let Some(follower) = &mut self.nodes[index].follower else { return Ok(()) };
             (follower.retry_ms, follower.connection) = (None, Some(id));

@@ -22,6 +22,7 @@ mod following;
 mod network;
 mod node;
 mod serving;
+mod slow;
 mod trouble;
 mod truth;
 mod world;

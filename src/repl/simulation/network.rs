@@ -26,11 +26,13 @@ pub struct Connection {
     pipes: [Pipe; 2],
     /// Whether each end knows that it is over.
     is_over: [bool; 2],
+    /// What it carries in a millisecond; `None`: whatever it is given.
+    bytes_in_ms: Option<u64>,
 }
 
 impl Connection {
-    pub fn new(from: usize, to: usize) -> Connection {
-        Connection { ends: [from, to], pipes: Default::default(), is_over: [false; 2] }
+    pub fn new(from: usize, to: usize, bytes_in_ms: Option<u64>) -> Connection {
+        Connection { ends: [from, to], pipes: Default::default(), is_over: [false; 2], bytes_in_ms }
     }
 
     pub fn send(&mut self, end: usize, bytes: &[u8], now_ms: u64, random: &mut Random) {
@@ -38,7 +40,11 @@ impl Connection {
         if pipe.is_dead || pipe.closed_ms.is_some() || bytes.is_empty() {
             return;
         }
-        pipe.last_ms = pipe.last_ms.max(now_ms + 1 + random.below(DELAY_MAX_MS));
+        let len = bytes.len() as u64;
+        pipe.last_ms = match self.bytes_in_ms {
+            None => pipe.last_ms.max(now_ms + 1 + random.below(DELAY_MAX_MS)),
+            Some(rate) => pipe.last_ms.max(now_ms) + 1 + len / rate,
+        };
         // The network cuts where it likes.
         let at = random.below(bytes.len() as u64 + 1) as usize;
         for piece in [&bytes[..at], &bytes[at..]] {

@@ -39,6 +39,8 @@ pub struct Peer {
     pub options: Options,
     pub reader: Option<ReaderId>,
     pub may_stream: bool,
+    /// Bytes to it that had not arrived when it was looked at last.
+    pub under_way: u64,
 }
 
 pub struct Job {

@@ -17,6 +17,7 @@ impl World {
         for id in ids {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
             while let Some(bytes) = connection.receive(1, now_ms) {
+                self.nodes[index].replicas.heard(id, now_ms);
                 if let Some(peer) = self.nodes[index].peers.get_mut(&id) {
                     peer.input.extend_from_slice(&bytes);
                 }
@@ -258,17 +259,23 @@ impl World {
         let now_ms = self.now_ms;
         let node = &mut self.nodes[index];
         let Some(backlog) = &mut node.backlog else { return };
-        for (id, peer) in node.peers.iter().filter(|(_, peer)| peer.may_stream) {
+        for (id, peer) in &mut node.peers {
             let (Some(reader), Some(connection)) = (peer.reader, self.connections.get_mut(id)) else {
                 continue;
             };
-            let mut took = 0;
-            while connection.under_way(1) < 8192 {
+            let before = connection.under_way(1) as u64;
+            let mut sent = 0;
+            while peer.may_stream && connection.under_way(1) < 8192 {
                 let Some(bytes) = backlog.read(reader, 512) else { break };
-                took += bytes.len() as u64;
+                sent += bytes.len() as u64;
                 connection.send(1, &bytes, now_ms, &mut self.random);
             }
-            let pending = backlog.pending(reader) + connection.under_way(1) as u64;
+            // What has arrived since the last time.
+            let took = (peer.under_way + sent).saturating_sub(before + sent);
+            peer.under_way = before + sent;
+            // Its snapshot goes as it is read, and waits nowhere.
+            let waits = if peer.may_stream { connection.under_way(1) as u64 } else { 0 };
+            let pending = backlog.pending(reader) + waits;
             node.replicas.progress(*id, took, pending, now_ms);
         }
     }

@@ -156,8 +156,10 @@ pub struct World {
     pub(super) handing_over: Option<usize>,
     /// All servers have one address.
     pub(super) has_nat: bool,
-    settings: Settings,
+    pub(super) settings: Settings,
     persistence: Persistence,
+    /// What each connection carries.
+    pub(super) bytes_in_ms: Option<u64>,
     is_traced: bool,
     pub seen: Seen,
 }
@@ -193,6 +195,7 @@ impl World {
             has_nat,
             settings,
             persistence,
+            bytes_in_ms: None,
             is_traced: std::env::var_os("REPL_TRACE").is_some(),
             seen: Seen::default(),
         };
@@ -267,7 +270,7 @@ impl World {
         Ok(())
     }
 
-    fn step(&mut self, has_trouble: bool) -> Result<(), Finding> {
+    pub(super) fn step(&mut self, has_trouble: bool) -> Result<(), Finding> {
         self.now_ms += STEP_MS;
         for index in 0..NODES {
             if !self.nodes[index].is_up {
@@ -277,7 +280,9 @@ impl World {
                 continue;
             }
             if self.nodes[index].is_master() {
-                if has_trouble && !self.nodes[index].failover.is_under_way() && self.random.one_in(4) {
+                let waits = self.nodes[index].failover.is_under_way()
+                    || self.nodes[index].replicas.wants_throttle(self.now_ms);
+                if has_trouble && !waits && self.random.one_in(4) {
                     self.write(index);
                 }
                 self.shards(index);
