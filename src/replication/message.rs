@@ -50,6 +50,8 @@ pub struct SnapshotOrder {
     /// Where its bytes go.
     pub socket: OwnedFd,
     pub content: Content,
+    /// In the oldest version of RDB: a replica does not say that it reads newer ones.
+    pub is_oldest: bool,
     pub bell: Bell,
     /// Of the file's header: `repl-id`, `repl-offset`, `repl-stream-db`.
     pub fields: Vec<(String, Vec<u8>)>,

@@ -19,6 +19,7 @@ use crate::base::Token;
 use crate::client::{Connection, Flag, Suspension};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler};
 use crate::command::CommandError;
+use crate::rdb;
 use crate::replication::{
     Answer, Asked, Event, FollowMessage, Newcomer, ReplMessage, SnapshotNews, SnapshotOrder, WaitOrder,
 };
@@ -222,7 +223,7 @@ impl Shard {
     }
 
     fn snapshot_for_replicas(&mut self, order: SnapshotOrder) {
-        let SnapshotOrder { job, socket, content, bell, fields } = order;
+        let SnapshotOrder { job, socket, content, is_oldest, bell, fields } = order;
         let events = self.shared.replication.events.clone();
         let told = move |event| {
             let news = match event {
@@ -234,8 +235,16 @@ impl Shard {
             events.tell(Event::Snapshot(job, news));
         };
         let content = saving::Content { keys: content.keys, functions: content.functions };
-        let sync =
-            FullSync { socket, content, slots: None, fields, after: Vec::new(), bell, told: Box::new(told) };
+        let sync = FullSync {
+            socket,
+            content,
+            version: is_oldest.then_some(rdb::Version::V10),
+            slots: None,
+            fields,
+            after: Vec::new(),
+            bell,
+            told: Box::new(told),
+        };
         self.tell_leader(LeaderRequest::FullSync(Box::new(sync)));
     }
 
