@@ -113,11 +113,14 @@ impl Shard {
         }
         let Some(mut connection) = self.connections.table.take(token) else { return };
         let c = &mut *connection;
+        // Keys lie where those of the work before may have lain, in the same turn.
+        self.store.clear_slot_hint();
         c.input.append(&mut input);
         c.flags.clear(Flag::NeedsInput);
         if !c.flags.has(Flag::Runnable) {
             self.process_input(c);
         }
+        self.store.clear_slot_hint();
         self.finish(connection);
     }
 
