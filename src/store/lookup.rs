@@ -194,8 +194,7 @@ impl Store {
 
     #[inline]
     pub(super) fn home(&self, db: usize, key: &[u8]) -> Home {
-        let hinted = self.hint.address == key.as_ptr() as usize
-            && self.hint.len == key.len();
+        let hinted = self.hint.address == key.as_ptr() as usize && self.hint.len == key.len();
         let slot = if hinted { self.hint.slot } else { slot_of(key) };
         debug_assert_eq!(slot, slot_of(key), "a slot hint outlived its key");
         let hash = match self.hint.hash {
