@@ -37,6 +37,8 @@ use std::time::{Duration, Instant};
 
 #[cfg(test)]
 mod feed_tests;
+#[cfg(test)]
+mod following_tests;
 
 /// How often the boot thread looks for the end of the shards when nobody rings, and while they are about to end.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);

@@ -392,10 +392,11 @@ fn subscribers_whose_shard_takes_nothing_in_are_closed() {
     assert_eq!(heard[3], 2 * OVERRUN_MESSAGES + 1, "somebody heard everything: {heard:?}");
 }
 
-/// Whoever has the answer to UNSUBSCRIBE, RESET or QUIT, or has seen that a subscriber's connection is closed, publishes to nobody.
+/// Whoever has the answer to UNSUBSCRIBE, RESET or QUIT, has seen that a subscriber's connection is closed, or has closed it by CLIENT KILL
+/// or a change of its user, publishes to nobody.
 #[test]
 fn a_subscriber_that_was_seen_to_leave_is_not_counted() {
-    const ROUNDS: usize = 420;
+    const ROUNDS: usize = 720;
     everywhere(&[], |server, _| {
         let mut publishers: Vec<Client> = (0..4).map(|_| server.client()).collect();
         for round in 0..ROUNDS {
@@ -408,15 +409,25 @@ fn a_subscriber_that_was_seen_to_leave_is_not_counted() {
             };
             let publisher = &mut publishers[round % 4];
             let mut leaving = server.client();
+            let how = round / 3 % 8;
+            let id = leaving.call(&["CLIENT", "ID"]).integer().to_string();
+            if how > 5 {
+                assert!(publisher
+                    .call(&["ACL", "SETUSER", "u", "on", "nopass", "+@all", "allchannels"])
+                    .is_ok());
+                assert!(leaving.call(&["AUTH", "u", ""]).is_ok());
+            }
             leaving.call(&[subscribe, name.as_str()]);
             assert_eq!(publisher.call(&[publish, &channel, "first"]), Value::Integer(1), "{subscribe}");
             leaving.receive();
-            let how = round / 3 % 5;
             match how {
                 0 => assert_eq!(leaving.call(&[unsubscribe, name.as_str()]).elements().len(), 3),
                 1 => assert_eq!(leaving.call(&[unsubscribe]).elements().len(), 3),
                 2 => assert_eq!(leaving.call(&["RESET"]).text(), "RESET"),
                 3 => assert!(leaving.call(&["QUIT"]).is_ok()),
+                5 => assert_eq!(publisher.call(&["CLIENT", "KILL", "ID", &id]), Value::Integer(1)),
+                6 => assert_eq!(publisher.call(&["ACL", "DELUSER", "u"]), Value::Integer(1)),
+                7 => assert!(publisher.call(&["ACL", "SETUSER", "u", "resetchannels"]).is_ok()),
                 _ => {
                     // What is no request ends the connection.
                     leaving.send_raw(b"*a\r\n");

@@ -55,6 +55,8 @@ pub enum Flag {
     HasWritten = 1 << 18,
     /// It is a replica: the task of replication has its socket, or is about to.
     Replica = 1 << 19,
+    /// No client's: it runs the commands of the master that this server follows.
+    Master = 1 << 22,
     /// It is closed, but its socket is not: shards still count it as a listener.
     Leaving = 1 << 28,
     /// It listens to channels.

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::event::{Asked, Event};
 use super::feed::Feed;
-use super::message::{Answer, ReplMessage};
+use super::message::{Answer, ReplMessage, SnapshotOrder};
 use super::peer::{FromSockets, Peer, SocketEvent};
 use super::snapshot::Snapshot;
 use super::status::{ReplStatus, Shown};
@@ -61,6 +61,11 @@ pub struct Core {
     pub is_paused: bool,
     pub failover: FailoverState,
     pub is_throttled: bool,
+    /// This server follows another one: its snapshots begin where all shards have the stream up to one offset.
+    pub is_replica: bool,
+    pub held_snapshots: Vec<SnapshotOrder>,
+    /// Of a replica: the database that its master's stream has selected there.
+    pub stream_db: usize,
     /// The offset at which limits of all replicas were looked at last.
     pub looked_at: u64,
 }
@@ -127,6 +132,9 @@ impl Core {
             is_paused: false,
             failover: FailoverState::None,
             is_throttled: false,
+            is_replica: false,
+            held_snapshots: Vec::new(),
+            stream_db: 0,
             looked_at: 0,
         };
         core.publish(None);
@@ -153,6 +161,14 @@ impl Core {
     pub fn bell(&self) -> Bell {
         let woken = self.woken.clone();
         Arc::new(move || woken.notify_one())
+    }
+
+    /// The data of another history take the place of those of this one: nothing of the stream so far is of use.
+    pub fn drop_stream(&mut self) {
+        self.backlog = None;
+        self.kept.clear();
+        self.peers.values_mut().for_each(Peer::forget_stream);
+        self.feed.end();
     }
 
     pub fn configure(&mut self, config: Arc<Config>) {

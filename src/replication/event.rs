@@ -6,6 +6,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::Notify;
 
+use super::follow::FollowEvent;
+use super::replica::Order;
 use crate::base::Token;
 use crate::config::Config;
 use crate::journal::feed::FeedReader;
@@ -35,6 +37,13 @@ pub enum Event {
     ChangeId,
     /// The configuration has changed.
     Configure(Arc<Config>),
+    /// REPLICAOF.
+    ReplicaOf(Order),
+    /// Of a shard, about what the follower has told it; what it says of a load that was given up counts nothing.
+    Follow {
+        load: u64,
+        event: FollowEvent,
+    },
     /// The feed of all shards begins.
     FeedBegan(FeedReader),
     Snapshot(JobId, SnapshotNews),

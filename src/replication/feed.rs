@@ -36,6 +36,11 @@ impl Feed {
         self.cuts.clear();
     }
 
+    /// Everything that was drawn before `next` is in the stream.
+    pub fn has_left(&self, next: Ticket) -> bool {
+        self.open.as_ref().is_none_or(|(_, sequencer)| sequencer.next_ticket() >= next)
+    }
+
     /// The snapshot has what has at most this ticket.
     pub fn cut_at(&mut self, ticket: Ticket, job: JobId) {
         self.cuts.push_back((ticket, job));
@@ -90,7 +95,13 @@ impl Core {
 
     /// Writes into the stream what can be written.
     pub fn emit(&mut self) {
-        let Some((_, sequencer)) = &mut self.feed.open else { return };
+        let Some((_, sequencer)) = &mut self.feed.open else {
+            // A replica's stream is where it was when the snapshot was ordered.
+            while let Some((_, job)) = self.feed.cuts.pop_front() {
+                self.cut_is_reached(job, self.writer.offset());
+            }
+            return;
+        };
         let emitted = sequencer.emit(&mut self.writer);
         // What comes after a snapshot is kept for its replicas before it goes into the backlog, which may be smaller than it.
         while let Some((job, offset)) = self.feed.reached_cut() {

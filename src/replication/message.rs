@@ -2,7 +2,9 @@
 
 use std::os::fd::OwnedFd;
 
+use super::follow::FollowMessage;
 use crate::base::Token;
+use crate::command::CommandError;
 use crate::journal::feed::Bell;
 use crate::repl::master::handshake::JobId;
 use crate::repl::master::wait;
@@ -22,6 +24,8 @@ pub enum ReplMessage {
         number: u64,
         answer: Answer,
     },
+    /// To shards of a replica.
+    Follow(FollowMessage),
     /// New writes need not wait any more.
     WritersMayGoOn,
     /// To be answered when the log is on the disk up to where it is now.
@@ -34,6 +38,9 @@ pub enum ReplMessage {
 pub enum Answer {
     /// What was asked for has been done.
     Done,
+    /// REPLICAOF the server that this one follows already.
+    AlreadyConnected,
+    Refused(CommandError),
     Wait(wait::Answer),
 }
 
@@ -46,6 +53,8 @@ pub struct SnapshotOrder {
     /// In the oldest version of RDB: a replica does not say that it reads newer ones.
     pub is_oldest: bool,
     pub bell: Bell,
+    /// Of the file's header: `repl-id`, `repl-offset`, `repl-stream-db`.
+    pub fields: Vec<(String, Vec<u8>)>,
 }
 
 /// What is in a snapshot.

@@ -17,8 +17,11 @@
 mod core;
 mod event;
 mod feed;
+pub mod follow;
+mod link;
 mod master;
 mod message;
+mod payload;
 mod peer;
 mod replica;
 mod snapshot;
@@ -36,7 +39,9 @@ use crate::control::Control;
 use crate::repl::history::ReplicationId;
 
 pub use event::{Asked, Event, Events, Newcomer, SnapshotNews, WaitOrder};
+pub use follow::{AsideReport, FollowEvent, FollowMessage, Told};
 pub use message::{Answer, ReplMessage, SnapshotOrder};
+pub use replica::{Master, Order};
 pub use status::ReplStatus;
 
 /// How a shard is told something, by its number. Never waits.

@@ -86,8 +86,17 @@ impl Core {
                 let content = Content { keys: !filter.no_data, functions: !filter.no_functions };
                 let is_oldest =
                     !versions.iter().all(|version| version.is_some_and(|version| version >= RDB_11_SINCE));
-                let order =
-                    SnapshotOrder { job, socket: socket.into(), content, is_oldest, bell: self.bell() };
+                let order = SnapshotOrder {
+                    job,
+                    socket: socket.into(),
+                    content,
+                    is_oldest,
+                    bell: self.bell(),
+                    fields: Vec::new(),
+                };
+                if self.is_replica {
+                    return self.held_snapshots.push(order);
+                }
                 self.tell(LEADER, ReplMessage::Snapshot(Box::new(order)));
             }
             Err(error) => {
@@ -149,11 +158,17 @@ impl Core {
         }
     }
 
+    /// The leader has not begun with it yet.
+    pub fn snapshot_is_ordered(&self, job: JobId) -> bool {
+        self.snapshots.get(&job).is_none_or(|snapshot| snapshot.of_leader.is_none())
+    }
+
     /// All that it has is in the stream up to `offset`, and nothing else. What is kept from there on is kept now.
     pub fn cut_is_reached(&mut self, job: JobId, offset: u64) {
         let Some(snapshot) = self.snapshots.get(&job) else { return };
-        // The stream selects a database again from here on.
-        let cut = Cut { offset, stream_db: 0, mark: snapshot.mark };
+        // The stream selects a database again from here on; a replica's has selected one.
+        let stream_db = if self.is_replica { self.stream_db } else { 0 };
+        let cut = Cut { offset, stream_db, mark: snapshot.mark };
         let of_leader = snapshot.of_leader;
         self.replicas.snapshot_began(job, cut, &self.history);
         self.carry_out();
@@ -184,6 +199,7 @@ impl Core {
     }
 
     pub fn cancel_snapshot(&mut self, job: JobId) {
+        self.held_snapshots.retain(|order| order.job != job);
         self.feed.forget_cut(job);
         if let Some(of_leader) = self.snapshots.remove(&job).and_then(|snapshot| snapshot.of_leader) {
             // Its reader has hung up.

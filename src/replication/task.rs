@@ -83,15 +83,24 @@ impl Task {
             Event::ForgetWait(asked) => self.core.forget_wait(asked),
             Event::Refresh(asked) => self.core.waiting.refresh.push(asked),
             Event::ChangeId => self.core.history.renew(super::core::new_id()),
-            Event::Configure(config) => self.core.configure(config),
+            Event::Configure(config) => {
+                self.follower.configure(&config);
+                self.core.configure(config);
+            }
+            Event::ReplicaOf(order) => self.follower.order(&mut self.core, order),
+            Event::Follow { load, event } => self.follower.event(&mut self.core, load, event),
             Event::FeedBegan(reader) => self.core.feed_began(reader),
             Event::Snapshot(job, SnapshotNews::AtBarrier { job: of_leader, ticket, reader }) => {
                 if let Some(reader) = reader {
                     self.core.feed_began(reader);
                 }
+                self.follower.cut_is_over();
                 self.core.snapshot_at_barrier(job, of_leader, ticket);
             }
             Event::Snapshot(job, SnapshotNews::Ended { result, bytes }) => {
+                if self.core.snapshot_is_ordered(job) {
+                    self.follower.cut_is_over();
+                }
                 self.core.snapshot_ended(job, result, bytes);
             }
             Event::Snapshot(job, SnapshotNews::InFile(result)) => self.core.snapshot_in_file(job, result),
@@ -114,6 +123,7 @@ impl Task {
 
     fn round(&mut self) {
         self.core.emit();
+        self.follower.round(&mut self.core);
         self.core.carry_out();
         if self.core.ask_for_acks() {
             self.core.flush();

@@ -4,6 +4,7 @@
 use crate::shard::message::ConnectionMessage;
 use crate::shard::message::MemoryMessage;
 use crate::shard::scatter::Question;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
@@ -16,6 +17,7 @@ use crate::client::{Connection, Flag, Suspension};
 use crate::config::OutputBufferLimit;
 use crate::observe::stats::{Counter, ShardStats};
 use crate::runtime::purge;
+use crate::shard::pause::Ticket;
 
 /// Connections looked at in one cron run.
 const CLIENTS_PER_CRON_MIN: usize = 200;
@@ -34,8 +36,9 @@ pub struct Housekeeping {
     /// Memory that may go back to the system, and that is about to: the cron of this number does it.
     pub shortfall: purge::Shortfall,
     pub purge_at: Option<u64>,
-    /// Held back by CLIENT PAUSE / by a full queue of the mesh.
-    pub paused: Vec<Token>,
+    /// Held back by CLIENT PAUSE: when each was.
+    pub paused: HashMap<Token, Ticket, foldhash::fast::RandomState>,
+    /// Held back by a full queue of the mesh.
     pub congested: Vec<Token>,
     /// Listeners to accept on again, after the process ran out of descriptors.
     pub accept_again: Vec<u32>,
@@ -328,6 +331,7 @@ impl Shard {
         self.upkeep.housekeeping.stopping = true;
         self.upkeep.housekeeping.stop_at_ms = self.now_ms() + DRAIN_MS;
         self.stop_listening(|_| true);
+        self.end_applier();
         for token in self.connections.table.tokens() {
             if let Some(mut connection) = self.connections.table.take(token) {
                 connection.flags.set(Flag::CloseAfterReply);

@@ -137,6 +137,7 @@ impl Shard {
                 }
             }
             Chore::Answer(ask) => self.answer_ask(*ask),
+            Chore::HeldHaveResumed => self.held_have_resumed(),
         }
     }
 

@@ -151,7 +151,8 @@ impl Shard {
         let makes = made.clone();
         let shards = self.turn.slots.shards();
         let make = move |shard: &mut Shard, _: Answers| {
-            if !shard.journal.is_fed() {
+            // What a replica's shards do is in its master's stream.
+            if !shard.journal.is_fed() && !shard.following.is_replica {
                 let (feeds, reader) = feeds(shards, &shard.shared.tickets, &bell);
                 *makes.lock() = Made { feeds: feeds.into_iter().map(Some).collect(), reader: Some(reader) };
             }
@@ -189,6 +190,25 @@ impl Shard {
     /// The shard that leads: no reader wants anything any more.
     pub fn end_feed(&mut self) {
         self.at_barrier(KeyAccess::Read, [Phase::Each(BarrierWork::DetachFeed)]);
+    }
+
+    /// At a barrier, on each shard: the feed ends with what was done before, which leaves now.
+    pub(super) fn end_feed_with_all(&mut self) {
+        if !self.journal.is_fed() {
+            return;
+        }
+        self.journal.draw_ticket();
+        if self.journal.log.waits_for_disk() {
+            if let Err(error) = self.journal.log.flush_now() {
+                crate::log!(
+                    crate::base::log::Level::Warning,
+                    "Error writing to the AOF file: {}",
+                    crate::base::error_text(&error)
+                );
+            }
+        }
+        self.journal.release_feed();
+        self.detach_feed();
     }
 
     /// At a barrier: what came before it has at most this ticket, and what comes behind it a larger one. `None`: there is no feed.

@@ -17,6 +17,7 @@ mod connections;
 mod cursor;
 mod effects;
 mod executor;
+pub mod following;
 mod housekeeping;
 mod inbox;
 mod info;
@@ -99,6 +100,8 @@ pub struct Shard {
     pub journal: journal::Journal,
     saving: saving::Saving,
     loader: loading::Loader,
+    /// What there is to do as a replica.
+    following: following::Following,
     replication: replication::Service,
     scripts: scripts::Scripts,
     /// Who is told of what others do.
@@ -128,6 +131,7 @@ impl Shard {
             journal: journal::Journal::new(log::Log::new(id, stats.clone(), shared.logs.clone())),
             saving: saving::Saving::default(),
             loader: loading::Loader::default(),
+            following: following::Following::default(),
             replication: replication::Service::default(),
             scripts: scripts::Scripts::default(),
             subscribers: subscribers::Subscribers::new(shards),
@@ -162,6 +166,9 @@ impl Shard {
             no_touch: connection.flags.has(crate::client::Flag::NoTouch),
             bulk_len_max: self.turn.config.network.proto_max_bulk_len,
             replaying: connection.flags.has(crate::client::Flag::Replay),
+            from_master: connection.flags.has(crate::client::Flag::Master),
+            // A stream does not wait.
+            deny_blocking: connection.flags.has(crate::client::Flag::Master),
             lazyfree_lazy_user_flush: self.turn.config.memory.lazyfree_lazy_user_flush,
             rdb_format: self.rdb_format(),
             ..Caller::default()
@@ -287,6 +294,7 @@ impl Service for Shard {
         }
         more |= self.run_runnable();
         more |= self.load_slice();
+        more |= self.follow_slice();
         more |= self.snapshot_slice();
         let later = self.do_background_work() | self.is_snapshot_under_way();
         self.end_due_waits();

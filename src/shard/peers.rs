@@ -31,6 +31,7 @@ pub enum Chore {
     AdvanceTransaction(TransactionId),
     GoOnWithScript(TransactionId),
     Answer(Box<Ask>),
+    HeldHaveResumed,
 }
 
 impl Peers {

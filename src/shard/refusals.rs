@@ -52,10 +52,10 @@ impl Shard {
             // The place of a cluster's answers: MOVED, ASK, CROSSSLOT, CLUSTERDOWN.
             .or_else(|| self.refusal_by_memory(c, spec))
             .or_else(|| self.refusal_by_disk(c, spec))
-            // The place of a replica's: READONLY.
             .or_else(|| self.refusal_by_replicas(c, spec))
+            .or_else(|| self.refusal_by_role(c, spec))
             .or_else(|| refusal_by_subscription(c, spec))
-            // The place of a replica's that has lost its master: MASTERDOWN.
+            .or_else(|| self.refusal_by_link(c, spec))
             .or_else(|| self.refusal_by_state(c, spec))
             .or_else(|| refusal_by_monitor(c, spec))
     }

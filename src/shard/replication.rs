@@ -21,7 +21,7 @@ use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler};
 use crate::command::CommandError;
 use crate::rdb;
 use crate::replication::{
-    Answer, Asked, Event, Newcomer, ReplMessage, SnapshotNews, SnapshotOrder, WaitOrder,
+    Answer, Asked, Event, FollowMessage, Newcomer, ReplMessage, SnapshotNews, SnapshotOrder, WaitOrder,
 };
 use crate::resp::{Protocol, Reply};
 use crate::runtime::socket;
@@ -53,6 +53,7 @@ pub enum Then {
     Info(Vec<Vec<u8>>),
     /// WAIT where it may not block.
     Wait(&'static CommandSpec),
+    ReplicaOf(&'static CommandSpec),
 }
 
 // Commands of clients.
@@ -114,11 +115,21 @@ impl Shard {
 
     /// The task is asked to show how things stand, and then the command is answered.
     pub(super) fn ask_replication(&mut self, c: &mut Connection, then: Then) {
+        self.ask_replication_for(c, then, Event::Refresh);
+    }
+
+    /// The task is asked for something, and then the command is answered.
+    pub(super) fn ask_replication_for(
+        &mut self,
+        c: &mut Connection,
+        then: Then,
+        event: impl FnOnce(Asked) -> Event,
+    ) {
         let protocol = c.output.reply.protocol();
         let later = self.reply_later(c);
         let number = self.shared.next_transaction();
         self.replication.asked.insert(number, Asking { later, protocol, then });
-        self.shared.replication.tell(Event::Refresh(Asked { home: self.id, number }));
+        self.shared.replication.tell(event(Asked { home: self.id, number }));
     }
 
     /// WAIT and WAITAOF where they may not block: what there is.
@@ -204,6 +215,7 @@ impl Shard {
             ReplMessage::Answer { number, answer } => self.replication_answered(number, answer),
             // The end of the turn sees.
             ReplMessage::WritersMayGoOn => {}
+            ReplMessage::Follow(message) => self.about_following(message),
             ReplMessage::TellWhenSynced { round } => {
                 self.replication.syncs.push((round, self.journal.log.appended()));
             }
@@ -211,7 +223,7 @@ impl Shard {
     }
 
     fn snapshot_for_replicas(&mut self, order: SnapshotOrder) {
-        let SnapshotOrder { job, socket, content, is_oldest, bell } = order;
+        let SnapshotOrder { job, socket, content, is_oldest, bell, fields } = order;
         let events = self.shared.replication.events.clone();
         let told = move |event| {
             let news = match event {
@@ -228,7 +240,7 @@ impl Shard {
             content,
             version: is_oldest.then_some(rdb::Version::V10),
             slots: None,
-            fields: Vec::new(),
+            fields,
             after: Vec::new(),
             bell,
             told: Box::new(told),
@@ -254,7 +266,15 @@ impl Shard {
                 answer.write(&mut reply);
                 self.complete(later, reply);
             }
-            (Then::Wait(spec), Answer::Done) => {
+            (Then::ReplicaOf(_), Answer::AlreadyConnected) => {
+                reply.simple("OK Already connected to specified master");
+                self.complete(later, reply);
+            }
+            (Then::ReplicaOf(spec), Answer::Refused(error)) => {
+                self.complete_with(later, Some(spec), Err(error))
+            }
+            (Then::ReplicaOf(spec), _) => self.complete_with(later, Some(spec), Ok(())),
+            (Then::Wait(spec), _) => {
                 self.complete_with(later, Some(spec), Err(CommandError::other("ERR WAIT has no answer")));
             }
         }
@@ -283,6 +303,12 @@ pub(super) fn may_have_written(spec: &CommandSpec) -> bool {
         || spec.is(CommandFlag::MayReplicate)
         || matches!(spec.handler, Handler::Script)
         || spec.role == crate::command::table::Role::Exec
+}
+
+impl From<FollowMessage> for Message {
+    fn from(message: FollowMessage) -> Message {
+        ReplMessage::Follow(message).into()
+    }
 }
 
 /// A message of the task, in a shard's inbox.

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | asked | `Message::Ask` is on its way to each shard |
 //! | postponed | the shard has it, and answers in its next turn (`Moment::NextTurn`) |
+//! | being heard | the answer waits until all shards have heard what came of it (`Moment::WhenAllKnow`) |
 //! | answered | `Message::Answer` is on its way back |
 //! | complete | all answers are there: `done` gets them in shard order, and the question is forgotten |
 
@@ -66,6 +67,8 @@ enum Moment {
     NextTurn,
     /// When it has been noted what the expiry under way takes.
     AfterExpiry,
+    /// In its next turn; and the answer leaves when all shards have heard what came of it.
+    WhenAllKnow,
 }
 
 impl Shard {
@@ -78,6 +81,11 @@ impl Shard {
         self.ask_at(None, Moment::AtOnce, question, done);
     }
 
+    /// Tells one shard something, which answers that it has heard.
+    pub(super) fn ask_one<Q: Listed<Answer = ()>>(&mut self, target: usize, question: Q) {
+        self.ask_at(Some(target), Moment::AtOnce, question, |_, _| {});
+    }
+
     /// As `ask_all`, but each shard answers in its next turn: it has taken in what its sockets held when the question was
     /// asked, so that the answers show what other connections did before.
     pub(super) fn ask_all_caught_up<Q: Listed>(
@@ -86,6 +94,15 @@ impl Shard {
         done: impl FnOnce(&mut Shard, Vec<Q::Answer>) + 'static,
     ) {
         self.ask_at(None, Moment::NextTurn, question, done);
+    }
+
+    /// As `ask_all_caught_up`, where an answer closes connections: when `done` gets the answers no shard counts their subscriptions.
+    pub(super) fn ask_all_until_all_know<Q: Listed>(
+        &mut self,
+        question: Q,
+        done: impl FnOnce(&mut Shard, Vec<Q::Answer>) + 'static,
+    ) {
+        self.ask_at(None, Moment::WhenAllKnow, question, done);
     }
 
     fn ask_at<Q: Listed>(
@@ -134,6 +151,16 @@ impl Shard {
         reply: impl FnOnce(&mut Shard, Vec<Q::Answer>, &mut Reply) + 'static,
     ) {
         self.ask_for(c, Moment::NextTurn, question, reply);
+    }
+
+    /// As `ask_all_until_all_know`, on behalf of a connection.
+    pub(super) fn ask_all_until_all_know_for<Q: Listed>(
+        &mut self,
+        c: &mut Connection,
+        question: Q,
+        reply: impl FnOnce(&mut Shard, Vec<Q::Answer>, &mut Reply) + 'static,
+    ) {
+        self.ask_for(c, Moment::WhenAllKnow, question, reply);
     }
 
     fn ask_for<Q: Listed>(
@@ -190,7 +217,7 @@ impl Shard {
     pub(super) fn asked(&mut self, ask: Box<Ask>) {
         match ask.moment {
             Moment::AtOnce => self.answer_ask(*ask),
-            Moment::NextTurn => self.do_next_turn(Chore::Answer(ask)),
+            Moment::NextTurn | Moment::WhenAllKnow => self.do_next_turn(Chore::Answer(ask)),
             Moment::AfterExpiry => self.answer_after_expiry(*ask),
         }
     }
@@ -198,7 +225,9 @@ impl Shard {
     pub(super) fn answer_ask(&mut self, ask: Ask) {
         let answer = Box::new(ask.question.answer(self));
         let message = Message::Answer { ask: ask.id, from: self.id, answer };
-        if ask.is_reply {
+        if ask.moment == Moment::WhenAllKnow && !self.turn.slots.is_single() {
+            self.ask_all(Heard, move |shard, _| shard.send(ask.home, message));
+        } else if ask.is_reply {
             self.send_reply(ask.home, message);
         } else {
             self.send(ask.home, message);
@@ -271,6 +300,7 @@ questions! {
     KillClients: super::commands::client::kill::KillClients,
     ClientLines: super::commands::client::list::ClientLines,
     ObeyPause: super::pause::ObeyPause,
+    ResumeHeld: super::pause::ResumeHeld,
     FindWaiting: super::commands::client::pause::FindWaiting,
     FindClient: super::commands::client::tracking::FindClient,
     BeginTracking: super::tracking::BeginTracking,

@@ -256,7 +256,9 @@ impl Shard {
             Err(error) => self.send_answer(answer_to, Err(error)),
             Ok((users, answer)) => {
                 self.shared.publish_users(users);
-                self.ask_all(RefreshConfig, move |shard, _| shard.send_answer(answer_to, Ok(answer)));
+                self.ask_all_until_all_know(RefreshConfig, move |shard, _| {
+                    shard.send_answer(answer_to, Ok(answer));
+                });
             }
         }
     }

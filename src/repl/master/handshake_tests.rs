@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::repl::backlog::Backlog;
-use crate::repl::history::ReplicationId;
+use crate::repl::history::{Kept, ReplicationId};
 use crate::repl::master::wait::Acked;
 
 const SECOND: u64 = 1000;
@@ -292,6 +292,76 @@ fn a_failover_request_promotes_only_the_right_replica() {
 }
 
 #[test]
+fn a_replica_that_was_restarted_from_older_data_takes_nothing_over_that_it_lacks() {
+    let mut master = Master::with_backlog(settings(), 1, 30);
+    master.is_replica = true;
+    let id = a(40);
+    let kept = Kept { id: master.history.id(), offset: 30, stream_db: None };
+    master.history = History::restarted_as_replica(&kept);
+    let asks = |master: &Master, offset: &[u8]| {
+        let args: [&[u8]; 4] = [b"PSYNC", id.as_bytes(), offset, b"FAILOVER"];
+        Request::parse(&args).promotes(&master.world()).is_ok()
+    };
+    assert!(asks(&master, b"31"), "it has all");
+    assert!(!asks(&master, b"32"), "it had acknowledged more before its restart");
+    // The master knows what it has: FAILOVER FORCE.
+    master.history.continue_as(kept.id, 30);
+    assert!(asks(&master, b"32"));
+}
+
+#[test]
+fn one_replica_with_two_connections_counts_once() {
+    let mut master = Master::with_backlog(settings(), 1, 30);
+    let psync = format!("PSYNC {} 31", a(40));
+    let ask = |master: &mut Master, id: ReplicaId, port: &str, now_ms| {
+        let mut options = Options::default();
+        options.replconf(&[b"REPLCONF", b"listening-port", port.as_bytes()], false).unwrap();
+        let args: Vec<&[u8]> = psync.split(' ').map(str::as_bytes).collect();
+        let mut replicas = std::mem::replace(&mut master.replicas, Replicas::new(settings()));
+        let peer = format!("10.0.0.1:{id}");
+        replicas.request(id, options, peer, Request::parse(&args), &master.world(), false, now_ms).unwrap();
+        replicas.ack(id, 30, None, true, now_ms);
+        master.replicas = replicas;
+    };
+    ask(&mut master, 7, "6380", 0);
+    ask(&mut master, 8, "6381", 0);
+    assert_eq!(master.replicas.acks().len(), 2, "two ports are two replicas");
+    ask(&mut master, 9, "6380", SECOND);
+    assert_eq!(master.replicas.acks().len(), 2, "the first one's connection is dead perhaps");
+    master.replicas.ack(7, 30, None, true, SECOND + 100);
+    assert_eq!(master.replicas.acks().len(), 2, "what was on its way");
+    master.replicas.ack(7, 30, None, true, 2 * SECOND);
+    assert_eq!(master.replicas.acks().len(), 3, "they share an address");
+}
+
+#[test]
+fn what_a_slow_replica_has_to_take_grows_towards_its_limit_and_never_reaches_it() {
+    // From half a MiB on, towards 7/8 of 2.
+    let of = Settings { hard_limit: 2 << 20, throttle_bytes: 1 << 19, ..settings() };
+    let mut master = Master::with_backlog(of, 1, 30);
+    master.ask(7, "", &format!("PSYNC {} 31", a(40))).unwrap();
+    master.actions();
+    let (mut pending, mut after) = (0u64, Vec::new());
+    for ms in 0..120_000 {
+        // It loads: it takes nothing, but says each second that it lives.
+        if ms % 1000 == 0 {
+            master.replicas.heard(7, ms);
+            after.push(pending);
+        }
+        if !master.replicas.wants_throttle(ms) {
+            pending += 10_000;
+        }
+        master.replicas.progress(7, 0, pending, ms);
+    }
+    assert!(master.replicas.get(7).is_some(), "not dropped");
+    assert!(after[1] > 1 << 19 && after[10] < 3 << 19, "{after:?}");
+    assert!(after.windows(2).take(20).all(|pair| pair[0] < pair[1]), "writers never stand still: {after:?}");
+    assert!(pending > (2 << 20) * 13 / 16 && pending < (2 << 20) * 15 / 16, "{pending}");
+    master.replicas.progress(7, 1, 0, 120_000);
+    assert!(!master.replicas.wants_throttle(120_000));
+}
+
+#[test]
 fn silent_and_stalled_replicas_are_dropped() {
     let mut master = Master::with_backlog(settings(), 1, 30);
     let psync = format!("PSYNC {} 31", a(40));
@@ -329,6 +399,7 @@ fn output_limits_drop_a_replica_and_throttling_comes_before() {
     assert!(!master.replicas.wants_throttle(0));
     master.replicas.progress(7, 1, 6 << 20, 0);
     assert!(master.replicas.wants_throttle(0), "slow, but it takes something");
+    assert!(master.replicas.wants_throttle(5 * SECOND), "slow, but it was heard of");
     assert!(!master.replicas.wants_throttle(6 * SECOND), "stuck: writers wait for it no longer");
     master.replicas.progress(7, 1, 6 << 20, 10 * SECOND);
     assert_eq!(master.actions(), [""; 0]);

@@ -52,8 +52,15 @@ pub struct Replica {
     /// What it has acknowledged.
     pub acked: Acked,
     pub ack_at_ms: u64,
+    /// Another connection with this one's address has asked since: this one is dead perhaps, and nobody has been told. Until an
+    /// acknowledgement shows that it is not, WAIT must not count one replica twice.
+    pub(super) doubted_since_ms: Option<u64>,
     /// When it last took bytes.
     pub(super) progress_at_ms: u64,
+    /// When anything came from it.
+    pub(super) heard_at_ms: u64,
+    /// It has more to take than lets writers write as fast as they can, since then.
+    pub(super) throttled_since_ms: Option<u64>,
     pub(super) since_ms: u64,
     /// It has more to take than the soft limit, since then.
     pub(super) over_soft_since_ms: Option<u64>,
@@ -77,6 +84,11 @@ impl Replica {
 
     pub fn is_online(&self) -> bool {
         matches!(self.state, State::Online { .. })
+    }
+
+    /// It counts as one that has what it has acknowledged.
+    pub fn counts(&self) -> bool {
+        self.is_online() && self.doubted_since_ms.is_none()
     }
 
     /// INFO's lag: how long ago it acknowledged last, milliseconds.

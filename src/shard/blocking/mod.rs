@@ -31,6 +31,8 @@ pub enum End {
     Timeout,
     /// CLIENT UNBLOCK ERROR
     Error,
+    /// This server follows another one from now on.
+    RoleChanged,
     /// Nobody is left to hear the answer.
     Gone,
 }
@@ -314,6 +316,14 @@ impl Shard {
         }
     }
 
+    /// No wait outlasts a change of the server's role.
+    pub(super) fn end_waits_for_role_change(&mut self) {
+        let numbers: Vec<WaitNumber> = self.executor.blocked.waiters.keys().copied().collect();
+        for number in numbers {
+            self.end_wait(number, End::RoleChanged, None);
+        }
+    }
+
     /// Ends a wait, now or, when its command is being run, unless that has an answer. `asker` learns whether it did.
     fn end_wait(&mut self, number: WaitNumber, end: End, asker: Option<Asker>) {
         let Some(waiter) = self.executor.blocked.waiters.get_mut(&number) else {
@@ -344,15 +354,15 @@ impl Shard {
                 if end == End::Timeout {
                     reply.null_array();
                 } else {
-                    let text = unblocked().text();
+                    let text = unblocked(end).text();
                     self.count_failure(spec, &text);
                     reply.error(&text);
                 }
                 self.reply_to(waiter.home, waiter.origin, &mut reply);
             }
-            (Wait::Replicas(spec), End::Error) => {
+            (Wait::Replicas(spec), End::Error | End::RoleChanged) => {
                 self.stats.called(spec.id, 0);
-                self.complete_with(Later::InPipeline(waiter.origin), Some(spec), Err(unblocked()));
+                self.complete_with(Later::InPipeline(waiter.origin), Some(spec), Err(unblocked(end)));
             }
         }
     }
@@ -422,8 +432,13 @@ impl Shard {
     }
 }
 
-fn unblocked() -> CommandError {
-    CommandError::other("UNBLOCKED client unblocked via CLIENT UNBLOCK")
+fn unblocked(end: End) -> CommandError {
+    CommandError::other(match end {
+        End::RoleChanged => {
+            "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
+        }
+        _ => "UNBLOCKED client unblocked via CLIENT UNBLOCK",
+    })
 }
 
 /// The keys that a blocked command waits for, each once.

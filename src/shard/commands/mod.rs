@@ -19,6 +19,7 @@ pub(super) mod migrate;
 pub(super) mod monitor;
 pub(super) mod multi;
 pub(super) mod pubsub;
+mod replicaof;
 mod replication;
 mod saving;
 mod script;
@@ -60,6 +61,7 @@ fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
         function::COMMANDS,
         script::COMMANDS,
         pubsub::COMMANDS,
+        replicaof::COMMANDS,
         replication::COMMANDS,
         saving::COMMANDS,
         server::COMMANDS,

@@ -485,7 +485,7 @@ impl Shard {
     }
 
     /// Ends what is under way, of which nothing is to be left. False: there is nothing.
-    pub(super) fn give_up_snapshots(&mut self) -> bool {
+    pub(in crate::shard) fn give_up_snapshots(&mut self) -> bool {
         self.forget_rewrites();
         let ids: Vec<JobId> = self.saving.jobs.iter().map(|active| active.cut.id).collect();
         for id in &ids {

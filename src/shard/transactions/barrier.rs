@@ -8,6 +8,10 @@
 
 use std::sync::Arc;
 
+use super::record::{Barrier, Step, Transaction};
+use super::work::Work;
+use crate::base::Token;
+use crate::command::table::KeyAccess;
 use crate::persist::aof::{Folder, Manifest};
 use crate::rdb::file::FileChecksum;
 use crate::shard::journal::MadeFeeds;
@@ -15,6 +19,8 @@ use crate::shard::loading::Reload;
 use crate::shard::saving::SnapshotCut;
 use crate::shard::Shard;
 use crate::txn::locks::Number;
+use crate::txn::message::{Origin, TransactionId};
+use crate::txn::plan::Scopes;
 
 /// What every shard does at a barrier.
 #[derive(Clone)]
@@ -32,6 +38,11 @@ pub enum BarrierWork {
     /// Its feed of replication begins, unless there is one.
     AttachFeed(MadeFeeds),
     DetachFeed,
+    /// The server's role changes.
+    BecomeReplica,
+    BecomeMaster,
+    /// What was loaded beside its keys takes their place.
+    ExchangeStores,
 }
 
 /// What came of it.
@@ -80,7 +91,64 @@ impl Phase {
     }
 }
 
+/// Of the phase of a barrier that has ended.
+fn answers_of(t: &mut Transaction) -> Answers {
+    t.barrier.as_mut().map_or_else(Answers::new, |barrier| std::mem::take(&mut barrier.answers))
+}
+
 impl Shard {
+    /// Goes through `phases` while no transaction over shards is half done. With `access` to read, reads go on meanwhile.
+    pub(in crate::shard) fn at_barrier(
+        &mut self,
+        access: KeyAccess,
+        phases: impl IntoIterator<Item = Phase>,
+    ) {
+        let mut scopes = Scopes::default();
+        scopes.add_whole(self.turn.slots.all(), access);
+        // No client's: nobody is answered.
+        let origin = Origin { client: Token { index: u32::MAX, generation: u32::MAX }, place: 0 };
+        let barrier = Some(Barrier { phases: phases.into_iter().collect(), turn: 0, answers: Vec::new() });
+        self.start(Transaction { barrier, ..Transaction::new(Vec::new(), scopes, origin) });
+    }
+
+    /// The next phase of a barrier. Phases that wait for answers leave some outstanding.
+    pub(super) fn advance_barrier(&mut self, id: TransactionId, t: &mut Transaction) {
+        let shards = self.turn.slots.shards();
+        while t.outstanding == 0 {
+            let Some(phase) = t.barrier.as_mut().and_then(|barrier| barrier.phases.pop_front()) else {
+                return;
+            };
+            t.step = Step::WritingBack;
+            match phase {
+                Phase::Here(run) => {
+                    let answers = answers_of(t);
+                    t.outstanding += usize::from(run(self, answers));
+                }
+                Phase::Decide(decide) => {
+                    let phases = decide(self, answers_of(t));
+                    if let Some(barrier) = &mut t.barrier {
+                        barrier.phases.extend(phases);
+                    }
+                }
+                Phase::Each(work) => {
+                    for shard in 0..shards {
+                        self.step(id, t, shard, Work::Barrier(work.clone()), false);
+                    }
+                }
+                Phase::InTurn(work) => {
+                    let Some(barrier) = &mut t.barrier else { return };
+                    let shard = barrier.turn;
+                    barrier.turn += 1;
+                    let is_last_phase = barrier.phases.is_empty();
+                    if barrier.turn < shards {
+                        barrier.phases.push_front(Phase::InTurn(work.clone()));
+                    }
+                    self.step(id, t, shard, Work::Barrier(work), is_last_phase);
+                }
+            }
+        }
+    }
+
     /// Does what every shard does at the barrier `number`. `None`: it takes several turns, and `done` is called at the end.
     pub(super) fn do_barrier_work(
         &mut self,
@@ -105,6 +173,9 @@ impl Shard {
             }
             BarrierWork::AttachFeed(made) => self.attach_feed(&made),
             BarrierWork::DetachFeed => self.detach_feed(),
+            BarrierWork::BecomeReplica => self.become_replica_here(),
+            BarrierWork::BecomeMaster => self.become_master_here(),
+            BarrierWork::ExchangeStores => self.exchange_with_aside(),
         }
         Some(BarrierAnswer::Done)
     }

@@ -1,11 +1,14 @@
 //! Both sides of a transaction: the coordinator, which takes the steps (`coordinator`), and the participants, which hold intents
-//! and run their parts (`participant`). The record that the coordinator keeps is in `record`, what it sends in `work`, what all shards do at a barrier in `barrier`. The protocol and why it is right are told in `txn/transactions.md`.
+//! and run their parts (`participant`). The record that the coordinator keeps is in `record`, what it sends in `work`, what all shards do at a barrier in `barrier`;
+//! `remote` has the steps of a command with values of other shards, `for_connection` those that need the client's connection. The protocol and why it is right are told in `txn/transactions.md`.
 
 mod barrier;
 mod coordinator;
+mod for_connection;
 mod instant;
 mod participant;
 mod record;
+mod remote;
 mod work;
 
 use std::collections::HashMap;

@@ -138,8 +138,11 @@ impl Shard {
                 let Some(answer) = self.do_barrier_work(work, number, done) else { return self.leave_part() };
                 WorkResult::AtBarrier(answer)
             }
-            (work, Some(at_us)) => self
-                .at_instant(at_us, |shard| shard.do_work(coordinator, transaction, work, &caller, protocol)),
+            (work, Some(at_us)) => self.at_instant(at_us, |shard| {
+                shard.by_expiry_rule_of(&caller, |shard| {
+                    shard.do_work(coordinator, transaction, work, &caller, protocol)
+                })
+            }),
             (work, None) => self.do_work(coordinator, transaction, work, &caller, protocol),
         };
         self.leave_part();

@@ -71,7 +71,7 @@ pub(super) fn kill(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: A
     };
     let own = !filter.skip_asking && filter.holds(shard, c);
     let asking = c.id;
-    shard.ask_all_caught_up_for(c, KillClients { filter, asking }, move |_, answers, reply| {
+    shard.ask_all_until_all_know_for(c, KillClients { filter, asking }, move |_, answers, reply| {
         let killed = answers.iter().sum::<usize>() + usize::from(own);
         match (old_form, killed) {
             (false, _) => reply.integer(killed as i64),

@@ -39,7 +39,8 @@ fn deadline(text: &[u8], now_ms: i64) -> Result<i64, CommandError> {
 
 pub(super) fn unpause(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
     shard.shared.pause.end();
-    shard.ask_all_for(c, ObeyPause, |_, _, reply| reply.ok());
+    let later = shard.reply_later(c);
+    shard.ask_all(ObeyPause, move |shard, _| shard.answer_unpause(later));
     Ok(Flow::Later)
 }
 
