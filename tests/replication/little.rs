@@ -66,7 +66,11 @@ impl Little {
     }
 
     pub fn send(&mut self, args: &[&str]) {
-        self.socket.write_all(&Client::encode(args)).unwrap();
+        self.try_send(args).unwrap();
+    }
+
+    pub fn try_send(&mut self, args: &[&str]) -> std::io::Result<()> {
+        self.socket.write_all(&Client::encode(args))
     }
 
     pub fn acknowledge(&mut self) {

@@ -356,14 +356,9 @@ fn bad_input_ends_a_connection_at_most() {
         }
         // An endless command takes no memory without bound.
         let mut replica = Little::full(&server, &EOF);
-        let long = vec![b'x'; 200_000];
         replica.send(&["REPLCONF", "ACK", "not a number"]);
-        let text = String::from_utf8(long).unwrap();
-        let _ = thread::scope(|_| {
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                replica.send(&["REPLCONF", &text, "1"]);
-            }))
-        });
+        // The connection may end before all of it is written.
+        let _ = replica.try_send(&["REPLCONF", &"x".repeat(200_000), "1"]);
         assert!(within(SOON, || info(&mut client, "connected_slaves") == 0));
         assert!(client.call(&["PING"]).text() == "PONG");
     }
