@@ -56,6 +56,8 @@ pub struct Write {
     pub ticket: Ticket,
     pub value: u64,
     pub request: wait::Request,
+    /// When it begins to wait.
+    pub from_ms: u64,
 }
 
 /// What a client waits for: its value, and the offset behind it.
@@ -298,6 +300,17 @@ impl Node {
             self.sequencer.deliver(delivery).unwrap();
         }
         self.sequencer.emit(&mut self.writer).unwrap();
+    }
+
+    /// Whether all that shards did is in the stream, once they do no more.
+    pub fn is_still(&mut self, now_ms: u64) -> bool {
+        (0..SHARDS).for_each(|shard| _ = self.turn(shard, now_ms));
+        self.deliver(now_ms, false);
+        let is_released = |shard: usize| {
+            let released = self.disk.released(shard).unwrap_or(u64::MAX);
+            self.unreleased[shard].is_empty() && released >= self.due[shard]
+        };
+        (0..SHARDS).all(is_released) && self.sequencer.waiting().is_none()
     }
 
     /// At a barrier: feeds and their reader begin.
