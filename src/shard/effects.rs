@@ -105,7 +105,9 @@ impl Shard {
             return;
         }
         let format = self.rdb_format();
-        let payload = self.store.peek(db, key).map(|value| rdb::dump(&value, format));
+        // A replica of an older release has to understand it.
+        let payload =
+            self.store.peek(db, key).map(|value| rdb::dump(&value, format.oldest_for(&value)));
         let expire_at = self.store.expire_at(db, key).flatten();
         self.collect_expired();
         let place = Place::in_db(db);
