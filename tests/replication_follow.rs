@@ -14,7 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn server(shards: usize, options: &[&str]) -> Server {
     let shards = shards.to_string();
-    let mut all = vec!["--shards", &shards, "--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes"];
+    let mut all =
+        vec!["--shards", &shards, "--repl-diskless-sync-delay", "0", "--enable-debug-command", "yes"];
     all.extend(options);
     Server::start(&all)
 }
@@ -63,7 +64,12 @@ fn write_some(client: &mut Client, round: usize) {
             _ => format!("APPEND {} {round}", key(6)),
         });
         if n % 30 == 0 {
-            commands.extend(["MULTI".into(), format!("INCR a:{round}"), format!("INCR b:{round}"), "EXEC".into()]);
+            commands.extend([
+                "MULTI".into(),
+                format!("INCR a:{round}"),
+                format!("INCR b:{round}"),
+                "EXEC".into(),
+            ]);
         }
     }
     commands.push("SELECT 0".into());
@@ -91,7 +97,10 @@ fn a_replica_has_what_its_master_has_through_kills_promotion_and_return() {
         client.call(&["CLIENT", "KILL", "TYPE", "replica"]);
         write_some(&mut client, 2);
         wait_until_equal(&master, &replica);
-        assert_eq!((field(&mut client, "sync_full"), field(&mut client, "sync_partial_ok")), ("1".into(), "1".into()));
+        assert_eq!(
+            (field(&mut client, "sync_full"), field(&mut client, "sync_partial_ok")),
+            ("1".into(), "1".into())
+        );
 
         // The replica dies, and comes back with nothing.
         replica.kill9();

@@ -28,9 +28,11 @@ use super::follow::{FollowEvent, FollowMessage, Told};
 use super::message::{Answer, ReplMessage};
 use super::task;
 use crate::base::log::Level;
+use crate::command::CommandError;
 use crate::config::Config;
 use crate::journal::Ticket;
 use crate::repl::backlog::Backlog;
+use crate::repl::failover::State as FailoverState;
 use crate::repl::replica::link::{Link, Resume};
 use crate::repl::roles::LinkFacts;
 use crate::repl::wire::shown;
@@ -190,10 +192,8 @@ impl Follower {
         self.take_order(core);
         match &mut self.stage {
             Stage::Draining { next, .. } if core.feed.has_left(*next) => self.begin_following(core),
-            Stage::Settling(_) => {
-                if self.active.as_ref().is_none_or(|active| active.schedule.is_idle()) {
-                    self.settled(core);
-                }
+            Stage::Settling(_) if self.active.as_ref().is_none_or(|active| active.schedule.is_idle()) => {
+                self.settled(core);
             }
             _ => {}
         }
@@ -236,6 +236,11 @@ impl Follower {
         }
         let Some(order) = self.orders.pop_front() else { return };
         let is_master = matches!(self.stage, Stage::Master);
+        if order.asked.is_some() && core.failover != FailoverState::None {
+            let error = CommandError::other("ERR REPLICAOF not allowed while failing over.");
+            self.answer(core, &order, Answer::Refused(error));
+            return core.woken.notify_one();
+        }
         match &order.master {
             None if is_master => self.answer(core, &order, Answer::Done),
             Some(master)
@@ -256,7 +261,10 @@ impl Follower {
         core.woken.notify_one();
     }
 
-    fn answer(&self, core: &Core, order: &Order, answer: Answer) {
+    /// Whoever asks next sees the new role.
+    fn answer(&self, core: &mut Core, order: &Order, answer: Answer) {
+        let facts = self.facts(core);
+        core.publish(facts);
         if let Some(asked) = order.asked {
             core.answer(asked, answer);
         }
@@ -331,6 +339,7 @@ impl Follower {
                 if let Some(reader) = reader {
                     core.feed_began(reader);
                 }
+                core.tell(LEADER, ReplMessage::Follows(None));
                 crate::log_text!(
                     Level::Notice,
                     "MASTER MODE enabled (user request from '",
@@ -372,6 +381,7 @@ impl Follower {
                 "')"
             );
         }
+        core.tell(LEADER, ReplMessage::Follows(Some(master.clone())));
         let mut active = Box::new(Active::new(master, link, core, db));
         active.link.applied(offset, None);
         self.active = Some(active);
