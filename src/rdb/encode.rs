@@ -50,16 +50,6 @@ pub struct Format {
     pub compression: Compression,
 }
 
-impl Format {
-    /// In the oldest version that holds all of the value: only the consumers of a stream have more in a newer one.
-    pub fn oldest_for(self, value: &Value) -> Format {
-        match value {
-            Value::Stream(stream) if stream.groups().len() > 0 => self,
-            _ => Format { version: Version::V10, ..self },
-        }
-    }
-}
-
 impl Default for Format {
     fn default() -> Format {
         Format { version: Version::default(), compression: Compression::Lzf }
