@@ -127,7 +127,7 @@ pub fn settings(random: &mut Random) -> Settings {
         diskless_delay_ms: 50,
         diskless_max_replicas: 0,
         backlog_size: BACKLOG,
-        backlog_ttl_ms: 0,
+        backlog_ttl_ms: if random.one_in(4) { 1000 } else { 0 },
         hard_limit: 1 << 16,
         soft_limit: 0,
         soft_ms: 0,
@@ -331,6 +331,13 @@ impl Node {
         self.writer.forget_selected();
         self.history.renew(id);
         self.backlog = Some(Backlog::new(BACKLOG, self.writer.offset()));
+    }
+
+    /// Nobody has followed for `repl-backlog-ttl`.
+    pub fn free_backlog(&mut self, id: ReplicationId) {
+        self.flush();
+        self.backlog = None;
+        self.history.renew(id);
     }
 
     /// The cut of a snapshot.
