@@ -22,6 +22,7 @@ mod process;
 pub mod rdb;
 mod recovery;
 mod repl;
+mod replication;
 pub mod resp;
 #[allow(unsafe_code)]
 pub mod runtime;

@@ -7,7 +7,7 @@ mod logs;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{mpsc, Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::log::{write_raw, Level};
@@ -16,6 +16,7 @@ use crate::log;
 use crate::persist::aof::{Folder, Manifest};
 use crate::persist::check_rdb::explain;
 use crate::rdb::file::{Counts, TERMINATING};
+use crate::replication::{Event, Master, Order};
 use crate::runtime::{clock, signals};
 use crate::shard::loading::{LoadFailed, Report, Step};
 use crate::shard::message::{LoadMessage, Told};
@@ -80,11 +81,23 @@ pub fn recover(shared: &Arc<Shared>, kept: Kept) -> Result<(), Failure> {
         logs::recover(shared, folder, manifest)?;
     }
     on_each(shared, (0..shared.shards).map(|_| |done| LoadMessage::End { done }));
+    follow(shared);
     let changes = shared.stats.iter().map(|stats| stats.dirty.get()).sum();
     shared.status.saved_changes.store(changes, Relaxed);
     shared.status.loading.in_progress.store(false, Relaxed);
     shared.thread_inbox.post(LEADER, LoadMessage::AcceptAgain.into());
     Ok(())
+}
+
+/// `replicaof` in the configuration: shards have the role of a replica before the first client comes.
+fn follow(shared: &Shared) {
+    let Some(of) = shared.current_config().replication.replicaof.clone() else { return };
+    let (begun, told) = mpsc::channel();
+    let master = Some(Master { host: of.host, port: of.port });
+    let order = Order { master, asked: None, is_failover: false, client: Vec::new(), begun: Some(begun) };
+    shared.replication.tell(Event::ReplicaOf(order));
+    // The task ends only with the server.
+    let _ = told.recv();
 }
 
 fn load_rdb(shared: &Arc<Shared>, path: &Path) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use crate::observe::stats::ShardStats;
 use crate::observe::{logo, ServerStats};
 use crate::persist::status::Status;
 use crate::process::{self, OomRole, OomScore, PidFile, Supervisor, Title};
+use crate::replication::{ReplMessage, Replication};
 use crate::resp::Text;
 use crate::runtime::listen::{self, ListenError, Listener};
 use crate::runtime::mesh::Mesh;
@@ -36,6 +37,8 @@ use std::time::{Duration, Instant};
 
 #[cfg(test)]
 mod feed_tests;
+#[cfg(test)]
+mod following_tests;
 
 /// How often the boot thread looks for the end of the shards when nobody rings, and while they are about to end.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -206,14 +209,7 @@ fn settings(loaded: &Loaded, supervisor: Supervisor) -> Settings {
     if let Some(title) = &mut title {
         title.show(config);
     }
-    Settings {
-        file: loaded.file.clone(),
-        title,
-        oom_score,
-        executable,
-        supervisor: supervisor.word(),
-        replication_id: process::random_id(),
-    }
+    Settings { file: loaded.file.clone(), title, oom_score, executable, supervisor: supervisor.word() }
 }
 
 /// With `always-show-logo`, or on a terminal that gets the log; otherwise one line.
@@ -344,7 +340,9 @@ fn share(
         server_stats: ServerStats::default(),
         status: Status::default(),
         thread_inbox: ThreadInbox::new(shards),
-        migrator: Arc::new(Migrator::new(control)),
+        migrator: Arc::new(Migrator::new(control.clone())),
+        control,
+        replication: Replication::new(),
         inboxes: (0..shards).map(|_| Default::default()).collect(),
         listeners: Default::default(),
         started_ms: clock::unix_ms(),
@@ -365,11 +363,24 @@ fn start_error(error: &io::Error) -> String {
     format!("{}{remedy}", error_text(error))
 }
 
+/// What is for shards that do not run yet waits for them.
+fn start_replication(shared: &Arc<Shared>) {
+    // The task does not keep the server alive.
+    let weak = Arc::downgrade(shared);
+    let post = move |shard: usize, message: ReplMessage| {
+        if let Some(shared) = weak.upgrade() {
+            shared.thread_inbox.post(shard, message.into());
+        }
+    };
+    shared.replication.start(&shared.control, shared.shards, shared.current_config(), Arc::new(post));
+}
+
 /// Starts the shards and waits until each one runs.
 fn start_shards(
     shared: &Arc<Shared>,
     listeners: Vec<Listener>,
 ) -> Result<Vec<JoinHandle<io::Result<()>>>, Failure> {
+    start_replication(shared);
     let cores = cpus::allowed();
     let mut listeners = Some(listeners);
     let mut threads = Vec::new();

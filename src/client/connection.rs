@@ -9,6 +9,8 @@ use crate::base::Address;
 use crate::base::Stamp;
 use crate::base::Token;
 use crate::command::table::CommandSpec;
+use crate::journal::Ticket;
+use crate::repl::master::options::Options;
 use crate::resp::RequestParser;
 use crate::store::WaitNumber;
 use crate::txn::message::OwnedArgs;
@@ -49,13 +51,12 @@ pub enum Flag {
     Replay = 1 << 17,
     /// Nothing has come for a while, and that was looked into.
     LookedAfter = 1 << 24,
-    /// It has said (REPLCONF) that it finds the end of an RDB file by a mark behind it.
-    FindsMark = 1 << 18,
-    /// The same: that it is a replica, with a port of its own.
+    /// It may have written since its last WAIT.
+    HasWritten = 1 << 18,
+    /// It is a replica: the task of replication has its socket, or is about to.
     Replica = 1 << 19,
-    /// It has asked (REPLCONF rdb-filter-only) for a file without keys, or without functions.
-    WithoutKeys = 1 << 26,
-    WithoutFunctions = 1 << 27,
+    /// No client's: it runs the commands of the master that this server follows.
+    Master = 1 << 22,
     /// It is closed, but its socket is not: shards still count it as a listener.
     Leaving = 1 << 28,
     /// It listens to channels.
@@ -116,6 +117,8 @@ pub enum Suspension {
     Output,
     /// The log's disk is slower than the clients that write.
     Log,
+    /// The socket is another's: this connection reads and sends nothing any more.
+    GivenAway,
 }
 
 /// Where the command of a blocked client waits: the shard that wakes it, and its number there.
@@ -165,6 +168,10 @@ pub struct Connection {
     pub share: Share,
     pub remote_requests: RemoteRequests,
     pub multi: Option<Box<Multi>>,
+    /// What it has said by REPLCONF.
+    pub replica_options: Option<Box<Options>>,
+    /// What it had written when it waited last has tickets below this one.
+    pub written_before: Ticket,
     pub watching: Option<Box<Watching>>,
     pub subscriptions: Option<Box<Subscriptions>>,
     pub tracking: Option<Box<Tracking>>,
@@ -212,6 +219,8 @@ impl Connection {
             share: Share::default(),
             remote_requests: RemoteRequests::default(),
             multi: None,
+            replica_options: None,
+            written_before: 0,
             watching: None,
             subscriptions: None,
             tracking: None,

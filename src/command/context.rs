@@ -36,6 +36,8 @@ pub struct Caller {
     pub no_touch: bool,
     /// Replaying the append-only file, or applying a replication stream: no expiry on access.
     pub replaying: bool,
+    /// A command of the master that this server follows.
+    pub from_master: bool,
     /// `proto-max-bulk-len`, bytes: the longest string a command may build.
     pub bulk_len_max: usize,
     /// `lazyfree-lazy-user-flush`: FLUSHDB and FLUSHALL free memory after they have answered, unless told SYNC.

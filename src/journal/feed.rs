@@ -18,7 +18,7 @@
 //! (`Fill`), over all shards; from `FILL_BYTES_MAX` on new writes are to wait, so that the sum stays near it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::Arc;
 
@@ -42,6 +42,8 @@ pub type Writers = SmallVec<[u16; 4]>;
 pub struct Batch {
     pub ticket: Ticket,
     pub shard: usize,
+    /// Drawn at a barrier: a snapshot is cut behind it.
+    pub is_mark: bool,
     bytes: Vec<u8>,
     /// Their ends count from the beginning of their unit.
     commands: Vec<Command>,
@@ -119,6 +121,8 @@ pub enum Fed {
 #[derive(Debug, Default)]
 pub struct Fill {
     bytes: AtomicUsize,
+    /// A replica is far behind what its output may be.
+    is_throttled: AtomicBool,
 }
 
 impl Fill {
@@ -128,7 +132,12 @@ impl Fill {
 
     /// Whether new writes are to wait.
     pub fn is_full(&self) -> bool {
-        self.bytes() >= FILL_BYTES_MAX
+        self.bytes() >= FILL_BYTES_MAX || self.is_throttled.load(Ordering::Relaxed)
+    }
+
+    /// Has new writes wait for a replica, or not any more.
+    pub fn throttle(&self, is_on: bool) {
+        self.is_throttled.store(is_on, Ordering::Relaxed);
     }
 }
 
@@ -247,20 +256,18 @@ impl Feed {
     }
 
     /// The turn's units are complete, and nothing of the turn has left: draws its ticket, if it did anything.
-    pub fn end_turn(&mut self) {
-        if !self.open.is_empty() {
-            self.draw();
-        }
+    pub fn end_turn(&mut self) -> Option<Ticket> {
+        (!self.open.is_empty()).then(|| self.draw(false))
     }
 
     /// At a barrier: everything that was done before has at most this ticket, and everything that will be done a larger one.
     pub fn mark(&mut self) -> Ticket {
-        self.draw()
+        self.draw(true)
     }
 
-    fn draw(&mut self) -> Ticket {
+    fn draw(&mut self, is_mark: bool) -> Ticket {
         let ticket = self.tickets.draw();
-        let batch = Batch { ticket, shard: self.shard, ..std::mem::take(&mut self.open) };
+        let batch = Batch { ticket, shard: self.shard, is_mark, ..std::mem::take(&mut self.open) };
         let weight = batch.weight();
         self.wait(Fed::Batch(batch), weight);
         ticket

@@ -7,7 +7,8 @@
 //!    +------ ABORT, time is up+----------------------------------------------+ ABORT, it refuses: master again
 //! ```
 //!
-//! Writes are paused from the command to its end, so the offset that a replica has to reach stands still.
+//! Writes are paused from the command to its end, so the offset that a replica has to reach stands still: from [`Failover::paused`] on, when
+//! every shard has paused and what it did before is in the stream. What was still on its way then would be lost.
 
 use crate::base::log::Level;
 use crate::command::parse::integer;
@@ -94,8 +95,10 @@ impl State {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// All writes, expiry and eviction wait.
+    /// All writes, expiry and eviction wait. To be answered by [`Failover::paused`].
     Pause,
+    /// Replicas are to be asked for acknowledgements, as the last that the stream gets: they would come within a second anyway.
+    AskForAcks,
     Unpause,
     /// This server becomes a replica of it, and asks it by PSYNC with FAILOVER to become a master.
     Follow {
@@ -113,6 +116,8 @@ pub struct Failover {
     target: Option<(Vec<u8>, i64)>,
     force: bool,
     deadline_ms: Option<u64>,
+    /// The stream grows no more.
+    is_still: bool,
 }
 
 impl Failover {
@@ -129,8 +134,10 @@ impl Failover {
         self.deadline_ms.filter(|_| self.state == State::WaitForSync)
     }
 
-    fn find<'f>(facts: &'f Facts, host: &[u8], port: i64) -> Option<&'f Candidate> {
-        facts.replicas.iter().find(|replica| replica.port == port && replica.host.eq_ignore_ascii_case(host))
+    /// More than one, while a connection that is dead has not been noticed.
+    fn find<'f>(facts: &'f Facts, host: &'f [u8], port: i64) -> impl Iterator<Item = &'f Candidate> {
+        let is_it = move |of: &&Candidate| of.port == port && of.host.eq_ignore_ascii_case(host);
+        facts.replicas.iter().filter(is_it)
     }
 
     /// FAILOVER, to be answered by OK.
@@ -164,10 +171,11 @@ impl Failover {
         }
         let text = match &to {
             Some((host, port)) => {
-                let Some(replica) = Failover::find(facts, host, *port) else {
+                let mut replicas = Failover::find(facts, host, *port).peekable();
+                if replicas.peek().is_none() {
                     return error("ERR FAILOVER target HOST and PORT is not a replica.");
-                };
-                if !replica.is_online {
+                }
+                if !replicas.any(|replica| replica.is_online) {
                     return error("ERR FAILOVER target replica is not online.");
                 }
                 format!("FAILOVER requested to {}:{port}.", shown(host))
@@ -179,8 +187,17 @@ impl Failover {
             target: to,
             force,
             deadline_ms: timeout_ms.map(|timeout| now_ms.saturating_add(timeout)),
+            is_still: false,
         };
         Ok(vec![Action::Log(Level::Notice, text), Action::Pause])
+    }
+
+    /// All shards have paused, and all that they did before is in the stream.
+    pub fn paused(&mut self) -> Vec<Action> {
+        if self.state != State::WaitForSync || std::mem::replace(&mut self.is_still, true) {
+            return Vec::new();
+        }
+        vec![Action::AskForAcks]
     }
 
     /// After each acknowledgement, and as time passes.
@@ -198,9 +215,12 @@ impl Failover {
                 None => self.abort("Replica never caught up before timeout"),
             };
         }
+        if !self.is_still {
+            return Vec::new();
+        }
         let has_all = |replica: &&Candidate| replica.is_online && replica.acked == facts.offset;
         let replica = match &self.target {
-            Some((host, port)) => Failover::find(facts, host, *port).filter(has_all),
+            Some((host, port)) => Failover::find(facts, host, *port).find(has_all),
             None => facts.replicas.iter().find(has_all),
         };
         let Some(replica) = replica else { return Vec::new() };
@@ -268,6 +288,7 @@ mod tests {
 
     fn start(failover: &mut Failover, text: &str, facts: &Facts) -> Result<Vec<Action>, String> {
         let outcome = failover.command(parse(text)?, facts, 1000);
+        failover.paused();
         outcome.map(short).map_err(|error| String::from_utf8(error.text().into_bytes()).unwrap())
     }
 
@@ -336,6 +357,19 @@ mod tests {
     }
 
     #[test]
+    fn nobody_has_everything_while_something_is_on_its_way_to_the_stream() {
+        let replicas = [candidate("a", true, 100)];
+        let mut failover = Failover::default();
+        failover.command(parse("FAILOVER TIMEOUT 500").unwrap(), &facts(&replicas), 1000).unwrap();
+        assert_eq!(failover.tick(&facts(&replicas), 1100), []);
+        assert_eq!(failover.paused(), [Action::AskForAcks]);
+        assert_eq!(failover.paused(), [], "asked once");
+        let late = Facts { offset: 150, ..facts(&replicas) };
+        assert_eq!(failover.tick(&late, 1100), []);
+        assert_eq!(failover.tick(&facts(&replicas), 1100).len(), 2);
+    }
+
+    #[test]
     fn a_named_target_is_waited_for_and_time_ends_it() {
         let replicas = [candidate("a", true, 100), candidate("b", true, 5)];
         let mut failover = Failover::default();
@@ -348,6 +382,15 @@ mod tests {
         start(&mut failover, "FAILOVER TO b 6380 TIMEOUT 500 FORCE", &facts(&replicas)).unwrap();
         let actions = short(failover.tick(&facts(&replicas), 1500));
         assert_eq!(actions, [Action::Follow { host: b"b".to_vec(), port: 6380 }]);
+    }
+
+    #[test]
+    fn a_target_with_a_dead_connection_beside_its_own_is_found() {
+        let replicas = [candidate("a", true, 5), candidate("a", false, 0), candidate("a", true, 100)];
+        let mut failover = Failover::default();
+        start(&mut failover, "FAILOVER TO a 6380", &facts(&replicas)).unwrap();
+        let actions = short(failover.tick(&facts(&replicas), 1100));
+        assert_eq!(actions, [Action::Follow { host: b"a".to_vec(), port: 6380 }]);
     }
 
     #[test]

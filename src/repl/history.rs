@@ -82,6 +82,8 @@ struct Before {
 pub struct History {
     id: ReplicationId,
     before: Option<Before>,
+    /// It is that of a replica as its disk had it at the start, and nothing has come since: the server may have had more before.
+    is_restored: bool,
 }
 
 /// Why a full synchronisation is needed.
@@ -189,18 +191,24 @@ fn number(text: &[u8]) -> Option<u64> {
 impl History {
     /// A history that begins here.
     pub fn new(id: ReplicationId) -> History {
-        History { id, before: None }
+        History { id, before: None, is_restored: false }
     }
 
     /// That of a master which has been restarted: what it had is the second one, up to what it has loaded, for it may have lost
     /// what came after.
     pub fn restarted_as_master(kept: &Kept, new_id: ReplicationId) -> History {
-        History { id: new_id, before: Some(Before { id: kept.id, until: kept.offset + 1 }) }
+        let before = Some(Before { id: kept.id, until: kept.offset + 1 });
+        History { before, ..History::new(new_id) }
     }
 
     /// That of a replica which has been restarted, and will ask its master to go on.
     pub fn restarted_as_replica(kept: &Kept) -> History {
-        History::new(kept.id)
+        History { is_restored: true, ..History::new(kept.id) }
+    }
+
+    /// Whether a replica may have had more of this history before it was started: it has not heard of its master since.
+    pub fn is_restored(&self) -> bool {
+        self.is_restored
     }
 
     pub fn id(&self) -> ReplicationId {
@@ -221,6 +229,7 @@ impl History {
     pub fn promote(&mut self, offset: u64, new_id: ReplicationId) {
         self.before = Some(Before { id: self.id, until: offset + 1 });
         self.id = new_id;
+        self.is_restored = false;
     }
 
     /// A backlog is made anew, or given up: nothing from before is known.
@@ -236,6 +245,7 @@ impl History {
     /// The master goes on under another id (`+CONTINUE id`): what is here up to `offset` was the old one's. Returns whether the id
     /// has changed, so that the replicas of this replica must be disconnected to learn of it.
     pub fn continue_as(&mut self, master_id: ReplicationId, offset: u64) -> bool {
+        self.is_restored = false;
         if master_id == self.id {
             return false;
         }

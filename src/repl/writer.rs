@@ -1,38 +1,8 @@
 //! Writes the replication stream: what belongs together as MULTI and EXEC, SELECT where the database changes, and a count of every byte.
 
-use smallvec::SmallVec;
-
 use super::wire::put_command;
-
-/// What one command, one MULTI body or one shard's part of a transaction did: its effects, as RESP commands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Unit {
-    bytes: Vec<u8>,
-    /// Of each effect the database, and where it ends in `bytes`.
-    effects: SmallVec<[(usize, usize); 4]>,
-}
-
-impl Unit {
-    /// Takes what a shard has collected: encoded commands, and of each its database and its end.
-    pub fn new(bytes: Vec<u8>, effects: SmallVec<[(usize, usize); 4]>) -> Unit {
-        debug_assert!(effects.windows(2).all(|pair| pair[0].1 <= pair[1].1));
-        debug_assert_eq!(effects.last().map_or(0, |last| last.1), bytes.len());
-        Unit { bytes, effects }
-    }
-
-    pub fn push(&mut self, db: usize, args: &[&[u8]]) {
-        put_command(&mut self.bytes, args);
-        self.effects.push((db, self.bytes.len()));
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.effects.is_empty()
-    }
-
-    pub(super) fn memory_bytes(&self) -> usize {
-        size_of::<Unit>() + self.bytes.len()
-    }
-}
+use crate::journal::feed::join_parts;
+use crate::journal::{Place, View};
 
 /// Switches that plant a fault, for tests that must find it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,32 +77,41 @@ impl StreamWriter {
         self.command(&[b"REPLCONF", b"GETACK", b"*"]);
     }
 
+    /// Where there is no backlog nothing is written, but an offset that is newer than all others is needed.
+    pub fn skip(&mut self) {
+        self.offset += 1;
+    }
+
     /// The bytes of a master, unchanged: for a replica with replicas of its own.
     pub fn forward(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
         self.offset += bytes.len() as u64;
     }
 
-    /// What belongs together.
-    pub(super) fn units(&mut self, units: &[&Unit]) {
-        let effects: usize = units.iter().map(|unit| unit.effects.len()).sum();
-        if effects > 1 {
+    /// What one command or one MULTI body did.
+    pub(super) fn unit(&mut self, unit: View) {
+        self.together(unit.len(), unit.commands());
+    }
+
+    /// What a transaction over shards did: its parts, in the order of its writers.
+    pub(super) fn transaction(&mut self, parts: &[View]) {
+        let commands = join_parts(parts);
+        self.together(commands.len(), commands.into_iter());
+    }
+
+    fn together<'a>(&mut self, count: usize, commands: impl Iterator<Item = (Place, &'a [u8])>) {
+        if count > 1 {
             self.command(&[b"MULTI"]);
         }
-        for unit in units {
-            let mut from = 0;
-            for (db, end) in &unit.effects {
-                if self.selected != Some(*db) {
-                    self.command(&[b"SELECT", itoa::Buffer::new().format(*db).as_bytes()]);
-                    self.selected = Some(*db);
-                }
-                let bytes = unit.bytes.get(from..*end).unwrap_or_default();
-                self.pending.extend_from_slice(bytes);
-                self.offset += bytes.len() as u64;
-                from = *end;
+        for (place, bytes) in commands {
+            if self.selected != Some(place.db) {
+                self.command(&[b"SELECT", itoa::Buffer::new().format(place.db).as_bytes()]);
+                self.selected = Some(place.db);
             }
+            self.pending.extend_from_slice(bytes);
+            self.offset += bytes.len() as u64;
         }
-        if effects > 1 {
+        if count > 1 {
             self.command(&[b"EXEC"]);
         }
     }
@@ -140,6 +119,15 @@ impl StreamWriter {
     /// What has been written since the last call: for the backlog.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.pending)
+    }
+
+    /// At most so many of the first bytes that are pending; to be followed by `drop_front`.
+    pub fn front(&self, len: usize) -> &[u8] {
+        &self.pending[..len.min(self.pending.len())]
+    }
+
+    pub fn drop_front(&mut self, len: usize) {
+        self.pending.drain(..len.min(self.pending.len()));
     }
 
     pub fn pending(&self) -> &[u8] {

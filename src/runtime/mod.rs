@@ -3,6 +3,7 @@
 
 pub mod alloc;
 pub mod arena;
+pub mod async_socket;
 pub(crate) mod background_thread;
 mod buffers;
 mod child_memory;

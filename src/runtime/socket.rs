@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
-use rustix::net::{self, sockopt, AddressFamily, SendFlags, Shutdown, SocketAddrAny};
+use rustix::net::{self, sockopt, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrAny};
 
 use crate::base::Address;
 
@@ -46,6 +46,17 @@ pub fn send_now(socket: impl AsFd, bytes: &[u8]) {
 /// Sends what fits at once; `WouldBlock` when nothing does.
 pub fn try_send(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     Ok(net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+}
+
+/// Receives what is there; `WouldBlock` when nothing is. 0: the end.
+pub fn try_receive(socket: impl AsFd, into: &mut [u8]) -> io::Result<usize> {
+    Ok(net::recv(socket, into, RecvFlags::DONTWAIT)?.0)
+}
+
+/// Nothing more is sent; what the peer says is still received.
+pub fn end_output(socket: impl AsFd) {
+    // An error means that the peer was faster.
+    let _ = net::shutdown(socket, Shutdown::Write);
 }
 
 /// Another descriptor of the same connection, which stays open whatever becomes of this one.

@@ -20,13 +20,13 @@ use crate::shard::saving::Content;
 use crate::slots::shard_of_slot;
 use crate::store::{slot_of, Settings as StoreSettings, SlotSet};
 
-const SHARDS: usize = 3;
+pub(super) const SHARDS: usize = 3;
 const KEYS_OF_SHARD: usize = 4;
 
-struct Running {
-    shared: Arc<Shared>,
+pub(super) struct Running {
+    pub(super) shared: Arc<Shared>,
     threads: Vec<JoinHandle<io::Result<()>>>,
-    port: u16,
+    pub(super) port: u16,
     logs: Vec<PathBuf>,
 }
 
@@ -36,7 +36,7 @@ fn post(shared: &Shared, shard: usize, call: impl FnOnce(&mut Shard) + Send + 's
 
 impl Running {
     /// With `always` each shard has a log that it syncs before it answers.
-    fn start(always: bool) -> Running {
+    pub(super) fn start(always: bool) -> Running {
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let options = [&format!("port {port}"), "bind 127.0.0.1", "save \"\"", "appendfsync always"];
         let options = options.iter().map(|line| line.as_bytes().to_vec()).collect();
@@ -79,13 +79,13 @@ impl Drop for Running {
     }
 }
 
-struct Client {
+pub(super) struct Client {
     writer: TcpStream,
     reader: BufReader<TcpStream>,
 }
 
 impl Client {
-    fn connect(port: u16) -> Client {
+    pub(super) fn connect(port: u16) -> Client {
         let writer = TcpStream::connect(("127.0.0.1", port)).unwrap();
         writer.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let reader = BufReader::new(writer.try_clone().unwrap());
@@ -93,9 +93,29 @@ impl Client {
     }
 
     /// The texts of the last reply.
-    fn call(&mut self, lines: &[String]) -> Vec<String> {
+    pub(super) fn call(&mut self, lines: &[String]) -> Vec<String> {
         self.writer.write_all((lines.join("\r\n") + "\r\n").as_bytes()).unwrap();
         lines.iter().map(|_| self.reply()).last().unwrap()
+    }
+
+    pub(super) fn send(&mut self, line: &str) {
+        self.writer.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+    }
+
+    /// The text of the error that the command answers.
+    pub(super) fn error(&mut self, line: &str) -> String {
+        self.send(line);
+        self.next_error()
+    }
+
+    pub(super) fn next_error(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        line.trim_end().strip_prefix('-').unwrap_or_else(|| panic!("no error: {line}")).to_owned()
+    }
+
+    pub(super) fn is_closed(&mut self) -> bool {
+        self.reader.read(&mut [0; 1]).is_ok_and(|len| len == 0)
     }
 
     fn reply(&mut self) -> Vec<String> {
@@ -238,6 +258,7 @@ fn synchronise(
     let sync = FullSync {
         socket: theirs.into(),
         content: Content::ALL,
+        version: None,
         slots,
         fields: vec![("repl-id".to_owned(), b"some".to_vec())],
         after: b"mark".to_vec(),

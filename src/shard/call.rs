@@ -81,9 +81,12 @@ impl Shard {
         self.store.no_touch = caller.no_touch;
         self.store.passed_over = false;
         let started = Stamp::now();
+        let rule = self.obey_expiry_rule(spec, caller);
         let (result, effect, blocking) = self.run_handler(call, reply);
+        self.restore_expiry_rule(rule);
+        // The memory of the key may be another's from here on, in the same turn.
+        self.store.clear_slot_hint();
         if within == Within::Replay {
-            self.store.clear_slot_hint();
             self.store.events.take();
             return result.map_or_else(Called::Failed, |()| Called::Replied);
         }
@@ -105,6 +108,9 @@ impl Shard {
                 reply.truncate(mark);
                 reply.error(&text);
                 self.account(spec, args, caller, nanos, Some(&text));
+                if caller.from_master {
+                    self.warn_of_applied(spec.name.as_bytes(), &text);
+                }
             }
             Called::Replied | Called::Standing(_) => self.account(spec, args, caller, nanos, None),
         }

@@ -331,6 +331,7 @@ impl Shard {
         self.upkeep.housekeeping.stopping = true;
         self.upkeep.housekeeping.stop_at_ms = self.now_ms() + DRAIN_MS;
         self.stop_listening(|_| true);
+        self.end_applier();
         for token in self.connections.table.tokens() {
             if let Some(mut connection) = self.connections.table.take(token) {
                 connection.flags.set(Flag::CloseAfterReply);

@@ -56,6 +56,7 @@ impl Shard {
             Message::Delivered(delivered) => self.delivered(*delivered),
             Message::Chore(chore) => self.do_chore(chore),
             Message::Load(message) => self.about_loading(message),
+            Message::Replication(message) => self.about_replication(*message),
             #[cfg(test)]
             Message::Call(call) => call(self),
         }

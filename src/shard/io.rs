@@ -130,7 +130,7 @@ impl Shard {
     }
 
     /// Leaves further input in the socket.
-    fn hold_back(&mut self, c: &mut Connection) {
+    pub(super) fn hold_back(&mut self, c: &mut Connection) {
         if c.flags.has(Flag::Receiving) && !c.flags.has(Flag::CancellingReceive) {
             c.flags.set(Flag::CancellingReceive);
             self.connections.ring_jobs.push(RingJob::CancelReceive(c.token));
@@ -163,7 +163,7 @@ impl Shard {
         // A replay has no socket: what is received from none is an error, which would end the connection, and the replay early.
         let stopped =
             Flag::Receiving as u32 | Flag::Closing as u32 | Flag::PeerClosed as u32 | Flag::Replay as u32;
-        if !c.flags.any(stopped) && !is_full(c) {
+        if !c.flags.any(stopped | Flag::Replica as u32) && !is_full(c) {
             c.flags.set(Flag::Receiving);
             self.connections.ring_jobs.push(RingJob::Receive(c.token, c.fd()));
         }

@@ -1,13 +1,11 @@
 //! The journal as a shard has it: what commands did is collected (`crate::journal`), goes to the sinks (the log, the feed of
 //! replication), and what tells of it waits until that is safe (`log::held`).
 
-#![allow(dead_code, reason = "the feed has a reader in tests only until replicas are served")]
-
 use super::log::held::Held;
 use super::log::Log;
 use super::message::Message;
 use super::push::Push;
-use super::transactions::Phase;
+use super::transactions::{Answers, BarrierWork, Phase};
 use super::Shard;
 use crate::command::table::KeyAccess;
 use crate::command::Args;
@@ -116,7 +114,7 @@ fn append(log: &mut Log, feed: &mut Option<Box<Feed>>, entry: &Entry) {
 
 /// The feeds of all shards, on their way to them, and their reader.
 #[derive(Clone, Default)]
-pub(super) struct MadeFeeds(Arc<Mutex<Made>>);
+pub struct MadeFeeds(Arc<Mutex<Made>>);
 
 #[derive(Default)]
 struct Made {
@@ -150,43 +148,67 @@ impl Shard {
     /// Everything that came before the barrier is not in the feed, and everything that comes behind it is.
     pub(super) fn phases_of_feed(&self, bell: Bell) -> (Phase, Phase, MadeFeeds) {
         let made = MadeFeeds::default();
-        let (makes, takes) = (made.clone(), made.clone());
+        let makes = made.clone();
         let shards = self.turn.slots.shards();
-        let make = move |shard: &mut Shard, _| {
-            if !shard.journal.is_fed() {
+        let make = move |shard: &mut Shard, _: Answers| {
+            // What a replica's shards do is in its master's stream.
+            if !shard.journal.is_fed() && !shard.following.is_replica {
                 let (feeds, reader) = feeds(shards, &shard.shared.tickets, &bell);
                 *makes.lock() = Made { feeds: feeds.into_iter().map(Some).collect(), reader: Some(reader) };
             }
             false
         };
-        let attach = move |shard: &mut Shard, _| {
-            if let Some(feed) = takes.lock().feeds.get_mut(shard.id).and_then(Option::take) {
-                shard.journal.feed = Some(Box::new(feed));
-                shard.sinks_changed();
-            }
-        };
-        (Phase::Here(Box::new(make)), Phase::Each(Arc::new(attach)), made)
+        (Phase::here(make), Phase::Each(BarrierWork::AttachFeed(made.clone())), made)
+    }
+
+    /// At a barrier: this shard's feed begins.
+    pub(super) fn attach_feed(&mut self, made: &MadeFeeds) {
+        if let Some(feed) = made.lock().feeds.get_mut(self.id).and_then(Option::take) {
+            self.journal.feed = Some(Box::new(feed));
+            self.sinks_changed();
+        }
+    }
+
+    /// At a barrier: this shard's feed ends.
+    pub(super) fn detach_feed(&mut self) {
+        self.journal.feed = None;
+        self.sinks_changed();
     }
 
     /// The shard that leads: begins to feed, for `then`.
-    pub fn begin_feed(&mut self, bell: Bell, then: impl FnOnce(&mut Shard, FeedReader) + Send + 'static) {
+    pub fn begin_feed(&mut self, bell: Bell, then: impl FnOnce(&mut Shard, FeedReader) + 'static) {
         let (make, attach, made) = self.phases_of_feed(bell);
-        let done = move |shard: &mut Shard, _| {
+        let done = move |shard: &mut Shard, _: Answers| {
             if let Some(reader) = made.take() {
                 then(shard, reader);
             }
             false
         };
-        self.at_barrier(KeyAccess::Read, [make, attach, Phase::Here(Box::new(done))]);
+        self.at_barrier(KeyAccess::Read, [make, attach, Phase::here(done)]);
     }
 
     /// The shard that leads: no reader wants anything any more.
     pub fn end_feed(&mut self) {
-        let detach = |shard: &mut Shard, _| {
-            shard.journal.feed = None;
-            shard.sinks_changed();
-        };
-        self.at_barrier(KeyAccess::Read, [Phase::Each(Arc::new(detach))]);
+        self.at_barrier(KeyAccess::Read, [Phase::Each(BarrierWork::DetachFeed)]);
+    }
+
+    /// At a barrier, on each shard: the feed ends with what was done before, which leaves now.
+    pub(super) fn end_feed_with_all(&mut self) {
+        if !self.journal.is_fed() {
+            return;
+        }
+        self.journal.draw_ticket();
+        if self.journal.log.waits_for_disk() {
+            if let Err(error) = self.journal.log.flush_now() {
+                crate::log!(
+                    crate::base::log::Level::Warning,
+                    "Error writing to the AOF file: {}",
+                    crate::base::error_text(&error)
+                );
+            }
+        }
+        self.journal.release_feed();
+        self.detach_feed();
     }
 
     /// At a barrier: what came before it has at most this ticket, and what comes behind it a larger one. `None`: there is no feed.

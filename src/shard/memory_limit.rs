@@ -32,7 +32,7 @@ impl Shard {
     /// may are in the hands of transactions it stays over it, too, until the first command after them; that is no reason to refuse
     /// anything.
     pub(super) fn make_room(&mut self) -> bool {
-        if self.store.expire_paused {
+        if self.store.expire_paused || self.ignores_maxmemory() {
             return true;
         }
         if !self.is_over_limit() {
@@ -71,13 +71,16 @@ impl Shard {
 
     /// Whether `make_room` would answer false. Evicts nothing, so it may be asked inside a transaction.
     pub(super) fn lacks_room(&mut self) -> bool {
-        !self.store.expire_paused && self.is_over_limit() && self.draw_evictor().is_none()
+        !self.store.expire_paused
+            && !self.ignores_maxmemory()
+            && self.is_over_limit()
+            && self.draw_evictor().is_none()
     }
 
     /// Evicts for a while, between requests, and has the next turns go on until the process is under the limit.
     pub(super) fn evict_some(&mut self) {
         self.forget_eviction();
-        if self.store.expire_paused || !self.is_over_limit() {
+        if self.store.expire_paused || self.ignores_maxmemory() || !self.is_over_limit() {
             return;
         }
         let started = Stamp::now();

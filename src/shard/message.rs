@@ -24,6 +24,7 @@ use crate::client::Redirect;
 use crate::command::table::CommandSpec;
 use crate::command::CommandError;
 use crate::persist::aof::manifest::Manifest;
+use crate::replication::ReplMessage;
 use crate::resp::{Protocol, Reply};
 use crate::store::{SlotSet, WatchFlag};
 use std::os::fd::OwnedFd;
@@ -116,6 +117,7 @@ pub enum Message {
     Delivered(Box<Delivered>),
     Chore(Chore),
     Load(LoadMessage),
+    Replication(Box<ReplMessage>),
     /// What a test does to a shard.
     #[cfg(test)]
     Call(Call),

@@ -17,6 +17,7 @@ mod connections;
 mod cursor;
 mod effects;
 mod executor;
+pub mod following;
 mod housekeeping;
 mod inbox;
 mod info;
@@ -36,6 +37,7 @@ mod redact;
 mod refusals;
 mod remote_output;
 mod remote_values;
+mod replication;
 mod replies;
 mod request;
 mod route;
@@ -98,6 +100,9 @@ pub struct Shard {
     pub journal: journal::Journal,
     saving: saving::Saving,
     loader: loading::Loader,
+    /// What there is to do as a replica.
+    following: following::Following,
+    replication: replication::Service,
     scripts: scripts::Scripts,
     /// Who is told of what others do.
     subscribers: subscribers::Subscribers,
@@ -126,6 +131,8 @@ impl Shard {
             journal: journal::Journal::new(log::Log::new(id, stats.clone(), shared.logs.clone())),
             saving: saving::Saving::default(),
             loader: loading::Loader::default(),
+            following: following::Following::default(),
+            replication: replication::Service::default(),
             scripts: scripts::Scripts::default(),
             subscribers: subscribers::Subscribers::new(shards),
             upkeep: upkeep::Upkeep::default(),
@@ -159,6 +166,9 @@ impl Shard {
             no_touch: connection.flags.has(crate::client::Flag::NoTouch),
             bulk_len_max: self.turn.config.network.proto_max_bulk_len,
             replaying: connection.flags.has(crate::client::Flag::Replay),
+            from_master: connection.flags.has(crate::client::Flag::Master),
+            // A stream does not wait.
+            deny_blocking: connection.flags.has(crate::client::Flag::Master),
             lazyfree_lazy_user_flush: self.turn.config.memory.lazyfree_lazy_user_flush,
             rdb_format: self.rdb_format(),
             ..Caller::default()
@@ -279,8 +289,12 @@ impl Service for Shard {
         self.do_chores(postponed);
         self.resume_congested();
         self.hand_over_connections();
+        if self.gives_connections_away() {
+            self.give_away_connections();
+        }
         more |= self.run_runnable();
         more |= self.load_slice();
+        more |= self.follow_slice();
         more |= self.snapshot_slice();
         let later = self.do_background_work() | self.is_snapshot_under_way();
         self.end_due_waits();

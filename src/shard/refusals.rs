@@ -52,10 +52,11 @@ impl Shard {
             .or_else(|| self.refusal_by_user(c, spec, args))
             // The place of a cluster's answers: MOVED, ASK, CROSSSLOT, CLUSTERDOWN.
             .or_else(|| self.refusal_by_memory(c, spec))
-            // The place of a replica's, and of a master's that has too few: READONLY, NOREPLICAS.
             .or_else(|| self.refusal_by_disk(c, spec))
+            .or_else(|| self.refusal_by_replicas(c, spec))
+            .or_else(|| self.refusal_by_role(c, spec))
             .or_else(|| refusal_by_subscription(c, spec))
-            // The place of a replica's that has lost its master: MASTERDOWN.
+            .or_else(|| self.refusal_by_link(c, spec))
             .or_else(|| self.refusal_by_state(c, spec))
             .or_else(|| refusal_by_monitor(c, spec))
     }
@@ -118,6 +119,13 @@ impl Shard {
         }
     }
 
+    /// `min-replicas-to-write` is not met.
+    #[inline]
+    fn refusal_by_replicas(&self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
+        let is_refused = self.lacks_replicas() && any_command(c, spec, |spec| spec.is(CommandFlag::Write));
+        is_refused.then(no_replicas)
+    }
+
     /// Why writes are refused, when they could not be kept.
     pub(super) fn disk_refusal(&mut self) -> Option<CommandError> {
         let save_failed = self.shared.status.save_failed.load(Ordering::Relaxed);
@@ -171,6 +179,11 @@ fn needs_all_shards(spec: &CommandSpec) -> bool {
         Handler::EveryShard(..) => true,
         _ => spec.is(CommandFlag::NeedsAllShards),
     }
+}
+
+#[cold]
+pub(super) fn no_replicas() -> CommandError {
+    CommandError::other("NOREPLICAS Not enough good replicas to write.")
 }
 
 #[cold]

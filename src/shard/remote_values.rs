@@ -186,6 +186,7 @@ impl Shard {
         }
         bench.expire_on_access = self.store.expire_on_access;
         bench.expire_paused = self.store.expire_paused;
+        bench.keeps_expired = self.store.keeps_expired;
         // The keys are new to this store only. On excerpts, those who own the values raise the events of changes.
         let classes = self.store.events.classes();
         let is_raised = |class: &EventClass| classes.contains(*class);

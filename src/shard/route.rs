@@ -3,6 +3,7 @@
 
 use super::blocking::may_block;
 use super::call::{Call, Called, Within};
+use super::replication::may_have_written;
 use super::request::Prepared;
 use super::transactions::{Owner, Waiting};
 use super::Shard;
@@ -52,6 +53,9 @@ impl Shard {
             }
         };
         c.last_command = Some(spec);
+        if may_have_written(spec) {
+            c.flags.set(Flag::HasWritten);
+        }
         let evicted = self.store.stats.evicted_keys;
         if let Some(error) = self.refusal(c, spec, args) {
             self.refuse(c, Some(spec), &error);
@@ -139,7 +143,10 @@ impl Shard {
                     owner
                 }
             };
-            return self.at(c, spec, args, owner);
+            let taken = self.at(c, spec, args, owner);
+            // It may not have run.
+            self.store.clear_slot_hint();
+            return taken;
         }
         let may_block = may_block(spec, args);
         // Those in front are answered first, and those behind wait: while it waits nothing of its client runs.

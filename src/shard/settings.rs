@@ -57,6 +57,7 @@ impl Shard {
         self.limit_tracking();
         self.evict_some();
         self.client_memory_changed();
+        self.replication_config_changed();
         let limits = &self.turn.config.network.client_output_buffer_limit;
         let (normal, pubsub) = (limits.normal.hard_bytes, limits.pubsub.hard_bytes);
         self.executor.reply_bytes_max = if normal.min(pubsub) == 0 { 0 } else { normal.max(pubsub) as usize };

@@ -9,12 +9,14 @@ use super::message::Message;
 pub use super::pause::Pause;
 use crate::acl::{AclLog, Users};
 use crate::config::Config;
+use crate::control::Control;
 use crate::journal::Tickets;
 use crate::migrate::Migrator;
 use crate::observe::stats::ShardStats;
 use crate::observe::ServerStats;
 use crate::persist::status::Status;
 use crate::process::{OomScore, Title};
+use crate::replication::Replication;
 use crate::runtime::thread_inbox::ThreadInbox;
 use crate::slots::SlotMap;
 
@@ -38,8 +40,6 @@ pub struct Settings {
     /// The program's path, and who watches over it, for INFO.
     pub executable: PathBuf,
     pub supervisor: &'static str,
-    /// What replicas would know this data set by.
-    pub replication_id: String,
 }
 
 pub struct Shared {
@@ -65,7 +65,6 @@ pub struct Shared {
     /// What the shards' logs know of each other.
     pub logs: Arc<super::log::Common>,
     /// The order of what all shards do, for replicas.
-    #[allow(dead_code, reason = "drawn in tests only until replicas are served")]
     pub tickets: Arc<Tickets>,
     pub shutdown: AtomicU64,
     /// DEBUG SLEEP: until when (Unix microseconds) no shard does anything; looked at with a new version of the configuration.
@@ -77,6 +76,10 @@ pub struct Shared {
     pub thread_inbox: ThreadInbox<Message>,
     /// MIGRATE's way to other servers.
     pub migrator: Arc<Migrator>,
+    /// Tasks that wait for other servers.
+    pub(crate) control: Control,
+    /// The task that owns replication.
+    pub replication: Replication,
     /// What the connections of each shard are to be told.
     pub inboxes: Vec<super::push::Inbox>,
     /// Subscriptions to channels and patterns, of all clients.

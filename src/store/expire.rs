@@ -40,7 +40,8 @@ struct Turn {
 impl Store {
     /// Looks for expired keys for at most about `budget_us` microseconds, as `now_us` (any steady clock) counts them.
     pub fn expire_cycle(&mut self, budget_us: u64, now_us: &dyn Fn() -> u64) {
-        if !self.settings.active_expire || self.expire_paused || !self.expire_on_access {
+        if !self.settings.active_expire || self.expire_paused || self.keeps_expired || !self.expire_on_access
+        {
             return;
         }
         let effort = self.settings.active_expire_effort.clamp(1, 10) as usize - 1;

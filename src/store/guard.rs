@@ -27,7 +27,7 @@ impl Store {
     /// Whether an entry that has expired may be deleted now. When it may not, what the command in progress does may depend on its
     /// absence, which no log tells.
     pub(super) fn may_expire(&mut self, word: Word) -> bool {
-        if self.expire_paused {
+        if self.expire_paused || self.keeps_expired {
             return false;
         }
         let is_protected = self.is_protected(word);

@@ -208,9 +208,14 @@ impl Store {
     /// and not before; but to all who may not delete it, it is absent.
     fn find_to_copy(&mut self, home: Home, key: &[u8]) -> Option<Word> {
         let word = self.databases[home.db].find(home.slot, home.hash, key)?;
-        if self.has_expired(word) && self.is_protected(word) {
-            self.passed_over = true;
-            return None;
+        if self.has_expired(word) {
+            if self.keeps_expired {
+                return None;
+            }
+            if self.is_protected(word) {
+                self.passed_over = true;
+                return None;
+            }
         }
         Some(word)
     }

@@ -46,6 +46,8 @@ pub struct Store {
     pub flushes_only: Option<SlotSet>,
     /// True while clients' writes are paused: an expired key is absent, but nothing is deleted.
     pub expire_paused: bool,
+    /// True on a replica, but while a client's write runs: an expired key is absent, and its master is the one that deletes it.
+    pub keeps_expired: bool,
     /// Look-ups leave the LRU/LFU clocks alone.
     pub no_touch: bool,
     /// Says which keys must stay although they have expired, or memory is short.
@@ -117,6 +119,7 @@ impl Store {
             expire_on_access: true,
             flushes_only: None,
             expire_paused: false,
+            keeps_expired: false,
             no_touch: false,
             guard: None,
             passed_over: false,
@@ -181,7 +184,7 @@ impl Store {
 
     #[inline]
     pub fn clear_slot_hint(&mut self) {
-        self.hint = SlotHint::default();
+        self.hint.address = 0;
     }
 
     /// Bytes allocated for keys, values and tables, what waits for `free_some` included.
@@ -191,9 +194,7 @@ impl Store {
 
     #[inline]
     pub(super) fn home(&self, db: usize, key: &[u8]) -> Home {
-        let hinted = self.hint.address == key.as_ptr() as usize
-            && self.hint.len == key.len()
-            && self.hint.address != 0;
+        let hinted = self.hint.address == key.as_ptr() as usize && self.hint.len == key.len();
         let slot = if hinted { self.hint.slot } else { slot_of(key) };
         debug_assert_eq!(slot, slot_of(key), "a slot hint outlived its key");
         let hash = match self.hint.hash {

@@ -11,6 +11,7 @@ mod database_ops;
 mod entry;
 mod events;
 mod evict;
+mod exchange;
 mod expire;
 mod guard;
 mod hash;

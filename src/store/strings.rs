@@ -133,7 +133,7 @@ impl Store {
 
     /// An expired key that was not deleted may still be in the way of a new one.
     pub(super) fn remove_paused(&mut self, home: Home, key: &[u8]) {
-        if !self.expire_paused && !self.passed_over {
+        if !self.expire_paused && !self.keeps_expired && !self.passed_over {
             return;
         }
         if let Some(word) = self.databases[home.db].find(home.slot, home.hash, key) {

@@ -64,6 +64,12 @@ impl Server {
             let port = free_port();
             let mut child = spawn(binary, port, &dir, &options);
             if wait_until_it_accepts(&mut child, port) {
+                // Even an empty append-only file takes a moment to load, and longer on a machine that others keep busy.
+                let deadline = Instant::now() + START_TIMEOUT;
+                let loads = options.windows(2).any(|pair| pair == ["--appendonly", "yes"]);
+                while loads && Instant::now() < deadline && !serves(port) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
                 return Server { child, port, dir, binary: binary.to_owned(), options };
             }
             let _ = child.kill();

@@ -1,6 +1,6 @@
 //! Commands about the server as a whole.
 
-use super::arg::{block, integer, one_of, pattern, string, token};
+use super::arg::{block, integer, one_of, pattern, string, token, Arg};
 use super::flags::{Category, Flag::*};
 use super::role::Role;
 use super::spec::{command, container, CommandSpec, Group};
@@ -11,6 +11,12 @@ use crate::command::keys;
 const fn server(name: &'static str, arity: i16) -> CommandSpec {
     command(Group::Server, name, arity)
 }
+
+/// Whom to follow.
+const MASTER: &[Arg] = &[
+    block("host-port", &[string("host"), integer("port")]),
+    block("no-one", &[token("no", "NO"), token("one", "ONE")]),
+];
 
 pub const COMMANDS: &[CommandSpec] = &[
     server("info", -1)
@@ -185,6 +191,19 @@ pub const COMMANDS: &[CommandSpec] = &[
         .since("2.8.12")
         .complexity("O(1)")
         .summary("Tells whether the server is a master or a replica, and of whom."),
+    server("replicaof", 3)
+        .flags(&[NoAsyncLoading, Admin, NoScript, Stale])
+        .since("5.0.0")
+        .complexity("O(1)")
+        .summary("Makes the server a replica of another one, or a master.")
+        .args(&[one_of("args", MASTER)]),
+    server("slaveof", 3)
+        .flags(&[NoAsyncLoading, Admin, NoScript, Stale])
+        .since("1.0.0")
+        .deprecated("5.0.0", "`REPLICAOF`")
+        .complexity("O(1)")
+        .summary("Makes the server a replica of another one, or a master.")
+        .args(&[one_of("args", MASTER)]),
     command(Group::Generic, "wait", 3)
         .acl(&[Category::Connection])
         .tips(&["request_policy:all_shards", "response_policy:agg_min"])
@@ -192,6 +211,16 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(1)")
         .summary("Waits until replicas have confirmed this connection's writes.")
         .args(&[integer("numreplicas"), integer("timeout")]),
+    command(Group::Generic, "waitaof", 4)
+        .flags(&[NoScript])
+        .acl(&[Category::Connection])
+        .tips(&["request_policy:all_shards", "response_policy:agg_min"])
+        .since("7.2.0")
+        .complexity("O(1)")
+        .summary(
+            "Waits until this connection's writes are in append-only files of this server and of replicas.",
+        )
+        .args(&[integer("numlocal"), integer("numreplicas"), integer("timeout")]),
     server("monitor", 1)
         .flags(&[Admin, NoScript, Loading, Stale])
         .since("1.0.0")
@@ -228,6 +257,11 @@ pub const COMMANDS: &[CommandSpec] = &[
         .flags(&[NoAsyncLoading, Admin, NoMulti, NoScript])
         .since("1.0.0")
         .summary("Sends an RDB file and closes the connection: for redis-cli --rdb."),
+    server("psync", -3)
+        .flags(&[NoAsyncLoading, Admin, NoMulti, NoScript])
+        .since("2.8.0")
+        .summary("Makes the connection a replica, which has the data up to an offset of a history.")
+        .args(&[string("replicationid"), integer("offset")]),
     server("replconf", -1)
         .flags(&[Admin, NoScript, Loading, Stale, AllowBusy])
         .since("3.0.0")

@@ -120,7 +120,6 @@ pub struct Facts {
 
 impl Facts {
     /// A field that has no meaning here, such as `repl-id` or `gyre-cut`.
-    #[cfg(test)]
     pub fn field(&self, name: &str) -> Option<&[u8]> {
         let (_, value) = self.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes()))?;
         Some(value)

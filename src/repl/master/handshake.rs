@@ -21,7 +21,7 @@
 //! A replica's bytes are kept from the snapshot's offset on by a reader of the backlog ([`Action::Hold`]), and leave when its state allows
 //! it ([`Action::Stream`]). Bounds: replicas are clients, bounded by `maxclients`; what one has not taken, by
 //! `client-output-buffer-limit replica`; new writes are slowed down before that ([`Replicas::wants_throttle`]), but not for one
-//! replica longer than [`THROTTLE_PATIENCE_MS`].
+//! of which nothing is heard for [`THROTTLE_PATIENCE_MS`].
 
 use std::collections::BTreeMap;
 
@@ -34,8 +34,10 @@ use crate::command::CommandError;
 use crate::repl::history::{Decision, FullCause, History};
 use crate::store::parse_integer;
 
-/// A replica that takes nothing for so long slows nobody down any more, milliseconds.
+/// A replica that takes nothing for so long, and of which nothing is heard, slows nobody down any more, milliseconds.
 pub const THROTTLE_PATIENCE_MS: u64 = 5_000;
+/// In each such time two thirds of the room are used that is left below the limit, milliseconds.
+pub(super) const THROTTLE_MS: u64 = 10_000;
 /// How long the stream is kept for a Valkey replica whose snapshot came by another connection, milliseconds.
 pub(super) const CHANNEL_GRACE_MS: u64 = 60_000;
 pub(super) const KEEP_ALIVE_MS: u64 = 1_000;
@@ -59,12 +61,39 @@ pub struct Settings {
     pub hard_limit: u64,
     pub soft_limit: u64,
     pub soft_ms: u64,
-    /// New writes are slowed down while a replica has more than this to take, bytes. 0: never.
+    /// New writes are slowed down while a replica has more than this to take, bytes; or more than half of what its limit lets it have,
+    /// if that is less. 0: never.
     pub throttle_bytes: u64,
     pub min_replicas_to_write: u32,
     pub min_replicas_max_lag_ms: u64,
     /// Whether snapshots may have a connection of their own.
     pub channels: bool,
+}
+
+impl Settings {
+    /// A limit below the backlog would drop a replica that could go on at once.
+    pub(super) fn hard_limit(&self) -> u64 {
+        match self.hard_limit {
+            0 => u64::MAX,
+            limit => limit.max(self.backlog_size),
+        }
+    }
+
+    /// What throttling lets a replica have to take at most. The rest up to the limit is for what is on its way to the stream.
+    pub(super) fn ceiling(&self) -> u64 {
+        let limit = match self.soft_limit {
+            0 => self.hard_limit(),
+            soft => soft.min(self.hard_limit()),
+        };
+        match limit {
+            u64::MAX => self.throttle_bytes.saturating_mul(2),
+            limit => limit - limit / 8,
+        }
+    }
+
+    pub(super) fn throttle_from(&self) -> u64 {
+        self.throttle_bytes.min(self.ceiling() / 2)
+    }
 }
 
 #[derive(Debug)]
@@ -113,6 +142,20 @@ impl Replicas {
         self.settings = settings;
     }
 
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether the replica is getting its snapshot by its socket.
+    pub fn gets_snapshot(&self, id: ReplicaId) -> bool {
+        self.replicas.get(&id).is_some_and(|replica| matches!(replica.state, State::Snapshot { .. }))
+    }
+
+    /// Whether the stream is kept for a while after the connection that carried a snapshot.
+    pub fn is_reserved(&self, id: ReplicaId) -> bool {
+        self.reserved.contains_key(&id)
+    }
+
     pub fn take_actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
     }
@@ -140,7 +183,7 @@ impl Replicas {
 
     /// Of those that are online, for WAIT.
     pub fn acks(&self) -> Vec<Acked> {
-        self.replicas.values().filter(|replica| replica.is_online()).map(|replica| replica.acked).collect()
+        self.replicas.values().filter(|replica| replica.counts()).map(|replica| replica.acked).collect()
     }
 
     /// INFO's `min_slaves_good_slaves`; `None` while nothing is demanded.
@@ -149,10 +192,15 @@ impl Replicas {
         if settings.min_replicas_to_write == 0 || settings.min_replicas_max_lag_ms == 0 {
             return None;
         }
+        Some(self.good_now(now_ms))
+    }
+
+    /// Replicas that are online and not late, whether or not some are demanded.
+    pub fn good_now(&self, now_ms: u64) -> u32 {
         // Seconds, as in Redis: a lag of 10.9 seconds is one of 10.
-        let lag_max_s = settings.min_replicas_max_lag_ms / 1000;
-        let is_good = |replica: &&Replica| replica.is_online() && replica.lag_ms(now_ms) / 1000 <= lag_max_s;
-        Some(self.replicas.values().filter(is_good).count() as u32)
+        let lag_max_s = self.settings.min_replicas_max_lag_ms / 1000;
+        let is_good = |replica: &&Replica| replica.counts() && replica.lag_ms(now_ms) / 1000 <= lag_max_s;
+        self.replicas.values().filter(is_good).count() as u32
     }
 
     /// Whether `min-replicas-to-write` lets a master write.
@@ -199,7 +247,10 @@ impl Replicas {
             is_old: request == Request::Sync,
             acked: Acked::default(),
             ack_at_ms: now_ms,
+            doubted_since_ms: None,
             progress_at_ms: now_ms,
+            heard_at_ms: now_ms,
+            throttled_since_ms: None,
             since_ms: now_ms,
             over_soft_since_ms: None,
             pending: 0,
@@ -229,6 +280,11 @@ impl Replicas {
             }
         };
         self.none_since_ms = None;
+        // Replicas may share an address (behind NAT), so the older connection is not closed.
+        for other in self.replicas.values_mut().filter(|other| !replica.is_channel() && other.name() == name)
+        {
+            other.doubted_since_ms = Some(now_ms);
+        }
         match decision {
             Decision::Continue { from } => {
                 self.counts.partial_ok += 1;
@@ -403,10 +459,10 @@ impl Replicas {
     }
 
     /// A snapshot is complete: the file is there, or all of it has been written to the sockets, its mark included.
-    pub fn snapshot_ended(&mut self, job: JobId, outcome: Result<u64, ()>, now_ms: u64) {
+    pub fn snapshot_ended(&mut self, job: JobId, outcome: Option<u64>, now_ms: u64) {
         let Some(ended) = self.jobs.remove(&job) else { return };
         for id in self.of_job(job) {
-            let Ok(bytes) = outcome else {
+            let Some(bytes) = outcome else {
                 self.log(Level::Warning, "BGSAVE for replication failed".into());
                 if ended.offset.is_none() {
                     let line = b"-ERR BGSAVE failed, replication can't continue\r\n".to_vec();

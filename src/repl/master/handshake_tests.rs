@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::repl::backlog::Backlog;
-use crate::repl::history::ReplicationId;
+use crate::repl::history::{Kept, ReplicationId};
 use crate::repl::master::wait::Acked;
 
 const SECOND: u64 = 1000;
@@ -127,7 +127,7 @@ fn a_full_one_over_sockets_is_held_until_the_first_acknowledgement() {
         format!("7< $EOF:{}\\r\\n", "m".repeat(40)),
     ];
     assert_eq!(master.actions(), expected);
-    master.replicas.snapshot_ended(1, Ok(1000), 0);
+    master.replicas.snapshot_ended(1, Some(1000), 0);
     assert_eq!(master.actions(), [""; 0], "held");
     assert_eq!(master.replicas.get(7).unwrap().state_name(), "online");
     master.replicas.ack(7, 30, None, true, 5);
@@ -151,7 +151,7 @@ fn a_file_is_sent_with_its_length_and_late_comers_get_the_same() {
     assert_eq!(master.actions(), ["start 2 File"], "it cannot do what the first one can");
     master.tick(0);
     assert_eq!(master.actions(), ["Ping", "7< \\n", "8< \\n", "9< \\n"]);
-    master.replicas.snapshot_ended(1, Ok(99), 0);
+    master.replicas.snapshot_ended(1, Some(99), 0);
     let expected = ["7< $99\\r\\n", "SendFile(7, 1)", "8< $99\\r\\n", "SendFile(8, 1)"];
     assert_eq!(master.actions(), expected);
     assert_eq!(master.replicas.get(7).unwrap().state_name(), "send_bulk");
@@ -192,7 +192,7 @@ fn filtered_and_bare_snapshots_end_the_connection() {
     assert_eq!(master.actions(), ["start 1 Sockets"], "a filtered one never becomes the server's file");
     master.began(1, 30);
     assert_eq!(master.actions(), [format!("7< $EOF:{}\\r\\n", "m".repeat(40))]);
-    master.replicas.snapshot_ended(1, Ok(9), 0);
+    master.replicas.snapshot_ended(1, Some(9), 0);
     assert_eq!(master.actions(), ["Close(7, Done)", "Release(7)"]);
     assert!(master.replicas.is_empty());
 }
@@ -214,7 +214,7 @@ fn redis_8_gets_the_stream_while_the_snapshot_goes_over_another_connection() {
     assert_eq!(master.actions(), expected);
     assert_eq!(master.replicas.get(7).unwrap().state_name(), "send_bulk_and_stream");
     assert!(master.replicas.get(8).unwrap().is_channel());
-    master.replicas.snapshot_ended(1, Ok(9), 3);
+    master.replicas.snapshot_ended(1, Some(9), 3);
     assert_eq!(master.actions(), ["Close(8, Done)", "Release(8)"]);
     assert!(master.replicas.get(7).unwrap().is_online());
     assert_eq!(master.replicas.counts().full, 1);
@@ -239,7 +239,7 @@ fn valkey_asks_again_and_goes_on_where_its_snapshot_ended() {
         format!("8< $EOF:{}\\r\\n", "m".repeat(40)),
     ];
     assert_eq!(master.actions(), expected);
-    master.replicas.snapshot_ended(1, Ok(9), 0);
+    master.replicas.snapshot_ended(1, Some(9), 0);
     assert_eq!(master.actions(), ["Close(8, Done)"], "the stream is still kept");
     master.ask(7, "capa eof capa psync2 set-rdb-client-id 8", &format!("PSYNC {} 31", a(40))).unwrap();
     let continued = format!("7< +CONTINUE {}\\r\\n", a(40));
@@ -247,7 +247,7 @@ fn valkey_asks_again_and_goes_on_where_its_snapshot_ended() {
     // One whose replica never comes.
     master.ask(9, "capa eof rdb-only 1 rdb-channel 1", "SYNC").unwrap();
     master.began(2, 30);
-    master.replicas.snapshot_ended(2, Ok(9), 0);
+    master.replicas.snapshot_ended(2, Some(9), 0);
     master.actions();
     master.tick(59 * SECOND);
     assert!(!master.actions().contains(&"Release(9)".to_owned()));
@@ -291,6 +291,76 @@ fn a_failover_request_promotes_only_the_right_replica() {
 }
 
 #[test]
+fn a_replica_that_was_restarted_from_older_data_takes_nothing_over_that_it_lacks() {
+    let mut master = Master::with_backlog(settings(), 1, 30);
+    master.is_replica = true;
+    let id = a(40);
+    let kept = Kept { id: master.history.id(), offset: 30, stream_db: None };
+    master.history = History::restarted_as_replica(&kept);
+    let asks = |master: &Master, offset: &[u8]| {
+        let args: [&[u8]; 4] = [b"PSYNC", id.as_bytes(), offset, b"FAILOVER"];
+        Request::parse(&args).promotes(&master.world()).is_ok()
+    };
+    assert!(asks(&master, b"31"), "it has all");
+    assert!(!asks(&master, b"32"), "it had acknowledged more before its restart");
+    // The master knows what it has: FAILOVER FORCE.
+    master.history.continue_as(kept.id, 30);
+    assert!(asks(&master, b"32"));
+}
+
+#[test]
+fn one_replica_with_two_connections_counts_once() {
+    let mut master = Master::with_backlog(settings(), 1, 30);
+    let psync = format!("PSYNC {} 31", a(40));
+    let ask = |master: &mut Master, id: ReplicaId, port: &str, now_ms| {
+        let mut options = Options::default();
+        options.replconf(&[b"REPLCONF", b"listening-port", port.as_bytes()], false).unwrap();
+        let args: Vec<&[u8]> = psync.split(' ').map(str::as_bytes).collect();
+        let mut replicas = std::mem::replace(&mut master.replicas, Replicas::new(settings()));
+        let peer = format!("10.0.0.1:{id}");
+        replicas.request(id, options, peer, Request::parse(&args), &master.world(), false, now_ms).unwrap();
+        replicas.ack(id, 30, None, true, now_ms);
+        master.replicas = replicas;
+    };
+    ask(&mut master, 7, "6380", 0);
+    ask(&mut master, 8, "6381", 0);
+    assert_eq!(master.replicas.acks().len(), 2, "two ports are two replicas");
+    ask(&mut master, 9, "6380", SECOND);
+    assert_eq!(master.replicas.acks().len(), 2, "the first one's connection is dead perhaps");
+    master.replicas.ack(7, 30, None, true, SECOND + 100);
+    assert_eq!(master.replicas.acks().len(), 2, "what was on its way");
+    master.replicas.ack(7, 30, None, true, 2 * SECOND);
+    assert_eq!(master.replicas.acks().len(), 3, "they share an address");
+}
+
+#[test]
+fn what_a_slow_replica_has_to_take_grows_towards_its_limit_and_never_reaches_it() {
+    // From half a MiB on, towards 7/8 of 2.
+    let of = Settings { hard_limit: 2 << 20, throttle_bytes: 1 << 19, ..settings() };
+    let mut master = Master::with_backlog(of, 1, 30);
+    master.ask(7, "", &format!("PSYNC {} 31", a(40))).unwrap();
+    master.actions();
+    let (mut pending, mut after) = (0u64, Vec::new());
+    for ms in 0..120_000 {
+        // It loads: it takes nothing, but says each second that it lives.
+        if ms % 1000 == 0 {
+            master.replicas.heard(7, ms);
+            after.push(pending);
+        }
+        if !master.replicas.wants_throttle(ms) {
+            pending += 10_000;
+        }
+        master.replicas.progress(7, 0, pending, ms);
+    }
+    assert!(master.replicas.get(7).is_some(), "not dropped");
+    assert!(after[1] > 1 << 19 && after[10] < 3 << 19, "{after:?}");
+    assert!(after.windows(2).take(20).all(|pair| pair[0] < pair[1]), "writers never stand still: {after:?}");
+    assert!(pending > (2 << 20) * 13 / 16 && pending < (2 << 20) * 15 / 16, "{pending}");
+    master.replicas.progress(7, 1, 0, 120_000);
+    assert!(!master.replicas.wants_throttle(120_000));
+}
+
+#[test]
 fn silent_and_stalled_replicas_are_dropped() {
     let mut master = Master::with_backlog(settings(), 1, 30);
     let psync = format!("PSYNC {} 31", a(40));
@@ -328,6 +398,7 @@ fn output_limits_drop_a_replica_and_throttling_comes_before() {
     assert!(!master.replicas.wants_throttle(0));
     master.replicas.progress(7, 1, 6 << 20, 0);
     assert!(master.replicas.wants_throttle(0), "slow, but it takes something");
+    assert!(master.replicas.wants_throttle(5 * SECOND), "slow, but it was heard of");
     assert!(!master.replicas.wants_throttle(6 * SECOND), "stuck: writers wait for it no longer");
     master.replicas.progress(7, 1, 6 << 20, 10 * SECOND);
     assert_eq!(master.actions(), [""; 0]);
@@ -351,7 +422,7 @@ fn a_failed_snapshot_drops_those_that_waited_for_it() {
     let mut master = Master::with_backlog(settings(), 1, 30);
     master.ask(7, "capa eof", "PSYNC ? -1").unwrap();
     master.actions();
-    master.replicas.snapshot_ended(1, Err(()), 0);
+    master.replicas.snapshot_ended(1, None, 0);
     let error = "7< -ERR BGSAVE failed, replication can\\'t continue\\r\\n";
     assert_eq!(master.actions(), [error, "Close(7, SnapshotFailed)", "Release(7)"]);
     master.ask(8, "capa eof", "PSYNC ? -1").unwrap();

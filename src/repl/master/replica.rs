@@ -52,8 +52,15 @@ pub struct Replica {
     /// What it has acknowledged.
     pub acked: Acked,
     pub ack_at_ms: u64,
+    /// Another connection with this one's address has asked since: this one is dead perhaps, and nobody has been told. Until an
+    /// acknowledgement shows that it is not, WAIT must not count one replica twice.
+    pub(super) doubted_since_ms: Option<u64>,
     /// When it last took bytes.
     pub(super) progress_at_ms: u64,
+    /// When anything came from it.
+    pub(super) heard_at_ms: u64,
+    /// It has more to take than lets writers write as fast as they can, since then.
+    pub(super) throttled_since_ms: Option<u64>,
     pub(super) since_ms: u64,
     /// It has more to take than the soft limit, since then.
     pub(super) over_soft_since_ms: Option<u64>,
@@ -79,6 +86,11 @@ impl Replica {
         matches!(self.state, State::Online { .. })
     }
 
+    /// It counts as one that has what it has acknowledged.
+    pub fn counts(&self) -> bool {
+        self.is_online() && self.doubted_since_ms.is_none()
+    }
+
     /// INFO's lag: how long ago it acknowledged last, milliseconds.
     pub fn lag_ms(&self, now_ms: u64) -> u64 {
         if self.is_online() {
@@ -86,6 +98,11 @@ impl Replica {
         } else {
             0
         }
+    }
+
+    /// Whether INFO shows it, and counts it: not so what carries a snapshot for another connection.
+    pub fn is_shown(&self) -> bool {
+        !self.is_channel()
     }
 
     /// Carries a snapshot and nothing else: no replica that others should know.

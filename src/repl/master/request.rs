@@ -3,6 +3,7 @@
 use crate::command::{Args, CommandError};
 use crate::repl::backlog::Backlog;
 use crate::repl::history::History;
+use crate::store::parse_integer;
 
 /// What the server is at the moment of a request.
 pub struct World<'a> {
@@ -37,12 +38,18 @@ impl<'a> Request<'a> {
 
     /// Whether a replica has to become a master first, because the master that it follows hands over to it.
     pub fn promotes(&self, world: &World) -> Result<bool, CommandError> {
-        let Request::Psync { id, failover: true, .. } = self else { return Ok(false) };
+        let Request::Psync { id, offset, failover: true } = self else { return Ok(false) };
         if !world.is_replica {
             return Err(CommandError::other("ERR PSYNC FAILOVER can't be sent to a master."));
         }
         if !world.history.id().is(id) {
             return Err(CommandError::other("ERR PSYNC FAILOVER replid must match my replid."));
+        }
+        // With FORCE the master knows that this replica has less. But one that was restarted meanwhile, from older data, has less
+        // than what it had acknowledged: the master would lose what it believes to be here.
+        let has_all = parse_integer(offset).is_none_or(|asked| asked <= world.offset as i64 + 1);
+        if world.history.is_restored() && !has_all {
+            return Err(CommandError::other("ERR PSYNC FAILOVER wants what was lost when I was restarted."));
         }
         Ok(true)
     }

@@ -1,15 +1,24 @@
 //! The replicas of this server as time passes: acknowledgements, progress, timeouts, limits.
 
-use super::handshake::{Replicas, CHANNEL_GRACE_MS, KEEP_ALIVE_MS, THROTTLE_PATIENCE_MS};
+use super::handshake::{Replicas, CHANNEL_GRACE_MS, KEEP_ALIVE_MS, THROTTLE_MS, THROTTLE_PATIENCE_MS};
 use super::replica::{Action, Drop, JobId, Replica, ReplicaId, State, Target};
 use super::request::World;
 use crate::base::log::Level;
+
+/// How long after another connection with the same address has come an acknowledgement shows that this one is alive, milliseconds.
+const DOUBT_MS: u64 = 500;
 
 impl Replicas {
     /// REPLCONF ACK.
     pub fn ack(&mut self, id: ReplicaId, applied: i64, durable: Option<i64>, is_whole: bool, now_ms: u64) {
         let Some(replica) = self.replicas.get_mut(&id) else { return };
         let unsigned = |offset: i64| u64::try_from(offset).unwrap_or(0);
+        replica.heard_at_ms = now_ms;
+        // One that was on its way when the connection died shows nothing.
+        let is_alive = |since: u64| now_ms.saturating_sub(since) >= DOUBT_MS;
+        if replica.doubted_since_ms.is_some_and(is_alive) {
+            replica.doubted_since_ms = None;
+        }
         replica.acked.applied = replica.acked.applied.max(unsigned(applied));
         replica.acked.durable = replica.acked.durable.max(durable.map_or(0, unsigned));
         if !is_whole {
@@ -22,6 +31,13 @@ impl Replicas {
         }
     }
 
+    /// Something has come from the replica, and be it a newline: it is alive, though it may take nothing while it loads.
+    pub fn heard(&mut self, id: ReplicaId, now_ms: u64) {
+        if let Some(replica) = self.replicas.get_mut(&id) {
+            replica.heard_at_ms = now_ms;
+        }
+    }
+
     /// The replica has taken bytes, and has `pending` more to take: of the stream, and of a snapshot that goes over its socket.
     pub fn progress(&mut self, id: ReplicaId, took: u64, pending: u64, now_ms: u64) {
         let settings = &self.settings;
@@ -30,11 +46,12 @@ impl Replicas {
             replica.progress_at_ms = now_ms;
         }
         replica.pending = pending;
-        // A limit below the backlog would drop a replica that could go on at once.
-        let hard = match settings.hard_limit {
-            0 => u64::MAX,
-            limit => limit.max(settings.backlog_size),
-        };
+        if pending <= settings.throttle_from() {
+            replica.throttled_since_ms = None;
+        } else {
+            replica.throttled_since_ms.get_or_insert(now_ms);
+        }
+        let hard = settings.hard_limit();
         let is_over_soft = settings.soft_limit > 0 && pending >= settings.soft_limit;
         let since = *replica.over_soft_since_ms.get_or_insert(now_ms);
         if !is_over_soft {
@@ -50,13 +67,40 @@ impl Replicas {
         self.drop_replica(id, Drop::OutputLimit { pending, limit }, now_ms);
     }
 
-    /// Whether new writes are to be slowed down, for a replica that takes the stream, but more slowly than it grows.
+    /// Whether new writes are to wait now, for a replica that is alive, but slower than they are. To be asked after each step of the
+    /// stream, and some times a second at least.
+    ///
+    /// What a replica may have to take grows ever more slowly towards its limit and never reaches it:
+    ///
+    /// ```text
+    ///   limit   ------------------------------------      a replica above the curve stops the writers, until time or the
+    ///                               . - - - - - -         replica has brought it below
+    ///                       .  '
+    ///                  .'
+    ///   from   .......'
+    ///                  |<- THROTTLE_MS ->|
+    /// ```
+    ///
+    /// So a replica that loads its snapshot is not dropped at the limit, to begin with another snapshot: writers are slowed down for as
+    /// long as it takes, and never stand still.
     pub fn wants_throttle(&self, now_ms: u64) -> bool {
-        let limit = self.settings.throttle_bytes;
-        let is_slow = |replica: &Replica| {
-            replica.pending > limit && now_ms.saturating_sub(replica.progress_at_ms) <= THROTTLE_PATIENCE_MS
+        let settings = &self.settings;
+        if settings.throttle_bytes == 0 {
+            return false;
+        }
+        let from = settings.throttle_from();
+        let room = settings.ceiling().saturating_sub(from) as f64;
+        let is_above = |replica: &Replica| {
+            let Some(since) = replica.throttled_since_ms else { return false };
+            let passed = now_ms.saturating_sub(since) as f64 / THROTTLE_MS as f64;
+            let allowed = from + (room * (1.0 - (-passed).exp())) as u64;
+            // While its snapshot becomes a file, it is this server that lets it wait.
+            let waits = matches!(replica.state, State::Snapshot { job } if self.jobs.get(&job).is_some_and(|job| job.target == Target::File));
+            let alive_at_ms = replica.progress_at_ms.max(replica.heard_at_ms);
+            let is_alive = waits || now_ms.saturating_sub(alive_at_ms) <= THROTTLE_PATIENCE_MS;
+            is_alive && replica.pending > allowed
         };
-        limit > 0 && self.replicas.values().any(is_slow)
+        self.replicas.values().any(is_above)
     }
 
     /// The connection is gone.

@@ -22,6 +22,10 @@ use crate::repl::wire::{command, put_command, shown};
 
 /// How long after a failure the next attempt comes, milliseconds: as Redis's.
 pub const RETRY_MS: u64 = 1000;
+/// When one snapshot after the other could not be loaded, milliseconds.
+pub const RETRY_MAX_MS: u64 = 60_000;
+/// So many may fail before attempts become rare.
+const LOADS_AT_ONCE: u32 = 3;
 const ACK_PERIOD_MS: u64 = 1000;
 /// What a master answers when it is asked to become one.
 const IS_A_MASTER: &[u8] = b"-ERR PSYNC FAILOVER can't be sent to a ";
@@ -141,6 +145,8 @@ pub struct Link {
     next_ack_ms: u64,
     next_newline_ms: u64,
     durable: Option<u64>,
+    /// Snapshots that could not be loaded, one after the other.
+    failed_loads: u32,
 }
 
 impl Link {
@@ -159,6 +165,7 @@ impl Link {
             next_ack_ms: 0,
             next_newline_ms: 0,
             durable: None,
+            failed_loads: 0,
         }
     }
 
@@ -256,7 +263,14 @@ impl Link {
         let level = if matches!(cause, Cause::TryLater(_)) { Level::Notice } else { Level::Warning };
         actions.push(Action::Log(level, line));
         actions.push(Action::Close(cause));
-        actions.push(Action::RetryAfter(RETRY_MS));
+        actions.push(Action::RetryAfter(self.retry_ms()));
+    }
+
+    /// As Redis's, unless one snapshot after the other could not be loaded: the next ones are hardly any better, and each is a burden to the
+    /// master.
+    fn retry_ms(&self) -> u64 {
+        let doubled = self.failed_loads.saturating_sub(LOADS_AT_ONCE).min(16);
+        (RETRY_MS << doubled).min(RETRY_MAX_MS)
     }
 
     /// The connection could not be made, or has ended.
@@ -492,6 +506,7 @@ impl Link {
 
     fn stream(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         self.phase = Phase::Streaming;
+        self.failed_loads = 0;
         self.down_since_ms = None;
         self.last_io_ms = now_ms;
         self.acknowledge(now_ms, actions);
@@ -501,6 +516,7 @@ impl Link {
     pub fn loaded(&mut self, is_good: bool, now_ms: u64, actions: &mut Vec<Action>) {
         let Phase::Loading { start } = self.phase else { return };
         if !is_good {
+            self.failed_loads = self.failed_loads.saturating_add(1);
             return self.close(Cause::LoadFailed, now_ms, actions);
         }
         self.resume = start;

@@ -149,6 +149,28 @@ fn a_bad_snapshot_closes_the_link_and_what_was_here_stays() {
 }
 
 #[test]
+fn snapshots_that_cannot_be_loaded_are_asked_for_ever_less_often() {
+    let mut test = Test::new(settings(), None);
+    let mut fails = |is_good: bool| {
+        test.link.connecting(0);
+        test.link.connected(0, &mut test.actions);
+        test.handshake();
+        test.input(format!("+FULLRESYNC {} 77\r\n$0\r\n", "c".repeat(40)).as_bytes());
+        test.link.loaded(is_good, 0, &mut test.actions);
+        if is_good {
+            test.link.lost("reset", 0, &mut test.actions);
+        }
+        match test.take().last() {
+            Some(Action::RetryAfter(after_ms)) => *after_ms,
+            other => panic!("{other:?}"),
+        }
+    };
+    let after: Vec<u64> = (0..12).map(|_| fails(false)).collect();
+    assert_eq!(after, [1, 1, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60].map(|seconds| seconds * RETRY_MS));
+    assert_eq!((fails(true), fails(false)), (RETRY_MS, RETRY_MS), "a good one begins anew");
+}
+
+#[test]
 fn masters_without_psync_are_asked_by_sync_and_get_no_acknowledgements() {
     let mut test = Test::new(settings(), None);
     test.handshake();

@@ -1,7 +1,8 @@
 //! Servers that follow another one: their links, what they load, and what their shards apply.
 
+use super::data::Data;
 use super::network::Connection;
-use super::node::{apply_item, data_of, Peer};
+use super::node::Peer;
 use super::world::{Finding, World};
 use crate::repl::replica::link::{Action as LinkAction, Cause};
 use crate::repl::replica::stream::{Target as Shards, Work};
@@ -19,7 +20,7 @@ impl World {
             }
             self.connections_made += 1;
             let id = self.connections_made;
-            self.connections.insert(id, Connection::new(index, target));
+            self.connections.insert(id, Connection::new(index, target, self.bytes_in_ms));
             self.nodes[target].peers.insert(id, Peer::default());
             let Some(follower) = &mut self.nodes[index].follower else { return Ok(()) };
             (follower.retry_ms, follower.connection) = (None, Some(id));
@@ -33,11 +34,7 @@ impl World {
             while let Some(bytes) = connection.receive(0, now_ms) {
                 follower.held.extend_from_slice(&bytes);
             }
-            if connection.is_closed(0, now_ms) {
-                follower.link.lost("closed", now_ms, &mut actions);
-            }
         }
-        self.link_actions(index, &[], &mut actions)?;
         let Some(follower) = &mut self.nodes[index].follower else { return Ok(()) };
         if follower.link.wants_input() && !follower.schedule.is_full() && !follower.held.is_empty() {
             let input = std::mem::take(&mut follower.held);
@@ -45,7 +42,15 @@ impl World {
             follower.held = input[taken..].to_vec();
             self.link_actions(index, &input, &mut actions)?;
         }
-        self.load(index, &mut actions);
+        // What came before the end is read first, if it can be.
+        let Some(follower) = &mut self.nodes[index].follower else { return Ok(()) };
+        if let Some(connection) = follower.connection.and_then(|id| self.connections.get_mut(&id)) {
+            if (follower.held.is_empty() || follower.link.wants_input()) && connection.is_closed(0, now_ms) {
+                follower.link.lost("closed", now_ms, &mut actions);
+            }
+        }
+        self.link_actions(index, &[], &mut actions)?;
+        self.load(index, &mut actions)?;
         self.link_actions(index, &[], &mut actions)?;
         self.run_work(index);
         let Some(follower) = &mut self.nodes[index].follower else { return Ok(()) };
@@ -61,26 +66,28 @@ impl World {
         self.link_actions(index, &[], &mut actions)
     }
 
-    pub(super) fn load(&mut self, index: usize, actions: &mut Vec<LinkAction>) {
+    fn load(&mut self, index: usize, actions: &mut Vec<LinkAction>) -> Result<(), Finding> {
         let (now_ms, plant) = (self.now_ms, self.plant);
         let node = &mut self.nodes[index];
-        let Some(follower) = &mut node.follower else { return };
+        let Some(follower) = &mut node.follower else { return Ok(()) };
         if follower.loaded_ms.is_none_or(|at| at > now_ms) {
-            return;
+            return Ok(());
         }
         follower.loaded_ms = None;
         let payload = std::mem::take(&mut follower.payload);
         let start = follower.start;
-        let loaded = data_of(&payload).zip(start);
-        let is_good = loaded.is_some();
+        let loaded = Data::of_payload(&payload).zip(start);
+        let (is_good, from) = (loaded.is_some(), follower.master);
         if let Some(((data, db), start)) = loaded {
-            // Who is pointed to a server that has less goes back in time; what it had confirmed is gone.
-            self.lives[index] += u64::from(start.offset < node.writer.offset());
+            let old = (node.history.id(), node.writer.offset());
             node.adopt(data, start, db, plant, now_ms);
             self.before[index] = None;
+            self.note(|| format!("{index}: has got {start:?} from {from}, was {old:?}"));
+            self.replaced(index, from)?;
         }
-        let Some(follower) = &mut node.follower else { return };
+        let Some(follower) = &mut self.nodes[index].follower else { return Ok(()) };
         follower.link.loaded(is_good, now_ms, actions);
+        Ok(())
     }
 
     pub(super) fn run_work(&mut self, index: usize) {
@@ -101,10 +108,7 @@ impl World {
             std::mem::take(&mut follower.running).into_iter().partition(|(at, _)| *at <= now_ms);
         follower.running = running;
         let done: Vec<(u64, Work)> = done;
-        for (_, work) in done {
-            work.items.iter().for_each(|item| apply_item(&mut node.data, item));
-            node.follower.as_mut().unwrap().schedule.done(work.id);
-        }
+        done.iter().for_each(|(_, work)| node.run(work));
         node.applied();
     }
 
@@ -126,7 +130,11 @@ impl World {
                     }
                 }
                 LinkAction::Continue { id } => {
-                    self.seen.count("partial");
+                    let (from, applied) = (follower.master, follower.schedule.applied());
+                    self.seen.count(if follower.is_restarted { "restarted partial" } else { "partial" });
+                    follower.is_restarted = false;
+                    self.note(|| format!("{index}: goes on from {from} at {applied}, {id:?}"));
+                    let node = &mut self.nodes[index];
                     node.restart_stream();
                     if let Some(id) = id {
                         let before = (node.history.id(), node.writer.offset());
@@ -137,10 +145,12 @@ impl World {
                         }
                     }
                     self.compare(index)?;
+                    self.accepted(index, true)?;
                 }
                 LinkAction::BeginLoad { start, .. } => {
                     follower.payload.clear();
                     follower.start = start;
+                    self.accepted(index, true)?;
                 }
                 LinkAction::PayloadBytes(range) => follower.payload.extend_from_slice(&input[range]),
                 LinkAction::PayloadHeld(bytes) => follower.payload.extend_from_slice(&bytes),
@@ -157,22 +167,13 @@ impl World {
                     }
                 }
                 LinkAction::Close(cause) => {
-                    if let Some(connection) =
-                        follower.connection.take().and_then(|id| self.connections.get_mut(&id))
-                    {
-                        connection.close(now_ms);
-                    }
+                    let connection = follower.connection.take().and_then(|id| self.connections.get_mut(&id));
+                    connection.into_iter().for_each(|connection| connection.close_own(0, now_ms));
                     follower.loaded_ms = None;
                     node.settle();
+                    self.note(|| format!("{index}: link closed, {cause:?}"));
                     if cause == Cause::FailoverRejected {
-                        // A failover that has failed: the old master is one again. But a target that had taken over, and has gone
-                        // on since, cannot be told from one that refuses: operators must say who it follows.
-                        if self.handing_over == Some(index) {
-                            self.promote(index);
-                        } else {
-                            self.nodes[index].follow(self.master, false, now_ms);
-                        }
-                        return Ok(());
+                        return self.accepted(index, false);
                     }
                 }
                 LinkAction::RetryAfter(after_ms) => follower.retry_ms = Some(now_ms + after_ms / 5),

@@ -1,10 +1,10 @@
 //! Servers that others follow, masters or replicas: requests, snapshots, the stream.
 
-use super::node::{settings, Node};
+use super::node::Node;
 use super::truth::Truth;
 use super::world::{Finding, World};
 use crate::repl::master::handshake::{
-    Action as MasterAction, ReplicaId, Replicas, Request, State, Target, World as Standing,
+    Action as MasterAction, ReplicaId, Request, State, Target, World as Standing,
 };
 use crate::repl::master::options::Replconf;
 use crate::resp::{Limits, Progress, RequestParser};
@@ -16,19 +16,19 @@ impl World {
         ids.sort_unstable();
         for id in ids {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
-            let is_closed = connection.is_closed(1, now_ms);
             while let Some(bytes) = connection.receive(1, now_ms) {
+                self.nodes[index].replicas.heard(id, now_ms);
                 if let Some(peer) = self.nodes[index].peers.get_mut(&id) {
                     peer.input.extend_from_slice(&bytes);
                 }
             }
+            let is_closed = connection.is_closed(1, now_ms);
+            self.requests(index, id)?;
             if is_closed {
                 self.nodes[index].replicas.gone(id, now_ms);
                 self.master_actions(index)?;
                 self.nodes[index].peers.remove(&id);
-                continue;
             }
-            self.requests(index, id)?;
         }
         self.jobs(index)?;
         self.master_actions(index)?;
@@ -72,14 +72,12 @@ impl World {
         }
     }
 
-    pub(super) fn psync(&mut self, index: usize, id: ReplicaId, args: &[&[u8]]) -> Result<(), Finding> {
-        let request = Request::parse(args);
+    fn psync(&mut self, index: usize, id: ReplicaId, args: &[&[u8]]) -> Result<(), Finding> {
+        let (request, peer_id) = (Request::parse(args), id);
         let promotes = request.promotes(&standing(&self.nodes[index]));
         match promotes {
             Ok(true) => {
-                self.promote(index);
-                self.survives(index)?;
-                self.seen.count("failover");
+                self.handed_over(index, id)?;
             }
             Ok(false) => {}
             Err(error) => {
@@ -87,12 +85,12 @@ impl World {
                 return Ok(());
             }
         }
+        let name = self.peer_name(id);
         let node = &mut self.nodes[index];
         let options = node.peers[&id].options.clone();
         let before = node.replicas.counts();
-        let mut replicas = std::mem::replace(&mut node.replicas, Replicas::new(settings(true)));
-        let outcome =
-            replicas.request(id, options, format!("peer:{id}"), request, &standing(node), false, self.now_ms);
+        let mut replicas = node.take_replicas();
+        let outcome = replicas.request(id, options, name, request, &standing(node), false, self.now_ms);
         node.replicas = replicas;
         if let Err(error) = outcome {
             self.reply(id, &[b"-", &error.text()[..], b"\r\n"].concat());
@@ -104,7 +102,11 @@ impl World {
                 let (id, offset) =
                     (String::from_utf8_lossy(id).into_owned(), String::from_utf8_lossy(offset));
                 let offset: i64 = offset.parse().unwrap();
-                if self.could_continue(index, &id, offset) {
+                let asker = self.connections.get(&peer_id).map_or(index, |connection| connection.ends[0]);
+                let has = self.standing_of(&self.nodes[asker]);
+                let forgot = id == "?"
+                    && has.is_some_and(|(id, at)| self.could_continue(index, &id.to_string(), at as i64 + 1));
+                if forgot || self.could_continue(index, &id, offset) {
                     let why = format!(
                         "{:?} {:?} {:?}",
                         self.nodes[index].history,
@@ -122,7 +124,30 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn jobs(&mut self, index: usize) -> Result<(), Finding> {
+    /// The other end of a connection. Some networks show one address for all.
+    fn peer_name(&self, id: ReplicaId) -> String {
+        let node = self.connections.get(&id).map_or(0, |connection| connection.ends[0]);
+        format!("10.0.0.{}:{id}", if self.has_nat { 1 } else { node })
+    }
+
+    /// FAILOVER: the target becomes the master, and has what the old one had.
+    fn handed_over(&mut self, index: usize, id: ReplicaId) -> Result<(), Finding> {
+        let from = self.connections.get(&id).map_or(index, |connection| connection.ends[0]);
+        if self.handing_over != Some(from) {
+            // The operators have decided otherwise meanwhile. They will find a second master.
+            self.seen.count("stray");
+            return self.promote(index, false);
+        }
+        self.promote(index, true)?;
+        if self.nodes[from].data != self.nodes[index].data {
+            return Err(Finding::NotHandedOver { from, to: index });
+        }
+        self.survives(index, None)?;
+        self.seen.count("failover");
+        Ok(())
+    }
+
+    fn jobs(&mut self, index: usize) -> Result<(), Finding> {
         let now_ms = self.now_ms;
         while let Some(at) = self.nodes[index].jobs.iter().position(|job| job.written_ms <= now_ms) {
             let job = &self.nodes[index].jobs[at];
@@ -134,7 +159,7 @@ impl World {
                 let ids: Vec<ReplicaId> = replicas.map(|replica| replica.id).collect();
                 ids.into_iter().for_each(|id| self.reply(id, &bytes));
             }
-            self.nodes[index].replicas.snapshot_ended(id, Ok(len), now_ms);
+            self.nodes[index].replicas.snapshot_ended(id, Some(len), now_ms);
             self.master_actions(index)?;
             self.nodes[index].jobs.retain(|job| job.id != id);
         }
@@ -198,7 +223,11 @@ impl World {
             }
             MasterAction::Close(id, _) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
-                    connection.close(now_ms);
+                    connection.close_own(1, now_ms);
+                }
+                let reader = node.peers.remove(&id).and_then(|peer| peer.reader);
+                if let (Some(reader), Some(backlog)) = (reader, &mut node.backlog) {
+                    backlog.close(reader);
                 }
             }
             MasterAction::Ping => {
@@ -230,17 +259,23 @@ impl World {
         let now_ms = self.now_ms;
         let node = &mut self.nodes[index];
         let Some(backlog) = &mut node.backlog else { return };
-        for (id, peer) in node.peers.iter().filter(|(_, peer)| peer.may_stream) {
+        for (id, peer) in &mut node.peers {
             let (Some(reader), Some(connection)) = (peer.reader, self.connections.get_mut(id)) else {
                 continue;
             };
-            let mut took = 0;
-            while connection.under_way(1) < 8192 {
+            let before = connection.under_way(1) as u64;
+            let mut sent = 0;
+            while peer.may_stream && connection.under_way(1) < 8192 {
                 let Some(bytes) = backlog.read(reader, 512) else { break };
-                took += bytes.len() as u64;
+                sent += bytes.len() as u64;
                 connection.send(1, &bytes, now_ms, &mut self.random);
             }
-            let pending = backlog.pending(reader) + connection.under_way(1) as u64;
+            // What has arrived since the last time.
+            let took = (peer.under_way + sent).saturating_sub(before + sent);
+            peer.under_way = before + sent;
+            // Its snapshot goes as it is read, and waits nowhere.
+            let waits = if peer.may_stream { connection.under_way(1) as u64 } else { 0 };
+            let pending = backlog.pending(reader) + waits;
             node.replicas.progress(*id, took, pending, now_ms);
         }
     }
@@ -248,8 +283,8 @@ impl World {
     pub(super) fn tick(&mut self, index: usize) -> Result<(), Finding> {
         let now_ms = self.now_ms;
         let node = &mut self.nodes[index];
-        let is_paused = self.paused.is_some();
-        let mut replicas = std::mem::replace(&mut node.replicas, Replicas::new(settings(true)));
+        let is_paused = node.failover.is_under_way();
+        let mut replicas = node.take_replicas();
         replicas.tick(&standing(node), is_paused, now_ms);
         node.replicas = replicas;
         self.master_actions(index)?;
@@ -268,6 +303,6 @@ fn standing(node: &Node) -> Standing<'_> {
         offset: node.writer.offset(),
         is_replica: node.follower.is_some(),
         link_up: node.follower.as_ref().is_some_and(|follower| follower.link.is_up()),
-        failing_over: false,
+        failing_over: node.failover.is_under_way(),
     }
 }

@@ -1,29 +1,47 @@
-//! What happens to servers and connections.
-
-use std::collections::BTreeSet;
+//! What happens to servers and connections, and what the operators do about it.
 
 use super::network::ConnectionId;
 use super::node::Node;
 use super::truth::Truth;
 use super::world::{Finding, World, NODES};
-use crate::repl::master::handshake::ReplicaId;
+use crate::repl::failover::{self, Candidate, Command};
 
-/// Not demanded yet: some seeds in a hundred lose a write that WAIT had confirmed, and whether a part or the choice of the operators of
-/// this simulation is at fault is not known.
-const DEMANDS_CONFIRMED: bool = false;
+const PORT: i64 = 6379;
 
 impl World {
-    pub(super) fn promote(&mut self, index: usize) {
+    /// Becomes a master, and as a rule the one that the operators know.
+    pub(super) fn promote(&mut self, index: usize, is_known: bool) -> Result<(), Finding> {
         let id = self.new_id();
+        self.nodes[index].settle();
+        self.compare(index)?;
         let before = self.nodes[index].history.id();
         self.nodes[index].promote(id, self.plant, self.now_ms);
         let node = &self.nodes[index];
         let parent = Some((before, node.writer.offset()));
+        self.note(|| format!("{index}: promoted, {parent:?} -> {id:?}"));
         self.truths.insert(id, Truth::new(parent, node.writer.offset(), node.data.clone()));
         self.before[index] = parent;
-        self.master = index;
-        (self.handing_over, self.paused) = (None, None);
+        if is_known {
+            self.master = index;
+            self.handing_over = None;
+        }
         self.seen.count("promotion");
+        Ok(())
+    }
+
+    /// Operators look after a second master from time to time, as Sentinel does.
+    pub(super) fn watch(&mut self) -> Result<(), Finding> {
+        let is_stray = |node: &&Node| node.is_master() && node.index != self.master;
+        let stray = self.nodes.iter().find(is_stray).map(|node| node.index);
+        let Some(index) =
+            stray.filter(|_| self.handing_over.is_none() && self.nodes[self.master].is_master())
+        else {
+            return Ok(());
+        };
+        self.note(|| format!("operators: {index} is no master"));
+        self.nodes[index].failover = failover::Failover::default();
+        self.nodes[index].follow(self.master, false, self.plant, self.now_ms);
+        self.read_emitted(index)
     }
 
     pub(super) fn trouble(&mut self) -> Result<(), Finding> {
@@ -33,106 +51,75 @@ impl World {
                 let open: Vec<ConnectionId> = self
                     .connections
                     .iter()
-                    .filter(|(_, connection)| connection.is_open() && !connection.is_dead)
+                    .filter(|(_, connection)| connection.is_open())
                     .map(|(id, _)| *id)
                     .collect();
                 if open.is_empty() {
                     return Ok(());
                 }
                 let id = open[self.random.below(open.len() as u64) as usize];
-                let is_dead = self.random.one_in(4);
-                if let Some(connection) = self.connections.get_mut(&id) {
-                    if is_dead {
-                        connection.is_dead = true;
-                    } else {
-                        connection.close(self.now_ms);
+                let Some(connection) = self.connections.get_mut(&id) else { return Ok(()) };
+                let what = match self.random.below(8) {
+                    0 => {
+                        connection.die(&[0, 1]);
+                        "dead"
                     }
-                }
-                self.seen.count(if is_dead { "dead" } else { "cut" });
+                    end @ 1..3 => {
+                        connection.die(&[end as usize - 1]);
+                        "half open"
+                    }
+                    _ => {
+                        connection.cut(self.now_ms);
+                        "cut"
+                    }
+                };
+                let ends = connection.ends;
+                self.note(|| format!("{what}: {ends:?}"));
+                self.seen.count(what);
             }
             5 => self.crash(node)?,
-            6 | 7 => self.restart(node)?,
+            6 => self.restart(node)?,
+            7 => self.save(node),
             8 => drop(self.move_master(self.master, false)?),
-            9 => {
-                if self.paused.is_none() && self.nodes[self.master].is_master() {
-                    self.paused = self.candidate(self.master);
-                }
-            }
+            9 => self.begin_failover(),
             _ => self.point_elsewhere(node),
         }
         Ok(())
     }
 
-    /// The one that has most of the history of `old`, and nothing else.
+    /// The rule of the operators: the one that has most of the history of the master that it follows upon. What it has beside that, of a
+    /// history that has ended, is no reason against it.
     pub(super) fn candidate(&self, old: usize) -> Option<usize> {
-        let applied = |node: &Node| node.follower.as_ref().map(|follower| follower.schedule.applied());
-        let has_prefix = |node: &Node, applied: u64| {
-            let (mut id, mut until) = (self.nodes[old].history.id(), u64::MAX);
-            // What it has may be of an older history, which those before both had.
-            let mut own = node.history.id();
-            while let Some((parent, fork)) = self.truths.get(&own).and_then(|truth| truth.parent) {
-                if applied > fork {
-                    break;
-                }
-                own = parent;
-            }
-            loop {
-                if own == id {
-                    return applied <= until;
-                }
-                match self.truths.get(&id).and_then(|truth| truth.parent) {
-                    Some((parent, fork)) => (id, until) = (parent, until.min(fork)),
-                    None => return false,
-                }
-            }
-        };
-        let nodes = self.nodes.iter().filter(|node| node.is_up && node.index != old);
-        let nodes = nodes.filter_map(|node| Some((applied(node)?, node)));
-        let best =
-            nodes.filter(|(applied, node)| has_prefix(node, *applied)).max_by_key(|(applied, _)| *applied);
-        best.map(|(_, node)| node.index)
+        let nodes =
+            self.nodes.iter().filter(|node| node.is_up && node.index != old && node.follower.is_some());
+        let master = (self.nodes[old].history.id(), u64::MAX);
+        let common =
+            nodes.filter_map(|node| Some((self.common(master, self.standing_of(node)?)?, node.index)));
+        common.max().map(|(_, index)| index)
     }
 
     /// Another server becomes the master, and the others follow it, the old one too, if it is there.
     pub(super) fn move_master(&mut self, old: usize, is_gone: bool) -> Result<bool, Finding> {
         let Some(new) = self.candidate(old) else { return Ok(false) };
-        self.paused = None;
-        self.promote(new);
-        // What only the old master has is the operators' loss.
-        self.confirmed.iter_mut().for_each(|confirmed| confirmed.by.retain(|(node, _)| *node != old));
-        self.survives(new)?;
+        self.note(|| format!("operators: {new} takes over from {old}"));
+        // FAILOVER ABORT, if it hands over.
+        self.nodes[new].failover = failover::Failover::default();
+        self.promote(new, true)?;
+        self.survives(new, Some(old))?;
         for index in 0..NODES {
-            if index == new || (index == old && is_gone) || !self.nodes[index].is_up {
+            if index == new {
+                continue;
+            }
+            if (index == old && is_gone) || !self.nodes[index].is_up {
+                self.nodes[index].disk.follows = Some(new);
                 continue;
             }
             self.drop_link(index);
-            self.nodes[index].follow(new, false, self.now_ms);
+            self.nodes[index].failover = failover::Failover::default();
+            self.nodes[index].follow(new, false, self.plant, self.now_ms);
             self.read_emitted(index)?;
         }
-        for disk in self.disks.values_mut() {
-            disk.follows = Some(new);
-        }
         Ok(true)
-    }
-
-    pub(super) fn survives(&mut self, new: usize) -> Result<(), Finding> {
-        let values: BTreeSet<u64> = self.nodes[new].data.values().flatten().copied().collect();
-        let (lives, nodes) = (&self.lives, &self.nodes);
-        let is_there = |(node, life): &(usize, u64)| nodes[*node].is_up && lives[*node] == *life;
-        self.confirmed.retain(|confirmed| confirmed.by.iter().any(is_there));
-        match self.confirmed.iter().find(|confirmed| !values.contains(&confirmed.value)) {
-            Some(lost) if DEMANDS_CONFIRMED => {
-                let facts = |node: &Node| {
-                    let applied = node.follower.as_ref().map(|follower| follower.schedule.applied());
-                    let has = node.data.values().flatten().any(|value| *value == lost.value);
-                    (node.index, node.is_up, node.history.id(), node.writer.offset(), applied, has)
-                };
-                let nodes: Vec<_> = self.nodes.iter().map(facts).collect();
-                let what = format!("had by {:?}, now {} {nodes:?}", lost.by, self.now_ms);
-                Err(Finding::LostWrite { value: lost.value, new_master: new, what })
-            }
-            _ => Ok(()),
-        }
     }
 
     pub(super) fn drop_link(&mut self, index: usize) {
@@ -140,84 +127,104 @@ impl World {
         self.nodes[index].settle();
         let connection = self.nodes[index].follower.as_mut().and_then(|follower| follower.connection.take());
         if let Some(connection) = connection.and_then(|id| self.connections.get_mut(&id)) {
-            connection.close(now_ms);
+            connection.close_own(0, now_ms);
         }
     }
 
-    /// All connections of a server break.
-    pub(super) fn unplug(&mut self, index: usize) {
+    /// A server stops, and all its connections break, or die.
+    fn unplug(&mut self, index: usize) {
         let now_ms = self.now_ms;
+        let is_silent = self.random.one_in(4);
         for connection in self.connections.values_mut().filter(|connection| connection.ends.contains(&index))
         {
-            connection.close(now_ms);
+            if is_silent {
+                connection.die(&[0, 1]);
+            } else {
+                connection.cut(now_ms);
+            }
+        }
+        if is_silent {
+            self.seen.count("unplugged");
         }
         self.nodes[index].is_up = false;
+        self.nodes[index].peers.clear();
         self.back_ms[index] = now_ms + 100 + self.random.below(900);
     }
 
-    /// What a server has in memory is gone.
-    pub(super) fn crash(&mut self, index: usize) -> Result<(), Finding> {
+    /// What a server has in memory is gone, and what its disk did not have yet, in part.
+    fn crash(&mut self, index: usize) -> Result<(), Finding> {
         if !self.nodes[index].is_up {
             return Ok(());
         }
+        self.note(|| format!("{index}: killed"));
         self.read_emitted(index)?;
-        self.paused = None;
-        self.lives[index] += 1;
+        self.memory_lost(index);
+        self.is_killed[index] = true;
+        self.handing_over = self.handing_over.filter(|old| *old != index);
+        self.unplug(index);
+        self.seen.count("kill");
         if index == self.master {
-            self.nodes[index].is_up = false;
-            let is_moved = self.move_master(index, true)?;
-            self.nodes[index].is_up = true;
-            if !is_moved {
-                self.lives[index] -= 1;
-                return Ok(());
+            if self.random.one_in(3) || !self.move_master(index, true)? {
+                // A supervisor starts it again, as what it was.
+                self.nodes[index].disk.follows = None;
+                self.seen.count("start again");
+            } else {
+                self.seen.count("crash");
             }
         }
-        self.unplug(index);
-        self.nodes[index].peers.clear();
-        self.seen.count("crash");
         Ok(())
     }
 
     /// SHUTDOWN, and a start from what it has saved.
-    pub(super) fn restart(&mut self, index: usize) -> Result<(), Finding> {
+    fn restart(&mut self, index: usize) -> Result<(), Finding> {
+        let node = &self.nodes[index];
         // A server that hands over must not forget it.
-        if !self.nodes[index].is_up || self.paused.is_some() || self.handing_over == Some(index) {
+        if !node.is_up || node.failover.is_under_way() || self.handing_over == Some(index) {
             return Ok(());
         }
-        let disk = self.nodes[index].shut_down(self.now_ms);
+        self.note(|| format!("{index}: shut down"));
+        self.nodes[index].save(true, self.now_ms);
         self.read_emitted(index)?;
-        let Some(disk) = disk else { return Ok(()) };
+        self.compare(index)?;
         self.drop_link(index);
-        self.disks.insert(index, disk);
+        self.is_killed[index] = false;
         self.unplug(index);
-        self.nodes[index].peers.clear();
         self.seen.count("restart");
         Ok(())
     }
 
-    pub(super) fn come_back(&mut self, index: usize) {
-        let (id, now_ms) = (self.new_id(), self.now_ms);
-        let mut node = self.fresh(index);
-        self.before[index] = None;
-        match self.disks.remove(&index) {
-            Some(disk) => {
-                let (offset, parent) = (disk.kept.offset, disk.kept.id);
-                if disk.follows.is_none() {
-                    self.truths.insert(id, Truth::new(Some((parent, offset)), offset, disk.data.clone()));
-                    self.before[index] = Some((parent, offset));
-                }
-                node.start(disk, id, now_ms);
-                node.plant(self.plant);
-            }
-            None => node.follow(self.master, false, now_ms),
+    /// BGSAVE, where there is no log.
+    fn save(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        if node.is_up && node.disk.durable().is_none() {
+            node.save(false, self.now_ms);
+            self.seen.count("saved");
         }
+    }
+
+    pub(super) fn come_back(&mut self, index: usize) -> Result<(), Finding> {
+        let (id, now_ms) = (self.new_id(), self.now_ms);
+        let disk = self.nodes[index].disk.clone();
+        let data = if self.is_killed[index] { disk.after_crash(&mut self.random) } else { disk.data() };
+        let mut node = self.with_disk(index, disk);
+        node.start(data, id, self.plant, now_ms);
+        self.before[index] = None;
+        if let Some((id, offset)) = self.standing_of(&node).filter(|_| node.follower.is_none()) {
+            let before = node.history.second_id();
+            self.truths.insert(id, Truth::new(Some((before, offset)), offset, node.data.clone()));
+            self.before[index] = Some((before, offset));
+        }
+        self.note(|| format!("{index}: starts, {:?}, follows {:?}", node.history, node.disk.follows));
         self.nodes[index] = node;
+        self.disk_read(index)?;
+        self.compare(index)
     }
 
     /// Chains: a replica follows another one.
     pub(super) fn point_elsewhere(&mut self, index: usize) {
         let target = self.random.below(NODES as u64) as usize;
-        let is_busy = self.paused.is_some() || self.handing_over.is_some();
+        let is_busy =
+            self.handing_over.is_some() || self.nodes.iter().any(|node| node.failover.is_under_way());
         if self.nodes[index].follower.is_none() || !self.nodes[index].is_up || is_busy {
             return;
         }
@@ -233,33 +240,96 @@ impl World {
             }
         }
         self.drop_link(index);
-        self.nodes[index].follow(target, false, self.now_ms);
+        self.nodes[index].follow(target, false, self.plant, self.now_ms);
+        self.note(|| format!("{index}: pointed at {target}"));
         self.seen.count("chain");
     }
 
-    /// FAILOVER: writes are paused until the target has everything; then the master follows it.
-    pub(super) fn fail_over(&mut self, target: usize) {
-        let (old, now_ms) = (self.master, self.now_ms);
-        if !self.nodes[old].is_master() || !self.nodes[target].is_up || self.nodes[target].follower.is_none()
-        {
-            self.paused = None;
+    fn candidates(&self, index: usize) -> Vec<Candidate> {
+        let of = |replica: &crate::repl::master::handshake::Replica| {
+            let node = self.connections.get(&replica.id)?.ends[0];
+            let host = node.to_string().into_bytes();
+            Some(Candidate { host, port: PORT, is_online: replica.is_online(), acked: replica.acked.applied })
+        };
+        self.nodes[index].replicas.iter().filter_map(of).collect()
+    }
+
+    fn facts<'a>(node: &Node, replicas: &'a [Candidate]) -> failover::Facts<'a> {
+        let is_replica = node.follower.is_some();
+        failover::Facts { is_cluster: false, is_replica, offset: node.writer.offset(), replicas }
+    }
+
+    /// FAILOVER, to any replica, for some time.
+    fn begin_failover(&mut self) {
+        let index = self.master;
+        let replicas = self.candidates(index);
+        if !self.nodes[index].is_master() || self.handing_over.is_some() {
             return;
         }
-        self.nodes[old].deliver(now_ms, true);
-        self.nodes[old].flush();
-        let offset = self.nodes[old].writer.offset();
-        let connections = &self.connections;
-        let is_target =
-            |id: ReplicaId| connections.get(&id).is_some_and(|connection| connection.ends[0] == target);
-        let has_all = self.nodes[old]
-            .replicas
-            .iter()
-            .any(|replica| is_target(replica.id) && replica.is_online() && replica.acked.applied == offset);
-        if has_all && self.read_emitted(old).is_ok() {
-            self.nodes[old].follow(target, true, now_ms);
-            self.handing_over = Some(old);
-            self.nodes[old].replicas.disconnect_all(now_ms);
-            self.paused = None;
+        let facts = World::facts(&self.nodes[index], &replicas);
+        let timeout_ms = Some(100 + self.random.below(3000));
+        let command = Command::Start { to: None, force: false, timeout_ms };
+        let Ok(actions) = self.nodes[index].failover.command(command, &facts, self.now_ms) else { return };
+        assert!(actions.contains(&failover::Action::Pause));
+    }
+
+    pub(super) fn fail_over(&mut self, index: usize) -> Result<(), Finding> {
+        if !self.nodes[index].failover.is_under_way() {
+            return Ok(());
         }
+        let node = &mut self.nodes[index];
+        if node.follower.is_none() && self.random.one_in(4) {
+            // All shards have stopped by now.
+            node.deliver(self.now_ms, true);
+            node.flush();
+            if !node.failover.paused().is_empty() {
+                node.writer.ask_for_acks();
+                node.flush();
+            }
+        }
+        let replicas = self.candidates(index);
+        let node = &mut self.nodes[index];
+        let facts = World::facts(node, &replicas);
+        let actions = match node.failover.state() {
+            failover::State::WaitForSync if self.random.one_in(1000) => {
+                self.seen.count("abort");
+                node.failover.command(Command::Abort, &facts, self.now_ms).unwrap_or_default()
+            }
+            _ => node.failover.tick(&facts, self.now_ms),
+        };
+        self.failover_actions(index, actions)
+    }
+
+    /// The link of a server that hands over has got its answer.
+    pub(super) fn accepted(&mut self, index: usize, is_accepted: bool) -> Result<(), Finding> {
+        let actions = self.nodes[index].failover.answered(is_accepted);
+        self.failover_actions(index, actions)
+    }
+
+    fn failover_actions(&mut self, index: usize, actions: Vec<failover::Action>) -> Result<(), Finding> {
+        for action in actions {
+            match action {
+                failover::Action::Follow { host, .. } => {
+                    let target = String::from_utf8_lossy(&host).parse().unwrap_or(index);
+                    self.note(|| format!("{index}: hands over to {target}"));
+                    self.read_emitted(index)?;
+                    self.nodes[index].follow(target, true, self.plant, self.now_ms);
+                    self.handing_over = Some(index);
+                    self.nodes[index].replicas.disconnect_all(self.now_ms);
+                }
+                // Its target has refused, but may have taken over before: then the operators say who it follows.
+                failover::Action::BecomeMaster if self.handing_over == Some(index) => {
+                    self.promote(index, true)?
+                }
+                failover::Action::BecomeMaster => {
+                    self.nodes[index].follow(self.master, false, self.plant, self.now_ms);
+                }
+                failover::Action::Pause
+                | failover::Action::Unpause
+                | failover::Action::AskForAcks
+                | failover::Action::Log(..) => {}
+            }
+        }
+        Ok(())
     }
 }

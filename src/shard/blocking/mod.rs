@@ -17,6 +17,8 @@ use super::Shard;
 use crate::client::{Connection, Flag, Suspension, WaitingAt};
 use crate::command::table::{CommandSpec, KeyPositions};
 use crate::command::{BlockTimeout, Caller, CommandError, WaitFor};
+use crate::repl::master::wait;
+use crate::replication::{Asked, Event, WaitOrder};
 use crate::resp::{Protocol, Reply};
 use crate::runtime::clock;
 use crate::store::{QueuePosition, ReadyKey, WaitNumber};
@@ -29,6 +31,8 @@ pub enum End {
     Timeout,
     /// CLIENT UNBLOCK ERROR
     Error,
+    /// This server follows another one from now on.
+    RoleChanged,
     /// Nobody is left to hear the answer.
     Gone,
 }
@@ -226,14 +230,25 @@ impl Shard {
         WaitingAt { shard: self.id, number }
     }
 
-    /// WAIT: until `deadline_us`, or for ever.
-    pub(super) fn wait_for_replicas(&mut self, c: &mut Connection, deadline_us: Option<i64>) {
+    /// WAIT and WAITAOF. The task of replication knows when they end.
+    pub(super) fn wait_for_replicas(&mut self, c: &mut Connection, order: impl FnOnce(Asked) -> WaitOrder) {
         let (Some(spec), Later::InPipeline(origin)) = (c.last_command, self.reply_later(c)) else { return };
         let number = self.shared.next_transaction();
-        self.executor
-            .blocked
-            .add(number, Waiter { home: self.id, origin, deadline_us, wait: Wait::Replicas(spec) });
+        let waiter = Waiter { home: self.id, origin, deadline_us: None, wait: Wait::Replicas(spec) };
+        self.executor.blocked.add(number, waiter);
+        let order = order(Asked { home: self.id, number });
+        self.send_wait(c, order);
         self.note_waiting(c, WaitingAt { shard: self.id, number });
+    }
+
+    /// The task of replication has the answer.
+    pub(super) fn wait_is_over(&mut self, number: WaitNumber, answer: wait::Answer) {
+        let Some(waiter) = self.remove_waiter(number) else { return };
+        let Wait::Replicas(spec) = waiter.wait else { return };
+        self.stats.called(spec.id, 0);
+        let mut reply = Reply::default();
+        answer.write(&mut reply);
+        self.complete(Later::InPipeline(waiter.origin), reply);
     }
 
     fn note_waiting(&mut self, c: &mut Connection, at: WaitingAt) {
@@ -301,6 +316,14 @@ impl Shard {
         }
     }
 
+    /// No wait outlasts a change of the server's role.
+    pub(super) fn end_waits_for_role_change(&mut self) {
+        let numbers: Vec<WaitNumber> = self.executor.blocked.waiters.keys().copied().collect();
+        for number in numbers {
+            self.end_wait(number, End::RoleChanged, None);
+        }
+    }
+
     /// Ends a wait, now or, when its command is being run, unless that has an answer. `asker` learns whether it did.
     fn end_wait(&mut self, number: WaitNumber, end: End, asker: Option<Asker>) {
         let Some(waiter) = self.executor.blocked.waiters.get_mut(&number) else {
@@ -311,10 +334,19 @@ impl Shard {
                 return remote.ends.push((end, asker));
             }
         }
+        let asked = Asked { home: self.id, number };
+        if matches!(waiter.wait, Wait::Replicas(_)) && end == End::Timeout {
+            // It gets what there is.
+            self.shared.replication.tell(Event::EndWait(asked));
+            return self.tell_asker(asker, true);
+        }
         let Some(waiter) = self.remove_waiter(number) else { return };
         self.tell_asker(asker, true);
+        if matches!(waiter.wait, Wait::Replicas(_)) {
+            self.shared.replication.tell(Event::ForgetWait(asked));
+        }
         match (waiter.wait, end) {
-            (_, End::Gone) => {}
+            (_, End::Gone) | (Wait::Replicas(_), End::Timeout) => {}
             (Wait::Keys(wait), _) => {
                 let mut reply = Reply::new(wait.protocol);
                 let spec = wait.command.spec;
@@ -322,21 +354,15 @@ impl Shard {
                 if end == End::Timeout {
                     reply.null_array();
                 } else {
-                    let text = unblocked().text();
+                    let text = unblocked(end).text();
                     self.count_failure(spec, &text);
                     reply.error(&text);
                 }
                 self.reply_to(waiter.home, waiter.origin, &mut reply);
             }
-            (Wait::Replicas(spec), End::Error) => {
+            (Wait::Replicas(spec), End::Error | End::RoleChanged) => {
                 self.stats.called(spec.id, 0);
-                self.complete_with(Later::InPipeline(waiter.origin), Some(spec), Err(unblocked()));
-            }
-            (Wait::Replicas(spec), End::Timeout) => {
-                self.stats.called(spec.id, 0);
-                let mut reply = Reply::default();
-                reply.integer(0);
-                self.complete(Later::InPipeline(waiter.origin), reply);
+                self.complete_with(Later::InPipeline(waiter.origin), Some(spec), Err(unblocked(end)));
             }
         }
     }
@@ -406,8 +432,13 @@ impl Shard {
     }
 }
 
-fn unblocked() -> CommandError {
-    CommandError::other("UNBLOCKED client unblocked via CLIENT UNBLOCK")
+fn unblocked(end: End) -> CommandError {
+    CommandError::other(match end {
+        End::RoleChanged => {
+            "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
+        }
+        _ => "UNBLOCKED client unblocked via CLIENT UNBLOCK",
+    })
 }
 
 /// The keys that a blocked command waits for, each once.

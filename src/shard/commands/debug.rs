@@ -15,6 +15,7 @@ use crate::client::Connection;
 use crate::command::{subcommand_syntax, Args, CommandError};
 use crate::observe::digest::Digest;
 use crate::rdb::{Count, Encoder};
+use crate::replication::Event;
 use crate::resp::{Protocol, Reply};
 use crate::runtime::{clock, crash};
 use crate::shard::blocking::Asker;
@@ -179,7 +180,7 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         (b"structsize", []) => reply.bulk(struct_sizes().as_bytes()),
         (b"change-repl-id", []) => {
             crate::log!(Level::Notice, "Changing replication IDs after receiving DEBUG change-repl-id");
-            shard.shared.settings().replication_id = crate::process::random_id();
+            shard.shared.replication.tell(Event::ChangeId);
             reply.ok();
         }
         (b"stringmatch-test", []) => {

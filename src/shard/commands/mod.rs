@@ -19,6 +19,8 @@ pub(super) mod migrate;
 pub(super) mod monitor;
 pub(super) mod multi;
 pub(super) mod pubsub;
+mod replicaof;
+mod replication;
 mod saving;
 mod script;
 pub(super) mod server;
@@ -59,6 +61,8 @@ fn families() -> impl Iterator<Item = &'static (&'static str, Handler)> {
         function::COMMANDS,
         script::COMMANDS,
         pubsub::COMMANDS,
+        replicaof::COMMANDS,
+        replication::COMMANDS,
         saving::COMMANDS,
         server::COMMANDS,
         slowlog::COMMANDS,

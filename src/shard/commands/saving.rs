@@ -1,24 +1,20 @@
-//! SAVE BGSAVE PIPESAVE DUMPSAVE SYNC BGREWRITEAOF LASTSAVE SHUTDOWN: what is to be kept on disk, and the end.
+//! SAVE BGSAVE PIPESAVE DUMPSAVE BGREWRITEAOF LASTSAVE SHUTDOWN: what is to be kept on disk, and the end.
 
 use super::Handler;
-use crate::base::words::split_words;
 use crate::client::{Connection, Flag};
-use crate::command::{parse, Args, CommandError};
+use crate::command::{Args, CommandError};
 use crate::config::SnapshotMethod;
-use crate::resp::{c_text, Reply};
+use crate::resp::Reply;
 use crate::shard::blocking::Asker;
 use crate::shard::saving::message::LeaderRequest;
-use crate::shard::saving::{Content, Dump, Handover, ShutdownRequest};
+use crate::shard::saving::{Handover, ShutdownRequest};
 use crate::shard::{Flow, Shard};
-use crate::text;
 
 pub const COMMANDS: &[(&str, Handler)] = &[
     ("save", save),
     ("bgsave", bgsave),
     ("pipesave", pipesave),
     ("dumpsave", dumpsave),
-    ("sync", sync),
-    ("replconf", replconf),
     ("bgrewriteaof", bgrewriteaof),
     ("lastsave", lastsave),
     ("shutdown", shutdown),
@@ -66,84 +62,12 @@ fn pipesave(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Ou
 }
 
 fn dumpsave(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
-    dump(shard, c, Dump::Raw)
-}
-
-/// For redis-cli --rdb and --functions-rdb. The connection ends behind the RDB file, for there is no stream of commands that could follow.
-fn sync(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
-    if c.flags.has(Flag::Replica) {
-        return Err(CommandError::other(
-            "ERR Replication is not supported: SYNC is for redis-cli --rdb and --functions-rdb only",
-        ));
-    }
-    if !c.flags.has(Flag::FindsMark) {
-        return Err(CommandError::other("ERR SYNC requires EOF capability (REPLCONF capa eof)"));
-    }
-    let content =
-        Content { keys: !c.flags.has(Flag::WithoutKeys), functions: !c.flags.has(Flag::WithoutFunctions) };
-    dump(shard, c, Dump::Marked(content))
-}
-
-fn dump(shard: &mut Shard, c: &mut Connection, dump: Dump) -> Outcome {
     if c.flags.has(Flag::Monitor) {
         return Err(CommandError::other("ERR A connection that monitors can't take a dump"));
     }
     let asker = asker(shard, c);
-    shard.hand_over_later(Handover { client: c.token, asker, dump });
+    shard.hand_over_later(Handover { client: c.token, asker });
     Ok(Flow::Later)
-}
-
-/// REPLCONF option value [option value ...]
-fn replconf(_: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    if args.len().is_multiple_of(2) {
-        return Err(CommandError::Syntax);
-    }
-    for pair in args[1..].chunks_exact(2) {
-        let (option, value) = (pair[0].to_ascii_lowercase(), pair[1]);
-        match option.as_slice() {
-            b"listening-port" => {
-                parse::integer(value)?;
-                c.flags.set(Flag::Replica);
-            }
-            b"capa" => {
-                if value.eq_ignore_ascii_case(b"eof") {
-                    c.flags.set(Flag::FindsMark);
-                }
-            }
-            // Nothing but the RDB file is sent in any case.
-            b"rdb-only" => {
-                if !(0..=1).contains(&parse::integer(value)?) {
-                    return Err(CommandError::other("ERR value is out of range, must be between 0 and 1"));
-                }
-            }
-            b"ip-address" => {}
-            b"rdb-filter-only" => {
-                let parts = split_words(value)
-                    .ok_or_else(|| CommandError::other("ERR Missing rdb-filter-only values"))?;
-                // Nothing but what is named, and keys have no name here.
-                c.flags.set(Flag::WithoutKeys);
-                c.flags.set(Flag::WithoutFunctions);
-                for part in parts {
-                    if !part.eq_ignore_ascii_case(b"functions") {
-                        let shown = c_text(&part);
-                        return Err(CommandError::other(text!(
-                            "ERR Unsupported rdb-filter-only option: ",
-                            shown
-                        )));
-                    }
-                    c.flags.clear(Flag::WithoutFunctions);
-                }
-            }
-            // What replicas send when they have their data, and masters to ask for it. It is never answered.
-            b"ack" | b"getack" => return Ok(Flow::Done),
-            _ => {
-                let shown = c_text(pair[0]);
-                return Err(CommandError::other(text!("ERR Unrecognized REPLCONF option: ", shown)));
-            }
-        }
-    }
-    reply.ok();
-    Ok(Flow::Done)
 }
 
 fn bgrewriteaof(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {

@@ -15,7 +15,7 @@ mod persistence;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::memory_figures::{human, Memory};
 use super::shared::Shared;
@@ -132,6 +132,10 @@ pub fn text(shared: &Shared, config: &Config, now_us: i64, wanted: &[&[u8]]) -> 
     text
 }
 
+fn count(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
 fn server(facts: &Facts, report: &mut Report) {
     let config = facts.config;
     let settings = facts.shared.settings();
@@ -206,6 +210,7 @@ fn memory(facts: &Facts, report: &mut Report) {
     let (scripts, script_bytes) = facts.shared.scripts.size();
     let libraries = facts.shared.scripts.libraries();
     let library_bytes = libraries.memory_bytes();
+    let replication = &facts.shared.replication.status;
     fields! { report,
         "used_memory": memory.used,
         "used_memory_human": human(memory.used),
@@ -248,9 +253,9 @@ fn memory(facts: &Facts, report: &mut Report) {
         "mem_fragmentation_ratio": Value::Ratio(all.ratio),
         "mem_fragmentation_bytes": all.bytes,
         "mem_not_counted_for_evict": 0,
-        "mem_replication_backlog": 0,
-        "mem_total_replication_buffers": 0,
-        "mem_clients_slaves": 0,
+        "mem_replication_backlog": count(&replication.memory.backlog),
+        "mem_total_replication_buffers": count(&replication.memory.buffers),
+        "mem_clients_slaves": count(&replication.memory.replicas),
         "mem_clients_normal": memory.clients,
         "mem_cluster_links": 0,
         "mem_aof_buffer": facts.sum(|s| &s.aof_buffer_length),
@@ -263,6 +268,7 @@ fn memory(facts: &Facts, report: &mut Report) {
 
 fn stats(facts: &Facts, report: &mut Report) {
     let rates = facts.shared.server_stats.rates();
+    let replication = &facts.shared.replication.status;
     let saving = facts.shared.status.figures().clone();
     let kib = |bytes: u64| bytes as f64 / 1024.0;
     let command_nanos: u64 =
@@ -274,16 +280,16 @@ fn stats(facts: &Facts, report: &mut Report) {
         "instantaneous_ops_per_sec": rates.commands.mean(),
         "total_net_input_bytes": facts.sum(|s| &s.bytes_in),
         "total_net_output_bytes": facts.sum(|s| &s.bytes_out),
-        "total_net_repl_input_bytes": 0,
-        "total_net_repl_output_bytes": 0,
+        "total_net_repl_input_bytes": count(&replication.counts.bytes_in),
+        "total_net_repl_output_bytes": count(&replication.counts.bytes_out),
         "instantaneous_input_kbps": Value::Ratio(kib(rates.bytes_in.mean())),
         "instantaneous_output_kbps": Value::Ratio(kib(rates.bytes_out.mean())),
         "instantaneous_input_repl_kbps": Value::Ratio(0.0),
         "instantaneous_output_repl_kbps": Value::Ratio(0.0),
         "rejected_connections": facts.sum(|s| &s.connections_rejected),
-        "sync_full": 0,
-        "sync_partial_ok": 0,
-        "sync_partial_err": 0,
+        "sync_full": count(&replication.counts.sync_full),
+        "sync_partial_ok": count(&replication.counts.sync_partial_ok),
+        "sync_partial_err": count(&replication.counts.sync_partial_err),
         "expired_keys": facts.sum(|s| &s.expired_keys),
         // A share of each shard's keys, and the shards hold about the same number.
         "expired_stale_perc": Value::Ratio(facts.sum(|s| &s.expired_stale_permille) as f64 / 10.0 / shards as f64),
@@ -333,25 +339,21 @@ fn stats(facts: &Facts, report: &mut Report) {
     }
 }
 
+/// As the task of replication shows it.
 fn replication(facts: &Facts, report: &mut Report) {
-    let replication = &facts.config.replication;
-    fields! { report,
-        "role": "master",
-        "connected_slaves": 0,
-    }
-    if replication.min_replicas_to_write > 0 && replication.min_replicas_max_lag > 0 {
-        fields! { report, "min_slaves_good_slaves": 0, }
-    }
-    fields! { report,
-        "master_failover_state": "no-failover",
-        "master_replid": facts.shared.settings().replication_id.as_str(),
-        "master_replid2": "0".repeat(40),
-        "master_repl_offset": 0,
-        "second_repl_offset": -1,
-        "repl_backlog_active": 0,
-        "repl_backlog_size": replication.repl_backlog_size,
-        "repl_backlog_first_byte_offset": 0,
-        "repl_backlog_histlen": 0,
+    let shown = facts.shared.replication.status.shown();
+    for line in shown.info.lines() {
+        let metric = line
+            .split_once(':')
+            .filter(|(name, _)| metrics::REPLICATION.iter().any(|metric| metric.name == *name));
+        match metric {
+            // An id of zeros is no number.
+            Some((name, value)) => match value.parse::<i64>() {
+                Ok(number) if number.to_string() == value => report.put(name, number),
+                _ => report.put(name, value.to_owned()),
+            },
+            None => report.line(line.as_bytes().to_vec()),
+        }
     }
 }
 

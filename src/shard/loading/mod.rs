@@ -282,7 +282,7 @@ impl Shard {
         partial(self.store.slots().clone())
     }
 
-    fn load_options(&self, is_base: bool) -> LoadOptions {
+    pub(super) fn load_options(&self, is_base: bool) -> LoadOptions {
         let persistence = &self.turn.config.persistence;
         LoadOptions {
             with_checksum: persistence.rdbchecksum && !self.store.settings.skips_checksums,

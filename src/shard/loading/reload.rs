@@ -3,9 +3,11 @@
 //! All of it happens at one barrier, so that clients see the data before or after, never in between. Until then they are answered
 //! that the server is loading, as at its start.
 
+use std::cell::Cell;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use super::{LoadFailed, Report, Step};
 use crate::base::log::Level;
@@ -13,7 +15,7 @@ use crate::command::table::KeyAccess;
 use crate::command::CommandError;
 use crate::persist::aof::{Chain, Folder, Manifest};
 use crate::shard::blocking::Asker;
-use crate::shard::transactions::Phase;
+use crate::shard::transactions::{Answers, BarrierAnswer, BarrierWork, Phase};
 use crate::shard::Shard;
 
 /// The options of DEBUG RELOAD.
@@ -26,50 +28,45 @@ pub struct Reload {
 
 const LOAD_AOF_FAILED: &str = "ERR Error trying to load the AOF files, check server logs.";
 
+/// All shards load, and the client is answered.
+fn phases_of_reload(options: Reload, asker: Asker) -> Vec<Phase> {
+    let answer = move |shard: &mut Shard, answers: Answers| {
+        shard.shared.status.loading.in_progress.store(false, Ordering::Relaxed);
+        let answer = if answers.iter().any(BarrierAnswer::failed) {
+            Err(CommandError::other("ERR Error trying to load the RDB dump, check server logs."))
+        } else {
+            crate::log!(Level::Warning, "DB reloaded by DEBUG RELOAD");
+            Ok("OK")
+        };
+        shard.answer_asker(asker, answer);
+        false
+    };
+    vec![
+        Phase::here(|shard, _| shard.announce_loading()),
+        Phase::Each(BarrierWork::LoadRdb(options)),
+        Phase::here(answer),
+    ]
+}
+
 impl Shard {
     /// DEBUG RELOAD, on the shard that leads.
     pub fn reload(&mut self, options: Reload, asker: Asker) {
-        let failed: Arc<Mutex<Option<&'static str>>> = Arc::default();
-        let note = |failed: &Mutex<Option<&'static str>>, what| {
-            failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(what);
-        };
-        let mut phases = Vec::new();
-        if options.saves {
-            self.give_up_snapshots();
-            let failed = failed.clone();
-            phases.extend(self.save_at_once(move |_, result| {
-                if result.is_err() {
-                    note(&failed, "ERR");
-                }
-                false
-            }));
+        if !options.saves {
+            return self.at_barrier(KeyAccess::Write, phases_of_reload(options, asker));
         }
-        phases.push(Phase::Here(Box::new(|shard, _| shard.announce_loading())));
-        let theirs = failed.clone();
-        phases.push(Phase::EachInTurns(Arc::new(move |shard: &mut Shard, done| {
-            if theirs.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).is_some() {
-                return done(shard);
-            }
-            let theirs = theirs.clone();
-            shard.load_rdb_in_turns(options, move |shard, is_loaded| {
-                if !is_loaded {
-                    note(&theirs, "ERR Error trying to load the RDB dump, check server logs.");
-                }
-                done(shard);
-            });
-        })));
-        phases.push(Phase::Here(Box::new(move |shard, _| {
-            shard.shared.status.loading.in_progress.store(false, Ordering::Relaxed);
-            let failed = failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-            let answer = match failed {
-                None => {
-                    crate::log!(Level::Warning, "DB reloaded by DEBUG RELOAD");
-                    Ok("OK")
-                }
-                Some(error) => Err(CommandError::other(error)),
-            };
-            shard.answer_asker(asker, answer);
+        self.give_up_snapshots();
+        let is_saved = Rc::new(Cell::new(true));
+        let saved = is_saved.clone();
+        let mut phases = self.save_at_once(move |_, result| {
+            saved.set(result.is_ok());
             false
+        });
+        phases.push(Phase::Decide(Box::new(move |shard, _| {
+            if is_saved.get() {
+                return phases_of_reload(options, asker);
+            }
+            shard.answer_asker(asker, Err(CommandError::other("ERR")));
+            Vec::new()
         })));
         self.at_barrier(KeyAccess::Write, phases);
     }
@@ -92,18 +89,9 @@ impl Shard {
                 return self.answer_asker(asker, Err(CommandError::other(LOAD_AOF_FAILED)));
             }
         };
-        let failed = Arc::new(AtomicBool::new(false));
-        let theirs = failed.clone();
-        let load = move |shard: &mut Shard, done: Box<dyn FnOnce(&mut Shard) + Send>| {
-            let theirs = theirs.clone();
-            shard.load_log_in_turns(&folder, &manifest, move |shard, is_loaded| {
-                theirs.fetch_or(!is_loaded, Ordering::Relaxed);
-                done(shard);
-            });
-        };
-        let answer = move |shard: &mut Shard, _| {
+        let answer = move |shard: &mut Shard, answers: Answers| {
             shard.shared.status.loading.in_progress.store(false, Ordering::Relaxed);
-            let answer = if failed.load(Ordering::Relaxed) {
+            let answer = if answers.iter().any(BarrierAnswer::failed) {
                 Err(CommandError::other(LOAD_AOF_FAILED))
             } else {
                 shard.note_all_saved();
@@ -114,9 +102,9 @@ impl Shard {
             false
         };
         let phases = vec![
-            Phase::Here(Box::new(|shard, _| shard.announce_loading())),
-            Phase::EachInTurns(Arc::new(load)),
-            Phase::Here(Box::new(answer)),
+            Phase::here(|shard, _| shard.announce_loading()),
+            Phase::Each(BarrierWork::LoadLog(Arc::new((folder, manifest)))),
+            Phase::here(answer),
         ];
         self.at_barrier(KeyAccess::Write, phases);
     }
@@ -132,7 +120,7 @@ impl Shard {
     }
 
     /// `done` learns whether all of the shard's log could be loaded.
-    fn load_log_in_turns(
+    pub(in crate::shard) fn load_log_in_turns(
         &mut self,
         folder: &Folder,
         manifest: &Manifest,
@@ -156,7 +144,11 @@ impl Shard {
         self.load_in_turns(steps, done);
     }
 
-    fn load_rdb_in_turns(&mut self, options: Reload, done: impl FnOnce(&mut Shard, bool) + Send + 'static) {
+    pub(in crate::shard) fn load_rdb_in_turns(
+        &mut self,
+        options: Reload,
+        done: impl FnOnce(&mut Shard, bool) + Send + 'static,
+    ) {
         let path = PathBuf::from(&self.turn.config.persistence.dbfilename);
         let mut steps = Vec::new();
         if options.flushes {

@@ -96,7 +96,9 @@ impl Shard {
         }
         // What was let go may have done something.
         self.journal.draw_ticket();
+        self.send_waits();
         self.journal.release_feed();
+        self.report_syncs();
         if self.journal.log.has_caught_up() {
             self.wake_writers();
         }

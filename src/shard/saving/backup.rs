@@ -1,4 +1,4 @@
-//! PIPESAVE, DUMPSAVE and SYNC: snapshots that become streams. `persist/backup.rs` has how a stream is made of the parts.
+//! PIPESAVE and DUMPSAVE: snapshots that become streams. `persist/backup.rs` has how a stream is made of the parts.
 //!
 //! A dump takes its client's connection: the home shard waits until the client has got all earlier replies, and gives the
 //! shard that leads a second descriptor of the socket. From then on the shard neither reads nor writes there; it closes the
@@ -19,22 +19,12 @@ use crate::client::Flag;
 use crate::command::CommandError;
 use crate::journal::feed::Bell;
 use crate::persist::backup::{Before, Failure, Order, Outcome, Relay, Target};
-use crate::process;
 use crate::rdb::file::{trailer, FileChecksum};
 use crate::runtime::{clock, pipes, socket};
 use crate::shard::blocking::Asker;
 use crate::shard::transactions::Later;
 use crate::shard::{Shard, LEADER};
 use crate::snapshot::{admit, Event, Failed, Purpose};
-
-/// How a dump is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dump {
-    /// DUMPSAVE: the file and nothing else.
-    Raw,
-    /// SYNC: a mark in front of the file, and the same behind it.
-    Marked(Content),
-}
 
 /// What is in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +42,6 @@ impl Content {
 pub(in crate::shard) struct Handover {
     pub client: Token,
     pub asker: Asker,
-    pub dump: Dump,
 }
 
 /// The leader's record of a stream, beside its job.
@@ -119,10 +108,10 @@ impl Shard {
                 self.saving.handovers.push(handover);
                 continue;
             }
-            let Handover { asker, dump, .. } = handover;
+            let Handover { asker, .. } = handover;
             let Some(socket) = &c.socket else { continue };
             match socket::duplicate(socket.as_fd()) {
-                Ok(socket) => self.tell_leader(LeaderRequest::Dumpsave { socket, dump, asker }),
+                Ok(socket) => self.tell_leader(LeaderRequest::Dumpsave { socket, asker }),
                 Err(error) => {
                     let error = CommandError::other(format!("ERR {}", error_text(&error)));
                     self.answer_asker(asker, Err(error));
@@ -163,23 +152,18 @@ impl Shard {
         }
     }
 
-    /// DUMPSAVE and SYNC; `socket` is the client's.
-    pub(super) fn dumpsave(&mut self, socket: OwnedFd, dump: Dump, asker: Asker) {
-        let content = match dump {
-            Dump::Raw => Content::ALL,
-            Dump::Marked(content) => content,
-        };
+    /// DUMPSAVE; `socket` is the client's.
+    pub(super) fn dumpsave(&mut self, socket: OwnedFd, asker: Asker) {
         if let Some(error) = self.stream_refusal(Purpose::Dump) {
             return self.answer_asker(asker, Err(error));
         }
-        let frame = match dump {
-            Dump::Raw => [Vec::new(), Vec::new()],
-            Dump::Marked(_) => {
-                let mark = process::random_id();
-                [format!("$EOF:{mark}\r\n").into_bytes(), mark.into_bytes()]
-            }
-        };
-        self.start_backup(Purpose::Dump, Target::Client(socket), content, frame, asker);
+        self.start_backup(
+            Purpose::Dump,
+            Target::Client(socket),
+            Content::ALL,
+            [Vec::new(), Vec::new()],
+            asker,
+        );
     }
 
     /// Why no stream of this kind can begin now.

@@ -20,7 +20,7 @@ use crate::text;
 use crate::txn::locks::Number;
 
 /// What every shard knows of the snapshot in progress.
-pub(super) struct SnapshotCut {
+pub struct SnapshotCut {
     pub id: JobId,
     pub purpose: Purpose,
     /// Whether to fork, if whoever asked said so.

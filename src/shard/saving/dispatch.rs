@@ -28,7 +28,7 @@ impl Shard {
             LeaderRequest::Bgsave { schedule, method, asker } => self.bgsave(schedule, method, asker),
             LeaderRequest::ScheduleBgsave => self.saving.is_scheduled = true,
             LeaderRequest::Pipesave(asker) => self.pipesave(asker),
-            LeaderRequest::Dumpsave { socket, dump, asker } => self.dumpsave(socket, dump, asker),
+            LeaderRequest::Dumpsave { socket, asker } => self.dumpsave(socket, asker),
             LeaderRequest::FullSync(sync) => self.full_sync(*sync),
             LeaderRequest::SendSync { job, before } => self.send_sync(job, before),
             LeaderRequest::Bgrewriteaof(asker) => self.bgrewriteaof(asker),

@@ -9,7 +9,6 @@
 
 use std::os::fd::OwnedFd;
 
-use super::backup::Dump;
 use super::bases::Prepared;
 use super::shutdown::ShutdownRequest;
 use super::sync::FullSync;
@@ -47,16 +46,13 @@ pub enum LeaderRequest {
     /// BGSAVE where nobody can wait for it to begin.
     ScheduleBgsave,
     Pipesave(Asker),
-    /// DUMPSAVE and SYNC; `socket` is the client's.
+    /// DUMPSAVE; `socket` is the client's.
     Dumpsave {
         socket: OwnedFd,
-        dump: Dump,
         asker: Asker,
     },
-    #[allow(dead_code, reason = "asked for in tests only until replicas are served")]
     FullSync(Box<FullSync>),
     /// What stands in front of a full synchronisation's file: its bytes may flow.
-    #[allow(dead_code, reason = "asked for in tests only until replicas are served")]
     SendSync {
         job: JobId,
         before: Vec<u8>,

@@ -25,9 +25,10 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 pub use backup::Content;
-pub(super) use backup::{Dump, Handover};
+pub(super) use backup::Handover;
 pub use cut::remove_temporary_files;
-use cut::{remove_files, PartFile, SnapshotCut};
+pub use cut::SnapshotCut;
+use cut::{remove_files, PartFile};
 use message::{FlushAnswer, JobId, LeaderRequest, ShardOrder, ThreadReport};
 pub(super) use part::OwnPart;
 pub use shutdown::ShutdownRequest;
@@ -43,7 +44,7 @@ use crate::persist::snapshot::forked::{self, PartOptions};
 use crate::rdb::file::FileChecksum;
 use crate::resp::Reply;
 use crate::runtime::clock;
-use crate::shard::transactions::Phase;
+use crate::shard::transactions::{BarrierWork, Phase};
 use crate::snapshot::{admit, Action, Begun, Event, Failed, Job, Purpose, Refusal, State, Totals};
 
 /// Between two shards' forks: what has waited on one for the other is answered meanwhile, microseconds.
@@ -326,8 +327,8 @@ impl Shard {
         }
         // Those that fork at the cut do better one by one.
         let in_turn = !cut.forks_one_by_one();
-        let each = Arc::new(move |shard: &mut Shard, number| shard.begin_part(&cut, number));
-        let phase = if in_turn { Phase::InTurn(each) } else { Phase::Each(each) };
+        let work = BarrierWork::BeginPart(cut);
+        let phase = if in_turn { Phase::InTurn(work) } else { Phase::Each(work) };
         self.at_barrier(KeyAccess::Read, first.into_iter().chain([phase]));
     }
 
@@ -484,7 +485,7 @@ impl Shard {
     }
 
     /// Ends what is under way, of which nothing is to be left. False: there is nothing.
-    pub(super) fn give_up_snapshots(&mut self) -> bool {
+    pub(in crate::shard) fn give_up_snapshots(&mut self) -> bool {
         self.forget_rewrites();
         let ids: Vec<JobId> = self.saving.jobs.iter().map(|active| active.cut.id).collect();
         for id in &ids {

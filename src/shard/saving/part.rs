@@ -121,7 +121,7 @@ impl Shard {
     }
 
     /// At the cut.
-    pub(super) fn begin_part(&mut self, cut: &Arc<SnapshotCut>, number: Number) {
+    pub(in crate::shard) fn begin_part(&mut self, cut: &Arc<SnapshotCut>, number: Number) {
         if cut.purpose == Purpose::Rewrite {
             self.cut_log(cut, number);
         }

@@ -217,6 +217,13 @@ impl Shard {
         }
     }
 
+    /// The data that the logs are of goes. They begin anew with `switch_aof`.
+    pub(in crate::shard) fn suspend_aof(&mut self) {
+        if self.saving.rewrites.state != State::Off {
+            self.stop_aof();
+        }
+    }
+
     fn stop_aof(&mut self) {
         let was_starting = self.saving.rewrites.state == State::Starting;
         if self.saving.rewrites.is_active {

@@ -3,10 +3,10 @@
 //! The last save happens at a barrier that is not left any more, so that nothing is acknowledged behind it that would be lost. The server
 //! does not end when that save fails, or when the append-only files lack something that was acknowledged, unless it is told to.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
-use super::join;
+use super::{join, SnapshotCut};
 use crate::base::error_text;
 use crate::base::log::Level;
 use crate::base::text::Text;
@@ -16,7 +16,7 @@ use crate::rdb::file::FileChecksum;
 use crate::runtime::signals;
 use crate::shard::blocking::Asker;
 use crate::shard::shared::Shutdown as Stage;
-use crate::shard::transactions::Phase;
+use crate::shard::transactions::{Answers, BarrierAnswer, BarrierWork, Phase};
 use crate::shard::Shard;
 use crate::snapshot::Purpose;
 use crate::text;
@@ -141,14 +141,13 @@ impl Shard {
             return self.stop_beside_script();
         }
         self.saving.shutdown.is_under_way = true;
-        let is_missed = Arc::new(AtomicBool::new(false));
-        let theirs = is_missed.clone();
-        let end = move |shard: &mut Shard, _| {
-            theirs.fetch_or(shard.end_log().is_err(), Ordering::Relaxed);
+        let decide = move |shard: &mut Shard, answers: Answers| {
+            shard.end_after_logs(request, answers.iter().any(BarrierAnswer::failed))
         };
-        let decide =
-            move |shard: &mut Shard| shard.end_after_logs(request, is_missed.load(Ordering::Relaxed));
-        self.at_barrier(KeyAccess::Write, [Phase::Each(Arc::new(end)), Phase::Decide(Box::new(decide))]);
+        self.at_barrier(
+            KeyAccess::Write,
+            [Phase::Each(BarrierWork::EndLog), Phase::Decide(Box::new(decide))],
+        );
     }
 
     /// The logs have ended; `is_missed`: without something that was acknowledged. What is to be done then.
@@ -169,38 +168,33 @@ impl Shard {
             crate::log!(Level::Notice, "Saving the final RDB snapshot before exiting.");
             self.save_at_once(move |shard, result| shard.last_save_ended(request, result))
         } else {
-            let stop = |shard: &mut Shard, _| {
+            let stop = |shard: &mut Shard, _: Answers| {
                 shard.stop_all();
                 true
             };
-            vec![Phase::Here(Box::new(stop))]
+            vec![Phase::here(stop)]
         }
     }
 
     /// Phases of a barrier that write the keyspace to `dbfilename`; `then` says whether the barrier is to stay.
     pub(in crate::shard) fn save_at_once(
         &mut self,
-        then: impl FnOnce(&mut Shard, Result<(), Text>) -> bool + Send + 'static,
+        then: impl FnOnce(&mut Shard, Result<(), Text>) -> bool + 'static,
     ) -> Vec<Phase> {
         let cut = match self.new_cut(Purpose::Foreground, None) {
             Ok(cut) => Arc::new(cut),
             Err(why) => {
                 crate::log_text!(Level::Warning, why);
-                return vec![Phase::Here(Box::new(|shard, _| then(shard, Err(why))))];
+                return vec![Phase::here(|shard, _| then(shard, Err(why)))];
             }
         };
-        type Parts = Vec<Option<Result<FileChecksum, String>>>;
-        let written: Arc<Mutex<Parts>> = Arc::new(Mutex::new(vec![None; self.turn.slots.shards()]));
-        let lock = |parts: &Mutex<Parts>| -> Parts {
-            std::mem::take(&mut *parts.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
-        };
-        let (parts, results) = (cut.clone(), written.clone());
-        let write = move |shard: &mut Shard, _| {
-            let result = shard.write_part(&parts).map_err(|error| error_text(&error));
-            results.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[shard.id] = Some(result);
-        };
-        let join = move |shard: &mut Shard, _| {
-            let checksums: Result<Vec<FileChecksum>, String> = lock(&written).into_iter().flatten().collect();
+        let written = cut.clone();
+        let join = move |shard: &mut Shard, answers: Answers| {
+            let part = |answer| match answer {
+                BarrierAnswer::Written(result) => result,
+                _ => Err("a shard has written no part".to_owned()),
+            };
+            let checksums: Result<Vec<FileChecksum>, String> = answers.into_iter().map(part).collect();
             let result = match checksums {
                 Ok(checksums) => join::join(&cut, &checksums),
                 Err(why) => Err(text!("Write error while saving DB to the disk: ", why)),
@@ -218,7 +212,12 @@ impl Shard {
             shard.note_saved(Purpose::Foreground, result.is_ok(), 0);
             then(shard, result)
         };
-        vec![Phase::Each(Arc::new(write)), Phase::Here(Box::new(join))]
+        vec![Phase::Each(BarrierWork::WritePart(written)), Phase::here(join)]
+    }
+
+    /// At a barrier: this shard's part of a snapshot that all write at once.
+    pub(in crate::shard) fn write_part_at_once(&mut self, cut: &SnapshotCut) -> Result<FileChecksum, String> {
+        self.write_part(cut).map_err(|error| error_text(&error))
     }
 
     fn last_save_ended(&mut self, request: ShutdownRequest, result: Result<(), Text>) -> bool {

@@ -25,8 +25,9 @@ use crate::base::error_text;
 use crate::journal::feed::{Bell, FeedReader};
 use crate::journal::Ticket;
 use crate::persist::backup::{Before, Order, Relay, Target};
+use crate::rdb;
 use crate::runtime::pipes;
-use crate::shard::transactions::Phase;
+use crate::shard::transactions::{Answers, Phase};
 use crate::shard::{Shard, LEADER};
 use crate::snapshot::Purpose;
 use crate::store::SlotSet;
@@ -36,6 +37,8 @@ pub struct FullSync {
     /// Where the bytes go.
     pub socket: OwnedFd,
     pub content: Content,
+    /// Of RDB; `None`: the configured one.
+    pub version: Option<rdb::Version>,
     /// The keys of these slots only.
     pub slots: Option<Arc<SlotSet>>,
     /// Fields of the file's header: `repl-id`, `repl-offset`.
@@ -51,7 +54,6 @@ pub struct FullSync {
 pub type Told = Box<dyn Fn(SyncEvent) + Send + Sync>;
 
 /// What a consumer is told, on a shard's thread: it must not wait there.
-#[allow(dead_code, reason = "heard in tests only until replicas are served")]
 pub enum SyncEvent {
     AtBarrier {
         job: JobId,
@@ -74,7 +76,9 @@ impl Shard {
         self.saving.last_id = id;
         let told = sync.told;
         let order = (sync.socket, sync.after);
-        let cut = self.cut_of_sync(id, sync.content, sync.slots, sync.fields);
+        let format = self.rdb_format();
+        let format = rdb::Format { version: sync.version.unwrap_or(format.version), ..format };
+        let cut = self.cut_of_sync(id, sync.content, format, sync.slots, sync.fields);
         match cut.and_then(|(cut, sources)| Ok((cut, self.relay_of_sync(id, order, sources)?))) {
             Ok((cut, relay)) => {
                 let stream = Stream::for_sync(relay, told, sync.bell);
@@ -88,6 +92,7 @@ impl Shard {
         &self,
         id: JobId,
         content: Content,
+        format: rdb::Format,
         slots: Option<Arc<SlotSet>>,
         fields: Vec<(String, Vec<u8>)>,
     ) -> std::io::Result<(SnapshotCut, Vec<std::fs::File>)> {
@@ -101,7 +106,7 @@ impl Shard {
             id,
             purpose: Purpose::FullSync,
             method: None,
-            format: self.rdb_format(),
+            format,
             checksum: self.turn.config.persistence.rdbchecksum,
             path: PathBuf::new(),
             parts,
@@ -141,7 +146,7 @@ impl Shard {
     /// In front of the parts: the feed, and the mark.
     pub(super) fn phases_of_sync(&self, id: JobId, bell: Bell) -> Vec<Phase> {
         let (make, attach, made) = self.phases_of_feed(bell);
-        let mark = move |shard: &mut Shard, _| {
+        let mark = move |shard: &mut Shard, _: Answers| {
             let reader = made.take();
             let ticket = shard.mark_feed().unwrap_or_default();
             if let Some(stream) = shard.saving.job(id).and_then(|active| active.stream.as_ref()) {
@@ -149,6 +154,6 @@ impl Shard {
             }
             false
         };
-        vec![make, attach, Phase::Here(Box::new(mark))]
+        vec![make, attach, Phase::here(mark)]
     }
 }

@@ -88,6 +88,15 @@ impl Shard {
         Ok(())
     }
 
+    /// The libraries of a file, and no others.
+    pub(in crate::shard) fn libraries_of(&mut self, codes: &[Vec<u8>]) -> Result<Libraries, Text> {
+        if codes.is_empty() {
+            return Ok(Libraries::default());
+        }
+        let codes = codes.iter().map(Vec::as_slice);
+        self.with_vm(|vm| Libraries::default().loaded(vm, codes, false)).map_err(|error| error.text())?
+    }
+
     /// Lets a script go on that is replayed from the log of another server, of which this is the only shard. (This one logs what scripts
     /// do, and not them.) Some: it has had its time, and has not come to its end.
     pub(in crate::shard) fn replay_script_on(

@@ -18,6 +18,7 @@ mod known;
 mod libraries;
 mod remote;
 
+use super::refusals::no_replicas;
 use super::Shard;
 use crate::acl::{Context, Denial, User};
 use crate::base::{Stamp, Token};
@@ -451,6 +452,9 @@ impl Shard {
         if !run.has_written && spec.is(Flag::Write) {
             if let Some(refusal) = self.disk_refusal() {
                 return Some(text!("-", refusal.text()));
+            }
+            if self.lacks_replicas() {
+                return Some(text!("-", no_replicas().text()));
             }
         }
         if !run.has_written && run.has_no_memory && !run.may_exceed_memory && spec.is(Flag::DenyOom) {

@@ -1,22 +1,17 @@
 //! The coordinator: takes the intents, then the steps, then answers.
 
 use crate::shard::peers::Chore;
-use std::collections::BTreeMap;
 
-use super::record::{Barrier, Phase, Step, Transaction};
+use super::record::{Step, Transaction};
 use super::work::{Run, Work, WorkResult};
-use super::{flat, Later};
-use crate::base::Token;
 use crate::client::{Connection, Flag as ClientFlag, Suspension};
-use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, KeyPositions, Reaching, Role, Wanted};
+use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, Reaching, Role};
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::shard::message::Message;
-use crate::shard::refusals::touches_keys;
-use crate::shard::remote_values::Outcome;
 use crate::shard::saving::message::{FlushAnswer, LeaderRequest};
 use crate::shard::scripts::Going;
-use crate::shard::{Flow, Shard};
+use crate::shard::Shard;
 use crate::store::WaitNumber;
 use crate::txn::join::{join, prefer};
 use crate::txn::locks::Number;
@@ -121,60 +116,6 @@ impl Shard {
     ) {
         let transaction = self.transaction_of(vec![command], Vec::new(), Scopes::default(), origin);
         self.start(Transaction { caller, protocol, waiter: Some(number), ..transaction });
-    }
-
-    /// Goes through `phases` while no transaction over shards is half done. With `access` to read, reads go on meanwhile.
-    pub(in crate::shard) fn at_barrier(
-        &mut self,
-        access: KeyAccess,
-        phases: impl IntoIterator<Item = Phase>,
-    ) {
-        let mut scopes = Scopes::default();
-        scopes.add_whole(self.turn.slots.all(), access);
-        // No client's: nobody is answered.
-        let origin = Origin { client: Token { index: u32::MAX, generation: u32::MAX }, place: 0 };
-        let barrier = Some(Barrier { phases: phases.into_iter().collect(), turn: 0 });
-        self.start(Transaction { barrier, ..Transaction::new(Vec::new(), scopes, origin) });
-    }
-
-    /// The next phase of a barrier. Phases that wait for answers leave some outstanding.
-    fn advance_barrier(&mut self, id: TransactionId, t: &mut Transaction) {
-        let shards = self.turn.slots.shards();
-        while t.outstanding == 0 {
-            let Some(phase) = t.barrier.as_mut().and_then(|barrier| barrier.phases.pop_front()) else {
-                return;
-            };
-            t.step = Step::WritingBack;
-            match phase {
-                Phase::Here(run) => t.outstanding += usize::from(run(self, t.number)),
-                Phase::Decide(decide) => {
-                    let phases = decide(self);
-                    if let Some(barrier) = &mut t.barrier {
-                        barrier.phases.extend(phases);
-                    }
-                }
-                Phase::Each(at_each) => {
-                    for shard in 0..shards {
-                        self.step(id, t, shard, Work::Barrier(at_each.clone()), false);
-                    }
-                }
-                Phase::EachInTurns(at_each) => {
-                    for shard in 0..shards {
-                        self.step(id, t, shard, Work::BarrierInTurns(at_each.clone()), false);
-                    }
-                }
-                Phase::InTurn(at_each) => {
-                    let Some(barrier) = &mut t.barrier else { return };
-                    let shard = barrier.turn;
-                    barrier.turn += 1;
-                    let is_last_phase = barrier.phases.is_empty();
-                    if barrier.turn < shards {
-                        barrier.phases.push_front(Phase::InTurn(at_each.clone()));
-                    }
-                    self.step(id, t, shard, Work::Barrier(at_each), is_last_phase);
-                }
-            }
-        }
     }
 
     pub(in crate::shard) fn start(&mut self, mut transaction: Transaction) {
@@ -323,30 +264,13 @@ impl Shard {
                 self.run_for_connection(id, t, command);
                 continue;
             }
-            match self.take_plan(t, command) {
-                Plan::Split(parts, joining) => {
-                    t.next += 1;
-                    self.run_parts(id, t, command, parts, joining);
-                }
-                Plan::EveryShard { join: joining, .. } => {
-                    t.next += 1;
-                    let args = t.commands[command].args.clone();
-                    let parts = (self.turn.slots.all())
-                        .map(|shard| ShardArgs { shard, args: args.clone(), key_indexes: Default::default() })
-                        .collect();
-                    self.run_parts(id, t, command, parts, joining);
-                }
-                Plan::RemoteValues { home, foreign } => {
-                    t.next += 1;
-                    self.fetch_remote_values(id, t, command, home, foreign);
-                }
-                Plan::Reach { home } => {
-                    t.next += 1;
-                    let work = Work::Reach(t.commands[command].clone());
-                    self.step(id, t, home, work, false);
-                    t.step = Step::Reaching { command, home };
-                }
-                Plan::Anywhere | Plan::At(_) | Plan::Cursor { .. } => self.run_whole(id, t),
+            let plan = self.take_plan(t, command);
+            if let Plan::Anywhere | Plan::At(_) | Plan::Cursor { .. } = plan {
+                t.keep_plan(command, plan);
+                self.run_whole(id, t);
+            } else {
+                t.next += 1;
+                self.run_planned(id, t, command, plan);
             }
         }
         if t.outstanding > 0 {
@@ -374,34 +298,47 @@ impl Shard {
 
     /// Takes the first step of a script's call, which is command `call`.
     fn run_call(&mut self, id: TransactionId, t: &mut Transaction, call: usize) {
-        match self.take_plan(t, call) {
-            Plan::Split(parts, joining) => self.run_parts(id, t, call, parts, joining),
+        let plan = self.take_plan(t, call);
+        self.run_planned(id, t, call, plan);
+    }
+
+    /// Takes the first step of a command.
+    fn run_planned(&mut self, id: TransactionId, t: &mut Transaction, command: usize, plan: Plan) {
+        match plan {
+            Plan::Split(parts, joining) => self.run_parts(id, t, command, parts, joining),
             Plan::EveryShard { join: joining, .. } => {
-                let args = t.commands[call].args.clone();
+                let args = t.commands[command].args.clone();
                 let parts = (self.turn.slots.all())
                     .map(|shard| ShardArgs { shard, args: args.clone(), key_indexes: Default::default() })
                     .collect();
-                self.run_parts(id, t, call, parts, joining);
+                self.run_parts(id, t, command, parts, joining);
             }
-            Plan::RemoteValues { home, foreign } => self.fetch_remote_values(id, t, call, home, foreign),
+            Plan::RemoteValues { home, foreign } => self.fetch_remote_values(id, t, command, home, foreign),
             Plan::Reach { home } => {
-                let work = Work::Reach(t.commands[call].clone());
+                let work = Work::Reach(t.commands[command].clone());
                 self.step(id, t, home, work, false);
-                t.step = Step::Reaching { command: call, home };
+                t.step = Step::Reaching { command, home };
             }
-            Plan::Anywhere => self.run_call_at(id, t, call, self.id),
-            Plan::At(shard) | Plan::Cursor { shard, .. } => self.run_call_at(id, t, call, shard),
+            Plan::Anywhere => self.run_at(id, t, command, self.id),
+            Plan::At(shard) | Plan::Cursor { shard, .. } => self.run_at(id, t, command, shard),
         }
     }
 
-    fn run_call_at(&mut self, id: TransactionId, t: &mut Transaction, call: usize, shard: usize) {
+    fn run_at(&mut self, id: TransactionId, t: &mut Transaction, command: usize, shard: usize) {
         t.step = Step::Commands;
-        let work = Work::Commands(vec![(call, t.commands[call].clone())]);
+        let work = Work::Commands(vec![(command, t.commands[command].clone())]);
         self.step(id, t, shard, work, false);
     }
 
     /// Sends one step to one shard.
-    fn step(&mut self, id: TransactionId, t: &mut Transaction, shard: usize, work: Work, last: bool) {
+    pub(super) fn step(
+        &mut self,
+        id: TransactionId,
+        t: &mut Transaction,
+        shard: usize,
+        work: Work,
+        last: bool,
+    ) {
         let release = last
             && t.participants.iter_mut().find(|p| p.shard == shard).is_some_and(|p| {
                 p.released = true;
@@ -491,51 +428,6 @@ impl Shard {
         t.step = Step::Parts { command, parts, join: joining, replies: Vec::new() };
     }
 
-    fn fetch_remote_values(
-        &mut self,
-        id: TransactionId,
-        t: &mut Transaction,
-        command: usize,
-        home: usize,
-        foreign: Vec<(usize, crate::command::table::KeyPosition)>,
-    ) {
-        let mut shards: Vec<usize> = foreign.iter().map(|(shard, _)| *shard).collect();
-        shards.sort_unstable();
-        shards.dedup();
-        for shard in shards {
-            let work = Work::RemoteValues(t.commands[command].clone());
-            self.step(id, t, shard, work, false);
-        }
-        t.step = Step::Copying { command, home, remote_values: Vec::new() };
-    }
-
-    /// Borrows what the command needs of the keys that it will look up, and of those that it names.
-    fn copy_wanted(
-        &mut self,
-        id: TransactionId,
-        t: &mut Transaction,
-        command: usize,
-        home: usize,
-        wanted: Vec<Wanted>,
-    ) {
-        let mut by_shard: Vec<Vec<Wanted>> = vec![Vec::new(); self.turn.slots.shards()];
-        for request in wanted {
-            by_shard[self.turn.slots.shard_of(&request.key)].push(request);
-        }
-        let owned = t.commands[command].clone();
-        let slices = owned.args.slices();
-        let mut keys = KeyPositions::new();
-        owned.spec.key_positions(&slices, &mut keys);
-        for (shard, wanted) in by_shard.into_iter().enumerate() {
-            let is_named =
-                shard != home && keys.iter().any(|key| self.turn.slots.shard_of(slices[key.index]) == shard);
-            if is_named || !wanted.is_empty() {
-                self.step(id, t, shard, Work::CopyWanted(owned.clone(), wanted), false);
-            }
-        }
-        t.step = Step::Copying { command, home, remote_values: Vec::new() };
-    }
-
     pub(in crate::shard) fn ran(&mut self, from: usize, id: TransactionId, result: WorkResult) {
         let Some(mut transaction) = self.transactions.running.remove(&id) else { return };
         let t = &mut *transaction;
@@ -575,6 +467,14 @@ impl Shard {
                 self.settle_remote_values(id, t, outcome);
             }
             WorkResult::WrittenBack => {}
+            WorkResult::AtBarrier(answer) => {
+                if let Some(barrier) = &mut t.barrier {
+                    barrier.answers.resize_with(self.turn.slots.shards(), Default::default);
+                    if let Some(place) = barrier.answers.get_mut(from) {
+                        *place = answer;
+                    }
+                }
+            }
         }
         if t.outstanding == 0 {
             match std::mem::replace(&mut t.step, Step::Commands) {
@@ -600,38 +500,6 @@ impl Shard {
         if let Some(transaction) = self.transactions.running.get(&id) {
             let (home, client) = (transaction.home.unwrap_or(self.id), transaction.origin.client);
             self.close_for_output(home, client);
-        }
-    }
-
-    /// Has the owners of lent keys take over what a command has done to them.
-    fn settle_remote_values(&mut self, id: TransactionId, t: &mut Transaction, outcome: Outcome) {
-        let Outcome { changed, effects, uses } = outcome;
-        let mut by_shard: BTreeMap<usize, Outcome> = BTreeMap::new();
-        for remote_value in changed {
-            by_shard
-                .entry(self.turn.slots.shard_of(&remote_value.key))
-                .or_default()
-                .changed
-                .push(remote_value);
-        }
-        for effect in effects {
-            by_shard.entry(self.owner_of_effect(&effect)).or_default().effects.push(effect);
-        }
-        // What comes behind the command may ask how a key was used. If nothing does, the owner hears of it at the end.
-        let may_be_asked = t.is_exec || t.script.is_some();
-        for used in uses {
-            let owner = self.turn.slots.shard_of(&used.key);
-            match by_shard.get_mut(&owner) {
-                Some(outcome) => outcome.uses.push(used),
-                None if may_be_asked => by_shard.entry(owner).or_default().uses.push(used),
-                None => t.uses.push((owner, used)),
-            }
-        }
-        t.step = Step::WritingBack;
-        for (shard, Outcome { changed, effects, uses }) in by_shard {
-            let work =
-                if effects.is_empty() { Work::WriteBack(changed, uses) } else { Work::Apply(effects, uses) };
-            self.step(id, t, shard, work, false);
         }
     }
 
@@ -695,72 +563,6 @@ impl Shard {
             let mut ending = self.ending_of(id, t, shard);
             ending.report_to = ending.report_to.filter(|_| is_answered);
             self.send(shard, Message::Release { number: t.number, ending });
-        }
-    }
-
-    /// A command of the connection inside a MULTI body. It may answer later, through `complete`.
-    fn run_for_connection(&mut self, id: TransactionId, t: &mut Transaction, command: usize) {
-        let Some(mut connection) = self.connections.table.take(t.origin.client) else { return };
-        let owned = &t.commands[command];
-        let mut reply = Reply::new(t.protocol);
-        if let Some(why) = &owned.denied {
-            self.stats.count_error(why);
-            reply.error(why);
-            t.replies[command] = flat(&mut reply);
-            return self.finish(connection);
-        }
-        self.transactions.inside = Some((id, command));
-        let at_us = t.caller.at_us.unwrap_or(self.turn.now_us);
-        let flow = self.act_for(Some(t.number), |shard| {
-            shard.at_instant(at_us, |shard| {
-                shard.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply)
-            })
-        });
-        self.transactions.inside = None;
-        // HELLO changes it, for the replies behind it too.
-        t.protocol = reply.protocol();
-        connection.output.reply.set_protocol(t.protocol);
-        self.finish(connection);
-        if flow == Flow::Later {
-            t.step = Step::Commands;
-            t.outstanding += 1;
-        } else {
-            t.replies[command] = flat(&mut reply);
-        }
-    }
-
-    /// The place for a reply that comes later: in the connection's pipeline, or in the transaction in progress.
-    pub(in crate::shard) fn reply_later(&mut self, c: &mut Connection) -> Later {
-        match self.transactions.inside {
-            Some((transaction, command)) => Later::InTransaction(transaction, command),
-            None => {
-                let origin = self.reserve(c);
-                c.suspension = Suspension::Reply;
-                Later::InPipeline(origin)
-            }
-        }
-    }
-
-    /// Whether the connection's command that runs now is part of a transaction, where nothing may block.
-    pub(in crate::shard) fn is_inside_transaction(&self) -> bool {
-        self.transactions.inside.is_some()
-    }
-
-    /// The reply that was promised by `reply_later`.
-    pub(in crate::shard) fn complete(&mut self, later: Later, mut reply: Reply) {
-        match later {
-            Later::InPipeline(origin) => {
-                self.settle_call(origin.client);
-                let spec = self.connections.table.get(origin.client).and_then(|c| c.last_command);
-                self.answer_of(origin, reply, spec.is_some_and(touches_keys));
-            }
-            Later::InTransaction(id, command) => {
-                if let Some(client) = self.transactions.running.get(&id).map(|t| t.origin.client) {
-                    self.settle_call(client);
-                }
-                let result = WorkResult::Replies(vec![(command, flat(&mut reply))]);
-                self.ran(self.id, id, result);
-            }
         }
     }
 }

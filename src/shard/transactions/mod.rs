@@ -1,10 +1,14 @@
 //! Both sides of a transaction: the coordinator, which takes the steps (`coordinator`), and the participants, which hold intents
-//! and run their parts (`participant`). The record that the coordinator keeps is in `record`, what it sends in `work`. The protocol and why it is right are told in `txn/transactions.md`.
+//! and run their parts (`participant`). The record that the coordinator keeps is in `record`, what it sends in `work`, what all shards do at a barrier in `barrier`;
+//! `remote` has the steps of a command with values of other shards, `for_connection` those that need the client's connection. The protocol and why it is right are told in `txn/transactions.md`.
 
+mod barrier;
 mod coordinator;
+mod for_connection;
 mod instant;
 mod participant;
 mod record;
+mod remote;
 mod work;
 
 use std::collections::HashMap;
@@ -19,8 +23,9 @@ use crate::txn::guard::GuardedLocks;
 use crate::txn::locks::Number;
 use crate::txn::message::{ExecBody, Origin, OwnedCommand, TransactionId, Watch};
 
+pub(super) use barrier::{Answers, BarrierAnswer, BarrierWork, Phase};
 pub(super) use participant::Ran;
-pub(super) use record::{Phase, Transaction};
+pub(super) use record::Transaction;
 pub use work::{Run, WorkResult};
 
 /// With so many transactions under way a shard waits awake for the next message. With more there is always something to do soon, and

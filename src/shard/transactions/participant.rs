@@ -130,18 +130,20 @@ impl Shard {
         let Run { coordinator, transaction, number, step, caller, protocol, work, ending } = run;
         self.enter_part(number, step);
         let result = match (work, caller.at_us) {
-            (Work::BarrierInTurns(at_each), _) => {
-                let done = move |shard: &mut Shard| {
-                    let (from, result) = (shard.id, WorkResult::WrittenBack);
+            (Work::Barrier(work), _) => {
+                let done = move |shard: &mut Shard, answer| {
+                    let (from, result) = (shard.id, WorkResult::AtBarrier(answer));
                     shard.send(coordinator, Message::Ran { from, transaction, result });
                 };
-                at_each(self, Box::new(done));
-                return self.leave_part();
+                let Some(answer) = self.do_barrier_work(work, number, done) else { return self.leave_part() };
+                WorkResult::AtBarrier(answer)
             }
             (work, Some(at_us)) => self.at_instant(at_us, |shard| {
-                shard.do_work(coordinator, transaction, number, work, &caller, protocol)
+                shard.by_expiry_rule_of(&caller, |shard| {
+                    shard.do_work(coordinator, transaction, work, &caller, protocol)
+                })
             }),
-            (work, None) => self.do_work(coordinator, transaction, number, work, &caller, protocol),
+            (work, None) => self.do_work(coordinator, transaction, work, &caller, protocol),
         };
         self.leave_part();
         self.send(coordinator, Message::Ran { from: self.id, transaction, result });
@@ -154,7 +156,6 @@ impl Shard {
         &mut self,
         coordinator: usize,
         transaction: TransactionId,
-        number: Number,
         work: Work,
         caller: &Caller,
         protocol: Protocol,
@@ -218,11 +219,8 @@ impl Shard {
                 self.note_uses(uses);
                 WorkResult::WrittenBack
             }
-            Work::Barrier(at_each) => {
-                at_each(self, number);
-                WorkResult::WrittenBack
-            }
-            Work::BarrierInTurns(_) => WorkResult::WrittenBack,
+            // It has no caller, and is done by `run_step`.
+            Work::Barrier(_) => WorkResult::WrittenBack,
         }
     }
 

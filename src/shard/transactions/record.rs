@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::work::{AtBarrier, AtBarrierInTurns};
+use super::barrier::{Answers, Phase};
 use crate::acl::User;
 use crate::command::Caller;
 use crate::resp::Protocol;
 use crate::shard::scripts::Run;
-use crate::shard::Shard;
 use crate::store::WaitNumber;
 use crate::txn::locks::{Number, Scope};
 use crate::txn::message::{
@@ -60,30 +59,13 @@ pub enum Step {
     WritingBack,
 }
 
-/// What the coordinator does at a barrier; whether it is never left again.
-pub type AtCoordinator = Box<dyn FnOnce(&mut Shard, Number) -> bool + Send>;
-
-pub type Decision = Box<dyn FnOnce(&mut Shard) -> Vec<Phase> + Send>;
-
-/// What happens while no transaction over shards is half done.
-pub enum Phase {
-    /// Every shard does this, all at the same time.
-    Each(AtBarrier),
-    /// Every shard does this, and lets its clients have their turns meanwhile.
-    EachInTurns(AtBarrierInTurns),
-    /// One shard after the other does this, and goes on as soon as it is done. The last phase, if there is one like it.
-    InTurn(AtBarrier),
-    /// The coordinator does this. True: the barrier is never left again.
-    Here(AtCoordinator),
-    /// The coordinator decides what follows. The last phase, if there is one like it.
-    Decide(Decision),
-}
-
 /// A transaction that holds intents on the whole keyspace of every shard, for its phases.
 pub struct Barrier {
     pub phases: VecDeque<Phase>,
     /// Whose turn is next in a phase that goes from shard to shard.
     pub turn: usize,
+    /// Of the phase in progress, or the last one.
+    pub answers: Answers,
 }
 
 pub struct Transaction {

@@ -1,20 +1,12 @@
 //! The steps of transactions, as they travel between the shards, and what comes back.
 
-use std::sync::Arc;
-
+use super::barrier::{BarrierAnswer, BarrierWork};
 use crate::command::table::Wanted;
 use crate::command::Caller;
 use crate::resp::Protocol;
 use crate::shard::remote_values::Outcome;
-use crate::shard::Shard;
 use crate::txn::locks::Number;
 use crate::txn::message::{BlockedRun, Ending, OwnedCommand, RemoteValue, TransactionId, Use};
-
-/// What every shard does at a barrier; it gets the barrier's number.
-pub type AtBarrier = Arc<dyn Fn(&mut Shard, Number) + Send + Sync>;
-
-/// As `AtBarrier`, for what takes several turns: the shard calls the last argument when it is done.
-pub type AtBarrierInTurns = Arc<dyn Fn(&mut Shard, Box<dyn FnOnce(&mut Shard) + Send>) + Send + Sync>;
 
 /// A step of a transaction, on one shard.
 pub enum Work {
@@ -32,8 +24,7 @@ pub enum Work {
     WriteBack(Vec<RemoteValue>, Vec<Use>),
     /// What the command, run on excerpts, does to the shard's keys, and how it has used them.
     Apply(Vec<OwnedCommand>, Vec<Use>),
-    Barrier(AtBarrier),
-    BarrierInTurns(AtBarrierInTurns),
+    Barrier(BarrierWork),
 }
 
 #[derive(Debug)]
@@ -49,6 +40,7 @@ pub enum WorkResult {
         blocked: Option<BlockedRun>,
     },
     WrittenBack,
+    AtBarrier(BarrierAnswer),
 }
 
 pub struct Run {
