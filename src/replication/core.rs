@@ -17,7 +17,7 @@ use super::status::{ReplStatus, Shown};
 use super::wait::Waiting;
 use super::Post;
 use crate::config::Config;
-use crate::journal::feed::Bell;
+use crate::journal::feed::{Bell, FILL_BYTES_MAX};
 use crate::process;
 use crate::repl::backlog::{Backlog, ReaderId};
 use crate::repl::failover::State as FailoverState;
@@ -261,6 +261,7 @@ fn settings(config: &Config) -> Settings {
         soft_limit: limit.soft_bytes,
         soft_ms: limit.soft_seconds * 1000,
         throttle_bytes: lowest.map_or(0, |bytes| bytes.max(repl.repl_backlog_size) / THROTTLE_PART),
+        under_way_bytes: FILL_BYTES_MAX as u64,
         min_replicas_to_write: repl.min_replicas_to_write,
         min_replicas_max_lag_ms: seconds(repl.min_replicas_max_lag),
         channels: true,

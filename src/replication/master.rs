@@ -204,8 +204,8 @@ impl Core {
             Action::Send(id, bytes) => self.send(id, bytes),
             Action::MakeBacklog => self.make_backlog(),
             Action::FreeBacklog => self.free_backlog(),
-            Action::StartSnapshot { job, target, filter, versions: _ } => {
-                self.start_snapshot(job, target, filter)
+            Action::StartSnapshot { job, target, filter, versions } => {
+                self.start_snapshot(job, target, filter, &versions)
             }
             Action::CancelSnapshot(job) => self.cancel_snapshot(job),
             Action::Hold(id, from) => self.open(id, from, false),

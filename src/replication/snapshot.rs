@@ -34,6 +34,9 @@ const QUEUE_BYTES: usize = 512 * 1024;
 /// Pieces that are read ahead.
 const PIECES: usize = 2;
 const MARK_LEN: usize = 40;
+/// Replicas that say that they are of this version read RDB 11; Redis's do not say, and those of 7.0 do not read it. What RDB 10 has not
+/// are the times at which consumers of streams were active.
+const RDB_11_SINCE: u32 = 7 << 16 | 2 << 8;
 
 pub struct Snapshot {
     target: Target,
@@ -76,15 +79,18 @@ impl Drop for SnapshotFile {
 }
 
 impl Core {
-    pub fn start_snapshot(&mut self, job: JobId, target: Target, filter: Filter) {
+    pub fn start_snapshot(&mut self, job: JobId, target: Target, filter: Filter, versions: &[Option<u32>]) {
         match self.try_start(job, target) {
             Ok((snapshot, socket)) => {
                 self.snapshots.insert(job, snapshot);
                 let content = Content { keys: !filter.no_data, functions: !filter.no_functions };
+                let is_oldest =
+                    !versions.iter().all(|version| version.is_some_and(|version| version >= RDB_11_SINCE));
                 let order = SnapshotOrder {
                     job,
                     socket: socket.into(),
                     content,
+                    is_oldest,
                     bell: self.bell(),
                     fields: Vec::new(),
                 };

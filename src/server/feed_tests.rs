@@ -258,6 +258,7 @@ fn synchronise(
     let sync = FullSync {
         socket: theirs.into(),
         content: Content::ALL,
+        version: None,
         slots,
         fields: vec![("repl-id".to_owned(), b"some".to_vec())],
         after: b"mark".to_vec(),

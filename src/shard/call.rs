@@ -84,8 +84,9 @@ impl Shard {
         let rule = self.obey_expiry_rule(spec, caller);
         let (result, effect, blocking) = self.run_handler(call, reply);
         self.restore_expiry_rule(rule);
+        // The memory of the key may be another's from here on, in the same turn.
+        self.store.clear_slot_hint();
         if within == Within::Replay {
-            self.store.clear_slot_hint();
             self.store.events.take();
             return result.map_or_else(Called::Failed, |()| Called::Replied);
         }

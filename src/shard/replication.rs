@@ -19,8 +19,11 @@ use crate::base::Token;
 use crate::client::{Connection, Flag, Suspension};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler};
 use crate::command::CommandError;
+use crate::config::ReplicaOf;
+use crate::rdb;
 use crate::replication::{
-    Answer, Asked, Event, FollowMessage, Newcomer, ReplMessage, SnapshotNews, SnapshotOrder, WaitOrder,
+    Answer, Asked, Event, FollowMessage, Master, Newcomer, ReplMessage, SnapshotNews, SnapshotOrder,
+    WaitOrder,
 };
 use crate::resp::{Protocol, Reply};
 use crate::runtime::socket;
@@ -214,6 +217,7 @@ impl Shard {
             ReplMessage::Answer { number, answer } => self.replication_answered(number, answer),
             // The end of the turn sees.
             ReplMessage::WritersMayGoOn => {}
+            ReplMessage::Follows(master) => self.note_master(master),
             ReplMessage::Follow(message) => self.about_following(message),
             ReplMessage::TellWhenSynced { round } => {
                 self.replication.syncs.push((round, self.journal.log.appended()));
@@ -221,8 +225,18 @@ impl Shard {
         }
     }
 
+    /// The configuration says whom this server follows, as CONFIG GET and CONFIG REWRITE show it.
+    fn note_master(&mut self, master: Option<Master>) {
+        // Changes of the configuration come one after the other.
+        let settings = self.shared.settings();
+        let mut config = (*self.shared.current_config()).clone();
+        config.replication.replicaof = master.map(|Master { host, port }| ReplicaOf { host, port });
+        self.shared.publish_config(config);
+        drop(settings);
+    }
+
     fn snapshot_for_replicas(&mut self, order: SnapshotOrder) {
-        let SnapshotOrder { job, socket, content, bell, fields } = order;
+        let SnapshotOrder { job, socket, content, is_oldest, bell, fields } = order;
         let events = self.shared.replication.events.clone();
         let told = move |event| {
             let news = match event {
@@ -234,8 +248,16 @@ impl Shard {
             events.tell(Event::Snapshot(job, news));
         };
         let content = saving::Content { keys: content.keys, functions: content.functions };
-        let sync =
-            FullSync { socket, content, slots: None, fields, after: Vec::new(), bell, told: Box::new(told) };
+        let sync = FullSync {
+            socket,
+            content,
+            version: is_oldest.then_some(rdb::Version::V10),
+            slots: None,
+            fields,
+            after: Vec::new(),
+            bell,
+            told: Box::new(told),
+        };
         self.tell_leader(LeaderRequest::FullSync(Box::new(sync)));
     }
 

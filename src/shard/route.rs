@@ -143,7 +143,10 @@ impl Shard {
                     owner
                 }
             };
-            return self.at(c, spec, args, owner);
+            let taken = self.at(c, spec, args, owner);
+            // It may not have run.
+            self.store.clear_slot_hint();
+            return taken;
         }
         let may_block = may_block(spec, args);
         // Those in front are answered first, and those behind wait: while it waits nothing of its client runs.

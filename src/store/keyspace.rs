@@ -5,7 +5,7 @@ use super::entry::{self, Content, Entry, Word, EMBEDDED_LEN_MAX};
 use super::lookup::{Home, NOWHERE};
 use super::object::{Object, SharedString};
 use super::value::Payload;
-use super::{Detached, Kind, Store, Ttl, Usage, Value};
+use super::{Detached, Kind, Store, Ttl, Usage, Value, ValueType};
 
 /// Small integers that Redis shares between keys: 0 up to this one.
 const SHARED_INTEGERS_END: i64 = 10_000;
@@ -39,6 +39,13 @@ impl Store {
     pub fn kind(&mut self, db: usize, key: &[u8]) -> Option<Kind> {
         let home = self.home(db, key);
         self.find(home, key).map(entry::kind_of)
+    }
+
+    /// The type of a key that is alive. One that has expired stays, and goes when a command looks it up.
+    pub fn type_of_living(&mut self, db: usize, key: &[u8]) -> Option<ValueType> {
+        let home = self.home(db, key);
+        let word = self.databases[home.db].find(home.slot, home.hash, key)?;
+        (!self.has_expired(word)).then(|| entry::kind_of(word).value_type())
     }
 
     /// Deletes a key. What would take long to free is left to `free_some`.

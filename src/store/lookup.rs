@@ -184,7 +184,7 @@ impl Store {
 
     #[inline]
     pub fn clear_slot_hint(&mut self) {
-        self.hint = SlotHint::default();
+        self.hint.address = 0;
     }
 
     /// Bytes allocated for keys, values and tables, what waits for `free_some` included.
@@ -194,9 +194,7 @@ impl Store {
 
     #[inline]
     pub(super) fn home(&self, db: usize, key: &[u8]) -> Home {
-        let hinted = self.hint.address == key.as_ptr() as usize
-            && self.hint.len == key.len()
-            && self.hint.address != 0;
+        let hinted = self.hint.address == key.as_ptr() as usize && self.hint.len == key.len();
         let slot = if hinted { self.hint.slot } else { slot_of(key) };
         debug_assert_eq!(slot, slot_of(key), "a slot hint outlived its key");
         let hash = match self.hint.hash {

@@ -64,6 +64,9 @@ pub struct Settings {
     /// New writes are slowed down while a replica has more than this to take, bytes; or more than half of what its limit lets it have,
     /// if that is less. 0: never.
     pub throttle_bytes: u64,
+    /// What may be on its way into the stream when writers are slowed down, bytes: a replica that takes what it can may have so much more
+    /// to take than its hard limit.
+    pub under_way_bytes: u64,
     pub min_replicas_to_write: u32,
     pub min_replicas_max_lag_ms: u64,
     /// Whether snapshots may have a connection of their own.

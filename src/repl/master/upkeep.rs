@@ -51,7 +51,10 @@ impl Replicas {
         } else {
             replica.throttled_since_ms.get_or_insert(now_ms);
         }
-        let hard = settings.hard_limit();
+        // What is on its way to the stream drops nobody who takes what there is.
+        let is_slow_only = now_ms.saturating_sub(replica.progress_at_ms) <= THROTTLE_PATIENCE_MS;
+        let under_way = if is_slow_only { settings.under_way_bytes } else { 0 };
+        let hard = settings.hard_limit().saturating_add(under_way);
         let is_over_soft = settings.soft_limit > 0 && pending >= settings.soft_limit;
         let since = *replica.over_soft_since_ms.get_or_insert(now_ms);
         if !is_over_soft {

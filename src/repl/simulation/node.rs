@@ -134,6 +134,7 @@ pub fn settings(random: &mut Random) -> Settings {
         soft_limit: 0,
         soft_ms: 0,
         throttle_bytes: 0,
+        under_way_bytes: 0,
         min_replicas_to_write: 0,
         min_replicas_max_lag_ms: 10_000,
         channels: false,

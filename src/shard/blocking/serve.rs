@@ -73,7 +73,7 @@ impl Shard {
             if number > last {
                 break;
             }
-            let found = self.store.kind(db, key).map(|kind| kind.value_type());
+            let found = self.store.type_of_living(db, key);
             if found.is_none() && !self.store.waiting.wants_deletion(db, key) {
                 break;
             }

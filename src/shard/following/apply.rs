@@ -88,6 +88,11 @@ impl Shard {
     }
 
     fn give_to_applier(&mut self, items: &[Item]) {
+        // Its database is what the commands are written for.
+        let token = match self.following.applier.connection {
+            Some(token) => token,
+            None => self.open_applier(),
+        };
         let mut input = Vec::new();
         for item in items {
             match item {
@@ -104,20 +109,19 @@ impl Shard {
                 Item::Nothing { .. } | Item::AckWanted { .. } => {}
             }
         }
-        let token = match self.following.applier.connection {
-            Some(token) => token,
-            None => self.open_applier(),
-        };
         if input.is_empty() {
             return;
         }
         let Some(mut connection) = self.connections.table.take(token) else { return };
         let c = &mut *connection;
+        // Keys lie where those of the work before may have lain, in the same turn.
+        self.store.clear_slot_hint();
         c.input.append(&mut input);
         c.flags.clear(Flag::NeedsInput);
         if !c.flags.has(Flag::Runnable) {
             self.process_input(c);
         }
+        self.store.clear_slot_hint();
         self.finish(connection);
     }
 

@@ -25,6 +25,7 @@ use crate::base::error_text;
 use crate::journal::feed::{Bell, FeedReader};
 use crate::journal::Ticket;
 use crate::persist::backup::{Before, Order, Relay, Target};
+use crate::rdb;
 use crate::runtime::pipes;
 use crate::shard::transactions::{Answers, Phase};
 use crate::shard::{Shard, LEADER};
@@ -36,6 +37,8 @@ pub struct FullSync {
     /// Where the bytes go.
     pub socket: OwnedFd,
     pub content: Content,
+    /// Of RDB; `None`: the configured one.
+    pub version: Option<rdb::Version>,
     /// The keys of these slots only.
     pub slots: Option<Arc<SlotSet>>,
     /// Fields of the file's header: `repl-id`, `repl-offset`.
@@ -73,7 +76,9 @@ impl Shard {
         self.saving.last_id = id;
         let told = sync.told;
         let order = (sync.socket, sync.after);
-        let cut = self.cut_of_sync(id, sync.content, sync.slots, sync.fields);
+        let format = self.rdb_format();
+        let format = rdb::Format { version: sync.version.unwrap_or(format.version), ..format };
+        let cut = self.cut_of_sync(id, sync.content, format, sync.slots, sync.fields);
         match cut.and_then(|(cut, sources)| Ok((cut, self.relay_of_sync(id, order, sources)?))) {
             Ok((cut, relay)) => {
                 let stream = Stream::for_sync(relay, told, sync.bell);
@@ -87,6 +92,7 @@ impl Shard {
         &self,
         id: JobId,
         content: Content,
+        format: rdb::Format,
         slots: Option<Arc<SlotSet>>,
         fields: Vec<(String, Vec<u8>)>,
     ) -> std::io::Result<(SnapshotCut, Vec<std::fs::File>)> {
@@ -100,7 +106,7 @@ impl Shard {
             id,
             purpose: Purpose::FullSync,
             method: None,
-            format: self.rdb_format(),
+            format,
             checksum: self.turn.config.persistence.rdbchecksum,
             path: PathBuf::new(),
             parts,
