@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Newlines between the answers keep the link alive. Each error and each timeout closes the connection with a [`Cause`], and the
-//! next attempt comes after [`RETRY_MS`], behind a stream that has lasted at once. While the payload is loaded nothing is read ([`Link::wants_input`]), so what the master
+//! next attempt comes after [`RETRY_MS`], behind a stream that has lasted at once. While the payload is loaded nothing is read
+//! ([`Link::wants_input`]), so what the master
 //! sends already waits in the kernel and at the master. The link itself holds one line of at most 1 KB and less than one mark.
 
 use std::ops::Range;
@@ -269,8 +270,8 @@ impl Link {
         actions.push(Action::RetryAfter(self.retry_ms(now_ms)));
     }
 
-    /// As Redis's: at once behind a stream that has lasted, unless one snapshot after the other could not be loaded: the next ones are hardly any better, and each is a burden to the
-    /// master.
+    /// As Redis's: at once behind a stream that has lasted. But ever later where one snapshot after the other could not be loaded: the next
+    /// ones are hardly any better, and each is a burden to the master.
     fn retry_ms(&mut self, now_ms: u64) -> u64 {
         let since = self.streaming_since_ms.take();
         if since.is_some_and(|since| now_ms.saturating_sub(since) >= RETRY_MS) {
