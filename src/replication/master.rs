@@ -85,6 +85,8 @@ impl Task {
             SocketEvent::Input(id, bytes) => {
                 let counts = &self.core.status.counts;
                 counts.bytes_in.fetch_add(bytes.len() as u64, std::sync::atomic::Ordering::Relaxed);
+                let now_ms = self.core.now_ms();
+                self.core.replicas.heard(id, now_ms);
                 let Some(peer) = self.core.peers.get_mut(&id) else { return };
                 // What one says that is about to be closed is read and forgotten, so that its kernel keeps what it has.
                 if peer.ending == Ending::No {

@@ -52,7 +52,11 @@ impl Replicas {
             replica.throttled_since_ms.get_or_insert(now_ms);
         }
         // What was on its way to the stream when writers began to wait drops nobody who is alive.
-        let under_way = if replica.is_alive(now_ms) { settings.under_way_bytes } else { 0 };
+        let under_way = if settings.throttle_bytes > 0 && replica.is_alive(now_ms) {
+            settings.under_way_bytes
+        } else {
+            0
+        };
         let hard = settings.hard_limit().saturating_add(under_way);
         let soft = settings.soft_limit.saturating_add(under_way);
         let is_over_soft = settings.soft_limit > 0 && pending >= soft;
