@@ -195,6 +195,14 @@ fn what_has_expired_is_there_for_the_master_and_for_nobody_else() {
     assert_eq!(client.call(&[format!("SUNION {b} {a}x")]), Vec::<String>::new());
     follower.apply(&[format!("DEL {b}")]);
     assert_eq!(client.call(&line("DBSIZE")), ["1"]);
+    // What clients write to a replica that may be written to is this server's to delete.
+    client.call(&line("CONFIG SET replica-read-only no"));
+    client.call(&[format!("SET {b} mine PX 1")]);
+    let until = Instant::now() + PATIENCE;
+    while client.call(&line("DBSIZE")) != ["1"] {
+        assert!(Instant::now() < until, "nobody deletes it");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn rdb(keys: &[(&str, &str)], more: &[u8]) -> Vec<u8> {

@@ -181,6 +181,7 @@ impl Shard {
         if let Some(libraries) = libraries {
             self.shared.scripts.publish_libraries(*libraries);
         }
+        self.following.own_expiries = Default::default();
         self.store.exchange(&mut store);
         self.free_store(store);
         self.all_copies_are_outdated();
