@@ -459,3 +459,79 @@ fn a_script_whose_client_is_gone_ends_if_it_has_not_written() {
         }
     }
 }
+
+/// From whichever shard a client asks; what concerns other shards only is served.
+#[test]
+fn what_needs_a_shard_that_a_script_holds_up_is_refused_at_once() {
+    for shards in 1..=3 {
+        let options = [
+            "--shards",
+            &shards.to_string(),
+            "--busy-reply-threshold",
+            "50",
+            "--enable-debug-command",
+            "yes",
+        ];
+        let server = Server::start(&options);
+        let (key, other) = (name_on(0, shards, 0), name_on(shards - 1, shards, 1));
+        // Some on each shard.
+        let mut askers: Vec<Client> = (0..8).map(|_| server.client()).collect();
+        let mut runner = server.client();
+        let endless = "while ARGV[1] do redis.call('GET', KEYS[1]) end return 1";
+        for _ in 0..2 {
+            assert_eq!(runner.call(&["EVAL", endless, "1", &key]), Value::Integer(1));
+        }
+        runner.send(&["EVAL", endless, "1", &key, "on"]);
+        let is_busy = |client: &mut Client| client.call(&["PING"]).text().starts_with("BUSY");
+        assert!(within(PATIENCE, || askers.iter_mut().any(is_busy)), "{shards} shards");
+        for client in &mut askers {
+            client.set_timeout(PATIENCE);
+            for command in [
+                &["DEBUG", "RELOAD"][..],
+                &["DEBUG", "LOADAOF"],
+                &["DEBUG", "DIGEST"],
+                &["SAVE"],
+                &["BGSAVE"],
+                &["BGREWRITEAOF"],
+                &["RANDOMKEY"],
+                &["KEYS", "*"],
+                &["FLUSHALL"],
+                &["FUNCTION", "FLUSH"],
+            ] {
+                let reply = client.call(command).text();
+                assert!(reply.starts_with("BUSY"), "{shards} shards, {command:?}: {reply}");
+            }
+            let abort = "EXECABORT Transaction discarded because of: BUSY";
+            for body in [&["GET", &key][..], &["MGET", &other, &key], &["DBSIZE"], &["BGSAVE"]] {
+                assert!(client.call(&["MULTI"]).is_ok());
+                // Some are refused already when they are to be queued.
+                let wanted = match client.call(body).text() == "QUEUED" {
+                    true => abort,
+                    false => "EXECABORT Transaction discarded because of",
+                };
+                let reply = client.call(&["EXEC"]).text();
+                assert!(reply.starts_with(wanted), "{shards} shards, {body:?}: {reply}");
+            }
+            assert!(client.call(&["WATCH", &key]).is_ok());
+            assert!(client.call(&["MULTI"]).is_ok());
+            let reply = client.call(&["EXEC"]).text();
+            assert!(reply.starts_with(abort), "{shards} shards: {reply}");
+        }
+        // The others go on where they have nothing to do with it.
+        if shards > 1 {
+            let mut free: Vec<&mut Client> = askers
+                .iter_mut()
+                .filter_map(|client| (client.call(&["PING"]).text() == "PONG").then_some(client))
+                .collect();
+            assert!(!free.is_empty(), "{shards} shards");
+            for client in &mut free {
+                assert!(client.call(&["MULTI"]).is_ok());
+                client.call(&["SET", &other, "v"]);
+                assert_eq!(client.call(&["EXEC"]), Value::Array(vec![Value::ok()]), "{shards} shards");
+            }
+        }
+        assert!(askers[0].call(&["SCRIPT", "KILL"]).is_ok());
+        runner.receive();
+        assert!(within(PATIENCE, || askers[0].call(&["DEBUG", "RELOAD"]).is_ok()), "{shards} shards");
+    }
+}

@@ -13,11 +13,6 @@ pub fn unsupported_setting(loaded: &Loaded) -> Option<String> {
             "it has no TLS; put a TLS proxy in front, or remove the directive",
         ),
         (
-            config.replication.replicaof.is_some(),
-            "replicaof",
-            "it does not replicate; remove the directive to run it as a master",
-        ),
-        (
             config.cluster.cluster_enabled,
             "cluster-enabled",
             "it is no cluster node; one server uses all cores by 'shards'",
@@ -42,7 +37,6 @@ mod tests {
     #[test]
     fn what_cannot_be_honoured_stops_the_start() {
         assert!(unsupported_setting(&loaded("--tls-port 7000")).unwrap().contains("tls-port"));
-        assert!(unsupported_setting(&loaded("--replicaof 127.0.0.1 7000")).unwrap().contains("replicaof"));
         assert!(unsupported_setting(&loaded("--port 7000")).is_none());
     }
 }

@@ -63,7 +63,6 @@ pub enum FollowEvent {
         work: WorkId,
     },
     LoadedAside {
-        shard: usize,
         result: Result<AsideReport, String>,
     },
     TookOver,

@@ -91,6 +91,8 @@ impl Task {
                 // What one says that is about to be closed is read and forgotten, so that its kernel keeps what it has.
                 if peer.ending == Ending::No {
                     peer.input.extend_from_slice(&bytes);
+                    let now_ms = self.core.now_ms();
+                    self.core.replicas.heard(id, now_ms);
                     self.hear(id);
                 }
             }

@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::follow::FollowMessage;
+use super::replica::Master;
 use crate::base::Token;
 use crate::command::CommandError;
 use crate::journal::feed::Bell;
@@ -24,6 +25,8 @@ pub enum ReplMessage {
         number: u64,
         answer: Answer,
     },
+    /// To the leader: whom this server follows, for the configuration.
+    Follows(Option<Master>),
     /// To shards of a replica.
     Follow(FollowMessage),
     /// New writes need not wait any more.

@@ -106,7 +106,9 @@ fn shards_apply_a_stream_and_transactions_over_them_are_whole() {
     let follower = Follower::start();
     let [a, b, c] = [0, 1, 2].map(|shard| on(shard, 0));
     let other = on(1, 1);
-    let mut stream = vec![format!("MSET {a} 0 {b} 0 {c} 0")];
+    // The first that a shard hears of is not in the first database.
+    let mut stream = vec!["SELECT 5".into(), format!("SET {a} far"), "SELECT 0".into()];
+    stream.push(format!("MSET {a} 0 {b} 0 {c} 0"));
     for n in 1..400 {
         stream.push(format!("RPUSH {} {n}", on(n % SHARDS, 2)));
         stream.push("MULTI".into());
@@ -140,6 +142,7 @@ fn shards_apply_a_stream_and_transactions_over_them_are_whole() {
         assert_eq!(client.call(&[format!("LRANGE {} 0 -1", on(shard, 2))]), expected);
     }
     assert_eq!(client.call(&[format!("GET {}", on(2, 3))]), ["360"]);
+    assert_eq!(client.call(&["SELECT 5".into(), format!("GET {a}")]), ["far"]);
     assert_eq!(client.call(&["SELECT 4".into(), format!("GET {a}")]), ["there"]);
 }
 
@@ -192,6 +195,14 @@ fn what_has_expired_is_there_for_the_master_and_for_nobody_else() {
     assert_eq!(client.call(&[format!("SUNION {b} {a}x")]), Vec::<String>::new());
     follower.apply(&[format!("DEL {b}")]);
     assert_eq!(client.call(&line("DBSIZE")), ["1"]);
+    // What clients write to a replica that may be written to is this server's to delete.
+    client.call(&line("CONFIG SET replica-read-only no"));
+    client.call(&[format!("SET {b} mine PX 1")]);
+    let until = Instant::now() + PATIENCE;
+    while client.call(&line("DBSIZE")) != ["1"] {
+        assert!(Instant::now() < until, "nobody deletes it");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn rdb(keys: &[(&str, &str)], more: &[u8]) -> Vec<u8> {

@@ -83,6 +83,9 @@ impl Shard {
         let started = Stamp::now();
         let rule = self.obey_expiry_rule(spec, caller);
         let (result, effect, blocking) = self.run_handler(call, reply);
+        if rule.is_some() {
+            self.note_own_expiries(spec, call.db, args, caller);
+        }
         self.restore_expiry_rule(rule);
         // The memory of the key may be another's from here on, in the same turn.
         self.store.clear_slot_hint();

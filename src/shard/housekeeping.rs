@@ -75,6 +75,7 @@ impl Shard {
         self.heed_log();
         self.accept_again();
         self.resume_paused();
+        self.expire_own_keys();
         self.end_scripts_of_the_gone();
         if self.is_leader() {
             self.shut_down_if_asked();

@@ -9,11 +9,12 @@ use crate::command::table::Handler;
 use std::sync::atomic::Ordering;
 
 use super::Shard;
-use crate::client::{Connection, Flag};
+use crate::client::{Connection, Flag, Multi, Queued};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Role};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::Protocol;
 use crate::text;
+use crate::txn::plan::LocatedKeys;
 
 impl Shard {
     /// Answers a request with the reason why it does not run.
@@ -148,12 +149,35 @@ impl Shard {
     }
 
     /// Whether a script has held up for long what the command needs: this shard, or all of them.
+    #[inline]
     fn is_held_up(&self, spec: &CommandSpec) -> bool {
         let scripts = &self.shared.scripts;
-        match spec.handler {
-            Handler::EveryShard(_, Gather::Sum | Gather::Concat | Gather::First) => scripts.is_any_busy(),
-            _ => scripts.is_busy(self.id),
+        scripts.is_busy(self.id) || needs_all_shards(spec) && scripts.is_any_busy()
+    }
+
+    /// The same of the body of a MULTI, wherever its keys are: all of it would wait for the script.
+    pub(super) fn is_body_held_up(&self, c: &Connection, multi: &Multi) -> bool {
+        let scripts = &self.shared.scripts;
+        if !scripts.is_any_busy() {
+            return false;
         }
+        let is_busy = |shard| scripts.is_busy(shard);
+        let waits = |queued: &Queued| {
+            let keys = LocatedKeys::of(queued.spec, &queued.args.slices(), &self.turn.slots);
+            needs_all_shards(queued.spec) || keys.are_any_on(is_busy)
+        };
+        let watched = c.watching.as_ref().map(|watching| watching.keys.as_slice()).unwrap_or_default();
+        multi.queue.iter().any(waits) || watched.iter().any(|(_, key)| is_busy(self.turn.slots.shard_of(key)))
+    }
+}
+
+#[inline]
+fn needs_all_shards(spec: &CommandSpec) -> bool {
+    match spec.handler {
+        // It goes on with one of them.
+        Handler::EveryShard(_, Gather::Cursor) => false,
+        Handler::EveryShard(..) => true,
+        _ => spec.is(CommandFlag::NeedsAllShards),
     }
 }
 

@@ -19,9 +19,11 @@ use crate::base::Token;
 use crate::client::{Connection, Flag, Suspension};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler};
 use crate::command::CommandError;
+use crate::config::ReplicaOf;
 use crate::rdb;
 use crate::replication::{
-    Answer, Asked, Event, FollowMessage, Newcomer, ReplMessage, SnapshotNews, SnapshotOrder, WaitOrder,
+    Answer, Asked, Event, FollowMessage, Master, Newcomer, ReplMessage, SnapshotNews, SnapshotOrder,
+    WaitOrder,
 };
 use crate::resp::{Protocol, Reply};
 use crate::runtime::socket;
@@ -215,11 +217,22 @@ impl Shard {
             ReplMessage::Answer { number, answer } => self.replication_answered(number, answer),
             // The end of the turn sees.
             ReplMessage::WritersMayGoOn => {}
+            ReplMessage::Follows(master) => self.note_master(master),
             ReplMessage::Follow(message) => self.about_following(message),
             ReplMessage::TellWhenSynced { round } => {
                 self.replication.syncs.push((round, self.journal.log.appended()));
             }
         }
+    }
+
+    /// The configuration says whom this server follows, as CONFIG GET and CONFIG REWRITE show it.
+    fn note_master(&mut self, master: Option<Master>) {
+        // Changes of the configuration come one after the other.
+        let settings = self.shared.settings();
+        let mut config = (*self.shared.current_config()).clone();
+        config.replication.replicaof = master.map(|Master { host, port }| ReplicaOf { host, port });
+        self.shared.publish_config(config);
+        drop(settings);
     }
 
     fn snapshot_for_replicas(&mut self, order: SnapshotOrder) {

@@ -83,6 +83,11 @@ impl LocatedKeys {
         self.shards.iter().all(|of| usize::from(*of) == shard)
     }
 
+    /// Whether one of these shards has any of them.
+    pub fn are_any_on(&self, is_one: impl Fn(usize) -> bool) -> bool {
+        self.shards.iter().any(|of| is_one(usize::from(*of)))
+    }
+
     /// Adds the intents that the command, of these arguments, needs on its keys.
     pub fn add_scopes(&self, args: Args, scopes: &mut Scopes) {
         for (key, shard) in self.positions.iter().zip(&self.shards) {

@@ -117,7 +117,8 @@ impl Plan {
         };
         let run_for = Duration::from_millis(run_for as u64);
         let switches = random.one_in(5);
-        let shards = *random.pick(&SHARDS);
+        let drawn = *random.pick(&SHARDS);
+        let shards = setting("GYRE_TEST_SHARDS", drawn as u64) as usize;
         let is_machine_busy = random.one_in(2);
         Plan { policy, shards, trouble, damage, options, run_for, switches, killed_starts, is_machine_busy }
     }

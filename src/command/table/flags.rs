@@ -111,6 +111,8 @@ flag_set! {
         BlocksByOption = "blocks_by_option",
         /// Run by the connection, it answers at once, from what the connection's shard has: scripts may call it in one go.
         Quick = "quick",
+        /// Concerns all shards, although it is no command on their keys: while a script holds up one of them it is refused.
+        NeedsAllShards = "needs_all_shards",
     }
 }
 

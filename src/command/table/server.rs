@@ -226,12 +226,12 @@ pub const COMMANDS: &[CommandSpec] = &[
         .since("1.0.0")
         .summary("Streams every command that the server runs to this connection."),
     server("save", 1)
-        .flags(&[NoAsyncLoading, Admin, NoScript, NoMulti])
+        .flags(&[NoAsyncLoading, Admin, NoScript, NoMulti, NeedsAllShards])
         .since("1.0.0")
         .complexity("O(N), N keys in all databases.")
         .summary("Writes the RDB file, and lets nobody else write meanwhile."),
     server("bgsave", -1)
-        .flags(&[NoAsyncLoading, Admin, NoScript])
+        .flags(&[NoAsyncLoading, Admin, NoScript, NeedsAllShards])
         .since("1.0.0")
         .history(&[("3.2.2", "`SCHEDULE`.")])
         .complexity("O(1)")
@@ -269,7 +269,7 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(1)")
         .summary("Takes what a client says of itself in front of SYNC."),
     server("bgrewriteaof", 1)
-        .flags(&[NoAsyncLoading, Admin, NoScript])
+        .flags(&[NoAsyncLoading, Admin, NoScript, NeedsAllShards])
         .since("1.0.0")
         .complexity("O(1)")
         .summary("Rewrites the append-only files in the background."),
@@ -293,7 +293,7 @@ pub const COMMANDS: &[CommandSpec] = &[
             token("abort", "ABORT").since("7.0.0").optional(),
         ]),
     server("debug", -2)
-        .flags(&[Admin, NoScript, Loading, Stale, Protected])
+        .flags(&[Admin, NoScript, Loading, Stale, Protected, NeedsAllShards])
         .since("1.0.0")
         .system_command()
         .complexity("That of the subcommand.")

@@ -362,6 +362,31 @@ fn what_a_slow_replica_has_to_take_grows_towards_its_limit_and_never_reaches_it(
 }
 
 #[test]
+fn what_was_on_its_way_when_writers_began_to_wait_drops_nobody_who_is_alive() {
+    let of = Settings {
+        hard_limit: 4 << 20,
+        soft_limit: 2 << 20,
+        soft_ms: SECOND,
+        throttle_bytes: 1 << 20,
+        under_way_bytes: 1 << 20,
+        ..settings()
+    };
+    let mut master = Master::with_backlog(of, 1, 30);
+    master.ask(7, "", &format!("PSYNC {} 31", a(40))).unwrap();
+    master.actions();
+    for second in 0..30 {
+        // It loads.
+        master.replicas.heard(7, second * SECOND);
+        master.replicas.progress(7, 0, (3 << 20) - 1, second * SECOND);
+    }
+    assert!(master.replicas.get(7).is_some());
+    for second in 36..39 {
+        master.replicas.progress(7, 0, (3 << 20) - 1, second * SECOND);
+    }
+    assert!(master.replicas.get(7).is_none(), "nothing was heard of it");
+}
+
+#[test]
 fn silent_and_stalled_replicas_are_dropped() {
     let mut master = Master::with_backlog(settings(), 1, 30);
     let psync = format!("PSYNC {} 31", a(40));

@@ -1,5 +1,6 @@
 //! A replica as its master sees it, and what is done for it.
 
+use super::handshake::THROTTLE_PATIENCE_MS;
 use super::options::Options;
 use super::wait::Acked;
 use crate::base::log::Level;
@@ -89,6 +90,11 @@ impl Replica {
     /// It counts as one that has what it has acknowledged.
     pub fn counts(&self) -> bool {
         self.is_online() && self.doubted_since_ms.is_none()
+    }
+
+    /// It takes something, or says something.
+    pub(super) fn is_alive(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.progress_at_ms.max(self.heard_at_ms)) <= THROTTLE_PATIENCE_MS
     }
 
     /// INFO's lag: how long ago it acknowledged last, milliseconds.

@@ -1,6 +1,6 @@
 //! The replicas of this server as time passes: acknowledgements, progress, timeouts, limits.
 
-use super::handshake::{Replicas, CHANNEL_GRACE_MS, KEEP_ALIVE_MS, THROTTLE_MS, THROTTLE_PATIENCE_MS};
+use super::handshake::{Replicas, CHANNEL_GRACE_MS, KEEP_ALIVE_MS, THROTTLE_MS};
 use super::replica::{Action, Drop, JobId, Replica, ReplicaId, State, Target};
 use super::request::World;
 use crate::base::log::Level;
@@ -51,13 +51,15 @@ impl Replicas {
         } else {
             replica.throttled_since_ms.get_or_insert(now_ms);
         }
-        // What was on its way when the writers were stopped is no fault of a replica that takes what it can.
-        let alive_at_ms = replica.progress_at_ms.max(replica.heard_at_ms);
-        let is_slow_only =
-            settings.throttle_bytes > 0 && now_ms.saturating_sub(alive_at_ms) <= THROTTLE_PATIENCE_MS;
-        let under_way = if is_slow_only { settings.under_way_bytes } else { 0 };
+        // What was on its way to the stream when writers began to wait drops nobody who is alive.
+        let under_way = if settings.throttle_bytes > 0 && replica.is_alive(now_ms) {
+            settings.under_way_bytes
+        } else {
+            0
+        };
         let hard = settings.hard_limit().saturating_add(under_way);
-        let is_over_soft = settings.soft_limit > 0 && pending >= settings.soft_limit;
+        let soft = settings.soft_limit.saturating_add(under_way);
+        let is_over_soft = settings.soft_limit > 0 && pending >= soft;
         let since = *replica.over_soft_since_ms.get_or_insert(now_ms);
         if !is_over_soft {
             replica.over_soft_since_ms = None;
@@ -65,7 +67,7 @@ impl Replicas {
         let limit = if pending >= hard {
             hard
         } else if is_over_soft && now_ms.saturating_sub(since) > settings.soft_ms {
-            settings.soft_limit
+            soft
         } else {
             return;
         };
@@ -101,9 +103,7 @@ impl Replicas {
             let allowed = from + (room * (1.0 - (-passed).exp())) as u64;
             // While its snapshot becomes a file, it is this server that lets it wait.
             let waits = matches!(replica.state, State::Snapshot { job } if self.jobs.get(&job).is_some_and(|job| job.target == Target::File));
-            let alive_at_ms = replica.progress_at_ms.max(replica.heard_at_ms);
-            let is_alive = waits || now_ms.saturating_sub(alive_at_ms) <= THROTTLE_PATIENCE_MS;
-            is_alive && replica.pending > allowed
+            (waits || replica.is_alive(now_ms)) && replica.pending > allowed
         };
         self.replicas.values().any(is_above)
     }

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Newlines between the answers keep the link alive. Each error and each timeout closes the connection with a [`Cause`], and the
-//! next attempt comes after [`RETRY_MS`]. While the payload is loaded nothing is read ([`Link::wants_input`]), so what the master
+//! next attempt comes after [`RETRY_MS`], behind a stream that has lasted at once. While the payload is loaded nothing is read
+//! ([`Link::wants_input`]), so what the master
 //! sends already waits in the kernel and at the master. The link itself holds one line of at most 1 KB and less than one mark.
 
 use std::ops::Range;
@@ -146,6 +147,8 @@ pub struct Link {
     next_newline_ms: u64,
     durable: Option<u64>,
     /// Snapshots that could not be loaded, one after the other.
+    /// When the stream began, over this connection.
+    streaming_since_ms: Option<u64>,
     failed_loads: u32,
 }
 
@@ -166,6 +169,7 @@ impl Link {
             next_newline_ms: 0,
             durable: None,
             failed_loads: 0,
+            streaming_since_ms: None,
         }
     }
 
@@ -263,12 +267,17 @@ impl Link {
         let level = if matches!(cause, Cause::TryLater(_)) { Level::Notice } else { Level::Warning };
         actions.push(Action::Log(level, line));
         actions.push(Action::Close(cause));
-        actions.push(Action::RetryAfter(self.retry_ms()));
+        actions.push(Action::RetryAfter(self.retry_ms(now_ms)));
     }
 
-    /// As Redis's, unless one snapshot after the other could not be loaded: the next ones are hardly any better, and each is a burden to the
-    /// master.
-    fn retry_ms(&self) -> u64 {
+    /// As Redis's: at once behind a stream that has lasted. But ever later where one snapshot after the other could not be loaded: the next
+    /// ones are hardly any better, and each is a burden to the master.
+    fn retry_ms(&mut self, now_ms: u64) -> u64 {
+        let since = self.streaming_since_ms.take();
+        if since.is_some_and(|since| now_ms.saturating_sub(since) >= RETRY_MS) {
+            // The master's backlog would not wait either.
+            return 0;
+        }
         let doubled = self.failed_loads.saturating_sub(LOADS_AT_ONCE).min(16);
         (RETRY_MS << doubled).min(RETRY_MAX_MS)
     }
@@ -506,6 +515,7 @@ impl Link {
 
     fn stream(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
         self.phase = Phase::Streaming;
+        self.streaming_since_ms = Some(now_ms);
         self.failed_loads = 0;
         self.down_since_ms = None;
         self.last_io_ms = now_ms;

@@ -75,12 +75,16 @@ impl World {
             Request::Applied { replicas: 1 + random.below(2) as i64 }
         };
         self.clients += 1;
-        node.writes.push(Write { client: self.clients, ticket, value, request });
+        let from_ms = self.now_ms + if random.one_in(4) { random.below(2000) } else { 0 };
+        node.writes.push(Write { client: self.clients, ticket, value, request, from_ms });
     }
 
-    /// When what each shard releases now reaches the sequencer.
+    /// When what each shard releases now reaches the sequencer. Now and then one is held up.
     pub(super) fn shard_delays(&mut self) -> [u64; SHARDS] {
-        std::array::from_fn(|_| self.now_ms + self.random.below(30))
+        let random = &mut self.random;
+        std::array::from_fn(|_| {
+            self.now_ms + random.below(30) + if random.one_in(200) { random.below(400) } else { 0 }
+        })
     }
 
     pub(super) fn wait(&mut self, index: usize) -> Result<(), Finding> {
@@ -92,7 +96,8 @@ impl World {
         let mut answers = Vec::new();
         let mut waiting = Vec::new();
         for write in std::mem::take(&mut node.writes) {
-            let Some(offset) = node.sequencer.offset_after(write.ticket, node.writer.offset()) else {
+            let offset = node.sequencer.offset_after(write.ticket, node.writer.offset());
+            let Some(offset) = offset.filter(|_| write.from_ms <= now_ms) else {
                 waiting.push(write);
                 continue;
             };

@@ -30,7 +30,7 @@ mod world;
 use world::{Finding, Plant, World};
 
 /// Seeds of the ordinary test.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 80;
 /// Within so many seeds a planted fault must be found.
 const SEEDS_FOR_FAULT: u64 = 40;
 

@@ -56,6 +56,8 @@ pub struct Write {
     pub ticket: Ticket,
     pub value: u64,
     pub request: wait::Request,
+    /// When it begins to wait.
+    pub from_ms: u64,
 }
 
 /// What a client waits for: its value, and the offset behind it.
@@ -127,7 +129,7 @@ pub fn settings(random: &mut Random) -> Settings {
         diskless_delay_ms: 50,
         diskless_max_replicas: 0,
         backlog_size: BACKLOG,
-        backlog_ttl_ms: 0,
+        backlog_ttl_ms: if random.one_in(4) { 1000 } else { 0 },
         hard_limit: 1 << 16,
         soft_limit: 0,
         soft_ms: 0,
@@ -301,6 +303,17 @@ impl Node {
         self.sequencer.emit(&mut self.writer).unwrap();
     }
 
+    /// Whether all that shards did is in the stream, once they do no more.
+    pub fn is_still(&mut self, now_ms: u64) -> bool {
+        (0..SHARDS).for_each(|shard| _ = self.turn(shard, now_ms));
+        self.deliver(now_ms, false);
+        let is_released = |shard: usize| {
+            let released = self.disk.released(shard).unwrap_or(u64::MAX);
+            self.unreleased[shard].is_empty() && released >= self.due[shard]
+        };
+        (0..SHARDS).all(is_released) && self.sequencer.waiting().is_none()
+    }
+
     /// At a barrier: feeds and their reader begin.
     fn begin_feed(&mut self) {
         (self.feeds, self.reader) = feeds(SHARDS, &self.tickets, &bell());
@@ -331,6 +344,13 @@ impl Node {
         self.writer.forget_selected();
         self.history.renew(id);
         self.backlog = Some(Backlog::new(BACKLOG, self.writer.offset()));
+    }
+
+    /// Nobody has followed for `repl-backlog-ttl`.
+    pub fn free_backlog(&mut self, id: ReplicationId) {
+        self.flush();
+        self.backlog = None;
+        self.history.renew(id);
     }
 
     /// The cut of a snapshot.

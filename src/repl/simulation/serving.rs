@@ -235,7 +235,14 @@ impl World {
                 node.flush();
             }
             MasterAction::CancelSnapshot(job) => node.jobs.retain(|of| of.id != job),
-            MasterAction::FreeBacklog | MasterAction::Log(..) => {}
+            MasterAction::FreeBacklog => {
+                // What is written from here on is not counted: it is of no history.
+                let id = self.new_id();
+                self.before[index] = None;
+                self.nodes[index].free_backlog(id);
+                self.seen.count("freed");
+            }
+            MasterAction::Log(..) => {}
         }
         Ok(())
     }

@@ -278,9 +278,7 @@ impl World {
             return Ok(());
         }
         let node = &mut self.nodes[index];
-        if node.follower.is_none() && self.random.one_in(4) {
-            // All shards have stopped by now.
-            node.deliver(self.now_ms, true);
+        if node.follower.is_none() && node.is_still(self.now_ms) {
             node.flush();
             if !node.failover.paused().is_empty() {
                 node.writer.ask_for_acks();

@@ -88,7 +88,7 @@ pub struct Seen {
     counts: BTreeMap<&'static str, u64>,
 }
 
-const EVERYTHING: [&str; 23] = [
+const EVERYTHING: [&str; 24] = [
     "partial",
     "full",
     "promotion",
@@ -112,6 +112,7 @@ const EVERYTHING: [&str; 23] = [
     "saved",
     "restarted partial",
     "unplugged",
+    "freed",
 ];
 
 impl Seen {

@@ -15,6 +15,7 @@ use crate::resp::Text;
 use crate::shard::message::Message;
 use crate::shard::{Flow, Shard};
 use crate::store::{parse_integer, WatchFlag};
+use crate::text;
 use crate::txn::message::{ExecBody, OwnedCommand, Watch};
 use crate::txn::plan::{locate, Plan};
 
@@ -54,6 +55,11 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
     if multi.refused {
         shard.unwatch_all(c);
         return Err(CommandError::other("EXECABORT Transaction discarded because of previous errors."));
+    }
+    if shard.is_body_held_up(c, &multi) {
+        shard.unwatch_all(c);
+        let why = shard.busy_error().text();
+        return Err(CommandError::other(text!("EXECABORT Transaction discarded because of: ", why)));
     }
     let denied = shard.denied_at_exec(c, &multi);
     let reach = if denied.is_empty() { shard.reach_of(c, &multi) } else { Reach::Transaction };

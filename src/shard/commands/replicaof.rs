@@ -1,5 +1,7 @@
 //! REPLICAOF SLAVEOF: which server this one follows. `crate::replication` does what they ask for.
 
+use std::sync::atomic::Ordering;
+
 use super::Handler;
 use crate::client::{Connection, Flag};
 use crate::command::{Args, CommandError};
@@ -33,6 +35,8 @@ fn replicaof(
         Order { master, asked: None, is_failover: false, client: shard.describe_client(c), begun: None };
     if shard.is_inside_transaction() {
         // The change of role needs all shards to itself: it comes behind the transaction.
+        // What the transaction asks about replication is asked of the task, which knows then.
+        shard.shared.replication.status.is_active.store(true, Ordering::Relaxed);
         shard.shared.replication.tell(Event::ReplicaOf(order));
         reply.ok();
         return Ok(Flow::Done);

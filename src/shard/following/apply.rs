@@ -88,6 +88,11 @@ impl Shard {
     }
 
     fn give_to_applier(&mut self, items: &[Item]) {
+        // Its database is what the commands are written for.
+        let token = match self.following.applier.connection {
+            Some(token) => token,
+            None => self.open_applier(),
+        };
         let mut input = Vec::new();
         for item in items {
             match item {
@@ -104,10 +109,6 @@ impl Shard {
                 Item::Nothing { .. } | Item::AckWanted { .. } => {}
             }
         }
-        let token = match self.following.applier.connection {
-            Some(token) => token,
-            None => self.open_applier(),
-        };
         if input.is_empty() {
             return;
         }

@@ -68,7 +68,7 @@ impl Shard {
             }
             Err(why) => {
                 self.following.aside.state = State::Nothing;
-                told(FollowEvent::LoadedAside { shard: self.id, result: Err(why) });
+                told(FollowEvent::LoadedAside { result: Err(why) });
             }
         }
     }
@@ -128,7 +128,7 @@ impl Shard {
                 }
                 let result = Err(failure.to_string());
                 self.free_store(loading.store);
-                (loading.told)(FollowEvent::LoadedAside { shard: self.id, result });
+                (loading.told)(FollowEvent::LoadedAside { result });
             }
         }
     }
@@ -145,16 +145,16 @@ impl Shard {
                         String::from_utf8_lossy(&why)
                     ));
                     self.free_store(store);
-                    return told(FollowEvent::LoadedAside { shard: self.id, result });
+                    return told(FollowEvent::LoadedAside { result });
                 }
             },
             false => None,
         };
-        let stream_db = load.facts().field("repl-stream-db").and_then(|text| parse_integer(text));
+        let stream_db = load.facts().field("repl-stream-db").and_then(parse_integer);
         let stream_db = stream_db.and_then(|db| usize::try_from(db).ok());
         let report = AsideReport { counts: load.counts(), stream_db };
         self.following.aside.state = State::Whole { store, libraries };
-        told(FollowEvent::LoadedAside { shard: self.id, result: Ok(report) });
+        told(FollowEvent::LoadedAside { result: Ok(report) });
     }
 
     /// The leader: all shards have loaded the snapshot. What is being saved is of the data that goes, and so is the log.
@@ -181,6 +181,7 @@ impl Shard {
         if let Some(libraries) = libraries {
             self.shared.scripts.publish_libraries(*libraries);
         }
+        self.following.own_expiries = Default::default();
         self.store.exchange(&mut store);
         self.free_store(store);
         self.all_copies_are_outdated();

@@ -6,6 +6,7 @@
 
 mod apply;
 mod aside;
+mod own_keys;
 mod role;
 
 use super::Shard;
@@ -17,6 +18,7 @@ pub(super) struct Following {
     pub is_replica: bool,
     applier: apply::Applier,
     aside: aside::Aside,
+    own_expiries: own_keys::OwnExpiries,
 }
 
 impl Shard {

@@ -57,6 +57,7 @@ impl Shard {
     /// At a barrier: this shard's part of it.
     pub(in crate::shard) fn become_master_here(&mut self) {
         self.following.is_replica = false;
+        self.following.own_expiries = Default::default();
         self.store.keeps_expired = false;
         self.end_applier();
     }
