@@ -173,6 +173,9 @@ impl Core {
 
     pub fn configure(&mut self, config: Arc<Config>) {
         self.config = config;
+        if !self.config.persistence.appendonly {
+            self.log_is_off();
+        }
         self.replicas.configure(settings(&self.config));
         if let Some(backlog) = &mut self.backlog {
             backlog.resize(self.config.replication.repl_backlog_size);
@@ -204,6 +207,8 @@ impl Core {
         let counts = self.replicas.counts();
         let status = &self.status;
         let good = self.replicas.good_now(now_ms);
+        let is_saving = self.snapshots.values().any(Snapshot::is_being_made);
+        status.is_saving.store(is_saving, Ordering::Relaxed);
         status.good_replicas.store(good, Ordering::Relaxed);
         status.is_active.store(self.backlog.is_some() || link.is_some(), Ordering::Relaxed);
         status.is_replica.store(link.is_some(), Ordering::Relaxed);

@@ -47,6 +47,8 @@ pub enum Event {
     /// The feed of all shards begins.
     FeedBegan(FeedReader),
     Snapshot(JobId, SnapshotNews),
+    /// A shard has no log, and is to have none: nothing will ever be on the disk.
+    LogIsOff,
     /// A shard's log is on the disk up to where it was when it was asked, in this round.
     LogSynced {
         round: u64,

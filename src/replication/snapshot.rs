@@ -55,6 +55,12 @@ pub struct Snapshot {
     in_file: Option<u64>,
 }
 
+impl Snapshot {
+    pub fn is_being_made(&self) -> bool {
+        self.ended.is_none()
+    }
+}
+
 impl Drop for Snapshot {
     fn drop(&mut self) {
         if let Some(reads) = &self.reads {

@@ -11,6 +11,8 @@ pub struct ReplStatus {
     pub is_replica: AtomicBool,
     /// Of a replica: it has its master's data, and hears of what changes.
     pub link_is_up: AtomicBool,
+    /// A snapshot for replicas is being made.
+    pub is_saving: AtomicBool,
     /// There is a stream, or a master: what is shown changes all the time.
     pub is_active: AtomicBool,
     /// Replicas that are online and not late.
@@ -56,6 +58,7 @@ impl ReplStatus {
         let status = ReplStatus {
             is_replica: AtomicBool::new(false),
             link_is_up: AtomicBool::new(false),
+            is_saving: AtomicBool::new(false),
             is_active: AtomicBool::new(false),
             good_replicas: AtomicU32::new(0),
             memory: Memory::default(),

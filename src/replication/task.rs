@@ -104,6 +104,7 @@ impl Task {
                 self.core.snapshot_ended(job, result, bytes);
             }
             Event::Snapshot(job, SnapshotNews::InFile(result)) => self.core.snapshot_in_file(job, result),
+            Event::LogIsOff => self.core.log_is_off(),
             Event::LogSynced { round } => self.core.log_synced(round),
         }
     }

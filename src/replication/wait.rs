@@ -109,6 +109,12 @@ impl Core {
         self.tell_all(|| ReplMessage::TellWhenSynced { round: number });
     }
 
+    /// There is no log any more: those who wait for it wait in vain.
+    pub fn log_is_off(&mut self) {
+        self.waiting.round = None;
+        self.waiting.has_log = false;
+    }
+
     /// A shard's log is on the disk up to where it was when the round began.
     pub fn log_synced(&mut self, round: u64) {
         let Some(current) = self.waiting.round.as_mut().filter(|current| current.number == round) else {

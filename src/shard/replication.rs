@@ -298,7 +298,16 @@ impl Shard {
         if self.replication.syncs.is_empty() {
             return;
         }
-        let durable = if self.journal.log.is_open() { self.journal.log.durable() } else { u64::MAX };
+        if !self.journal.log.is_open() {
+            if !self.turn.config.persistence.appendonly {
+                self.replication.syncs.clear();
+                self.shared.replication.tell(Event::LogIsOff);
+            }
+            // Otherwise the log is about to begin, with all that there is.
+            self.replication.syncs.iter_mut().for_each(|(_, position)| *position = 0);
+            return;
+        }
+        let durable = self.journal.log.durable();
         for (round, position) in std::mem::take(&mut self.replication.syncs) {
             if position <= durable {
                 self.shared.replication.tell(Event::LogSynced { round });

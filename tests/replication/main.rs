@@ -243,6 +243,24 @@ fn wait_counts_replicas_that_have_the_write() {
 }
 
 #[test]
+fn waitaof_counts_this_server_s_disk_and_ends_with_the_log() {
+    for shards in ["1", "3"] {
+        let server = start(shards, &["--appendonly", "yes"]);
+        let mut client = server.client();
+        run(&mut client, "SET a 1");
+        let counts = client.call(&["WAITAOF", "1", "0", "0"]);
+        assert_eq!((counts.elements()[0].integer(), counts.elements()[1].integer()), (1, 0));
+        client.send(&["WAITAOF", "1", "1", "0"]);
+        let mut other = server.client();
+        assert!(within(SOON, || info(&mut other, "blocked_clients") == 1));
+        run(&mut other, "CONFIG SET appendonly no");
+        let refusal = "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.";
+        assert_eq!(client.receive().text(), refusal);
+        assert_eq!(client.call(&["WAITAOF", "1", "0", "0"]).text(), refusal);
+    }
+}
+
+#[test]
 fn writes_are_refused_while_too_few_replicas_are_there() {
     for shards in SHARDS {
         let server = start(shards, &[]);

@@ -74,7 +74,7 @@ fn role(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
 fn standing(shard: &Shard) -> Standing<'static> {
     Standing {
         replicas: &[],
-        durable: shard.journal.log.is_open().then_some(0),
+        durable: shard.turn.config.persistence.appendonly.then_some(0),
         is_replica: shard.shared.replication.status.is_replica.load(Ordering::Relaxed),
     }
 }
@@ -113,7 +113,7 @@ fn begin_wait(
         BlockTimeout::Never => None,
         BlockTimeout::After(ms) => Some(ms),
     };
-    let has_log = shard.journal.log.is_open();
+    let has_log = shard.turn.config.persistence.appendonly;
     let order = |asked| WaitOrder { asked, request, ticket_end: 0, timeout_ms, may_block, has_log };
     if may_block {
         shard.wait_for_replicas(c, order);

@@ -14,6 +14,7 @@ pub(super) fn write(facts: &Facts, report: &mut Report) {
     let (processed, total) = (facts.sum(|s| &s.snapshot_keys), status.snapshot_keys_total.load(Relaxed));
     let copied_at_us = facts.max(|s| &s.snapshot_copied_at_us) as i64;
     let age = if copied_at_us > 0 { (facts.now_us - copied_at_us) / 1_000_000 } else { 0 };
+    let is_saving = facts.shared.replication.status.is_saving.load(Relaxed);
     let aof_on = status.aof_is_on.load(Relaxed);
     let aof_errno = facts.max(|s| &s.aof_errno);
     fields! { report,
@@ -26,7 +27,7 @@ pub(super) fn write(facts: &Facts, report: &mut Report) {
         "current_save_keys_processed": processed,
         "current_save_keys_total": total,
         "rdb_changes_since_last_save": changes,
-        "rdb_bgsave_in_progress": u8::from(figures.rdb.began_s.is_some()),
+        "rdb_bgsave_in_progress": u8::from(figures.rdb.began_s.is_some() || is_saving),
         "rdb_last_save_time": figures.saved_at_s,
         "rdb_last_bgsave_status": figures.rdb.word(),
         "rdb_last_bgsave_time_sec": figures.rdb.last_s.unwrap_or(-1),
