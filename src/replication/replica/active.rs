@@ -39,8 +39,6 @@ pub struct Active {
     /// Input that the link does not want yet.
     pub held: Bytes,
     pub retry_at_ms: Option<u64>,
-    /// The stream has come over this connection: when it is lost the next attempt comes at once, before the backlog has forgotten.
-    pub has_streamed: bool,
     pub incoming: Option<Incoming>,
     /// Snapshots for this server's own replicas that begin at the schedule's barrier, and have not yet.
     pub cuts: usize,
@@ -58,7 +56,6 @@ impl Active {
             connection: None,
             held: Bytes::new(),
             retry_at_ms: Some(now_ms),
-            has_streamed: false,
             incoming: None,
             cuts: 0,
         }

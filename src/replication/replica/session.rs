@@ -127,7 +127,6 @@ impl Follower {
                     }
                 }
                 Action::Stream(range) => {
-                    active.has_streamed = true;
                     if let Err(error) = active.stream(&input[range]) {
                         crate::log!(Level::Warning, "{error}");
                         return self.lose(core, &error);
@@ -136,10 +135,7 @@ impl Follower {
                 Action::Close(_) => {
                     self.hang_up(core);
                 }
-                Action::RetryAfter(after_ms) => {
-                    let after_ms = if std::mem::take(&mut active.has_streamed) { 0 } else { after_ms };
-                    active.retry_at_ms = Some(core.now_ms() + after_ms);
-                }
+                Action::RetryAfter(after_ms) => active.retry_at_ms = Some(core.now_ms() + after_ms),
             }
         }
     }
