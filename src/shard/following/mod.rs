@@ -9,6 +9,8 @@ mod aside;
 mod own_keys;
 mod role;
 
+pub(super) use role::{master_down, read_only};
+
 use super::Shard;
 use crate::replication::FollowMessage;
 

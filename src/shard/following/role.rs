@@ -69,11 +69,8 @@ impl Shard {
         c: &Connection,
         spec: &CommandSpec,
     ) -> Option<CommandError> {
-        if !self.following.is_replica {
-            return None;
-        }
-        let is_refused = self.turn.config.replication.replica_read_only
-            && any_command(c, spec, |spec| spec.is(CommandFlag::Write));
+        let is_refused =
+            self.is_read_only_replica() && any_command(c, spec, |spec| spec.is(CommandFlag::Write));
         is_refused.then(read_only)
     }
 
@@ -84,16 +81,22 @@ impl Shard {
         c: &Connection,
         spec: &CommandSpec,
     ) -> Option<CommandError> {
-        if !self.following.is_replica || self.turn.config.replication.replica_serve_stale_data {
-            return None;
-        }
-        let is_up = self.shared.replication.status.link_is_up.load(Ordering::Relaxed);
-        let is_refused = !is_up && any_command(c, spec, |spec| !spec.is(CommandFlag::Stale));
-        is_refused.then(|| {
-            CommandError::other(
-                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-            )
-        })
+        let is_refused = self.is_stale() && any_command(c, spec, |spec| !spec.is(CommandFlag::Stale));
+        is_refused.then(master_down)
+    }
+
+    /// Whether clients, and their scripts, may only read here.
+    #[inline]
+    pub(in crate::shard) fn is_read_only_replica(&self) -> bool {
+        self.following.is_replica && self.turn.config.replication.replica_read_only
+    }
+
+    /// Whether the data may be old, and are not to be served then.
+    #[inline]
+    pub(in crate::shard) fn is_stale(&self) -> bool {
+        self.following.is_replica
+            && !self.turn.config.replication.replica_serve_stale_data
+            && !self.shared.replication.status.link_is_up.load(Ordering::Relaxed)
     }
 
     /// The rule by which a command of a replica finds keys that have expired, and the one that is in force otherwise: its master's
@@ -161,6 +164,12 @@ impl Shard {
     }
 }
 
+#[cold]
+pub(in crate::shard) fn master_down() -> CommandError {
+    CommandError::other("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.")
+}
+
+#[cold]
 pub(in crate::shard) fn read_only() -> CommandError {
     CommandError::other("READONLY You can't write against a read only replica.")
 }

@@ -18,6 +18,7 @@ mod known;
 mod libraries;
 mod remote;
 
+use super::following::{master_down, read_only};
 use super::refusals::no_replicas;
 use super::Shard;
 use crate::acl::{Context, Denial, User};
@@ -324,7 +325,23 @@ impl Shard {
                 !self.make_room()
             }
         };
+        let obeys_master = caller.from_master || caller.replaying;
+        if !obeys_master && self.is_stale() && (flags.undeclared || !flags.allow_stale) {
+            return Err(if flags.undeclared {
+                master_down()
+            } else {
+                CommandError::other(
+                    "MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not \
+                     set on the script.",
+                )
+            });
+        }
         if !flags.undeclared {
+            if !flags.no_writes && !obeys_master && self.is_read_only_replica() {
+                return Err(CommandError::other(
+                    "READONLY Can not run script with write flag on readonly replica",
+                ));
+            }
             self.check_declared(flags, is_read_only_command, has_no_memory)?;
         }
         let mut vm = self.take_vm()?;
@@ -413,6 +430,9 @@ impl Shard {
                     "ERR Can not execute a script with write flag using *_ro command.",
                 ));
             }
+            if self.lacks_replicas() {
+                return Err(no_replicas());
+            }
         }
         Ok(())
     }
@@ -448,6 +468,13 @@ impl Shard {
         }
         if run.is_read_only && (spec.is(Flag::Write) || spec.is(Flag::MayReplicate)) {
             return Some("Write commands are not allowed from read-only scripts.".into());
+        }
+        let obeys_master = run.caller.from_master || run.caller.replaying;
+        if !obeys_master && self.is_stale() && !spec.is(Flag::Stale) {
+            return Some("Can not execute the command on a stale replica".into());
+        }
+        if !obeys_master && spec.is(Flag::Write) && self.is_read_only_replica() {
+            return Some(text!("-", read_only().text()));
         }
         if !run.has_written && spec.is(Flag::Write) {
             if let Some(refusal) = self.disk_refusal() {
