@@ -270,6 +270,9 @@ fn a_bad_master_costs_nothing_that_is_here() {
         drop(stream);
         assert_eq!(client.call(&["GET", "old"]).text(), "1", "{what}");
         assert_eq!(field(&mut client, "master_link_status"), "down", "{what}");
+        // A new link, which does not wait ever longer for snapshots that cannot be loaded.
+        assert!(client.call(&["REPLICAOF", "NO", "ONE"]).is_ok());
+        assert!(client.call(&["REPLICAOF", "127.0.0.1", &master.port()]).is_ok());
     }
     // At last a good one, and a stream that ends in the midst of a transaction.
     let (mut stream, mut reader) = master.accept();
@@ -333,6 +336,22 @@ fn a_bad_master_costs_nothing_that_is_here() {
     assert_eq!(temporary, 0);
 }
 
+/// Of a replica that clients may only read, whose `key` is 1.
+fn scripts_obey_the_role(client: &mut Client) {
+    let code = |keys: &str| format!("redis.call('SET', {keys}, 'script') return 1");
+    let reply = client.call(&["EVAL", &code("KEYS[1]"), "1", "key"]).text();
+    assert!(reply.starts_with("READONLY You can't write against a read only replica."), "{reply}");
+    let reply = client.call(&["EVAL", &format!("#!lua\n{}", code("KEYS[1]")), "1", "key"]).text();
+    assert_eq!(reply, "READONLY Can not run script with write flag on readonly replica");
+    assert!(client
+        .call(&["EVAL", "return redis.pcall('SET', KEYS[1], 'x').err", "1", "key"])
+        .text()
+        .starts_with("READONLY"));
+    let read = "#!lua flags=no-writes\nreturn redis.call('GET', KEYS[1])";
+    assert_eq!(client.call(&["EVAL", read, "1", "key"]).text(), "1");
+    assert_eq!(client.call(&["EVAL", "return redis.call('GET', KEYS[1])", "1", "key"]).text(), "1");
+}
+
 #[test]
 fn stale_data_is_served_or_not_as_configured() {
     let replica = server(2, &[]);
@@ -350,6 +369,11 @@ fn stale_data_is_served_or_not_as_configured() {
     let text = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
     assert_eq!(client.call(&["GET", "key"]).text(), text);
     assert!(!client.call(&["INFO"]).is_error() && !client.call(&["CONFIG", "GET", "port"]).is_error());
+    assert_eq!(client.call(&["EVAL", "return 1", "0"]).text(), text);
+    let declared = "#!lua flags=no-writes\nreturn 1";
+    assert!(client.call(&["EVAL", declared, "0"]).text().contains("'allow-stale' flag is not set"));
+    client.call(&["CONFIG", "SET", "replica-serve-stale-data", "yes"]);
+    scripts_obey_the_role(&mut client);
     client.call(&["CONFIG", "SET", "replica-read-only", "no", "replica-serve-stale-data", "yes"]);
     assert!(client.call(&["SET", "key", "2"]).is_ok(), "replicas may be written to");
     for (command, error) in [
