@@ -168,6 +168,13 @@ impl Core {
         self.waiting.waiters.remove(asked.number, &standing);
     }
 
+    /// The server becomes a replica: offsets of its history mean nothing any more. Its shards have let these clients go.
+    pub fn end_waits(&mut self) {
+        self.waiting.waiters.drain();
+        self.waiting.asked.clear();
+        self.waiting.unplaced.clear();
+    }
+
     /// When somebody has waited for long enough, from now.
     pub fn next_deadline(&self) -> Option<Duration> {
         let unplaced = self.waiting.unplaced.iter().filter_map(|(_, deadline_ms)| *deadline_ms).min();

@@ -83,8 +83,8 @@ impl Shard {
             }
             LoadMessage::LogsHaveBegun(manifest) => self.aof_has_started(*manifest),
             LoadMessage::AcceptAgain => self.accept_again(),
-            LoadMessage::GuestHasCome { position } => self.loader.rendezvous.guest_has_come(position),
-            LoadMessage::RendezvousIsOver => self.loader.rendezvous.end(),
+            LoadMessage::GuestHasCome { position } => self.saving.loader.rendezvous.guest_has_come(position),
+            LoadMessage::RendezvousIsOver => self.saving.loader.rendezvous.end(),
         }
     }
 

@@ -152,7 +152,7 @@ impl Shard {
         let shards = self.turn.slots.shards();
         let make = move |shard: &mut Shard, _: Answers| {
             // What a replica's shards do is in its master's stream.
-            if !shard.journal.is_fed() && !shard.following.is_replica {
+            if !shard.journal.is_fed() && !shard.replication.following.is_replica {
                 let (feeds, reader) = feeds(shards, &shard.shared.tickets, &bell);
                 *makes.lock() = Made { feeds: feeds.into_iter().map(Some).collect(), reader: Some(reader) };
             }

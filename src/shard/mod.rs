@@ -98,10 +98,9 @@ pub struct Shard {
     transactions: transactions::Transactions,
     /// What commands did, in order, and where it goes.
     pub journal: journal::Journal,
+    /// Snapshots, and what is loaded of what was kept.
     saving: saving::Saving,
-    loader: loading::Loader,
-    /// What there is to do as a replica.
-    following: following::Following,
+    /// What the task that owns replication is to do for this server's clients, and what there is to do as a replica.
     replication: replication::Service,
     scripts: scripts::Scripts,
     /// Who is told of what others do.
@@ -130,8 +129,6 @@ impl Shard {
             transactions,
             journal: journal::Journal::new(log::Log::new(id, stats.clone(), shared.logs.clone())),
             saving: saving::Saving::default(),
-            loader: loading::Loader::default(),
-            following: following::Following::default(),
             replication: replication::Service::default(),
             scripts: scripts::Scripts::default(),
             subscribers: subscribers::Subscribers::new(shards),

@@ -12,6 +12,7 @@ use super::message::Message;
 use super::saving::message::LeaderRequest;
 use super::saving::sync::{FullSync, SyncEvent};
 use super::transactions::Later;
+use super::following::Following;
 use super::{saving, Shard};
 use crate::base::error_text;
 use crate::base::log::Level;
@@ -40,6 +41,8 @@ pub struct Service {
     syncs: Vec<(u64, u64)>,
     /// `min-replicas-to-write`; 0 when no write depends on replicas.
     pub good_replicas_min: u32,
+    /// As a replica.
+    pub(super) following: Following,
 }
 
 /// What is to be done when the task has answered.

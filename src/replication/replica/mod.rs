@@ -330,6 +330,7 @@ impl Follower {
     pub fn event(&mut self, core: &mut Core, load: u64, event: FollowEvent) {
         match event {
             FollowEvent::IsReplica { next } => {
+                core.end_waits();
                 if let Stage::Becoming(order) = std::mem::take(&mut self.stage) {
                     self.stage = Stage::Draining { order, next };
                 }

@@ -47,15 +47,15 @@ enum State {
 
 impl Shard {
     pub(super) fn apply_items(&mut self, work: WorkId, items: Vec<Item>, told: Told) {
-        self.following.applier.waiting.push_back((work, items, told));
+        self.replication.following.applier.waiting.push_back((work, items, told));
         self.go_on_applying();
     }
 
     pub(super) fn go_on_applying(&mut self) {
         loop {
-            if let Some((work, told)) = self.following.applier.running.take() {
+            if let Some((work, told)) = self.replication.following.applier.running.take() {
                 match self.state_of_applier() {
-                    State::UnderWay => return self.following.applier.running = Some((work, told)),
+                    State::UnderWay => return self.replication.following.applier.running = Some((work, told)),
                     State::Done => told(FollowEvent::Applied { work }),
                     State::Broken => {
                         self.end_applier();
@@ -63,14 +63,14 @@ impl Shard {
                     }
                 }
             }
-            let Some((work, items, told)) = self.following.applier.waiting.pop_front() else { return };
-            self.following.applier.running = Some((work, told));
+            let Some((work, items, told)) = self.replication.following.applier.waiting.pop_front() else { return };
+            self.replication.following.applier.running = Some((work, told));
             self.give_to_applier(&items);
         }
     }
 
     fn state_of_applier(&mut self) -> State {
-        let Some(token) = self.following.applier.connection else { return State::Broken };
+        let Some(token) = self.replication.following.applier.connection else { return State::Broken };
         match self.connections.table.get(token) {
             Some(c) if !c.flags.any(Flag::CloseAfterReply as u32 | Flag::Closing as u32) => {
                 let is_done = c.input.is_empty()
@@ -89,7 +89,7 @@ impl Shard {
 
     fn give_to_applier(&mut self, items: &[Item]) {
         // Its database is what the commands are written for.
-        let token = match self.following.applier.connection {
+        let token = match self.replication.following.applier.connection {
             Some(token) => token,
             None => self.open_applier(),
         };
@@ -138,8 +138,8 @@ impl Shard {
         if let Some(why) = why {
             return self.warn_of_applied(args.first().copied().unwrap_or_default(), why.as_bytes());
         }
-        if command.db != self.following.applier.db {
-            self.following.applier.db = command.db;
+        if command.db != self.replication.following.applier.db {
+            self.replication.following.applier.db = command.db;
             put_command(input, &[b"SELECT", command.db.to_string().as_bytes()]);
         }
         put_command(input, &args);
@@ -148,7 +148,7 @@ impl Shard {
     /// A command of the master has failed, or is passed over: the two data sets may not be the same any more.
     #[cold]
     pub(in crate::shard) fn warn_of_applied(&mut self, name: &[u8], why: &[u8]) {
-        let warnings = &mut self.following.applier.warnings;
+        let warnings = &mut self.replication.following.applier.warnings;
         *warnings += 1;
         if *warnings > WARNINGS_MAX {
             return;
@@ -179,14 +179,14 @@ impl Shard {
                 c.flags.set(flag);
             }
         }
-        self.following.applier.connection = Some(token);
-        self.following.applier.db = 0;
+        self.replication.following.applier.connection = Some(token);
+        self.replication.following.applier.db = 0;
         token
     }
 
     /// No commands come any more, or the server stops.
     pub(in crate::shard) fn end_applier(&mut self) {
-        if let Some(token) = self.following.applier.connection.take() {
+        if let Some(token) = self.replication.following.applier.connection.take() {
             self.connections.table.remove(token);
         }
     }

@@ -64,17 +64,17 @@ impl Shard {
             Ok(load) => {
                 let store = Box::new(self.store.empty_like());
                 let loading = Loading { path, store, load, functions: Vec::new(), told };
-                self.following.aside.state = State::Loading(Box::new(loading));
+                self.replication.following.aside.state = State::Loading(Box::new(loading));
             }
             Err(why) => {
-                self.following.aside.state = State::Nothing;
+                self.replication.following.aside.state = State::Nothing;
                 told(FollowEvent::LoadedAside { result: Err(why) });
             }
         }
     }
 
     pub(super) fn drop_aside(&mut self) {
-        let store = match std::mem::take(&mut self.following.aside.state) {
+        let store = match std::mem::take(&mut self.replication.following.aside.state) {
             State::Nothing => return,
             State::Loading(loading) => loading.store,
             State::Whole { store, .. } => store,
@@ -85,7 +85,7 @@ impl Shard {
     /// Frees a store that serves nobody, in slices.
     fn free_store(&mut self, mut store: Box<Store>) {
         store.clear(None);
-        if let Some(mut earlier) = self.following.aside.old.replace(store) {
+        if let Some(mut earlier) = self.replication.following.aside.old.replace(store) {
             while earlier.free_some(usize::MAX) {}
         }
     }
@@ -93,23 +93,23 @@ impl Shard {
     pub(super) fn aside_slice(&mut self) -> bool {
         let started = Stamp::now();
         let until = move || Stamp::now().nanos_since(started) > SLICE_NANOS;
-        if let State::Loading(_) = &self.following.aside.state {
+        if let State::Loading(_) = &self.replication.following.aside.state {
             self.load_aside_some(&until);
         }
-        if let Some(old) = &mut self.following.aside.old {
+        if let Some(old) = &mut self.replication.following.aside.old {
             let mut has_more = true;
             while has_more && !until() {
                 has_more = old.free_some(FREE_AT_ONCE);
             }
             if !has_more {
-                self.following.aside.old = None;
+                self.replication.following.aside.old = None;
             }
         }
-        self.following.aside.is_busy()
+        self.replication.following.aside.is_busy()
     }
 
     fn load_aside_some(&mut self, until: &dyn Fn() -> bool) {
-        let State::Loading(mut loading) = std::mem::take(&mut self.following.aside.state) else { return };
+        let State::Loading(mut loading) = std::mem::take(&mut self.replication.following.aside.state) else { return };
         loading.store.set_time(self.now_ms());
         let progress = loading.load.step(&mut loading.store, until);
         for note in loading.load.take_notes() {
@@ -119,7 +119,7 @@ impl Shard {
         }
         loading.functions.append(&mut loading.load.take_functions());
         match progress {
-            Ok(Progress::More) => self.following.aside.state = State::Loading(loading),
+            Ok(Progress::More) => self.replication.following.aside.state = State::Loading(loading),
             Ok(Progress::Done) => self.loaded_aside(*loading),
             Err(failure) => {
                 if self.is_leader() {
@@ -153,7 +153,7 @@ impl Shard {
         let stream_db = load.facts().field("repl-stream-db").and_then(parse_integer);
         let stream_db = stream_db.and_then(|db| usize::try_from(db).ok());
         let report = AsideReport { counts: load.counts(), stream_db };
-        self.following.aside.state = State::Whole { store, libraries };
+        self.replication.following.aside.state = State::Whole { store, libraries };
         told(FollowEvent::LoadedAside { result: Ok(report) });
     }
 
@@ -175,13 +175,13 @@ impl Shard {
 
     /// At a barrier: what was loaded takes the place of what was here.
     pub(in crate::shard) fn exchange_with_aside(&mut self) {
-        let State::Whole { mut store, libraries } = std::mem::take(&mut self.following.aside.state) else {
+        let State::Whole { mut store, libraries } = std::mem::take(&mut self.replication.following.aside.state) else {
             return;
         };
         if let Some(libraries) = libraries {
             self.shared.scripts.publish_libraries(*libraries);
         }
-        self.following.own_expiries = Default::default();
+        self.replication.following.own_expiries = Default::default();
         self.store.exchange(&mut store);
         self.free_store(store);
         self.all_copies_are_outdated();

@@ -38,9 +38,9 @@ impl Shard {
     /// In each turn. True: there is more to do at once.
     #[inline]
     pub(super) fn follow_slice(&mut self) -> bool {
-        if self.following.applier.is_busy() {
+        if self.replication.following.applier.is_busy() {
             self.go_on_applying();
         }
-        self.following.aside.is_busy() && self.aside_slice()
+        self.replication.following.aside.is_busy() && self.aside_slice()
     }
 }

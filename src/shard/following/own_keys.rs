@@ -38,26 +38,26 @@ impl Shard {
             if self.store.slots().contains(crate::store::slot_of(key))
                 && self.store.expire_at(db, key).flatten().is_some()
             {
-                self.following.own_expiries.keys.insert((db, key.to_vec()));
+                self.replication.following.own_expiries.keys.insert((db, key.to_vec()));
             }
         }
     }
 
     /// Ten times a second.
     pub(in crate::shard) fn expire_own_keys(&mut self) {
-        if self.following.own_expiries.keys.is_empty() || self.store.expire_paused {
+        if self.replication.following.own_expiries.keys.is_empty() || self.store.expire_paused {
             return;
         }
-        let own = &self.following.own_expiries;
+        let own = &self.replication.following.own_expiries;
         let from = own.at.clone().map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
         let due: Vec<_> =
             own.keys.range((from, std::ops::Bound::Unbounded)).take(LOOKS_MAX).cloned().collect();
-        self.following.own_expiries.at = due.last().cloned().filter(|_| due.len() == LOOKS_MAX);
+        self.replication.following.own_expiries.at = due.last().cloned().filter(|_| due.len() == LOOKS_MAX);
         let keeps_expired = std::mem::replace(&mut self.store.keeps_expired, false);
         for (db, key) in due {
             // Looked up, what has expired goes.
             if self.store.expire_at(db, &key).flatten().is_none() {
-                self.following.own_expiries.keys.remove(&(db, key));
+                self.replication.following.own_expiries.keys.remove(&(db, key));
             }
         }
         self.store.keeps_expired = keeps_expired;

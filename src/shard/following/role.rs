@@ -33,7 +33,7 @@ impl Shard {
     /// At a barrier: this shard's part of it.
     pub(in crate::shard) fn become_replica_here(&mut self) {
         self.end_feed_with_all();
-        self.following.is_replica = true;
+        self.replication.following.is_replica = true;
         self.store.keeps_expired = true;
         self.unblock_for_role_change();
     }
@@ -56,8 +56,8 @@ impl Shard {
 
     /// At a barrier: this shard's part of it.
     pub(in crate::shard) fn become_master_here(&mut self) {
-        self.following.is_replica = false;
-        self.following.own_expiries = Default::default();
+        self.replication.following.is_replica = false;
+        self.replication.following.own_expiries = Default::default();
         self.store.keeps_expired = false;
         self.end_applier();
     }
@@ -88,13 +88,13 @@ impl Shard {
     /// Whether clients, and their scripts, may only read here.
     #[inline]
     pub(in crate::shard) fn is_read_only_replica(&self) -> bool {
-        self.following.is_replica && self.turn.config.replication.replica_read_only
+        self.replication.following.is_replica && self.turn.config.replication.replica_read_only
     }
 
     /// Whether the data may be old, and are not to be served then.
     #[inline]
     pub(in crate::shard) fn is_stale(&self) -> bool {
-        self.following.is_replica
+        self.replication.following.is_replica
             && !self.turn.config.replication.replica_serve_stale_data
             && !self.shared.replication.status.link_is_up.load(Ordering::Relaxed)
     }
@@ -108,7 +108,7 @@ impl Shard {
         spec: &CommandSpec,
         caller: &Caller,
     ) -> Option<ExpiryRule> {
-        if !self.following.is_replica {
+        if !self.replication.following.is_replica {
             return None;
         }
         let before = self.expiry_rule();
@@ -150,7 +150,7 @@ impl Shard {
 
     /// Whether memory is for somebody else to be short of: the master evicts.
     pub(in crate::shard) fn ignores_maxmemory(&self) -> bool {
-        self.following.is_replica && self.turn.config.replication.replica_ignore_maxmemory
+        self.replication.following.is_replica && self.turn.config.replication.replica_ignore_maxmemory
     }
 
     /// Clients that wait on this shard are told why they wait no more, and those that this shard serves are closed then, as Redis's.

@@ -118,7 +118,7 @@ impl Shard {
     /// Begins to load; `done` is called when that has ended.
     pub fn begin_loading(&mut self, steps: Vec<Step>, done: Done) {
         self.store.expire_on_access = false;
-        self.loader.loading = Some(Box::new(Loading { done: Some(done), ..Loading::new(steps) }));
+        self.saving.loader.loading = Some(Box::new(Loading { done: Some(done), ..Loading::new(steps) }));
     }
 
     /// Everything is loaded, and the log is open: what expires from now on is in it. A key that went before would be there again at the
@@ -136,13 +136,13 @@ impl Shard {
 
     /// A slice of loading, if there is a job. True: there is more.
     pub(super) fn load_slice(&mut self) -> bool {
-        let Some(mut loading) = self.loader.loading.take() else { return false };
+        let Some(mut loading) = self.saving.loader.loading.take() else { return false };
         let started = Stamp::now();
         let until = move || Stamp::now().nanos_since(started) > SLICE_US * 1000;
         match self.load_some(&mut loading, &until) {
             Ok(false) => {
                 let waits = matches!(&loading.current, Some(Current::Log(_, replay)) if replay.waits());
-                self.loader.loading = Some(loading);
+                self.saving.loader.loading = Some(loading);
                 // Answers of other shards wake this one up; until then the processor is theirs.
                 !waits
             }
@@ -288,7 +288,7 @@ impl Shard {
             with_checksum: persistence.rdbchecksum && !self.store.settings.skips_checksums,
             keeps_expired: is_base,
             owned: None,
-            replaces: self.loader.merges,
+            replaces: self.saving.loader.merges,
             checks: match persistence.sanitize_dump_payload {
                 SanitizeDumpPayload::Yes => Checks::Deep,
                 SanitizeDumpPayload::No | SanitizeDumpPayload::Clients => Checks::Mend,

@@ -155,9 +155,9 @@ impl Shard {
             steps.push(Step::Clear);
         }
         steps.push(Step::Rdb { path, is_base: false, owned: None });
-        self.loader.merges = options.merges;
+        self.saving.loader.merges = options.merges;
         self.load_in_turns(steps, move |shard, is_loaded| {
-            shard.loader.merges = false;
+            shard.saving.loader.merges = false;
             done(shard, is_loaded);
         });
     }

@@ -49,7 +49,7 @@ pub(super) enum Rendezvous {
 impl Shard {
     /// To be called once, when the replay has come to the command of the meeting.
     pub(super) fn come_as_guest(&mut self, host: usize, position: u64) -> Rendezvous {
-        self.loader.rendezvous.is_over = false;
+        self.saving.loader.rendezvous.is_over = false;
         self.send(host, LoadMessage::GuestHasCome { position }.into());
         Rendezvous::Guest
     }
@@ -62,14 +62,14 @@ impl Shard {
         replayer: &mut Option<Token>,
     ) -> Result<bool, ReplayError> {
         let Rendezvous::Host { guests, position, command, db } = rendezvous else {
-            return Ok(self.loader.rendezvous.is_over);
+            return Ok(self.saving.loader.rendezvous.is_over);
         };
         if let Some(bytes) = command {
-            let here = self.loader.rendezvous.arrived.iter().filter(|arrived| *arrived == position).count();
+            let here = self.saving.loader.rendezvous.arrived.iter().filter(|arrived| *arrived == position).count();
             if here < guests.len() {
                 return Ok(false);
             }
-            self.loader.rendezvous.arrived.retain(|arrived| arrived != position);
+            self.saving.loader.rendezvous.arrived.retain(|arrived| arrived != position);
             let token = *replayer.get_or_insert_with(|| self.open_replayer());
             let Some(mut connection) = self.connections.table.take(token) else {
                 return Err(ReplayError::Interrupted);

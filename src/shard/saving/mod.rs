@@ -34,6 +34,7 @@ pub(super) use part::OwnPart;
 pub use shutdown::ShutdownRequest;
 
 use super::blocking::Asker;
+use super::loading::Loader;
 use super::message::Message;
 use super::{Shard, LEADER};
 use crate::base::log::Level;
@@ -62,6 +63,7 @@ struct Active {
 
 #[derive(Default)]
 pub(super) struct Saving {
+    pub loader: Loader,
     last_id: JobId,
     /// At the leader. Those that write the own files are one at a time, and streams are bounded by their kinds.
     jobs: Vec<Active>,
