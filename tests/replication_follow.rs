@@ -385,6 +385,7 @@ fn stale_data_is_served_or_not_as_configured() {
     }
     let role = client.call(&["ROLE"]);
     assert_eq!(role.elements()[0].text(), "slave");
+    assert_eq!(client.call(&["HELLO", "2"]).elements()[11].text(), "replica");
     // Inside MULTI it comes behind the transaction.
     client.call(&["MULTI"]);
     client.call(&["SET", "key", "3"]);

@@ -149,7 +149,8 @@ fn hello(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
     reply.bulk(b"mode");
     reply.bulk(b"standalone");
     reply.bulk(b"role");
-    reply.bulk(b"master");
+    let is_replica = shard.shared.replication.status.is_replica.load(Ordering::Relaxed);
+    reply.bulk(if is_replica { b"replica" } else { b"master" });
     reply.bulk(b"modules");
     reply.array(0);
     Ok(Flow::Done)

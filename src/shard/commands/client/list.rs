@@ -205,6 +205,7 @@ fn flags(c: &Connection) -> String {
     let facts = [
         (c.flags.has(Flag::Monitor), 'O'),
         (c.flags.has(Flag::Replica), 'S'),
+        (c.flags.has(Flag::Master), 'M'),
         (c.flags.has(Flag::Subscriber), 'P'),
         (c.multi.is_some(), 'x'),
         (c.suspension == Suspension::Paused || c.waiting.is_some(), 'b'),

@@ -60,7 +60,9 @@ impl ClientType {
     }
 
     fn of(c: &Connection) -> Self {
-        if c.flags.has(Flag::Replica) {
+        if c.flags.has(Flag::Master) {
+            ClientType::Master
+        } else if c.flags.has(Flag::Replica) {
             ClientType::Replica
         } else if c.flags.has(Flag::Subscriber) {
             ClientType::Pubsub
