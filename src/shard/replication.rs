@@ -8,11 +8,11 @@
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 
+use super::following::Following;
 use super::message::Message;
 use super::saving::message::LeaderRequest;
 use super::saving::sync::{FullSync, SyncEvent};
 use super::transactions::Later;
-use super::following::Following;
 use super::{saving, Shard};
 use crate::base::error_text;
 use crate::base::log::Level;

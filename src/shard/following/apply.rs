@@ -55,7 +55,9 @@ impl Shard {
         loop {
             if let Some((work, told)) = self.replication.following.applier.running.take() {
                 match self.state_of_applier() {
-                    State::UnderWay => return self.replication.following.applier.running = Some((work, told)),
+                    State::UnderWay => {
+                        return self.replication.following.applier.running = Some((work, told))
+                    }
                     State::Done => told(FollowEvent::Applied { work }),
                     State::Broken => {
                         self.end_applier();
@@ -63,7 +65,9 @@ impl Shard {
                     }
                 }
             }
-            let Some((work, items, told)) = self.replication.following.applier.waiting.pop_front() else { return };
+            let Some((work, items, told)) = self.replication.following.applier.waiting.pop_front() else {
+                return;
+            };
             self.replication.following.applier.running = Some((work, told));
             self.give_to_applier(&items);
         }

@@ -109,7 +109,9 @@ impl Shard {
     }
 
     fn load_aside_some(&mut self, until: &dyn Fn() -> bool) {
-        let State::Loading(mut loading) = std::mem::take(&mut self.replication.following.aside.state) else { return };
+        let State::Loading(mut loading) = std::mem::take(&mut self.replication.following.aside.state) else {
+            return;
+        };
         loading.store.set_time(self.now_ms());
         let progress = loading.load.step(&mut loading.store, until);
         for note in loading.load.take_notes() {
@@ -175,7 +177,9 @@ impl Shard {
 
     /// At a barrier: what was loaded takes the place of what was here.
     pub(in crate::shard) fn exchange_with_aside(&mut self) {
-        let State::Whole { mut store, libraries } = std::mem::take(&mut self.replication.following.aside.state) else {
+        let State::Whole { mut store, libraries } =
+            std::mem::take(&mut self.replication.following.aside.state)
+        else {
             return;
         };
         if let Some(libraries) = libraries {

@@ -65,7 +65,8 @@ impl Shard {
             return Ok(self.saving.loader.rendezvous.is_over);
         };
         if let Some(bytes) = command {
-            let here = self.saving.loader.rendezvous.arrived.iter().filter(|arrived| *arrived == position).count();
+            let here =
+                self.saving.loader.rendezvous.arrived.iter().filter(|arrived| *arrived == position).count();
             if here < guests.len() {
                 return Ok(false);
             }
