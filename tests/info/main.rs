@@ -5,7 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use support::Server;
+use support::{eventually, Server};
 
 /// Lines about commands: which there are depends on what has been called.
 const OF_COMMANDS: [&str; 2] = ["cmdstat_", "latency_percentiles_usec_"];
@@ -37,19 +37,13 @@ fn fits(shape: &str, value: &str) -> bool {
 #[test]
 fn every_field_is_there_in_its_order_and_shape() {
     let wanted: Vec<&str> = include_str!("fields.txt").lines().collect();
-    let server = Server::start(&[
-        "--shards",
-        "2",
-        "--appendonly",
-        "yes",
-        "--unixsocket",
-        "socket",
-        "--min-replicas-to-write",
-        "1",
-    ]);
+    let server = Server::start(&["--shards", "2", "--appendonly", "yes", "--unixsocket", "socket"]);
     let mut client = server.client();
-    client.call(&["MSET", "a", "1", "b", "1"]);
+    assert!(client.call(&["MSET", "a", "1", "b", "1"]).is_ok());
     assert!(client.call(&["LPUSH", "a", "1"]).is_error());
+    // One more field.
+    assert!(client.call(&["CONFIG", "SET", "min-replicas-to-write", "1"]).is_ok());
+    assert!(eventually(|| client.call(&["INFO", "replication"]).text().contains("min_slaves_good_slaves")));
     let mut lines = Vec::new();
     for section in ["everything", "debug"] {
         let text = client.call(&["INFO", section]).text();
