@@ -64,6 +64,8 @@ pub struct Candidate {
     pub is_online: bool,
     /// Offset up to which it has applied the stream.
     pub acked: u64,
+    /// When it has said so.
+    pub acked_at_ms: u64,
 }
 
 pub struct Facts<'a> {
@@ -116,9 +118,20 @@ pub struct Failover {
     target: Option<(Vec<u8>, i64)>,
     force: bool,
     deadline_ms: Option<u64>,
-    /// The stream grows no more.
-    is_still: bool,
+    /// Since when the stream grows no more, but for the question to replicas, and its offset before that.
+    still: Option<Still>,
 }
+
+#[derive(Clone, Copy, Debug)]
+struct Still {
+    offset: u64,
+    since_ms: u64,
+}
+
+/// Redis's replicas answer the question with the offset before it, and say only with their next regular answer, up to a second later, that
+/// they have it too. So an answer that came after the question counts as one to it, when this long has passed: what a replica is
+/// asked next over another connection then comes after the question. If not, it costs a snapshot and no data.
+const QUESTION_MS: u64 = 50;
 
 impl Failover {
     pub fn state(&self) -> State {
@@ -129,9 +142,11 @@ impl Failover {
         self.state != State::None
     }
 
-    /// When [`Failover::tick`] has something to do at the latest.
-    pub fn deadline_ms(&self) -> Option<u64> {
-        self.deadline_ms.filter(|_| self.state == State::WaitForSync)
+    /// When [`Failover::tick`] may have something to do at the latest.
+    pub fn deadline_ms(&self, now_ms: u64) -> Option<u64> {
+        let answers = self.still.map(|still| still.since_ms + QUESTION_MS).filter(|at| *at > now_ms);
+        let next = answers.into_iter().chain(self.deadline_ms).min();
+        next.filter(|_| self.state == State::WaitForSync)
     }
 
     /// More than one, while a connection that is dead has not been noticed.
@@ -187,16 +202,17 @@ impl Failover {
             target: to,
             force,
             deadline_ms: timeout_ms.map(|timeout| now_ms.saturating_add(timeout)),
-            is_still: false,
+            still: None,
         };
         Ok(vec![Action::Log(Level::Notice, text), Action::Pause])
     }
 
-    /// All shards have paused, and all that they did before is in the stream.
-    pub fn paused(&mut self) -> Vec<Action> {
-        if self.state != State::WaitForSync || std::mem::replace(&mut self.is_still, true) {
+    /// All shards have paused, and all that they did before is in the stream, whose offset is given.
+    pub fn paused(&mut self, offset: u64, now_ms: u64) -> Vec<Action> {
+        if self.state != State::WaitForSync || self.still.is_some() {
             return Vec::new();
         }
+        self.still = Some(Still { offset, since_ms: now_ms });
         vec![Action::AskForAcks]
     }
 
@@ -215,10 +231,15 @@ impl Failover {
                 None => self.abort("Replica never caught up before timeout"),
             };
         }
-        if !self.is_still {
-            return Vec::new();
-        }
-        let has_all = |replica: &&Candidate| replica.is_online && replica.acked == facts.offset;
+        let Some(still) = self.still else { return Vec::new() };
+        let has_answered = |replica: &Candidate| {
+            replica.acked >= still.offset
+                && replica.acked_at_ms >= still.since_ms
+                && now_ms >= still.since_ms + QUESTION_MS
+        };
+        let has_all = |replica: &&Candidate| {
+            replica.is_online && (replica.acked == facts.offset || has_answered(replica))
+        };
         let replica = match &self.target {
             Some((host, port)) => Failover::find(facts, host, *port).find(has_all),
             None => facts.replicas.iter().find(has_all),
@@ -274,7 +295,7 @@ mod tests {
     }
 
     fn candidate(host: &str, is_online: bool, acked: u64) -> Candidate {
-        Candidate { host: host.as_bytes().to_vec(), port: 6380, is_online, acked }
+        Candidate { host: host.as_bytes().to_vec(), port: 6380, is_online, acked, acked_at_ms: 0 }
     }
 
     fn facts(replicas: &[Candidate]) -> Facts<'_> {
@@ -288,7 +309,7 @@ mod tests {
 
     fn start(failover: &mut Failover, text: &str, facts: &Facts) -> Result<Vec<Action>, String> {
         let outcome = failover.command(parse(text)?, facts, 1000);
-        failover.paused();
+        failover.paused(facts.offset, 1000);
         outcome.map(short).map_err(|error| String::from_utf8(error.text().into_bytes()).unwrap())
     }
 
@@ -362,11 +383,25 @@ mod tests {
         let mut failover = Failover::default();
         failover.command(parse("FAILOVER TIMEOUT 500").unwrap(), &facts(&replicas), 1000).unwrap();
         assert_eq!(failover.tick(&facts(&replicas), 1100), []);
-        assert_eq!(failover.paused(), [Action::AskForAcks]);
-        assert_eq!(failover.paused(), [], "asked once");
+        assert_eq!(failover.paused(100, 1000), [Action::AskForAcks]);
+        assert_eq!(failover.paused(100, 1000), [], "asked once");
         let late = Facts { offset: 150, ..facts(&replicas) };
         assert_eq!(failover.tick(&late, 1100), []);
         assert_eq!(failover.tick(&facts(&replicas), 1100).len(), 2);
+    }
+
+    #[test]
+    fn the_offset_before_the_question_is_an_answer_to_it() {
+        let mut failover = Failover::default();
+        let before = [candidate("a", true, 100)];
+        start(&mut failover, "FAILOVER", &facts(&before)).unwrap();
+        let asked = |replicas| Facts { offset: 137, ..facts(replicas) };
+        assert_eq!(failover.tick(&asked(&before), 1100), [], "it has said so before it was asked");
+        let replicas = [Candidate { acked_at_ms: 1001, ..candidate("a", true, 100) }];
+        assert_eq!(failover.deadline_ms(1002), Some(1050));
+        assert_eq!(failover.tick(&asked(&replicas), 1049), []);
+        assert_eq!(failover.deadline_ms(1050), None);
+        assert_eq!(failover.tick(&asked(&replicas), 1050).len(), 2);
     }
 
     #[test]
@@ -375,7 +410,7 @@ mod tests {
         let mut failover = Failover::default();
         start(&mut failover, "FAILOVER TO B 6380 TIMEOUT 500", &facts(&replicas)).unwrap();
         assert_eq!(failover.tick(&facts(&replicas), 1499), [], "another one has everything");
-        assert_eq!(failover.deadline_ms(), Some(1500));
+        assert_eq!(failover.deadline_ms(1499), Some(1500));
         let actions = failover.tick(&facts(&replicas), 1500);
         let text = "FAILOVER to B:6380 aborted: Replica never caught up before timeout";
         assert_eq!(actions, [Action::Log(Level::Notice, text.into()), Action::Unpause]);

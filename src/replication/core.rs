@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{channel, Receiver, WeakUnboundedSender};
 use tokio::sync::Notify;
 
 use super::event::{Asked, Event};
+use super::failover::Handover;
 use super::feed::Feed;
 use super::message::{Answer, ReplMessage, SnapshotOrder};
 use super::peer::{FromSockets, Peer, SocketEvent};
@@ -20,7 +21,7 @@ use crate::config::Config;
 use crate::journal::feed::{Bell, FILL_BYTES_MAX};
 use crate::process;
 use crate::repl::backlog::{Backlog, ReaderId};
-use crate::repl::failover::State as FailoverState;
+use crate::repl::failover::{Failover, State as FailoverState};
 use crate::repl::history::{History, ReplicationId, NO_ID};
 use crate::repl::master::handshake::{JobId, Replica, ReplicaId, Replicas, Settings};
 use crate::repl::roles::{self, LinkFacts, ReplicaLine};
@@ -57,9 +58,8 @@ pub struct Core {
     /// Places in the backlog that outlive their connections for a while.
     pub kept: BTreeMap<ReplicaId, ReaderId>,
     pub waiting: Waiting,
-    /// The stream must not grow: a failover waits for its end.
-    pub is_paused: bool,
-    pub failover: FailoverState,
+    pub failover: Failover,
+    pub handover: Handover,
     pub is_throttled: bool,
     /// This server follows another one: its snapshots begin where all shards have the stream up to one offset.
     pub is_replica: bool,
@@ -129,8 +129,8 @@ impl Core {
             snapshots: BTreeMap::new(),
             kept: BTreeMap::new(),
             waiting: Waiting::default(),
-            is_paused: false,
-            failover: FailoverState::None,
+            failover: Failover::default(),
+            handover: Handover::default(),
             is_throttled: false,
             is_replica: false,
             held_snapshots: Vec::new(),
@@ -225,7 +225,7 @@ impl Core {
             link,
             replicas: self.replicas.iter().filter(|of| of.is_shown()).map(|of| line(of, now_ms)).collect(),
             good_replicas: self.replicas.good_replicas(now_ms),
-            failover: self.failover,
+            failover: self.failover.state(),
             history: &self.history,
             offset: self.writer.offset(),
             backlog_size: self.config.replication.repl_backlog_size,
@@ -235,7 +235,7 @@ impl Core {
     }
 }
 
-fn line(replica: &Replica, now_ms: u64) -> ReplicaLine {
+pub fn line(replica: &Replica, now_ms: u64) -> ReplicaLine {
     let host = replica.peer.rsplit_once(':').map_or(replica.peer.as_str(), |(host, _)| host);
     ReplicaLine {
         host: replica.options.address.clone().unwrap_or_else(|| host.as_bytes().to_vec()),

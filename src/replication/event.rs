@@ -7,11 +7,13 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::Notify;
 
 use super::follow::FollowEvent;
+use super::message::Hold;
 use super::replica::Order;
 use crate::base::Token;
 use crate::config::Config;
 use crate::journal::feed::FeedReader;
 use crate::journal::Ticket;
+use crate::repl::failover;
 use crate::repl::master::handshake::{JobId, ReplicaId};
 use crate::repl::master::options::Options;
 use crate::repl::master::wait;
@@ -39,6 +41,14 @@ pub enum Event {
     Configure(Arc<Config>),
     /// REPLICAOF.
     ReplicaOf(Order),
+    /// FAILOVER.
+    Failover(Asked, failover::Command),
+    /// No shard writes any more, as `ReplMessage::HoldWrites` wants it; what was written before has smaller tickets.
+    WritesAreHeld {
+        hold: Hold,
+        round: u64,
+        next: Ticket,
+    },
     /// Of a shard, about what the follower has told it; what it says of a load that was given up counts nothing.
     Follow {
         load: u64,

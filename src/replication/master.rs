@@ -49,15 +49,15 @@ impl Task {
         let Task { core, follower } = self;
         let request = Request::parse(args);
         let promotes = request.promotes(&world(core, follower));
-        let outcome = match promotes {
-            Ok(true) => {
-                follower.promote(core);
-                self.admit(id, request)
-            }
-            Ok(false) => self.admit(id, request),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = outcome {
+        match promotes {
+            Ok(true) => self.take_over(id, args),
+            Ok(false) => self.admit_or_refuse(id, args),
+            Err(error) => self.core.refuse(id, &error),
+        }
+    }
+
+    pub fn admit_or_refuse(&mut self, id: ReplicaId, args: &[&[u8]]) {
+        if let Err(error) = self.admit(id, Request::parse(args)) {
             self.core.refuse(id, &error);
         }
     }
@@ -76,7 +76,7 @@ impl Task {
         let Task { core, follower } = self;
         let now_ms = core.now_ms();
         let mut replicas = core.take_replicas();
-        replicas.tick(&world(core, follower), core.is_paused, now_ms);
+        replicas.tick(&world(core, follower), core.failover.is_under_way(), now_ms);
         core.replicas = replicas;
     }
 
@@ -179,7 +179,7 @@ fn world<'a>(core: &'a Core, follower: &Follower) -> World<'a> {
         offset: core.writer.offset(),
         is_replica: follower.is_replica(),
         link_up: follower.is_up(),
-        failing_over: core.failover != crate::repl::failover::State::None,
+        failing_over: core.failover.is_under_way(),
     }
 }
 

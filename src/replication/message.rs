@@ -29,12 +29,25 @@ pub enum ReplMessage {
     Follows(Option<Master>),
     /// To shards of a replica.
     Follow(FollowMessage),
+    /// To the leader: nothing is to be written for a while, and the task told when nothing is.
+    HoldWrites {
+        hold: Hold,
+        round: u64,
+    },
+    /// To the leader: the end of that.
+    LetWrites(Hold),
     /// New writes need not wait any more.
     WritersMayGoOn,
     /// To be answered when the log is on the disk up to where it is now.
     TellWhenSynced {
         round: u64,
     },
+}
+
+/// Why nothing is written for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    Failover = 1,
 }
 
 /// To a command that has asked the task.

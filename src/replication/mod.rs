@@ -16,6 +16,7 @@
 
 mod core;
 mod event;
+mod failover;
 mod feed;
 pub mod follow;
 mod master;
@@ -38,7 +39,7 @@ use crate::repl::history::ReplicationId;
 
 pub use event::{Asked, Event, Events, Newcomer, SnapshotNews, WaitOrder};
 pub use follow::{AsideReport, FollowEvent, FollowMessage, Told};
-pub use message::{Answer, ReplMessage, SnapshotOrder};
+pub use message::{Answer, Hold, ReplMessage, SnapshotOrder};
 pub use replica::{Master, Order};
 pub use status::ReplStatus;
 

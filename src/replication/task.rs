@@ -88,6 +88,8 @@ impl Task {
                 self.core.configure(config);
             }
             Event::ReplicaOf(order) => self.follower.order(&mut self.core, order),
+            Event::Failover(asked, command) => self.failover_command(asked, command),
+            Event::WritesAreHeld { hold, round, next } => self.core.writes_are_held(hold, round, next),
             Event::Follow { load, event } => self.follower.event(&mut self.core, load, event),
             Event::FeedBegan(reader) => self.core.feed_began(reader),
             Event::Snapshot(job, SnapshotNews::AtBarrier { job: of_leader, ticket, reader }) => {
@@ -117,7 +119,7 @@ impl Task {
         self.publish();
     }
 
-    fn publish(&mut self) {
+    pub fn publish(&mut self) {
         let link = self.follower.facts(&self.core);
         self.core.publish(link);
     }
@@ -125,6 +127,7 @@ impl Task {
     fn round(&mut self) {
         self.core.emit();
         self.follower.round(&mut self.core);
+        self.fail_over();
         self.core.carry_out();
         if self.core.ask_for_acks() {
             self.core.flush();

@@ -89,7 +89,7 @@ impl Core {
             return false;
         }
         self.begin_round();
-        if self.is_paused || acks.is_empty() || self.backlog.is_none() {
+        if self.failover.is_under_way() || acks.is_empty() || self.backlog.is_none() {
             return false;
         }
         let asks = self.waiting.waiters.take_request_for_acks();
@@ -178,7 +178,9 @@ impl Core {
     /// When somebody has waited for long enough, from now.
     pub fn next_deadline(&self) -> Option<Duration> {
         let unplaced = self.waiting.unplaced.iter().filter_map(|(_, deadline_ms)| *deadline_ms).min();
-        let next = self.waiting.waiters.next_deadline_ms().into_iter().chain(unplaced).min()?;
+        let failover = self.failover.deadline_ms(self.now_ms());
+        let next =
+            self.waiting.waiters.next_deadline_ms().into_iter().chain(unplaced).chain(failover).min()?;
         Some(Duration::from_millis(next.saturating_sub(self.now_ms())))
     }
 }

@@ -3,6 +3,7 @@
 //! The pause is one number that all shards read, so that they agree on it. A connection whose command must wait keeps it
 //! at the head of its input and stalls; when the pause ends, they go on in the order in which their commands came, over all
 //! shards, and each command is looked at anew. While clients may not write nothing else may either: keys neither expire nor are evicted.
+//! A failover holds writes back in the same way (`Hold`), and CLIENT UNPAUSE does not end that.
 //!
 //! How they go on: the shard that sees the end first begins, and there is one that does at a time (`Held::is_resuming`).
 //!
@@ -21,10 +22,11 @@ use crate::base::Token;
 use crate::client::{Connection, Flag, Suspension};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler};
 use crate::command::Args;
+use crate::replication::Hold;
 use crate::resp::Reply;
 use crate::runtime::clock;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a pause holds back.
@@ -38,6 +40,8 @@ pub enum Paused {
 /// The pause in force, for all shards, and whom it holds back.
 #[derive(Debug, Default)]
 pub struct Pause {
+    /// A bit for each [`Hold`] in force.
+    holds: AtomicU32,
     /// Unix milliseconds of its end, doubled, plus one when it holds back everything. Zero when there is none.
     state: AtomicI64,
     held: Mutex<Held>,
@@ -68,7 +72,19 @@ struct Held {
 impl Pause {
     pub fn in_force(&self, now_ms: i64) -> Option<Paused> {
         let state = self.state.load(Ordering::Relaxed);
-        (state >> 1 > now_ms).then_some(if state & 1 == 1 { Paused::All } else { Paused::Writes })
+        if state >> 1 > now_ms {
+            return Some(if state & 1 == 1 { Paused::All } else { Paused::Writes });
+        }
+        (self.holds.load(Ordering::Relaxed) != 0).then_some(Paused::Writes)
+    }
+
+    /// Holds back writes until `release`; shards are to be told.
+    pub fn hold_writes(&self, hold: Hold) {
+        self.holds.fetch_or(hold as u32, Ordering::Relaxed);
+    }
+
+    pub fn release(&self, hold: Hold) {
+        self.holds.fetch_and(!(hold as u32), Ordering::Relaxed);
     }
 
     /// Adds a pause to the one in force, if any: the later end counts, and the wider effect.
@@ -323,6 +339,19 @@ mod tests {
         assert_eq!(pause.in_force(299), Some(Paused::Writes));
         pause.end();
         assert_eq!(pause.in_force(160), None);
+    }
+
+    #[test]
+    fn what_the_server_holds_back_outlasts_the_pauses_of_clients() {
+        let pause = Pause::default();
+        pause.hold_writes(Hold::Failover);
+        pause.extend(100, Paused::All, 0);
+        assert_eq!(pause.in_force(50), Some(Paused::All));
+        pause.end();
+        assert_eq!(pause.in_force(50), Some(Paused::Writes));
+        assert_eq!(pause.in_force(i64::MAX), Some(Paused::Writes));
+        pause.release(Hold::Failover);
+        assert_eq!(pause.in_force(0), None);
     }
 
     #[test]

@@ -10,20 +10,21 @@ use std::os::fd::AsFd;
 
 use super::following::Following;
 use super::message::Message;
+use super::pause::ObeyPause;
 use super::saving::message::LeaderRequest;
 use super::saving::sync::{FullSync, SyncEvent};
-use super::transactions::Later;
+use super::transactions::{Answers, Later, Phase};
 use super::{saving, Shard};
 use crate::base::error_text;
 use crate::base::log::Level;
 use crate::base::Token;
 use crate::client::{Connection, Flag, Suspension};
-use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler};
+use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, KeyAccess};
 use crate::command::CommandError;
 use crate::config::ReplicaOf;
 use crate::rdb;
 use crate::replication::{
-    Answer, Asked, Event, FollowMessage, Master, Newcomer, ReplMessage, SnapshotNews, SnapshotOrder,
+    Answer, Asked, Event, FollowMessage, Hold, Master, Newcomer, ReplMessage, SnapshotNews, SnapshotOrder,
     WaitOrder,
 };
 use crate::resp::{Protocol, Reply};
@@ -59,6 +60,7 @@ pub enum Then {
     /// WAIT where it may not block.
     Wait(&'static CommandSpec),
     ReplicaOf(&'static CommandSpec),
+    Failover(&'static CommandSpec),
 }
 
 // Commands of clients.
@@ -218,6 +220,11 @@ impl Shard {
                 }
             }
             ReplMessage::Answer { number, answer } => self.replication_answered(number, answer),
+            ReplMessage::HoldWrites { hold, round } => self.hold_writes(hold, round),
+            ReplMessage::LetWrites(hold) => {
+                self.shared.pause.release(hold);
+                self.ask_all(ObeyPause, |_, _| {});
+            }
             // The end of the turn sees.
             ReplMessage::WritersMayGoOn => {}
             ReplMessage::Follows(master) => self.note_master(master),
@@ -226,6 +233,22 @@ impl Shard {
                 self.replication.syncs.push((round, self.journal.log.appended()));
             }
         }
+    }
+
+    /// The leader: clients' writes wait, and nothing else writes either. When all shards know, nothing of what was under way is left at a
+    /// barrier: the task is told which tickets it has.
+    fn hold_writes(&mut self, hold: Hold, round: u64) {
+        self.shared.pause.hold_writes(hold);
+        self.ask_all_until_all_know(ObeyPause, move |shard, _| {
+            let done = move |shard: &mut Shard, _: Answers| {
+                // Of what this shard did in this turn, too.
+                shard.journal.draw_ticket();
+                let next = shard.shared.tickets.next();
+                shard.shared.replication.tell(Event::WritesAreHeld { hold, round, next });
+                false
+            };
+            shard.at_barrier(KeyAccess::Write, [Phase::here(done)]);
+        });
     }
 
     /// The configuration says whom this server follows, as CONFIG GET and CONFIG REWRITE show it.
@@ -286,10 +309,12 @@ impl Shard {
                 reply.simple("OK Already connected to specified master");
                 self.complete(later, reply);
             }
-            (Then::ReplicaOf(spec), Answer::Refused(error)) => {
+            (Then::ReplicaOf(spec) | Then::Failover(spec), Answer::Refused(error)) => {
                 self.complete_with(later, Some(spec), Err(error))
             }
-            (Then::ReplicaOf(spec), _) => self.complete_with(later, Some(spec), Ok(())),
+            (Then::ReplicaOf(spec) | Then::Failover(spec), _) => {
+                self.complete_with(later, Some(spec), Ok(()))
+            }
             (Then::Wait(spec), _) => {
                 self.complete_with(later, Some(spec), Err(CommandError::other("ERR WAIT has no answer")));
             }

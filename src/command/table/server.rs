@@ -13,6 +13,8 @@ const fn server(name: &'static str, arity: i16) -> CommandSpec {
 }
 
 /// Whom to follow.
+const FAILOVER_TARGET: &[Arg] = &[string("host"), integer("port"), token("force", "FORCE").optional()];
+
 const MASTER: &[Arg] = &[
     block("host-port", &[string("host"), integer("port")]),
     block("no-one", &[token("no", "NO"), token("one", "ONE")]),
@@ -204,6 +206,16 @@ pub const COMMANDS: &[CommandSpec] = &[
         .complexity("O(1)")
         .summary("Makes the server a replica of another one, or a master.")
         .args(&[one_of("args", MASTER)]),
+    server("failover", -1)
+        .flags(&[Admin, NoScript, Stale])
+        .since("6.2.0")
+        .complexity("O(1)")
+        .summary("Hands over to a replica, without losing writes.")
+        .args(&[
+            block("target", FAILOVER_TARGET).token("TO").optional(),
+            token("abort", "ABORT").optional(),
+            integer("milliseconds").token("TIMEOUT").optional(),
+        ]),
     command(Group::Generic, "wait", 3)
         .acl(&[Category::Connection])
         .tips(&["request_policy:all_shards", "response_policy:agg_min"])

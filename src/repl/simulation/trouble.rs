@@ -249,7 +249,13 @@ impl World {
         let of = |replica: &crate::repl::master::handshake::Replica| {
             let node = self.connections.get(&replica.id)?.ends[0];
             let host = node.to_string().into_bytes();
-            Some(Candidate { host, port: PORT, is_online: replica.is_online(), acked: replica.acked.applied })
+            Some(Candidate {
+                host,
+                port: PORT,
+                is_online: replica.is_online(),
+                acked: replica.acked.applied,
+                acked_at_ms: replica.ack_at_ms,
+            })
         };
         self.nodes[index].replicas.iter().filter_map(of).collect()
     }
@@ -280,7 +286,7 @@ impl World {
         let node = &mut self.nodes[index];
         if node.follower.is_none() && node.is_still(self.now_ms) {
             node.flush();
-            if !node.failover.paused().is_empty() {
+            if !node.failover.paused(node.writer.offset(), self.now_ms).is_empty() {
                 node.writer.ask_for_acks();
                 node.flush();
             }

@@ -32,7 +32,6 @@ use crate::command::CommandError;
 use crate::config::Config;
 use crate::journal::Ticket;
 use crate::repl::backlog::Backlog;
-use crate::repl::failover::State as FailoverState;
 use crate::repl::replica::link::{Link, Resume};
 use crate::repl::roles::LinkFacts;
 use crate::repl::wire::shown;
@@ -97,6 +96,11 @@ impl Follower {
         }
     }
 
+    /// No change of the role is under way.
+    pub fn is_settled(&self) -> bool {
+        self.orders.is_empty() && matches!(self.stage, Stage::Master | Stage::Following)
+    }
+
     /// It has its master's data, and the stream.
     pub fn is_up(&self) -> bool {
         matches!(self.stage, Stage::Following)
@@ -154,22 +158,6 @@ impl Follower {
     pub fn order(&mut self, core: &mut Core, order: Order) {
         self.orders.push_back(order);
         self.round(core);
-    }
-
-    /// The master that this one follows hands over to it (PSYNC with FAILOVER): the history is its own from here on, and shards learn it at
-    /// a barrier. The old master has waited until everything was applied.
-    pub fn promote(&mut self, core: &mut Core) {
-        crate::log!(Level::Notice, "Failover request received for replid {}.", core.history.id());
-        let Some(active) = &mut self.active else { return };
-        // One who hands over has waited until all was applied; anybody else may ask.
-        if active.incoming.is_some() || !active.schedule.is_idle() {
-            return;
-        }
-        active.hang_up();
-        self.begin_promotion(
-            core,
-            Order { master: None, asked: None, is_failover: false, client: Vec::new(), begun: None },
-        );
     }
 
     /// Ten times a second.
@@ -236,7 +224,7 @@ impl Follower {
         }
         let Some(order) = self.orders.pop_front() else { return };
         let is_master = matches!(self.stage, Stage::Master);
-        if order.asked.is_some() && core.failover != FailoverState::None {
+        if order.asked.is_some() && core.failover.is_under_way() {
             let error = CommandError::other("ERR REPLICAOF not allowed while failing over.");
             self.answer(core, &order, Answer::Refused(error));
             return core.woken.notify_one();
@@ -341,9 +329,10 @@ impl Follower {
                     core.feed_began(reader);
                 }
                 core.tell(LEADER, ReplMessage::Follows(None));
+                let by = if order.is_failover { "failover" } else { "user" };
                 crate::log_text!(
                     Level::Notice,
-                    "MASTER MODE enabled (user request from '",
+                    format_args!("MASTER MODE enabled ({by} request from '"),
                     &order.client,
                     "')"
                 );

@@ -13,7 +13,7 @@ use super::{Follower, Master};
 use crate::base::log::{self, Level};
 use crate::config::Config;
 use crate::repl::backlog::Backlog;
-use crate::repl::replica::link::{Action, Resume};
+use crate::repl::replica::link::{Action, Cause, Resume};
 use crate::repl::replica::stream::{Target, WorkId};
 use crate::repl::sequencer::StreamWriter;
 use crate::replication::core::{new_id, Core, LEADER};
@@ -100,6 +100,7 @@ impl Follower {
                     }
                 }
                 Action::Continue { id } => {
+                    core.handover.answer = Some(true);
                     active.restart_stream(core);
                     if core.backlog.is_none() {
                         let size = core.config.replication.repl_backlog_size;
@@ -111,6 +112,7 @@ impl Follower {
                     }
                 }
                 Action::BeginLoad { start, .. } => {
+                    core.handover.answer = Some(true);
                     match PayloadFile::create(core.woken.clone()) {
                         Ok(file) => active.incoming = Some(Incoming::File { file, start, has_all: false }),
                         Err(error) => {
@@ -132,7 +134,10 @@ impl Follower {
                         return self.lose(core, &error);
                     }
                 }
-                Action::Close(_) => {
+                Action::Close(cause) => {
+                    if cause == Cause::FailoverRejected {
+                        core.handover.answer = Some(false);
+                    }
                     self.hang_up(core);
                 }
                 Action::RetryAfter(after_ms) => active.retry_at_ms = Some(core.now_ms() + after_ms),

@@ -1,17 +1,19 @@
-//! REPLICAOF SLAVEOF: which server this one follows. `crate::replication` does what they ask for.
+//! REPLICAOF SLAVEOF FAILOVER: which server this one follows. `crate::replication` does what they ask for.
 
 use std::sync::atomic::Ordering;
 
 use super::Handler;
 use crate::client::{Connection, Flag};
 use crate::command::{Args, CommandError};
+use crate::repl::failover;
 use crate::replication::{Event, Master, Order};
 use crate::resp::Reply;
 use crate::shard::replication::Then;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 
-pub const COMMANDS: &[(&str, Handler)] = &[("replicaof", replicaof), ("slaveof", replicaof)];
+pub const COMMANDS: &[(&str, Handler)] =
+    &[("replicaof", replicaof), ("slaveof", replicaof), ("failover", failover)];
 
 /// REPLICAOF host port, and REPLICAOF NO ONE: answered when every shard has its new role.
 fn replicaof(
@@ -49,5 +51,17 @@ fn replicaof(
     shard.ask_replication_for(c, Then::ReplicaOf(spec), |asked| {
         Event::ReplicaOf(Order { asked: Some(asked), ..order })
     });
+    Ok(Flow::Later)
+}
+
+/// FAILOVER [TO host port [FORCE]] [ABORT] [TIMEOUT milliseconds]: answered when it has begun.
+fn failover(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Result<Flow, CommandError> {
+    let command = failover::Command::parse(args)?;
+    // What it has asked for before is done before.
+    if !shard.is_inside_transaction() && !shard.may_begin_transaction(c) {
+        return Ok(Flow::NotYet);
+    }
+    let Some(spec) = c.last_command else { return Err(CommandError::Syntax) };
+    shard.ask_replication_for(c, Then::Failover(spec), |asked| Event::Failover(asked, command));
     Ok(Flow::Later)
 }
