@@ -3,6 +3,7 @@
 //! Rebinding (CONFIG SET bind, port) opens the new listeners first; the old ones are cancelled only when all of
 //! the new ones listen, so that a failure changes nothing. Established connections are not concerned.
 
+use crate::shard::turn::TurnState;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
@@ -24,6 +25,30 @@ pub struct Listeners {
     /// Cancelled; kept until their last completion so that the ring holds no closed descriptor.
     ending: Vec<(u32, Listener)>,
     last: u32,
+}
+
+impl TurnState {
+    /// Without a password, protected mode serves only this machine.
+    fn is_protected_from(&self, c: &Connection) -> bool {
+        if !self.config.network.protected_mode || !self.users.default_user().needs_no_password {
+            return false;
+        }
+        !is_local(c)
+    }
+
+    /// DEBUG and its like are for those whom the configuration allows.
+    pub(super) fn may_use_protected(&self, c: &Connection, spec: &CommandSpec) -> bool {
+        let action = if spec.role == Role::Module {
+            self.config.security.enable_module_command
+        } else {
+            self.config.security.enable_debug_command
+        };
+        match action {
+            ProtectedAction::Yes => true,
+            ProtectedAction::No => false,
+            ProtectedAction::Local => is_local(c),
+        }
+    }
 }
 
 impl Shard {
@@ -216,7 +241,7 @@ impl Shard {
 
     /// Serves a new connection.
     pub(super) fn adopt(&mut self, Adopted { socket, id, kind }: Adopted) {
-        let now_ms = self.now_ms();
+        let now_ms = self.turn.now_ms();
         let user = self.turn.users.default_user();
         let (peer, local) = match kind {
             listen::Kind::Tcp => {
@@ -236,8 +261,8 @@ impl Shard {
         (c.peer, c.local) = (peer, local);
         self.stats.connections_received.add(1);
         self.stats.clients.set(self.connections.table.open() as u64);
-        self.log_in_as_default(c);
-        if self.is_protected_from(c) {
+        self.turn.log_in_as_default(c);
+        if self.turn.is_protected_from(c) {
             if let Some(socket) = &c.socket {
                 socket::send_now(socket, PROTECTED_MODE_REPLY.as_bytes());
             }
@@ -247,28 +272,6 @@ impl Shard {
             self.resume_receiving(c);
         }
         self.finish(connection);
-    }
-
-    /// Without a password, protected mode serves only this machine.
-    fn is_protected_from(&self, c: &Connection) -> bool {
-        if !self.turn.config.network.protected_mode || !self.turn.users.default_user().needs_no_password {
-            return false;
-        }
-        !is_local(c)
-    }
-
-    /// DEBUG and its like are for those whom the configuration allows.
-    pub(super) fn may_use_protected(&self, c: &Connection, spec: &CommandSpec) -> bool {
-        let action = if spec.role == Role::Module {
-            self.turn.config.security.enable_module_command
-        } else {
-            self.turn.config.security.enable_debug_command
-        };
-        match action {
-            ProtectedAction::Yes => true,
-            ProtectedAction::No => false,
-            ProtectedAction::Local => is_local(c),
-        }
     }
 }
 

@@ -23,6 +23,7 @@ use crate::base::{Stamp, Token};
 use crate::command::table::{CommandSpec, Gather, Handler, KeyPositions, Reaching, Role, Spread};
 use crate::command::{Args, Audience, Caller, CommandError, CommandResult, Context, Effect};
 use crate::resp::Reply;
+use crate::shard::turn::TurnState;
 use crate::store::Store;
 use crate::txn::locks::{fingerprint_of_client, Scope};
 use crate::txn::message::{BlockedRun, OwnedArgs, OwnedCommand};
@@ -68,6 +69,13 @@ impl Called {
 
 /// What a handler has left.
 type Ran = (CommandResult, Effect, Option<Box<crate::command::Blocking>>);
+
+impl TurnState {
+    pub(super) fn count_failure(&self, spec: &CommandSpec, text: &[u8]) {
+        self.stats.commands[spec.id as usize].failed.add(1);
+        self.stats.count_error(text);
+    }
+}
 
 impl Shard {
     /// Runs one command on this shard's keys. Its reply, an error included, goes to the end of `reply`.
@@ -141,7 +149,7 @@ impl Shard {
                 let mut caller = caller;
                 if let Spread::Reach(_) = spread {
                     restricted =
-                        Caller { may_not_reach: !self.may_reach(spec, args, caller.user), ..*caller };
+                        Caller { may_not_reach: !self.turn.may_reach(spec, args, caller.user), ..*caller };
                     caller = &restricted;
                 }
                 if spec.has_movable_keys() {
@@ -202,7 +210,7 @@ impl Shard {
 
     /// FLUSHALL and FLUSHDB concern more than this shard's keys.
     fn note_flush(&mut self, spec: &CommandSpec) {
-        if self.is_leader() && spec.role == Role::FlushAll {
+        if self.turn.is_leader() && spec.role == Role::FlushAll {
             self.all_flushed();
         }
         if matches!(spec.role, Role::FlushAll | Role::FlushDb) {
@@ -223,16 +231,11 @@ impl Shard {
         if !caller.is_extra_part {
             self.stats.called(spec.id, nanos);
             if let Some(text) = error {
-                self.count_failure(spec, text);
+                self.turn.count_failure(spec, text);
             }
         }
         self.note_slow(spec, args, caller, nanos);
         self.note_time_taken(nanos);
-    }
-
-    pub(super) fn count_failure(&self, spec: &CommandSpec, text: &[u8]) {
-        self.stats.commands[spec.id as usize].failed.add(1);
-        self.stats.count_error(text);
     }
 
     /// The intents that a client's command has to wait for: those of transactions, of a snapshot that has not saved a value yet, and
@@ -250,7 +253,7 @@ impl Shard {
             return None;
         }
         let command = OwnedCommand::new(spec, db, OwnedArgs::from_slices(args));
-        let scope = self.own_scope(std::slice::from_ref(&command))?;
+        let scope = self.turn.own_scope(std::slice::from_ref(&command))?;
         let client = fingerprint_of_client(home, client);
         self.transactions.locks.conflicts_in_order(&scope, client).then_some((scope, command))
     }

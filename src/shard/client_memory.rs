@@ -13,6 +13,7 @@ use crate::client::{Connection, Flag};
 use crate::shard::message::Message;
 use crate::shard::peers::Chore;
 use crate::shard::scatter::Question;
+use crate::shard::turn::TurnState;
 
 #[derive(Debug, Default)]
 pub(super) struct ClientMemory {
@@ -45,6 +46,20 @@ impl Question for AccountClients {
 
     fn answer(self, shard: &mut Shard) {
         shard.account_all_clients();
+    }
+}
+
+impl TurnState {
+    fn memory_of_all_clients(&self) -> u64 {
+        self.shared.stats.iter().map(|stats| stats.clients_memory.get()).sum()
+    }
+
+    /// The largest client that another shard may evict, and the shard.
+    fn largest_elsewhere(&self) -> Option<(usize, u64)> {
+        let others = self.slots.others(self.id);
+        others
+            .map(|shard| (shard, self.shared.stats[shard].largest_client.get()))
+            .max_by_key(|(_, bytes)| *bytes)
     }
 }
 
@@ -99,7 +114,7 @@ impl Shard {
                 self.stats.largest_client.set(bytes as u64);
             }
         }
-        if !memory.checking && !memory.exhausted && self.memory_of_all_clients() >= limit {
+        if !memory.checking && !memory.exhausted && self.turn.memory_of_all_clients() >= limit {
             // The connection at hand is not in its slot now.
             self.connections.memory.checking = true;
             self.do_later(Chore::EvictClients);
@@ -112,23 +127,11 @@ impl Shard {
         self.stats.clients_memory.set(self.connections.memory.total_bytes);
     }
 
-    fn memory_of_all_clients(&self) -> u64 {
-        self.shared.stats.iter().map(|stats| stats.clients_memory.get()).sum()
-    }
-
-    /// The largest client that another shard may evict, and the shard.
-    fn largest_elsewhere(&self) -> Option<(usize, u64)> {
-        let others = self.turn.slots.others(self.id);
-        others
-            .map(|shard| (shard, self.shared.stats[shard].largest_client.get()))
-            .max_by_key(|(_, bytes)| *bytes)
-    }
-
     /// Evicts this shard's largest clients until all shards are below the limit or others have larger ones.
     pub(super) fn evict_clients(&mut self) {
         self.connections.memory.checking = false;
         let Some(limit) = self.connections.memory.limit_bytes else { return };
-        if self.memory_of_all_clients() < limit {
+        if self.turn.memory_of_all_clients() < limit {
             self.connections.memory.over_logged = false;
             return;
         }
@@ -143,10 +146,10 @@ impl Shard {
         loop {
             let largest = candidates.last().map_or(0, |(bytes, _)| *bytes);
             self.stats.largest_client.set(largest);
-            if self.memory_of_all_clients() < limit {
+            if self.turn.memory_of_all_clients() < limit {
                 return;
             }
-            match self.largest_elsewhere() {
+            match self.turn.largest_elsewhere() {
                 Some((shard, bytes)) if size_class(bytes) > size_class(largest) => {
                     self.send(shard, Message::Chore(Chore::EvictClients));
                     return;
@@ -161,7 +164,7 @@ impl Shard {
                 return;
             };
             if let Some(mut connection) = self.connections.table.take(token) {
-                crate::log_text!(Level::Notice, "Evicting client: ", self.describe_client(&connection));
+                crate::log_text!(Level::Notice, "Evicting client: ", self.turn.describe_client(&connection));
                 self.stats.evicted_clients.add(1);
                 self.close(&mut connection);
                 self.finish(connection);

@@ -105,8 +105,8 @@ impl Shard {
             return;
         }
         // A replica may be of a version that reads nothing newer: it does not say.
-        let version = if self.journal.is_fed() { rdb::Version::V10 } else { self.rdb_format().version };
-        let format = rdb::Format { version, ..self.rdb_format() };
+        let version = if self.journal.is_fed() { rdb::Version::V10 } else { self.turn.rdb_format().version };
+        let format = rdb::Format { version, ..self.turn.rdb_format() };
         let payload = self.store.peek(db, key).map(|value| rdb::dump(&value, format));
         let expire_at = self.store.expire_at(db, key).flatten();
         self.collect_expired();

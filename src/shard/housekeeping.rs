@@ -4,6 +4,7 @@
 use crate::shard::message::ConnectionMessage;
 use crate::shard::message::MemoryMessage;
 use crate::shard::scatter::Question;
+use crate::shard::turn::TurnState;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
@@ -66,6 +67,44 @@ impl Question for PublishGauges {
     }
 }
 
+impl TurnState {
+    pub(super) fn output_limits(&self, c: &Connection) -> OutputBufferLimit {
+        let limits = &self.config.network.client_output_buffer_limit;
+        if c.flags.has(Flag::Subscriber) {
+            return limits.pubsub;
+        }
+        let unlimited = limits.normal == OutputBufferLimit::default();
+        if c.flags.has(Flag::Monitor) && unlimited {
+            // A monitor is a normal client, as in Redis. But what it is sent it did not ask for, so it has a limit in
+            // any case.
+            limits.replica
+        } else {
+            limits.normal
+        }
+    }
+
+    /// Samples what INFO calls instantaneous, for all shards.
+    fn sample_rates(&self) {
+        let sum = |counter: fn(&ShardStats) -> &Counter| {
+            self.shared.stats.iter().map(|s| counter(s).get()).sum::<u64>()
+        };
+        let now_ms = self.now_ms() as u64;
+        let turns = sum(|s| &s.loop_turns);
+        let mut rates = self.shared.server_stats.rates();
+        rates.commands.sample(sum(|s| &s.commands_processed), now_ms, 1000);
+        rates.bytes_in.sample(sum(|s| &s.bytes_in), now_ms, 1000);
+        rates.bytes_out.sample(sum(|s| &s.bytes_out), now_ms, 1000);
+        rates.loop_turns.sample(turns, now_ms, 1000);
+        rates.turn_us.sample(sum(|s| &s.loop_nanos) / 1000, turns, 1);
+        self.shared.server_stats.peak_memory(self.shared.used_memory());
+    }
+
+    /// Keys of a database, on all shards.
+    pub(super) fn key_count(&self, db: usize) -> u64 {
+        self.shared.stats.iter().map(|stats| stats.databases[db].keys.get()).sum()
+    }
+}
+
 impl Shard {
     pub(super) fn run_cron(&mut self) {
         self.upkeep.housekeeping.placed.clear();
@@ -77,7 +116,7 @@ impl Shard {
         self.resume_paused();
         self.expire_own_keys();
         self.end_scripts_of_the_gone();
-        if self.is_leader() {
+        if self.turn.is_leader() {
             self.shut_down_if_asked();
         }
         if self.upkeep.housekeeping.is_off {
@@ -87,9 +126,9 @@ impl Shard {
         self.evict_some();
         self.check_clients();
         self.publish_gauges(deferred);
-        if self.is_leader() {
+        if self.turn.is_leader() {
             self.shared.migrator.close_idle_links();
-            self.sample_rates();
+            self.turn.sample_rates();
             self.give_memory_back();
             self.save_if_due();
             self.rewrite_if_due();
@@ -127,7 +166,7 @@ impl Shard {
             self.account_all_clients();
             return;
         }
-        let now_ms = self.now_ms();
+        let now_ms = self.turn.now_ms();
         let timeout_ms = i64::from(self.turn.config.network.timeout) * 1000;
         let count = tokens.len().min(CLIENTS_PER_CRON_MIN.max(tokens.len() / 10));
         for step in 0..count {
@@ -158,33 +197,18 @@ impl Shard {
         self.account_all_clients();
     }
 
-    pub(super) fn output_limits(&self, c: &Connection) -> OutputBufferLimit {
-        let limits = &self.turn.config.network.client_output_buffer_limit;
-        if c.flags.has(Flag::Subscriber) {
-            return limits.pubsub;
-        }
-        let unlimited = limits.normal == OutputBufferLimit::default();
-        if c.flags.has(Flag::Monitor) && unlimited {
-            // A monitor is a normal client, as in Redis. But what it is sent it did not ask for, so it has a limit in
-            // any case.
-            limits.replica
-        } else {
-            limits.normal
-        }
-    }
-
     /// Closes a connection whose unread output is beyond its class's limits.
     pub(super) fn check_output_limits(&mut self, c: &mut Connection) {
         let pending = c.unsent_bytes() as u64;
         self.stats.output_buffer_max.set(self.stats.output_buffer_max.get().max(pending));
-        let limits = self.output_limits(c);
+        let limits = self.turn.output_limits(c);
         let hard = limits.hard_bytes > 0 && pending >= limits.hard_bytes;
         let mut soft = false;
         if limits.soft_bytes > 0 && pending >= limits.soft_bytes {
             if c.over_soft_limit_since_ms == 0 {
-                c.over_soft_limit_since_ms = self.now_ms();
+                c.over_soft_limit_since_ms = self.turn.now_ms();
             } else {
-                soft = self.now_ms() - c.over_soft_limit_since_ms > limits.soft_seconds as i64 * 1000;
+                soft = self.turn.now_ms() - c.over_soft_limit_since_ms > limits.soft_seconds as i64 * 1000;
             }
         } else {
             c.over_soft_limit_since_ms = 0;
@@ -213,7 +237,7 @@ impl Shard {
         crate::log_text!(
             Level::Warning,
             "Client ",
-            self.describe_client(c),
+            self.turn.describe_client(c),
             " scheduled to be closed ASAP for overcoming of output buffer limits."
         );
         self.stats.output_buffer_closes.add(1);
@@ -251,22 +275,6 @@ impl Shard {
         }
     }
 
-    /// Samples what INFO calls instantaneous, for all shards.
-    fn sample_rates(&self) {
-        let sum = |counter: fn(&ShardStats) -> &Counter| {
-            self.shared.stats.iter().map(|s| counter(s).get()).sum::<u64>()
-        };
-        let now_ms = self.now_ms() as u64;
-        let turns = sum(|s| &s.loop_turns);
-        let mut rates = self.shared.server_stats.rates();
-        rates.commands.sample(sum(|s| &s.commands_processed), now_ms, 1000);
-        rates.bytes_in.sample(sum(|s| &s.bytes_in), now_ms, 1000);
-        rates.bytes_out.sample(sum(|s| &s.bytes_out), now_ms, 1000);
-        rates.loop_turns.sample(turns, now_ms, 1000);
-        rates.turn_us.sample(sum(|s| &s.loop_nanos) / 1000, turns, 1);
-        self.shared.server_stats.peak_memory(self.shared.used_memory());
-    }
-
     pub(super) fn publish_gauges(&mut self, lazyfree_deferred: bool) {
         for (index, gauge) in self.stats.databases.iter().enumerate() {
             gauge.keys.set(self.store.len(index) as u64);
@@ -287,11 +295,6 @@ impl Shard {
         self.stats.lazyfree_pending.set(u64::from(lazyfree_deferred));
         self.publish_garbage();
         self.journal.log.publish();
-    }
-
-    /// Keys of a database, on all shards.
-    pub(super) fn key_count(&self, db: usize) -> u64 {
-        self.shared.stats.iter().map(|stats| stats.databases[db].keys.get()).sum()
     }
 
     /// A shard, chosen at random, weighed by its number of keys in `db`; this one when there are none.
@@ -330,7 +333,7 @@ impl Shard {
     /// Stops listening; the connections get `DRAIN_MS` to take their last replies.
     pub(super) fn begin_stop(&mut self) {
         self.upkeep.housekeeping.stopping = true;
-        self.upkeep.housekeeping.stop_at_ms = self.now_ms() + DRAIN_MS;
+        self.upkeep.housekeeping.stop_at_ms = self.turn.now_ms() + DRAIN_MS;
         self.stop_listening(|_| true);
         self.end_applier();
         for token in self.connections.table.tokens() {
@@ -353,6 +356,6 @@ impl Shard {
             && self.peers.outbox.is_empty()
             && self.peers.loopback.is_empty()
             && self.journal.log.is_settled()
-            || self.now_ms() > self.upkeep.housekeeping.stop_at_ms
+            || self.turn.now_ms() > self.upkeep.housekeeping.stop_at_ms
     }
 }

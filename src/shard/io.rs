@@ -5,6 +5,7 @@
 //! flight. So closing shuts the socket down first, which ends both, and frees on the last completion.
 
 use crate::shard::scatter::Heard;
+use crate::shard::turn::TurnState;
 use std::os::fd::RawFd;
 
 use super::Shard;
@@ -28,6 +29,26 @@ pub(super) enum RingJob {
     CancelReceive(Token),
     Accept(u32, RawFd),
     CancelAccept(u32),
+}
+
+impl TurnState {
+    /// Collected replies of the connection at which a limit is to be looked at.
+    pub(super) fn collected_max(&self, c: &Connection) -> usize {
+        match self.output_limits(c).hard_bytes as usize {
+            0 => usize::MAX,
+            hard => hard.saturating_sub(c.output.pending_bytes() - c.output.reply.len()),
+        }
+    }
+
+    fn output_pending_max(&self, c: &Connection) -> usize {
+        // The hard limit, where there is one, closes the connection and must be reachable.
+        let hard = self.output_limits(c).hard_bytes;
+        if hard == 0 {
+            OUTPUT_PENDING_MAX
+        } else {
+            usize::MAX
+        }
+    }
 }
 
 impl Shard {
@@ -58,7 +79,7 @@ impl Shard {
         };
         let c = &mut *connection;
         c.flags.assign(Flag::Receiving, armed);
-        c.last_active_ms = self.now_ms();
+        c.last_active_ms = self.turn.now_ms();
         c.bytes_in += len as u64;
         c.flags.clear(Flag::NeedsInput);
         c.flags.clear(Flag::LookedAfter);
@@ -113,7 +134,7 @@ impl Shard {
             crate::log_text!(
                 Level::Warning,
                 "Closing client that reached max query buffer length: ",
-                self.describe_client(c),
+                self.turn.describe_client(c),
                 " (qbuf initial bytes: ",
                 crate::base::words::quoted(&c.input[c.input_start..][..c.unread_bytes().min(64)]),
                 ")"
@@ -223,9 +244,11 @@ impl Shard {
                 c.bytes_out += bytes as u64;
                 c.output.sent(bytes);
                 if !c.flags.has(Flag::Monitor) {
-                    c.last_active_ms = self.now_ms();
+                    c.last_active_ms = self.turn.now_ms();
                 }
-                if c.suspension == Suspension::Output && c.unsent_bytes() < self.output_pending_max(c) / 2 {
+                if c.suspension == Suspension::Output
+                    && c.unsent_bytes() < self.turn.output_pending_max(c) / 2
+                {
                     self.resume_suspended(c);
                 }
             }
@@ -235,24 +258,6 @@ impl Shard {
             }
         }
         self.finish(connection);
-    }
-
-    /// Collected replies of the connection at which a limit is to be looked at.
-    pub(super) fn collected_max(&self, c: &Connection) -> usize {
-        match self.output_limits(c).hard_bytes as usize {
-            0 => usize::MAX,
-            hard => hard.saturating_sub(c.output.pending_bytes() - c.output.reply.len()),
-        }
-    }
-
-    fn output_pending_max(&self, c: &Connection) -> usize {
-        // The hard limit, where there is one, closes the connection and must be reachable.
-        let hard = self.output_limits(c).hard_bytes;
-        if hard == 0 {
-            OUTPUT_PENDING_MAX
-        } else {
-            usize::MAX
-        }
     }
 
     /// Ends the work on a taken connection: puts it back, queues its output, or frees it.
@@ -273,7 +278,7 @@ impl Shard {
                 let too_much = if c.flags.has(Flag::Held) {
                     pending > HELD_OUTPUT_MAX
                 } else {
-                    pending > OUTPUT_PENDING_MAX && pending > self.output_pending_max(c)
+                    pending > OUTPUT_PENDING_MAX && pending > self.turn.output_pending_max(c)
                 };
                 if too_much && c.suspension == Suspension::None {
                     c.suspension = Suspension::Output;
@@ -283,8 +288,8 @@ impl Shard {
                 }
             }
             if c.remote_requests != RemoteRequests::Free || c.unsent_bytes() > OUTPUT_PENDING_MAX {
-                let bound = self.output_pending_max(c);
-                self.bound_remote_output(c, bound);
+                let bound = self.turn.output_pending_max(c);
+                self.turn.bound_remote_output(c, bound);
             }
             if c.flags.has(Flag::PeerClosed) && c.pipeline.is_empty() && !c.flags.has(Flag::Runnable) {
                 self.close_after_output(c);
@@ -359,7 +364,7 @@ impl Shard {
         c.flags.set(Flag::Closing);
         c.input = Vec::new();
         c.input_start = 0;
-        if self.is_counted_elsewhere(c) && !self.upkeep.housekeeping.stopping {
+        if self.turn.is_counted_elsewhere(c) && !self.upkeep.housekeeping.stopping {
             // Whoever sees that it has gone may publish, and it is not counted.
             c.flags.set(Flag::Leaving);
         } else if let Some(socket) = &c.socket {

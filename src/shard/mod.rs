@@ -55,6 +55,7 @@ mod turn;
 mod upkeep;
 pub mod users;
 
+use crate::shard::turn::TurnState;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -109,9 +110,57 @@ pub struct Shard {
     upkeep: upkeep::Upkeep,
 }
 
+impl TurnState {
+    pub(super) fn is_leader(&self) -> bool {
+        self.id == LEADER
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.now_us / 1000
+    }
+
+    /// What commands may know about the client on whose behalf they run.
+    fn caller_of(&self, connection: &crate::client::Connection) -> Caller {
+        Caller {
+            client_id: connection.id,
+            home: self.id as u32,
+            connection: slow::pack(connection.token),
+            // What is replayed was allowed when it was written.
+            user: if connection.flags.has(crate::client::Flag::Replay) { 0 } else { connection.user.serial },
+            remembers_reads: connection
+                .tracking
+                .as_deref()
+                .is_some_and(|tracking| tracking.remembers_reads()),
+            no_touch: connection.flags.has(crate::client::Flag::NoTouch),
+            bulk_len_max: self.config.network.proto_max_bulk_len,
+            replaying: connection.flags.has(crate::client::Flag::Replay),
+            from_master: connection.flags.has(crate::client::Flag::Master),
+            // A stream does not wait.
+            deny_blocking: connection.flags.has(crate::client::Flag::Master),
+            lazyfree_lazy_user_flush: self.config.memory.lazyfree_lazy_user_flush,
+            rdb_format: self.rdb_format(),
+            ..Caller::default()
+        }
+    }
+
+    /// How values are serialised.
+    fn rdb_format(&self) -> rdb::Format {
+        let version = match self.config.engine.rdb_version {
+            10 => rdb::Version::V10,
+            _ => rdb::Version::V11,
+        };
+        let compression = if self.config.persistence.rdbcompression {
+            rdb::Compression::Lzf
+        } else {
+            rdb::Compression::None
+        };
+        rdb::Format { version, compression }
+    }
+}
+
 impl Shard {
     pub fn new(id: usize, shared: Arc<Shared>, mesh: Mesh<Message>) -> Self {
-        let turn = turn::TurnState::new(&shared);
+        let turn = turn::TurnState::new(id, &shared);
         let stats = shared.stats[id].clone();
         let databases = turn.config.general.databases as usize;
         let mut store = Store::new(turn.slots.slots_of(id), databases);
@@ -138,52 +187,6 @@ impl Shard {
         };
         shard.apply_config();
         shard
-    }
-
-    pub(super) fn is_leader(&self) -> bool {
-        self.id == LEADER
-    }
-
-    pub fn now_ms(&self) -> i64 {
-        self.turn.now_us / 1000
-    }
-
-    /// What commands may know about the client on whose behalf they run.
-    fn caller_of(&self, connection: &crate::client::Connection) -> Caller {
-        Caller {
-            client_id: connection.id,
-            home: self.id as u32,
-            connection: slow::pack(connection.token),
-            // What is replayed was allowed when it was written.
-            user: if connection.flags.has(crate::client::Flag::Replay) { 0 } else { connection.user.serial },
-            remembers_reads: connection
-                .tracking
-                .as_deref()
-                .is_some_and(|tracking| tracking.remembers_reads()),
-            no_touch: connection.flags.has(crate::client::Flag::NoTouch),
-            bulk_len_max: self.turn.config.network.proto_max_bulk_len,
-            replaying: connection.flags.has(crate::client::Flag::Replay),
-            from_master: connection.flags.has(crate::client::Flag::Master),
-            // A stream does not wait.
-            deny_blocking: connection.flags.has(crate::client::Flag::Master),
-            lazyfree_lazy_user_flush: self.turn.config.memory.lazyfree_lazy_user_flush,
-            rdb_format: self.rdb_format(),
-            ..Caller::default()
-        }
-    }
-
-    /// How values are serialised.
-    fn rdb_format(&self) -> rdb::Format {
-        let version = match self.turn.config.engine.rdb_version {
-            10 => rdb::Version::V10,
-            _ => rdb::Version::V11,
-        };
-        let compression = if self.turn.config.persistence.rdbcompression {
-            rdb::Compression::Lzf
-        } else {
-            rdb::Compression::None
-        };
-        rdb::Format { version, compression }
     }
 
     /// Takes over a changed configuration.

@@ -23,6 +23,7 @@ use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler};
 use crate::command::Args;
 use crate::resp::Reply;
 use crate::runtime::clock;
+use crate::shard::turn::TurnState;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -184,14 +185,16 @@ impl Question for ResumeHeld {
     }
 }
 
-impl Shard {
+impl TurnState {
     pub(super) fn pause_in_force(&self) -> Option<Paused> {
         self.shared.pause.in_force(self.now_ms())
     }
+}
 
+impl Shard {
     /// Whether the command must wait for the end of a pause. Monitors are told apart from clients, as replicas are.
     pub(super) fn is_paused(&mut self, spec: &CommandSpec, args: Args, c: &Connection) -> bool {
-        match self.pause_in_force() {
+        match self.turn.pause_in_force() {
             None => false,
             _ if c.flags.has(Flag::Monitor) => false,
             Some(Paused::All) => true,
@@ -244,13 +247,13 @@ impl Shard {
 
     /// A pause begins, or changes: what this shard does by itself stops too.
     pub(super) fn obey_pause(&mut self) {
-        self.store.expire_paused = self.pause_in_force().is_some();
+        self.store.expire_paused = self.turn.pause_in_force().is_some();
         self.resume_paused();
     }
 
     /// Lets everything go on once the pause is over.
     pub(super) fn resume_paused(&mut self) {
-        if self.pause_in_force().is_some() {
+        if self.turn.pause_in_force().is_some() {
             return;
         }
         self.store.expire_paused = false;

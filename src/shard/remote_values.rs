@@ -14,6 +14,7 @@ use super::Shard;
 use crate::command::table::{self, Handler, KeyFlag, KeyPosition, KeyPositions, Reaching, Spread, Wanted};
 use crate::command::{Args, Caller};
 use crate::resp::Reply;
+use crate::shard::turn::TurnState;
 use crate::store::{Detached, EventClass, SlotSet, Store, WatchFlag};
 use crate::txn::message::{BlockedRun, OwnedArgs, OwnedCommand, RemoteValue, Use};
 use crate::txn::plan::database_of;
@@ -38,6 +39,17 @@ pub struct Outcome {
     pub uses: Vec<Use>,
 }
 
+impl TurnState {
+    /// The shard of the key of a command on one key.
+    pub(super) fn owner_of_effect(&self, effect: &OwnedCommand) -> usize {
+        let args = effect.args.slices();
+        let mut keys = KeyPositions::new();
+        effect.spec.key_positions(&args, &mut keys);
+        // An effect without a key would do nothing anywhere.
+        keys.first().map_or(self.id, |key| self.slots.shard_of(args[key.index]))
+    }
+}
+
 impl Shard {
     /// What `command` needs of this shard's keys.
     pub(super) fn copy_own_values(&mut self, command: &OwnedCommand) -> Vec<RemoteValue> {
@@ -50,7 +62,7 @@ impl Shard {
     pub(super) fn wanted_by(&mut self, command: &OwnedCommand, caller: &Caller) -> Vec<Wanted> {
         let args = command.args.slices();
         let Some(reaching) = Reaching::of(command.spec, &args) else { return Vec::new() };
-        if !self.may_reach(command.spec, &args, caller.user) {
+        if !self.turn.may_reach(command.spec, &args, caller.user) {
             // It will be refused.
             return Vec::new();
         }
@@ -282,18 +294,9 @@ impl Shard {
                 let spec = table::lookup(args[0]).expect("a command logs one that there is");
                 OwnedCommand::new(spec, db, OwnedArgs::from_slices(&args))
             })
-            .partition(|effect| self.owner_of_effect(effect) == self.id);
+            .partition(|effect| self.turn.owner_of_effect(effect) == self.id);
         self.apply(&own, caller);
         foreign
-    }
-
-    /// The shard of the key of a command on one key.
-    pub(super) fn owner_of_effect(&self, effect: &OwnedCommand) -> usize {
-        let args = effect.args.slices();
-        let mut keys = KeyPositions::new();
-        effect.spec.key_positions(&args, &mut keys);
-        // An effect without a key would do nothing anywhere.
-        keys.first().map_or(self.id, |key| self.turn.slots.shard_of(args[key.index]))
     }
 
     /// Does to this shard's keys what a command has done on excerpts of them, which has counted the call and its changes, and

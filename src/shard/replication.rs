@@ -91,7 +91,7 @@ impl Shard {
                     id: c.id,
                     socket,
                     options: c.replica_options.take().map(|options| *options).unwrap_or_default(),
-                    peer: String::from_utf8_lossy(&self.peer_text(c)).into_owned(),
+                    peer: String::from_utf8_lossy(&self.turn.peer_text(c)).into_owned(),
                     args,
                     input: c.input.split_off(c.input_start),
                     home: self.id,
@@ -191,7 +191,7 @@ impl Shard {
         let replication = &self.turn.config.replication;
         let is_demanded = replication.min_replicas_max_lag > 0;
         self.replication.good_replicas_min = if is_demanded { replication.min_replicas_to_write } else { 0 };
-        if self.is_leader() {
+        if self.turn.is_leader() {
             self.shared.replication.tell(Event::Configure(self.turn.config.clone()));
         }
     }

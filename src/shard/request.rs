@@ -23,7 +23,7 @@ impl Shard {
         c.awaited_bytes = 0;
         c.input_peak_bytes = c.input_peak_bytes.max(input.len());
         let mut at = 0;
-        let mut using = self.begin_share(c.share, c.collected_bytes(), self.collected_max(c));
+        let mut using = self.begin_share(c.share, c.collected_bytes(), self.turn.collected_max(c));
         while !c.is_held() {
             if self.is_used_up(&using, c.collected_bytes()) {
                 self.run_later(c);
@@ -31,7 +31,7 @@ impl Shard {
             }
             let limits = Limits {
                 bulk_len_max: self.turn.config.network.proto_max_bulk_len,
-                authenticated: self.is_admitted(c),
+                authenticated: self.turn.is_admitted(c),
             };
             let mut batch: SmallVec<[Prepared; LOOK_AHEAD]> = SmallVec::new();
             // What the first AUTH changes is not known before it has run.

@@ -161,14 +161,14 @@ impl Shard {
     }
 
     fn route_by_keys(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
-        let located = locate(spec, args, &self.turn.slots, || self.key_count(c.db));
+        let located = locate(spec, args, &self.turn.slots, || self.turn.key_count(c.db));
         match &located.plan {
             Plan::Anywhere => {
                 self.call_for(c, spec, args);
                 Taken::Yes
             }
             Plan::At(shard) | Plan::Cursor { shard, .. } => self.at(c, spec, args, *shard),
-            Plan::EveryShard { .. } if self.turn.slots.is_single() && !self.empties_saved_file(spec) => {
+            Plan::EveryShard { .. } if self.turn.slots.is_single() && !self.turn.empties_saved_file(spec) => {
                 self.at(c, spec, args, self.id)
             }
             Plan::Split(..) | Plan::RemoteValues { .. } | Plan::Reach { .. } | Plan::EveryShard { .. } => {
@@ -236,7 +236,7 @@ impl Shard {
             if !self.may_reserve(c, owner) {
                 return Taken::NotYet;
             }
-            let (shard, origin, caller) = (self.id, self.reserve(c), self.caller_of(c));
+            let (shard, origin, caller) = (self.id, self.reserve(c), self.turn.caller_of(c));
             let protocol = c.output.reply.protocol();
             let waiting = Waiting::Command { shard, origin, command, caller, protocol };
             self.wait_behind(&scope, self.id, c.token, waiting);
@@ -250,7 +250,7 @@ impl Shard {
             origin,
             spec,
             db: c.db,
-            caller: self.caller_of(c),
+            caller: self.turn.caller_of(c),
             protocol: c.output.reply.protocol(),
             argument_count: args.len(),
         };
@@ -262,7 +262,7 @@ impl Shard {
 
     /// Runs a command of the connection on this shard.
     fn call_for(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) {
-        let (db, caller) = (c.db, self.caller_of(c));
+        let (db, caller) = (c.db, self.turn.caller_of(c));
         let call = Call { spec, db, args, caller: &caller, within: Within::Nothing };
         let mut called = Called::Replied;
         self.write_reply(c, |shard, _, reply| called = shard.call(call, reply));

@@ -111,7 +111,7 @@ impl Shard {
         if let Some(connection) = self.connections.table.get(token) {
             let peer = connection.peer.clone();
             entry.client_name = connection.name.to_vec();
-            entry.client_address = self.address_text(&peer);
+            entry.client_address = self.turn.address_text(&peer);
         }
         let log = &mut self.executor.slow_log.entries;
         // Entries of other shards may come late.

@@ -150,7 +150,7 @@ impl Shard {
     /// A command of one of this shard's connections, which is in the caller's hands, has run here and blocked.
     pub(super) fn block_connection(&mut self, c: &mut Connection, command: OwnedCommand, run: BlockedRun) {
         let origin = self.reserve(c);
-        let (caller, protocol) = (self.caller_of(c), c.output.reply.protocol());
+        let (caller, protocol) = (self.turn.caller_of(c), c.output.reply.protocol());
         let at = self.park(self.id, origin, command, caller, protocol, run);
         self.note_waiting(c, at);
     }
@@ -355,7 +355,7 @@ impl Shard {
                     reply.null_array();
                 } else {
                     let text = unblocked(end).text();
-                    self.count_failure(spec, &text);
+                    self.turn.count_failure(spec, &text);
                     reply.error(&text);
                 }
                 self.reply_to(waiter.home, waiter.origin, &mut reply);

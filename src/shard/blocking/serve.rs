@@ -50,7 +50,7 @@ impl Shard {
         // What made a key ready may have taken long, and set it to expire. (Also: other commands' keys are looked up next.)
         self.turn.now_us = self.turn.now_us.max(clock::unix_us());
         self.store.set_time(self.turn.now_us / 1000);
-        let paused = self.pause_in_force().is_some();
+        let paused = self.turn.pause_in_force().is_some();
         while self.store.waiting.has_ready() {
             for (db, key) in self.store.waiting.take_ready() {
                 if paused || self.serve_key(db, &key, holding) == Served::NotNow {
@@ -108,7 +108,7 @@ impl Shard {
             return false;
         }
         let scope = match self.executor.blocked.waiters.get(&number).map(|waiter| &waiter.wait) {
-            Some(Wait::Keys(wait)) => self.own_scope(std::slice::from_ref(&wait.command)),
+            Some(Wait::Keys(wait)) => self.turn.own_scope(std::slice::from_ref(&wait.command)),
             _ => None,
         };
         let scope = scope.unwrap_or_else(|| {
@@ -128,7 +128,7 @@ impl Shard {
         let (caller, mut reply) = (wait.caller, Reply::new(wait.protocol));
         let refusal = self.refusal_when_woken(spec, &args.slices(), &caller);
         if let Some(error) = refusal {
-            self.refuse_waiter(spec, &error, &mut reply);
+            self.turn.refuse_waiter(spec, &error, &mut reply);
         } else {
             let slices = args.slices();
             let call = Call { spec, db, args: &slices, caller: &caller, within: Within::Longer };

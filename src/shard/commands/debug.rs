@@ -193,7 +193,7 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             reply.integer(i64::from(glob_match(pattern, &text, false)));
         }
         (b"config-rewrite-force-all", []) => {
-            shard.rewrite_config(true)?;
+            shard.turn.rewrite_config(true)?;
             reply.ok();
         }
         (b"client-eviction", []) => return client_eviction(shard, c),
@@ -222,7 +222,7 @@ fn restart(shard: &mut Shard, name: &[u8], options: &[&[u8]]) -> Outcome {
         None => 0,
     };
     if name == b"restart" && shard.shared.settings().file.is_some() {
-        shard.rewrite_config(false)?;
+        shard.turn.rewrite_config(false)?;
     }
     std::thread::sleep(Duration::from_millis(delay_ms as u64));
     let error = crate::process::start_anew();
@@ -304,14 +304,14 @@ impl Question for WithKey {
         // A key that has expired is shown, too, as long as it is there.
         shard.store.set_time(0);
         let expire_at = shard.store.expire_at(db, &key);
-        if expire_at.flatten().is_none_or(|at_ms| at_ms > shard.now_ms()) {
-            shard.store.set_time(shard.now_ms());
+        if expire_at.flatten().is_none_or(|at_ms| at_ms > shard.turn.now_ms()) {
+            shard.store.set_time(shard.turn.now_ms());
         }
         let result = match expire_at {
             Some(_) => work(shard, db, &key, &mut reply),
             None => Err(CommandError::NoSuchKey),
         };
-        shard.store.set_time(shard.now_ms());
+        shard.store.set_time(shard.turn.now_ms());
         result.map(|()| reply)
     }
 }
@@ -324,7 +324,7 @@ fn with_key(shard: &mut Shard, c: &mut Connection, key: &[u8], work: Work) -> Ou
 }
 
 fn object(shard: &mut Shard, db: usize, key: &[u8], reply: &mut Reply) -> Result<(), CommandError> {
-    let mut encoder = Encoder::new(shard.rdb_format());
+    let mut encoder = Encoder::new(shard.turn.rdb_format());
     let (Some(description), Some(value)) = (shard.store.describe(db, key), shard.store.peek(db, key)) else {
         return Err(CommandError::NoSuchKey);
     };
@@ -332,7 +332,7 @@ fn object(shard: &mut Shard, db: usize, key: &[u8], reply: &mut Reply) -> Result
     encoder.value(&value, &mut serialized);
     let serialized = serialized.0;
     let address = shard.store.address(db, key).unwrap_or_default();
-    let used_s = shard.now_ms() / 1000 - description.idle_s as i64;
+    let used_s = shard.turn.now_ms() / 1000 - description.idle_s as i64;
     reply.simple(&format!(
         "Value at:{address:#x} refcount:{} encoding:{} serializedlength:{serialized} lru:{} lru_seconds_idle:{}",
         description.refcount,

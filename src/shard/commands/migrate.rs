@@ -54,7 +54,7 @@ fn migrate(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> 
         later: shard.reply_later(c),
         spec: c.last_command,
         db: c.db,
-        caller: Caller { is_extra_part: true, ..shard.caller_of(c) },
+        caller: Caller { is_extra_part: true, ..shard.turn.caller_of(c) },
         keys: Arc::new(request.keys.iter().map(|key| key.to_vec()).collect()),
         copy: request.copy,
         number: shard.transactions.locks.acting(),
@@ -134,7 +134,7 @@ impl Question for DeleteOwn {
 impl Shard {
     /// Those of the keys that are here, serialised.
     fn pack_own(&mut self, db: usize, keys: &[Vec<u8>], no_touch: bool) -> Vec<PackedKey> {
-        let format = self.rdb_format();
+        let format = self.turn.rdb_format();
         self.store.no_touch = no_touch;
         let mut packed = Vec::new();
         for (index, key) in keys.iter().enumerate() {

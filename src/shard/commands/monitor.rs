@@ -10,6 +10,7 @@
 use crate::shard::message::SubscriberMessage;
 use crate::shard::peers::Chore;
 use crate::shard::scatter::Question;
+use crate::shard::turn::TurnState;
 use bytes::Bytes;
 
 use super::Handler;
@@ -85,6 +86,15 @@ impl Question for AddMonitor {
     }
 }
 
+impl TurnState {
+    fn monitored_address(&self, c: &Connection) -> Text {
+        match c.peer {
+            Address::Unix => text!("unix:", self.unix_socket_name()),
+            _ => self.peer_text(c),
+        }
+    }
+}
+
 impl Shard {
     /// The connection ends or is reset.
     pub(in crate::shard) fn forget_monitor(&mut self, c: &mut Connection) {
@@ -115,7 +125,7 @@ impl Shard {
         args: Args,
     ) {
         if self.is_monitored() && !spec.is(CommandFlag::Admin) && !spec.is(CommandFlag::SkipMonitor) {
-            let address = self.monitored_address(c);
+            let address = self.turn.monitored_address(c);
             self.write_line(&address, db, spec, args);
         }
     }
@@ -129,7 +139,7 @@ impl Shard {
         args: Args,
     ) {
         if self.is_monitored() {
-            let address = self.monitored_address(c);
+            let address = self.turn.monitored_address(c);
             self.write_line(&address, db, spec, args);
         }
     }
@@ -138,13 +148,6 @@ impl Shard {
     pub(in crate::shard) fn show_script_call(&mut self, db: usize, spec: &CommandSpec, args: Args) {
         if self.is_monitored() && !spec.is(CommandFlag::Admin) && !spec.is(CommandFlag::SkipMonitor) {
             self.write_line(b"lua", db, spec, args);
-        }
-    }
-
-    fn monitored_address(&self, c: &Connection) -> Text {
-        match c.peer {
-            Address::Unix => text!("unix:", self.unix_socket_name()),
-            _ => self.peer_text(c),
         }
     }
 
@@ -208,7 +211,7 @@ impl Shard {
             crate::log_text!(
                 Level::Warning,
                 "Closing monitor that another shard's commands cannot reach fast enough: ",
-                self.describe_client(&connection)
+                self.turn.describe_client(&connection)
             );
             self.stats.output_buffer_closes.add(1);
             self.close(&mut connection);

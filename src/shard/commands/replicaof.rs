@@ -32,7 +32,7 @@ fn replicaof(
         Some(Master { host: args[1].to_vec(), port })
     };
     let order =
-        Order { master, asked: None, is_failover: false, client: shard.describe_client(c), begun: None };
+        Order { master, asked: None, is_failover: false, client: shard.turn.describe_client(c), begun: None };
     if shard.is_inside_transaction() {
         // The change of role needs all shards to itself: it comes behind the transaction.
         // What the transaction asks about replication is asked of the task, which knows then.

@@ -81,13 +81,13 @@ fn standing(shard: &Shard) -> Standing<'static> {
 
 /// WAIT numreplicas timeout
 fn wait(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let (request, timeout) = Request::wait(args, &standing(shard), shard.now_ms())?;
+    let (request, timeout) = Request::wait(args, &standing(shard), shard.turn.now_ms())?;
     begin_wait(shard, c, reply, request, timeout)
 }
 
 /// WAITAOF numlocal numreplicas timeout
 fn wait_aof(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let (request, timeout) = Request::wait_aof(args, &standing(shard), shard.now_ms())?;
+    let (request, timeout) = Request::wait_aof(args, &standing(shard), shard.turn.now_ms())?;
     begin_wait(shard, c, reply, request, timeout)
 }
 

@@ -105,7 +105,7 @@ fn shutdown(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) ->
         return Err(CommandError::Syntax);
     }
     if !nosave && shard.shared.scripts.is_any_busy() {
-        return Err(shard.busy_error());
+        return Err(shard.turn.busy_error());
     }
     let asker = asker(shard, c);
     if abort {

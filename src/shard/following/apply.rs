@@ -168,7 +168,7 @@ impl Shard {
     }
 
     fn open_applier(&mut self) -> Token {
-        let now_ms = self.now_ms();
+        let now_ms = self.turn.now_ms();
         let (id, user) = (self.shared.next_client_id(), self.turn.users.default_user());
         let token = self.connections.table.insert(|token| Connection::new(id, token, None, user, now_ms));
         if let Some(c) = self.connections.table.get(token) {

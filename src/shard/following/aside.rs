@@ -112,10 +112,10 @@ impl Shard {
         let State::Loading(mut loading) = std::mem::take(&mut self.replication.following.aside.state) else {
             return;
         };
-        loading.store.set_time(self.now_ms());
+        loading.store.set_time(self.turn.now_ms());
         let progress = loading.load.step(&mut loading.store, until);
         for note in loading.load.take_notes() {
-            if self.is_leader() || note.is_of_key {
+            if self.turn.is_leader() || note.is_of_key {
                 log_text!(note.level, note.text);
             }
         }
@@ -124,7 +124,7 @@ impl Shard {
             Ok(Progress::More) => self.replication.following.aside.state = State::Loading(loading),
             Ok(Progress::Done) => self.loaded_aside(*loading),
             Err(failure) => {
-                if self.is_leader() {
+                if self.turn.is_leader() {
                     failure.log_lines().iter().for_each(|line| log!(Level::Warning, "{line}"));
                     log!(Level::Warning, "The file is {}: {failure}", loading.path.display());
                 }
@@ -138,7 +138,7 @@ impl Shard {
     /// The keys are whole; so must the functions be.
     fn loaded_aside(&mut self, loading: Loading) {
         let Loading { store, load, functions, told, .. } = loading;
-        let libraries = match self.is_leader() {
+        let libraries = match self.turn.is_leader() {
             true => match self.libraries_of(&functions) {
                 Ok(libraries) => Some(Box::new(libraries)),
                 Err(why) => {

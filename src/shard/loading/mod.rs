@@ -9,6 +9,7 @@ mod rendezvous;
 mod replay;
 
 use crate::log_text;
+use crate::shard::turn::TurnState;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
@@ -114,6 +115,14 @@ impl Loading {
     }
 }
 
+impl TurnState {
+    fn count_loaded(&self, loading: &mut Loading, position: u64) {
+        let more = position.saturating_sub(loading.counted);
+        loading.counted = position;
+        self.shared.status.loading.loaded_bytes.fetch_add(more, Relaxed);
+    }
+}
+
 impl Shard {
     /// Begins to load; `done` is called when that has ended.
     pub fn begin_loading(&mut self, steps: Vec<Step>, done: Done) {
@@ -169,7 +178,7 @@ impl Shard {
                         Err(failure) => return Err(self.rdb_failed(path, &failure)),
                         Ok(Progress::Done) => {
                             loading.report.counts.add(load.counts());
-                            self.count_loaded(loading, load.position());
+                            self.turn.count_loaded(loading, load.position());
                             loading.counted = 0;
                             let end = load.position();
                             loading.report.rdb_ends.push(end);
@@ -179,7 +188,7 @@ impl Shard {
                             }
                         }
                         Ok(Progress::More) => {
-                            self.count_loaded(loading, load.position());
+                            self.turn.count_loaded(loading, load.position());
                             loading.current = Some(Current::Rdb(path, load, until_byte));
                         }
                     }
@@ -190,7 +199,7 @@ impl Shard {
                         return Err(LoadFailed { path, is_damaged_rdb: false });
                     }
                     Ok(is_done) => {
-                        self.count_loaded(loading, replay.position());
+                        self.turn.count_loaded(loading, replay.position());
                         if is_done {
                             loading.report.commands += replay.commands();
                             loading.counted = 0;
@@ -300,12 +309,12 @@ impl Shard {
     /// What a file says of itself is the same for all shards: one of them tells it.
     fn take_notes(&mut self, load: &mut Load<File>) {
         for note in load.take_notes() {
-            if self.is_leader() || note.is_of_key {
+            if self.turn.is_leader() || note.is_of_key {
                 log_text!(note.level, note.text);
             }
         }
         let functions = load.take_functions();
-        if self.is_leader() {
+        if self.turn.is_leader() {
             if let Err(why) = self.load_libraries(&functions) {
                 crate::log_text!(
                     Level::Warning,
@@ -325,12 +334,6 @@ impl Shard {
         }
         log_text!(Level::Warning, "The file is ", path, format_args!(": {failure}"));
         LoadFailed { path, is_damaged_rdb: failure.is_damage() }
-    }
-
-    fn count_loaded(&self, loading: &mut Loading, position: u64) {
-        let more = position.saturating_sub(loading.counted);
-        loading.counted = position;
-        self.shared.status.loading.loaded_bytes.fetch_add(more, Relaxed);
     }
 }
 

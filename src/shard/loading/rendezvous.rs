@@ -97,7 +97,7 @@ impl Shard {
     }
 
     fn open_replayer(&mut self) -> Token {
-        let now_ms = self.now_ms();
+        let now_ms = self.turn.now_ms();
         let user = self.turn.users.default_user();
         let token = self.connections.table.insert(|token| Connection::new(0, token, None, user, now_ms));
         if let Some(mut connection) = self.connections.table.take(token) {

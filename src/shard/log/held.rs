@@ -109,7 +109,7 @@ impl Shard {
 
     /// The shard stops: everything goes to the disk.
     pub(in crate::shard) fn end_log(&mut self) -> Result<(), Unkept> {
-        if self.journal.log.is_open() && self.is_leader() && !self.upkeep.housekeeping.stopping {
+        if self.journal.log.is_open() && self.turn.is_leader() && !self.upkeep.housekeeping.stopping {
             crate::log!(Level::Notice, "Calling fsync() on the AOF file.");
         }
         let outcome = self.journal.log.flush_now();

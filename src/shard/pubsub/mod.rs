@@ -19,6 +19,7 @@ mod registry;
 use crate::shard::message::SubscriberMessage;
 use crate::shard::scatter::Heard;
 use crate::shard::scatter::Question;
+use crate::shard::turn::TurnState;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -83,6 +84,17 @@ impl Question for CountSubscriber {
 }
 
 /// Subscribing and unsubscribing.
+impl TurnState {
+    fn only_counts_here(&self, topic: Topic, name: &[u8]) -> bool {
+        self.slots.is_single() || self.slots.shard_of(name) == self.id && !counts_everywhere(topic, name)
+    }
+
+    /// Whether another shard may count it as a listener.
+    pub(super) fn is_counted_elsewhere(&self, c: &Connection) -> bool {
+        !self.slots.is_single() && c.subscriptions.is_some()
+    }
+}
+
 impl Shard {
     /// Changes what a connection is subscribed to; it gets a message about each of `names` that begins with `what`.
     pub(super) fn subscribe(
@@ -124,7 +136,7 @@ impl Shard {
             }
         };
         let home = self.id;
-        if changed.iter().all(|name| self.only_counts_here(topic, name)) {
+        if changed.iter().all(|name| self.turn.only_counts_here(topic, name)) {
             self.count_subscriber(home, topic, change, &changed);
             answer(reply);
             return Flow::Done;
@@ -132,11 +144,6 @@ impl Shard {
         let question = CountSubscriber { home, topic, change, names: changed.into() };
         self.ask_all_for(c, question, move |_, _, reply| answer(reply));
         Flow::Later
-    }
-
-    fn only_counts_here(&self, topic: Topic, name: &[u8]) -> bool {
-        self.turn.slots.is_single()
-            || self.turn.slots.shard_of(name) == self.id && !counts_everywhere(topic, name)
     }
 
     /// Counts a connection of shard `home` that begins or ceases to listen to those of `names` that this shard has a tally of.
@@ -167,11 +174,6 @@ impl Shard {
         self.stats.pubsub_shard_channels.set(names(Topic::ShardChannel));
     }
 
-    /// Whether another shard may count it as a listener.
-    pub(super) fn is_counted_elsewhere(&self, c: &Connection) -> bool {
-        !self.turn.slots.is_single() && c.subscriptions.is_some()
-    }
-
     /// Forgets its subscriptions, and gives the reply that `answer` writes when no shard counts it any more.
     pub(super) fn leave_channels(
         &mut self,
@@ -179,7 +181,7 @@ impl Shard {
         reply: &mut Reply,
         answer: impl FnOnce(&mut Reply) + 'static,
     ) -> Flow {
-        let is_counted = self.is_counted_elsewhere(c);
+        let is_counted = self.turn.is_counted_elsewhere(c);
         self.forget_subscriptions(c);
         if !is_counted {
             answer(reply);

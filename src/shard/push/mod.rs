@@ -156,7 +156,7 @@ impl Shard {
                 crate::log_text!(
                     Level::Warning,
                     "Closing subscriber that messages from another shard cannot reach fast enough: ",
-                    self.describe_client(c)
+                    self.turn.describe_client(c)
                 );
                 self.stats.output_buffer_closes.add(1);
                 self.close(c);

@@ -6,6 +6,7 @@
 //! to fork; its child then goes on with it. So shards fork one after the other, with a pause in which they answer what has
 //! waited, and a client waits for one fork and not for the sum of them.
 
+use crate::shard::turn::TurnState;
 use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -84,7 +85,7 @@ struct Due {
     fork_at_us: Option<i64>,
 }
 
-impl Shard {
+impl TurnState {
     fn part_options<'a>(&self, cut: &SnapshotCut, head: &'a [u8], ends_file: bool) -> PartOptions<'a> {
         self.options_of_part(cut.format, cut.checksum, head, ends_file)
     }
@@ -96,7 +97,7 @@ impl Shard {
         head: &'a [u8],
         ends_file: bool,
     ) -> PartOptions<'a> {
-        let persistence = &self.turn.config.persistence;
+        let persistence = &self.config.persistence;
         PartOptions {
             format,
             checksum,
@@ -108,12 +109,35 @@ impl Shard {
         }
     }
 
+    /// Whether the snapshot can be made by children that are forked at the cut.
+    pub(super) fn may_fork_at_cut(&self, cut: &SnapshotCut) -> bool {
+        self.method_of(cut) != SnapshotMethod::Forkless || !cut.has_keys || cut.purpose == Purpose::Foreground
+    }
+
+    fn method_of(&self, cut: &SnapshotCut) -> SnapshotMethod {
+        match cut.purpose {
+            // Whatever it costs, its end must not depend on memory for a copy of everything.
+            Purpose::FullSync => SnapshotMethod::Forkless,
+            _ => cut.method.unwrap_or(self.config.engine.snapshot_method),
+        }
+    }
+
+    fn head_of_part(&self, cut: &SnapshotCut, number: Number, as_commands: bool) -> Vec<u8> {
+        match cut.purpose {
+            Purpose::Rewrite if as_commands => self.head_of_commands(number),
+            Purpose::Rewrite => self.header(cut.format, Some(number)),
+            _ => self.header_of(cut),
+        }
+    }
+}
+
+impl Shard {
     /// Writes this shard's part at once.
     pub(super) fn write_part(&self, cut: &SnapshotCut) -> std::io::Result<FileChecksum> {
         match &cut.parts[self.id] {
             Some(part) => {
-                let head = self.header_of(cut);
-                let options = self.part_options(cut, &head, part.ends_file);
+                let head = self.turn.header_of(cut);
+                let options = self.turn.part_options(cut, &head, part.ends_file);
                 forked::write_part(&self.store, &part.file, &options, &mut || {})
             }
             None => Ok(FileChecksum::default()),
@@ -180,11 +204,6 @@ impl Shard {
         }
     }
 
-    /// Whether the snapshot can be made by children that are forked at the cut.
-    pub(super) fn may_fork_at_cut(&self, cut: &SnapshotCut) -> bool {
-        self.method_of(cut) != SnapshotMethod::Forkless || !cut.has_keys || cut.purpose == Purpose::Foreground
-    }
-
     fn begin_in_background(
         &mut self,
         cut: &Arc<SnapshotCut>,
@@ -194,23 +213,23 @@ impl Shard {
     ) -> Result<Way, Failed> {
         if !cut.has_keys {
             // The thread of the writer waits for whoever takes it.
-            let writer = self.start_writer(cut, part, &self.header_of(cut))?;
+            let writer = self.start_writer(cut, part, &self.turn.header_of(cut))?;
             writer.complete();
             return Ok(Way::HeadOnly(writer));
         }
-        let forks = match self.method_of(cut) {
+        let forks = match self.turn.method_of(cut) {
             SnapshotMethod::Fork => true,
             SnapshotMethod::Forkless => false,
             SnapshotMethod::Auto => cut.forks_at_cut() || self.fork_is_cheap(),
         };
         if forks && !cut.forks_one_by_one() {
-            let head = self.head_of_part(cut, number, cut.as_commands);
+            let head = self.turn.head_of_part(cut, number, cut.as_commands);
             if let Some(child) = self.fork(cut, part, &head, Image::Store)? {
                 return Ok(Way::Forked(child));
             }
         }
         // Values come in pieces here, which there are no commands for. Whoever reads a base sees which form it has.
-        let head = self.head_of_part(cut, number, false);
+        let head = self.turn.head_of_part(cut, number, false);
         let saver = Box::new(Forkless::new(cut.format));
         let slots = cut.slots.clone();
         if self.store.begin_snapshot_of(slots, SnapshotOptions::default(), saver).is_err() {
@@ -222,14 +241,6 @@ impl Shard {
         self.write_itself(cut, part, &head)
     }
 
-    fn method_of(&self, cut: &SnapshotCut) -> SnapshotMethod {
-        match cut.purpose {
-            // Whatever it costs, its end must not depend on memory for a copy of everything.
-            Purpose::FullSync => SnapshotMethod::Forkless,
-            _ => cut.method.unwrap_or(self.turn.config.engine.snapshot_method),
-        }
-    }
-
     /// The open snapshot is written by the shard.
     fn write_itself(&mut self, cut: &SnapshotCut, part: &PartFile, head: &[u8]) -> Result<Way, Failed> {
         let started = self.start_writer(cut, part, head);
@@ -238,7 +249,7 @@ impl Shard {
     }
 
     fn start_writer(&self, cut: &SnapshotCut, part: &PartFile, head: &[u8]) -> Result<PartWriter, Failed> {
-        let options = self.part_options(cut, head, part.ends_file);
+        let options = self.turn.part_options(cut, head, part.ends_file);
         let writer = part.file.try_clone().and_then(|file| PartWriter::start(file, &options));
         writer.map_err(|error| Failed::Write(error_text(&error)))
     }
@@ -252,7 +263,7 @@ impl Shard {
         image: Image,
     ) -> Result<Option<Child>, Failed> {
         let file = part.file.try_clone().map_err(|error| Failed::Write(error_text(&error)))?;
-        let options = self.part_options(cut, head, part.ends_file);
+        let options = self.turn.part_options(cut, head, part.ends_file);
         let options = PartOptions { as_commands: cut.as_commands, ..options };
         match self.fork_child(cut.purpose, &file, &options, image) {
             Ok(child) => {
@@ -263,7 +274,7 @@ impl Shard {
                 }
                 Ok(Some(child))
             }
-            Err(error) if self.method_of(cut) == SnapshotMethod::Auto => {
+            Err(error) if self.turn.method_of(cut) == SnapshotMethod::Auto => {
                 crate::log!(
                     Level::Notice,
                     "Shard {} can't fork ({}): it writes its part of the snapshot itself",
@@ -313,14 +324,6 @@ impl Shard {
         if self.saving.own.iter().any(|own| matches!(own.way, Way::Due(_))) {
             let kept = self.store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
             self.throttle_writers(false, kept);
-        }
-    }
-
-    fn head_of_part(&self, cut: &SnapshotCut, number: Number, as_commands: bool) -> Vec<u8> {
-        match cut.purpose {
-            Purpose::Rewrite if as_commands => self.head_of_commands(number),
-            Purpose::Rewrite => self.header(cut.format, Some(number)),
-            _ => self.header_of(cut),
         }
     }
 

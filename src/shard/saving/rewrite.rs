@@ -20,6 +20,7 @@ use crate::rdb::file::FileChecksum;
 use crate::runtime::{background_thread, clock};
 use crate::shard::blocking::Asker;
 use crate::shard::message::{Answer, AnswerTo};
+use crate::shard::turn::TurnState;
 use crate::shard::Shard;
 use crate::snapshot::{admit, Event, Purpose, Refusal};
 use crate::txn::locks::Number;
@@ -91,17 +92,19 @@ impl Rewrites {
 }
 
 // The leader.
-impl Shard {
+impl TurnState {
     pub(in crate::shard) fn aof_folder(&self) -> Folder {
-        let config = &self.turn.config;
+        let config = &self.config;
         let dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         Folder::new(&dir, &config.persistence.appenddirname, &config.persistence.appendfilename)
     }
+}
 
+impl Shard {
     /// Reads the manifest anew. It is the one in force only where this server's logs are in it, if it writes any, and no rewrite is about
     /// to change it: otherwise it is only what there is to be read.
     pub(in crate::shard) fn reread_manifest(&mut self) -> Result<Manifest, FolderError> {
-        let mut manifest = self.aof_folder().load(self.turn.slots.shards() as u16)?;
+        let mut manifest = self.turn.aof_folder().load(self.turn.slots.shards() as u16)?;
         let rewrites = &self.saving.rewrites;
         let is_in_force = match rewrites.state {
             // Numbers of files begin again where the files are gone, as in Redis.
@@ -110,7 +113,7 @@ impl Shard {
             State::On => self.writes(&manifest),
         };
         if is_in_force && !rewrites.is_active {
-            delete_history(&self.aof_folder(), &mut manifest);
+            delete_history(&self.turn.aof_folder(), &mut manifest);
             self.saving.rewrites.manifest = Some(manifest.clone());
         }
         Ok(manifest)
@@ -129,7 +132,7 @@ impl Shard {
 
     /// `aof-disable-auto-gc` is off again: what it has kept goes.
     pub(in crate::shard) fn collect_history(&mut self) {
-        let folder = self.aof_folder();
+        let folder = self.turn.aof_folder();
         // While a base is put into its place the manifest is elsewhere; what is left goes behind that.
         if self.saving.rewrites.is_active {
             return;
@@ -247,7 +250,7 @@ impl Shard {
 
     /// What was logged for a base that did not come.
     fn remove_temporary_increments(&mut self) {
-        let (folder, shards) = (self.aof_folder(), self.turn.slots.shards() as u16);
+        let (folder, shards) = (self.turn.aof_folder(), self.turn.slots.shards() as u16);
         let removed: Vec<_> = (0..shards)
             .map(|shard| folder.delete_temporary_increment(shard, shards))
             .filter(|removed| !removed.files.is_empty())
@@ -298,7 +301,7 @@ impl Shard {
             let ok = !rewrites.has_given_way;
             return self.end_rewrites(ok);
         }
-        let (state, folder, all) = (rewrites.state, self.aof_folder(), self.turn.slots.shards());
+        let (state, folder, all) = (rewrites.state, self.turn.aof_folder(), self.turn.slots.shards());
         let manifest = self.saving.rewrites.manifest.clone();
         let format = match self.turn.config.persistence.aof_use_rdb_preamble {
             true => BaseFormat::Rdb,
@@ -337,7 +340,7 @@ impl Shard {
             id: self.saving.last_id,
             purpose: Purpose::Rewrite,
             method: None,
-            format: self.rdb_format(),
+            format: self.turn.rdb_format(),
             checksum: self.turn.config.persistence.rdbchecksum,
             path: PathBuf::new(),
             parts,
@@ -365,7 +368,7 @@ impl Shard {
         }
         let (cut, state) = (cut.clone(), rewrites.state);
         let (shards, first_kept, format) = (step.shards.clone(), step.first_kept.clone(), step.format);
-        let (folder, all) = (self.aof_folder(), self.turn.slots.shards() as u16);
+        let (folder, all) = (self.turn.aof_folder(), self.turn.slots.shards() as u16);
         let deletes_history = !self.turn.config.persistence.aof_disable_auto_gc;
         crate::log!(Level::Notice, "Background AOF rewrite terminated with success");
         let install_all = move |shards: &[usize]| -> Result<Manifest, Text> {

@@ -51,14 +51,14 @@ pub(super) struct Shutdown {
 impl Shard {
     /// A signal asks for it.
     pub fn shut_down_by_signal(&mut self, request: ShutdownRequest) {
-        let asked_ms = self.saving.shutdown.asked.map_or(self.now_ms(), |(_, asked_ms)| asked_ms);
+        let asked_ms = self.saving.shutdown.asked.map_or(self.turn.now_ms(), |(_, asked_ms)| asked_ms);
         self.saving.shutdown.asked = Some((request, asked_ms));
         self.shut_down_if_asked();
     }
 
     /// Ten times a second, and at once where nothing keeps it from that.
     pub(in crate::shard) fn shut_down_if_asked(&mut self) {
-        let (waits, now_ms) = (self.upkeep.housekeeping.is_off, self.now_ms());
+        let (waits, now_ms) = (self.upkeep.housekeeping.is_off, self.turn.now_ms());
         let is_due = |asked: &mut (ShutdownRequest, i64)| !waits || now_ms - asked.1 >= CRON_PAUSE_MAX_MS;
         if let Some((request, _)) = self.saving.shutdown.asked.take_if(is_due) {
             self.begin_shutdown(request);
@@ -202,14 +202,14 @@ impl Shard {
             match &result {
                 Ok(()) => {
                     crate::log!(Level::Notice, "DB saved on disk");
-                    shard.note_all_saved();
+                    shard.turn.note_all_saved();
                 }
                 Err(why) => {
                     super::remove_files(&cut.parts);
                     crate::log_text!(Level::Warning, why);
                 }
             }
-            shard.note_saved(Purpose::Foreground, result.is_ok(), 0);
+            shard.turn.note_saved(Purpose::Foreground, result.is_ok(), 0);
             then(shard, result)
         };
         vec![Phase::Each(BarrierWork::WritePart(written)), Phase::here(join)]

@@ -100,7 +100,7 @@ impl Shard {
                     run.execution.begin_slice();
                     Resume::GoOn
                 }
-                Progress::AskPermission(args) => Resume::Permission(self.may_call(run, &args.slices())),
+                Progress::AskPermission(args) => Resume::Permission(self.turn.may_call(run, &args.slices())),
                 Progress::Call(args) => {
                     let checked = self.check_call(run, &args.slices());
                     match checked.map(|spec| self.call_here(run, spec, args)) {
@@ -143,7 +143,7 @@ impl Shard {
         if let Handler::Connection | Handler::Container = spec.handler {
             return if spec.is(Flag::Quick) { CallPlace::Here } else { CallPlace::Later };
         }
-        let Located { plan, keys } = locate(spec, args, &self.turn.slots, || self.key_count(run.db));
+        let Located { plan, keys } = locate(spec, args, &self.turn.slots, || self.turn.key_count(run.db));
         let keys = keys.positions;
         run.note_keys(spec, args, &keys);
         let is_single = self.turn.slots.is_single();
@@ -152,7 +152,7 @@ impl Shard {
             Plan::At(shard) if shard == self.id => {}
             Plan::Cursor { .. } if is_single => {}
             Plan::At(_) if matches!(spec.handler, Handler::Channel) => return CallPlace::Later,
-            Plan::EveryShard { .. } if is_single && !self.empties_saved_file(spec) => {}
+            Plan::EveryShard { .. } if is_single && !self.turn.empties_saved_file(spec) => {}
             _ if is_single => return CallPlace::Later,
             _ => return CallPlace::Elsewhere,
         }
@@ -195,7 +195,7 @@ impl Shard {
         run.note_write(spec);
         self.show_script_call(run.db, spec, args);
         if let Handler::Connection | Handler::Container = spec.handler {
-            let mut connection = self.connection_of_script(run);
+            let mut connection = self.turn.connection_of_script(run);
             let shown_us = run.shown_us;
             let flow = self.at_instant(run.now_us, |shard| {
                 // Time stands still, but for what TIME says to a script that takes very long.

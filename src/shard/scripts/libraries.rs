@@ -105,7 +105,7 @@ impl Shard {
         reply: &mut Reply,
     ) -> Option<Box<Run>> {
         let Some(outcome) = self.drive(&mut run) else { return Some(self.stand_in_replay(run)) };
-        self.let_others_in(&mut run, &[]);
+        self.turn.let_others_in(&mut run, &[]);
         self.end_script(run, *outcome, reply);
         reply.clear();
         None
@@ -118,7 +118,7 @@ impl Shard {
             run.resume = Some(Resume::Refused("This Redis command is not allowed while loading".into()));
         }
         // Nobody is kept out by it who would not be anyway: there is nothing yet.
-        self.note_standing(&mut run, &[]);
+        self.turn.note_standing(&mut run, &[]);
         run
     }
 }

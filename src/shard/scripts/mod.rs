@@ -29,6 +29,7 @@ use crate::command::table::{CommandSpec, Flag, Role, ScriptBy};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::{c_text, Protocol, Text};
 use crate::script::{Execution, Libraries, LibraryFunction, Resume, Script, ScriptFlags, Sha, Vm, What};
+use crate::shard::turn::TurnState;
 use crate::text;
 use crate::txn::locks::{fingerprint, Intent};
 use crate::txn::message::{OwnedArgs, OwnedCommand};
@@ -118,7 +119,7 @@ struct Invocation<'a> {
 }
 
 // Which script is meant.
-impl Shard {
+impl TurnState {
     /// What clients of this shard are told while a script holds it up.
     #[cold]
     pub(super) fn busy_error(&self) -> CommandError {
@@ -129,6 +130,59 @@ impl Shard {
         })
     }
 
+    /// As `script_reaches_remote_keys`, of one in a transaction.
+    pub(super) fn script_may_reach_remote_keys(&self, spec: &CommandSpec, args: Args) -> bool {
+        if self.slots.is_single() {
+            // Nothing is remembered of it there.
+            return true;
+        }
+        let reach = if spec.role.script_by() == Some(ScriptBy::Function) {
+            let libraries = self.shared.scripts.libraries();
+            let function = libraries.function(args[1]);
+            function
+                .map(|(_, function)| self.shared.scripts.memory_of_function(function.name.as_bytes()).reach())
+        } else {
+            let known = sha_of(spec, args).and_then(|sha| self.shared.scripts.get(&sha));
+            known.map(|known| known.memory.reach())
+        };
+        reach != Some(Reach::Named)
+    }
+
+    fn denial_of(
+        &self,
+        spec: &'static CommandSpec,
+        args: Args,
+        caller: &Caller,
+    ) -> Option<(Arc<User>, Denial)> {
+        let user = self.users.by_serial(caller.user)?;
+        user.check(spec, args).err().map(|denial| (user.clone(), denial))
+    }
+
+    /// `redis.acl_check_cmd`. None: there is no such command.
+    fn may_call(&self, run: &Run, args: Args) -> Option<bool> {
+        let spec = self.shared.names.find(args)?;
+        Some(!self.user_is_gone(&run.caller) && self.denial_of(spec, args, &run.caller).is_none())
+    }
+
+    /// A script that takes long may outlive its user. What is replayed is nobody's.
+    fn user_is_gone(&self, caller: &Caller) -> bool {
+        caller.user != 0 && self.users.by_serial(caller.user).is_none()
+    }
+
+    /// A connection for the commands of a script that need one.
+    fn connection_of_script(&self, run: &Run) -> Connection {
+        let user =
+            self.users.by_serial(run.caller.user).cloned().unwrap_or_else(|| self.users.default_user());
+        let nobody = Token { index: u32::MAX, generation: u32::MAX };
+        let mut connection = Connection::new(run.caller.client_id, nobody, None, user, self.now_ms());
+        connection.flags.set(ClientFlag::Authenticated);
+        connection.db = run.db;
+        connection.output.reply.set_protocol(run.execution.protocol());
+        connection
+    }
+}
+
+impl Shard {
     /// Forgets what this shard knows when all was flushed.
     fn refresh_scripts(&mut self) {
         let version = self.shared.scripts.version();
@@ -258,24 +312,6 @@ impl Shard {
         };
         // What is not known, or no script, finds out when it runs.
         memory.is_none_or(|memory| memory.reach() != Reach::Named)
-    }
-
-    /// As `script_reaches_remote_keys`, of one in a transaction.
-    pub(super) fn script_may_reach_remote_keys(&self, spec: &CommandSpec, args: Args) -> bool {
-        if self.turn.slots.is_single() {
-            // Nothing is remembered of it there.
-            return true;
-        }
-        let reach = if spec.role.script_by() == Some(ScriptBy::Function) {
-            let libraries = self.shared.scripts.libraries();
-            let function = libraries.function(args[1]);
-            function
-                .map(|(_, function)| self.shared.scripts.memory_of_function(function.name.as_bytes()).reach())
-        } else {
-            let known = sha_of(spec, args).and_then(|sha| self.shared.scripts.get(&sha));
-            known.map(|known| known.memory.reach())
-        };
-        reach != Some(Reach::Named)
     }
 }
 
@@ -459,10 +495,10 @@ impl Shard {
         if spec.is(Flag::NoScript) && !self.shared.scripts.may_call_all.load(Ordering::Relaxed) {
             return Some("This Redis command is not allowed from script".into());
         }
-        if self.user_is_gone(&run.caller) {
+        if self.turn.user_is_gone(&run.caller) {
             return Some("ACL failure in script: the user does not exist any more".into());
         }
-        if let Some((user, denial)) = self.denial_of(spec, args, &run.caller) {
+        if let Some((user, denial)) = self.turn.denial_of(spec, args, &run.caller) {
             self.note_denial_of(spec, args, &run.caller, denial, Context::Lua);
             return Some(text!("ACL failure in script: ", denial.text(&user, spec)));
         }
@@ -488,43 +524,6 @@ impl Shard {
             return Some(text!("-", CommandError::OutOfMemory.text()));
         }
         None
-    }
-
-    fn denial_of(
-        &self,
-        spec: &'static CommandSpec,
-        args: Args,
-        caller: &Caller,
-    ) -> Option<(Arc<User>, Denial)> {
-        let user = self.turn.users.by_serial(caller.user)?;
-        user.check(spec, args).err().map(|denial| (user.clone(), denial))
-    }
-
-    /// `redis.acl_check_cmd`. None: there is no such command.
-    fn may_call(&self, run: &Run, args: Args) -> Option<bool> {
-        let spec = self.shared.names.find(args)?;
-        Some(!self.user_is_gone(&run.caller) && self.denial_of(spec, args, &run.caller).is_none())
-    }
-
-    /// A script that takes long may outlive its user. What is replayed is nobody's.
-    fn user_is_gone(&self, caller: &Caller) -> bool {
-        caller.user != 0 && self.turn.users.by_serial(caller.user).is_none()
-    }
-
-    /// A connection for the commands of a script that need one.
-    fn connection_of_script(&self, run: &Run) -> Connection {
-        let user = self
-            .turn
-            .users
-            .by_serial(run.caller.user)
-            .cloned()
-            .unwrap_or_else(|| self.turn.users.default_user());
-        let nobody = Token { index: u32::MAX, generation: u32::MAX };
-        let mut connection = Connection::new(run.caller.client_id, nobody, None, user, self.now_ms());
-        connection.flags.set(ClientFlag::Authenticated);
-        connection.db = run.db;
-        connection.output.reply.set_protocol(run.execution.protocol());
-        connection
     }
 }
 

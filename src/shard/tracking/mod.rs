@@ -13,6 +13,7 @@ mod table;
 use crate::shard::message::SubscriberMessage;
 use crate::shard::peers::Chore;
 use crate::shard::scatter::Question;
+use crate::shard::turn::TurnState;
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
@@ -90,6 +91,12 @@ impl Question for BeginTracking {
     }
 }
 
+impl TurnState {
+    pub(super) fn reader_of(&self, c: &Connection) -> Reader {
+        Reader { home: self.id, token: c.token, id: c.id }
+    }
+}
+
 impl Shard {
     /// A connection tracks no more. On every shard.
     pub(super) fn end_tracking(&mut self, reader: Reader, prefixes: &[Box<[u8]>]) {
@@ -110,14 +117,10 @@ impl Shard {
         self.show_tracking();
     }
 
-    pub(super) fn reader_of(&self, c: &Connection) -> Reader {
-        Reader { home: self.id, token: c.token, id: c.id }
-    }
-
     /// The connection ends, is reset, or tracks no more.
     pub(super) fn forget_tracking(&mut self, c: &mut Connection) {
         let Some(tracking) = c.tracking.take() else { return };
-        let reader = self.reader_of(c);
+        let reader = self.turn.reader_of(c);
         self.stats.tracking_clients.set(self.stats.tracking_clients.get() - 1);
         for shard in self.turn.slots.all() {
             let prefixes = tracking.prefixes.clone();
@@ -251,7 +254,7 @@ impl Shard {
             .table
             .iter()
             .filter(|c| c.tracking.is_some())
-            .map(|c| self.reader_of(c))
+            .map(|c| self.turn.reader_of(c))
             .collect();
         for to in readers {
             self.invalidate(Invalidation { to, by: 0, is_broadcast: false, keys: None });

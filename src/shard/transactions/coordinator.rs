@@ -1,6 +1,7 @@
 //! The coordinator: takes the intents, then the steps, then answers.
 
 use crate::shard::peers::Chore;
+use crate::shard::turn::TurnState;
 
 use super::record::{Step, Transaction};
 use super::work::{Run, Work, WorkResult};
@@ -19,7 +20,7 @@ use crate::txn::message::{Ending, Origin, OwnedCommand, TransactionId, Watch};
 use crate::txn::plan::{locate, Join, Located, LocatedKeys, Plan, Scopes, ShardArgs};
 use std::sync::Arc;
 
-impl Shard {
+impl TurnState {
     /// The intents of `commands` on each shard.
     pub(in crate::shard) fn scopes_of(&self, commands: &[OwnedCommand]) -> Scopes {
         let mut scopes = Scopes::default();
@@ -32,10 +33,10 @@ impl Shard {
     fn add_scopes(&self, command: &OwnedCommand, keys: Option<&LocatedKeys>, scopes: &mut Scopes) {
         let spec = command.spec;
         let slices = command.args.slices();
-        let shards = self.turn.slots.all();
+        let shards = self.slots.all();
         // With one shard nobody remembers what a script touches, so it may be anything.
         if matches!(spec.handler, Handler::Script)
-            && (self.turn.slots.is_single() || self.script_may_reach_remote_keys(spec, &slices))
+            && (self.slots.is_single() || self.script_may_reach_remote_keys(spec, &slices))
         {
             return scopes.add_whole(shards, KeyAccess::Write);
         }
@@ -48,7 +49,7 @@ impl Shard {
         }
         match keys {
             Some(keys) => keys.add_scopes(&slices, scopes),
-            None => LocatedKeys::of(spec, &slices, &self.turn.slots).add_scopes(&slices, scopes),
+            None => LocatedKeys::of(spec, &slices, &self.slots).add_scopes(&slices, scopes),
         }
     }
 
@@ -75,6 +76,23 @@ impl Shard {
         Transaction { plans, ..Transaction::new(commands, scopes, origin) }
     }
 
+    fn locate(&self, command: &OwnedCommand) -> Located {
+        locate(command.spec, &command.args.slices(), &self.slots, || self.key_count(command.db))
+    }
+
+    /// The plan of a command of the transaction, which is about to run.
+    fn take_plan(&self, t: &mut Transaction, command: usize) -> Plan {
+        let known = t.plans.get_mut(command).and_then(Option::take);
+        known.unwrap_or_else(|| self.locate(&t.commands[command]).plan)
+    }
+
+    /// FLUSHALL with save points: it is answered when what was saved cannot come back.
+    pub(in crate::shard) fn empties_saved_file(&self, spec: &CommandSpec) -> bool {
+        spec.role == Role::FlushAll && !self.config.persistence.save.0.is_empty()
+    }
+}
+
+impl Shard {
     /// Starts a transaction for the connection, which stalls until its reply.
     pub(in crate::shard) fn begin_transaction(
         &mut self,
@@ -95,13 +113,13 @@ impl Shard {
         let origin = self.reserve(c);
         c.suspension = Suspension::Reply;
         self.start(Transaction {
-            caller: Caller { deny_blocking: is_exec, ..self.caller_of(c) },
+            caller: Caller { deny_blocking: is_exec, ..self.turn.caller_of(c) },
             protocol: c.output.reply.protocol(),
             watch,
             is_exec,
             // What is replayed is nobody's.
             user: (is_exec && !c.flags.has(ClientFlag::Replay)).then(|| c.user.clone()),
-            ..self.transaction_of(commands, located, scopes, origin)
+            ..self.turn.transaction_of(commands, located, scopes, origin)
         });
     }
 
@@ -114,7 +132,7 @@ impl Shard {
         caller: Caller,
         protocol: Protocol,
     ) {
-        let transaction = self.transaction_of(vec![command], Vec::new(), Scopes::default(), origin);
+        let transaction = self.turn.transaction_of(vec![command], Vec::new(), Scopes::default(), origin);
         self.start(Transaction { caller, protocol, waiter: Some(number), ..transaction });
     }
 
@@ -223,16 +241,6 @@ impl Shard {
         }
     }
 
-    fn locate(&self, command: &OwnedCommand) -> Located {
-        locate(command.spec, &command.args.slices(), &self.turn.slots, || self.key_count(command.db))
-    }
-
-    /// The plan of a command of the transaction, which is about to run.
-    fn take_plan(&self, t: &mut Transaction, command: usize) -> Plan {
-        let known = t.plans.get_mut(command).and_then(Option::take);
-        known.unwrap_or_else(|| self.locate(&t.commands[command]).plan)
-    }
-
     /// Takes the next steps, until one has to wait for answers or all commands have run.
     pub(in crate::shard) fn advance(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         let t = &mut *transaction;
@@ -264,7 +272,7 @@ impl Shard {
                 self.run_for_connection(id, t, command);
                 continue;
             }
-            let plan = self.take_plan(t, command);
+            let plan = self.turn.take_plan(t, command);
             if let Plan::Anywhere | Plan::At(_) | Plan::Cursor { .. } = plan {
                 t.keep_plan(command, plan);
                 self.run_whole(id, t);
@@ -284,12 +292,12 @@ impl Shard {
     fn follow_user(&mut self, t: &mut Transaction) {
         let Some(known) = &t.user else { return };
         let Some(connection) = self.connections.table.take(t.origin.client) else { return };
-        let user = self.current_user(&connection);
+        let user = self.turn.current_user(&connection);
         if !Arc::ptr_eq(known, &user) {
             t.caller.user = user.serial;
             for command in &mut t.commands[t.next..] {
                 command.denied =
-                    self.denial_at_exec(&connection, &user, command.spec, &command.args.slices());
+                    self.turn.denial_at_exec(&connection, &user, command.spec, &command.args.slices());
             }
             t.user = Some(user);
         }
@@ -298,7 +306,7 @@ impl Shard {
 
     /// Takes the first step of a script's call, which is command `call`.
     fn run_call(&mut self, id: TransactionId, t: &mut Transaction, call: usize) {
-        let plan = self.take_plan(t, call);
+        let plan = self.turn.take_plan(t, call);
         self.run_planned(id, t, call, plan);
     }
 
@@ -381,7 +389,7 @@ impl Shard {
                 break;
             }
             let is_publish = matches!(command.spec.handler, Handler::Channel);
-            let shard = match self.take_plan(t, t.next) {
+            let shard = match self.turn.take_plan(t, t.next) {
                 Plan::Anywhere => self.id,
                 Plan::At(shard) | Plan::Cursor { shard, .. } => shard,
                 plan => {
@@ -528,7 +536,7 @@ impl Shard {
         let (home, origin) = (transaction.home.unwrap_or(self.id), transaction.origin);
         let awaited = transaction.is_awaited.then_some(transaction.participants.len());
         let answer = FlushAnswer { coordinator: self.id, transaction: id, awaited, home, origin, reply };
-        if transaction.commands.iter().any(|command| self.empties_saved_file(command.spec)) {
+        if transaction.commands.iter().any(|command| self.turn.empties_saved_file(command.spec)) {
             self.tell_leader(LeaderRequest::AnswerWhenFlushed(Box::new(answer)));
         } else {
             self.answer_flushed(answer);
@@ -542,11 +550,6 @@ impl Shard {
             Some(participants) => self.answer_when_released(transaction, participants, home, origin, reply),
             None => self.reply_to(home, origin, &mut reply),
         }
-    }
-
-    /// FLUSHALL with save points: it is answered when what was saved cannot come back.
-    pub(in crate::shard) fn empties_saved_file(&self, spec: &CommandSpec) -> bool {
-        spec.role == Role::FlushAll && !self.turn.config.persistence.save.0.is_empty()
     }
 
     /// Gives back what a transaction holds, as at its end, but answers nobody: it goes on as another one.

@@ -8,6 +8,7 @@ use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::shard::call::{Call, Called, Within};
 use crate::shard::message::Message;
+use crate::shard::turn::TurnState;
 use crate::shard::Shard;
 use crate::txn::locks::{fingerprint_of_client, Answer, Number, Scope, Strengthened};
 use crate::txn::message::{Ending, ExecBody, Origin, OwnedCommand, TransactionId, Watch};
@@ -18,6 +19,22 @@ pub(in crate::shard) enum Ran {
     ToItsEnd,
     /// It goes on as a transaction, which holds the intents now.
     AsTransaction,
+}
+
+impl TurnState {
+    /// The intents that `commands` need on this shard; None when they have no key here.
+    pub(in crate::shard) fn own_scope(&self, commands: &[OwnedCommand]) -> Option<Scope> {
+        let scopes = self.scopes_of(commands);
+        scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
+    }
+
+    fn exec_scope(&self, body: &ExecBody) -> Option<Scope> {
+        let mut scopes = self.scopes_of(&body.commands);
+        for (_, key) in body.watch.iter().flat_map(|watch| &watch.keys) {
+            scopes.add_key(self.slots.shard_of(key), key, KeyAccess::Read);
+        }
+        scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
+    }
 }
 
 impl Shard {
@@ -291,12 +308,6 @@ impl Shard {
         self.reply_to(home, origin, reply);
     }
 
-    /// The intents that `commands` need on this shard; None when they have no key here.
-    pub(in crate::shard) fn own_scope(&self, commands: &[OwnedCommand]) -> Option<Scope> {
-        let scopes = self.scopes_of(commands);
-        scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
-    }
-
     /// A MULTI body of which every key is on this shard.
     pub(in crate::shard) fn exec_here(&mut self, from: usize, origin: Origin, body: Box<ExecBody>) {
         let mut reply = self.executor.new_reply(body.protocol);
@@ -323,7 +334,7 @@ impl Shard {
             }
         }
         if !self.transactions.locks.is_idle() {
-            if let Some(scope) = self.exec_scope(&body) {
+            if let Some(scope) = self.turn.exec_scope(&body) {
                 if self.transactions.locks.conflicts_in_order(&scope, fingerprint_of_client(home, client)) {
                     return Some((scope, body));
                 }
@@ -336,14 +347,6 @@ impl Shard {
     /// A body of one of this shard's own clients waits for the intents in front of it.
     pub(in crate::shard) fn exec_behind(&mut self, scope: &Scope, origin: Origin, body: Box<ExecBody>) {
         self.wait_behind(scope, self.id, origin.client, Waiting::Exec { shard: self.id, origin, body });
-    }
-
-    fn exec_scope(&self, body: &ExecBody) -> Option<Scope> {
-        let mut scopes = self.scopes_of(&body.commands);
-        for (_, key) in body.watch.iter().flat_map(|watch| &watch.keys) {
-            scopes.add_key(self.turn.slots.shard_of(key), key, KeyAccess::Read);
-        }
-        scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
     }
 
     pub(in crate::shard) fn run_exec(&mut self, body: &ExecBody, reply: &mut Reply) {

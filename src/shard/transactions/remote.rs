@@ -68,7 +68,7 @@ impl Shard {
                 .push(remote_value);
         }
         for effect in effects {
-            by_shard.entry(self.owner_of_effect(&effect)).or_default().effects.push(effect);
+            by_shard.entry(self.turn.owner_of_effect(&effect)).or_default().effects.push(effect);
         }
         // What comes behind the command may ask how a key was used. If nothing does, the owner hears of it at the end.
         let may_be_asked = t.is_exec || t.script.is_some();

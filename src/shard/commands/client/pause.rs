@@ -19,7 +19,7 @@ pub(super) fn pause(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: 
         [_, _, _, _] => return Err(CommandError::other("ERR CLIENT PAUSE mode must be WRITE or ALL")),
         _ => return Err(subcommand_syntax("CLIENT", args)),
     };
-    let now_ms = shard.now_ms();
+    let now_ms = shard.turn.now_ms();
     let until_ms = deadline(args[2], now_ms)?;
     shard.shared.pause.extend(until_ms, what, now_ms);
     shard.ask_all_for(c, ObeyPause, |_, _, reply| reply.ok());

@@ -161,7 +161,7 @@ fn begin(
     verdict: Result<(), CommandError>,
     is_on: bool,
 ) -> Outcome {
-    let (reader, spec) = (shard.reader_of(c), c.last_command);
+    let (reader, spec) = (shard.turn.reader_of(c), c.last_command);
     let later = shard.reply_later(c);
     let wanted = options.redirect;
     shard.ask_all(FindClient { id: wanted }, move |shard, found| {
