@@ -23,6 +23,7 @@ use crate::base::{Stamp, Token};
 use crate::command::table::{CommandSpec, Gather, Handler, KeyPositions, Reaching, Role, Spread};
 use crate::command::{Args, Audience, Caller, CommandError, CommandResult, Context, Effect};
 use crate::resp::Reply;
+use crate::shard::executor::Executor;
 use crate::shard::turn::TurnState;
 use crate::store::Store;
 use crate::txn::locks::{fingerprint_of_client, Scope};
@@ -74,6 +75,20 @@ impl TurnState {
     pub(super) fn count_failure(&self, spec: &CommandSpec, text: &[u8]) {
         self.stats.commands[spec.id as usize].failed.add(1);
         self.stats.count_error(text);
+    }
+}
+
+impl Executor {
+    /// A command asked for a key that is not in its plan: an error of the server's, which the client and the operator are told.
+    #[cold]
+    fn strayed(&mut self, spec: &CommandSpec) -> CommandError {
+        self.workbench.has_strayed = true;
+        crate::log!(
+            Level::Warning,
+            "The command {} used a key that it does not name. Please report this.",
+            spec.name
+        );
+        CommandError::other("ERR the command used a key that its arguments do not name")
     }
 }
 
@@ -158,7 +173,7 @@ impl Shard {
                 let mut ctx = context(&mut self.store, db, reply, caller);
                 let result = run(&mut ctx, args);
                 let (effect, blocking) = (ctx.effect, ctx.blocking);
-                let result = if self.store.end_guard() { Err(self.strayed(spec)) } else { result };
+                let result = if self.store.end_guard() { Err(self.executor.strayed(spec)) } else { result };
                 (result, effect, blocking)
             }
             Handler::EveryShard(_, Gather::Cursor) => {
@@ -174,7 +189,15 @@ impl Shard {
                 (result, ctx.effect, None)
             }
             Handler::Channel => {
-                self.run_publish(spec, args, reply);
+                self.subscribers.run_publish(
+                    &self.turn,
+                    &mut self.store,
+                    &mut self.peers,
+                    &mut self.journal,
+                    spec,
+                    args,
+                    reply,
+                );
                 (Ok(()), Effect::default(), None)
             }
             // Routing never brings these here.
@@ -188,7 +211,15 @@ impl Shard {
         let Call { spec, db, args, caller, .. } = call;
         let changes = self.store.dirty - dirty;
         if caller.remembers_reads && !matches!(called, Called::Blocked(_)) {
-            self.remember_reads(spec, args, caller);
+            self.subscribers.remember_reads(
+                &self.turn,
+                &mut self.store,
+                &mut self.peers,
+                &mut self.journal,
+                spec,
+                args,
+                caller,
+            );
         }
         if let (Handler::EveryShard(..), Called::Replied) = (spec.handler, called) {
             self.note_flush(spec);
@@ -204,8 +235,14 @@ impl Shard {
             self.stats.dirty.add(changes);
             self.show_len(db);
         }
-        self.publish_events();
-        self.tell_changes(caller.client_id);
+        self.subscribers.publish_events(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
+        self.subscribers.tell_changes(
+            &self.turn,
+            &mut self.store,
+            &mut self.peers,
+            &mut self.journal,
+            caller.client_id,
+        );
     }
 
     /// FLUSHALL and FLUSHDB concern more than this shard's keys.
@@ -214,7 +251,7 @@ impl Shard {
             self.all_flushed();
         }
         if matches!(spec.role, Role::FlushAll | Role::FlushDb) {
-            self.all_copies_are_outdated();
+            self.subscribers.all_copies_are_outdated(&self.turn, &mut self.peers);
         }
     }
 
@@ -267,18 +304,6 @@ impl Shard {
         let mut keys = KeyPositions::new();
         spec.key_positions(args, &mut keys);
         self.store.guard(keys.iter().map(|key| (db, args[key.index])));
-    }
-
-    /// A command asked for a key that is not in its plan: an error of the server's, which the client and the operator are told.
-    #[cold]
-    fn strayed(&mut self, spec: &CommandSpec) -> CommandError {
-        self.executor.workbench.has_strayed = true;
-        crate::log!(
-            Level::Warning,
-            "The command {} used a key that it does not name. Please report this.",
-            spec.name
-        );
-        CommandError::other("ERR the command used a key that its arguments do not name")
     }
 
     /// Tells the other shards how many keys a database has here.

@@ -10,8 +10,10 @@ use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
 use crate::client::{Connection, Flag};
+use crate::shard::connections::Connections;
 use crate::shard::message::Message;
 use crate::shard::peers::Chore;
+use crate::shard::peers::Peers;
 use crate::shard::scatter::Question;
 use crate::shard::turn::TurnState;
 
@@ -45,7 +47,7 @@ impl Question for AccountClients {
     type Answer = ();
 
     fn answer(self, shard: &mut Shard) {
-        shard.account_all_clients();
+        shard.connections.account_all_clients(&shard.turn);
     }
 }
 
@@ -63,68 +65,70 @@ impl TurnState {
     }
 }
 
-impl Shard {
-    /// Takes over a changed limit.
-    pub(super) fn client_memory_changed(&mut self) {
-        self.connections.memory.limit_bytes =
-            self.turn.config.network.maxmemory_clients.bytes(self.turn.config.memory.maxmemory);
-        self.account_all_clients();
-        if self.connections.memory.limit_bytes.is_some() && !self.connections.table.is_empty() {
-            // Without a limit the other shards' accounts are as old as their last cron.
-            self.connections.memory.checking = true;
-            self.ask_all(AccountClients, |shard, _| shard.evict_clients());
-        }
-    }
-
+impl Connections {
     /// Renews the account of every client of this shard.
-    pub(super) fn account_all_clients(&mut self) {
+    pub(super) fn account_all_clients(&mut self, turn: &TurnState) {
         let (mut total, mut largest) = (0, 0);
-        for c in self.connections.table.iter_mut().filter(|c| !c.flags.has(Flag::Closing)) {
+        for c in self.table.iter_mut().filter(|c| !c.flags.has(Flag::Closing)) {
             c.accounted_bytes = c.memory_bytes();
             total += c.accounted_bytes as u64;
             if is_evictable(c) {
                 largest = largest.max(c.accounted_bytes as u64);
             }
         }
-        self.connections.memory.total_bytes = total;
-        self.connections.memory.exhausted = false;
-        self.stats.clients_memory.set(total);
-        self.stats.largest_client.set(largest);
+        self.memory.total_bytes = total;
+        self.memory.exhausted = false;
+        turn.stats.clients_memory.set(total);
+        turn.stats.largest_client.set(largest);
     }
 
     /// Renews the account of a connection that has been worked on.
     #[inline]
-    pub(super) fn account_client(&mut self, c: &mut Connection) {
-        if let Some(limit) = self.connections.memory.limit_bytes {
+    pub(super) fn account_client(&mut self, turn: &TurnState, peers: &mut Peers, c: &mut Connection) {
+        if let Some(limit) = self.memory.limit_bytes {
             if !c.flags.has(Flag::Closing) {
-                self.account_limited(c, limit);
+                self.account_limited(turn, peers, c, limit);
             }
         }
     }
 
-    fn account_limited(&mut self, c: &mut Connection, limit: u64) {
+    fn account_limited(&mut self, turn: &TurnState, peers: &mut Peers, c: &mut Connection, limit: u64) {
         let bytes = c.memory_bytes();
-        let memory = &mut self.connections.memory;
+        let memory = &mut self.memory;
         memory.total_bytes = memory.total_bytes - c.accounted_bytes as u64 + bytes as u64;
         c.accounted_bytes = bytes;
-        self.stats.clients_memory.set(memory.total_bytes);
+        turn.stats.clients_memory.set(memory.total_bytes);
         if is_evictable(c) {
             memory.exhausted = false;
-            if bytes as u64 > self.stats.largest_client.get() {
-                self.stats.largest_client.set(bytes as u64);
+            if bytes as u64 > turn.stats.largest_client.get() {
+                turn.stats.largest_client.set(bytes as u64);
             }
         }
-        if !memory.checking && !memory.exhausted && self.turn.memory_of_all_clients() >= limit {
+        if !memory.checking && !memory.exhausted && turn.memory_of_all_clients() >= limit {
             // The connection at hand is not in its slot now.
-            self.connections.memory.checking = true;
-            self.do_later(Chore::EvictClients);
+            self.memory.checking = true;
+            peers.do_later(Chore::EvictClients);
         }
     }
 
     /// The connection ends.
-    pub(super) fn forget_client_memory(&mut self, c: &mut Connection) {
-        self.connections.memory.total_bytes -= std::mem::take(&mut c.accounted_bytes) as u64;
-        self.stats.clients_memory.set(self.connections.memory.total_bytes);
+    pub(super) fn forget_client_memory(&mut self, turn: &TurnState, c: &mut Connection) {
+        self.memory.total_bytes -= std::mem::take(&mut c.accounted_bytes) as u64;
+        turn.stats.clients_memory.set(self.memory.total_bytes);
+    }
+}
+
+impl Shard {
+    /// Takes over a changed limit.
+    pub(super) fn client_memory_changed(&mut self) {
+        self.connections.memory.limit_bytes =
+            self.turn.config.network.maxmemory_clients.bytes(self.turn.config.memory.maxmemory);
+        self.connections.account_all_clients(&self.turn);
+        if self.connections.memory.limit_bytes.is_some() && !self.connections.table.is_empty() {
+            // Without a limit the other shards' accounts are as old as their last cron.
+            self.connections.memory.checking = true;
+            self.ask_all(AccountClients, |shard, _| shard.evict_clients());
+        }
     }
 
     /// Evicts this shard's largest clients until all shards are below the limit or others have larger ones.

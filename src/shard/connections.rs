@@ -13,6 +13,8 @@ pub struct Connections {
     pub(super) to_flush: Vec<Token>,
     /// Those with input to run.
     pub(super) runnable: Vec<Token>,
+    /// Held back by a full queue of the mesh.
+    pub(super) congested: Vec<Token>,
     /// Operations for the ring, queued where no ring is at hand.
     pub(super) ring_jobs: Vec<RingJob>,
     pub(super) listeners: Listeners,

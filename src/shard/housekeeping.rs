@@ -1,6 +1,7 @@
 //! What happens ten times a second and not for a request: idle and paused clients, limits, the gauges that
 //! INFO reads, and the way to the end.
 
+use crate::shard::connections::Connections;
 use crate::shard::message::ConnectionMessage;
 use crate::shard::message::MemoryMessage;
 use crate::shard::scatter::Question;
@@ -39,12 +40,6 @@ pub struct Housekeeping {
     pub purge_at: Option<u64>,
     /// Held back by CLIENT PAUSE: when each was.
     pub paused: HashMap<Token, Ticket, foldhash::fast::RandomState>,
-    /// Held back by a full queue of the mesh.
-    pub congested: Vec<Token>,
-    /// Listeners to accept on again, after the process ran out of descriptors.
-    pub accept_again: Vec<u32>,
-    /// Connections given to each shard since the last cron.
-    pub placed: Vec<u64>,
     /// Of each shard whether it has been told to evict, and has not yet.
     pub evicting: Vec<bool>,
     pub stopping: bool,
@@ -105,17 +100,57 @@ impl TurnState {
     }
 }
 
+impl Connections {
+    pub(super) fn resume_congested(&mut self) {
+        let congested = std::mem::take(&mut self.congested);
+        self.resume(congested, Suspension::Pipeline);
+    }
+
+    pub(super) fn resume(&mut self, tokens: Vec<Token>, from: Suspension) {
+        for token in tokens {
+            if let Some(mut connection) = self.table.take(token) {
+                if connection.suspension == from {
+                    self.resume_suspended(&mut connection);
+                }
+                self.table.put_back(connection);
+            }
+        }
+    }
+}
+
+impl Housekeeping {
+    /// A shard, chosen at random by these weights; `None` when they are all 0.
+    pub(super) fn draw_shard(&mut self, turn: &TurnState, weights: &Weights) -> Option<usize> {
+        let total: u64 = weights.iter().sum();
+        if total == 0 {
+            return None;
+        }
+        // xorshift64*: enough to spread RANDOMKEY.
+        let mut x = self.random.wrapping_add(turn.now_us as u64) | 1;
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random = x;
+        let mut at = x.wrapping_mul(0x2545_f491_4f6c_dd1d) % total;
+        weights.iter().position(|&weight| {
+            let is_here = at < weight;
+            at = at.saturating_sub(weight);
+            is_here
+        })
+    }
+}
+
 impl Shard {
     pub(super) fn run_cron(&mut self) {
-        self.upkeep.housekeeping.placed.clear();
+        self.connections.listeners.placed.clear();
         // Somebody waits for each of these; what is behind them is housekeeping, which DEBUG PAUSE-CRON stops.
         self.check_shutdown();
         self.watch_part();
         self.heed_log();
-        self.accept_again();
+        self.connections.accept_again();
         self.resume_paused();
         self.expire_own_keys();
-        self.end_scripts_of_the_gone();
+        self.connections.end_scripts_of_the_gone(&self.turn);
         if self.turn.is_leader() {
             self.shut_down_if_asked();
         }
@@ -143,27 +178,11 @@ impl Shard {
         }
     }
 
-    pub(super) fn resume_congested(&mut self) {
-        let congested = std::mem::take(&mut self.upkeep.housekeeping.congested);
-        self.resume(congested, Suspension::Pipeline);
-    }
-
-    pub(super) fn resume(&mut self, tokens: Vec<Token>, from: Suspension) {
-        for token in tokens {
-            if let Some(mut connection) = self.connections.table.take(token) {
-                if connection.suspension == from {
-                    self.resume_suspended(&mut connection);
-                }
-                self.connections.table.put_back(connection);
-            }
-        }
-    }
-
     /// Looks at some of the connections: idle ones, buffers, limits.
     fn check_clients(&mut self) {
         let tokens = self.connections.table.tokens();
         if tokens.is_empty() {
-            self.account_all_clients();
+            self.connections.account_all_clients(&self.turn);
             return;
         }
         let now_ms = self.turn.now_ms();
@@ -183,7 +202,7 @@ impl Shard {
                 let idle = idle_ms > IDLE_SHRINK_MS;
                 c.shrink_input(idle);
                 if idle {
-                    self.look_after(c);
+                    self.connections.look_after(c);
                     c.output.shrink();
                     c.pipeline.shrink();
                     c.output.reset_peak();
@@ -194,7 +213,7 @@ impl Shard {
             self.finish(connection);
         }
         self.upkeep.housekeeping.next_client = (self.upkeep.housekeeping.next_client + count) % tokens.len();
-        self.account_all_clients();
+        self.connections.account_all_clients(&self.turn);
     }
 
     /// Closes a connection whose unread output is beyond its class's limits.
@@ -249,14 +268,14 @@ impl Shard {
 
     /// Has every thread see this shard's figures as they are now.
     pub(super) fn publish_now(&mut self) {
-        self.account_all_clients();
+        self.connections.account_all_clients(&self.turn);
         self.publish_gauges(self.stats.lazyfree_pending.get() > 0);
     }
 
     /// Gives back what this thread holds for nothing.
     pub(super) fn sweep_own_memory(&mut self) {
         purge::collect_own();
-        self.sweep_memory();
+        self.upkeep.background.sweep_memory(&self.turn);
     }
 
     /// Has memory that was freed a while ago purged.
@@ -307,34 +326,14 @@ impl Shard {
             }
         };
         let keys: Weights = self.turn.slots.all().map(keys).collect();
-        self.draw_shard(&keys).unwrap_or(self.id)
-    }
-
-    /// A shard, chosen at random by these weights; `None` when they are all 0.
-    pub(super) fn draw_shard(&mut self, weights: &Weights) -> Option<usize> {
-        let total: u64 = weights.iter().sum();
-        if total == 0 {
-            return None;
-        }
-        // xorshift64*: enough to spread RANDOMKEY.
-        let mut x = self.upkeep.housekeeping.random.wrapping_add(self.turn.now_us as u64) | 1;
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        self.upkeep.housekeeping.random = x;
-        let mut at = x.wrapping_mul(0x2545_f491_4f6c_dd1d) % total;
-        weights.iter().position(|&weight| {
-            let is_here = at < weight;
-            at = at.saturating_sub(weight);
-            is_here
-        })
+        self.upkeep.housekeeping.draw_shard(&self.turn, &keys).unwrap_or(self.id)
     }
 
     /// Stops listening; the connections get `DRAIN_MS` to take their last replies.
     pub(super) fn begin_stop(&mut self) {
         self.upkeep.housekeeping.stopping = true;
         self.upkeep.housekeeping.stop_at_ms = self.turn.now_ms() + DRAIN_MS;
-        self.stop_listening(|_| true);
+        self.connections.stop_listening(|_| true);
         self.end_applier();
         for token in self.connections.table.tokens() {
             if let Some(mut connection) = self.connections.table.take(token) {

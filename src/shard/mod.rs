@@ -175,8 +175,11 @@ impl Shard {
             connections: connections::Connections::default(),
             peers: peers::Peers::new(mesh, shards),
             executor: executor::Executor::new(shards),
+            journal: journal::Journal::new(
+                log::Log::new(id, stats.clone(), shared.logs.clone()),
+                transactions.locks.clone(),
+            ),
             transactions,
-            journal: journal::Journal::new(log::Log::new(id, stats.clone(), shared.logs.clone())),
             saving: saving::Saving::default(),
             replication: replication::Service::default(),
             scripts: scripts::Scripts::default(),
@@ -287,7 +290,7 @@ impl Service for Shard {
         more |= self.run_deferred();
         self.drain_loopback();
         self.do_chores(postponed);
-        self.resume_congested();
+        self.connections.resume_congested();
         self.hand_over_connections();
         if self.gives_connections_away() {
             self.give_away_connections();
@@ -296,12 +299,12 @@ impl Service for Shard {
         more |= self.load_slice();
         more |= self.follow_slice();
         more |= self.snapshot_slice();
-        let later = self.do_background_work() | self.is_snapshot_under_way();
+        let later = self.do_background_work() | self.saving.is_snapshot_under_way();
         self.end_due_waits();
         self.drain_loopback();
         self.log_turn_end(ring);
         let congested = self.send_outbox(ring);
-        self.do_ring_jobs(ring);
+        self.connections.do_ring_jobs(ring);
         self.flush_outputs(ring);
         self.turn.meter.end(&self.stats);
         if self.upkeep.housekeeping.stopping && self.is_drained() {
@@ -309,7 +312,7 @@ impl Service for Shard {
             let _ = self.end_log();
             return Turn::Stop;
         }
-        let waiting = !self.connections.runnable.is_empty() || !self.upkeep.housekeeping.congested.is_empty();
+        let waiting = !self.connections.runnable.is_empty() || !self.connections.congested.is_empty();
         if more || congested || waiting || !self.peers.next_turn.is_empty() {
             Turn::Ready
         } else if later {
@@ -320,7 +323,7 @@ impl Service for Shard {
     }
 
     fn expects_message(&mut self) -> bool {
-        self.expects_next_step()
+        self.transactions.expects_next_step(&self.turn)
     }
 
     fn await_message(&mut self) -> bool {

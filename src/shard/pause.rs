@@ -23,6 +23,7 @@ use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler};
 use crate::command::Args;
 use crate::resp::Reply;
 use crate::runtime::clock;
+use crate::shard::scripts::Scripts;
 use crate::shard::turn::TurnState;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -175,13 +176,13 @@ impl Question for ResumeHeld {
                 paused.remove(token);
             }
             shard.count_blocked();
-            shard.resume(own.into_iter().map(|(_, token)| token).collect(), Suspension::Paused);
+            shard.connections.resume(own.into_iter().map(|(_, token)| token).collect(), Suspension::Paused);
         } else {
             // The next one has begun: they keep their places, but for those who have left.
             let left = own.into_iter().filter(|(_, token)| paused.contains_key(token));
             shard.shared.pause.held().order.extend(left.map(|(ticket, token)| (ticket, (id, token))));
         }
-        shard.do_next_turn(Chore::HeldHaveResumed);
+        shard.peers.do_next_turn(Chore::HeldHaveResumed);
     }
 }
 
@@ -191,33 +192,41 @@ impl TurnState {
     }
 }
 
-impl Shard {
+impl Scripts {
     /// Whether the command must wait for the end of a pause. Monitors are told apart from clients, as replicas are.
-    pub(super) fn is_paused(&mut self, spec: &CommandSpec, args: Args, c: &Connection) -> bool {
-        match self.turn.pause_in_force() {
+    pub(super) fn is_paused(
+        &mut self,
+        turn: &TurnState,
+        spec: &CommandSpec,
+        args: Args,
+        c: &Connection,
+    ) -> bool {
+        match turn.pause_in_force() {
             None => false,
             _ if c.flags.has(Flag::Monitor) => false,
             Some(Paused::All) => true,
             Some(Paused::Writes) => {
                 let mut queue = c.queue_of(spec).iter();
-                self.may_write(spec, args)
-                    || queue.any(|queued| self.may_write(queued.spec, &queued.args.slices()))
+                self.may_write(turn, spec, args)
+                    || queue.any(|queued| self.may_write(turn, queued.spec, &queued.args.slices()))
             }
         }
     }
 
     /// Whether the command may write, or do what replicas would see. A script that says what it does is taken at its word, in
     /// both directions: one called by EVAL_RO that does not say `no-writes` may write.
-    fn may_write(&mut self, spec: &CommandSpec, args: Args) -> bool {
+    fn may_write(&mut self, turn: &TurnState, spec: &CommandSpec, args: Args) -> bool {
         match spec.handler {
-            Handler::Script => match self.declared_flags(spec, args) {
+            Handler::Script => match self.declared_flags(turn, spec, args) {
                 Some(flags) => !flags.no_writes,
                 None => may_write(spec),
             },
             _ => may_write(spec),
         }
     }
+}
 
+impl Shard {
     /// Suspends a connection until the pause ends.
     pub(super) fn hold_for_pause(&mut self, c: &mut Connection) {
         let ticket = self.shared.pause.hold(self.id, c.token);

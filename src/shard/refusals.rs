@@ -6,6 +6,7 @@
 
 use crate::command::table::Gather;
 use crate::command::table::Handler;
+use crate::shard::journal::Journal;
 use crate::shard::turn::TurnState;
 use std::sync::atomic::Ordering;
 
@@ -68,6 +69,39 @@ impl TurnState {
     }
 }
 
+impl Journal {
+    /// Writes are refused when they could not be kept, and PING with them, so that whoever watches the server notices.
+    #[inline]
+    fn refusal_by_disk(
+        &mut self,
+        turn: &TurnState,
+        c: &Connection,
+        spec: &CommandSpec,
+    ) -> Option<CommandError> {
+        let save_failed = turn.shared.status.save_failed.load(Ordering::Relaxed);
+        if !save_failed && self.log.write_refusal().is_none() || turn.shared.status.is_loading() {
+            return None;
+        }
+        let is_concerned =
+            spec.role == Role::Ping || any_command(c, spec, |spec| spec.is(CommandFlag::Write));
+        if is_concerned {
+            self.disk_refusal(turn)
+        } else {
+            None
+        }
+    }
+
+    /// Why writes are refused, when they could not be kept.
+    pub(super) fn disk_refusal(&mut self, turn: &TurnState) -> Option<CommandError> {
+        let save_failed = turn.shared.status.save_failed.load(Ordering::Relaxed);
+        let persistence = &turn.config.persistence;
+        if save_failed && persistence.stop_writes_on_bgsave_error && !persistence.save.0.is_empty() {
+            return Some(CommandError::CannotSave);
+        }
+        self.log.write_refusal()
+    }
+}
+
 impl Shard {
     /// Answers a request with the reason why it does not run.
     pub(super) fn refuse(&mut self, c: &mut Connection, spec: Option<&CommandSpec>, error: &CommandError) {
@@ -105,7 +139,7 @@ impl Shard {
             .or_else(|| self.turn.refusal_by_user(c, spec, args))
             // The place of a cluster's answers: MOVED, ASK, CROSSSLOT, CLUSTERDOWN.
             .or_else(|| self.refusal_by_memory(c, spec))
-            .or_else(|| self.refusal_by_disk(c, spec))
+            .or_else(|| self.journal.refusal_by_disk(&self.turn, c, spec))
             .or_else(|| self.refusal_by_replicas(c, spec))
             .or_else(|| self.refusal_by_role(c, spec))
             .or_else(|| refusal_by_subscription(c, spec))
@@ -141,37 +175,11 @@ impl Shard {
         is_denied.then_some(CommandError::OutOfMemory)
     }
 
-    /// Writes are refused when they could not be kept, and PING with them, so that whoever watches the server notices.
-    #[inline]
-    fn refusal_by_disk(&mut self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
-        let save_failed = self.shared.status.save_failed.load(Ordering::Relaxed);
-        if !save_failed && self.journal.log.write_refusal().is_none() || self.shared.status.is_loading() {
-            return None;
-        }
-        let is_concerned =
-            spec.role == Role::Ping || any_command(c, spec, |spec| spec.is(CommandFlag::Write));
-        if is_concerned {
-            self.disk_refusal()
-        } else {
-            None
-        }
-    }
-
     /// `min-replicas-to-write` is not met.
     #[inline]
     fn refusal_by_replicas(&self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
         let is_refused = self.lacks_replicas() && any_command(c, spec, |spec| spec.is(CommandFlag::Write));
         is_refused.then(no_replicas)
-    }
-
-    /// Why writes are refused, when they could not be kept.
-    pub(super) fn disk_refusal(&mut self) -> Option<CommandError> {
-        let save_failed = self.shared.status.save_failed.load(Ordering::Relaxed);
-        let persistence = &self.turn.config.persistence;
-        if save_failed && persistence.stop_writes_on_bgsave_error && !persistence.save.0.is_empty() {
-            return Some(CommandError::CannotSave);
-        }
-        self.journal.log.write_refusal()
     }
 }
 

@@ -67,7 +67,7 @@ impl Shard {
     pub(super) fn becomes_replica(&mut self, c: &mut Connection, args: &[&[u8]]) {
         c.flags.set(Flag::Replica);
         c.suspension = Suspension::GivenAway;
-        self.hold_back(c);
+        self.connections.hold_back(c);
         self.replication.leaving.push((c.token, args.iter().map(|arg| arg.to_vec()).collect()));
     }
 
@@ -131,7 +131,7 @@ impl Shard {
         event: impl FnOnce(Asked) -> Event,
     ) {
         let protocol = c.output.reply.protocol();
-        let later = self.reply_later(c);
+        let later = self.transactions.reply_later(c);
         let number = self.shared.next_transaction();
         self.replication.asked.insert(number, Asking { later, protocol, then });
         self.shared.replication.tell(event(Asked { home: self.id, number }));
@@ -145,7 +145,7 @@ impl Shard {
         order: impl FnOnce(Asked) -> WaitOrder,
     ) {
         let protocol = c.output.reply.protocol();
-        let later = self.reply_later(c);
+        let later = self.transactions.reply_later(c);
         let number = self.shared.next_transaction();
         self.replication.asked.insert(number, Asking { later, protocol, then: Then::Wait(spec) });
         let order = order(Asked { home: self.id, number });

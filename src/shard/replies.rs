@@ -63,7 +63,7 @@ impl Shard {
     fn end_replies(&mut self, connection: Option<Box<Connection>>) {
         if let Some(mut connection) = connection {
             // The replies may have left the pipeline already.
-            self.places_filled(&mut connection);
+            self.connections.places_filled(&mut connection);
             self.finish(connection);
         }
     }

@@ -286,7 +286,7 @@ impl Shard {
 impl Shard {
     /// Changes the users for a client, which has its answer when every shard knows.
     pub(super) fn change_users(&mut self, c: &mut Connection, change: UserChange) -> Flow {
-        let answer_to = self.answer_to(c);
+        let answer_to = self.transactions.answer_to(&self.turn, c);
         self.send(SETTINGS_SHARD, SettingsMessage::ChangeUsers { change, answer_to }.into());
         Flow::Later
     }

@@ -65,8 +65,8 @@ fn set(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
     let change = ConfigChange {
         args: OwnedArgs::from_slices(&args[2..]),
         setter,
-        answer_to: shard.answer_to(c),
-        may_wait: !shard.is_inside_transaction(),
+        answer_to: shard.transactions.answer_to(&shard.turn, c),
+        may_wait: !shard.transactions.is_inside_transaction(),
     };
     shard.send(SETTINGS_SHARD, SettingsMessage::ChangeConfig(Box::new(change)).into());
     Ok(Flow::Later)
@@ -234,7 +234,7 @@ impl Shard {
         }
         if changed.contains(&"aof-disable-auto-gc") && !new.persistence.aof_disable_auto_gc {
             if self.turn.is_leader() {
-                self.collect_history();
+                self.saving.collect_history(&self.turn);
             } else {
                 self.tell_leader(LeaderRequest::CollectHistory);
             }
@@ -253,7 +253,7 @@ impl Shard {
     }
 
     fn rebind_for(&mut self, directive: &'static str, new: &Config) -> Result<(), ApplyError> {
-        let Err(error) = self.rebind(&new.network.bind.0, new.network.port) else {
+        let Err(error) = self.connections.rebind(&self.turn, &new.network.bind.0, new.network.port) else {
             self.shared.port.store(u64::from(new.network.port), Ordering::Relaxed);
             return Ok(());
         };

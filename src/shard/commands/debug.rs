@@ -574,20 +574,20 @@ fn reload(shard: &mut Shard, c: &mut Connection, options: Args) -> Outcome {
             }
         }
     }
-    if shard.is_inside_transaction() {
+    if shard.transactions.is_inside_transaction() {
         // It waits for all transactions to end.
         return Err(CommandError::other("ERR DEBUG RELOAD is not possible inside a transaction"));
     }
-    let asker = Asker { home: shard.id, later: shard.reply_later(c) };
+    let asker = Asker { home: shard.id, later: shard.transactions.reply_later(c) };
     shard.tell_leader(LeaderRequest::Reload(reload, asker));
     Ok(Flow::Later)
 }
 
 fn load_aof(shard: &mut Shard, c: &mut Connection) -> Outcome {
-    if shard.is_inside_transaction() {
+    if shard.transactions.is_inside_transaction() {
         return Err(CommandError::other("ERR DEBUG LOADAOF is not possible inside a transaction"));
     }
-    let asker = Asker { home: shard.id, later: shard.reply_later(c) };
+    let asker = Asker { home: shard.id, later: shard.transactions.reply_later(c) };
     shard.tell_leader(LeaderRequest::LoadAof(asker));
     Ok(Flow::Later)
 }

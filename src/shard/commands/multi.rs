@@ -67,7 +67,7 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
     let ready = match reach {
         Reach::OneShard(owner) if owner == shard.id => true,
         Reach::OneShard(owner) => shard.may_reserve(c, owner),
-        Reach::Transaction => shard.may_begin_transaction(c),
+        Reach::Transaction => c.may_begin_transaction(),
     };
     if !ready {
         c.multi = Some(multi);
@@ -77,13 +77,28 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
     for (index, why) in denied {
         commands[index].denied = Some(why);
     }
-    if shard.is_monitored() && !c.watching.as_ref().is_some_and(|watching| watching.flag.is_set()) {
+    if shard.subscribers.is_monitored() && !c.watching.as_ref().is_some_and(|watching| watching.flag.is_set())
+    {
         for command in commands.iter().filter(|command| command.denied.is_none()) {
             let args = command.args.slices();
             if let Where::Script = command.spec.handler {
-                shard.show_script(c, command.db, command.spec, &args);
+                shard.subscribers.show_script(
+                    &shard.turn,
+                    &mut shard.peers,
+                    c,
+                    command.db,
+                    command.spec,
+                    &args,
+                );
             } else {
-                shard.show_to_monitors(c, command.db, command.spec, &args);
+                shard.subscribers.show_to_monitors(
+                    &shard.turn,
+                    &mut shard.peers,
+                    c,
+                    command.db,
+                    command.spec,
+                    &args,
+                );
             }
         }
     }
@@ -102,13 +117,13 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
                         return Ok(Flow::Done);
                     }
                     Some((scope, body)) => {
-                        let origin = shard.reserve(c);
+                        let origin = c.reserve();
                         c.suspension = crate::client::Suspension::Reply;
-                        shard.exec_behind(&scope, origin, body);
+                        shard.transactions.exec_behind(&shard.turn, &scope, origin, body);
                     }
                 }
             } else {
-                let origin = shard.reserve(c);
+                let origin = c.reserve();
                 shard.send(owner, Message::Exec { coordinator: shard.id, origin, body });
             }
         }

@@ -33,7 +33,7 @@ fn replicaof(
     };
     let order =
         Order { master, asked: None, is_failover: false, client: shard.turn.describe_client(c), begun: None };
-    if shard.is_inside_transaction() {
+    if shard.transactions.is_inside_transaction() {
         // The change of role needs all shards to itself: it comes behind the transaction.
         // What the transaction asks about replication is asked of the task, which knows then.
         shard.shared.replication.status.is_active.store(true, Ordering::Relaxed);
@@ -42,7 +42,7 @@ fn replicaof(
         return Ok(Flow::Done);
     }
     // What it has asked for before is done before.
-    if !shard.may_begin_transaction(c) {
+    if !c.may_begin_transaction() {
         return Ok(Flow::NotYet);
     }
     let Some(spec) = c.last_command else { return Err(CommandError::Syntax) };

@@ -37,7 +37,7 @@ fn synchronise(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args)
     if c.flags.has(Flag::Monitor) {
         return Err(CommandError::other("ERR Replica can't interact with the keyspace"));
     }
-    if !shard.may_begin_transaction(c) {
+    if !c.may_begin_transaction() {
         return Ok(Flow::NotYet);
     }
     let status = &shard.shared.replication.status;
@@ -103,9 +103,9 @@ fn begin_wait(
         reply.integer(0);
         return Ok(Flow::Done);
     }
-    let may_block = !shard.is_inside_transaction();
+    let may_block = !shard.transactions.is_inside_transaction();
     // It waits for what the client has written before, and nothing else is under way while a client is blocked.
-    if may_block && !shard.may_begin_transaction(c) {
+    if may_block && !c.may_begin_transaction() {
         return Ok(Flow::NotYet);
     }
     let Some(spec) = c.last_command else { return Err(CommandError::Syntax) };

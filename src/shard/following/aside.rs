@@ -56,7 +56,10 @@ impl Aside {
 
 impl Shard {
     pub(super) fn load_aside(&mut self, path: PathBuf, told: Told) {
-        let options = LoadOptions { keeps_expired: true, ..self.load_options(false) };
+        let options = LoadOptions {
+            keeps_expired: true,
+            ..self.saving.load_options(&self.turn, &mut self.store, false)
+        };
         let load = File::open(&path)
             .map_err(|error| format!("Can't open {} for reading: {error}", path.display()))
             .and_then(|file| Load::new(file, options).map_err(|failure| failure.to_string()));
@@ -139,7 +142,7 @@ impl Shard {
     fn loaded_aside(&mut self, loading: Loading) {
         let Loading { store, load, functions, told, .. } = loading;
         let libraries = match self.turn.is_leader() {
-            true => match self.libraries_of(&functions) {
+            true => match self.scripts.libraries_of(&functions) {
                 Ok(libraries) => Some(Box::new(libraries)),
                 Err(why) => {
                     let result = Err(format!(
@@ -188,7 +191,7 @@ impl Shard {
         self.replication.following.own_expiries = Default::default();
         self.store.exchange(&mut store);
         self.free_store(store);
-        self.all_copies_are_outdated();
+        self.subscribers.all_copies_are_outdated(&self.turn, &mut self.peers);
         for db in 0..self.store.databases() {
             self.show_len(db);
         }

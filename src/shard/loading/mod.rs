@@ -9,7 +9,9 @@ mod rendezvous;
 mod replay;
 
 use crate::log_text;
+use crate::shard::saving::Saving;
 use crate::shard::turn::TurnState;
+use crate::store::Store;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
@@ -120,6 +122,23 @@ impl TurnState {
         let more = position.saturating_sub(loading.counted);
         loading.counted = position;
         self.shared.status.loading.loaded_bytes.fetch_add(more, Relaxed);
+    }
+}
+
+impl Saving {
+    pub(super) fn load_options(&self, turn: &TurnState, store: &mut Store, is_base: bool) -> LoadOptions {
+        let persistence = &turn.config.persistence;
+        LoadOptions {
+            with_checksum: persistence.rdbchecksum && !store.settings.skips_checksums,
+            keeps_expired: is_base,
+            owned: None,
+            replaces: self.loader.merges,
+            checks: match persistence.sanitize_dump_payload {
+                SanitizeDumpPayload::Yes => Checks::Deep,
+                SanitizeDumpPayload::No | SanitizeDumpPayload::Clients => Checks::Mend,
+            },
+            key_load_delay: persistence.key_load_delay,
+        }
     }
 }
 
@@ -237,7 +256,8 @@ impl Shard {
                 Ok(None)
             }
             Step::Rdb { path, is_base, owned } => {
-                let options = LoadOptions { owned, ..self.load_options(is_base) };
+                let options =
+                    LoadOptions { owned, ..self.saving.load_options(&self.turn, &mut self.store, is_base) };
                 let file = File::open(&path).map_err(|error| {
                     log_text!(
                         Level::Warning,
@@ -291,21 +311,6 @@ impl Shard {
         partial(self.store.slots().clone())
     }
 
-    pub(super) fn load_options(&self, is_base: bool) -> LoadOptions {
-        let persistence = &self.turn.config.persistence;
-        LoadOptions {
-            with_checksum: persistence.rdbchecksum && !self.store.settings.skips_checksums,
-            keeps_expired: is_base,
-            owned: None,
-            replaces: self.saving.loader.merges,
-            checks: match persistence.sanitize_dump_payload {
-                SanitizeDumpPayload::Yes => Checks::Deep,
-                SanitizeDumpPayload::No | SanitizeDumpPayload::Clients => Checks::Mend,
-            },
-            key_load_delay: persistence.key_load_delay,
-        }
-    }
-
     /// What a file says of itself is the same for all shards: one of them tells it.
     fn take_notes(&mut self, load: &mut Load<File>) {
         for note in load.take_notes() {
@@ -315,7 +320,7 @@ impl Shard {
         }
         let functions = load.take_functions();
         if self.turn.is_leader() {
-            if let Err(why) = self.load_libraries(&functions) {
+            if let Err(why) = self.scripts.load_libraries(&self.turn, &functions) {
                 crate::log_text!(
                     Level::Warning,
                     "A library of functions cannot be loaded, and is left out: ",

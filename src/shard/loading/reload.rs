@@ -70,7 +70,7 @@ impl Shard {
         self.give_up_snapshots();
         let is_saved = Rc::new(Cell::new(true));
         let saved = is_saved.clone();
-        let mut phases = self.save_at_once(move |_, result| {
+        let mut phases = self.saving.save_at_once(&self.turn, move |_, result| {
             saved.set(result.is_ok());
             false
         });
@@ -87,7 +87,7 @@ impl Shard {
     /// DEBUG LOADAOF, on the shard that leads.
     pub fn load_aof(&mut self, asker: Asker) {
         let folder = self.turn.aof_folder();
-        let manifest = match self.reread_manifest() {
+        let manifest = match self.saving.reread_manifest(&self.turn) {
             Ok(manifest) if manifest.is_empty() => {
                 crate::log_text!(Level::Warning, "There is no AOF in ", folder.path());
                 return self.answer_asker(asker, Err(CommandError::other(LOAD_AOF_FAILED)));

@@ -4,6 +4,7 @@
 //! shard that leads a second descriptor of the socket. From then on the shard neither reads nor writes there; it closes the
 //! connection when the dump has ended. As long as nothing of the dump was sent, an error can still be answered.
 
+use crate::shard::saving::Saving;
 use crate::shard::turn::TurnState;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -133,12 +134,20 @@ impl TurnState {
     }
 }
 
-impl Shard {
+impl Saving {
     /// The client is to get a dump as soon as it has got its earlier replies.
     pub(in crate::shard) fn hand_over_later(&mut self, handover: Handover) {
-        self.saving.handovers.push(handover);
+        self.handovers.push(handover);
     }
 
+    /// Why no stream of this kind can begin now.
+    fn stream_refusal(&self, purpose: Purpose) -> Option<CommandError> {
+        admit(purpose, self.purposes()).err()?;
+        Some(CommandError::other(format!("ERR {} already in progress", purpose.name())))
+    }
+}
+
+impl Shard {
     /// In each turn: gives connections away that have nothing more to send.
     pub(in crate::shard) fn hand_over_connections(&mut self) {
         if self.saving.handovers.is_empty() {
@@ -187,7 +196,7 @@ impl Shard {
                 "ERR PIPESAVE needs a command: set 'pipesavecommand' in the configuration file and restart the server",
             ))
         } else {
-            self.stream_refusal(Purpose::Pipe)
+            self.saving.stream_refusal(Purpose::Pipe)
         };
         match error {
             Some(error) => self.answer_asker(asker, Err(error)),
@@ -200,7 +209,7 @@ impl Shard {
 
     /// DUMPSAVE; `socket` is the client's.
     pub(super) fn dumpsave(&mut self, socket: OwnedFd, asker: Asker) {
-        if let Some(error) = self.stream_refusal(Purpose::Dump) {
+        if let Some(error) = self.saving.stream_refusal(Purpose::Dump) {
             return self.answer_asker(asker, Err(error));
         }
         self.start_backup(
@@ -210,12 +219,6 @@ impl Shard {
             [Vec::new(), Vec::new()],
             asker,
         );
-    }
-
-    /// Why no stream of this kind can begin now.
-    fn stream_refusal(&self, purpose: Purpose) -> Option<CommandError> {
-        admit(purpose, self.saving.purposes()).err()?;
-        Some(CommandError::other(format!("ERR {} already in progress", purpose.name())))
     }
 
     fn start_backup(

@@ -1,5 +1,6 @@
 //! A snapshot, as every shard knows it: what it is for, the files of its parts, and what the shards tell about theirs.
 
+use crate::shard::saving::Saving;
 use crate::shard::turn::TurnState;
 use std::fs::File;
 use std::path::PathBuf;
@@ -14,7 +15,6 @@ use crate::persist::aof::write::{put_command, put_cut, Timestamps};
 use crate::rdb::file::Header;
 use crate::rdb::{Encoder, Format};
 use crate::runtime::clock;
-use crate::shard::Shard;
 use crate::snapshot::Purpose;
 use crate::store::SlotSet;
 use crate::text;
@@ -147,19 +147,20 @@ impl TurnState {
     }
 }
 
-impl Shard {
+impl Saving {
     /// Opens the files of a snapshot. The error is for the log.
     pub(super) fn new_cut(
         &mut self,
+        turn: &TurnState,
         purpose: Purpose,
         method: Option<SnapshotMethod>,
     ) -> Result<SnapshotCut, Text> {
-        self.saving.last_id += 1;
-        let persistence = &self.turn.config.persistence;
+        self.last_id += 1;
+        let persistence = &turn.config.persistence;
         let path = persistence.dbfilename.clone();
         let checksum = persistence.rdbchecksum;
-        let format = self.turn.rdb_format();
-        let shards = self.turn.slots.shards();
+        let format = turn.rdb_format();
+        let shards = turn.slots.shards();
         let mut parts: Vec<Option<PartFile>> = Vec::with_capacity(shards);
         for shard in 0..shards {
             let name = temporary_name(shard);
@@ -179,7 +180,7 @@ impl Shard {
             };
             parts.push(Some(PartFile::new(name, file, shards == 1)));
         }
-        let id = self.saving.last_id;
+        let id = self.last_id;
         Ok(SnapshotCut {
             id,
             purpose,

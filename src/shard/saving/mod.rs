@@ -260,7 +260,7 @@ impl Shard {
             self.saving.tried_at_ms = self.turn.now_ms();
             self.shared.status.figures().rdb.begin(clock::unix_us() / 1_000_000);
         }
-        let cut = match self.new_cut(purpose, method) {
+        let cut = match self.saving.new_cut(&self.turn, purpose, method) {
             Ok(cut) => Arc::new(cut),
             Err(why) => {
                 crate::log_text!(Level::Warning, why);
@@ -492,7 +492,7 @@ impl Shard {
 
     /// Ends what is under way, of which nothing is to be left. False: there is nothing.
     pub(in crate::shard) fn give_up_snapshots(&mut self) -> bool {
-        self.forget_rewrites();
+        self.saving.forget_rewrites();
         let ids: Vec<JobId> = self.saving.jobs.iter().map(|active| active.cut.id).collect();
         for id in &ids {
             self.job_event(*id, Event::GiveUp);

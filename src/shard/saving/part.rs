@@ -6,7 +6,9 @@
 //! to fork; its child then goes on with it. So shards fork one after the other, with a pause in which they answer what has
 //! waited, and a client waits for one fork and not for the sum of them.
 
+use crate::shard::saving::Saving;
 use crate::shard::turn::TurnState;
+use crate::store::Store;
 use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -131,6 +133,37 @@ impl TurnState {
     }
 }
 
+impl Saving {
+    /// The leader: all shards are past the cut, and no other one forks.
+    pub(super) fn may_fork(&mut self, id: JobId, at_us: i64) {
+        for own in &mut self.own {
+            if let Way::Due(due) = &mut own.way {
+                if own.id == id {
+                    due.fork_at_us = Some(at_us);
+                }
+            }
+        }
+    }
+
+    /// Whether a fork of this shard would hold it up for less than `snapshot-fork-stall-max-ms`, as far as one can tell.
+    fn fork_is_cheap(&self, turn: &TurnState, store: &mut Store) -> bool {
+        let us_per_gib = self.fork_us_per_gib.unwrap_or(FORK_US_PER_GIB);
+        let estimate_us = store.used_memory() as u64 * us_per_gib / GIB;
+        estimate_us <= u64::from(turn.config.engine.snapshot_fork_stall_max_ms) * 1000
+    }
+
+    /// Whether a part of a snapshot is in progress here.
+    pub(in crate::shard) fn has_own_part(&self) -> bool {
+        !self.own.is_empty()
+    }
+
+    /// Whether there is more to do soon: a fork is due, or a snapshot without fork is in progress, from which the disk takes
+    /// what waits for it without a word.
+    pub(in crate::shard) fn is_snapshot_under_way(&self) -> bool {
+        self.own.iter().any(OwnPart::holds_store)
+    }
+}
+
 impl Shard {
     /// Writes this shard's part at once.
     pub(super) fn write_part(&self, cut: &SnapshotCut) -> std::io::Result<FileChecksum> {
@@ -220,7 +253,9 @@ impl Shard {
         let forks = match self.turn.method_of(cut) {
             SnapshotMethod::Fork => true,
             SnapshotMethod::Forkless => false,
-            SnapshotMethod::Auto => cut.forks_at_cut() || self.fork_is_cheap(),
+            SnapshotMethod::Auto => {
+                cut.forks_at_cut() || self.saving.fork_is_cheap(&self.turn, &mut self.store)
+            }
         };
         if forks && !cut.forks_one_by_one() {
             let head = self.turn.head_of_part(cut, number, cut.as_commands);
@@ -267,7 +302,7 @@ impl Shard {
         let options = PartOptions { as_commands: cut.as_commands, ..options };
         match self.fork_child(cut.purpose, &file, &options, image) {
             Ok(child) => {
-                self.note_spike("fork", child.fork_us() * 1000);
+                self.executor.note_spike(&self.turn, "fork", child.fork_us() * 1000);
                 let used = self.store.used_memory() as u64;
                 if used > GIB / 8 {
                     self.saving.fork_us_per_gib = Some(child.fork_us() * GIB / used);
@@ -284,17 +319,6 @@ impl Shard {
                 Ok(None)
             }
             Err(error) => Err(Failed::Fork(error_text(&error))),
-        }
-    }
-
-    /// The leader: all shards are past the cut, and no other one forks.
-    pub(super) fn may_fork(&mut self, id: JobId, at_us: i64) {
-        for own in &mut self.saving.own {
-            if let Way::Due(due) = &mut own.way {
-                if own.id == id {
-                    due.fork_at_us = Some(at_us);
-                }
-            }
         }
     }
 
@@ -325,13 +349,6 @@ impl Shard {
             let kept = self.store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
             self.throttle_writers(false, kept);
         }
-    }
-
-    /// Whether a fork of this shard would hold it up for less than `snapshot-fork-stall-max-ms`, as far as one can tell.
-    fn fork_is_cheap(&self) -> bool {
-        let us_per_gib = self.saving.fork_us_per_gib.unwrap_or(FORK_US_PER_GIB);
-        let estimate_us = self.store.used_memory() as u64 * us_per_gib / GIB;
-        estimate_us <= u64::from(self.turn.config.engine.snapshot_fork_stall_max_ms) * 1000
     }
 
     fn fork_child(
@@ -399,17 +416,6 @@ impl Shard {
         }
         self.release_saved_values();
         !progress.is_done
-    }
-
-    /// Whether a part of a snapshot is in progress here.
-    pub(in crate::shard) fn has_own_part(&self) -> bool {
-        !self.saving.own.is_empty()
-    }
-
-    /// Whether there is more to do soon: a fork is due, or a snapshot without fork is in progress, from which the disk takes
-    /// what waits for it without a word.
-    pub(in crate::shard) fn is_snapshot_under_way(&self) -> bool {
-        self.saving.own.iter().any(OwnPart::holds_store)
     }
 
     /// Ten times a second: how far the parts are, and whether they have ended.

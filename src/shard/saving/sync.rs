@@ -12,6 +12,7 @@
 //! It is made without fork, and each shard's walk rests while `AHEAD_BYTES` wait for the socket; what changes meanwhile is kept, writers
 //! wait from a bound on as they do for a slow disk, and beyond `WAITING_BYTES_MAX` it fails. With `slots` it has the keys of some slots.
 
+use crate::shard::saving::Saving;
 use crate::shard::turn::TurnState;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -120,6 +121,15 @@ impl TurnState {
     }
 }
 
+impl Saving {
+    /// What stands in front of the file is known: its bytes flow.
+    pub(super) fn send_sync(&mut self, id: JobId, before: Vec<u8>) {
+        if let Some(stream) = self.job(id).and_then(|active| active.stream.as_ref()) {
+            stream.send(before);
+        }
+    }
+}
+
 impl Shard {
     /// The leader: a snapshot for a replica.
     pub(super) fn full_sync(&mut self, sync: FullSync) {
@@ -139,19 +149,12 @@ impl Shard {
         }
     }
 
-    /// What stands in front of the file is known: its bytes flow.
-    pub(super) fn send_sync(&mut self, id: JobId, before: Vec<u8>) {
-        if let Some(stream) = self.saving.job(id).and_then(|active| active.stream.as_ref()) {
-            stream.send(before);
-        }
-    }
-
     /// In front of the parts: the feed, and the mark.
     pub(super) fn phases_of_sync(&self, id: JobId, bell: Bell) -> Vec<Phase> {
         let (make, attach, made) = self.phases_of_feed(bell);
         let mark = move |shard: &mut Shard, _: Answers| {
             let reader = made.take();
-            let ticket = shard.mark_feed().unwrap_or_default();
+            let ticket = shard.journal.mark_feed().unwrap_or_default();
             if let Some(stream) = shard.saving.job(id).and_then(|active| active.stream.as_ref()) {
                 stream.tell(SyncEvent::AtBarrier { job: id, ticket, reader });
             }

@@ -1,5 +1,6 @@
 //! A script as a transaction: the coordinator has each of its calls run on the shards that own its keys, and gives it turns.
 
+use crate::shard::connections::Connections;
 use crate::shard::peers::Chore;
 use crate::shard::turn::TurnState;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -139,6 +140,29 @@ impl TurnState {
     }
 }
 
+impl Connections {
+    /// Ends scripts whose clients, which this shard has served, are gone. One that has written goes on to its end. (To half close a
+    /// connection is to leave as well, but not at once: such a client may still read a reply that comes soon.)
+    pub(in crate::shard) fn end_scripts_of_the_gone(&mut self, turn: &TurnState) {
+        if !turn.shared.scripts.is_any_slow() {
+            return;
+        }
+        let mine = turn.shared.scripts.slow_of(turn.id);
+        for slow in mine {
+            let (is_closed, is_half_closed) = match self.table.get(slow.connection) {
+                Some(c) => (c.flags.has(ClientFlag::Closing), c.flags.has(ClientFlag::PeerClosed)),
+                None => (true, false),
+            };
+            let took_nanos = Stamp::now().nanos_since(slow.started);
+            if (is_closed || is_half_closed && took_nanos > HALF_CLOSED_NANOS)
+                && !slow.has_written.load(Ordering::Relaxed)
+            {
+                slow.is_killed.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
 impl Shard {
     /// A script that the last command was goes on in another way; its reply goes to `origin` at shard `home`. `holding`: the number by
     /// which it holds its keys already, if it had to wait for them.
@@ -198,7 +222,7 @@ impl Shard {
         transaction.is_awaited = self.journal.log.is_open();
         transaction.next = 1;
         transaction.script = Some((0, run));
-        self.body_becomes_part(number);
+        self.journal.body_becomes_part(&self.turn, &mut self.store, number);
         let mut transaction = Box::new(transaction);
         if goes_further {
             self.go_further(id, transaction);
@@ -207,7 +231,7 @@ impl Shard {
         transaction.outstanding = 1;
         self.transactions.running.insert(id, transaction);
         if answer == Answer::Granted {
-            self.do_next_turn(Chore::GoOnWithScript(id));
+            self.peers.do_next_turn(Chore::GoOnWithScript(id));
         } else {
             // It has touched nothing yet.
             let owner = Owner::Coordinator { shard: self.id, transaction: id, watch: None };
@@ -322,7 +346,7 @@ impl Shard {
             if is_turn_over {
                 t.script = Some((place, run));
                 t.outstanding += 1;
-                self.do_next_turn(Chore::GoOnWithScript(id));
+                self.peers.do_next_turn(Chore::GoOnWithScript(id));
                 return Going::On;
             }
         }
@@ -374,12 +398,12 @@ impl Shard {
             && (!keys.is_empty() || !matches!(spec.handler, Handler::Channel));
         if is_here && t.participants.iter().any(|p| p.shard == self.id) {
             t.steps += 1;
-            self.enter_part(t.number, t.steps);
+            self.journal.enter_part(&mut self.store, t.number, t.steps);
             let reply = self.call_now(run, spec, &slices);
-            self.leave_part();
+            self.journal.leave_part(&self.turn, &mut self.store);
             return RemoteCall::Answered(Resume::Reply(reply));
         }
-        self.show_script_call(run.db, spec, &slices);
+        self.subscribers.show_script_call(&mut self.peers, run.db, spec, &slices);
         drop(slices);
         run.awaits_reply = true;
         t.caller = run.caller_of_call();
@@ -398,7 +422,7 @@ impl Shard {
         spec: &'static CommandSpec,
         args: Args,
     ) -> RemoteCall {
-        self.show_script_call(run.db, spec, args);
+        self.subscribers.show_script_call(&mut self.peers, run.db, spec, args);
         let mut connection = self.turn.connection_of_script(run);
         let mut reply = Reply::new(run.execution.protocol());
         let place = t.commands.len();
@@ -449,29 +473,6 @@ impl Shard {
 }
 
 // Scripts that take long.
-impl Shard {
-    /// Ends scripts whose clients, which this shard has served, are gone. One that has written goes on to its end. (To half close a
-    /// connection is to leave as well, but not at once: such a client may still read a reply that comes soon.)
-    pub(in crate::shard) fn end_scripts_of_the_gone(&mut self) {
-        if !self.shared.scripts.is_any_slow() {
-            return;
-        }
-        let mine = self.shared.scripts.slow_of(self.id);
-        for slow in mine {
-            let (is_closed, is_half_closed) = match self.connections.table.get(slow.connection) {
-                Some(c) => (c.flags.has(ClientFlag::Closing), c.flags.has(ClientFlag::PeerClosed)),
-                None => (true, false),
-            };
-            let took_nanos = Stamp::now().nanos_since(slow.started);
-            if (is_closed || is_half_closed && took_nanos > HALF_CLOSED_NANOS)
-                && !slow.has_written.load(Ordering::Relaxed)
-            {
-                slow.is_killed.store(true, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
 /// A script that is to run as a transaction over everything, on its way to the shard that serves its client.
 pub struct BeginScript {
     origin: Origin,

@@ -1,5 +1,7 @@
 //! The coordinator: takes the intents, then the steps, then answers.
 
+use crate::shard::connections::Connections;
+use crate::shard::journal::Journal;
 use crate::shard::peers::Chore;
 use crate::shard::turn::TurnState;
 
@@ -92,6 +94,41 @@ impl TurnState {
     }
 }
 
+impl Connections {
+    /// A command of a MULTI body may log in, or change users: those after it are for the user as he is then, as in Redis.
+    fn follow_user(&mut self, turn: &TurnState, t: &mut Transaction) {
+        let Some(known) = &t.user else { return };
+        let Some(connection) = self.table.take(t.origin.client) else { return };
+        let user = turn.current_user(&connection);
+        if !Arc::ptr_eq(known, &user) {
+            t.caller.user = user.serial;
+            for command in &mut t.commands[t.next..] {
+                command.denied =
+                    turn.denial_at_exec(&connection, &user, command.spec, &command.args.slices());
+            }
+            t.user = Some(user);
+        }
+        self.table.put_back(connection);
+    }
+}
+
+impl Journal {
+    /// What `shard` is to know when it gets its intents back. In front of the first of these messages the transaction takes its place.
+    fn ending_of(
+        &mut self,
+        turn: &TurnState,
+        id: TransactionId,
+        t: &mut Transaction,
+        shard: usize,
+    ) -> Ending {
+        let ending = t.ending(shard, turn.id, id);
+        if !std::mem::replace(&mut t.is_placed, true) {
+            self.place(t.number, &ending.writers);
+        }
+        ending
+    }
+}
+
 impl Shard {
     /// Starts a transaction for the connection, which stalls until its reply.
     pub(in crate::shard) fn begin_transaction(
@@ -110,7 +147,7 @@ impl Shard {
         for (_, key) in watch.iter().flat_map(|watch| &watch.keys) {
             scopes.add_key(self.turn.slots.shard_of(key), key, KeyAccess::Read);
         }
-        let origin = self.reserve(c);
+        let origin = c.reserve();
         c.suspension = Suspension::Reply;
         self.start(Transaction {
             caller: Caller { deny_blocking: is_exec, ..self.turn.caller_of(c) },
@@ -171,7 +208,7 @@ impl Shard {
         if transaction.outstanding == 0 {
             // No key at all (MULTI with PING only). The connection is still in the hands of who runs its requests, so the
             // commands come after them.
-            self.do_later(Chore::AdvanceTransaction(id));
+            self.peers.do_later(Chore::AdvanceTransaction(id));
         }
         self.transactions.running.insert(id, transaction);
     }
@@ -259,7 +296,7 @@ impl Shard {
                 }
                 continue;
             }
-            self.follow_user(t);
+            self.connections.follow_user(&self.turn, t);
             let command = t.next;
             let is_denied = t.commands[command].denied.is_some();
             if let (Handler::Script, false) = (t.commands[command].spec.handler, is_denied) {
@@ -286,22 +323,6 @@ impl Shard {
         } else {
             self.finish_transaction(id, transaction);
         }
-    }
-
-    /// A command of a MULTI body may log in, or change users: those after it are for the user as he is then, as in Redis.
-    fn follow_user(&mut self, t: &mut Transaction) {
-        let Some(known) = &t.user else { return };
-        let Some(connection) = self.connections.table.take(t.origin.client) else { return };
-        let user = self.turn.current_user(&connection);
-        if !Arc::ptr_eq(known, &user) {
-            t.caller.user = user.serial;
-            for command in &mut t.commands[t.next..] {
-                command.denied =
-                    self.turn.denial_at_exec(&connection, &user, command.spec, &command.args.slices());
-            }
-            t.user = Some(user);
-        }
-        self.connections.table.put_back(connection);
     }
 
     /// Takes the first step of a script's call, which is command `call`.
@@ -355,7 +376,7 @@ impl Shard {
         // What goes out together is one step.
         t.steps += u32::from(t.outstanding == 0);
         t.outstanding += 1;
-        let ending = release.then(|| self.ending_of(id, t, shard));
+        let ending = release.then(|| self.journal.ending_of(&self.turn, id, t, shard));
         let run = Run {
             coordinator: self.id,
             transaction: id,
@@ -367,15 +388,6 @@ impl Shard {
             ending,
         };
         self.send(shard, Message::Run(Box::new(run)));
-    }
-
-    /// What `shard` is to know when it gets its intents back. In front of the first of these messages the transaction takes its place.
-    fn ending_of(&mut self, id: TransactionId, t: &mut Transaction, shard: usize) -> Ending {
-        let ending = t.ending(shard, self.id, id);
-        if !std::mem::replace(&mut t.is_placed, true) {
-            self.journal.place(t.number, &ending.writers);
-        }
-        ending
     }
 
     /// Runs the commands from `t.next` on that are each on one shard, all at once: commands on different shards
@@ -563,7 +575,7 @@ impl Shard {
                 continue;
             }
             let shard = t.participants[index].shard;
-            let mut ending = self.ending_of(id, t, shard);
+            let mut ending = self.journal.ending_of(&self.turn, id, t, shard);
             ending.report_to = ending.report_to.filter(|_| is_answered);
             self.send(shard, Message::Release { number: t.number, ending });
         }

@@ -6,8 +6,28 @@ use super::{flat, Later};
 use crate::client::{Connection, Suspension};
 use crate::resp::Reply;
 use crate::shard::refusals::touches_keys;
+use crate::shard::transactions::Transactions;
 use crate::shard::{Flow, Shard};
 use crate::txn::message::TransactionId;
+
+impl Transactions {
+    /// The place for a reply that comes later: in the connection's pipeline, or in the transaction in progress.
+    pub(in crate::shard) fn reply_later(&mut self, c: &mut Connection) -> Later {
+        match self.inside {
+            Some((transaction, command)) => Later::InTransaction(transaction, command),
+            None => {
+                let origin = c.reserve();
+                c.suspension = Suspension::Reply;
+                Later::InPipeline(origin)
+            }
+        }
+    }
+
+    /// Whether the connection's command that runs now is part of a transaction, where nothing may block.
+    pub(in crate::shard) fn is_inside_transaction(&self) -> bool {
+        self.inside.is_some()
+    }
+}
 
 impl Shard {
     /// A command of the connection inside a MULTI body. It may answer later, through `complete`.
@@ -39,23 +59,6 @@ impl Shard {
         } else {
             t.replies[command] = flat(&mut reply);
         }
-    }
-
-    /// The place for a reply that comes later: in the connection's pipeline, or in the transaction in progress.
-    pub(in crate::shard) fn reply_later(&mut self, c: &mut Connection) -> Later {
-        match self.transactions.inside {
-            Some((transaction, command)) => Later::InTransaction(transaction, command),
-            None => {
-                let origin = self.reserve(c);
-                c.suspension = Suspension::Reply;
-                Later::InPipeline(origin)
-            }
-        }
-    }
-
-    /// Whether the connection's command that runs now is part of a transaction, where nothing may block.
-    pub(in crate::shard) fn is_inside_transaction(&self) -> bool {
-        self.transactions.inside.is_some()
     }
 
     /// The reply that was promised by `reply_later`.

@@ -11,6 +11,7 @@ mod record;
 mod remote;
 mod work;
 
+use crate::shard::turn::TurnState;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -18,7 +19,7 @@ use crate::base::Stamp;
 use crate::base::Token;
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
-use crate::shard::{Shard, AWAKE_NANOS};
+use crate::shard::AWAKE_NANOS;
 use crate::txn::guard::GuardedLocks;
 use crate::txn::locks::Number;
 use crate::txn::message::{ExecBody, Origin, OwnedCommand, TransactionId, Watch};
@@ -70,19 +71,19 @@ impl Transactions {
     }
 }
 
-impl Shard {
+impl Transactions {
     /// Whether the next message of a transaction comes soon: few are under way here, or all shards stand still for one, or did a
     /// moment ago. (A script that does not name its keys goes to and fro between shards for every call.)
-    pub(super) fn expects_next_step(&mut self) -> bool {
-        if self.turn.slots.is_single() {
+    pub(super) fn expects_next_step(&mut self, turn: &TurnState) -> bool {
+        if turn.slots.is_single() {
             return false;
         }
-        if self.transactions.locks.is_wanted_whole() {
-            self.transactions.stood_still = Some(Stamp::now());
+        if self.locks.is_wanted_whole() {
+            self.stood_still = Some(Stamp::now());
         }
         let is_recent = |at: &Stamp| Stamp::now().nanos_since(*at) <= AWAKE_NANOS;
-        self.transactions.stood_still = self.transactions.stood_still.filter(is_recent);
-        self.transactions.stood_still.is_some() || FEW.contains(&self.transactions.locks.active())
+        self.stood_still = self.stood_still.filter(is_recent);
+        self.stood_still.is_some() || FEW.contains(&self.locks.active())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::shard::call::{Call, Called, Within};
 use crate::shard::message::Message;
+use crate::shard::transactions::Transactions;
 use crate::shard::turn::TurnState;
 use crate::shard::Shard;
 use crate::txn::locks::{fingerprint_of_client, Answer, Number, Scope, Strengthened};
@@ -34,6 +35,19 @@ impl TurnState {
             scopes.add_key(self.slots.shard_of(key), key, KeyAccess::Read);
         }
         scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
+    }
+}
+
+impl Transactions {
+    /// A body of one of this shard's own clients waits for the intents in front of it.
+    pub(in crate::shard) fn exec_behind(
+        &mut self,
+        turn: &TurnState,
+        scope: &Scope,
+        origin: Origin,
+        body: Box<ExecBody>,
+    ) {
+        self.wait_behind(turn, scope, turn.id, origin.client, Waiting::Exec { shard: turn.id, origin, body });
     }
 }
 
@@ -145,14 +159,16 @@ impl Shard {
 
     pub(in crate::shard) fn run_step(&mut self, run: Run) {
         let Run { coordinator, transaction, number, step, caller, protocol, work, ending } = run;
-        self.enter_part(number, step);
+        self.journal.enter_part(&mut self.store, number, step);
         let result = match (work, caller.at_us) {
             (Work::Barrier(work), _) => {
                 let done = move |shard: &mut Shard, answer| {
                     let (from, result) = (shard.id, WorkResult::AtBarrier(answer));
                     shard.send(coordinator, Message::Ran { from, transaction, result });
                 };
-                let Some(answer) = self.do_barrier_work(work, number, done) else { return self.leave_part() };
+                let Some(answer) = self.do_barrier_work(work, number, done) else {
+                    return self.journal.leave_part(&self.turn, &mut self.store);
+                };
                 WorkResult::AtBarrier(answer)
             }
             (work, Some(at_us)) => self.at_instant(at_us, |shard| {
@@ -162,7 +178,7 @@ impl Shard {
             }),
             (work, None) => self.do_work(coordinator, transaction, work, &caller, protocol),
         };
-        self.leave_part();
+        self.journal.leave_part(&self.turn, &mut self.store);
         self.send(coordinator, Message::Ran { from: self.id, transaction, result });
         if let Some(ending) = ending {
             self.release(number, ending);
@@ -201,7 +217,15 @@ impl Shard {
             }
             Work::RemoteValues(command) => {
                 if caller.remembers_reads {
-                    self.remember_reads(command.spec, &command.args.slices(), caller);
+                    self.subscribers.remember_reads(
+                        &self.turn,
+                        &mut self.store,
+                        &mut self.peers,
+                        &mut self.journal,
+                        command.spec,
+                        &command.args.slices(),
+                        caller,
+                    );
                 }
                 let remote_values = self.copy_own_values(&command);
                 self.settle_looks(command.db);
@@ -228,7 +252,13 @@ impl Shard {
                     self.write_back(remote_value);
                 }
                 self.note_uses(uses);
-                self.tell_changes(caller.client_id);
+                self.subscribers.tell_changes(
+                    &self.turn,
+                    &mut self.store,
+                    &mut self.peers,
+                    &mut self.journal,
+                    caller.client_id,
+                );
                 WorkResult::WrittenBack
             }
             Work::Apply(effects, uses) => {
@@ -315,7 +345,7 @@ impl Shard {
             None => self.give_reply(from, origin, &mut reply),
             Some((scope, body)) => {
                 let waiting = Waiting::Exec { shard: from, origin, body };
-                self.wait_behind(&scope, from, origin.client, waiting);
+                self.transactions.wait_behind(&self.turn, &scope, from, origin.client, waiting);
             }
         }
     }
@@ -344,11 +374,6 @@ impl Shard {
         None
     }
 
-    /// A body of one of this shard's own clients waits for the intents in front of it.
-    pub(in crate::shard) fn exec_behind(&mut self, scope: &Scope, origin: Origin, body: Box<ExecBody>) {
-        self.wait_behind(scope, self.id, origin.client, Waiting::Exec { shard: self.id, origin, body });
-    }
-
     pub(in crate::shard) fn run_exec(&mut self, body: &ExecBody, reply: &mut Reply) {
         if let Some(watch) = &body.watch {
             self.check_watched_expiry(watch);
@@ -362,7 +387,7 @@ impl Shard {
         }
         let started = Stamp::now();
         reply.array(body.commands.len());
-        let outer = self.begin_body();
+        let outer = self.journal.begin_body();
         for command in &body.commands {
             self.call_in_longer(command, &body.caller, reply);
         }

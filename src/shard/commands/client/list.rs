@@ -7,6 +7,7 @@ use crate::base::Address;
 use crate::client::{Connection, Flag, Suspension, Topic};
 use crate::command::{Args, CommandError};
 use crate::resp::{c_text, Protocol, Reply};
+use crate::shard::connections::Connections;
 use crate::shard::scatter::Question;
 use crate::shard::turn::TurnState;
 use crate::shard::{Flow, Shard};
@@ -109,7 +110,7 @@ impl Question for ClientLines {
     type Answer = Vec<Line>;
 
     fn answer(self, shard: &mut Shard) -> Vec<Line> {
-        shard.client_lines(&self.chosen, self.asking)
+        shard.connections.client_lines(&shard.turn, &self.chosen, self.asking)
     }
 }
 
@@ -195,11 +196,11 @@ impl TurnState {
     }
 }
 
-impl Shard {
+impl Connections {
     /// This shard's connections but the one that asks.
-    fn client_lines(&self, chosen: &Chosen, asking: u64) -> Vec<Line> {
+    fn client_lines(&self, turn: &TurnState, chosen: &Chosen, asking: u64) -> Vec<Line> {
         let wanted = |c: &&Connection| c.id != asking && !c.flags.has(Flag::Closing) && chosen.holds(c);
-        self.connections.table.iter().filter(wanted).map(|c| (c.id, self.turn.describe_client(c))).collect()
+        self.table.iter().filter(wanted).map(|c| (c.id, turn.describe_client(c))).collect()
     }
 }
 
