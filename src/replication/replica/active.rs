@@ -15,8 +15,9 @@ use crate::replication::core::Core;
 use crate::replication::follow::AsideReport;
 use crate::replication::intake::Intake;
 
-/// What waits for shards, bytes; from then on the link is not read.
-const SCHEDULE_BYTES_MAX: usize = 16 << 20;
+/// What waits for shards, bytes; from then on the link is not read. As much as keeps them busy, and little enough to stay in a core's
+/// cache until they have it.
+const SCHEDULE_BYTES_MAX: usize = 1 << 20;
 /// A command of a master, and a transaction of one, bytes.
 const COMMAND_BYTES_MAX: usize = 1 << 30;
 const TRANSACTION_BYTES_MAX: usize = 1 << 30;

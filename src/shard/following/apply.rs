@@ -146,7 +146,7 @@ impl Shard {
             self.replication.following.applier.db = command.db;
             put_command(input, &[b"SELECT", command.db.to_string().as_bytes()]);
         }
-        put_command(input, &args);
+        command.put(input);
     }
 
     /// A command of the master has failed, or is passed over: the two data sets may not be the same any more.
