@@ -66,13 +66,13 @@ def follow(replica, port):
 
 @contextlib.contextmanager
 def pair(server, master_cpu, replica_cpus, *args):
-    """A master and its replicas, that have what it has: (master, its client, [(replica, its client)])."""
+    """A master, with these arguments, and its replicas, that have what it has: (master, its client, [(replica, its client)])."""
     with contextlib.ExitStack() as stack:
         master = stack.enter_context(Running(replicating(server, *args), master_cpu))
         client = Client(master.port)
         replicas = []
         for cpu in replica_cpus:
-            replica = stack.enter_context(Running(replicating(server, *args), cpu))
+            replica = stack.enter_context(Running(replicating(server), cpu))
             its_client = Client(replica.port)
             follow(its_client, master.port)
             replicas.append((replica, its_client))
