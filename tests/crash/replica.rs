@@ -16,7 +16,7 @@ use super::support::{free_port, redis_server, setting, within, Client, Random};
 
 /// What two servers live through.
 const LIVES: usize = 4;
-const ROUNDS_DEFAULT: u64 = 8;
+const ROUNDS_DEFAULT: u64 = 4;
 const SEED_DEFAULT: u64 = 11;
 const PATIENCE: Duration = Duration::from_secs(90);
 

@@ -102,7 +102,8 @@ impl Item {
         }
     }
 
-    fn len(&self) -> usize {
+    /// Bytes of its commands.
+    pub fn len(&self) -> usize {
         match self {
             Item::Command(command) => command.bytes.len(),
             Item::Transaction { commands, .. } => commands.iter().map(|command| command.bytes.len()).sum(),

@@ -97,7 +97,7 @@ impl Shard {
             Some(token) => token,
             None => self.open_applier(),
         };
-        let mut input = Vec::new();
+        let mut input = Vec::with_capacity(items.iter().map(Item::len).sum());
         for item in items {
             match item {
                 Item::Command(command) => self.put_applied(command, &mut input),
