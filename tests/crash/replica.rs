@@ -142,7 +142,7 @@ fn settle(master: &Node, replica: &Node) -> Result<(), String> {
         if link != "up" || there != offset {
             return Ok(false);
         }
-        let mut digest =
+        let digest =
             |client: &mut Client| client.try_call(&["DEBUG", "DIGEST"]).map_err(|error| error.to_string());
         let digests = (digest(&mut of_master)?, digest(&mut of_replica)?);
         // Something may have come, or have expired, meanwhile.
