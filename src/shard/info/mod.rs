@@ -206,7 +206,7 @@ fn memory(facts: &Facts, report: &mut Report) {
     let limits = &facts.config.memory;
     let (allocator, resident, all) =
         (memory.allocator_fragmentation(), memory.allocator_resident(), memory.fragmentation());
-    let vm = crate::runtime::lua::guard::memory_taken() as u64;
+    let vm = crate::runtime::lua::guard::memory_used() as u64;
     let (scripts, script_bytes) = facts.shared.scripts.size();
     let libraries = facts.shared.scripts.libraries();
     let library_bytes = libraries.memory_bytes();
