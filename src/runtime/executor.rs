@@ -14,7 +14,7 @@ const SOON_MS: u64 = 1;
 pub const CRON_MS: u64 = 100;
 
 /// Who is given the core for a moment and keeps it for so long has work of its own, nanoseconds.
-const CROWDED_NANOS: u64 = 700_000;
+const CROWDED_NANOS: u64 = 5_000_000;
 /// So long it is taken to go on with it.
 const CROWDED_FOR_NANOS: u64 = 50_000_000;
 

@@ -10,7 +10,7 @@ use crate::client::{Connection, Flag, Suspension};
 use crate::runtime::ring::SocketRing;
 
 /// So long a part of the replies waits for the others, microseconds. As a rule they take a tenth of that.
-const PATIENCE_US: i64 = 100;
+const PATIENCE_US: i64 = 1000;
 /// So much is sent at once, bytes: a send of it costs as much as the copy.
 const BYTES_MAX: usize = 16 * 1024;
 
