@@ -15,8 +15,8 @@ pub const CRON_MS: u64 = 100;
 
 /// Who is given the core for a moment and keeps it for so long has work of its own, nanoseconds.
 const CROWDED_NANOS: u64 = 5_000_000;
-/// So long it is taken to go on with it.
-const CROWDED_FOR_NANOS: u64 = 50_000_000;
+/// So long it is taken to go on with it. To try costs a turn of everybody else's.
+const CROWDED_FOR_NANOS: u64 = 1_000_000_000;
 
 /// What a shard wants after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
