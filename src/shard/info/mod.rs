@@ -456,7 +456,8 @@ fn shards(facts: &Facts, report: &mut Report) {
     for (id, stats) in facts.shared.stats.iter().enumerate() {
         let line = format!(
             "shard{id}:keys={},clients={},commands={},used_memory={},remote_commands={},transactions={},\
-             transaction_retries={},loop_turns={},loop_usec={}",
+             transaction_retries={},loop_turns={},loop_usec={},receives={},sends={},messages_sent={},\
+             message_bytes={},doorbells={},sleeps={},awake_waits={}",
             stats.keys(),
             stats.clients.get(),
             stats.commands_processed.get(),
@@ -466,6 +467,13 @@ fn shards(facts: &Facts, report: &mut Report) {
             stats.transaction_retries.get(),
             stats.loop_turns.get(),
             stats.loop_nanos.get() / 1000,
+            stats.reads.get(),
+            stats.writes.get(),
+            stats.messages_sent.get(),
+            stats.message_bytes.get(),
+            stats.doorbells.get(),
+            stats.sleeps.get(),
+            stats.awake_waits.get(),
         );
         report.line(line.into());
     }
