@@ -358,7 +358,11 @@ fn a_snapshot_is_loaded_as_it_comes_and_shown_as_redis_shows_it() {
     let master = BadMaster::new();
     assert!(client.call(&["REPLICAOF", "127.0.0.1", &master.port()]).is_ok());
     let loading = |client: &mut Client| {
-        (field(client, "loading"), field(client, "async_loading"), field(client, "loading_start_time") != "")
+        (
+            field(client, "loading"),
+            field(client, "async_loading"),
+            !field(client, "loading_start_time").is_empty(),
+        )
     };
     let nothing = ("0".to_owned(), "0".to_owned(), false);
     assert_eq!(loading(&mut client), nothing);
