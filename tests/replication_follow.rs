@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use support::{eventually, within, Client, Server};
+use support::{eventually, within, Client, Server, Value};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -358,7 +358,11 @@ fn a_snapshot_is_loaded_as_it_comes_and_shown_as_redis_shows_it() {
     let master = BadMaster::new();
     assert!(client.call(&["REPLICAOF", "127.0.0.1", &master.port()]).is_ok());
     let loading = |client: &mut Client| {
-        (field(client, "loading"), field(client, "async_loading"), field(client, "loading_start_time") != "")
+        (
+            field(client, "loading"),
+            field(client, "async_loading"),
+            !field(client, "loading_start_time").is_empty(),
+        )
     };
     let nothing = ("0".to_owned(), "0".to_owned(), false);
     assert_eq!(loading(&mut client), nothing);
@@ -386,7 +390,7 @@ fn a_snapshot_is_loaded_as_it_comes_and_shown_as_redis_shows_it() {
     for byte in [first, rest].concat() {
         stream.write_all(&[byte]).unwrap();
     }
-    assert!(within(PATIENCE, || client.call(&["GET", "key"]).text() == "new"));
+    assert!(within(PATIENCE, || client.call(&["GET", "key"]) == Value::bulk("new")));
     assert!(within(PATIENCE, || field(&mut client, "master_link_status") == "up"));
     assert_eq!(loading(&mut client), nothing);
     assert!(client.call(&["GET", "old"]).is_null());
@@ -399,7 +403,7 @@ fn a_snapshot_is_loaded_as_it_comes_and_shown_as_redis_shows_it() {
     assert!(within(PATIENCE, || loading(&mut client) == ("0".to_owned(), "1".to_owned(), true)));
     assert_eq!(client.call(&["GET", "key"]).text(), "new");
     stream.write_all(&rest).unwrap();
-    assert!(within(PATIENCE, || client.call(&["GET", "key"]).text() == "newer"));
+    assert!(within(PATIENCE, || client.call(&["GET", "key"]) == Value::bulk("newer")));
     assert!(within(PATIENCE, || loading(&mut client) == nothing));
 }
 
