@@ -543,7 +543,8 @@ impl Schedule {
         let mut ahead: SmallVec<[usize; 4]> = smallvec::smallvec![0; shards.len()];
         let (mut whole, mut between) = (0, 0);
         while found.len() < JOINED_MAX && between <= BETWEEN_MAX {
-            let next = |(shard, ahead): (&usize, &usize)| self.queues.get(*shard)?.waiting.get(*ahead).copied();
+            let next =
+                |(shard, ahead): (&usize, &usize)| self.queues.get(*shard)?.waiting.get(*ahead).copied();
             let next = shards.iter().zip(&ahead).filter_map(next).min();
             let Some(place) = next.filter(|place| *place < end) else { break };
             let Some(entry) = self.entry(place) else { break };

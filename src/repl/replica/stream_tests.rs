@@ -184,7 +184,11 @@ fn what_the_same_shards_need_runs_together_on_them() {
     let few: Vec<String> = vec![pair(1), one(&b, 2), pair(3), pair(4), one(&a, 5), one(&b, 6)];
     let mut schedule = schedule(&few.iter().map(String::as_str).collect::<Vec<_>>());
     let (together, text) = next(&mut schedule).unwrap();
-    assert_eq!(text, format!("Several([0, 1]) 0:{}", few[..4].join("; 0:")), "and no more than they need both");
+    assert_eq!(
+        text,
+        format!("Several([0, 1]) 0:{}", few[..4].join("; 0:")),
+        "and no more than they need both"
+    );
     assert!(next(&mut schedule).is_none());
     schedule.done(together);
     assert_eq!(next(&mut schedule).unwrap().1, format!("One(0) 0:{}", few[4]));
@@ -192,7 +196,10 @@ fn what_the_same_shards_need_runs_together_on_them() {
 
     // Not over many of one shard, not with what has no keys, not with what others need, and not over a barrier.
     let on = |shard: usize, shards: usize| {
-        (0..).map(|n| format!("k{n}")).find(|k| shard_of_slot(slot_of(k.as_bytes()), shards) == shard).unwrap()
+        (0..)
+            .map(|n| format!("k{n}"))
+            .find(|k| shard_of_slot(slot_of(k.as_bytes()), shards) == shard)
+            .unwrap()
     };
     let [x, y, z] = [0, 1, 2].map(|shard| on(shard, 3));
     let pair = format!("MSET {x} 1 {y} 1");
@@ -201,12 +208,16 @@ fn what_the_same_shards_need_runs_together_on_them() {
     for between in others {
         let commands = [vec![pair.clone()], between.clone(), vec![pair.clone()]].concat();
         let mut schedule = Schedule::new(3, 0, 0, 1 << 20);
-        cut(&commands.iter().map(String::as_str).collect::<Vec<_>>()).into_iter().for_each(|i| schedule.push(i));
+        cut(&commands.iter().map(String::as_str).collect::<Vec<_>>())
+            .into_iter()
+            .for_each(|i| schedule.push(i));
         assert_eq!(next(&mut schedule).unwrap().1, format!("Several([0, 1]) 0:{pair}"), "{between:?}");
     }
     let mut schedule = Schedule::new(3, 0, 0, 1 << 20);
     let commands = [one(&z, 1), pair.clone(), pair.clone()];
-    cut(&commands.iter().map(String::as_str).collect::<Vec<_>>()).into_iter().for_each(|item| schedule.push(item));
+    cut(&commands.iter().map(String::as_str).collect::<Vec<_>>())
+        .into_iter()
+        .for_each(|item| schedule.push(item));
     let (first, text) = next(&mut schedule).unwrap();
     assert_eq!(text, format!("Several([0, 1]) 0:{pair}; 0:{pair}"));
     schedule.raise_barrier();
