@@ -1,7 +1,7 @@
 //! What has to be done before an entry that is not saved yet changes or goes: the cold side of one branch on every write.
 
 use super::super::entry::{self, Content, Word};
-use super::super::table::Table;
+use crate::store::tables::Tables;
 use super::super::Store;
 use super::Snapshot;
 
@@ -72,7 +72,7 @@ impl Store {
     }
 
     /// Returns the tables of a flushed database, unless the snapshot has to save them first.
-    pub(in crate::store) fn before_flush(&mut self, db: usize, tables: Box<[Table]>) -> Option<Box<[Table]>> {
+    pub(in crate::store) fn before_flush(&mut self, db: usize, tables: Tables) -> Option<Tables> {
         match &mut self.snapshot {
             None => Some(tables),
             Some(snapshot) => snapshot.image.flushed(db, tables),
