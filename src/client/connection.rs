@@ -59,6 +59,8 @@ pub enum Flag {
     Master = 1 << 22,
     /// It is closed, but its socket is not: shards still count it as a listener.
     Leaving = 1 << 28,
+    /// What it has of the replies of a pipeline waits for the others.
+    PartialOutput = 1 << 23,
     /// It listens to channels.
     Subscriber = 1 << 20,
     /// Its user may do everything.

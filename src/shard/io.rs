@@ -373,22 +373,29 @@ impl Shard {
                 }
                 continue;
             }
-            if c.output.stage() {
-                c.staged_at = c.made_at;
-            }
-            if self.journal.hold_output(c) {
-                self.connections.table.put_back(connection);
-                continue;
-            }
-            let (token, fd) = (c.token, c.fd());
-            if let Some(bytes) = c.output.begin_send() {
-                ring.send(token, fd, bytes);
+            if !self.waits_for_rest(c) {
+                self.send_output(ring, c);
             }
             self.connections.table.put_back(connection);
         }
+        self.flush_overdue(ring);
         // Connections that closed meanwhile may have queued themselves again.
         queue.append(&mut self.connections.to_flush);
         self.connections.to_flush = queue;
+    }
+
+    /// Queues a send of what the connection has, unless the log holds it.
+    pub(super) fn send_output(&mut self, ring: &mut SocketRing, c: &mut Connection) {
+        if c.output.stage() {
+            c.staged_at = c.made_at;
+        }
+        if self.journal.hold_output(c) {
+            return;
+        }
+        let (token, fd) = (c.token, c.fd());
+        if let Some(bytes) = c.output.begin_send() {
+            ring.send(token, fd, bytes);
+        }
     }
 
     /// Begins the end of a connection: nothing more is read or sent.
@@ -398,6 +405,7 @@ impl Shard {
             return;
         }
         c.flags.set(Flag::Closing);
+        self.connections.partial.remove(c);
         c.input = Vec::new();
         c.input_start = 0;
         if self.turn.is_counted_elsewhere(c) && !self.upkeep.housekeeping.stopping {

@@ -29,6 +29,7 @@ mod memory_figures;
 mod memory_limit;
 pub mod message;
 mod outbox;
+mod partial_outputs;
 pub mod pause;
 mod peers;
 pub mod pubsub;
@@ -62,7 +63,6 @@ use std::sync::Arc;
 use message::Message;
 use shared::Shared;
 
-use crate::base::Stamp;
 use crate::command::Caller;
 use crate::observe::stats::ShardStats;
 use crate::rdb;
@@ -322,24 +322,27 @@ impl Service for Shard {
         }
     }
 
-    fn expects_message(&mut self) -> bool {
-        self.transactions.expects_next_step(&self.turn)
+    fn awake_nanos(&mut self) -> u64 {
+        if self.turn.slots.is_single() {
+            return 0;
+        }
+        let nanos = if self.transactions.expects_next_step(&self.turn) {
+            AWAKE_NANOS
+        } else {
+            self.peers.asked.awake_nanos()
+        };
+        self.stats.awake_waits.add(u64::from(nanos > 0));
+        nanos
     }
 
-    fn await_message(&mut self) -> bool {
-        let began = Stamp::now();
-        while !self.peers.mesh.has_message() {
-            if Stamp::now().nanos_since(began) > AWAKE_NANOS {
-                return false;
-            }
-            // Whoever else wants the core has it.
-            std::thread::yield_now();
-        }
-        true
+    fn has_message(&self) -> bool {
+        self.peers.mesh.has_message()
     }
 
     fn about_to_sleep(&mut self) -> bool {
-        self.peers.mesh.about_to_sleep()
+        let sleeps = self.peers.mesh.about_to_sleep();
+        self.stats.sleeps.add(u64::from(sleeps));
+        sleeps
     }
 
     fn awake(&mut self) {
@@ -347,8 +350,12 @@ impl Service for Shard {
     }
 
     fn due_at_us(&self) -> Option<i64> {
-        let (waits, log) = (self.executor.blocked.next_deadline_us(), self.journal.log.due_at_us());
-        waits.into_iter().chain(log).min()
+        let due = [
+            self.executor.blocked.next_deadline_us(),
+            self.journal.log.due_at_us(),
+            self.connections.partial.due_at_us(),
+        ];
+        due.into_iter().flatten().min()
     }
 
     fn cron(&mut self) {

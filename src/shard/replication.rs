@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 
 use super::following::Following;
 use super::message::Message;
@@ -182,9 +183,16 @@ impl Shard {
     #[cold]
     fn has_too_few_replicas(&self) -> bool {
         let status = &self.shared.replication.status;
-        let good = status.good_replicas.load(std::sync::atomic::Ordering::Relaxed);
-        let is_replica = status.is_replica.load(std::sync::atomic::Ordering::Relaxed);
-        !is_replica && good < self.replication.good_replicas_min
+        if status.is_replica.load(Ordering::Relaxed) {
+            return false;
+        }
+        // The task may not have heard yet of what CONFIG SET has answered here.
+        let good = if status.counted_by.load(Ordering::Acquire) < self.turn.config_version {
+            status.count_good(u64::from(self.turn.config.replication.min_replicas_max_lag))
+        } else {
+            status.good_replicas.load(Ordering::Relaxed)
+        };
+        good < self.replication.good_replicas_min
     }
 
     pub(super) fn replication_config_changed(&mut self) {
@@ -192,7 +200,8 @@ impl Shard {
         let is_demanded = replication.min_replicas_max_lag > 0;
         self.replication.good_replicas_min = if is_demanded { replication.min_replicas_to_write } else { 0 };
         if self.turn.is_leader() {
-            self.shared.replication.tell(Event::Configure(self.turn.config.clone()));
+            let (config, version) = (self.turn.config.clone(), self.turn.config_version);
+            self.shared.replication.tell(Event::Configure { config, version });
         }
     }
 }

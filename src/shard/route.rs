@@ -268,6 +268,7 @@ impl Shard {
             argument_count: args.len(),
         };
         self.stats.remote_commands.add(1);
+        self.peers.asked.add();
         self.peers.outbox.requests(owner).push(request, args);
         self.peers.outbox.bound(owner);
         Taken::Yes

@@ -263,6 +263,7 @@ impl Shard {
 
     /// A command of one of this shard's connections, which is not taken, waits at `at`.
     fn parked(&mut self, origin: Origin, at: WaitingAt) {
+        self.peers.asked.remove(1);
         let Some(mut connection) = self.connections.table.take(origin.client) else {
             return self.forget_wait(at);
         };

@@ -61,7 +61,8 @@ fn get(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> 
 }
 
 fn set(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
-    let setter = Setter { local: is_local(c), loading: false };
+    let loading = shard.shared.replication.status.is_loading();
+    let setter = Setter { local: is_local(c), loading };
     let change = ConfigChange {
         args: OwnedArgs::from_slices(&args[2..]),
         setter,

@@ -12,7 +12,8 @@ use super::{help, Handler};
 use crate::base::glob::glob_match;
 use crate::base::log::Level;
 use crate::client::Connection;
-use crate::command::{subcommand_syntax, Args, CommandError};
+use crate::command::{subcommand_syntax, Args, Audience, CommandError};
+use crate::journal::Place;
 use crate::observe::digest::Digest;
 use crate::rdb::{Count, Encoder};
 use crate::replication::Event;
@@ -86,6 +87,8 @@ const HELP: &[&str] = &[
     "    Lengths of a key and of its string.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Whether expired keys are deleted without being looked at.",
+    "REPLICATE <command> [<argument> ...]",
+    "    Send a command to replicas, whatever it is.",
     "SLEEP <seconds>",
     "    Stop the whole server for so long.",
     "STRINGMATCH-LEN <length> <pattern>",
@@ -137,7 +140,6 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             let on = is_on(on);
             return set_everywhere(shard, c, SetDebug::SkipChecksums(on));
         }
-        (b"replicate", [_, ..]) => reply.ok(),
         (b"quicklist-packed-threshold", [size]) => {
             let bytes =
                 memory_size(size).filter(|bytes| *bytes <= QUICKLIST_THRESHOLD_MAX).ok_or_else(|| {
@@ -164,6 +166,11 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         (b"protocol", [kind]) => protocol(reply, kind)?,
         (b"sleep", [seconds]) => {
             sleep(shard, seconds);
+            reply.ok();
+        }
+        (b"replicate", [_, ..]) => {
+            let place = Place { audience: Audience::Replicas, ..Place::in_db(c.db) };
+            shard.journal.append_alone(place, &args[2..], shard.turn.now_us);
             reply.ok();
         }
         (b"set-active-expire", [on]) => {
@@ -236,6 +243,9 @@ fn sleep(shard: &mut Shard, seconds: &[u8]) {
     let Ok(time) = Duration::try_from_secs_f64(seconds) else { return };
     let until_us = clock::unix_us().saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
     shard.shared.sleep_until_us.store(until_us, Ordering::Relaxed);
+    if let Some(until) = std::time::Instant::now().checked_add(time) {
+        shard.shared.replication.tell(Event::SleepUntil(until));
+    }
     // Has every shard look at what is shared.
     shard.shared.config_version.fetch_add(1, Ordering::Release);
     std::thread::sleep(time);

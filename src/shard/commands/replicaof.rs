@@ -20,6 +20,9 @@ fn replicaof(
     reply: &mut Reply,
     args: Args,
 ) -> Result<Flow, CommandError> {
+    if shard.shared.replication.status.is_loading() {
+        return Err(CommandError::other("LOADING Redis is loading the dataset in memory"));
+    }
     let is_no_one = args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one");
     let master = if is_no_one {
         None

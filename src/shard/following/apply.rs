@@ -97,7 +97,7 @@ impl Shard {
             Some(token) => token,
             None => self.open_applier(),
         };
-        let mut input = Vec::new();
+        let mut input = Vec::with_capacity(items.iter().map(Item::len).sum());
         for item in items {
             match item {
                 Item::Command(command) => self.put_applied(command, &mut input),
@@ -146,7 +146,7 @@ impl Shard {
             self.replication.following.applier.db = command.db;
             put_command(input, &[b"SELECT", command.db.to_string().as_bytes()]);
         }
-        put_command(input, &args);
+        command.put(input);
     }
 
     /// A command of the master has failed, or is passed over: the two data sets may not be the same any more.

@@ -410,6 +410,10 @@ impl Shard {
         let what = purpose.name();
         match active.job.totals.pid {
             Some(pid) => crate::log!(Level::Notice, "{what} started by pid {pid}"),
+            None if purpose == Purpose::FullSync => {
+                let pid = std::process::id();
+                crate::log!(Level::Notice, "Background RDB transfer started by pid {pid}, without fork");
+            }
             None => crate::log!(Level::Notice, "{what} started without fork"),
         }
         // The dump is the answer.

@@ -49,6 +49,8 @@ pub(in crate::shard) struct OwnPart {
     id: JobId,
     purpose: Purpose,
     way: Way,
+    /// When it began, for `rdb-key-save-delay`.
+    since: Stamp,
 }
 
 enum Way {
@@ -194,7 +196,8 @@ impl Shard {
             return match self.begin_in_background(cut, part, number, begun) {
                 Ok(Way::Due(due)) => {
                     let shard = self.id;
-                    self.saving.own.push(OwnPart { id: job, purpose: cut.purpose, way: Way::Due(due) });
+                    let (purpose, way, since) = (cut.purpose, Way::Due(due), Stamp::now());
+                    self.saving.own.push(OwnPart { id: job, purpose, way, since });
                     self.tell_leader(PartReport::Due { job, shard });
                 }
                 begins => self.has_begun(cut, begun, begins),
@@ -226,7 +229,7 @@ impl Shard {
         }
         let failed = match begins {
             Ok(way) => {
-                self.saving.own.push(OwnPart { id, purpose: cut.purpose, way });
+                self.saving.own.push(OwnPart { id, purpose: cut.purpose, way, since: Stamp::now() });
                 None
             }
             Err(failed) => Some(failed),
@@ -404,7 +407,13 @@ impl Shard {
         }
         let Some((_, writer)) = forkless(&self.saving.own) else { return false };
         let started = Stamp::now();
-        let until = move || Stamp::now().nanos_since(started) > SLICE_US * 1000;
+        let (until, is_early) =
+            (move || Stamp::now().nanos_since(started) > SLICE_US * 1000, self.walk_is_early());
+        if is_early {
+            return false;
+        }
+        let is_slowed = self.turn.config.persistence.rdb_key_save_delay > 0;
+        let until = move || is_slowed || until();
         let Some(progress) = self.store.snapshot_step(&until) else { return false };
         while let Some(chunk) = self.store.snapshot_take() {
             writer.put(chunk);
@@ -416,6 +425,17 @@ impl Shard {
         }
         self.release_saved_values();
         !progress.is_done
+    }
+
+    /// `rdb-key-save-delay`, of a snapshot without fork: it has saved more keys than it may have by now. Nobody waits for it asleep.
+    fn walk_is_early(&self) -> bool {
+        let delay_us = self.turn.config.persistence.rdb_key_save_delay;
+        let (Ok(delay_us), Some(progress)) = (u64::try_from(delay_us), self.store.snapshot_progress()) else {
+            return false;
+        };
+        let since = self.saving.own.iter().find(|own| own.holds_store()).map(|own| own.since);
+        let passed_us = since.map_or(u64::MAX, |since| Stamp::now().nanos_since(since) / 1000);
+        delay_us > 0 && progress.keys_saved.saturating_mul(delay_us) > passed_us
     }
 
     /// Ten times a second: how far the parts are, and whether they have ended.
