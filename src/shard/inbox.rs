@@ -13,6 +13,7 @@ use crate::resp::Reply;
 use crate::shard::peers::Peers;
 use crate::shard::transactions::Transactions;
 use crate::shard::turn::TurnState;
+use crate::txn::participant::Coordinator;
 
 impl Peers {
     /// Does `chore` later in this turn, when no connection is being worked on.
@@ -44,10 +45,12 @@ impl Shard {
             Message::Replies(batch) => self.take_replies(batch),
             Message::Exec { coordinator, origin, body } => self.exec_here(coordinator, origin, body),
             Message::Lock { coordinator, transaction, number, scope, watch } => {
-                self.lock(coordinator, transaction, number, &scope, watch);
+                let coordinator = Coordinator { shard: coordinator, transaction, watch };
+                self.lock(coordinator, number, &scope);
             }
             Message::Strengthen { coordinator, transaction, old, number } => {
-                self.strengthen(coordinator, transaction, old, number);
+                let coordinator = Coordinator { shard: coordinator, transaction, watch: None };
+                self.strengthen(coordinator, old, number);
             }
             Message::Locked { from, transaction, number, watch_until_ms } => {
                 self.locked(from, transaction, number, watch_until_ms)
@@ -165,7 +168,7 @@ impl Shard {
             }
             Chore::GoOnWithScript(id) => {
                 if let Some(mut transaction) = self.transactions.running.remove(&id) {
-                    transaction.outstanding -= 1;
+                    transaction.intents.answered();
                     self.advance(id, transaction);
                 }
             }

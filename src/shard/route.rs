@@ -5,7 +5,7 @@ use super::blocking::may_block;
 use super::call::{Call, Called, Within};
 use super::replication::may_have_written;
 use super::request::Prepared;
-use super::transactions::{Owner, Waiting};
+use super::transactions::Waiting;
 use super::Shard;
 use crate::base::Token;
 use crate::client::{Connection, Flag, Queued, Suspension};
@@ -59,9 +59,7 @@ impl Transactions {
         waiting: Waiting,
     ) {
         let number = turn.shared.next_transaction();
-        let answer = self.locks.request_in_order(number, scope, fingerprint_of_client(home, client));
-        assert_eq!(answer, crate::txn::locks::Answer::Waiting, "a command waits for nothing");
-        self.owners.insert(number, Owner::Waiting(Box::new(waiting)));
+        self.participant.wait(number, scope, fingerprint_of_client(home, client), waiting);
     }
 }
 

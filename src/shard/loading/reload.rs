@@ -74,13 +74,13 @@ impl Shard {
             saved.set(result.is_ok());
             false
         });
-        phases.push(Phase::Decide(Box::new(move |shard, _| {
+        phases.push(Phase::decide(move |shard, _| {
             if is_saved.get() {
                 return phases_of_reload(options, asker);
             }
             shard.answer_asker(asker, Err(CommandError::other("ERR")));
             Vec::new()
-        })));
+        }));
         self.at_barrier(KeyAccess::Write, phases);
     }
 

@@ -204,10 +204,7 @@ impl Shard {
         let decide = move |shard: &mut Shard, answers: Answers| {
             shard.end_after_logs(request, answers.iter().any(BarrierAnswer::failed))
         };
-        self.at_barrier(
-            KeyAccess::Write,
-            [Phase::Each(BarrierWork::EndLog), Phase::Decide(Box::new(decide))],
-        );
+        self.at_barrier(KeyAccess::Write, [Phase::Each(BarrierWork::EndLog), Phase::decide(decide)]);
     }
 
     /// The logs have ended; `is_missed`: without something that was acknowledged. What is to be done then.

@@ -17,10 +17,11 @@ use crate::runtime::clock;
 use crate::script::{Outcome, Progress, Resume};
 use crate::shard::message::Message;
 use crate::shard::slow::unpack;
-use crate::shard::transactions::{flat, Owner, Ran, Transaction};
+use crate::shard::transactions::{flat, Ran, Transaction};
 use crate::shard::{Flow, Shard};
 use crate::txn::locks::{fingerprint, fingerprint_of_client, Answer, Intent, Number, Scope};
 use crate::txn::message::{Origin, OwnedArgs, OwnedCommand, TransactionId};
+use crate::txn::participant::Coordinator;
 use crate::txn::plan::Scopes;
 
 /// A script that has taken so long may be killed, nanoseconds.
@@ -66,15 +67,7 @@ impl TurnState {
         if self.slots.is_single() {
             return true;
         }
-        let whole = |access: KeyAccess| {
-            let holds = |shard: usize| {
-                t.participants.iter().any(|p| {
-                    p.shard == shard
-                        && matches!(p.scope, Scope::Whole(held) if held == KeyAccess::Write || held == access)
-                })
-            };
-            self.slots.all().all(holds)
-        };
+        let whole = |access| t.intents.covers_whole(self.slots.all(), access);
         if matches!(spec.handler, Handler::EveryShard(..)) {
             return whole(KeyAccess::Write);
         }
@@ -82,15 +75,8 @@ impl TurnState {
             return false;
         }
         keys.iter().all(|key| {
-            let (name, owner) = (args[key.index], self.slots.shard_of(args[key.index]));
-            let suffices = |held: KeyAccess| held == KeyAccess::Write || held == key.access;
-            t.participants.iter().filter(|p| p.shard == owner).any(|p| match &p.scope {
-                Scope::Whole(held) => suffices(*held),
-                Scope::Keys(intents) => {
-                    let wanted = fingerprint(name);
-                    intents.iter().any(|intent| intent.key == wanted && suffices(intent.access))
-                }
-            })
+            let name = args[key.index];
+            t.intents.covers(self.slots.shard_of(name), fingerprint(name), key.access)
         })
     }
 
@@ -217,7 +203,7 @@ impl Shard {
         let mut transaction = Transaction::new(vec![run.command.clone()], scopes, origin);
         transaction.caller = run.caller;
         transaction.protocol = run.protocol;
-        transaction.number = number;
+        transaction.intents.adopt(number);
         transaction.home = Some(home);
         transaction.is_awaited = self.journal.log.is_open();
         transaction.next = 1;
@@ -228,15 +214,16 @@ impl Shard {
             self.go_further(id, transaction);
             return Ran::AsTransaction;
         }
-        transaction.outstanding = 1;
-        self.transactions.running.insert(id, transaction);
         if answer == Answer::Granted {
+            transaction.intents.begin_waiting();
             self.peers.do_next_turn(Chore::GoOnWithScript(id));
         } else {
             // It has touched nothing yet.
-            let owner = Owner::Coordinator { shard: self.id, transaction: id, watch: None };
-            self.transactions.owners.insert(number, owner);
+            transaction.intents.await_lock(self.id);
+            let coordinator = Coordinator { shard: self.id, transaction: id, watch: None };
+            self.transactions.participant.await_grant(coordinator, number);
         }
+        self.transactions.running.insert(id, transaction);
         Ran::AsTransaction
     }
 
@@ -295,7 +282,7 @@ impl Shard {
     pub(in crate::shard) fn go_on_script(&mut self, id: TransactionId, t: &mut Transaction) -> Going {
         let Some((place, mut run)) = t.script.take() else { return Going::On };
         if Stamp::now().nanos_since(run.started) > SLOW_NANOS {
-            let shards: Vec<usize> = t.participants.iter().map(|p| p.shard).collect();
+            let shards = t.intents.shards();
             self.turn.note_standing(&mut run, &shards);
         }
         if run.slow.as_ref().is_some_and(|slow| slow.is_killed.load(Ordering::Relaxed)) {
@@ -345,7 +332,7 @@ impl Shard {
             run.resume = Some(resume);
             if is_turn_over {
                 t.script = Some((place, run));
-                t.outstanding += 1;
+                t.intents.begin_waiting();
                 self.peers.do_next_turn(Chore::GoOnWithScript(id));
                 return Going::On;
             }
@@ -354,7 +341,7 @@ impl Shard {
 
     /// The script has ended.
     fn end_remote(&mut self, t: &mut Transaction, place: usize, mut run: Box<Run>, outcome: Outcome) {
-        let shards: Vec<usize> = t.participants.iter().map(|p| p.shard).collect();
+        let shards = t.intents.shards();
         self.turn.let_others_in(&mut run, &shards);
         t.caller = run.outer_caller;
         t.protocol = run.protocol;
@@ -396,9 +383,9 @@ impl Shard {
             && Reaching::of(spec, &slices).is_none()
             && keys.iter().all(|key| self.turn.slots.shard_of(slices[key.index]) == self.id)
             && (!keys.is_empty() || !matches!(spec.handler, Handler::Channel));
-        if is_here && t.participants.iter().any(|p| p.shard == self.id) {
-            t.steps += 1;
-            self.journal.enter_part(&mut self.store, t.number, t.steps);
+        if is_here && t.intents.has(self.id) {
+            let step = t.intents.step_here();
+            self.journal.enter_part(&mut self.store, t.intents.number(), step);
             let reply = self.call_now(run, spec, &slices);
             self.journal.leave_part(&self.turn, &mut self.store);
             return RemoteCall::Answered(Resume::Reply(reply));
@@ -446,23 +433,23 @@ impl Shard {
     pub(in crate::shard) fn go_further(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         let t = &mut *transaction;
         if let Some((_, run)) = &mut t.script {
-            let shards: Vec<usize> = t.participants.iter().map(|p| p.shard).collect();
+            let shards = t.intents.shards();
             self.turn.let_others_in(run, &shards);
         }
-        if !t.participants.is_empty() && self.shared.scripts.begin_reaching() {
-            t.hold_also(self.turn.everything());
+        if t.intents.has_participants() && self.shared.scripts.begin_reaching() {
+            t.intents.hold_also(self.turn.everything());
         } else {
             self.end_part_of(id, t);
-            t.hold(self.turn.everything());
+            t.intents.hold(self.turn.everything());
         }
         self.lock_all(id, transaction);
     }
 
     /// The script begins again, with intents on everything.
     pub(in crate::shard) fn begin_again(&mut self, mut transaction: Box<Transaction>) {
-        self.release_all(&mut transaction);
+        self.give_back(&transaction);
         let Some((place, mut run)) = transaction.script.take() else { return };
-        let shards: Vec<usize> = transaction.participants.iter().map(|p| p.shard).collect();
+        let shards = transaction.intents.shards();
         self.turn.let_others_in(&mut run, &shards);
         let protocol = run.protocol;
         self.abandon_script(run);

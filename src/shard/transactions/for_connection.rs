@@ -1,6 +1,6 @@
 //! Commands that need the connection, inside a transaction, and replies that come later than the command has run.
 
-use super::record::{Step, Transaction};
+use super::record::Transaction;
 use super::work::WorkResult;
 use super::{flat, Later};
 use crate::client::{Connection, Suspension};
@@ -43,7 +43,7 @@ impl Shard {
         }
         self.transactions.inside = Some((id, command));
         let at_us = t.caller.at_us.unwrap_or(self.turn.now_us);
-        let flow = self.act_for(Some(t.number), |shard| {
+        let flow = self.act_for(Some(t.intents.number()), |shard| {
             shard.at_instant(at_us, |shard| {
                 shard.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply)
             })
@@ -54,8 +54,7 @@ impl Shard {
         connection.output.reply.set_protocol(t.protocol);
         self.finish(connection);
         if flow == Flow::Later {
-            t.step = Step::Commands;
-            t.outstanding += 1;
+            t.begin_waiting();
         } else {
             t.replies[command] = flat(&mut reply);
         }

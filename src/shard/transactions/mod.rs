@@ -21,8 +21,8 @@ use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::shard::AWAKE_NANOS;
 use crate::txn::guard::GuardedLocks;
-use crate::txn::locks::Number;
-use crate::txn::message::{ExecBody, Origin, OwnedCommand, TransactionId, Watch};
+use crate::txn::message::{ExecBody, Origin, OwnedCommand, TransactionId};
+use crate::txn::participant::Participant;
 
 pub(super) use barrier::{Answers, BarrierAnswer, BarrierWork, Phase};
 pub(super) use participant::Ran;
@@ -33,35 +33,37 @@ pub use work::{Run, WorkResult};
 /// the core is better left to others.
 const FEW: std::ops::RangeInclusive<usize> = 1..=3;
 
-/// Who is behind an entry of the lock queues that waits.
-pub(super) enum Owner {
-    /// A transaction; its coordinator is to be told.
-    Coordinator {
-        shard: usize,
-        transaction: TransactionId,
-        watch: Option<Watch>,
-    },
-    Waiting(Box<Waiting>),
-}
-
 /// Something that runs on this shard alone, as soon as the intents in front of it are gone.
 pub(super) enum Waiting {
     Command { shard: usize, origin: Origin, command: OwnedCommand, caller: Caller, protocol: Protocol },
     Exec { shard: usize, origin: Origin, body: Box<ExecBody> },
 }
 
-#[derive(Default)]
 pub(super) struct Transactions {
     /// Shared with the store, which deletes no key by itself that a transaction holds.
     pub(super) locks: Rc<GuardedLocks>,
-    /// Who waits behind the intents, or holds them, on this shard.
-    pub(super) owners: HashMap<Number, Owner, foldhash::fast::RandomState>,
+    /// Who waits behind the intents on this shard.
+    pub(super) participant: Participant<Waiting>,
     /// While a connection's command runs inside a transaction: which one, and its index there.
     pub(super) inside: Option<(TransactionId, usize)>,
     pub(super) running: HashMap<TransactionId, Box<Transaction>, foldhash::fast::RandomState>,
     last: u64,
     /// When all shards stood still last, if that is not long ago.
     stood_still: Option<Stamp>,
+}
+
+impl Default for Transactions {
+    fn default() -> Transactions {
+        let locks = Rc::<GuardedLocks>::default();
+        Transactions {
+            participant: Participant::new(locks.clone()),
+            locks,
+            inside: None,
+            running: HashMap::default(),
+            last: 0,
+            stood_still: None,
+        }
+    }
 }
 
 impl Transactions {

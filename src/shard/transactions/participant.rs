@@ -1,7 +1,7 @@
 //! A participant: holds intents for transactions, runs their parts, and lets those behind them go on.
 
 use super::work::{Run, Work, WorkResult};
-use super::{flat, Owner, Waiting};
+use super::{flat, Waiting};
 use crate::base::{Stamp, Token};
 use crate::command::table::KeyAccess;
 use crate::command::Caller;
@@ -11,8 +11,9 @@ use crate::shard::message::Message;
 use crate::shard::transactions::Transactions;
 use crate::shard::turn::TurnState;
 use crate::shard::Shard;
-use crate::txn::locks::{fingerprint_of_client, Answer, Number, Scope, Strengthened};
+use crate::txn::locks::{fingerprint_of_client, Number, Scope};
 use crate::txn::message::{Ending, ExecBody, Origin, OwnedCommand, TransactionId, Watch};
+use crate::txn::participant::{Coordinator, Granted, Strengthening, Verdict};
 
 /// What became of something that waited for its intents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,99 +53,40 @@ impl Transactions {
 }
 
 impl Shard {
-    pub(in crate::shard) fn lock(
-        &mut self,
-        coordinator: usize,
-        transaction: TransactionId,
-        number: Number,
-        scope: &Scope,
-        watch: Option<Watch>,
-    ) {
-        match self.request_lock(number, scope) {
-            Answer::Granted => self.tell_granted(coordinator, transaction, number, watch),
-            Answer::Waiting => {
-                let owner = Owner::Coordinator { shard: coordinator, transaction, watch };
-                self.transactions.owners.insert(number, owner);
-            }
-            Answer::Refused => {
-                let answer = Message::Locked { from: self.id, transaction, number, watch_until_ms: None };
-                self.send(coordinator, answer)
-            }
+    pub(in crate::shard) fn lock(&mut self, coordinator: Coordinator, number: Number, scope: &Scope) {
+        if let Some(verdict) = self.transactions.participant.lock(coordinator, number, scope) {
+            self.tell_verdict(verdict);
         }
     }
 
-    #[cfg(not(feature = "unsafe-no-intents"))]
-    fn request_lock(&mut self, number: Number, scope: &Scope) -> Answer {
-        self.transactions.locks.request(number, scope)
+    fn tell_verdict(&mut self, verdict: Verdict) {
+        let Verdict { coordinator: Coordinator { shard, transaction, watch }, number, is_granted } = verdict;
+        let watch_until_ms =
+            is_granted.then(|| watch.map_or(i64::MAX, |watch| self.watch_until_ms(number, &watch)));
+        self.send(shard, Message::Locked { from: self.id, transaction, number, watch_until_ms });
     }
 
-    /// For the test of the tests: the history checker must find what happens without intents.
-    #[cfg(feature = "unsafe-no-intents")]
-    fn request_lock(&mut self, _number: Number, _scope: &Scope) -> Answer {
-        Answer::Granted
+    /// When the first of the watched keys expires that are there.
+    fn watch_until_ms(&mut self, number: Number, watch: &Watch) -> i64 {
+        self.check_watched_expiry(watch);
+        // The transaction's time is a later one, and known to nobody yet.
+        let expire_at = watch.keys.iter().filter_map(|(db, key)| {
+            self.act_for(Some(number), |shard| shard.store.expire_at(*db, key).flatten())
+        });
+        expire_at.min().unwrap_or(i64::MAX)
     }
 
-    fn tell_granted(
-        &mut self,
-        coordinator: usize,
-        transaction: TransactionId,
-        number: Number,
-        watch: Option<Watch>,
-    ) {
-        let mut watch_until_ms = i64::MAX;
-        if let Some(watch) = watch {
-            self.check_watched_expiry(&watch);
-            // The transaction's time is a later one, and known to nobody yet.
-            let expire_at = watch.keys.iter().filter_map(|(db, key)| {
-                self.act_for(Some(number), |shard| shard.store.expire_at(*db, key).flatten())
-            });
-            watch_until_ms = expire_at.min().unwrap_or(i64::MAX);
-        }
-        let watch_until_ms = Some(watch_until_ms);
-        self.send(coordinator, Message::Locked { from: self.id, transaction, number, watch_until_ms });
-    }
-
-    /// A transaction that holds intents by `old` wants the whole keyspace, by `number` (`Locks::strengthen`).
-    pub(in crate::shard) fn strengthen(
-        &mut self,
-        coordinator: usize,
-        transaction: TransactionId,
-        old: Number,
-        number: Number,
-    ) {
+    /// A transaction that holds intents by `old` wants the whole keyspace, by `number`.
+    pub(in crate::shard) fn strengthen(&mut self, coordinator: Coordinator, old: Number, number: Number) {
         self.journal.units.rename_part(old, number);
-        self.transactions.owners.remove(&old);
-        let Strengthened { answer, displaced, mut granted } = self.transactions.locks.strengthen(old, number);
-        for displaced in displaced {
-            let old = displaced.number;
-            match self.transactions.owners.remove(&old) {
-                // It holds nothing on other shards, so it is simply next.
-                Some(waiting @ Owner::Waiting(_)) => {
-                    let number = self.shared.next_transaction();
-                    let answer = self.transactions.locks.wait_again(number, displaced);
-                    debug_assert!(answer != Answer::Refused, "nobody can have a later number");
-                    self.transactions.owners.insert(number, waiting);
-                    granted.extend((answer == Answer::Granted).then_some(number));
-                }
-                Some(Owner::Coordinator { shard, transaction, .. }) => {
-                    let message =
-                        Message::Locked { from: self.id, transaction, number: old, watch_until_ms: None };
-                    self.send(shard, message);
-                }
-                None => {}
-            }
-        }
+        let shared = &self.shared;
+        let next = || shared.next_transaction();
+        let Strengthening { refused, granted, verdict } =
+            self.transactions.participant.strengthen(coordinator, old, number, next);
+        refused.into_iter().for_each(|verdict| self.tell_verdict(verdict));
         self.grant(granted);
-        match answer {
-            Answer::Granted => self.tell_granted(coordinator, transaction, number, None),
-            Answer::Waiting => {
-                let owner = Owner::Coordinator { shard: coordinator, transaction, watch: None };
-                self.transactions.owners.insert(number, owner);
-            }
-            Answer::Refused => self.send(
-                coordinator,
-                Message::Locked { from: self.id, transaction, number, watch_until_ms: None },
-            ),
+        if let Some(verdict) = verdict {
+            self.tell_verdict(verdict);
         }
     }
 
@@ -277,8 +219,7 @@ impl Shard {
         self.note_uses(std::mem::take(&mut ending.uses));
         self.end_part(number, &ending);
         self.serve_before_release(number);
-        self.transactions.owners.remove(&number);
-        self.transactions.locks.release(number, &mut granted);
+        self.transactions.participant.release(number, &mut granted);
         self.grant(granted);
     }
 
@@ -288,18 +229,18 @@ impl Shard {
         while next < granted.len() {
             let number = granted[next];
             next += 1;
-            match self.transactions.owners.remove(&number) {
-                Some(Owner::Coordinator { shard, transaction, watch }) => {
-                    self.tell_granted(shard, transaction, number, watch);
+            match self.transactions.participant.granted(number) {
+                Granted::Coordinator(coordinator) => {
+                    self.tell_verdict(Verdict { coordinator, number, is_granted: true });
                 }
-                Some(Owner::Waiting(waiting)) => {
+                Granted::Waiting(waiting) => {
                     let ran = self.act_for(Some(number), |shard| shard.run_waiting(number, *waiting));
                     if ran == Ran::ToItsEnd {
                         self.serve_before_release(number);
-                        self.transactions.locks.release(number, &mut granted);
+                        self.transactions.participant.release(number, &mut granted);
                     }
                 }
-                None => self.transactions.locks.release(number, &mut granted),
+                Granted::Nobody => self.transactions.participant.release(number, &mut granted),
             }
         }
     }
