@@ -189,15 +189,10 @@ impl Shard {
                 (result, ctx.effect, None)
             }
             Handler::Channel => {
-                self.subscribers.run_publish(
-                    &self.turn,
-                    &mut self.store,
-                    &mut self.peers,
-                    &mut self.journal,
-                    spec,
-                    args,
-                    reply,
-                );
+                let (turn, store) = (&self.turn, &mut self.store);
+                let (peers, journal) = (&mut self.peers, &mut self.journal);
+                let listeners = self.subscribers.run_publish(turn, store, peers, journal, spec, args);
+                reply.integer(listeners as i64);
                 (Ok(()), Effect::default(), None)
             }
             // Routing never brings these here.
@@ -211,15 +206,7 @@ impl Shard {
         let Call { spec, db, args, caller, .. } = call;
         let changes = self.store.dirty - dirty;
         if caller.remembers_reads && !matches!(called, Called::Blocked(_)) {
-            self.subscribers.remember_reads(
-                &self.turn,
-                &mut self.store,
-                &mut self.peers,
-                &mut self.journal,
-                spec,
-                args,
-                caller,
-            );
+            self.remember_reads(spec, args, caller);
         }
         if let (Handler::EveryShard(..), Called::Replied) = (spec.handler, called) {
             self.note_flush(spec);

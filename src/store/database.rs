@@ -207,7 +207,7 @@ impl Database {
             self.keys = SlotCounts::new(slots);
             self.volatile = SlotCounts::new(slots);
         }
-        self.tables.to_use(slot, keys).insert(hash, word.bits(), keys);
+        self.tables.for_use(slot, keys).insert(hash, word.bits(), keys);
         self.keys.add(slot);
         if entry::has_expiry(word) {
             self.volatile.add(slot);

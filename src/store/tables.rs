@@ -40,7 +40,7 @@ impl Tables {
 
     /// The table, which is about to be used.
     #[inline]
-    pub(super) fn to_use(&mut self, slot: usize, owner: &mut impl Owner) -> &mut Table {
+    pub(super) fn for_use(&mut self, slot: usize, owner: &mut impl Owner) -> &mut Table {
         let page = slot / TABLES_PER_PAGE;
         let (word, bit) = (page / 64, 1 << (page % 64));
         if self.used[word] & bit == 0 {
@@ -140,13 +140,13 @@ mod tests {
         let mut tables = Tables::new(16_384);
         assert!(tables.len() == 16_384 && tables.iter().all(Table::is_empty));
         for slot in [0, 1, 63, 16_383, 0] {
-            assert!(tables.to_use(slot, &mut account).is_empty());
+            assert!(tables.for_use(slot, &mut account).is_empty());
         }
         assert_eq!((account.0, tables.used_bytes()), (2 * PAGE_BYTES, 2 * PAGE_BYTES));
         for len in [1, 63, 64, 65, 5_461] {
             let mut tables = Tables::new(len);
             assert_eq!(tables.len(), len);
-            (0..len).for_each(|slot| assert!(tables.to_use(slot, &mut account).is_empty()));
+            (0..len).for_each(|slot| assert!(tables.for_use(slot, &mut account).is_empty()));
             assert_eq!(tables.used_bytes(), len.div_ceil(TABLES_PER_PAGE) * PAGE_BYTES);
         }
         assert!(Tables::new(0).is_empty());

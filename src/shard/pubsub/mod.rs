@@ -135,7 +135,7 @@ impl Subscribers {
         turn.stats.pubsub_shard_channels.set(names(Topic::ShardChannel));
     }
 
-    /// PUBLISH and SPUBLISH, on the channel's owner.
+    /// PUBLISH and SPUBLISH, on the channel's owner; returns how many listen.
     pub(super) fn run_publish(
         &mut self,
         turn: &TurnState,
@@ -144,11 +144,10 @@ impl Subscribers {
         journal: &mut Journal,
         spec: &CommandSpec,
         args: Args,
-        reply: &mut Reply,
-    ) {
+    ) -> u64 {
         let is_sharded = spec.role == Role::Publish { is_sharded: true };
         let topic = if is_sharded { Topic::ShardChannel } else { Topic::Channel };
-        reply.integer(self.publish(turn, store, peers, journal, topic, args[1], args[2]) as i64);
+        self.publish(turn, store, peers, journal, topic, (args[1], args[2]))
     }
 
     /// Sends a message to all who listen to a channel that this shard owns, or an event; returns their number.
@@ -159,8 +158,7 @@ impl Subscribers {
         peers: &mut Peers,
         journal: &mut Journal,
         topic: Topic,
-        channel: &[u8],
-        message: &[u8],
+        (channel, message): (&[u8], &[u8]),
     ) -> u64 {
         let pubsub = &mut self.pubsub;
         let (mut listeners, mut shards) = (0, SmallVec::<[usize; 8]>::new());
@@ -219,11 +217,11 @@ impl Subscribers {
         for event in events {
             if classes.contains(EventClass::KEYSPACE) {
                 let channel = [format!("__keyspace@{}__:", event.db).as_bytes(), &event.key].concat();
-                self.publish(turn, store, peers, journal, Topic::Channel, &channel, event.name.as_bytes());
+                self.publish(turn, store, peers, journal, Topic::Channel, (&channel, event.name.as_bytes()));
             }
             if classes.contains(EventClass::KEYEVENT) {
                 let channel = format!("__keyevent@{}__:{}", event.db, event.name);
-                self.publish(turn, store, peers, journal, Topic::Channel, channel.as_bytes(), &event.key);
+                self.publish(turn, store, peers, journal, Topic::Channel, (channel.as_bytes(), &event.key));
             }
         }
     }

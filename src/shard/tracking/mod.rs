@@ -179,36 +179,6 @@ impl Subscribers {
         self.show_tracking(turn);
     }
 
-    /// Remembers which of this shard's keys a command reads, for a client that keeps copies.
-    pub(super) fn remember_reads(
-        &mut self,
-        turn: &TurnState,
-        store: &mut Store,
-        peers: &mut Peers,
-        journal: &mut Journal,
-        spec: &CommandSpec,
-        args: Args,
-        caller: &Caller,
-    ) {
-        if !spec.is(CommandFlag::ReadOnly) || self.trackers.count == 0 {
-            return;
-        }
-        let mut positions = KeyPositions::new();
-        spec.key_positions(args, &mut positions);
-        let reader = Reader {
-            home: caller.home as usize,
-            token: slow::unpack(caller.connection),
-            id: caller.client_id,
-        };
-        for position in &positions {
-            let key = args[position.index];
-            if turn.slots.shard_of(key) == turn.id {
-                self.trackers.table.remember(key, reader);
-            }
-        }
-        self.evict_tracked(turn, store, peers, journal);
-    }
-
     /// Tells those who may have copies of what has changed; `by` is the client that has changed it.
     pub(super) fn tell_changes(
         &mut self,
@@ -294,6 +264,27 @@ impl Subscribers {
 }
 
 impl Shard {
+    /// Remembers which of this shard's keys a command reads, for a client that keeps copies.
+    pub(super) fn remember_reads(&mut self, spec: &CommandSpec, args: Args, caller: &Caller) {
+        if !spec.is(CommandFlag::ReadOnly) || self.subscribers.trackers.count == 0 {
+            return;
+        }
+        let mut positions = KeyPositions::new();
+        spec.key_positions(args, &mut positions);
+        let reader = Reader {
+            home: caller.home as usize,
+            token: slow::unpack(caller.connection),
+            id: caller.client_id,
+        };
+        for position in &positions {
+            let key = args[position.index];
+            if self.turn.slots.shard_of(key) == self.turn.id {
+                self.subscribers.trackers.table.remember(key, reader);
+            }
+        }
+        self.subscribers.evict_tracked(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
+    }
+
     /// The connection ends, is reset, or tracks no more.
     pub(super) fn forget_tracking(&mut self, c: &mut Connection) {
         let Some(tracking) = c.tracking.take() else { return };

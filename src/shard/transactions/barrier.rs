@@ -67,7 +67,9 @@ pub type Answers = Vec<BarrierAnswer>;
 pub type AtCoordinator = Box<dyn FnOnce(&mut Shard, Answers) -> bool>;
 
 /// As `AtCoordinator`; tells what follows.
-pub struct Decision(Box<dyn FnOnce(&mut Shard, Answers) -> Vec<Phase>>);
+pub struct Decision(Decide);
+
+type Decide = Box<dyn FnOnce(&mut Shard, Answers) -> Vec<Phase>>;
 
 pub type Phase = barrier::Phase<BarrierWork, AtCoordinator, Decision>;
 pub type Barrier = barrier::Barrier<BarrierWork, BarrierAnswer, AtCoordinator, Decision>;

@@ -159,15 +159,7 @@ impl Shard {
             }
             Work::RemoteValues(command) => {
                 if caller.remembers_reads {
-                    self.subscribers.remember_reads(
-                        &self.turn,
-                        &mut self.store,
-                        &mut self.peers,
-                        &mut self.journal,
-                        command.spec,
-                        &command.args.slices(),
-                        caller,
-                    );
+                    self.remember_reads(command.spec, &command.args.slices(), caller);
                 }
                 let remote_values = self.copy_own_values(&command);
                 self.settle_looks(command.db);

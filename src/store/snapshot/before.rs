@@ -1,9 +1,9 @@
 //! What has to be done before an entry that is not saved yet changes or goes: the cold side of one branch on every write.
 
 use super::super::entry::{self, Content, Word};
-use crate::store::tables::Tables;
 use super::super::Store;
 use super::Snapshot;
+use crate::store::tables::Tables;
 
 impl Store {
     /// To be called before an entry in a table changes that has not got the present epoch yet. It has then.

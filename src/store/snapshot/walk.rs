@@ -7,9 +7,9 @@ use smallvec::SmallVec;
 
 use super::super::database::{Database, SlotTable};
 use super::super::entry::{self, Word};
-use crate::store::tables::Tables;
 use super::super::Store;
 use super::{Snapshot, SnapshotProgress};
+use crate::store::tables::Tables;
 
 /// Entries whose memory is asked for at once, before the first of them is saved.
 const BATCH: usize = 32;
