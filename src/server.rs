@@ -392,7 +392,7 @@ fn start_shards(
             mesh.set_ring(ring.fd());
             shared.thread_inbox.set_ring(id, ring.fd());
             let mut shard = Shard::new(id, shared, mesh);
-            shard.listen(listeners.unwrap_or_default());
+            shard.connections.listen(&shard.turn, listeners.unwrap_or_default());
             // Nobody listens any more when another shard has failed to start.
             let _ = running.send(());
             Ok(shard)

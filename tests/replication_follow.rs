@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use support::{eventually, within, Client, Server};
+use support::{eventually, within, Client, Server, Value};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -235,6 +235,12 @@ fn resp(text: &str) -> Vec<u8> {
 
 #[test]
 fn a_bad_master_costs_nothing_that_is_here() {
+    for mode in ["disabled", "swapdb", "flushdb"] {
+        costs_nothing(mode);
+    }
+}
+
+fn costs_nothing(mode: &str) {
     let mut file = snapshot("new");
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("no protocol", b"HTTP/1.1 200 OK\r\n\r\n".to_vec()),
@@ -259,7 +265,7 @@ fn a_bad_master_costs_nothing_that_is_here() {
             sized(7, &file)
         }),
     ];
-    let mut replica = server(2, &["--masterauth", "secret"]);
+    let mut replica = server(2, &["--masterauth", "secret", "--repl-diskless-load", mode]);
     let mut client = replica.client();
     client.call(&["SET", "old", "1"]);
     let master = BadMaster::new();
@@ -334,6 +340,100 @@ fn a_bad_master_costs_nothing_that_is_here() {
     let leftover = std::fs::read_dir(&replica.dir).unwrap().flatten();
     let temporary = leftover.filter(|file| file.file_name().to_string_lossy().starts_with("temp-")).count();
     assert_eq!(temporary, 0);
+}
+
+/// The beginning of a payload with a mark, and what is left of it.
+fn marked(offset: u64, file: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let half = file.len() / 2;
+    let mut first = format!("+FULLRESYNC {ID} {offset}\r\n$EOF:{ID}\r\n").into_bytes();
+    first.extend_from_slice(&file[..half]);
+    (first, [&file[half..], ID.as_bytes()].concat())
+}
+
+#[test]
+fn a_snapshot_is_loaded_as_it_comes_and_shown_as_redis_shows_it() {
+    let replica = server(2, &["--masterauth", "secret", "--repl-diskless-load", "swapdb"]);
+    let mut client = replica.client();
+    client.call(&["SET", "old", "1"]);
+    let master = BadMaster::new();
+    assert!(client.call(&["REPLICAOF", "127.0.0.1", &master.port()]).is_ok());
+    let loading = |client: &mut Client| {
+        (
+            field(client, "loading"),
+            field(client, "async_loading"),
+            !field(client, "loading_start_time").is_empty(),
+        )
+    };
+    let nothing = ("0".to_owned(), "0".to_owned(), false);
+    assert_eq!(loading(&mut client), nothing);
+
+    // Of another history, and cut off.
+    let (mut stream, reader) = master.accept();
+    let (first, rest) = marked(7, &snapshot("new"));
+    stream.write_all(&first).unwrap();
+    assert!(within(PATIENCE, || loading(&mut client) == ("1".to_owned(), "0".to_owned(), true)));
+    assert_eq!(client.call(&["GET", "old"]).text(), "1");
+    let refusal = "LOADING Redis is loading the dataset in memory";
+    assert_eq!(client.call(&["REPLICAOF", "NO", "ONE"]).text(), refusal);
+    assert_eq!(client.call(&["CONFIG", "SET", "appendonly", "yes"]).text(), refusal);
+    drop((stream, reader));
+    assert!(within(PATIENCE, || loading(&mut client) == nothing));
+    assert_eq!(client.call(&["GET", "old"]).text(), "1");
+    assert!(
+        eventually(|| replica.log().contains("Internal error in RDB reading offset")),
+        "{}",
+        replica.log()
+    );
+
+    // Whole, a byte at a time.
+    let (mut stream, reader) = master.accept();
+    for byte in [first, rest].concat() {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert!(within(PATIENCE, || client.call(&["GET", "key"]) == Value::bulk("new")));
+    assert!(within(PATIENCE, || field(&mut client, "master_link_status") == "up"));
+    assert_eq!(loading(&mut client), nothing);
+    assert!(client.call(&["GET", "old"]).is_null());
+
+    // The same history again: what is here is only old.
+    drop((stream, reader));
+    let (mut stream, _reader) = master.accept();
+    let (first, rest) = marked(9, &snapshot("newer"));
+    stream.write_all(&first).unwrap();
+    assert!(within(PATIENCE, || loading(&mut client) == ("0".to_owned(), "1".to_owned(), true)));
+    assert_eq!(client.call(&["GET", "key"]).text(), "new");
+    stream.write_all(&rest).unwrap();
+    assert!(within(PATIENCE, || client.call(&["GET", "key"]) == Value::bulk("newer")));
+    assert!(within(PATIENCE, || loading(&mut client) == nothing));
+}
+
+#[test]
+fn waitaof_counts_a_replicas_disk() {
+    for (of_master, of_replica) in [(1, 1), (2, 3)] {
+        let master = server(of_master, &[]);
+        let replica = server(of_replica, &["--appendonly", "yes", "--appendfsync", "everysec"]);
+        let mut client = master.client();
+        client.call(&["SET", "a", "1"]);
+        follow(&replica, &master);
+        wait_until_equal(&master, &replica);
+        for round in 0..3 {
+            client.call(&["SET", &format!("b{round}"), "1"]);
+            let counts = client.call(&["WAITAOF", "0", "1", "0"]);
+            assert_eq!(counts.elements()[1].integer(), 1);
+            let log = std::fs::read_dir(replica.dir.join("appendonlydir")).unwrap().flatten();
+            let has_it = log.into_iter().any(|file| {
+                let bytes = std::fs::read(file.path()).unwrap_or_default();
+                bytes.windows(2).any(|word| word == format!("b{round}").as_bytes())
+            });
+            assert!(has_it, "confirmed, and not in the log");
+        }
+        // A replica without a log confirms nothing.
+        replica.client().call(&["CONFIG", "SET", "appendonly", "no"]);
+        client.call(&["SET", "c", "1"]);
+        assert_eq!(client.call(&["WAIT", "1", "0"]).integer(), 1);
+        let counts = client.call(&["WAITAOF", "0", "1", "200"]);
+        assert_eq!(counts.elements()[1].integer(), 0);
+    }
 }
 
 /// Of a replica that clients may only read, whose `key` is 1.

@@ -328,3 +328,37 @@ fn settings_of_cjson_are_those_of_scripts_or_of_functions() {
         assert_eq!(client.call(&["EVAL", "return cjson.encode_max_depth()", "1", "k"]), Value::Integer(7));
     }
 }
+
+fn used_by_lua(client: &mut Client) -> u64 {
+    support::info(client, "used_memory_lua")
+}
+
+#[test]
+fn an_interpreter_is_small_and_what_is_told_of_it_is_what_it_has() {
+    const RUNS: usize = 10_000;
+    for shards in SHARDS {
+        // One is on the shard that has the key, one on that of the client, which looked whether the script can be compiled.
+        let small = if shards == "1" { 100 * 1024 } else { 2 * 100 * 1024 };
+        let server = Server::start(&["--shards", shards]);
+        let mut client = server.client();
+        assert_eq!(used_by_lua(&mut client), 0, "no script has run");
+        for _ in 0..RUNS / 500 {
+            let call = Client::encode(&["EVAL", "return redis.call('incr', KEYS[1])", "1", "x"]);
+            client.send_raw(&call.repeat(500));
+            (0..500).for_each(|_| assert!(!client.receive().is_error()));
+            let used = used_by_lua(&mut client);
+            assert!((10_000..small).contains(&used), "{used} bytes with {shards} shards");
+        }
+        assert_eq!(client.call(&["GET", "x"]).text(), RUNS.to_string());
+        // What a script has made is counted before it is collected.
+        let wasteful = "local t = {} for i = 1, 20 do t[i] = ('x'):rep(100000) .. i end return #t";
+        assert_eq!(client.call(&["EVAL", wasteful, "1", "x"]).integer(), 20);
+        let used = used_by_lua(&mut client);
+        assert!(used > 2_000_000, "{used} bytes with 2 MB of garbage");
+        // New interpreters, smaller than any that has run: the old ones are gone from the sum.
+        assert!(client.call(&["SCRIPT", "FLUSH"]).is_ok());
+        assert_eq!(client.call(&["EVAL", "return 1", "1", "x"]).integer(), 1);
+        let used = used_by_lua(&mut client);
+        assert!(used < small, "{used} bytes with {shards} shards after SCRIPT FLUSH");
+    }
+}

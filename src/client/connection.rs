@@ -8,12 +8,12 @@ use crate::acl::User;
 use crate::base::Address;
 use crate::base::Stamp;
 use crate::base::Token;
-use crate::command::table::CommandSpec;
+use crate::command::table::{CommandSpec, Role};
 use crate::journal::Ticket;
 use crate::repl::master::options::Options;
 use crate::resp::RequestParser;
 use crate::store::WaitNumber;
-use crate::txn::message::OwnedArgs;
+use crate::txn::message::{Origin, OwnedArgs};
 
 /// Yes-or-no facts about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub enum Flag {
     Master = 1 << 22,
     /// It is closed, but its socket is not: shards still count it as a listener.
     Leaving = 1 << 28,
+    /// What it has of the replies of a pipeline waits for the others.
+    PartialOutput = 1 << 23,
     /// It listens to channels.
     Subscriber = 1 << 20,
     /// Its user may do everything.
@@ -197,6 +199,35 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// CLIENT REPLY SKIP and CLIENT CACHING concern exactly the next request.
+    pub fn end_request(&mut self) {
+        if let Some(tracking) = self.tracking.as_deref_mut().filter(|_| self.multi.is_none()) {
+            // CLIENT CACHING is about the next command that is none of CLIENT.
+            if !self.last_command.is_some_and(|spec| spec.role == Role::Client) {
+                tracking.has_chosen = false;
+            }
+        }
+        if self.flags.any(Flag::ReplySkip as u32 | Flag::ReplySkipNext as u32) {
+            self.flags.assign(Flag::ReplySkip, self.flags.has(Flag::ReplySkipNext));
+            self.flags.clear(Flag::ReplySkipNext);
+        }
+    }
+
+    /// A transaction begins when earlier requests have been answered.
+    pub fn may_begin_transaction(&mut self) -> bool {
+        if self.pipeline.is_empty() {
+            return true;
+        }
+        self.suspension = Suspension::Earlier;
+        false
+    }
+
+    /// A place in the pipeline for the reply to the request in progress.
+    pub fn reserve(&mut self) -> Origin {
+        let silent = self.flags.any(Flag::ReplyOff as u32 | Flag::ReplySkip as u32);
+        Origin { client: self.token, place: self.pipeline.reserve(silent) }
+    }
+
     pub fn new(id: u64, token: Token, socket: Option<OwnedFd>, user: Arc<User>, now_ms: i64) -> Self {
         Connection {
             id,

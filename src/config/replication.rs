@@ -9,6 +9,8 @@ choices! {
         Disabled = "disabled",
         OnEmptyDb = "on-empty-db",
         SwapDb = "swapdb",
+        FlushDb = "flushdb",
+        FlushBeforeLoad = "flush-before-load",
     }
 }
 

@@ -126,6 +126,13 @@ shard_stats! {
         output_buffer_closes,
         expire_cycle_us,
         remote_commands,
+        /// What went to other shards: messages, bytes of requests and replies in them, and how many sleepers were woken for that.
+        messages_sent,
+        message_bytes,
+        doorbells,
+        /// How often the shard has gone to sleep, and has waited awake instead.
+        sleeps,
+        awake_waits,
         transactions,
         transaction_retries,
         /// Turns of the loop in which something had arrived, and what they took.

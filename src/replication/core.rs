@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::mpsc::{channel, Receiver, WeakUnboundedSender};
@@ -35,9 +35,14 @@ const SOCKET_EVENTS_MAX: usize = 256;
 /// A replica is throttled for at half of the lowest limit of its output.
 const THROTTLE_PART: u64 = 2;
 
+/// The smallest history, bytes.
+const BACKLOG_SIZE_MIN: u64 = 16 * 1024;
+
 pub struct Core {
     pub shards: usize,
     pub config: Arc<Config>,
+    /// Which one it is, as shards count them.
+    config_version: u64,
     pub status: Arc<ReplStatus>,
     post: Post,
     /// For callbacks on other threads. Does not keep the task alive.
@@ -68,6 +73,13 @@ pub struct Core {
     pub stream_db: usize,
     /// The offset at which limits of all replicas were looked at last.
     pub looked_at: u64,
+    /// DEBUG SLEEP.
+    pub sleeps_until: Option<Instant>,
+}
+
+/// `repl-backlog-size`; no smaller than Redis has it, for its blocks are what replicas are sent.
+pub fn backlog_size(config: &Config) -> u64 {
+    config.replication.repl_backlog_size.max(BACKLOG_SIZE_MIN)
 }
 
 /// A random id.
@@ -113,6 +125,7 @@ impl Core {
         let mut core = Core {
             shards,
             config,
+            config_version: 0,
             status,
             post,
             events,
@@ -136,6 +149,7 @@ impl Core {
             held_snapshots: Vec::new(),
             stream_db: 0,
             looked_at: 0,
+            sleeps_until: None,
         };
         core.publish(None);
         core
@@ -171,14 +185,15 @@ impl Core {
         self.feed.end();
     }
 
-    pub fn configure(&mut self, config: Arc<Config>) {
+    pub fn configure(&mut self, config: Arc<Config>, version: u64) {
         self.config = config;
+        self.config_version = version;
         if !self.config.persistence.appendonly {
             self.log_is_off();
         }
         self.replicas.configure(settings(&self.config));
         if let Some(backlog) = &mut self.backlog {
-            backlog.resize(self.config.replication.repl_backlog_size);
+            backlog.resize(backlog_size(&self.config));
         }
     }
 
@@ -210,6 +225,8 @@ impl Core {
         let is_saving = self.snapshots.values().any(Snapshot::is_being_made);
         status.is_saving.store(is_saving, Ordering::Relaxed);
         status.good_replicas.store(good, Ordering::Relaxed);
+        *status.lags_ms.lock().unwrap_or_else(PoisonError::into_inner) = self.replicas.lags_ms(now_ms);
+        status.counted_by.store(self.config_version, Ordering::Release);
         status.is_active.store(self.backlog.is_some() || link.is_some(), Ordering::Relaxed);
         status.is_replica.store(link.is_some(), Ordering::Relaxed);
         status.link_is_up.store(link.as_ref().is_some_and(|link| link.is_up), Ordering::Relaxed);
@@ -228,7 +245,7 @@ impl Core {
             failover: self.failover.state(),
             history: &self.history,
             offset: self.writer.offset(),
-            backlog_size: self.config.replication.repl_backlog_size,
+            backlog_size: backlog_size(&self.config),
             backlog: self.backlog.as_ref().map(|log| (log.first_byte_offset(), log.histlen())),
         };
         status.show(shown(&facts));
@@ -260,12 +277,12 @@ fn settings(config: &Config) -> Settings {
         diskless: repl.repl_diskless_sync,
         diskless_delay_ms: seconds(repl.repl_diskless_sync_delay),
         diskless_max_replicas: repl.repl_diskless_sync_max_replicas,
-        backlog_size: repl.repl_backlog_size,
+        backlog_size: backlog_size(config),
         backlog_ttl_ms: repl.repl_backlog_ttl.saturating_mul(1000),
         hard_limit: limit.hard_bytes,
         soft_limit: limit.soft_bytes,
         soft_ms: limit.soft_seconds * 1000,
-        throttle_bytes: lowest.map_or(0, |bytes| bytes.max(repl.repl_backlog_size) / THROTTLE_PART),
+        throttle_bytes: lowest.map_or(0, |bytes| bytes.max(backlog_size(config)) / THROTTLE_PART),
         under_way_bytes: FILL_BYTES_MAX as u64,
         min_replicas_to_write: repl.min_replicas_to_write,
         min_replicas_max_lag_ms: seconds(repl.min_replicas_max_lag),

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::Notify;
@@ -38,7 +39,12 @@ pub enum Event {
     /// DEBUG CHANGE-REPL-ID.
     ChangeId,
     /// The configuration has changed.
-    Configure(Arc<Config>),
+    Configure {
+        config: Arc<Config>,
+        version: u64,
+    },
+    /// DEBUG SLEEP: the whole server does nothing.
+    SleepUntil(Instant),
     /// REPLICAOF.
     ReplicaOf(Order),
     /// FAILOVER.

@@ -3,7 +3,7 @@
 //! ```text
 //!   task -- BecomeReplica, BecomeMaster --> leader       barrier: every shard has the new role
 //!        -- Apply -----------------------> a shard      the commands of the master that are its to run, in order
-//!        -- LoadAside -------------------> every shard  reads the file into a second store beside the one that serves
+//!        -- LoadAside -------------------> every shard  reads the snapshot into a second store beside the one that serves
 //!        -- TakeOver --------------------> leader       barrier: every shard exchanges the two
 //!        -- DropAside -------------------> every shard  the file was no good
 //!        <- FollowEvent ------------------ each of them
@@ -12,6 +12,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::intake::Intake;
 use crate::journal::feed::{Bell, FeedReader};
 use crate::journal::Ticket;
 use crate::rdb::file::Counts;
@@ -37,14 +38,23 @@ pub enum FollowMessage {
         told: Told,
     },
     LoadAside {
-        path: PathBuf,
+        source: AsideSource,
         told: Told,
     },
+    /// More of the snapshot is there, or its end.
+    GoOnLoading,
     DropAside,
     /// To the leader, when every shard has loaded the file.
     TakeOver {
         told: Told,
     },
+}
+
+/// Where a shard has the snapshot from.
+pub enum AsideSource {
+    File(PathBuf),
+    /// The link, as it comes (`repl-diskless-load`).
+    Link(Arc<Intake>),
 }
 
 pub enum FollowEvent {

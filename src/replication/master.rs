@@ -8,11 +8,13 @@ use super::peer::{Beginning, Ending, Peer, SocketEvent, SEND_BYTES};
 use super::replica::Follower;
 use super::task::Task;
 use crate::base::log::{self, Level};
-use crate::command::CommandError;
+use crate::command::table::Flag;
+use crate::command::{self, CommandError};
 use crate::journal::feed::FeedReader;
 use crate::repl::backlog::Backlog;
 use crate::repl::master::handshake::{Action, Drop, ReplicaId, Request, World};
 use crate::repl::master::options::Replconf;
+use crate::repl::wire::shown;
 use crate::resp::{Limits, Progress, RequestParser};
 
 /// What a replica may say in one command, bytes, and what may wait of an incomplete one.
@@ -156,8 +158,11 @@ impl Task {
                         let now_ms = self.core.now_ms();
                         self.core.replicas.ack(id, applied, durable, is_whole, now_ms);
                     }
-                    Ok(Replconf::Ok) => self.core.send(id, b"+OK\r\n".to_vec()),
                     Ok(Replconf::Silent | Replconf::SendAck) => {}
+                    // Nothing may be answered in the midst of the stream.
+                    Ok(Replconf::Ok) if is_replica => self.disconnect_for_reply(id, args, None),
+                    Err(error) if is_replica => self.disconnect_for_reply(id, args, Some(&error)),
+                    Ok(Replconf::Ok) => self.core.send(id, b"+OK\r\n".to_vec()),
                     Err(error) => self.core.refuse_mildly(id, &error),
                 }
             }
@@ -165,9 +170,45 @@ impl Task {
             b"psync" if args.len() >= 3 && !is_replica => self.request(id, args),
             b"sync" if !is_replica => self.request(id, args),
             b"quit" => self.core.close_peer(id),
-            // A replica has nothing else to say, and nothing may be answered in the midst of the stream.
+            // A replica may ask again for what it has.
+            b"psync" | b"sync" => {}
+            _ if is_replica => {
+                let error = match command::table::resolve(args) {
+                    Ok(spec)
+                        if spec.is(Flag::Write) || spec.is(Flag::ReadOnly) || spec.is(Flag::MayReplicate) =>
+                    {
+                        Some(CommandError::other("ERR Replica can't interact with the keyspace"))
+                    }
+                    Ok(_) => None,
+                    Err(error) => Some(error),
+                };
+                self.disconnect_for_reply(id, args, error.as_ref());
+            }
+            // It was told to ask for the stream by this connection, and has nothing else to say.
             _ => {}
         }
+    }
+
+    /// A replica has said what is to be answered, but nothing may be answered in the midst of the stream: it goes, as Redis's does.
+    fn disconnect_for_reply(&mut self, id: ReplicaId, args: &[&[u8]], error: Option<&CommandError>) {
+        let name = match command::table::resolve(args) {
+            Ok(spec) => spec.name.to_owned(),
+            Err(_) => shown(args.first().copied().unwrap_or_default()),
+        };
+        let address = self.core.peers.get(&id).map(|peer| peer.address.clone()).unwrap_or_default();
+        if let Some(error) = error {
+            crate::log_text!(
+                Level::Warning,
+                "== CRITICAL == This master is sending an error to its replica: '",
+                error.text(),
+                format_args!("' after processing the command '{name}'")
+            );
+        }
+        crate::log!(
+            Level::Warning,
+            "Replica generated a reply to command '{name}', disconnecting it: addr={address}"
+        );
+        self.core.close_peer(id);
     }
 }
 
@@ -242,7 +283,7 @@ impl Core {
         }
         self.history.renew(super::core::new_id());
         self.writer.forget_selected();
-        self.backlog = Some(Backlog::new(self.config.replication.repl_backlog_size, self.writer.offset()));
+        self.backlog = Some(Backlog::new(super::core::backlog_size(&self.config), self.writer.offset()));
         crate::log!(
             Level::Notice,
             "Replication backlog created, my new replication IDs are '{}' and '{}'",
@@ -370,6 +411,16 @@ impl Core {
             let waits_for_snapshot = !peer.may_stream && peer.queued_bytes() == 0;
             let took = if waits_for_snapshot && replicas.gets_snapshot(*id) { took.max(1) } else { took };
             replicas.progress(*id, took, stream + peer.queued_bytes() as u64, now_ms);
+        }
+        let has_more = |peer: &Peer| {
+            let reader =
+                peer.reader.filter(|_| peer.may_stream && !peer.is_waiting() && peer.ending == Ending::No);
+            peer.file.is_none()
+                && reader.is_some_and(|reader| backlog.as_ref().is_some_and(|log| log.pending(reader) > 0))
+        };
+        if peers.values().any(has_more) {
+            // The next round goes on: nothing else would ring.
+            self.woken.notify_one();
         }
         for id in gone {
             self.peer_is_gone(id);

@@ -19,6 +19,7 @@ mod event;
 mod failover;
 mod feed;
 pub mod follow;
+mod intake;
 mod master;
 mod message;
 mod peer;
@@ -38,7 +39,8 @@ use crate::control::Control;
 use crate::repl::history::ReplicationId;
 
 pub use event::{Asked, Event, Events, Newcomer, SnapshotNews, WaitOrder};
-pub use follow::{AsideReport, FollowEvent, FollowMessage, Told};
+pub use follow::{AsideReport, AsideSource, FollowEvent, FollowMessage, Told};
+pub use intake::IntakeReader;
 pub use message::{Answer, Hold, ReplMessage, SnapshotOrder};
 pub use replica::{Master, Order};
 pub use status::ReplStatus;

@@ -207,7 +207,12 @@ impl Core {
     pub fn cancel_snapshot(&mut self, job: JobId) {
         self.held_snapshots.retain(|order| order.job != job);
         self.feed.forget_cut(job);
-        if let Some(of_leader) = self.snapshots.remove(&job).and_then(|snapshot| snapshot.of_leader) {
+        let snapshot = self.snapshots.remove(&job);
+        if snapshot.as_ref().is_some_and(|snapshot| snapshot.target == Target::Sockets) {
+            // Redis's words, which people look for.
+            crate::log!(Level::Notice, "Diskless rdb transfer, last replica dropped, killing fork child.");
+        }
+        if let Some(of_leader) = snapshot.and_then(|snapshot| snapshot.of_leader) {
             // Its reader has hung up.
             self.tell(LEADER, ReplMessage::SnapshotMayFlow(of_leader));
         }
@@ -269,7 +274,13 @@ impl Core {
         }
         let (bytes, mark) = (snapshot.bytes, Bytes::copy_from_slice(&snapshot.mark));
         if snapshot.target == Target::Sockets {
-            for id in replicas_of(&self.replicas, job) {
+            let replicas = replicas_of(&self.replicas, job);
+            crate::log!(
+                Level::Notice,
+                "Diskless rdb transfer, done reading from pipe, {} replicas still up.",
+                replicas.len()
+            );
+            for id in replicas {
                 if let Some(peer) = self.peers.get_mut(&id) {
                     peer.push(mark.clone());
                 }

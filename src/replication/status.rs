@@ -17,9 +17,27 @@ pub struct ReplStatus {
     pub is_active: AtomicBool,
     /// Replicas that are online and not late.
     pub good_replicas: AtomicU32,
+    /// The version of the configuration by which they were counted.
+    pub counted_by: AtomicU64,
+    /// Of the replicas that are online: when they were heard of last, milliseconds before they were counted.
+    pub lags_ms: Mutex<Vec<u64>>,
+    /// Of a replica: the snapshot that is being loaded.
+    pub loading: Loading,
     pub memory: Memory,
     pub counts: Counts,
     shown: Mutex<Shown>,
+}
+
+/// A snapshot on its way into this server, beside the data that serve meanwhile.
+#[derive(Debug, Default)]
+pub struct Loading {
+    pub in_progress: AtomicBool,
+    /// What is here is of the same history as what comes, and older: Redis's `async_loading`.
+    pub is_async: AtomicBool,
+    pub began_s: AtomicU64,
+    /// 0: not known.
+    pub total_bytes: AtomicU64,
+    pub loaded_bytes: AtomicU64,
 }
 
 /// Bytes.
@@ -61,6 +79,9 @@ impl ReplStatus {
             is_saving: AtomicBool::new(false),
             is_active: AtomicBool::new(false),
             good_replicas: AtomicU32::new(0),
+            counted_by: AtomicU64::new(0),
+            lags_ms: Mutex::default(),
+            loading: Loading::default(),
             memory: Memory::default(),
             counts: Counts::default(),
             shown: Mutex::default(),
@@ -80,6 +101,16 @@ impl ReplStatus {
 
     pub(super) fn show(&self, shown: Shown) {
         *self.lock() = shown;
+    }
+
+    /// Replicas that are online and not later than `lag_max_s`, for whoever has a newer configuration than the task.
+    pub fn count_good(&self, lag_max_s: u64) -> u32 {
+        let lags = self.lags_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        lags.iter().filter(|ms| **ms / 1000 <= lag_max_s).count() as u32
+    }
+
+    pub fn is_loading(&self) -> bool {
+        self.loading.in_progress.load(Ordering::Relaxed)
     }
 
     /// Whether what is shown has to be asked for.

@@ -39,6 +39,11 @@ pub async fn run(mut core: Core, mut events: UnboundedReceiver<Event>) {
             // Every sender is gone: so is the server.
             return;
         }
+        if let Some(until) = task.core.sleeps_until.take() {
+            tokio::time::sleep_until(until.into()).await;
+            woken.notify_one();
+            continue;
+        }
         if Instant::now() >= next_tick {
             next_tick = Instant::now() + TICK;
             task.tick();
@@ -83,10 +88,12 @@ impl Task {
             Event::ForgetWait(asked) => self.core.forget_wait(asked),
             Event::Refresh(asked) => self.core.waiting.refresh.push(asked),
             Event::ChangeId => self.core.history.renew(super::core::new_id()),
-            Event::Configure(config) => {
+            Event::Configure { config, version } => {
                 self.follower.configure(&config);
-                self.core.configure(config);
+                self.core.configure(config, version);
+                self.publish();
             }
+            Event::SleepUntil(until) => self.core.sleeps_until = Some(until),
             Event::ReplicaOf(order) => self.follower.order(&mut self.core, order),
             Event::Failover(asked, command) => self.failover_command(asked, command),
             Event::WritesAreHeld { hold, round, next } => self.core.writes_are_held(hold, round, next),
@@ -107,7 +114,10 @@ impl Task {
             }
             Event::Snapshot(job, SnapshotNews::InFile(result)) => self.core.snapshot_in_file(job, result),
             Event::LogIsOff => self.core.log_is_off(),
-            Event::LogSynced { round } => self.core.log_synced(round),
+            Event::LogSynced { round } => {
+                self.core.log_synced(round);
+                self.follower.log_is_synced(&mut self.core);
+            }
         }
     }
 

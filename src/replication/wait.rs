@@ -68,7 +68,7 @@ impl Core {
                     self.writer.skip();
                     offset = self.writer.offset();
                 }
-                self.waiting.wants_round |= local > 0;
+                self.waiting.wants_round |= has_log;
             }
             let standing = standing(acks, self.waiting.has_log, self.waiting.durable);
             let waiters = &mut self.waiting.waiters;
@@ -125,6 +125,24 @@ impl Core {
             self.waiting.durable = self.waiting.durable.max(current.offset);
             self.waiting.round = None;
         }
+    }
+
+    /// Of a replica, for its master: up to where everything is on the disk; `None` without a log.
+    pub fn durable(&self) -> Option<u64> {
+        self.config.persistence.appendonly.then_some(self.waiting.durable)
+    }
+
+    /// The master wants to know more of it than is known.
+    pub fn ask_own_disk(&mut self) {
+        if self.config.persistence.appendonly && self.waiting.durable < self.writer.offset() {
+            self.waiting.wants_round = true;
+        }
+    }
+
+    /// The offsets so far are of data that are gone.
+    pub fn forget_durable(&mut self) {
+        self.waiting.round = None;
+        self.waiting.durable = 0;
     }
 
     /// Those that have what they wait for, or have waited for long enough.

@@ -13,6 +13,11 @@ const SOON_MS: u64 = 1;
 /// The period of `Service::cron`.
 pub const CRON_MS: u64 = 100;
 
+/// Who is given the core for a moment and keeps it for so long has work of its own, nanoseconds.
+const CROWDED_NANOS: u64 = 5_000_000;
+/// So long it is taken to go on with it. To try costs a turn of everybody else's.
+const CROWDED_FOR_NANOS: u64 = 1_000_000_000;
+
 /// What a shard wants after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -34,10 +39,11 @@ pub trait Service {
     fn completed(&mut self, ring: &mut SocketRing, completion: Completion);
     /// After a turn's completions: messages from other shards, deferred work, and queueing what is to be sent.
     fn turn(&mut self, ring: &mut SocketRing) -> Turn;
-    /// Whether a message from another shard is due within microseconds, so that sleeping would take longer than waiting awake.
-    fn expects_message(&mut self) -> bool;
-    /// Waits awake for a message, a moment at most. False: none has come.
-    fn await_message(&mut self) -> bool;
+    /// So long a message from another shard is worth being waited for awake, nanoseconds, because it is due before a sleeper would be up
+    /// again. 0: none is.
+    fn awake_nanos(&mut self) -> u64;
+    /// Whether a message from another shard has come.
+    fn has_message(&self) -> bool;
     /// Says to the other shards that they have to knock. False when there is work after all.
     fn about_to_sleep(&mut self) -> bool;
     fn awake(&mut self);
@@ -52,6 +58,8 @@ struct Shard<S> {
     ring: SocketRing,
     /// When the cron last ran.
     cron_at: Stamp,
+    /// When others had the core for long.
+    crowded_at: Option<Stamp>,
 }
 
 impl<S: Service> Shard<S> {
@@ -81,6 +89,36 @@ impl<S: Service> Shard<S> {
         until_cron_us.min(soon).min(due)
     }
 
+    /// Waits awake for what is due within microseconds. False: it was not worth it, or nothing has come.
+    fn waits_awake(&mut self) -> io::Result<bool> {
+        let nanos = self.service.awake_nanos();
+        if nanos == 0 || self.is_crowded() {
+            return Ok(false);
+        }
+        // What is queued leaves before.
+        self.ring.submit_and_wait(0)?;
+        let began = Stamp::now();
+        while !self.service.has_message() && !self.ring.has_news() {
+            let now = Stamp::now();
+            if now.nanos_since(began) > nanos {
+                return Ok(false);
+            }
+            // Whoever else wants the core has it.
+            std::thread::yield_now();
+            if Stamp::now().nanos_since(now) > CROWDED_NANOS {
+                self.crowded_at = Some(Stamp::now());
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether others compute on this core: who waits awake is behind them each time, while a sleeper is let in when he wakes.
+    fn is_crowded(&mut self) -> bool {
+        self.crowded_at = self.crowded_at.filter(|at| Stamp::now().nanos_since(*at) < CROWDED_FOR_NANOS);
+        self.crowded_at.is_some()
+    }
+
     /// Rounds until the service is finished: its turn, the wait for completions, and what they bring.
     fn run(&mut self) -> io::Result<()> {
         self.service.begin();
@@ -90,13 +128,10 @@ impl<S: Service> Shard<S> {
             if turn == Turn::Stop {
                 return self.ring.submit_and_wait(0);
             }
-            if turn != Turn::Ready && self.service.expects_message() {
-                // What is queued leaves before.
+            if turn != Turn::Ready && self.waits_awake()? {
                 self.ring.submit_and_wait(0)?;
-                if self.service.await_message() {
-                    self.handle_completions();
-                    continue;
-                }
+                self.handle_completions();
+                continue;
             }
             if turn != Turn::Ready && self.service.about_to_sleep() {
                 let patience_us = self.patience_us(turn, until_cron_us);
@@ -124,6 +159,6 @@ where
         cpus::pin(cpu);
         let ring = SocketRing::new_patiently()?;
         let service = make(&ring)?;
-        Shard { service, ring, cron_at: Stamp::now() }.run()
+        Shard { service, ring, cron_at: Stamp::now(), crowded_at: None }.run()
     })
 }

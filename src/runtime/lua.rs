@@ -11,16 +11,17 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
 
-/// Values of Lua's that this program may hold at a time without a need for memory.
-const VALUES_HELD: usize = 4_000;
+/// Values of Lua's that this program may hold at a time without a need for memory: more than what is held before a script's values
+/// come. Beyond them a function fails when there is no memory for one more.
+const VALUES_HELD: usize = 250;
 
 /// An interpreter with what scripts may have of Lua's libraries.
 pub fn interpreter() -> mlua::Result<Lua> {
     let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
     // Otherwise mlua puts functions of its own in the place of `pcall` and `xpcall`, which catch the end of a killed script.
     let lua = Lua::new_with(libraries, LuaOptions::new().catch_rust_panics(true))?;
-    // mlua keeps what it hands out on a stack of Lua's, and where it cannot report that there is no memory for that, it panics. So the
-    // stack grows now.
+    // mlua keeps what it hands out on a stack of Lua's. A few of its functions, such as `Lua::globals` and `Table::metatable`, cannot
+    // report that there is no memory for that to grow, and panic; they are called before scripts run only.
     drop((0..VALUES_HELD).map(|_| lua.create_table()).collect::<mlua::Result<Vec<_>>>()?);
     // With a limit, whatever it is, mlua expects that Lua may have no memory at any time. The real limit is `guard`'s.
     lua.set_memory_limit(isize::MAX as usize)?;

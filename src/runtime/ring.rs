@@ -248,6 +248,11 @@ impl SocketRing {
         self.push(doorbell(fd).flags(squeue::Flags::SKIP_SUCCESS));
     }
 
+    /// Whether completions are there, or the kernel has some that it makes when it is asked next.
+    pub fn has_news(&mut self) -> bool {
+        self.ring.submission().taskrun() || !self.ring.completion().is_empty()
+    }
+
     /// Gives everything queued to the kernel, and waits for at least `wanted` completions (0: takes what is there).
     pub fn submit_and_wait(&mut self, wanted: usize) -> io::Result<()> {
         self.buffers.publish();

@@ -142,7 +142,9 @@ impl Vm {
         let function = compiled(&self.lua, script.code(), c"@user_script")?;
         let key =
             self.lua.create_string(script.sha.bytes()).map_err(|error| Text::from(error.to_string()))?;
-        self.scripts.raw_set(key, function).map_err(|error| Text::from(error.to_string()))
+        self.scripts.raw_set(key, function).map_err(|error| Text::from(error.to_string()))?;
+        self.guard.settle();
+        Ok(())
     }
 
     /// Prepares a script that has been compiled, or a function that has been prepared. None: it has not.

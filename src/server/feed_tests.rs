@@ -55,7 +55,7 @@ impl Running {
             logs.push(path);
             post(&shared, shard, move |shard| shard.open_log(file, 0));
         }
-        post(&shared, 0, |shard| shard.accept_again());
+        post(&shared, 0, |shard| shard.connections.accept_again());
         Running { shared, threads, port, logs }
     }
 

@@ -7,7 +7,7 @@ use super::feed_tests::{Client, Running, SHARDS};
 use super::*;
 use crate::repl::replica::stream::{Bounds, Cutter, Schedule, Target};
 use crate::repl::wire::command;
-use crate::replication::{FollowEvent, FollowMessage, Told};
+use crate::replication::{AsideSource, FollowEvent, FollowMessage, Told};
 use crate::shard::LEADER;
 use crate::slots::shard_of_slot;
 use crate::store::slot_of;
@@ -75,7 +75,10 @@ impl Follower {
     fn load(&self, path: &std::path::Path) -> bool {
         for shard in 0..SHARDS {
             let path = path.to_owned();
-            self.post(shard, FollowMessage::LoadAside { path, told: self.told.clone() });
+            self.post(
+                shard,
+                FollowMessage::LoadAside { source: AsideSource::File(path), told: self.told.clone() },
+            );
         }
         let mut is_good = true;
         for _ in 0..SHARDS {

@@ -3,6 +3,8 @@
 //! Rebinding (CONFIG SET bind, port) opens the new listeners first; the old ones are cancelled only when all of
 //! the new ones listen, so that a failure changes nothing. Established connections are not concerned.
 
+use crate::shard::connections::Connections;
+use crate::shard::turn::TurnState;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 
@@ -24,34 +26,61 @@ pub struct Listeners {
     /// Cancelled; kept until their last completion so that the ring holds no closed descriptor.
     ending: Vec<(u32, Listener)>,
     last: u32,
+    /// To be accepted on again, after the process ran out of descriptors.
+    accept_again: Vec<u32>,
+    /// Connections given to each shard since the last cron.
+    pub(super) placed: Vec<u64>,
 }
 
-impl Shard {
+impl TurnState {
+    /// Without a password, protected mode serves only this machine.
+    fn is_protected_from(&self, c: &Connection) -> bool {
+        if !self.config.network.protected_mode || !self.users.default_user().needs_no_password {
+            return false;
+        }
+        !is_local(c)
+    }
+
+    /// DEBUG and its like are for those whom the configuration allows.
+    pub(super) fn may_use_protected(&self, c: &Connection, spec: &CommandSpec) -> bool {
+        let action = if spec.role == Role::Module {
+            self.config.security.enable_module_command
+        } else {
+            self.config.security.enable_debug_command
+        };
+        match action {
+            ProtectedAction::Yes => true,
+            ProtectedAction::No => false,
+            ProtectedAction::Local => is_local(c),
+        }
+    }
+}
+
+impl Connections {
     /// Starts to accept on `listeners`; shard 0 only. At a start with something to load that waits for the next cron, so that whoever
     /// connects at once does not hear that little is still being loaded.
-    pub fn listen(&mut self, listeners: Vec<Listener>) {
+    pub fn listen(&mut self, turn: &TurnState, listeners: Vec<Listener>) {
         for listener in listeners {
-            self.connections.listeners.last += 1;
-            let number = self.connections.listeners.last;
-            if self.shared.status.is_loading() {
-                self.upkeep.housekeeping.accept_again.push(number);
+            self.listeners.last += 1;
+            let number = self.listeners.last;
+            if turn.shared.status.is_loading() {
+                self.listeners.accept_again.push(number);
             } else {
-                self.connections.ring_jobs.push(RingJob::Accept(number, listener.fd()));
+                self.ring_jobs.push(RingJob::Accept(number, listener.fd()));
             }
-            self.connections.listeners.open.push((number, listener));
+            self.listeners.open.push((number, listener));
         }
     }
 
     /// Replaces the TCP listeners by ones at `addresses` and `port`. On an error the old ones stay.
-    pub fn rebind(&mut self, addresses: &[Vec<u8>], port: u16) -> Result<(), ListenError> {
-        let network = &self.turn.config.network;
+    pub fn rebind(&mut self, turn: &TurnState, addresses: &[Vec<u8>], port: u16) -> Result<(), ListenError> {
+        let network = &turn.config.network;
         // An address that stays bound cannot be bound a second time: such a listener is kept.
         let (backlog, mark) = (network.tcp_backlog as i32, network.socket_mark_id);
         let name_of =
             |address: &[u8]| listen::address_name(address.strip_prefix(b"-").unwrap_or(address), port);
         let wanted = |name: &[u8]| addresses.iter().any(|address| name_of(address) == name);
         let kept: Vec<Vec<u8>> = self
-            .connections
             .listeners
             .open
             .iter()
@@ -65,33 +94,29 @@ impl Shard {
             Err(error) if error.is_in_use() && self.overlaps_own(port) => {
                 // `*` and a single address of the same port exclude each other: ours must go first, and come
                 // back when the new ones fail all the same.
-                return self.rebind_overlapping(addresses, port, backlog, mark);
+                return self.rebind_overlapping(turn, addresses, port, backlog, mark);
             }
             Err(error) => return Err(error),
         };
         self.stop_listening(|l| l.kind.is_rebound() && !kept.contains(&l.name));
-        self.listen(opened);
+        self.listen(turn, opened);
         Ok(())
     }
 
     fn overlaps_own(&self, port: u16) -> bool {
         let suffix = format!(":{port}");
-        self.connections
-            .listeners
-            .open
-            .iter()
-            .any(|(_, l)| l.kind.is_rebound() && l.name.ends_with(suffix.as_bytes()))
+        self.listeners.open.iter().any(|(_, l)| l.kind.is_rebound() && l.name.ends_with(suffix.as_bytes()))
     }
 
     fn rebind_overlapping(
         &mut self,
+        turn: &TurnState,
         addresses: &[Vec<u8>],
         port: u16,
         backlog: i32,
         mark: u32,
     ) -> Result<(), ListenError> {
         let old: Vec<Vec<u8>> = self
-            .connections
             .listeners
             .open
             .iter()
@@ -101,12 +126,12 @@ impl Shard {
         self.stop_listening_at_once(|l| l.kind.is_rebound());
         match listen::tcp(addresses, port, backlog, mark) {
             Ok(opened) => {
-                self.listen(opened);
+                self.listen(turn, opened);
                 Ok(())
             }
             Err(error) => {
                 match listen::tcp(&old, port, backlog, mark) {
-                    Ok(back) => self.listen(back),
+                    Ok(back) => self.listen(turn, back),
                     Err(lost) => {
                         crate::log_text!(Level::Warning, "The old addresses are gone too: ", lost.text())
                     }
@@ -124,7 +149,7 @@ impl Shard {
     /// As `stop_listening`, but what connects in the next moments is refused; the descriptors themselves stay open until their
     /// accept has ended.
     fn stop_listening_at_once(&mut self, which: impl Fn(&Listener) -> bool) {
-        for (_, listener) in self.connections.listeners.open.iter().filter(|(_, listener)| which(listener)) {
+        for (_, listener) in self.listeners.open.iter().filter(|(_, listener)| which(listener)) {
             socket::shutdown(listener.socket());
         }
         self.stop_listening(which);
@@ -132,20 +157,31 @@ impl Shard {
 
     /// Ends the listeners that `which` names.
     pub fn stop_listening(&mut self, which: impl Fn(&Listener) -> bool) {
-        let all = std::mem::take(&mut self.connections.listeners.open);
+        let all = std::mem::take(&mut self.listeners.open);
         for (number, listener) in all {
-            let is_idle = self.upkeep.housekeeping.accept_again.contains(&number);
+            let is_idle = self.listeners.accept_again.contains(&number);
             if which(&listener) && is_idle {
-                self.upkeep.housekeeping.accept_again.retain(|idle| *idle != number);
+                self.listeners.accept_again.retain(|idle| *idle != number);
             } else if which(&listener) {
-                self.connections.ring_jobs.push(RingJob::CancelAccept(number));
-                self.connections.listeners.ending.push((number, listener));
+                self.ring_jobs.push(RingJob::CancelAccept(number));
+                self.listeners.ending.push((number, listener));
             } else {
-                self.connections.listeners.open.push((number, listener));
+                self.listeners.open.push((number, listener));
             }
         }
     }
 
+    /// Accepts where that has to be begun, or begun again.
+    pub fn accept_again(&mut self) {
+        for number in std::mem::take(&mut self.listeners.accept_again) {
+            if let Some((_, listener)) = self.listeners.open.iter().find(|(n, _)| *n == number) {
+                self.ring_jobs.push(RingJob::Accept(number, listener.fd()));
+            }
+        }
+    }
+}
+
+impl Shard {
     pub(super) fn accepted(&mut self, number: u32, result: Result<OwnedFd, i32>, armed: bool) {
         let errno = result.as_ref().err().copied();
         let listener = self
@@ -177,17 +213,8 @@ impl Shard {
         if let Some((_, listener)) = self.connections.listeners.open.iter().find(|(n, _)| *n == number) {
             // Out of descriptors, or the kernel gave up the multishot: the next cron tries again in the first case.
             if matches!(errno, Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)) {
-                self.upkeep.housekeeping.accept_again.push(number);
+                self.connections.listeners.accept_again.push(number);
             } else {
-                self.connections.ring_jobs.push(RingJob::Accept(number, listener.fd()));
-            }
-        }
-    }
-
-    /// Accepts where that has to be begun, or begun again.
-    pub fn accept_again(&mut self) {
-        for number in std::mem::take(&mut self.upkeep.housekeeping.accept_again) {
-            if let Some((_, listener)) = self.connections.listeners.open.iter().find(|(n, _)| *n == number) {
                 self.connections.ring_jobs.push(RingJob::Accept(number, listener.fd()));
             }
         }
@@ -202,7 +229,7 @@ impl Shard {
             socket::send_now(&socket, b"-ERR max number of clients reached\r\n");
             return;
         }
-        let load = &mut self.upkeep.housekeeping.placed;
+        let load = &mut self.connections.listeners.placed;
         if load.len() != self.turn.slots.shards() {
             *load = vec![0; self.turn.slots.shards()];
         }
@@ -216,7 +243,7 @@ impl Shard {
 
     /// Serves a new connection.
     pub(super) fn adopt(&mut self, Adopted { socket, id, kind }: Adopted) {
-        let now_ms = self.now_ms();
+        let now_ms = self.turn.now_ms();
         let user = self.turn.users.default_user();
         let (peer, local) = match kind {
             listen::Kind::Tcp => {
@@ -236,39 +263,17 @@ impl Shard {
         (c.peer, c.local) = (peer, local);
         self.stats.connections_received.add(1);
         self.stats.clients.set(self.connections.table.open() as u64);
-        self.log_in_as_default(c);
-        if self.is_protected_from(c) {
+        self.turn.log_in_as_default(c);
+        if self.turn.is_protected_from(c) {
             if let Some(socket) = &c.socket {
                 socket::send_now(socket, PROTECTED_MODE_REPLY.as_bytes());
             }
             self.stats.connections_rejected.add(1);
             self.close(c);
         } else {
-            self.resume_receiving(c);
+            self.connections.resume_receiving(c);
         }
         self.finish(connection);
-    }
-
-    /// Without a password, protected mode serves only this machine.
-    fn is_protected_from(&self, c: &Connection) -> bool {
-        if !self.turn.config.network.protected_mode || !self.turn.users.default_user().needs_no_password {
-            return false;
-        }
-        !is_local(c)
-    }
-
-    /// DEBUG and its like are for those whom the configuration allows.
-    pub(super) fn may_use_protected(&self, c: &Connection, spec: &CommandSpec) -> bool {
-        let action = if spec.role == Role::Module {
-            self.turn.config.security.enable_module_command
-        } else {
-            self.turn.config.security.enable_debug_command
-        };
-        match action {
-            ProtectedAction::Yes => true,
-            ProtectedAction::No => false,
-            ProtectedAction::Local => is_local(c),
-        }
     }
 }
 

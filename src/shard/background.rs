@@ -10,6 +10,8 @@ use super::scatter::Ask;
 use super::Shard;
 use crate::base::Stamp;
 use crate::runtime::purge::Sweep;
+use crate::shard::turn::TurnState;
+use crate::store::Store;
 
 /// The longest slice: what a request may have to wait for it.
 const SLICE_US: u64 = 500;
@@ -42,32 +44,75 @@ pub(super) struct Background {
     evicts: bool,
 }
 
+impl Background {
+    /// Whether keys that have expired are being deleted, or freed.
+    fn expires(&self) -> bool {
+        self.expire_at_us.is_some() || self.frees_expired
+    }
+
+    /// The next turn evicts some keys.
+    pub(super) fn evict_soon(&mut self) {
+        self.evicts = true;
+    }
+
+    pub(super) fn forget_eviction(&mut self) {
+        self.evicts = false;
+    }
+
+    /// There is memory to free, which need not wait for the next look.
+    pub(super) fn free_soon(&mut self, turn: &TurnState) {
+        self.free_at_us.get_or_insert(turn.now_us);
+    }
+
+    fn free_slice(&mut self, turn: &TurnState, store: &mut Store) {
+        let started = Stamp::now();
+        self.free_at_us = None;
+        while store.free_some(FREE_AT_ONCE) {
+            if Stamp::now().nanos_since(started) / 1000 >= SLICE_US {
+                self.free_at_us = Some(turn.now_us + FREE_PERIOD_US);
+                break;
+            }
+        }
+        if self.frees_expired {
+            self.expiry_nanos += Stamp::now().nanos_since(started);
+            self.frees_expired = self.free_at_us.is_some();
+        }
+    }
+
+    /// Much of what was allocated is not needed any more: gives what this shard has of it back.
+    pub(super) fn sweep_memory(&mut self, turn: &TurnState) {
+        self.sweep = Some((turn.now_us, Sweep::default()));
+    }
+
+    fn sweep_slice(&mut self, turn: &TurnState) {
+        let Some((_, mut sweep)) = self.sweep.take() else { return };
+        if sweep.go_on(SLICE_US * 1000) {
+            self.sweep = Some((turn.now_us + SWEEP_PERIOD_US, sweep));
+        }
+    }
+}
+
 impl Shard {
     /// Ten times a second: looks for work. True when memory waits to be freed.
     pub(super) fn look_for_background_work(&mut self) -> bool {
         self.note_expiry();
         self.expire_slice();
-        self.free_slice();
+        self.upkeep.background.free_slice(&self.turn, &mut self.store);
         self.renew_slice();
         self.upkeep.background.free_at_us.is_some()
     }
 
     fn note_expiry(&mut self) {
         let expiry_nanos = std::mem::take(&mut self.upkeep.background.expiry_nanos);
-        self.note_spike("expire-cycle", expiry_nanos);
+        self.executor.note_spike(&self.turn, "expire-cycle", expiry_nanos);
         for ask in std::mem::take(&mut self.upkeep.background.asked) {
             self.answer_ask(ask);
         }
     }
 
-    /// Whether keys that have expired are being deleted, or freed.
-    fn expires(&self) -> bool {
-        self.upkeep.background.expire_at_us.is_some() || self.upkeep.background.frees_expired
-    }
-
     /// Answers when it has been noted what the expiry takes that is under way: it ends, or a tenth of a second is over.
     pub(super) fn answer_after_expiry(&mut self, ask: Ask) {
-        if self.expires() && !self.upkeep.housekeeping.is_off {
+        if self.upkeep.background.expires() && !self.upkeep.housekeeping.is_off {
             self.upkeep.background.asked.push(ask);
         } else {
             self.answer_ask(ask);
@@ -80,15 +125,15 @@ impl Shard {
             self.expire_slice();
         }
         if self.upkeep.background.free_at_us.is_some_and(|at| self.turn.now_us >= at) {
-            self.free_slice();
+            self.upkeep.background.free_slice(&self.turn, &mut self.store);
         }
         if self.upkeep.background.renew_at_us.is_some_and(|at| self.turn.now_us >= at) {
             self.renew_slice();
         }
         if self.upkeep.background.sweep.as_ref().is_some_and(|(at, _)| self.turn.now_us >= *at) {
-            self.sweep_slice();
+            self.upkeep.background.sweep_slice(&self.turn);
         }
-        if self.upkeep.background.expiry_nanos > 0 && !self.expires() {
+        if self.upkeep.background.expiry_nanos > 0 && !self.upkeep.background.expires() {
             self.note_expiry();
         }
         if self.upkeep.background.evicts {
@@ -122,56 +167,15 @@ impl Shard {
         self.stats.expire_cycle_us.add(nanos / 1000);
         self.upkeep.background.expiry_nanos += nanos;
         self.upkeep.background.frees_expired |= self.store.garbage_bytes() > garbage_bytes;
-        self.publish_events();
-        self.tell_changes(0);
+        self.subscribers.publish_events(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
+        self.subscribers.tell_changes(&self.turn, &mut self.store, &mut self.peers, &mut self.journal, 0);
         self.serve_if_ready();
-    }
-
-    /// The next turn evicts some keys.
-    pub(super) fn evict_soon(&mut self) {
-        self.upkeep.background.evicts = true;
-    }
-
-    pub(super) fn forget_eviction(&mut self) {
-        self.upkeep.background.evicts = false;
-    }
-
-    /// There is memory to free, which need not wait for the next look.
-    pub(super) fn free_soon(&mut self) {
-        self.upkeep.background.free_at_us.get_or_insert(self.turn.now_us);
-    }
-
-    fn free_slice(&mut self) {
-        let started = Stamp::now();
-        self.upkeep.background.free_at_us = None;
-        while self.store.free_some(FREE_AT_ONCE) {
-            if Stamp::now().nanos_since(started) / 1000 >= SLICE_US {
-                self.upkeep.background.free_at_us = Some(self.turn.now_us + FREE_PERIOD_US);
-                break;
-            }
-        }
-        if self.upkeep.background.frees_expired {
-            self.upkeep.background.expiry_nanos += Stamp::now().nanos_since(started);
-            self.upkeep.background.frees_expired = self.upkeep.background.free_at_us.is_some();
-        }
-    }
-
-    /// Much of what was allocated is not needed any more: gives what this shard has of it back.
-    pub(super) fn sweep_memory(&mut self) {
-        self.upkeep.background.sweep = Some((self.turn.now_us, Sweep::default()));
-    }
-
-    fn sweep_slice(&mut self) {
-        let Some((_, mut sweep)) = self.upkeep.background.sweep.take() else { return };
-        if sweep.go_on(SLICE_US * 1000) {
-            self.upkeep.background.sweep = Some((self.turn.now_us + SWEEP_PERIOD_US, sweep));
-        }
     }
 
     /// Makes the keys ready for the snapshots to come; while a child shares their memory it would only be copied for that.
     fn renew_slice(&mut self) {
         self.upkeep.background.renew_at_us = None;
-        let waits = self.has_own_part() && !self.store.renewal_is_urgent();
+        let waits = self.saving.has_own_part() && !self.store.renewal_is_urgent();
         if waits || !self.store.wants_renewal() {
             return;
         }

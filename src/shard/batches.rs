@@ -23,7 +23,7 @@ impl Shard {
     /// Runs the requests that another shard's clients have for this one, as many as its share of the turn has room for.
     pub(super) fn run_batch(&mut self, from: usize, batch: Box<RequestBatch>) {
         let arrived = &self.executor.arrived[from];
-        let using = self.begin_remote_share(arrived.share, arrived.reply_bytes);
+        let using = self.executor.begin_remote_share(&self.turn, arrived.share, arrived.reply_bytes);
         let mut is_over = arrived.is_untaken();
         let mut at = 0;
         let mut argument = 0;
@@ -45,7 +45,8 @@ impl Shard {
             }
             self.fetch_arrived(&prepared);
             for arrived in &prepared {
-                is_over = is_over || self.is_used_up(&using, self.executor.arrived[from].reply_bytes);
+                is_over =
+                    is_over || self.executor.is_used_up(&using, self.executor.arrived[from].reply_bytes);
                 let may_wait = is_over || !self.executor.deferred.is_empty();
                 if may_wait && self.executor.deferred.take_in(from, arrived.request, &arrived.args, is_over) {
                     continue;
@@ -53,7 +54,8 @@ impl Shard {
                 self.run_arrived(from, arrived);
             }
         }
-        self.executor.arrived[from].share = self.end_share(&using, self.executor.arrived[from].reply_bytes);
+        self.executor.arrived[from].share =
+            self.executor.end_share(&using, self.executor.arrived[from].reply_bytes);
         self.store.clear_slot_hint();
         self.peers.outbox.recycle_requests(batch);
     }
@@ -63,10 +65,14 @@ impl Shard {
         for _ in 0..self.executor.deferred.due() {
             let Some(client) = self.executor.deferred.begin_turn() else { break };
             let home = client.0;
-            let using =
-                self.begin_share(Share::default(), self.executor.arrived[home].reply_bytes, usize::MAX);
+            let using = self.executor.begin_share(
+                &self.turn,
+                Share::default(),
+                self.executor.arrived[home].reply_bytes,
+                usize::MAX,
+            );
             while !self.executor.arrived[home].is_untaken()
-                && !self.is_used_up(&using, self.executor.arrived[home].reply_bytes)
+                && !self.executor.is_used_up(&using, self.executor.arrived[home].reply_bytes)
             {
                 let Some((request, args)) = self.executor.deferred.next(client) else { break };
                 let args = args.slices();
@@ -100,7 +106,7 @@ impl Shard {
         let BatchedRequest { origin, spec, db, ref caller, protocol, .. } = **request;
         if let Some((scope, command)) = self.intents_in_front((from, origin.client), spec, db, args) {
             let waiting = Waiting::Command { shard: from, origin, command, caller: *caller, protocol };
-            return self.wait_behind(&scope, from, origin.client, waiting);
+            return self.transactions.wait_behind(&self.turn, &scope, from, origin.client, waiting);
         }
         if let Some((index, ahead)) = ahead {
             self.store.prefetch_hint(args[*index], *ahead);
@@ -115,7 +121,7 @@ impl Shard {
                 self.block_origin(from, origin, command, *caller, protocol, run);
             }
             Called::Replied | Called::Failed(_) => {
-                let is_held = self.journal.log.is_open() && self.may_show(spec, args);
+                let is_held = self.journal.log.is_open() && self.journal.may_show(spec, args);
                 self.executor.arrived[from].reply_bytes += reply.len();
                 if reply.is_over_bound() {
                     self.close_for_output(from, origin.client);

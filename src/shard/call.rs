@@ -23,6 +23,8 @@ use crate::base::{Stamp, Token};
 use crate::command::table::{CommandSpec, Gather, Handler, KeyPositions, Reaching, Role, Spread};
 use crate::command::{Args, Audience, Caller, CommandError, CommandResult, Context, Effect};
 use crate::resp::Reply;
+use crate::shard::executor::Executor;
+use crate::shard::turn::TurnState;
 use crate::store::Store;
 use crate::txn::locks::{fingerprint_of_client, Scope};
 use crate::txn::message::{BlockedRun, OwnedArgs, OwnedCommand};
@@ -68,6 +70,27 @@ impl Called {
 
 /// What a handler has left.
 type Ran = (CommandResult, Effect, Option<Box<crate::command::Blocking>>);
+
+impl TurnState {
+    pub(super) fn count_failure(&self, spec: &CommandSpec, text: &[u8]) {
+        self.stats.commands[spec.id as usize].failed.add(1);
+        self.stats.count_error(text);
+    }
+}
+
+impl Executor {
+    /// A command asked for a key that is not in its plan: an error of the server's, which the client and the operator are told.
+    #[cold]
+    fn strayed(&mut self, spec: &CommandSpec) -> CommandError {
+        self.workbench.has_strayed = true;
+        crate::log!(
+            Level::Warning,
+            "The command {} used a key that it does not name. Please report this.",
+            spec.name
+        );
+        CommandError::other("ERR the command used a key that its arguments do not name")
+    }
+}
 
 impl Shard {
     /// Runs one command on this shard's keys. Its reply, an error included, goes to the end of `reply`.
@@ -141,7 +164,7 @@ impl Shard {
                 let mut caller = caller;
                 if let Spread::Reach(_) = spread {
                     restricted =
-                        Caller { may_not_reach: !self.may_reach(spec, args, caller.user), ..*caller };
+                        Caller { may_not_reach: !self.turn.may_reach(spec, args, caller.user), ..*caller };
                     caller = &restricted;
                 }
                 if spec.has_movable_keys() {
@@ -150,7 +173,7 @@ impl Shard {
                 let mut ctx = context(&mut self.store, db, reply, caller);
                 let result = run(&mut ctx, args);
                 let (effect, blocking) = (ctx.effect, ctx.blocking);
-                let result = if self.store.end_guard() { Err(self.strayed(spec)) } else { result };
+                let result = if self.store.end_guard() { Err(self.executor.strayed(spec)) } else { result };
                 (result, effect, blocking)
             }
             Handler::EveryShard(_, Gather::Cursor) => {
@@ -166,7 +189,10 @@ impl Shard {
                 (result, ctx.effect, None)
             }
             Handler::Channel => {
-                self.run_publish(spec, args, reply);
+                let (turn, store) = (&self.turn, &mut self.store);
+                let (peers, journal) = (&mut self.peers, &mut self.journal);
+                let listeners = self.subscribers.run_publish(turn, store, peers, journal, spec, args);
+                reply.integer(listeners as i64);
                 (Ok(()), Effect::default(), None)
             }
             // Routing never brings these here.
@@ -196,17 +222,23 @@ impl Shard {
             self.stats.dirty.add(changes);
             self.show_len(db);
         }
-        self.publish_events();
-        self.tell_changes(caller.client_id);
+        self.subscribers.publish_events(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
+        self.subscribers.tell_changes(
+            &self.turn,
+            &mut self.store,
+            &mut self.peers,
+            &mut self.journal,
+            caller.client_id,
+        );
     }
 
     /// FLUSHALL and FLUSHDB concern more than this shard's keys.
     fn note_flush(&mut self, spec: &CommandSpec) {
-        if self.is_leader() && spec.role == Role::FlushAll {
+        if self.turn.is_leader() && spec.role == Role::FlushAll {
             self.all_flushed();
         }
         if matches!(spec.role, Role::FlushAll | Role::FlushDb) {
-            self.all_copies_are_outdated();
+            self.subscribers.all_copies_are_outdated(&self.turn, &mut self.peers);
         }
     }
 
@@ -223,16 +255,11 @@ impl Shard {
         if !caller.is_extra_part {
             self.stats.called(spec.id, nanos);
             if let Some(text) = error {
-                self.count_failure(spec, text);
+                self.turn.count_failure(spec, text);
             }
         }
         self.note_slow(spec, args, caller, nanos);
         self.note_time_taken(nanos);
-    }
-
-    pub(super) fn count_failure(&self, spec: &CommandSpec, text: &[u8]) {
-        self.stats.commands[spec.id as usize].failed.add(1);
-        self.stats.count_error(text);
     }
 
     /// The intents that a client's command has to wait for: those of transactions, of a snapshot that has not saved a value yet, and
@@ -250,7 +277,7 @@ impl Shard {
             return None;
         }
         let command = OwnedCommand::new(spec, db, OwnedArgs::from_slices(args));
-        let scope = self.own_scope(std::slice::from_ref(&command))?;
+        let scope = self.turn.own_scope(std::slice::from_ref(&command))?;
         let client = fingerprint_of_client(home, client);
         self.transactions.locks.conflicts_in_order(&scope, client).then_some((scope, command))
     }
@@ -264,18 +291,6 @@ impl Shard {
         let mut keys = KeyPositions::new();
         spec.key_positions(args, &mut keys);
         self.store.guard(keys.iter().map(|key| (db, args[key.index])));
-    }
-
-    /// A command asked for a key that is not in its plan: an error of the server's, which the client and the operator are told.
-    #[cold]
-    fn strayed(&mut self, spec: &CommandSpec) -> CommandError {
-        self.executor.workbench.has_strayed = true;
-        crate::log!(
-            Level::Warning,
-            "The command {} used a key that it does not name. Please report this.",
-            spec.name
-        );
-        CommandError::other("ERR the command used a key that its arguments do not name")
     }
 
     /// Tells the other shards how many keys a database has here.

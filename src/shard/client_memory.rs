@@ -10,9 +10,12 @@ use super::Shard;
 use crate::base::log::Level;
 use crate::base::Token;
 use crate::client::{Connection, Flag};
+use crate::shard::connections::Connections;
 use crate::shard::message::Message;
 use crate::shard::peers::Chore;
+use crate::shard::peers::Peers;
 use crate::shard::scatter::Question;
+use crate::shard::turn::TurnState;
 
 #[derive(Debug, Default)]
 pub(super) struct ClientMemory {
@@ -44,7 +47,74 @@ impl Question for AccountClients {
     type Answer = ();
 
     fn answer(self, shard: &mut Shard) {
-        shard.account_all_clients();
+        shard.connections.account_all_clients(&shard.turn);
+    }
+}
+
+impl TurnState {
+    fn memory_of_all_clients(&self) -> u64 {
+        self.shared.stats.iter().map(|stats| stats.clients_memory.get()).sum()
+    }
+
+    /// The largest client that another shard may evict, and the shard.
+    fn largest_elsewhere(&self) -> Option<(usize, u64)> {
+        let others = self.slots.others(self.id);
+        others
+            .map(|shard| (shard, self.shared.stats[shard].largest_client.get()))
+            .max_by_key(|(_, bytes)| *bytes)
+    }
+}
+
+impl Connections {
+    /// Renews the account of every client of this shard.
+    pub(super) fn account_all_clients(&mut self, turn: &TurnState) {
+        let (mut total, mut largest) = (0, 0);
+        for c in self.table.iter_mut().filter(|c| !c.flags.has(Flag::Closing)) {
+            c.accounted_bytes = c.memory_bytes();
+            total += c.accounted_bytes as u64;
+            if is_evictable(c) {
+                largest = largest.max(c.accounted_bytes as u64);
+            }
+        }
+        self.memory.total_bytes = total;
+        self.memory.exhausted = false;
+        turn.stats.clients_memory.set(total);
+        turn.stats.largest_client.set(largest);
+    }
+
+    /// Renews the account of a connection that has been worked on.
+    #[inline]
+    pub(super) fn account_client(&mut self, turn: &TurnState, peers: &mut Peers, c: &mut Connection) {
+        if let Some(limit) = self.memory.limit_bytes {
+            if !c.flags.has(Flag::Closing) {
+                self.account_limited(turn, peers, c, limit);
+            }
+        }
+    }
+
+    fn account_limited(&mut self, turn: &TurnState, peers: &mut Peers, c: &mut Connection, limit: u64) {
+        let bytes = c.memory_bytes();
+        let memory = &mut self.memory;
+        memory.total_bytes = memory.total_bytes - c.accounted_bytes as u64 + bytes as u64;
+        c.accounted_bytes = bytes;
+        turn.stats.clients_memory.set(memory.total_bytes);
+        if is_evictable(c) {
+            memory.exhausted = false;
+            if bytes as u64 > turn.stats.largest_client.get() {
+                turn.stats.largest_client.set(bytes as u64);
+            }
+        }
+        if !memory.checking && !memory.exhausted && turn.memory_of_all_clients() >= limit {
+            // The connection at hand is not in its slot now.
+            self.memory.checking = true;
+            peers.do_later(Chore::EvictClients);
+        }
+    }
+
+    /// The connection ends.
+    pub(super) fn forget_client_memory(&mut self, turn: &TurnState, c: &mut Connection) {
+        self.memory.total_bytes -= std::mem::take(&mut c.accounted_bytes) as u64;
+        turn.stats.clients_memory.set(self.memory.total_bytes);
     }
 }
 
@@ -53,7 +123,7 @@ impl Shard {
     pub(super) fn client_memory_changed(&mut self) {
         self.connections.memory.limit_bytes =
             self.turn.config.network.maxmemory_clients.bytes(self.turn.config.memory.maxmemory);
-        self.account_all_clients();
+        self.connections.account_all_clients(&self.turn);
         if self.connections.memory.limit_bytes.is_some() && !self.connections.table.is_empty() {
             // Without a limit the other shards' accounts are as old as their last cron.
             self.connections.memory.checking = true;
@@ -61,74 +131,11 @@ impl Shard {
         }
     }
 
-    /// Renews the account of every client of this shard.
-    pub(super) fn account_all_clients(&mut self) {
-        let (mut total, mut largest) = (0, 0);
-        for c in self.connections.table.iter_mut().filter(|c| !c.flags.has(Flag::Closing)) {
-            c.accounted_bytes = c.memory_bytes();
-            total += c.accounted_bytes as u64;
-            if is_evictable(c) {
-                largest = largest.max(c.accounted_bytes as u64);
-            }
-        }
-        self.connections.memory.total_bytes = total;
-        self.connections.memory.exhausted = false;
-        self.stats.clients_memory.set(total);
-        self.stats.largest_client.set(largest);
-    }
-
-    /// Renews the account of a connection that has been worked on.
-    #[inline]
-    pub(super) fn account_client(&mut self, c: &mut Connection) {
-        if let Some(limit) = self.connections.memory.limit_bytes {
-            if !c.flags.has(Flag::Closing) {
-                self.account_limited(c, limit);
-            }
-        }
-    }
-
-    fn account_limited(&mut self, c: &mut Connection, limit: u64) {
-        let bytes = c.memory_bytes();
-        let memory = &mut self.connections.memory;
-        memory.total_bytes = memory.total_bytes - c.accounted_bytes as u64 + bytes as u64;
-        c.accounted_bytes = bytes;
-        self.stats.clients_memory.set(memory.total_bytes);
-        if is_evictable(c) {
-            memory.exhausted = false;
-            if bytes as u64 > self.stats.largest_client.get() {
-                self.stats.largest_client.set(bytes as u64);
-            }
-        }
-        if !memory.checking && !memory.exhausted && self.memory_of_all_clients() >= limit {
-            // The connection at hand is not in its slot now.
-            self.connections.memory.checking = true;
-            self.do_later(Chore::EvictClients);
-        }
-    }
-
-    /// The connection ends.
-    pub(super) fn forget_client_memory(&mut self, c: &mut Connection) {
-        self.connections.memory.total_bytes -= std::mem::take(&mut c.accounted_bytes) as u64;
-        self.stats.clients_memory.set(self.connections.memory.total_bytes);
-    }
-
-    fn memory_of_all_clients(&self) -> u64 {
-        self.shared.stats.iter().map(|stats| stats.clients_memory.get()).sum()
-    }
-
-    /// The largest client that another shard may evict, and the shard.
-    fn largest_elsewhere(&self) -> Option<(usize, u64)> {
-        let others = self.turn.slots.others(self.id);
-        others
-            .map(|shard| (shard, self.shared.stats[shard].largest_client.get()))
-            .max_by_key(|(_, bytes)| *bytes)
-    }
-
     /// Evicts this shard's largest clients until all shards are below the limit or others have larger ones.
     pub(super) fn evict_clients(&mut self) {
         self.connections.memory.checking = false;
         let Some(limit) = self.connections.memory.limit_bytes else { return };
-        if self.memory_of_all_clients() < limit {
+        if self.turn.memory_of_all_clients() < limit {
             self.connections.memory.over_logged = false;
             return;
         }
@@ -143,10 +150,10 @@ impl Shard {
         loop {
             let largest = candidates.last().map_or(0, |(bytes, _)| *bytes);
             self.stats.largest_client.set(largest);
-            if self.memory_of_all_clients() < limit {
+            if self.turn.memory_of_all_clients() < limit {
                 return;
             }
-            match self.largest_elsewhere() {
+            match self.turn.largest_elsewhere() {
                 Some((shard, bytes)) if size_class(bytes) > size_class(largest) => {
                     self.send(shard, Message::Chore(Chore::EvictClients));
                     return;
@@ -161,7 +168,7 @@ impl Shard {
                 return;
             };
             if let Some(mut connection) = self.connections.table.take(token) {
-                crate::log_text!(Level::Notice, "Evicting client: ", self.describe_client(&connection));
+                crate::log_text!(Level::Notice, "Evicting client: ", self.turn.describe_client(&connection));
                 self.stats.evicted_clients.add(1);
                 self.close(&mut connection);
                 self.finish(connection);

@@ -7,16 +7,76 @@ use crate::command::table::{CommandSpec, Handler, KeyAccess, KeyPositions};
 use crate::command::{Args, Audience, Effect};
 use crate::journal::Place;
 use crate::rdb;
+use crate::shard::journal::Journal;
+use crate::shard::turn::TurnState;
 use crate::store::Evicted;
+use crate::store::Store;
 use crate::txn::locks::Number;
 use crate::txn::plan::database_of;
 use smallvec::SmallVec;
+
+impl Journal {
+    /// Keys that were found expired become part of the unit in progress.
+    fn collect_expired(&mut self, turn: &TurnState, store: &mut Store) {
+        if store.expired_effects.is_empty() {
+            return;
+        }
+        let del = deletion(turn.config.memory.lazyfree_lazy_expire);
+        for (db, key) in std::mem::take(&mut store.expired_effects) {
+            self.units.push(Place::in_db(db), &[del, &key]);
+        }
+    }
+
+    /// A message about what happens now waits for the end of the unit in progress, which it may be about. Gives it back when there
+    /// is none.
+    pub(super) fn wait_for_unit(&mut self, store: &mut Store, shard: usize, push: Push) -> Option<Push> {
+        // A shard that only publishes for a transaction has no part that would end.
+        let is_within = match self.units.part() {
+            Some(number) => self.locks.knows(number),
+            None => self.units.is_in_body() && store.log_enabled,
+        };
+        if !is_within {
+            return Some(push);
+        }
+        self.units.attach((shard, push));
+        None
+    }
+
+    /// The commands until `end_body` are one unit. Returns what that is to be given: whether they are part of a unit anyway.
+    pub(super) fn begin_body(&mut self) -> bool {
+        self.units.begin_body()
+    }
+
+    /// What has been done since `begin_body` becomes the beginning of a transaction's part.
+    pub(super) fn body_becomes_part(&mut self, turn: &TurnState, store: &mut Store, number: Number) {
+        if store.log_enabled {
+            self.collect_expired(turn, store);
+        }
+        self.units.body_becomes_part(number);
+    }
+
+    /// What is done until `leave_part` is this shard's part of a transaction, in this step of it.
+    pub(super) fn enter_part(&mut self, store: &mut Store, number: Number, step: u32) {
+        self.locks.act_for(Some(number));
+        if store.log_enabled {
+            self.units.enter_part(number, step);
+        }
+    }
+
+    pub(super) fn leave_part(&mut self, turn: &TurnState, store: &mut Store) {
+        self.locks.act_for(None);
+        if self.units.part().is_some() {
+            self.collect_expired(turn, store);
+            self.units.leave_part();
+        }
+    }
+}
 
 impl Shard {
     /// Takes down what a command did. `changed`: whether it changed anything.
     pub(super) fn collect(&mut self, call: Call, effect: Effect, changed: bool) {
         let Call { spec, db, args, caller, .. } = call;
-        self.collect_expired();
+        self.journal.collect_expired(&self.turn, &mut self.store);
         if changed && self.store.passed_over && matches!(effect, Effect::Verbatim) {
             return self.log_values_of(spec, db, args);
         }
@@ -44,23 +104,12 @@ impl Shard {
             return;
         }
         // A shard that only publishes for a transaction has no part that would end: there it stands by itself.
-        let has_no_part = |number| !self.transactions.locks.knows(number);
+        let has_no_part = |number| !self.journal.locks.knows(number);
         let place = Place { audience: Audience::Replicas, ..place };
         if self.journal.units.part().is_some_and(has_no_part) {
             self.journal.append_alone(place, args, self.turn.now_us);
         } else {
             self.journal.units.push(place, args);
-        }
-    }
-
-    /// Keys that were found expired become part of the unit in progress.
-    fn collect_expired(&mut self) {
-        if self.store.expired_effects.is_empty() {
-            return;
-        }
-        let del = deletion(self.turn.config.memory.lazyfree_lazy_expire);
-        for (db, key) in std::mem::take(&mut self.store.expired_effects) {
-            self.journal.units.push(Place::in_db(db), &[del, &key]);
         }
     }
 
@@ -84,32 +133,17 @@ impl Shard {
         }
     }
 
-    /// A message about what happens now waits for the end of the unit in progress, which it may be about. Gives it back when there
-    /// is none.
-    pub(super) fn wait_for_unit(&mut self, shard: usize, push: Push) -> Option<Push> {
-        // A shard that only publishes for a transaction has no part that would end.
-        let is_within = match self.journal.units.part() {
-            Some(number) => self.transactions.locks.knows(number),
-            None => self.journal.units.is_in_body() && self.store.log_enabled,
-        };
-        if !is_within {
-            return Some(push);
-        }
-        self.journal.units.attach((shard, push));
-        None
-    }
-
     /// Takes down what a key holds now, whoever made it.
     pub(super) fn log_value(&mut self, db: usize, key: &[u8]) {
         if !self.store.log_enabled {
             return;
         }
         // A replica may be of a version that reads nothing newer: it does not say.
-        let version = if self.journal.is_fed() { rdb::Version::V10 } else { self.rdb_format().version };
-        let format = rdb::Format { version, ..self.rdb_format() };
+        let version = if self.journal.is_fed() { rdb::Version::V10 } else { self.turn.rdb_format().version };
+        let format = rdb::Format { version, ..self.turn.rdb_format() };
         let payload = self.store.peek(db, key).map(|value| rdb::dump(&value, format));
         let expire_at = self.store.expire_at(db, key).flatten();
-        self.collect_expired();
+        self.journal.collect_expired(&self.turn, &mut self.store);
         let place = Place::in_db(db);
         match payload {
             None => self.journal.units.push(place, &[b"DEL", key]),
@@ -130,18 +164,13 @@ impl Shard {
     fn log_values_of(&mut self, spec: &CommandSpec, db: usize, args: Args) {
         let mut keys = KeyPositions::new();
         spec.key_positions(args, &mut keys);
-        let outer = self.begin_body();
+        let outer = self.journal.begin_body();
         for position in keys.iter().filter(|position| position.access == KeyAccess::Write) {
             let key = args[position.index];
             let db = database_of(spec, args, position.index, db, self.store.databases());
             self.log_value(db, key);
         }
         self.end_body(outer);
-    }
-
-    /// The commands until `end_body` are one unit. Returns what that is to be given: whether they are part of a unit anyway.
-    pub(super) fn begin_body(&mut self) -> bool {
-        self.journal.units.begin_body()
     }
 
     pub(super) fn end_body(&mut self, is_inner: bool) {
@@ -151,35 +180,11 @@ impl Shard {
         }
     }
 
-    /// What has been done since `begin_body` becomes the beginning of a transaction's part.
-    pub(super) fn body_becomes_part(&mut self, number: Number) {
-        if self.store.log_enabled {
-            self.collect_expired();
-        }
-        self.journal.units.body_becomes_part(number);
-    }
-
-    /// What is done until `leave_part` is this shard's part of a transaction, in this step of it.
-    pub(super) fn enter_part(&mut self, number: Number, step: u32) {
-        self.transactions.locks.act_for(Some(number));
-        if self.store.log_enabled {
-            self.journal.units.enter_part(number, step);
-        }
-    }
-
-    pub(super) fn leave_part(&mut self) {
-        self.transactions.locks.act_for(None);
-        if self.journal.units.part().is_some() {
-            self.collect_expired();
-            self.journal.units.leave_part();
-        }
-    }
-
     fn unit_may_end(&mut self) {
         self.journal.unit_may_end(self.turn.now_us);
         let attached = self.journal.units.take_attached();
         if !attached.is_empty() {
-            self.push_all(attached);
+            self.subscribers.push_all(&self.turn, &mut self.peers, &mut self.journal, attached);
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What happens ten times a second and not for a request: idle and paused clients, limits, the gauges that
 //! INFO reads, and the way to the end.
 
+use crate::shard::connections::Connections;
 use crate::shard::message::ConnectionMessage;
 use crate::shard::message::MemoryMessage;
 use crate::shard::scatter::Question;
+use crate::shard::turn::TurnState;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
@@ -38,12 +40,6 @@ pub struct Housekeeping {
     pub purge_at: Option<u64>,
     /// Held back by CLIENT PAUSE: when each was.
     pub paused: HashMap<Token, Ticket, foldhash::fast::RandomState>,
-    /// Held back by a full queue of the mesh.
-    pub congested: Vec<Token>,
-    /// Listeners to accept on again, after the process ran out of descriptors.
-    pub accept_again: Vec<u32>,
-    /// Connections given to each shard since the last cron.
-    pub placed: Vec<u64>,
     /// Of each shard whether it has been told to evict, and has not yet.
     pub evicting: Vec<bool>,
     pub stopping: bool,
@@ -66,18 +62,96 @@ impl Question for PublishGauges {
     }
 }
 
+impl TurnState {
+    pub(super) fn output_limits(&self, c: &Connection) -> OutputBufferLimit {
+        let limits = &self.config.network.client_output_buffer_limit;
+        if c.flags.has(Flag::Subscriber) {
+            return limits.pubsub;
+        }
+        let unlimited = limits.normal == OutputBufferLimit::default();
+        if c.flags.has(Flag::Monitor) && unlimited {
+            // A monitor is a normal client, as in Redis. But what it is sent it did not ask for, so it has a limit in
+            // any case.
+            limits.replica
+        } else {
+            limits.normal
+        }
+    }
+
+    /// Samples what INFO calls instantaneous, for all shards.
+    fn sample_rates(&self) {
+        let sum = |counter: fn(&ShardStats) -> &Counter| {
+            self.shared.stats.iter().map(|s| counter(s).get()).sum::<u64>()
+        };
+        let now_ms = self.now_ms() as u64;
+        let turns = sum(|s| &s.loop_turns);
+        let mut rates = self.shared.server_stats.rates();
+        rates.commands.sample(sum(|s| &s.commands_processed), now_ms, 1000);
+        rates.bytes_in.sample(sum(|s| &s.bytes_in), now_ms, 1000);
+        rates.bytes_out.sample(sum(|s| &s.bytes_out), now_ms, 1000);
+        rates.loop_turns.sample(turns, now_ms, 1000);
+        rates.turn_us.sample(sum(|s| &s.loop_nanos) / 1000, turns, 1);
+        self.shared.server_stats.peak_memory(self.shared.used_memory());
+    }
+
+    /// Keys of a database, on all shards.
+    pub(super) fn key_count(&self, db: usize) -> u64 {
+        self.shared.stats.iter().map(|stats| stats.databases[db].keys.get()).sum()
+    }
+}
+
+impl Connections {
+    pub(super) fn resume_congested(&mut self) {
+        let congested = std::mem::take(&mut self.congested);
+        self.resume(congested, Suspension::Pipeline);
+    }
+
+    pub(super) fn resume(&mut self, tokens: Vec<Token>, from: Suspension) {
+        for token in tokens {
+            if let Some(mut connection) = self.table.take(token) {
+                if connection.suspension == from {
+                    self.resume_suspended(&mut connection);
+                }
+                self.table.put_back(connection);
+            }
+        }
+    }
+}
+
+impl Housekeeping {
+    /// A shard, chosen at random by these weights; `None` when they are all 0.
+    pub(super) fn draw_shard(&mut self, turn: &TurnState, weights: &Weights) -> Option<usize> {
+        let total: u64 = weights.iter().sum();
+        if total == 0 {
+            return None;
+        }
+        // xorshift64*: enough to spread RANDOMKEY.
+        let mut x = self.random.wrapping_add(turn.now_us as u64) | 1;
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random = x;
+        let mut at = x.wrapping_mul(0x2545_f491_4f6c_dd1d) % total;
+        weights.iter().position(|&weight| {
+            let is_here = at < weight;
+            at = at.saturating_sub(weight);
+            is_here
+        })
+    }
+}
+
 impl Shard {
     pub(super) fn run_cron(&mut self) {
-        self.upkeep.housekeeping.placed.clear();
+        self.connections.listeners.placed.clear();
         // Somebody waits for each of these; what is behind them is housekeeping, which DEBUG PAUSE-CRON stops.
         self.check_shutdown();
         self.watch_part();
         self.heed_log();
-        self.accept_again();
+        self.connections.accept_again();
         self.resume_paused();
         self.expire_own_keys();
-        self.end_scripts_of_the_gone();
-        if self.is_leader() {
+        self.connections.end_scripts_of_the_gone(&self.turn);
+        if self.turn.is_leader() {
             self.shut_down_if_asked();
         }
         if self.upkeep.housekeeping.is_off {
@@ -87,9 +161,9 @@ impl Shard {
         self.evict_some();
         self.check_clients();
         self.publish_gauges(deferred);
-        if self.is_leader() {
+        if self.turn.is_leader() {
             self.shared.migrator.close_idle_links();
-            self.sample_rates();
+            self.turn.sample_rates();
             self.give_memory_back();
             self.save_if_due();
             self.rewrite_if_due();
@@ -104,30 +178,14 @@ impl Shard {
         }
     }
 
-    pub(super) fn resume_congested(&mut self) {
-        let congested = std::mem::take(&mut self.upkeep.housekeeping.congested);
-        self.resume(congested, Suspension::Pipeline);
-    }
-
-    pub(super) fn resume(&mut self, tokens: Vec<Token>, from: Suspension) {
-        for token in tokens {
-            if let Some(mut connection) = self.connections.table.take(token) {
-                if connection.suspension == from {
-                    self.resume_suspended(&mut connection);
-                }
-                self.connections.table.put_back(connection);
-            }
-        }
-    }
-
     /// Looks at some of the connections: idle ones, buffers, limits.
     fn check_clients(&mut self) {
         let tokens = self.connections.table.tokens();
         if tokens.is_empty() {
-            self.account_all_clients();
+            self.connections.account_all_clients(&self.turn);
             return;
         }
-        let now_ms = self.now_ms();
+        let now_ms = self.turn.now_ms();
         let timeout_ms = i64::from(self.turn.config.network.timeout) * 1000;
         let count = tokens.len().min(CLIENTS_PER_CRON_MIN.max(tokens.len() / 10));
         for step in 0..count {
@@ -144,7 +202,7 @@ impl Shard {
                 let idle = idle_ms > IDLE_SHRINK_MS;
                 c.shrink_input(idle);
                 if idle {
-                    self.look_after(c);
+                    self.connections.look_after(c);
                     c.output.shrink();
                     c.pipeline.shrink();
                     c.output.reset_peak();
@@ -155,36 +213,21 @@ impl Shard {
             self.finish(connection);
         }
         self.upkeep.housekeeping.next_client = (self.upkeep.housekeeping.next_client + count) % tokens.len();
-        self.account_all_clients();
-    }
-
-    pub(super) fn output_limits(&self, c: &Connection) -> OutputBufferLimit {
-        let limits = &self.turn.config.network.client_output_buffer_limit;
-        if c.flags.has(Flag::Subscriber) {
-            return limits.pubsub;
-        }
-        let unlimited = limits.normal == OutputBufferLimit::default();
-        if c.flags.has(Flag::Monitor) && unlimited {
-            // A monitor is a normal client, as in Redis. But what it is sent it did not ask for, so it has a limit in
-            // any case.
-            limits.replica
-        } else {
-            limits.normal
-        }
+        self.connections.account_all_clients(&self.turn);
     }
 
     /// Closes a connection whose unread output is beyond its class's limits.
     pub(super) fn check_output_limits(&mut self, c: &mut Connection) {
         let pending = c.unsent_bytes() as u64;
         self.stats.output_buffer_max.set(self.stats.output_buffer_max.get().max(pending));
-        let limits = self.output_limits(c);
+        let limits = self.turn.output_limits(c);
         let hard = limits.hard_bytes > 0 && pending >= limits.hard_bytes;
         let mut soft = false;
         if limits.soft_bytes > 0 && pending >= limits.soft_bytes {
             if c.over_soft_limit_since_ms == 0 {
-                c.over_soft_limit_since_ms = self.now_ms();
+                c.over_soft_limit_since_ms = self.turn.now_ms();
             } else {
-                soft = self.now_ms() - c.over_soft_limit_since_ms > limits.soft_seconds as i64 * 1000;
+                soft = self.turn.now_ms() - c.over_soft_limit_since_ms > limits.soft_seconds as i64 * 1000;
             }
         } else {
             c.over_soft_limit_since_ms = 0;
@@ -213,7 +256,7 @@ impl Shard {
         crate::log_text!(
             Level::Warning,
             "Client ",
-            self.describe_client(c),
+            self.turn.describe_client(c),
             " scheduled to be closed ASAP for overcoming of output buffer limits."
         );
         self.stats.output_buffer_closes.add(1);
@@ -225,14 +268,14 @@ impl Shard {
 
     /// Has every thread see this shard's figures as they are now.
     pub(super) fn publish_now(&mut self) {
-        self.account_all_clients();
+        self.connections.account_all_clients(&self.turn);
         self.publish_gauges(self.stats.lazyfree_pending.get() > 0);
     }
 
     /// Gives back what this thread holds for nothing.
     pub(super) fn sweep_own_memory(&mut self) {
         purge::collect_own();
-        self.sweep_memory();
+        self.upkeep.background.sweep_memory(&self.turn);
     }
 
     /// Has memory that was freed a while ago purged.
@@ -249,22 +292,6 @@ impl Shard {
                 crate::log!(Level::Verbose, "Freed memory cannot be given back to the system now: {error}");
             }
         }
-    }
-
-    /// Samples what INFO calls instantaneous, for all shards.
-    fn sample_rates(&self) {
-        let sum = |counter: fn(&ShardStats) -> &Counter| {
-            self.shared.stats.iter().map(|s| counter(s).get()).sum::<u64>()
-        };
-        let now_ms = self.now_ms() as u64;
-        let turns = sum(|s| &s.loop_turns);
-        let mut rates = self.shared.server_stats.rates();
-        rates.commands.sample(sum(|s| &s.commands_processed), now_ms, 1000);
-        rates.bytes_in.sample(sum(|s| &s.bytes_in), now_ms, 1000);
-        rates.bytes_out.sample(sum(|s| &s.bytes_out), now_ms, 1000);
-        rates.loop_turns.sample(turns, now_ms, 1000);
-        rates.turn_us.sample(sum(|s| &s.loop_nanos) / 1000, turns, 1);
-        self.shared.server_stats.peak_memory(self.shared.used_memory());
     }
 
     pub(super) fn publish_gauges(&mut self, lazyfree_deferred: bool) {
@@ -289,11 +316,6 @@ impl Shard {
         self.journal.log.publish();
     }
 
-    /// Keys of a database, on all shards.
-    pub(super) fn key_count(&self, db: usize) -> u64 {
-        self.shared.stats.iter().map(|stats| stats.databases[db].keys.get()).sum()
-    }
-
     /// A shard, chosen at random, weighed by its number of keys in `db`; this one when there are none.
     pub(super) fn shard_by_weight(&mut self, db: usize) -> usize {
         let keys = |shard: usize| {
@@ -304,34 +326,14 @@ impl Shard {
             }
         };
         let keys: Weights = self.turn.slots.all().map(keys).collect();
-        self.draw_shard(&keys).unwrap_or(self.id)
-    }
-
-    /// A shard, chosen at random by these weights; `None` when they are all 0.
-    pub(super) fn draw_shard(&mut self, weights: &Weights) -> Option<usize> {
-        let total: u64 = weights.iter().sum();
-        if total == 0 {
-            return None;
-        }
-        // xorshift64*: enough to spread RANDOMKEY.
-        let mut x = self.upkeep.housekeeping.random.wrapping_add(self.turn.now_us as u64) | 1;
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        self.upkeep.housekeeping.random = x;
-        let mut at = x.wrapping_mul(0x2545_f491_4f6c_dd1d) % total;
-        weights.iter().position(|&weight| {
-            let is_here = at < weight;
-            at = at.saturating_sub(weight);
-            is_here
-        })
+        self.upkeep.housekeeping.draw_shard(&self.turn, &keys).unwrap_or(self.id)
     }
 
     /// Stops listening; the connections get `DRAIN_MS` to take their last replies.
     pub(super) fn begin_stop(&mut self) {
         self.upkeep.housekeeping.stopping = true;
-        self.upkeep.housekeeping.stop_at_ms = self.now_ms() + DRAIN_MS;
-        self.stop_listening(|_| true);
+        self.upkeep.housekeeping.stop_at_ms = self.turn.now_ms() + DRAIN_MS;
+        self.connections.stop_listening(|_| true);
         self.end_applier();
         for token in self.connections.table.tokens() {
             if let Some(mut connection) = self.connections.table.take(token) {
@@ -353,6 +355,6 @@ impl Shard {
             && self.peers.outbox.is_empty()
             && self.peers.loopback.is_empty()
             && self.journal.log.is_settled()
-            || self.now_ms() > self.upkeep.housekeeping.stop_at_ms
+            || self.turn.now_ms() > self.upkeep.housekeeping.stop_at_ms
     }
 }

@@ -10,6 +10,33 @@ use super::Shard;
 use crate::client::Connection;
 use crate::command::CommandError;
 use crate::resp::Reply;
+use crate::shard::peers::Peers;
+use crate::shard::transactions::Transactions;
+use crate::shard::turn::TurnState;
+use crate::txn::participant::Coordinator;
+
+impl Peers {
+    /// Does `chore` later in this turn, when no connection is being worked on.
+    pub(super) fn do_later(&mut self, chore: Chore) {
+        self.loopback.push_back(Message::Chore(chore));
+    }
+
+    pub(super) fn do_next_turn(&mut self, chore: Chore) {
+        self.next_turn.push(chore);
+    }
+}
+
+impl Transactions {
+    /// Where the answer of a command goes that is carried out on another shard; the connection stalls until then.
+    pub(super) fn answer_to(&mut self, turn: &TurnState, c: &mut Connection) -> AnswerTo {
+        AnswerTo {
+            home: turn.id,
+            later: self.reply_later(c),
+            spec: c.last_command,
+            protocol: c.output.reply.protocol(),
+        }
+    }
+}
 
 impl Shard {
     pub(super) fn handle_message(&mut self, source: usize, message: Message) {
@@ -18,10 +45,12 @@ impl Shard {
             Message::Replies(batch) => self.take_replies(batch),
             Message::Exec { coordinator, origin, body } => self.exec_here(coordinator, origin, body),
             Message::Lock { coordinator, transaction, number, scope, watch } => {
-                self.lock(coordinator, transaction, number, &scope, watch);
+                let coordinator = Coordinator { shard: coordinator, transaction, watch };
+                self.lock(coordinator, number, &scope);
             }
             Message::Strengthen { coordinator, transaction, old, number } => {
-                self.strengthen(coordinator, transaction, old, number);
+                let coordinator = Coordinator { shard: coordinator, transaction, watch: None };
+                self.strengthen(coordinator, old, number);
             }
             Message::Locked { from, transaction, number, watch_until_ms } => {
                 self.locked(from, transaction, number, watch_until_ms)
@@ -69,7 +98,7 @@ impl Shard {
                 self.open_log(file, len);
                 self.journal.log.set_sizes(base_len, base_len);
                 if let Some(number) = barrier {
-                    self.note_barrier(number);
+                    self.journal.note_barrier(number);
                 }
                 done();
             }
@@ -81,8 +110,8 @@ impl Shard {
                 self.end_loading();
                 done();
             }
-            LoadMessage::LogsHaveBegun(manifest) => self.aof_has_started(*manifest),
-            LoadMessage::AcceptAgain => self.accept_again(),
+            LoadMessage::LogsHaveBegun(manifest) => self.saving.aof_has_started(&self.turn, *manifest),
+            LoadMessage::AcceptAgain => self.connections.accept_again(),
             LoadMessage::GuestHasCome { position } => self.saving.loader.rendezvous.guest_has_come(position),
             LoadMessage::RendezvousIsOver => self.saving.loader.rendezvous.end(),
         }
@@ -106,7 +135,9 @@ impl Shard {
         match message {
             SubscriberMessage::Count(count) => count.answer(self),
             SubscriberMessage::InboxFilled => self.empty_inbox(),
-            SubscriberMessage::EndTracking { reader, prefixes } => self.end_tracking(reader, &prefixes),
+            SubscriberMessage::EndTracking { reader, prefixes } => {
+                self.subscribers.end_tracking(&self.turn, &mut self.store, reader, &prefixes)
+            }
             SubscriberMessage::RedirectBroken { from, to } => self.redirect_is_broken(from, to),
             SubscriberMessage::MonitorLines(lines) => self.feed_monitors(&lines),
             SubscriberMessage::CloseMonitors => self.close_monitors(),
@@ -122,7 +153,12 @@ impl Shard {
             Chore::EvictClients => self.evict_clients(),
             Chore::SendMonitorLines => self.send_monitor_lines(),
             Chore::WakeShards => self.wake_shards(),
-            Chore::BroadcastChanges => self.broadcast_changes(),
+            Chore::BroadcastChanges => self.subscribers.broadcast_changes(
+                &self.turn,
+                &mut self.store,
+                &mut self.peers,
+                &mut self.journal,
+            ),
             Chore::TellOutdated => self.tell_outdated(),
             Chore::EmptyInbox => self.empty_inbox(),
             Chore::AdvanceTransaction(id) => {
@@ -132,7 +168,7 @@ impl Shard {
             }
             Chore::GoOnWithScript(id) => {
                 if let Some(mut transaction) = self.transactions.running.remove(&id) {
-                    transaction.outstanding -= 1;
+                    transaction.intents.answered();
                     self.advance(id, transaction);
                 }
             }
@@ -141,28 +177,9 @@ impl Shard {
         }
     }
 
-    /// Does `chore` later in this turn, when no connection is being worked on.
-    pub(super) fn do_later(&mut self, chore: Chore) {
-        self.peers.loopback.push_back(Message::Chore(chore));
-    }
-
-    pub(super) fn do_next_turn(&mut self, chore: Chore) {
-        self.peers.next_turn.push(chore);
-    }
-
     /// What has waited for this turn.
     pub(super) fn do_chores(&mut self, due: Vec<Chore>) {
         due.into_iter().for_each(|chore| self.do_chore(chore));
-    }
-
-    /// Where the answer of a command goes that is carried out on another shard; the connection stalls until then.
-    pub(super) fn answer_to(&mut self, c: &mut Connection) -> AnswerTo {
-        AnswerTo {
-            home: self.id,
-            later: self.reply_later(c),
-            spec: c.last_command,
-            protocol: c.output.reply.protocol(),
-        }
     }
 
     pub(super) fn send_answer(&mut self, answer_to: AnswerTo, answer: Result<Answer, CommandError>) {

@@ -4,7 +4,9 @@
 //! A connection may be freed only when the ring holds nothing of it: its receive has ended and no send is in
 //! flight. So closing shuts the socket down first, which ends both, and frees on the last completion.
 
+use crate::shard::connections::Connections;
 use crate::shard::scatter::Heard;
+use crate::shard::turn::TurnState;
 use std::os::fd::RawFd;
 
 use super::Shard;
@@ -30,9 +32,29 @@ pub(super) enum RingJob {
     CancelAccept(u32),
 }
 
-impl Shard {
+impl TurnState {
+    /// Collected replies of the connection at which a limit is to be looked at.
+    pub(super) fn collected_max(&self, c: &Connection) -> usize {
+        match self.output_limits(c).hard_bytes as usize {
+            0 => usize::MAX,
+            hard => hard.saturating_sub(c.output.pending_bytes() - c.output.reply.len()),
+        }
+    }
+
+    fn output_pending_max(&self, c: &Connection) -> usize {
+        // The hard limit, where there is one, closes the connection and must be reachable.
+        let hard = self.output_limits(c).hard_bytes;
+        if hard == 0 {
+            OUTPUT_PENDING_MAX
+        } else {
+            usize::MAX
+        }
+    }
+}
+
+impl Connections {
     pub(super) fn do_ring_jobs(&mut self, ring: &mut SocketRing) {
-        for job in self.connections.ring_jobs.drain(..) {
+        for job in self.ring_jobs.drain(..) {
             match job {
                 RingJob::Receive(token, fd) => ring.receive(token, fd),
                 RingJob::CancelReceive(token) => ring.cancel_receive(token),
@@ -42,6 +64,99 @@ impl Shard {
         }
     }
 
+    /// Leaves further input in the socket.
+    pub(super) fn hold_back(&mut self, c: &mut Connection) {
+        if c.flags.has(Flag::Receiving) && !c.flags.has(Flag::CancellingReceive) {
+            c.flags.set(Flag::CancellingReceive);
+            self.ring_jobs.push(RingJob::CancelReceive(c.token));
+        }
+    }
+
+    /// A connection from which nothing has come for a while. Linux has lost the end of a stream under a multishot receive: when
+    /// the last bytes and the end arrive while the kernel is about to look, one wake-up stands for both
+    /// (<https://github.com/axboe/liburing/issues/1549>; mended in kernels since March 2026). Such a client would stay for ever. Asked
+    /// again, the kernel tells.
+    pub(super) fn look_after(&mut self, c: &mut Connection) {
+        let untouched = !c.flags.any(
+            Flag::LookedAfter as u32
+                | Flag::CancellingReceive as u32
+                | Flag::Closing as u32
+                | Flag::PeerClosed as u32
+                | Flag::Replay as u32,
+        );
+        if !untouched || !c.flags.has(Flag::Receiving) {
+            return;
+        }
+        c.flags.set(Flag::LookedAfter);
+        if c.socket.as_ref().is_some_and(socket::has_news) {
+            crate::log!(Level::Verbose, "Client {} has something to say that nobody was told of", c.id);
+            self.hold_back(c);
+        }
+    }
+
+    pub(super) fn resume_receiving(&mut self, c: &mut Connection) {
+        // A replay has no socket: what is received from none is an error, which would end the connection, and the replay early.
+        let stopped =
+            Flag::Receiving as u32 | Flag::Closing as u32 | Flag::PeerClosed as u32 | Flag::Replay as u32;
+        if !c.flags.any(stopped | Flag::Replica as u32) && !is_full(c) {
+            c.flags.set(Flag::Receiving);
+            self.ring_jobs.push(RingJob::Receive(c.token, c.fd()));
+        }
+    }
+
+    /// Replies have come that the connection may have stalled for.
+    pub(super) fn places_filled(&mut self, c: &mut Connection) {
+        if c.suspension == Suspension::Pipeline && c.pipeline.len() < crate::client::PLACES_MAX / 2
+            || c.suspension == Suspension::Earlier && c.pipeline.is_empty()
+        {
+            self.resume_suspended(c);
+        }
+    }
+
+    /// Has the connection looked at in this turn's flush.
+    pub(super) fn queue_flush(&mut self, c: &mut Connection) {
+        let wants = !c.output.is_in_flight() && !c.output.is_drained() && !c.flags.has(Flag::Held);
+        if (wants || c.flags.has(Flag::Closing)) && !c.flags.has(Flag::FlushQueued) {
+            c.flags.set(Flag::FlushQueued);
+            self.to_flush.push(c.token);
+        }
+    }
+
+    /// Nobody counts it any more.
+    fn has_left(&mut self, token: Token) {
+        if let Some(mut connection) = self.table.take(token) {
+            if let Some(socket) = &connection.socket {
+                socket::shutdown(socket);
+            }
+            connection.flags.clear(Flag::Leaving);
+            self.queue_flush(&mut connection);
+            self.table.put_back(connection);
+        }
+    }
+
+    fn free(&mut self, turn: &TurnState, token: Token) {
+        if self.table.remove(token).is_some() {
+            self.table.closing -= 1;
+            turn.shared.connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    /// The connection may go on with its input.
+    pub(super) fn resume_suspended(&mut self, c: &mut Connection) {
+        c.suspension = Suspension::None;
+        self.run_later(c);
+    }
+
+    /// Has the connection go on with its input when it is its turn.
+    pub(super) fn run_later(&mut self, c: &mut Connection) {
+        if !c.flags.has(Flag::Runnable) && !c.flags.has(Flag::Closing) {
+            c.flags.set(Flag::Runnable);
+            self.runnable.push(c.token);
+        }
+    }
+}
+
+impl Shard {
     pub(super) fn received(
         &mut self,
         ring: &mut SocketRing,
@@ -58,7 +173,7 @@ impl Shard {
         };
         let c = &mut *connection;
         c.flags.assign(Flag::Receiving, armed);
-        c.last_active_ms = self.now_ms();
+        c.last_active_ms = self.turn.now_ms();
         c.bytes_in += len as u64;
         c.flags.clear(Flag::NeedsInput);
         c.flags.clear(Flag::LookedAfter);
@@ -113,7 +228,7 @@ impl Shard {
             crate::log_text!(
                 Level::Warning,
                 "Closing client that reached max query buffer length: ",
-                self.describe_client(c),
+                self.turn.describe_client(c),
                 " (qbuf initial bytes: ",
                 crate::base::words::quoted(&c.input[c.input_start..][..c.unread_bytes().min(64)]),
                 ")"
@@ -123,49 +238,9 @@ impl Shard {
             return;
         }
         if is_full(c) {
-            self.hold_back(c);
+            self.connections.hold_back(c);
         } else {
-            self.resume_receiving(c);
-        }
-    }
-
-    /// Leaves further input in the socket.
-    pub(super) fn hold_back(&mut self, c: &mut Connection) {
-        if c.flags.has(Flag::Receiving) && !c.flags.has(Flag::CancellingReceive) {
-            c.flags.set(Flag::CancellingReceive);
-            self.connections.ring_jobs.push(RingJob::CancelReceive(c.token));
-        }
-    }
-
-    /// A connection from which nothing has come for a while. Linux has lost the end of a stream under a multishot receive: when
-    /// the last bytes and the end arrive while the kernel is about to look, one wake-up stands for both
-    /// (<https://github.com/axboe/liburing/issues/1549>; mended in kernels since March 2026). Such a client would stay for ever. Asked
-    /// again, the kernel tells.
-    pub(super) fn look_after(&mut self, c: &mut Connection) {
-        let untouched = !c.flags.any(
-            Flag::LookedAfter as u32
-                | Flag::CancellingReceive as u32
-                | Flag::Closing as u32
-                | Flag::PeerClosed as u32
-                | Flag::Replay as u32,
-        );
-        if !untouched || !c.flags.has(Flag::Receiving) {
-            return;
-        }
-        c.flags.set(Flag::LookedAfter);
-        if c.socket.as_ref().is_some_and(socket::has_news) {
-            crate::log!(Level::Verbose, "Client {} has something to say that nobody was told of", c.id);
-            self.hold_back(c);
-        }
-    }
-
-    pub(super) fn resume_receiving(&mut self, c: &mut Connection) {
-        // A replay has no socket: what is received from none is an error, which would end the connection, and the replay early.
-        let stopped =
-            Flag::Receiving as u32 | Flag::Closing as u32 | Flag::PeerClosed as u32 | Flag::Replay as u32;
-        if !c.flags.any(stopped | Flag::Replica as u32) && !is_full(c) {
-            c.flags.set(Flag::Receiving);
-            self.connections.ring_jobs.push(RingJob::Receive(c.token, c.fd()));
+            self.connections.resume_receiving(c);
         }
     }
 
@@ -173,7 +248,7 @@ impl Shard {
     pub(super) fn starved(&mut self, token: Token) {
         if let Some(mut connection) = self.connections.table.take(token) {
             connection.flags.clear(Flag::Receiving);
-            self.resume_receiving(&mut connection);
+            self.connections.resume_receiving(&mut connection);
             self.finish(connection);
         }
     }
@@ -185,7 +260,7 @@ impl Shard {
         let cancelled = c.flags.has(Flag::CancellingReceive) && errno == Some(libc::ECANCELED);
         c.flags.clear(Flag::CancellingReceive);
         if cancelled {
-            self.resume_receiving(c);
+            self.connections.resume_receiving(c);
         } else if errno.is_some() {
             self.close(c);
         } else {
@@ -223,10 +298,12 @@ impl Shard {
                 c.bytes_out += bytes as u64;
                 c.output.sent(bytes);
                 if !c.flags.has(Flag::Monitor) {
-                    c.last_active_ms = self.now_ms();
+                    c.last_active_ms = self.turn.now_ms();
                 }
-                if c.suspension == Suspension::Output && c.unsent_bytes() < self.output_pending_max(c) / 2 {
-                    self.resume_suspended(c);
+                if c.suspension == Suspension::Output
+                    && c.unsent_bytes() < self.turn.output_pending_max(c) / 2
+                {
+                    self.connections.resume_suspended(c);
                 }
             }
             Err(_) => {
@@ -237,30 +314,12 @@ impl Shard {
         self.finish(connection);
     }
 
-    /// Collected replies of the connection at which a limit is to be looked at.
-    pub(super) fn collected_max(&self, c: &Connection) -> usize {
-        match self.output_limits(c).hard_bytes as usize {
-            0 => usize::MAX,
-            hard => hard.saturating_sub(c.output.pending_bytes() - c.output.reply.len()),
-        }
-    }
-
-    fn output_pending_max(&self, c: &Connection) -> usize {
-        // The hard limit, where there is one, closes the connection and must be reachable.
-        let hard = self.output_limits(c).hard_bytes;
-        if hard == 0 {
-            OUTPUT_PENDING_MAX
-        } else {
-            usize::MAX
-        }
-    }
-
     /// Ends the work on a taken connection: puts it back, queues its output, or frees it.
     pub(super) fn finish(&mut self, mut connection: Box<Connection>) {
         let c = &mut *connection;
         if !c.pipeline.is_empty() {
             c.pipeline.drain_into(&mut c.output.reply);
-            self.places_filled(c);
+            self.connections.places_filled(c);
         }
         if c.flags.has(Flag::Replay) {
             // Nobody hears the replies.
@@ -273,7 +332,7 @@ impl Shard {
                 let too_much = if c.flags.has(Flag::Held) {
                     pending > HELD_OUTPUT_MAX
                 } else {
-                    pending > OUTPUT_PENDING_MAX && pending > self.output_pending_max(c)
+                    pending > OUTPUT_PENDING_MAX && pending > self.turn.output_pending_max(c)
                 };
                 if too_much && c.suspension == Suspension::None {
                     c.suspension = Suspension::Output;
@@ -283,8 +342,8 @@ impl Shard {
                 }
             }
             if c.remote_requests != RemoteRequests::Free || c.unsent_bytes() > OUTPUT_PENDING_MAX {
-                let bound = self.output_pending_max(c);
-                self.bound_remote_output(c, bound);
+                let bound = self.turn.output_pending_max(c);
+                self.turn.bound_remote_output(c, bound);
             }
             if c.flags.has(Flag::PeerClosed) && c.pipeline.is_empty() && !c.flags.has(Flag::Runnable) {
                 self.close_after_output(c);
@@ -293,27 +352,9 @@ impl Shard {
                 self.close(c);
             }
         }
-        self.queue_flush(c);
-        self.account_client(c);
+        self.connections.queue_flush(c);
+        self.connections.account_client(&self.turn, &mut self.peers, c);
         self.connections.table.put_back(connection);
-    }
-
-    /// Replies have come that the connection may have stalled for.
-    pub(super) fn places_filled(&mut self, c: &mut Connection) {
-        if c.suspension == Suspension::Pipeline && c.pipeline.len() < crate::client::PLACES_MAX / 2
-            || c.suspension == Suspension::Earlier && c.pipeline.is_empty()
-        {
-            self.resume_suspended(c);
-        }
-    }
-
-    /// Has the connection looked at in this turn's flush.
-    pub(super) fn queue_flush(&mut self, c: &mut Connection) {
-        let wants = !c.output.is_in_flight() && !c.output.is_drained() && !c.flags.has(Flag::Held);
-        if (wants || c.flags.has(Flag::Closing)) && !c.flags.has(Flag::FlushQueued) {
-            c.flags.set(Flag::FlushQueued);
-            self.connections.to_flush.push(c.token);
-        }
     }
 
     /// Queues one send for every connection that has output, and frees connections that have ended.
@@ -328,26 +369,33 @@ impl Shard {
                     c.flags.any(Flag::Receiving as u32 | Flag::Leaving as u32) || c.output.is_in_flight();
                 self.connections.table.put_back(connection);
                 if !busy {
-                    self.free(token);
+                    self.connections.free(&self.turn, token);
                 }
                 continue;
             }
-            if c.output.stage() {
-                c.staged_at = c.made_at;
-            }
-            if self.hold_output(c) {
-                self.connections.table.put_back(connection);
-                continue;
-            }
-            let (token, fd) = (c.token, c.fd());
-            if let Some(bytes) = c.output.begin_send() {
-                ring.send(token, fd, bytes);
+            if !self.waits_for_rest(c) {
+                self.send_output(ring, c);
             }
             self.connections.table.put_back(connection);
         }
+        self.flush_overdue(ring);
         // Connections that closed meanwhile may have queued themselves again.
         queue.append(&mut self.connections.to_flush);
         self.connections.to_flush = queue;
+    }
+
+    /// Queues a send of what the connection has, unless the log holds it.
+    pub(super) fn send_output(&mut self, ring: &mut SocketRing, c: &mut Connection) {
+        if c.output.stage() {
+            c.staged_at = c.made_at;
+        }
+        if self.journal.hold_output(c) {
+            return;
+        }
+        let (token, fd) = (c.token, c.fd());
+        if let Some(bytes) = c.output.begin_send() {
+            ring.send(token, fd, bytes);
+        }
     }
 
     /// Begins the end of a connection: nothing more is read or sent.
@@ -357,9 +405,10 @@ impl Shard {
             return;
         }
         c.flags.set(Flag::Closing);
+        self.connections.partial.remove(c);
         c.input = Vec::new();
         c.input_start = 0;
-        if self.is_counted_elsewhere(c) && !self.upkeep.housekeeping.stopping {
+        if self.turn.is_counted_elsewhere(c) && !self.upkeep.housekeeping.stopping {
             // Whoever sees that it has gone may publish, and it is not counted.
             c.flags.set(Flag::Leaving);
         } else if let Some(socket) = &c.socket {
@@ -370,52 +419,19 @@ impl Shard {
         }
         self.stop_waiting(c);
         self.forget_client_state(c);
-        self.forget_client_memory(c);
+        self.connections.forget_client_memory(&self.turn, c);
         if c.suspension == Suspension::Paused {
             self.forget_paused(c.token);
         }
         if c.flags.has(Flag::Leaving) {
             let token = c.token;
-            self.ask_all(Heard, move |shard, _| shard.has_left(token));
+            self.ask_all(Heard, move |shard, _| shard.connections.has_left(token));
         }
         self.connections.table.closing += 1;
         self.stats.clients.set(self.connections.table.open() as u64);
         if !c.flags.has(Flag::FlushQueued) {
             c.flags.set(Flag::FlushQueued);
             self.connections.to_flush.push(c.token);
-        }
-    }
-
-    /// Nobody counts it any more.
-    fn has_left(&mut self, token: Token) {
-        if let Some(mut connection) = self.connections.table.take(token) {
-            if let Some(socket) = &connection.socket {
-                socket::shutdown(socket);
-            }
-            connection.flags.clear(Flag::Leaving);
-            self.queue_flush(&mut connection);
-            self.connections.table.put_back(connection);
-        }
-    }
-
-    fn free(&mut self, token: Token) {
-        if self.connections.table.remove(token).is_some() {
-            self.connections.table.closing -= 1;
-            self.shared.connected.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
-
-    /// The connection may go on with its input.
-    pub(super) fn resume_suspended(&mut self, c: &mut Connection) {
-        c.suspension = Suspension::None;
-        self.run_later(c);
-    }
-
-    /// Has the connection go on with its input when it is its turn.
-    pub(super) fn run_later(&mut self, c: &mut Connection) {
-        if !c.flags.has(Flag::Runnable) && !c.flags.has(Flag::Closing) {
-            c.flags.set(Flag::Runnable);
-            self.connections.runnable.push(c.token);
         }
     }
 

@@ -11,8 +11,10 @@ use crate::command::table::KeyAccess;
 use crate::command::Args;
 use crate::journal::feed::{feeds, Bell, Feed, FeedReader};
 use crate::journal::{self, Ended, Entry, Part, Place, Sink, Unit, Wanted};
+use crate::txn::guard::GuardedLocks;
 use crate::txn::locks::Number;
 use crate::txn::message::Ending;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A message about what a unit does, and the shard that it is for.
@@ -23,11 +25,13 @@ pub struct Journal {
     pub log: Log,
     feed: Option<Box<Feed>>,
     pub(super) held: Held,
+    /// Shared with the transactions: it knows the ones that have a part here.
+    pub(super) locks: Rc<GuardedLocks>,
 }
 
 impl Journal {
-    pub(super) fn new(log: Log) -> Journal {
-        Journal { units: journal::Journal::default(), log, feed: None, held: Held::default() }
+    pub(super) fn new(log: Log, locks: Rc<GuardedLocks>) -> Journal {
+        Journal { units: journal::Journal::default(), log, feed: None, held: Held::default(), locks }
     }
 
     /// What the sinks ask for now.
@@ -132,6 +136,15 @@ impl MadeFeeds {
     }
 }
 
+impl Journal {
+    /// At a barrier: what came before it has at most this ticket, and what comes behind it a larger one. `None`: there is no feed.
+    pub fn mark_feed(&mut self) -> Option<journal::Ticket> {
+        let feed = self.feed.as_mut()?;
+        feed.log_is_at(self.log.appended());
+        Some(feed.mark())
+    }
+}
+
 impl Shard {
     /// A sink has come or gone.
     pub(super) fn sinks_changed(&mut self) {
@@ -141,7 +154,7 @@ impl Shard {
             self.store.expired_effects.clear();
         }
         let attached = self.journal.units.set_wanted(wanted);
-        self.push_all(attached);
+        self.subscribers.push_all(&self.turn, &mut self.peers, &mut self.journal, attached);
     }
 
     /// Phases of a barrier from which on what all shards do is fed to one reader, unless it is already; and where the reader is then.
@@ -211,13 +224,6 @@ impl Shard {
         self.detach_feed();
     }
 
-    /// At a barrier: what came before it has at most this ticket, and what comes behind it a larger one. `None`: there is no feed.
-    pub fn mark_feed(&mut self) -> Option<journal::Ticket> {
-        let feed = self.journal.feed.as_mut()?;
-        feed.log_is_at(self.journal.log.appended());
-        Some(feed.mark())
-    }
-
     /// A transaction gives back its intents here: its part is complete.
     pub(super) fn end_part(&mut self, number: Number, ending: &Ending) {
         let writers = &ending.writers;
@@ -227,7 +233,7 @@ impl Shard {
         }
         let ended = self.journal.units.end_part(number);
         self.journal.append_part(self.id, number, writers, &ended, self.turn.now_us);
-        self.push_all(ended.attached);
+        self.subscribers.push_all(&self.turn, &mut self.peers, &mut self.journal, ended.attached);
         self.part_ended(number, ending, is_shared, self.journal.log.is_open());
     }
 

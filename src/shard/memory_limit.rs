@@ -40,7 +40,7 @@ impl Shard {
         }
         let started = Stamp::now();
         let has_made_room = self.evict_for_a_while(started);
-        self.note_spike("eviction-cycle", Stamp::now().nanos_since(started));
+        self.executor.note_spike(&self.turn, "eviction-cycle", Stamp::now().nanos_since(started));
         has_made_room
     }
 
@@ -50,7 +50,7 @@ impl Shard {
             let spent_us = Stamp::now().nanos_since(started) / 1000;
             if spent_us >= eviction_slice_us(self.turn.config.memory.maxmemory_eviction_tenacity) {
                 // The rest goes between requests.
-                self.evict_soon();
+                self.upkeep.background.evict_soon();
                 return true;
             }
             match self.draw_evictor() {
@@ -79,7 +79,7 @@ impl Shard {
 
     /// Evicts for a while, between requests, and has the next turns go on until the process is under the limit.
     pub(super) fn evict_some(&mut self) {
-        self.forget_eviction();
+        self.upkeep.background.forget_eviction();
         if self.store.expire_paused || self.ignores_maxmemory() || !self.is_over_limit() {
             return;
         }
@@ -87,12 +87,12 @@ impl Shard {
         let mut has_keys = true;
         while has_keys && self.is_over_limit() {
             if Stamp::now().nanos_since(started) >= EVICT_SLICE_US * 1000 {
-                self.evict_soon();
+                self.upkeep.background.evict_soon();
                 break;
             }
             has_keys = matches!(self.evict(), Eviction::Done(_));
         }
-        self.note_spike("eviction-cycle", Stamp::now().nanos_since(started));
+        self.executor.note_spike(&self.turn, "eviction-cycle", Stamp::now().nanos_since(started));
         self.serve_if_ready();
     }
 
@@ -115,7 +115,7 @@ impl Shard {
         let bytes = self.store.garbage_bytes() as u64;
         self.stats.garbage_bytes.set(bytes);
         if bytes > 0 {
-            self.free_soon();
+            self.upkeep.background.free_soon(&self.turn);
         }
     }
 
@@ -123,8 +123,8 @@ impl Shard {
         let outcome = self.store.evict_one();
         if let Eviction::Done(evicted) = &outcome {
             self.log_evicted(evicted);
-            self.publish_events();
-            self.tell_changes(0);
+            self.subscribers.publish_events(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
+            self.subscribers.tell_changes(&self.turn, &mut self.store, &mut self.peers, &mut self.journal, 0);
         }
         outcome
     }
@@ -148,7 +148,7 @@ impl Shard {
             (0..self.store.databases()).map(of_database).sum()
         };
         let weights: Weights = self.turn.slots.all().map(evictable).collect();
-        self.draw_shard(&weights)
+        self.upkeep.housekeeping.draw_shard(&self.turn, &weights)
     }
 
     fn have_evict(&mut self, shard: usize) {

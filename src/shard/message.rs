@@ -123,6 +123,17 @@ pub enum Message {
     Call(Call),
 }
 
+impl Message {
+    /// Bytes of requests and replies in it.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Message::Requests(batch) => batch.bytes.len(),
+            Message::Replies(batch) => batch.plain.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// About what a shard reads from files, at the start and when an AOF is loaded while it serves.
 pub enum LoadMessage {
     /// At the start: load this; `done` is told what came of it, on the shard's thread.

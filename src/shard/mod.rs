@@ -29,6 +29,7 @@ mod memory_figures;
 mod memory_limit;
 pub mod message;
 mod outbox;
+mod partial_outputs;
 pub mod pause;
 mod peers;
 pub mod pubsub;
@@ -55,13 +56,13 @@ mod turn;
 mod upkeep;
 pub mod users;
 
+use crate::shard::turn::TurnState;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use message::Message;
 use shared::Shared;
 
-use crate::base::Stamp;
 use crate::command::Caller;
 use crate::observe::stats::ShardStats;
 use crate::rdb;
@@ -109,43 +110,13 @@ pub struct Shard {
     upkeep: upkeep::Upkeep,
 }
 
-impl Shard {
-    pub fn new(id: usize, shared: Arc<Shared>, mesh: Mesh<Message>) -> Self {
-        let turn = turn::TurnState::new(&shared);
-        let stats = shared.stats[id].clone();
-        let databases = turn.config.general.databases as usize;
-        let mut store = Store::new(turn.slots.slots_of(id), databases);
-        store.set_time(turn.now_us / 1000);
-        let transactions = transactions::Transactions::default();
-        store.guard = Some(transactions.locks.clone());
-        let shards = shared.shards;
-        let mut shard = Shard {
-            id,
-            store,
-            turn,
-            connections: connections::Connections::default(),
-            peers: peers::Peers::new(mesh, shards),
-            executor: executor::Executor::new(shards),
-            transactions,
-            journal: journal::Journal::new(log::Log::new(id, stats.clone(), shared.logs.clone())),
-            saving: saving::Saving::default(),
-            replication: replication::Service::default(),
-            scripts: scripts::Scripts::default(),
-            subscribers: subscribers::Subscribers::new(shards),
-            upkeep: upkeep::Upkeep::default(),
-            stats,
-            shared,
-        };
-        shard.apply_config();
-        shard
-    }
-
+impl TurnState {
     pub(super) fn is_leader(&self) -> bool {
         self.id == LEADER
     }
 
     pub fn now_ms(&self) -> i64 {
-        self.turn.now_us / 1000
+        self.now_us / 1000
     }
 
     /// What commands may know about the client on whose behalf they run.
@@ -161,12 +132,12 @@ impl Shard {
                 .as_deref()
                 .is_some_and(|tracking| tracking.remembers_reads()),
             no_touch: connection.flags.has(crate::client::Flag::NoTouch),
-            bulk_len_max: self.turn.config.network.proto_max_bulk_len,
+            bulk_len_max: self.config.network.proto_max_bulk_len,
             replaying: connection.flags.has(crate::client::Flag::Replay),
             from_master: connection.flags.has(crate::client::Flag::Master),
             // A stream does not wait.
             deny_blocking: connection.flags.has(crate::client::Flag::Master),
-            lazyfree_lazy_user_flush: self.turn.config.memory.lazyfree_lazy_user_flush,
+            lazyfree_lazy_user_flush: self.config.memory.lazyfree_lazy_user_flush,
             rdb_format: self.rdb_format(),
             ..Caller::default()
         }
@@ -174,16 +145,51 @@ impl Shard {
 
     /// How values are serialised.
     fn rdb_format(&self) -> rdb::Format {
-        let version = match self.turn.config.engine.rdb_version {
+        let version = match self.config.engine.rdb_version {
             10 => rdb::Version::V10,
             _ => rdb::Version::V11,
         };
-        let compression = if self.turn.config.persistence.rdbcompression {
+        let compression = if self.config.persistence.rdbcompression {
             rdb::Compression::Lzf
         } else {
             rdb::Compression::None
         };
         rdb::Format { version, compression }
+    }
+}
+
+impl Shard {
+    pub fn new(id: usize, shared: Arc<Shared>, mesh: Mesh<Message>) -> Self {
+        let turn = turn::TurnState::new(id, &shared);
+        let stats = shared.stats[id].clone();
+        let databases = turn.config.general.databases as usize;
+        let mut store = Store::new(turn.slots.slots_of(id), databases);
+        store.set_time(turn.now_us / 1000);
+        let transactions = transactions::Transactions::default();
+        store.guard = Some(transactions.locks.clone());
+        let shards = shared.shards;
+        let mut shard = Shard {
+            id,
+            store,
+            turn,
+            connections: connections::Connections::default(),
+            peers: peers::Peers::new(mesh, shards),
+            executor: executor::Executor::new(shards),
+            journal: journal::Journal::new(
+                log::Log::new(id, stats.clone(), shared.logs.clone()),
+                transactions.locks.clone(),
+            ),
+            transactions,
+            saving: saving::Saving::default(),
+            replication: replication::Service::default(),
+            scripts: scripts::Scripts::default(),
+            subscribers: subscribers::Subscribers::new(shards),
+            upkeep: upkeep::Upkeep::default(),
+            stats,
+            shared,
+        };
+        shard.apply_config();
+        shard
     }
 
     /// Takes over a changed configuration.
@@ -284,7 +290,7 @@ impl Service for Shard {
         more |= self.run_deferred();
         self.drain_loopback();
         self.do_chores(postponed);
-        self.resume_congested();
+        self.connections.resume_congested();
         self.hand_over_connections();
         if self.gives_connections_away() {
             self.give_away_connections();
@@ -293,12 +299,12 @@ impl Service for Shard {
         more |= self.load_slice();
         more |= self.follow_slice();
         more |= self.snapshot_slice();
-        let later = self.do_background_work() | self.is_snapshot_under_way();
+        let later = self.do_background_work() | self.saving.is_snapshot_under_way();
         self.end_due_waits();
         self.drain_loopback();
         self.log_turn_end(ring);
         let congested = self.send_outbox(ring);
-        self.do_ring_jobs(ring);
+        self.connections.do_ring_jobs(ring);
         self.flush_outputs(ring);
         self.turn.meter.end(&self.stats);
         if self.upkeep.housekeeping.stopping && self.is_drained() {
@@ -306,7 +312,7 @@ impl Service for Shard {
             let _ = self.end_log();
             return Turn::Stop;
         }
-        let waiting = !self.connections.runnable.is_empty() || !self.upkeep.housekeeping.congested.is_empty();
+        let waiting = !self.connections.runnable.is_empty() || !self.connections.congested.is_empty();
         if more || congested || waiting || !self.peers.next_turn.is_empty() {
             Turn::Ready
         } else if later {
@@ -316,24 +322,27 @@ impl Service for Shard {
         }
     }
 
-    fn expects_message(&mut self) -> bool {
-        self.expects_next_step()
+    fn awake_nanos(&mut self) -> u64 {
+        if self.turn.slots.is_single() {
+            return 0;
+        }
+        let nanos = if self.transactions.expects_next_step(&self.turn) {
+            AWAKE_NANOS
+        } else {
+            self.peers.asked.awake_nanos()
+        };
+        self.stats.awake_waits.add(u64::from(nanos > 0));
+        nanos
     }
 
-    fn await_message(&mut self) -> bool {
-        let began = Stamp::now();
-        while !self.peers.mesh.has_message() {
-            if Stamp::now().nanos_since(began) > AWAKE_NANOS {
-                return false;
-            }
-            // Whoever else wants the core has it.
-            std::thread::yield_now();
-        }
-        true
+    fn has_message(&self) -> bool {
+        self.peers.mesh.has_message()
     }
 
     fn about_to_sleep(&mut self) -> bool {
-        self.peers.mesh.about_to_sleep()
+        let sleeps = self.peers.mesh.about_to_sleep();
+        self.stats.sleeps.add(u64::from(sleeps));
+        sleeps
     }
 
     fn awake(&mut self) {
@@ -341,8 +350,12 @@ impl Service for Shard {
     }
 
     fn due_at_us(&self) -> Option<i64> {
-        let (waits, log) = (self.executor.blocked.next_deadline_us(), self.journal.log.due_at_us());
-        waits.into_iter().chain(log).min()
+        let due = [
+            self.executor.blocked.next_deadline_us(),
+            self.journal.log.due_at_us(),
+            self.connections.partial.due_at_us(),
+        ];
+        due.into_iter().flatten().min()
     }
 
     fn cron(&mut self) {

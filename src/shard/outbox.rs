@@ -169,8 +169,13 @@ impl Shard {
             let t = &mut self.peers.outbox.targets[target];
             t.close(held_at);
             while let Some(message) = t.waiting.pop_front() {
+                let bytes = message.bytes();
                 match self.peers.mesh.send(target, message) {
-                    Ok(()) => t.sent = true,
+                    Ok(()) => {
+                        t.sent = true;
+                        self.stats.messages_sent.add(1);
+                        self.stats.message_bytes.add(bytes as u64);
+                    }
                     Err(message) => {
                         t.waiting.push_front(message);
                         congested = true;
@@ -181,6 +186,7 @@ impl Shard {
             if t.sent {
                 t.sent = false;
                 if let Some(fd) = self.peers.mesh.bell_to_ring(target) {
+                    self.stats.doorbells.add(1);
                     ring.ring_doorbell(fd);
                 }
             }

@@ -25,6 +25,8 @@ use crate::command::Args;
 use crate::replication::Hold;
 use crate::resp::Reply;
 use crate::runtime::clock;
+use crate::shard::scripts::Scripts;
+use crate::shard::turn::TurnState;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -190,47 +192,57 @@ impl Question for ResumeHeld {
                 paused.remove(token);
             }
             shard.count_blocked();
-            shard.resume(own.into_iter().map(|(_, token)| token).collect(), Suspension::Paused);
+            shard.connections.resume(own.into_iter().map(|(_, token)| token).collect(), Suspension::Paused);
         } else {
             // The next one has begun: they keep their places, but for those who have left.
             let left = own.into_iter().filter(|(_, token)| paused.contains_key(token));
             shard.shared.pause.held().order.extend(left.map(|(ticket, token)| (ticket, (id, token))));
         }
-        shard.do_next_turn(Chore::HeldHaveResumed);
+        shard.peers.do_next_turn(Chore::HeldHaveResumed);
     }
 }
 
-impl Shard {
+impl TurnState {
     pub(super) fn pause_in_force(&self) -> Option<Paused> {
         self.shared.pause.in_force(self.now_ms())
     }
+}
 
+impl Scripts {
     /// Whether the command must wait for the end of a pause. Monitors are told apart from clients, as replicas are.
-    pub(super) fn is_paused(&mut self, spec: &CommandSpec, args: Args, c: &Connection) -> bool {
-        match self.pause_in_force() {
+    pub(super) fn is_paused(
+        &mut self,
+        turn: &TurnState,
+        spec: &CommandSpec,
+        args: Args,
+        c: &Connection,
+    ) -> bool {
+        match turn.pause_in_force() {
             None => false,
             _ if c.flags.has(Flag::Monitor) => false,
             Some(Paused::All) => true,
             Some(Paused::Writes) => {
                 let mut queue = c.queue_of(spec).iter();
-                self.may_write(spec, args)
-                    || queue.any(|queued| self.may_write(queued.spec, &queued.args.slices()))
+                self.may_write(turn, spec, args)
+                    || queue.any(|queued| self.may_write(turn, queued.spec, &queued.args.slices()))
             }
         }
     }
 
     /// Whether the command may write, or do what replicas would see. A script that says what it does is taken at its word, in
     /// both directions: one called by EVAL_RO that does not say `no-writes` may write.
-    fn may_write(&mut self, spec: &CommandSpec, args: Args) -> bool {
+    fn may_write(&mut self, turn: &TurnState, spec: &CommandSpec, args: Args) -> bool {
         match spec.handler {
-            Handler::Script => match self.declared_flags(spec, args) {
+            Handler::Script => match self.declared_flags(turn, spec, args) {
                 Some(flags) => !flags.no_writes,
                 None => may_write(spec),
             },
             _ => may_write(spec),
         }
     }
+}
 
+impl Shard {
     /// Suspends a connection until the pause ends.
     pub(super) fn hold_for_pause(&mut self, c: &mut Connection) {
         let ticket = self.shared.pause.hold(self.id, c.token);
@@ -260,13 +272,13 @@ impl Shard {
 
     /// A pause begins, or changes: what this shard does by itself stops too.
     pub(super) fn obey_pause(&mut self) {
-        self.store.expire_paused = self.pause_in_force().is_some();
+        self.store.expire_paused = self.turn.pause_in_force().is_some();
         self.resume_paused();
     }
 
     /// Lets everything go on once the pause is over.
     pub(super) fn resume_paused(&mut self) {
-        if self.pause_in_force().is_some() {
+        if self.turn.pause_in_force().is_some() {
             return;
         }
         self.store.expire_paused = false;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::message::Message;
 use super::outbox::Outbox;
 use super::scatter::{Ask, Scatter};
+use crate::base::Stamp;
 use crate::runtime::mesh::Mesh;
 use crate::txn::message::TransactionId;
 
@@ -15,6 +16,7 @@ pub(super) struct Peers {
     pub loopback: VecDeque<Message>,
     /// Questions to the others.
     pub scatter: Scatter,
+    pub asked: Asked,
     /// To be done in the next turn.
     pub next_turn: Vec<Chore>,
 }
@@ -41,7 +43,67 @@ impl Peers {
             outbox: Outbox::new(shards),
             loopback: VecDeque::new(),
             scatter: Scatter::default(),
+            asked: Asked::default(),
             next_turn: Vec::new(),
         }
+    }
+}
+
+/// Answers to requests are waited for awake for so long, nanoseconds.
+const AWAKE_NANOS: u64 = 20_000;
+
+/// Requests of this shard's clients that other shards work on, as far as their answers are due: who has been parked there waits for
+/// something else.
+#[derive(Default)]
+pub(super) struct Asked {
+    due: usize,
+    /// There are some that `at` does not know yet.
+    is_new: bool,
+    /// When the last ones left.
+    at: Option<Stamp>,
+}
+
+impl Asked {
+    #[inline]
+    pub fn add(&mut self) {
+        self.due += 1;
+        self.is_new = true;
+    }
+
+    /// So many have been answered, or parked.
+    #[inline]
+    pub fn remove(&mut self, requests: usize) {
+        // Somebody who was parked and has gone may be counted twice.
+        self.due = self.due.saturating_sub(requests);
+    }
+
+    /// So long the answers are worth being waited for awake, nanoseconds, at the end of a turn.
+    pub fn awake_nanos(&mut self) -> u64 {
+        if std::mem::take(&mut self.is_new) {
+            self.at = Some(Stamp::now());
+        }
+        let waited = self.at.filter(|_| self.due > 0).map(|at| Stamp::now().nanos_since(at));
+        waited.map_or(0, |nanos| AWAKE_NANOS.saturating_sub(nanos))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_that_are_due_are_waited_for() {
+        let mut asked = Asked::default();
+        assert_eq!(asked.awake_nanos(), 0);
+        asked.add();
+        asked.add();
+        assert!(asked.awake_nanos() > 0);
+        asked.remove(1);
+        assert!(asked.awake_nanos() > 0 || asked.at.is_some(), "one is open");
+        asked.remove(1);
+        assert_eq!(asked.awake_nanos(), 0);
+        asked.remove(1);
+        asked.add();
+        assert_eq!(asked.due, 1);
     }
 }

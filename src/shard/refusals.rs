@@ -6,6 +6,8 @@
 
 use crate::command::table::Gather;
 use crate::command::table::Handler;
+use crate::shard::journal::Journal;
+use crate::shard::turn::TurnState;
 use std::sync::atomic::Ordering;
 
 use super::Shard;
@@ -15,6 +17,90 @@ use crate::command::{Args, Caller, CommandError};
 use crate::resp::Protocol;
 use crate::text;
 use crate::txn::plan::LocatedKeys;
+
+impl TurnState {
+    /// What the configuration and the connection allow, whoever the user is.
+    #[inline]
+    fn refusal_by_login(&self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
+        if spec.is(CommandFlag::Protected) && !self.may_use_protected(c, spec) {
+            return Some(refusal_of_protected(spec));
+        }
+        if !self.is_admitted(c) && !spec.is(CommandFlag::NoAuth) {
+            return Some(CommandError::other("NOAUTH Authentication required."));
+        }
+        if c.multi.is_some() && spec.is(CommandFlag::NoMulti) {
+            return Some(CommandError::other("ERR Command not allowed inside a transaction"));
+        }
+        None
+    }
+
+    /// What the server does at this moment leaves no room for it.
+    #[inline]
+    fn refusal_by_state(&self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
+        if self.shared.status.is_loading() && any_command(c, spec, |spec| !spec.is(CommandFlag::Loading)) {
+            return Some(CommandError::other("LOADING Redis is loading the dataset in memory"));
+        }
+        if !spec.is(CommandFlag::AllowBusy) && self.is_held_up(spec) {
+            return Some(self.busy_error());
+        }
+        None
+    }
+
+    /// Whether a script has held up for long what the command needs: this shard, or all of them.
+    #[inline]
+    fn is_held_up(&self, spec: &CommandSpec) -> bool {
+        let scripts = &self.shared.scripts;
+        scripts.is_busy(self.id) || needs_all_shards(spec) && scripts.is_any_busy()
+    }
+
+    /// The same of the body of a MULTI, wherever its keys are: all of it would wait for the script.
+    pub(super) fn is_body_held_up(&self, c: &Connection, multi: &Multi) -> bool {
+        let scripts = &self.shared.scripts;
+        if !scripts.is_any_busy() {
+            return false;
+        }
+        let is_busy = |shard| scripts.is_busy(shard);
+        let waits = |queued: &Queued| {
+            let keys = LocatedKeys::of(queued.spec, &queued.args.slices(), &self.slots);
+            needs_all_shards(queued.spec) || keys.are_any_on(is_busy)
+        };
+        let watched = c.watching.as_ref().map(|watching| watching.keys.as_slice()).unwrap_or_default();
+        multi.queue.iter().any(waits) || watched.iter().any(|(_, key)| is_busy(self.slots.shard_of(key)))
+    }
+}
+
+impl Journal {
+    /// Writes are refused when they could not be kept, and PING with them, so that whoever watches the server notices.
+    #[inline]
+    fn refusal_by_disk(
+        &mut self,
+        turn: &TurnState,
+        c: &Connection,
+        spec: &CommandSpec,
+    ) -> Option<CommandError> {
+        let save_failed = turn.shared.status.save_failed.load(Ordering::Relaxed);
+        if !save_failed && self.log.write_refusal().is_none() || turn.shared.status.is_loading() {
+            return None;
+        }
+        let is_concerned =
+            spec.role == Role::Ping || any_command(c, spec, |spec| spec.is(CommandFlag::Write));
+        if is_concerned {
+            self.disk_refusal(turn)
+        } else {
+            None
+        }
+    }
+
+    /// Why writes are refused, when they could not be kept.
+    pub(super) fn disk_refusal(&mut self, turn: &TurnState) -> Option<CommandError> {
+        let save_failed = turn.shared.status.save_failed.load(Ordering::Relaxed);
+        let persistence = &turn.config.persistence;
+        if save_failed && persistence.stop_writes_on_bgsave_error && !persistence.save.0.is_empty() {
+            return Some(CommandError::CannotSave);
+        }
+        self.log.write_refusal()
+    }
+}
 
 impl Shard {
     /// Answers a request with the reason why it does not run.
@@ -48,16 +134,17 @@ impl Shard {
         if c.flags.has(Flag::Replay) {
             return None;
         }
-        self.refusal_by_login(c, spec)
-            .or_else(|| self.refusal_by_user(c, spec, args))
+        self.turn
+            .refusal_by_login(c, spec)
+            .or_else(|| self.turn.refusal_by_user(c, spec, args))
             // The place of a cluster's answers: MOVED, ASK, CROSSSLOT, CLUSTERDOWN.
             .or_else(|| self.refusal_by_memory(c, spec))
-            .or_else(|| self.refusal_by_disk(c, spec))
+            .or_else(|| self.journal.refusal_by_disk(&self.turn, c, spec))
             .or_else(|| self.refusal_by_replicas(c, spec))
             .or_else(|| self.refusal_by_role(c, spec))
             .or_else(|| refusal_by_subscription(c, spec))
             .or_else(|| self.refusal_by_link(c, spec))
-            .or_else(|| self.refusal_by_state(c, spec))
+            .or_else(|| self.turn.refusal_by_state(c, spec))
             .or_else(|| refusal_by_monitor(c, spec))
     }
 
@@ -76,21 +163,6 @@ impl Shard {
         (is_full && spec.is(CommandFlag::DenyOom)).then_some(CommandError::OutOfMemory)
     }
 
-    /// What the configuration and the connection allow, whoever the user is.
-    #[inline]
-    fn refusal_by_login(&self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
-        if spec.is(CommandFlag::Protected) && !self.may_use_protected(c, spec) {
-            return Some(refusal_of_protected(spec));
-        }
-        if !self.is_admitted(c) && !spec.is(CommandFlag::NoAuth) {
-            return Some(CommandError::other("NOAUTH Authentication required."));
-        }
-        if c.multi.is_some() && spec.is(CommandFlag::NoMulti) {
-            return Some(CommandError::other("ERR Command not allowed inside a transaction"));
-        }
-        None
-    }
-
     #[inline]
     fn refusal_by_memory(&mut self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
         if self.turn.config.memory.maxmemory == 0 || self.make_room() {
@@ -103,71 +175,11 @@ impl Shard {
         is_denied.then_some(CommandError::OutOfMemory)
     }
 
-    /// Writes are refused when they could not be kept, and PING with them, so that whoever watches the server notices.
-    #[inline]
-    fn refusal_by_disk(&mut self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
-        let save_failed = self.shared.status.save_failed.load(Ordering::Relaxed);
-        if !save_failed && self.journal.log.write_refusal().is_none() || self.shared.status.is_loading() {
-            return None;
-        }
-        let is_concerned =
-            spec.role == Role::Ping || any_command(c, spec, |spec| spec.is(CommandFlag::Write));
-        if is_concerned {
-            self.disk_refusal()
-        } else {
-            None
-        }
-    }
-
     /// `min-replicas-to-write` is not met.
     #[inline]
     fn refusal_by_replicas(&self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
         let is_refused = self.lacks_replicas() && any_command(c, spec, |spec| spec.is(CommandFlag::Write));
         is_refused.then(no_replicas)
-    }
-
-    /// Why writes are refused, when they could not be kept.
-    pub(super) fn disk_refusal(&mut self) -> Option<CommandError> {
-        let save_failed = self.shared.status.save_failed.load(Ordering::Relaxed);
-        let persistence = &self.turn.config.persistence;
-        if save_failed && persistence.stop_writes_on_bgsave_error && !persistence.save.0.is_empty() {
-            return Some(CommandError::CannotSave);
-        }
-        self.journal.log.write_refusal()
-    }
-
-    /// What the server does at this moment leaves no room for it.
-    #[inline]
-    fn refusal_by_state(&self, c: &Connection, spec: &CommandSpec) -> Option<CommandError> {
-        if self.shared.status.is_loading() && any_command(c, spec, |spec| !spec.is(CommandFlag::Loading)) {
-            return Some(CommandError::other("LOADING Redis is loading the dataset in memory"));
-        }
-        if !spec.is(CommandFlag::AllowBusy) && self.is_held_up(spec) {
-            return Some(self.busy_error());
-        }
-        None
-    }
-
-    /// Whether a script has held up for long what the command needs: this shard, or all of them.
-    #[inline]
-    fn is_held_up(&self, spec: &CommandSpec) -> bool {
-        let scripts = &self.shared.scripts;
-        scripts.is_busy(self.id) || needs_all_shards(spec) && scripts.is_any_busy()
-    }
-
-    /// The same of the body of a MULTI, wherever its keys are: all of it would wait for the script.
-    pub(super) fn is_body_held_up(&self, c: &Connection, multi: &Multi) -> bool {
-        let scripts = &self.shared.scripts;
-        if !scripts.is_any_busy() {
-            return false;
-        }
-        let is_busy = |shard| scripts.is_busy(shard);
-        let waits = |queued: &Queued| {
-            let keys = LocatedKeys::of(queued.spec, &queued.args.slices(), &self.turn.slots);
-            needs_all_shards(queued.spec) || keys.are_any_on(is_busy)
-        };
-        let watched = c.watching.as_ref().map(|watching| watching.keys.as_slice()).unwrap_or_default();
-        multi.queue.iter().any(waits) || watched.iter().any(|(_, key)| is_busy(self.turn.slots.shard_of(key)))
     }
 }
 

@@ -21,6 +21,7 @@
 //! does not take in the replies.
 
 use crate::shard::message::ConnectionMessage;
+use crate::shard::turn::TurnState;
 use std::collections::{HashMap, VecDeque};
 
 use super::Shard;
@@ -151,9 +152,9 @@ impl DeferredRequests {
 }
 
 // The connection's shard.
-impl Shard {
+impl TurnState {
     /// To be called when a connection has, or had, more unsent output than `bound`.
-    pub(super) fn bound_remote_output(&mut self, c: &mut Connection, bound: usize) {
+    pub(super) fn bound_remote_output(&self, c: &mut Connection, bound: usize) {
         let (unsent, first) = (c.unsent_bytes(), c.pipeline.first_waiting());
         let has_room = c.output.pending_bytes() < bound / 2;
         let next = match (c.remote_requests, first) {
@@ -175,23 +176,25 @@ impl Shard {
         }
     }
 
+    fn allow_remote_requests(&self, token: Token, allowed: Allowed) {
+        let client = (self.id, token);
+        for shard in self.slots.others(self.id) {
+            let allow = ConnectionMessage::AllowRemoteRequests { client, allowed };
+            self.shared.thread_inbox.post(shard, allow.into());
+        }
+    }
+}
+
+impl Shard {
     /// The connection ends, and nobody will hear what its requests would be answered.
     pub(super) fn drop_remote_requests(&mut self, c: &mut Connection) {
         c.remote_requests = RemoteRequests::Free;
         let client = (self.id, c.token);
-        self.allow_remote_requests(c.token, Allowed::None);
+        self.turn.allow_remote_requests(c.token, Allowed::None);
         // Comes behind all of its requests.
         let home = self.id;
         for shard in self.turn.slots.others(home) {
             self.send(shard, ConnectionMessage::ForgetRemoteRequests(client).into());
-        }
-    }
-
-    fn allow_remote_requests(&self, token: Token, allowed: Allowed) {
-        let client = (self.id, token);
-        for shard in self.turn.slots.others(self.id) {
-            let allow = ConnectionMessage::AllowRemoteRequests { client, allowed };
-            self.shared.thread_inbox.post(shard, allow.into());
         }
     }
 }

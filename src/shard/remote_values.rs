@@ -14,6 +14,8 @@ use super::Shard;
 use crate::command::table::{self, Handler, KeyFlag, KeyPosition, KeyPositions, Reaching, Spread, Wanted};
 use crate::command::{Args, Caller};
 use crate::resp::Reply;
+use crate::shard::executor::Executor;
+use crate::shard::turn::TurnState;
 use crate::store::{Detached, EventClass, SlotSet, Store, WatchFlag};
 use crate::txn::message::{BlockedRun, OwnedArgs, OwnedCommand, RemoteValue, Use};
 use crate::txn::plan::database_of;
@@ -38,6 +40,29 @@ pub struct Outcome {
     pub uses: Vec<Use>,
 }
 
+impl TurnState {
+    /// The shard of the key of a command on one key.
+    pub(super) fn owner_of_effect(&self, effect: &OwnedCommand) -> usize {
+        let args = effect.args.slices();
+        let mut keys = KeyPositions::new();
+        effect.spec.key_positions(&args, &mut keys);
+        // An effect without a key would do nothing anywhere.
+        keys.first().map_or(self.id, |key| self.slots.shard_of(args[key.index]))
+    }
+}
+
+impl Executor {
+    /// A command on excerpts has come upon these keys, which had expired: their owners come upon them, too. What it does to one
+    /// of them does that anyway.
+    fn delete_expired_by_effect(&mut self, expired: Vec<(usize, Vec<u8>)>) {
+        for (_, key) in expired {
+            if !self.workbench.effects.iter().any(|effect| effect.contains(&key)) {
+                self.workbench.effects.push(vec![b"PERSIST".to_vec(), key]);
+            }
+        }
+    }
+}
+
 impl Shard {
     /// What `command` needs of this shard's keys.
     pub(super) fn copy_own_values(&mut self, command: &OwnedCommand) -> Vec<RemoteValue> {
@@ -50,7 +75,7 @@ impl Shard {
     pub(super) fn wanted_by(&mut self, command: &OwnedCommand, caller: &Caller) -> Vec<Wanted> {
         let args = command.args.slices();
         let Some(reaching) = Reaching::of(command.spec, &args) else { return Vec::new() };
-        if !self.may_reach(command.spec, &args, caller.user) {
+        if !self.turn.may_reach(command.spec, &args, caller.user) {
             // It will be refused.
             return Vec::new();
         }
@@ -149,8 +174,8 @@ impl Shard {
     /// What looking for keys to lend has come upon is told before anything else is done.
     pub(super) fn settle_looks(&mut self, db: usize) {
         self.show_len(db);
-        self.publish_events();
-        self.tell_changes(0);
+        self.subscribers.publish_events(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
+        self.subscribers.tell_changes(&self.turn, &mut self.store, &mut self.peers, &mut self.journal, 0);
     }
 
     /// Runs `command` with its foreign keys in `remote_values`. Tells what it did to those, and how it blocked.
@@ -228,7 +253,7 @@ impl Shard {
         let mut outcome = Outcome::default();
         let mut own_uses = Vec::new();
         if on_excerpts {
-            self.delete_expired_by_effect(std::mem::take(&mut bench.expired_effects));
+            self.executor.delete_expired_by_effect(std::mem::take(&mut bench.expired_effects));
             outcome.effects = self.take_effects(command.db, &caller);
         }
         for (db, key, flag, before) in copied {
@@ -255,21 +280,17 @@ impl Shard {
             }
         }
         self.note_uses(own_uses);
-        self.tell_changes(caller.client_id);
+        self.subscribers.tell_changes(
+            &self.turn,
+            &mut self.store,
+            &mut self.peers,
+            &mut self.journal,
+            caller.client_id,
+        );
         // The copies are small or were made in one go, too.
         while bench.free_some(usize::MAX) {}
         self.executor.workbench.store = Some(bench);
         (outcome, blocked)
-    }
-
-    /// A command on excerpts has come upon these keys, which had expired: their owners come upon them, too. What it does to one
-    /// of them does that anyway.
-    fn delete_expired_by_effect(&mut self, expired: Vec<(usize, Vec<u8>)>) {
-        for (_, key) in expired {
-            if !self.executor.workbench.effects.iter().any(|effect| effect.contains(&key)) {
-                self.executor.workbench.effects.push(vec![b"PERSIST".to_vec(), key]);
-            }
-        }
     }
 
     /// Runs what the command on excerpts does to this shard's keys, and returns the rest.
@@ -282,18 +303,9 @@ impl Shard {
                 let spec = table::lookup(args[0]).expect("a command logs one that there is");
                 OwnedCommand::new(spec, db, OwnedArgs::from_slices(&args))
             })
-            .partition(|effect| self.owner_of_effect(effect) == self.id);
+            .partition(|effect| self.turn.owner_of_effect(effect) == self.id);
         self.apply(&own, caller);
         foreign
-    }
-
-    /// The shard of the key of a command on one key.
-    pub(super) fn owner_of_effect(&self, effect: &OwnedCommand) -> usize {
-        let args = effect.args.slices();
-        let mut keys = KeyPositions::new();
-        effect.spec.key_positions(&args, &mut keys);
-        // An effect without a key would do nothing anywhere.
-        keys.first().map_or(self.id, |key| self.turn.slots.shard_of(args[key.index]))
     }
 
     /// Does to this shard's keys what a command has done on excerpts of them, which has counted the call and its changes, and

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
 
 use super::following::Following;
 use super::message::Message;
@@ -69,7 +70,7 @@ impl Shard {
     pub(super) fn becomes_replica(&mut self, c: &mut Connection, args: &[&[u8]]) {
         c.flags.set(Flag::Replica);
         c.suspension = Suspension::GivenAway;
-        self.hold_back(c);
+        self.connections.hold_back(c);
         self.replication.leaving.push((c.token, args.iter().map(|arg| arg.to_vec()).collect()));
     }
 
@@ -93,7 +94,7 @@ impl Shard {
                     id: c.id,
                     socket,
                     options: c.replica_options.take().map(|options| *options).unwrap_or_default(),
-                    peer: String::from_utf8_lossy(&self.peer_text(c)).into_owned(),
+                    peer: String::from_utf8_lossy(&self.turn.peer_text(c)).into_owned(),
                     args,
                     input: c.input.split_off(c.input_start),
                     home: self.id,
@@ -133,7 +134,7 @@ impl Shard {
         event: impl FnOnce(Asked) -> Event,
     ) {
         let protocol = c.output.reply.protocol();
-        let later = self.reply_later(c);
+        let later = self.transactions.reply_later(c);
         let number = self.shared.next_transaction();
         self.replication.asked.insert(number, Asking { later, protocol, then });
         self.shared.replication.tell(event(Asked { home: self.id, number }));
@@ -147,7 +148,7 @@ impl Shard {
         order: impl FnOnce(Asked) -> WaitOrder,
     ) {
         let protocol = c.output.reply.protocol();
-        let later = self.reply_later(c);
+        let later = self.transactions.reply_later(c);
         let number = self.shared.next_transaction();
         self.replication.asked.insert(number, Asking { later, protocol, then: Then::Wait(spec) });
         let order = order(Asked { home: self.id, number });
@@ -184,17 +185,25 @@ impl Shard {
     #[cold]
     fn has_too_few_replicas(&self) -> bool {
         let status = &self.shared.replication.status;
-        let good = status.good_replicas.load(std::sync::atomic::Ordering::Relaxed);
-        let is_replica = status.is_replica.load(std::sync::atomic::Ordering::Relaxed);
-        !is_replica && good < self.replication.good_replicas_min
+        if status.is_replica.load(Ordering::Relaxed) {
+            return false;
+        }
+        // The task may not have heard yet of what CONFIG SET has answered here.
+        let good = if status.counted_by.load(Ordering::Acquire) < self.turn.config_version {
+            status.count_good(u64::from(self.turn.config.replication.min_replicas_max_lag))
+        } else {
+            status.good_replicas.load(Ordering::Relaxed)
+        };
+        good < self.replication.good_replicas_min
     }
 
     pub(super) fn replication_config_changed(&mut self) {
         let replication = &self.turn.config.replication;
         let is_demanded = replication.min_replicas_max_lag > 0;
         self.replication.good_replicas_min = if is_demanded { replication.min_replicas_to_write } else { 0 };
-        if self.is_leader() {
-            self.shared.replication.tell(Event::Configure(self.turn.config.clone()));
+        if self.turn.is_leader() {
+            let (config, version) = (self.turn.config.clone(), self.turn.config_version);
+            self.shared.replication.tell(Event::Configure { config, version });
         }
     }
 }

@@ -28,6 +28,7 @@ impl Shard {
         let mut shared = std::mem::take(&mut batch.shared).into_iter();
         // Replies of one client follow each other as a rule.
         let mut current: Option<Box<Connection>> = None;
+        self.peers.asked.remove(batch.replies.len());
         for (origin, end, shared_count) in &batch.replies {
             if current.as_ref().is_none_or(|connection| connection.token != origin.client) {
                 self.end_replies(current.take());
@@ -63,7 +64,7 @@ impl Shard {
     fn end_replies(&mut self, connection: Option<Box<Connection>>) {
         if let Some(mut connection) = connection {
             // The replies may have left the pipeline already.
-            self.places_filled(&mut connection);
+            self.connections.places_filled(&mut connection);
             self.finish(connection);
         }
     }

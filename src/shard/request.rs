@@ -23,15 +23,16 @@ impl Shard {
         c.awaited_bytes = 0;
         c.input_peak_bytes = c.input_peak_bytes.max(input.len());
         let mut at = 0;
-        let mut using = self.begin_share(c.share, c.collected_bytes(), self.collected_max(c));
+        let mut using =
+            self.executor.begin_share(&self.turn, c.share, c.collected_bytes(), self.turn.collected_max(c));
         while !c.is_held() {
-            if self.is_used_up(&using, c.collected_bytes()) {
-                self.run_later(c);
+            if self.executor.is_used_up(&using, c.collected_bytes()) {
+                self.connections.run_later(c);
                 break;
             }
             let limits = Limits {
                 bulk_len_max: self.turn.config.network.proto_max_bulk_len,
-                authenticated: self.is_admitted(c),
+                authenticated: self.turn.is_admitted(c),
             };
             let mut batch: SmallVec<[Prepared; LOOK_AHEAD]> = SmallVec::new();
             // What the first AUTH changes is not known before it has run.
@@ -42,7 +43,7 @@ impl Shard {
             }
             let all = batch.iter().all(|request| {
                 let run = !c.is_held()
-                    && !self.is_used_up(&using, c.collected_bytes())
+                    && !self.executor.is_used_up(&using, c.collected_bytes())
                     && self.dispatch(c, request) == Taken::Yes;
                 if run {
                     using.add_request();
@@ -53,7 +54,7 @@ impl Shard {
             drop(batch);
             if !all {
                 if !c.is_held() {
-                    self.run_later(c);
+                    self.connections.run_later(c);
                 }
                 // The rest is parsed again when the connection goes on.
                 parser = RequestParser::new();
@@ -80,7 +81,7 @@ impl Shard {
                 }
             }
         }
-        c.share = self.end_share(&using, c.collected_bytes());
+        c.share = self.executor.end_share(&using, c.collected_bytes());
         c.parser = parser;
         c.running_bytes = 0;
         c.running_parser_bytes = 0;

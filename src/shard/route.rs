@@ -5,15 +5,18 @@ use super::blocking::may_block;
 use super::call::{Call, Called, Within};
 use super::replication::may_have_written;
 use super::request::Prepared;
-use super::transactions::{Owner, Waiting};
+use super::transactions::Waiting;
 use super::Shard;
 use crate::base::Token;
 use crate::client::{Connection, Flag, Queued, Suspension};
 use crate::command::table::{CommandSpec, Flag as CommandFlag, Handler, Role};
 use crate::command::Args;
+use crate::shard::connections::Connections;
+use crate::shard::transactions::Transactions;
+use crate::shard::turn::TurnState;
 use crate::store::{slot_of, Prefetched};
 use crate::txn::locks::{fingerprint_of_client, Scope};
-use crate::txn::message::{BatchedRequest, Origin, OwnedArgs, OwnedCommand};
+use crate::txn::message::{BatchedRequest, OwnedArgs, OwnedCommand};
 use crate::txn::plan::{locate, Plan};
 
 /// What became of a request.
@@ -36,6 +39,30 @@ pub enum Flow {
     NotYet,
 }
 
+impl Connections {
+    /// Suspensions the connection until the next turn.
+    fn look_again(&mut self, c: &mut Connection) {
+        c.suspension = Suspension::Pipeline;
+        self.congested.push(c.token);
+    }
+}
+
+impl Transactions {
+    /// Lets a command of a client, served by shard `home`, wait until the intents in front of it are gone, and what the same client
+    /// has waiting: of its commands for one shard none overtakes another.
+    pub(super) fn wait_behind(
+        &mut self,
+        turn: &TurnState,
+        scope: &Scope,
+        home: usize,
+        client: Token,
+        waiting: Waiting,
+    ) {
+        let number = turn.shared.next_transaction();
+        self.participant.wait(number, scope, fingerprint_of_client(home, client), waiting);
+    }
+}
+
 impl Shard {
     pub(super) fn dispatch(&mut self, c: &mut Connection, request: &Prepared) -> Taken {
         let args = &request.args[..];
@@ -48,7 +75,7 @@ impl Shard {
                 }
                 // A wrong number of arguments is held against the command.
                 self.refuse(c, self.shared.names.find(args), &error);
-                self.end_request(c);
+                c.end_request();
                 return Taken::Yes;
             }
         };
@@ -59,19 +86,19 @@ impl Shard {
         let evicted = self.store.stats.evicted_keys;
         if let Some(error) = self.refusal(c, spec, args) {
             self.refuse(c, Some(spec), &error);
-            self.end_request(c);
+            c.end_request();
             return Taken::Yes;
         }
         if c.tracking.is_some() && self.store.stats.evicted_keys != evicted {
             // It hears of what had to go for the command before the reply, so in the next turn.
-            self.look_again(c);
+            self.connections.look_again(c);
             return Taken::NotYet;
         }
-        if self.is_paused(spec, args, c) {
+        if self.scripts.is_paused(&self.turn, spec, args, c) {
             self.hold_for_pause(c);
             return Taken::NotYet;
         }
-        if self.is_held_by_log(c, spec) {
+        if self.journal.is_held_by_log(&self.turn, c, spec) {
             return Taken::NotYet;
         }
         let taken = match &mut c.multi {
@@ -85,29 +112,15 @@ impl Shard {
             _ => {
                 let taken = self.route(c, spec, args, request.ahead);
                 if taken == Taken::Yes {
-                    self.show_to_monitors(c, c.db, spec, args);
+                    self.subscribers.show_to_monitors(&self.turn, &mut self.peers, c, c.db, spec, args);
                 }
                 taken
             }
         };
         if taken == Taken::Yes {
-            self.end_request(c);
+            c.end_request();
         }
         taken
-    }
-
-    /// CLIENT REPLY SKIP and CLIENT CACHING concern exactly the next request.
-    fn end_request(&mut self, c: &mut Connection) {
-        if let Some(tracking) = c.tracking.as_deref_mut().filter(|_| c.multi.is_none()) {
-            // CLIENT CACHING is about the next command that is none of CLIENT.
-            if !c.last_command.is_some_and(|spec| spec.role == Role::Client) {
-                tracking.has_chosen = false;
-            }
-        }
-        if c.flags.any(Flag::ReplySkip as u32 | Flag::ReplySkipNext as u32) {
-            c.flags.assign(Flag::ReplySkip, c.flags.has(Flag::ReplySkipNext));
-            c.flags.clear(Flag::ReplySkipNext);
-        }
     }
 
     fn route(
@@ -119,7 +132,7 @@ impl Shard {
     ) -> Taken {
         if matches!(spec.handler, Handler::Connection | Handler::Container) {
             // What changes or shows the server does so behind the requests in front of it.
-            if spec.is(CommandFlag::Admin) && !self.may_begin_transaction(c) {
+            if spec.is(CommandFlag::Admin) && !c.may_begin_transaction() {
                 return Taken::NotYet;
             }
             return self.run_connection_command(c, spec, args);
@@ -150,7 +163,7 @@ impl Shard {
         }
         let may_block = may_block(spec, args);
         // Those in front are answered first, and those behind wait: while it waits nothing of its client runs.
-        if may_block && !self.may_begin_transaction(c) {
+        if may_block && !c.may_begin_transaction() {
             return Taken::NotYet;
         }
         let taken = self.route_by_keys(c, spec, args);
@@ -161,18 +174,18 @@ impl Shard {
     }
 
     fn route_by_keys(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) -> Taken {
-        let located = locate(spec, args, &self.turn.slots, || self.key_count(c.db));
+        let located = locate(spec, args, &self.turn.slots, || self.turn.key_count(c.db));
         match &located.plan {
             Plan::Anywhere => {
                 self.call_for(c, spec, args);
                 Taken::Yes
             }
             Plan::At(shard) | Plan::Cursor { shard, .. } => self.at(c, spec, args, *shard),
-            Plan::EveryShard { .. } if self.turn.slots.is_single() && !self.empties_saved_file(spec) => {
+            Plan::EveryShard { .. } if self.turn.slots.is_single() && !self.turn.empties_saved_file(spec) => {
                 self.at(c, spec, args, self.id)
             }
             Plan::Split(..) | Plan::RemoteValues { .. } | Plan::Reach { .. } | Plan::EveryShard { .. } => {
-                if !self.may_begin_transaction(c) {
+                if !c.may_begin_transaction() {
                     return Taken::NotYet;
                 }
                 let command = OwnedCommand::new(spec, c.db, OwnedArgs::from_slices(args));
@@ -189,7 +202,7 @@ impl Shard {
             return self.at_shown(c, spec, args, self.id);
         }
         // One without keys runs where its client is.
-        let owner = if self.script_reaches_remote_keys(spec, args) {
+        let owner = if self.scripts.script_reaches_remote_keys(&self.turn, spec, args) {
             None
         } else {
             let located = locate(spec, args, &self.turn.slots, || 0);
@@ -199,10 +212,10 @@ impl Shard {
             }
         };
         let Some(owner) = owner else {
-            if !self.may_begin_transaction(c) {
+            if !c.may_begin_transaction() {
                 return Taken::NotYet;
             }
-            self.show_script(c, c.db, spec, args);
+            self.subscribers.show_script(&self.turn, &mut self.peers, c, c.db, spec, args);
             let command = OwnedCommand::new(spec, c.db, OwnedArgs::from_slices(args));
             self.begin_transaction(c, vec![command], Vec::new(), false);
             return Taken::Yes;
@@ -222,7 +235,7 @@ impl Shard {
         if may_have_to_wait && !self.may_reserve(c, owner) {
             return Taken::NotYet;
         }
-        self.show_script(c, c.db, spec, args);
+        self.subscribers.show_script(&self.turn, &mut self.peers, c, c.db, spec, args);
         self.at(c, spec, args, owner)
     }
 
@@ -236,25 +249,26 @@ impl Shard {
             if !self.may_reserve(c, owner) {
                 return Taken::NotYet;
             }
-            let (shard, origin, caller) = (self.id, self.reserve(c), self.caller_of(c));
+            let (shard, origin, caller) = (self.id, c.reserve(), self.turn.caller_of(c));
             let protocol = c.output.reply.protocol();
             let waiting = Waiting::Command { shard, origin, command, caller, protocol };
-            self.wait_behind(&scope, self.id, c.token, waiting);
+            self.transactions.wait_behind(&self.turn, &scope, self.id, c.token, waiting);
             return Taken::Yes;
         }
         if !self.may_reserve(c, owner) {
             return Taken::NotYet;
         }
-        let origin = self.reserve(c);
+        let origin = c.reserve();
         let request = BatchedRequest {
             origin,
             spec,
             db: c.db,
-            caller: self.caller_of(c),
+            caller: self.turn.caller_of(c),
             protocol: c.output.reply.protocol(),
             argument_count: args.len(),
         };
         self.stats.remote_commands.add(1);
+        self.peers.asked.add();
         self.peers.outbox.requests(owner).push(request, args);
         self.peers.outbox.bound(owner);
         Taken::Yes
@@ -262,15 +276,15 @@ impl Shard {
 
     /// Runs a command of the connection on this shard.
     fn call_for(&mut self, c: &mut Connection, spec: &'static CommandSpec, args: Args) {
-        let (db, caller) = (c.db, self.caller_of(c));
+        let (db, caller) = (c.db, self.turn.caller_of(c));
         let call = Call { spec, db, args, caller: &caller, within: Within::Nothing };
         let mut called = Called::Replied;
         self.write_reply(c, |shard, _, reply| called = shard.call(call, reply));
-        self.note_run(c, spec, args);
+        self.journal.note_run(c, spec, args);
         match called {
             Called::Replied | Called::Failed(_) => {}
             Called::Standing(script) => {
-                let origin = self.reserve(c);
+                let origin = c.reserve();
                 c.suspension = Suspension::Reply;
                 self.adopt_script(script, self.id, origin, None);
             }
@@ -287,41 +301,11 @@ impl Shard {
             c.suspension = Suspension::Pipeline;
             if c.pipeline.is_empty() {
                 // No reply will come to wake it.
-                self.look_again(c);
+                self.connections.look_again(c);
             }
             return false;
         }
         true
-    }
-
-    /// Suspensions the connection until the next turn.
-    fn look_again(&mut self, c: &mut Connection) {
-        c.suspension = Suspension::Pipeline;
-        self.upkeep.housekeeping.congested.push(c.token);
-    }
-
-    /// A transaction begins when earlier requests have been answered.
-    pub(super) fn may_begin_transaction(&mut self, c: &mut Connection) -> bool {
-        if c.pipeline.is_empty() {
-            return true;
-        }
-        c.suspension = Suspension::Earlier;
-        false
-    }
-
-    pub(super) fn reserve(&mut self, c: &mut Connection) -> Origin {
-        let silent = c.flags.any(Flag::ReplyOff as u32 | Flag::ReplySkip as u32);
-        Origin { client: c.token, place: c.pipeline.reserve(silent) }
-    }
-
-    /// Lets a command of a client, served by shard `home`, wait until the intents in front of it are gone, and what the same client
-    /// has waiting: of its commands for one shard none overtakes another.
-    pub(super) fn wait_behind(&mut self, scope: &Scope, home: usize, client: Token, waiting: Waiting) {
-        let number = self.shared.next_transaction();
-        let answer =
-            self.transactions.locks.request_in_order(number, scope, fingerprint_of_client(home, client));
-        assert_eq!(answer, crate::txn::locks::Answer::Waiting, "a command waits for nothing");
-        self.transactions.owners.insert(number, Owner::Waiting(Box::new(waiting)));
     }
 }
 

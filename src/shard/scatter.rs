@@ -170,7 +170,7 @@ impl Shard {
         question: Q,
         reply: impl FnOnce(&mut Shard, Vec<Q::Answer>, &mut Reply) + 'static,
     ) {
-        let later = self.reply_later(c);
+        let later = self.transactions.reply_later(c);
         let protocol = c.output.reply.protocol();
         self.ask_at(None, moment, question, move |shard, answers| {
             let mut written = Reply::new(protocol);
@@ -186,7 +186,7 @@ impl Shard {
         c: &mut Connection,
         reply: impl FnOnce(&mut Shard, &mut Reply) -> Result<(), CommandError> + 'static,
     ) {
-        let later = self.reply_later(c);
+        let later = self.transactions.reply_later(c);
         let (spec, protocol) = (c.last_command, c.output.reply.protocol());
         self.ask_at(None, Moment::AfterExpiry, Heard, move |shard, _| {
             let mut written = Reply::new(protocol);
@@ -202,7 +202,7 @@ impl Shard {
     where
         Q: Listed<Answer = Result<Reply, CommandError>>,
     {
-        let later = self.reply_later(c);
+        let later = self.transactions.reply_later(c);
         let spec = c.last_command;
         self.ask_at(Some(target), Moment::AtOnce, question, move |shard, answers| {
             for answer in answers {
@@ -217,7 +217,7 @@ impl Shard {
     pub(super) fn asked(&mut self, ask: Box<Ask>) {
         match ask.moment {
             Moment::AtOnce => self.answer_ask(*ask),
-            Moment::NextTurn | Moment::WhenAllKnow => self.do_next_turn(Chore::Answer(ask)),
+            Moment::NextTurn | Moment::WhenAllKnow => self.peers.do_next_turn(Chore::Answer(ask)),
             Moment::AfterExpiry => self.answer_after_expiry(*ask),
         }
     }

@@ -53,8 +53,8 @@ impl Shard {
         self.store.events.set_classes(Events::parse(letters).unwrap_or_default());
         self.stats.tracks_latency.store(self.turn.config.observing.latency_tracking, Ordering::Relaxed);
         self.journal.log.configure(&self.turn.config);
-        self.slow_log_changed();
-        self.limit_tracking();
+        self.executor.slow_log_changed(&self.turn);
+        self.subscribers.limit_tracking(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
         self.evict_some();
         self.client_memory_changed();
         self.replication_config_changed();

@@ -2,8 +2,9 @@
 //! goes on in the next turn: a client that pipelines slow commands, or ones with long replies, holds up nobody for longer than a
 //! share and one command.
 
-use super::Shard;
 use crate::client::Share;
+use crate::shard::executor::Executor;
+use crate::shard::turn::TurnState;
 
 /// Requests in one turn.
 const REQUESTS: usize = 2048;
@@ -26,16 +27,22 @@ pub(super) struct Using {
     bytes_end: usize,
 }
 
-impl Shard {
+impl Executor {
     /// Goes on with a share. `bytes`: of replies that are collected already; `bytes_max`: at which a limit is to be looked at.
-    pub(super) fn begin_share(&self, share: Share, bytes: usize, bytes_max: usize) -> Using {
-        let before = share.in_turn(self.turn.number);
+    pub(super) fn begin_share(
+        &self,
+        turn: &TurnState,
+        share: Share,
+        bytes: usize,
+        bytes_max: usize,
+    ) -> Using {
+        let before = share.in_turn(turn.number);
         let left = REPLY_BYTES.saturating_sub(before.reply_bytes);
         Using {
             before,
             requests: 0,
             requests_max: REQUESTS,
-            nanos_at: self.executor.spent_nanos,
+            nanos_at: self.spent_nanos,
             nanos_max: NANOS,
             bytes_at: bytes,
             bytes_end: bytes.saturating_add(left).min(bytes_max.max(1)),
@@ -44,14 +51,14 @@ impl Shard {
 
     /// The same for all connections of another shard together. The number of their requests is bounded by what shards queue for each
     /// other.
-    pub(super) fn begin_remote_share(&self, share: Share, bytes: usize) -> Using {
-        let before = share.in_turn(self.turn.number);
+    pub(super) fn begin_remote_share(&self, turn: &TurnState, share: Share, bytes: usize) -> Using {
+        let before = share.in_turn(turn.number);
         let left = (FAR_SHARES * REPLY_BYTES).saturating_sub(before.reply_bytes);
         Using {
             before,
             requests: 0,
             requests_max: usize::MAX,
-            nanos_at: self.executor.spent_nanos,
+            nanos_at: self.spent_nanos,
             nanos_max: FAR_SHARES as u64 * NANOS,
             bytes_at: bytes,
             bytes_end: bytes.saturating_add(left),
@@ -62,7 +69,7 @@ impl Shard {
     #[inline]
     pub(super) fn is_used_up(&self, using: &Using, bytes: usize) -> bool {
         using.before.requests + using.requests >= using.requests_max
-            || using.before.nanos + (self.executor.spent_nanos - using.nanos_at) >= using.nanos_max
+            || using.before.nanos + (self.spent_nanos - using.nanos_at) >= using.nanos_max
             || bytes >= using.bytes_end
     }
 
@@ -70,7 +77,7 @@ impl Shard {
         Share {
             turn: using.before.turn,
             requests: using.before.requests + using.requests,
-            nanos: using.before.nanos + (self.executor.spent_nanos - using.nanos_at),
+            nanos: using.before.nanos + (self.spent_nanos - using.nanos_at),
             reply_bytes: using.before.reply_bytes + bytes.saturating_sub(using.bytes_at),
         }
     }

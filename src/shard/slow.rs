@@ -4,7 +4,9 @@
 //! Numbers rise over all shards, so the lists of the shards joined by number are the log; what is beyond
 //! `slowlog-max-len` in the whole log is beyond it in no shard's list.
 
+use crate::shard::executor::Executor;
 use crate::shard::message::ConnectionMessage;
+use crate::shard::turn::TurnState;
 use std::collections::VecDeque;
 
 use super::redact::redacted;
@@ -60,11 +62,11 @@ pub(super) fn unpack(connection: u64) -> Token {
     Token { index: connection as u32, generation: (connection >> 32) as u32 }
 }
 
-impl Shard {
-    pub(super) fn slow_log_changed(&mut self) {
-        let observing = &self.turn.config.observing;
+impl Executor {
+    pub(super) fn slow_log_changed(&mut self, turn: &TurnState) {
+        let observing = &turn.config.observing;
         let us = observing.slowlog_log_slower_than;
-        let log = &mut self.executor.slow_log;
+        let log = &mut self.slow_log;
         log.log_nanos = u64::try_from(us).map_or(u64::MAX, |us| us.saturating_mul(1000));
         log.spike_nanos = match observing.latency_monitor_threshold {
             0 => u64::MAX,
@@ -74,6 +76,15 @@ impl Shard {
         log.entries.truncate(observing.slowlog_max_len as usize);
     }
 
+    /// Tells the latency monitor of an event that took so long.
+    pub(super) fn note_spike(&self, turn: &TurnState, event: &'static str, nanos: u64) {
+        if nanos >= self.slow_log.spike_nanos {
+            turn.shared.server_stats.latency().add(event, clock::unix_us() / 1_000_000, nanos / 1_000_000);
+        }
+    }
+}
+
+impl Shard {
     #[inline]
     pub(super) fn note_slow(&mut self, spec: &CommandSpec, args: Args, caller: &Caller, nanos: u64) {
         // What a script calls is in the log by the script.
@@ -84,7 +95,11 @@ impl Shard {
 
     #[cold]
     fn note_slow_command(&mut self, spec: &CommandSpec, args: Args, caller: &Caller, nanos: u64) {
-        self.note_spike(if spec.is(Flag::Fast) { "fast-command" } else { "command" }, nanos);
+        self.executor.note_spike(
+            &self.turn,
+            if spec.is(Flag::Fast) { "fast-command" } else { "command" },
+            nanos,
+        );
         // A log of everything has each command once.
         if caller.is_extra_part && self.executor.slow_log.log_nanos == 0 {
             return;
@@ -111,20 +126,13 @@ impl Shard {
         if let Some(connection) = self.connections.table.get(token) {
             let peer = connection.peer.clone();
             entry.client_name = connection.name.to_vec();
-            entry.client_address = self.address_text(&peer);
+            entry.client_address = self.turn.address_text(&peer);
         }
         let log = &mut self.executor.slow_log.entries;
         // Entries of other shards may come late.
         let place = log.partition_point(|other| other.id > entry.id);
         log.insert(place, entry);
         log.truncate(self.turn.config.observing.slowlog_max_len as usize);
-    }
-
-    /// Tells the latency monitor of an event that took so long.
-    pub(super) fn note_spike(&self, event: &'static str, nanos: u64) {
-        if nanos >= self.executor.slow_log.spike_nanos {
-            self.shared.server_stats.latency().add(event, clock::unix_us() / 1_000_000, nanos / 1_000_000);
-        }
     }
 }
 

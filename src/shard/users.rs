@@ -9,6 +9,7 @@ use crate::shard::message::AnswerTo;
 use crate::shard::message::ConnectionMessage;
 use crate::shard::message::SettingsMessage;
 use crate::shard::settings::RefreshConfig;
+use crate::shard::turn::TurnState;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -43,23 +44,23 @@ pub enum UserChange {
 }
 
 /// Whose a connection is.
-impl Shard {
+impl TurnState {
     /// A new connection, or one that is reset, is the default user's.
     pub(super) fn log_in_as_default(&self, c: &mut Connection) {
-        let user = self.turn.users.default_user();
+        let user = self.users.default_user();
         c.flags.assign(Flag::Authenticated, user.is_open());
         become_user(c, user);
     }
 
     /// AUTH and HELLO.
     pub(super) fn authenticate(
-        &mut self,
+        &self,
         c: &mut Connection,
         command: &[u8],
         name: &[u8],
         password: &[u8],
     ) -> Result<(), CommandError> {
-        match self.turn.users.get(name).filter(|user| user.accepts(password)).cloned() {
+        match self.users.get(name).filter(|user| user.accepts(password)).cloned() {
             Some(user) => {
                 c.flags.set(Flag::Authenticated);
                 become_user(c, user);
@@ -76,9 +77,119 @@ impl Shard {
     /// Whether the connection may run commands: it is logged in, or nobody needs to.
     #[inline]
     pub(super) fn is_admitted(&self, c: &Connection) -> bool {
-        c.flags.has(Flag::Authenticated) || self.turn.users.default_user().is_open()
+        c.flags.has(Flag::Authenticated) || self.users.default_user().is_open()
     }
 
+    /// Why the connection's user may not run the command; it is put down in ACL LOG.
+    #[inline]
+    pub(super) fn refusal_by_user(
+        &self,
+        c: &Connection,
+        spec: &'static CommandSpec,
+        args: Args,
+    ) -> Option<CommandError> {
+        if c.flags.has(Flag::MayEverything) {
+            return None;
+        }
+        let denial = c.user.check(spec, args).err()?;
+        let context = if c.multi.is_some() { Context::Multi } else { Context::TopLevel };
+        self.note_denial(c, context, denial.reason, denial.object(spec, args), &c.user.name);
+        Some(CommandError::other(text!("NOPERM ", denial.text(&c.user, spec))))
+    }
+
+    /// Whether a command of the user with this serial number, none for what is replayed, may read keys that it does not name.
+    pub(super) fn may_reach(&self, spec: &'static CommandSpec, args: Args, serial: u64) -> bool {
+        serial == 0 || self.users.by_serial(serial).is_some_and(|user| user.may_read_all_keys(spec, args))
+    }
+
+    /// What is answered in place of a command of a transaction that may not run, though it could be queued.
+    pub(super) fn denial_at_exec(
+        &self,
+        c: &Connection,
+        user: &User,
+        spec: &'static CommandSpec,
+        args: Args,
+    ) -> Option<Text> {
+        let denial = user.check(spec, args).err()?;
+        self.note_denial(c, Context::Multi, denial.reason, denial.object(spec, args), &user.name);
+        let reason = match denial.reason {
+            Reason::Command | Reason::Auth => "no permission to execute the command or subcommand",
+            Reason::Key => "no permission to touch the specified keys",
+            Reason::Channel => "no permission to access one of the channels used as arguments to the command",
+        };
+        let why = "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command \
+                   is no longer allowed for the following reason";
+        Some(text!("NOPERM ", why, ": ", reason))
+    }
+
+    /// Who a connection is now, whose user may have been changed or deleted since it logged in.
+    pub(super) fn current_user(&self, c: &Connection) -> Arc<User> {
+        self.users.by_serial(c.user.serial).cloned().unwrap_or_else(|| self.users.default_user())
+    }
+
+    fn note_denial(&self, c: &Connection, context: Context, reason: Reason, object: &[u8], user: &[u8]) {
+        let counter = match reason {
+            Reason::Auth => &self.stats.refused_logins,
+            Reason::Command => &self.stats.denied_commands,
+            Reason::Key => &self.stats.denied_keys,
+            Reason::Channel => &self.stats.denied_channels,
+        };
+        counter.add(1);
+        let now_ms = self.now_ms();
+        let entry = Entry {
+            id: 0,
+            count: 0,
+            reason,
+            context,
+            object: object.into(),
+            user: user.into(),
+            client: self.describe_client(c),
+            created_ms: now_ms,
+            updated_ms: now_ms,
+        };
+        self.shared.acl_log().add(entry, self.config.security.acllog_max_len as usize);
+    }
+
+    /// The users as they will be, and what the client is told.
+    fn changed_users(&self, change: &UserChange) -> Result<(Users, Answer), CommandError> {
+        let users = self.shared.current_users();
+        match change {
+            UserChange::Set(words) => {
+                let words = slices(words);
+                let users = users.with(words[0], &words[1..], self.new_users_hear_all());
+                Ok((users.map_err(|why| CommandError::other(text!("ERR ", why)))?, Answer::Ok))
+            }
+            UserChange::Delete(names) => {
+                let (users, removed) = users.without(&slices(names));
+                Ok((users, Answer::Count(removed)))
+            }
+            UserChange::Load => Ok((self.load_users()?, Answer::Ok)),
+        }
+    }
+
+    /// Whether new users may hear all channels.
+    pub(super) fn new_users_hear_all(&self) -> bool {
+        self.config.security.acl_pubsub_default == AclPubsubDefault::AllChannels
+    }
+
+    /// The users of the ACL file.
+    pub(super) fn load_users(&self) -> Result<Users, CommandError> {
+        let file = &self.config.security.aclfile;
+        read_users(file, self.new_users_hear_all()).map_err(|why| CommandError::other(text!("ERR ", why)))
+    }
+
+    /// Writes the users to the ACL file.
+    pub(super) fn save_users(&self) -> Result<(), CommandError> {
+        write_whole(&self.config.security.aclfile, &self.users.text()).map_err(|(what, error)| {
+            crate::log!(Level::Warning, "{what} ACL file for ACL SAVE: {}", error_text(&error));
+            CommandError::other(
+                "ERR There was an error trying to save the ACLs. Please check the server logs for more information",
+            )
+        })
+    }
+}
+
+impl Shard {
     /// Takes over changed users. Connections of those that are gone are closed, and subscribers that may no longer hear what they
     /// hear.
     pub(super) fn refresh_users(&mut self) {
@@ -134,23 +245,6 @@ fn must_leave(c: &Connection, user: &User) -> bool {
 
 /// Whether a request may run.
 impl Shard {
-    /// Why the connection's user may not run the command; it is put down in ACL LOG.
-    #[inline]
-    pub(super) fn refusal_by_user(
-        &mut self,
-        c: &Connection,
-        spec: &'static CommandSpec,
-        args: Args,
-    ) -> Option<CommandError> {
-        if c.flags.has(Flag::MayEverything) {
-            return None;
-        }
-        let denial = c.user.check(spec, args).err()?;
-        let context = if c.multi.is_some() { Context::Multi } else { Context::TopLevel };
-        self.note_denial(c, context, denial.reason, denial.object(spec, args), &c.user.name);
-        Some(CommandError::other(text!("NOPERM ", denial.text(&c.user, spec))))
-    }
-
     /// Why the user of a client that has waited, maybe of another shard's, may not run its command any more.
     pub(super) fn refusal_by_user_of(
         &mut self,
@@ -163,12 +257,6 @@ impl Shard {
         let denial = user.check(spec, args).err()?;
         self.note_denial_of(spec, args, caller, denial, Context::TopLevel);
         Some(CommandError::other(text!("NOPERM ", denial.text(&user, spec))))
-    }
-
-    /// Whether a command of the user with this serial number, none for what is replayed, may read keys that it does not name.
-    pub(super) fn may_reach(&self, spec: &'static CommandSpec, args: Args, serial: u64) -> bool {
-        serial == 0
-            || self.turn.users.by_serial(serial).is_some_and(|user| user.may_read_all_keys(spec, args))
     }
 
     /// Puts a denial down in ACL LOG that concerns a client of maybe another shard.
@@ -188,57 +276,9 @@ impl Shard {
     pub(super) fn was_denied(&mut self, token: Token, context: Context, reason: Reason, object: &[u8]) {
         if let Some(connection) = self.connections.table.take(token) {
             let name = &connection.user.name;
-            self.note_denial(&connection, context, reason, object, name);
+            self.turn.note_denial(&connection, context, reason, object, name);
             self.finish(connection);
         }
-    }
-
-    /// What is answered in place of a command of a transaction that may not run, though it could be queued.
-    pub(super) fn denial_at_exec(
-        &mut self,
-        c: &Connection,
-        user: &User,
-        spec: &'static CommandSpec,
-        args: Args,
-    ) -> Option<Text> {
-        let denial = user.check(spec, args).err()?;
-        self.note_denial(c, Context::Multi, denial.reason, denial.object(spec, args), &user.name);
-        let reason = match denial.reason {
-            Reason::Command | Reason::Auth => "no permission to execute the command or subcommand",
-            Reason::Key => "no permission to touch the specified keys",
-            Reason::Channel => "no permission to access one of the channels used as arguments to the command",
-        };
-        let why = "ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command \
-                   is no longer allowed for the following reason";
-        Some(text!("NOPERM ", why, ": ", reason))
-    }
-
-    /// Who a connection is now, whose user may have been changed or deleted since it logged in.
-    pub(super) fn current_user(&self, c: &Connection) -> Arc<User> {
-        self.turn.users.by_serial(c.user.serial).cloned().unwrap_or_else(|| self.turn.users.default_user())
-    }
-
-    fn note_denial(&mut self, c: &Connection, context: Context, reason: Reason, object: &[u8], user: &[u8]) {
-        let counter = match reason {
-            Reason::Auth => &self.stats.refused_logins,
-            Reason::Command => &self.stats.denied_commands,
-            Reason::Key => &self.stats.denied_keys,
-            Reason::Channel => &self.stats.denied_channels,
-        };
-        counter.add(1);
-        let now_ms = self.now_ms();
-        let entry = Entry {
-            id: 0,
-            count: 0,
-            reason,
-            context,
-            object: object.into(),
-            user: user.into(),
-            client: self.describe_client(c),
-            created_ms: now_ms,
-            updated_ms: now_ms,
-        };
-        self.shared.acl_log().add(entry, self.turn.config.security.acllog_max_len as usize);
     }
 }
 
@@ -246,13 +286,13 @@ impl Shard {
 impl Shard {
     /// Changes the users for a client, which has its answer when every shard knows.
     pub(super) fn change_users(&mut self, c: &mut Connection, change: UserChange) -> Flow {
-        let answer_to = self.answer_to(c);
+        let answer_to = self.transactions.answer_to(&self.turn, c);
         self.send(SETTINGS_SHARD, SettingsMessage::ChangeUsers { change, answer_to }.into());
         Flow::Later
     }
 
     pub(super) fn settle_users(&mut self, change: UserChange, answer_to: AnswerTo) {
-        match self.changed_users(&change) {
+        match self.turn.changed_users(&change) {
             Err(error) => self.send_answer(answer_to, Err(error)),
             Ok((users, answer)) => {
                 self.shared.publish_users(users);
@@ -261,44 +301,6 @@ impl Shard {
                 });
             }
         }
-    }
-
-    /// The users as they will be, and what the client is told.
-    fn changed_users(&self, change: &UserChange) -> Result<(Users, Answer), CommandError> {
-        let users = self.shared.current_users();
-        match change {
-            UserChange::Set(words) => {
-                let words = slices(words);
-                let users = users.with(words[0], &words[1..], self.new_users_hear_all());
-                Ok((users.map_err(|why| CommandError::other(text!("ERR ", why)))?, Answer::Ok))
-            }
-            UserChange::Delete(names) => {
-                let (users, removed) = users.without(&slices(names));
-                Ok((users, Answer::Count(removed)))
-            }
-            UserChange::Load => Ok((self.load_users()?, Answer::Ok)),
-        }
-    }
-
-    /// Whether new users may hear all channels.
-    pub(super) fn new_users_hear_all(&self) -> bool {
-        self.turn.config.security.acl_pubsub_default == AclPubsubDefault::AllChannels
-    }
-
-    /// The users of the ACL file.
-    pub(super) fn load_users(&self) -> Result<Users, CommandError> {
-        let file = &self.turn.config.security.aclfile;
-        read_users(file, self.new_users_hear_all()).map_err(|why| CommandError::other(text!("ERR ", why)))
-    }
-
-    /// Writes the users to the ACL file.
-    pub(super) fn save_users(&self) -> Result<(), CommandError> {
-        write_whole(&self.turn.config.security.aclfile, &self.turn.users.text()).map_err(|(what, error)| {
-            crate::log!(Level::Warning, "{what} ACL file for ACL SAVE: {}", error_text(&error));
-            CommandError::other(
-                "ERR There was an error trying to save the ACLs. Please check the server logs for more information",
-            )
-        })
     }
 }
 

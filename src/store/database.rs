@@ -14,7 +14,8 @@ use foldhash::quality::RandomState;
 use super::entry::{self, Word};
 use super::random::Rng;
 use super::slot_counts::SlotCounts;
-use super::table::{empty_tables, Owner, Table};
+use super::table::{Owner, Table};
+use super::tables::Tables;
 
 /// Hashes keys, and keeps the account of all memory of a store.
 #[derive(Debug, Default)]
@@ -154,7 +155,7 @@ impl<'a> SlotTable<'a> {
 /// Slots are known by their numbers in the shard's `SlotSet`.
 #[derive(Default)]
 pub(super) struct Database {
-    tables: Box<[Table]>,
+    tables: Tables,
     keys: SlotCounts,
     volatile: SlotCounts,
     /// Running estimate of the mean time to live of keys that have one.
@@ -202,12 +203,11 @@ impl Database {
     /// first (`shard/loading/replay`, `persist/rdb/file/load`).
     pub(super) fn insert(&mut self, slot: usize, hash: u64, word: Word, slots: usize, keys: &mut Keys) {
         if self.tables.is_empty() {
-            self.tables = empty_tables(slots);
-            keys.allocated(size_of_val(&*self.tables));
+            self.tables = Tables::new(slots);
             self.keys = SlotCounts::new(slots);
             self.volatile = SlotCounts::new(slots);
         }
-        self.tables[slot].insert(hash, word.bits(), keys);
+        self.tables.for_use(slot, keys).insert(hash, word.bits(), keys);
         self.keys.add(slot);
         if entry::has_expiry(word) {
             self.volatile.add(slot);
@@ -239,7 +239,7 @@ impl Database {
     }
 
     /// Empties the database and hands over its tables, entries and all.
-    pub(super) fn take_tables(&mut self) -> Box<[Table]> {
+    pub(super) fn take_tables(&mut self) -> Tables {
         std::mem::take(self).tables
     }
 

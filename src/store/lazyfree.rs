@@ -9,6 +9,7 @@ use super::database::Keys;
 use super::entry::{self, Word};
 use super::object::{Object, FREE_AT_ONCE_MAX};
 use super::table::{Owner, Table};
+use super::tables::Tables;
 
 /// Empty tables that cost as much to pass over as one object costs to free.
 const TABLES_PER_STEP: usize = 32;
@@ -16,7 +17,7 @@ const TABLES_PER_STEP: usize = 32;
 enum Garbage {
     /// From number `next` on.
     Tables {
-        tables: Box<[Table]>,
+        tables: Tables,
         next: usize,
     },
     Object {
@@ -41,7 +42,7 @@ impl LazyFree {
     }
 
     /// `bytes`: about what they and what is in them take.
-    pub(super) fn add_tables(&mut self, tables: Box<[Table]>, bytes: usize) {
+    pub(super) fn add_tables(&mut self, tables: Tables, bytes: usize) {
         if !tables.is_empty() {
             self.bytes += bytes;
             self.queue.push_back(Garbage::Tables { tables, next: 0 });
@@ -82,7 +83,7 @@ impl LazyFree {
                 Garbage::Tables { mut tables, mut next } => {
                     let finished = self.free_tables(&mut tables, &mut next, &mut left, keys);
                     if finished {
-                        keys.freed(size_of_val(&*tables));
+                        keys.freed(tables.used_bytes());
                     } else {
                         self.queue.push_front(Garbage::Tables { tables, next });
                     }

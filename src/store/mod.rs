@@ -35,6 +35,7 @@ mod sorted_set;
 pub mod stream;
 mod strings;
 pub mod table;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -7,21 +7,21 @@
 /// Slots of one block; 128 blocks for all slots.
 const BLOCK_SLOTS: usize = 128;
 
-/// Counts per slot, numbered from the first slot of the shard.
+type Block = [u32; BLOCK_SLOTS];
+
+/// Counts per slot, numbered from the first slot of the shard. A block without a key takes no memory until it has had one.
 #[derive(Debug, Default)]
 pub(super) struct SlotCounts {
-    slots: Box<[u32]>,
-    blocks: Box<[u64]>,
+    blocks: Box<[Option<Box<Block>>]>,
+    /// Of all slots of a block.
+    sums: Box<[u64]>,
     total: u64,
 }
 
 impl SlotCounts {
     pub(super) fn new(slots: usize) -> SlotCounts {
-        SlotCounts {
-            slots: vec![0; slots].into(),
-            blocks: vec![0; slots.div_ceil(BLOCK_SLOTS)].into(),
-            total: 0,
-        }
+        let blocks = slots.div_ceil(BLOCK_SLOTS);
+        SlotCounts { blocks: (0..blocks).map(|_| None).collect(), sums: vec![0; blocks].into(), total: 0 }
     }
 
     pub(super) fn total(&self) -> u64 {
@@ -29,21 +29,25 @@ impl SlotCounts {
     }
 
     pub(super) fn of(&self, slot: usize) -> usize {
-        self.slots.get(slot).map_or(0, |&count| count as usize)
+        let block = self.blocks.get(slot / BLOCK_SLOTS).and_then(Option::as_ref);
+        block.map_or(0, |counts| counts[slot % BLOCK_SLOTS] as usize)
     }
 
     #[inline]
     pub(super) fn add(&mut self, slot: usize) {
-        self.slots[slot] += 1;
-        self.blocks[slot / BLOCK_SLOTS] += 1;
+        let block = self.blocks[slot / BLOCK_SLOTS].get_or_insert_with(|| Box::new([0; BLOCK_SLOTS]));
+        block[slot % BLOCK_SLOTS] += 1;
+        self.sums[slot / BLOCK_SLOTS] += 1;
         self.total += 1;
     }
 
     #[inline]
     pub(super) fn sub(&mut self, slot: usize) {
-        debug_assert!(self.slots[slot] > 0);
-        self.slots[slot] -= 1;
-        self.blocks[slot / BLOCK_SLOTS] -= 1;
+        debug_assert!(self.of(slot) > 0);
+        if let Some(block) = &mut self.blocks[slot / BLOCK_SLOTS] {
+            block[slot % BLOCK_SLOTS] -= 1;
+        }
+        self.sums[slot / BLOCK_SLOTS] -= 1;
         self.total -= 1;
     }
 
@@ -52,13 +56,13 @@ impl SlotCounts {
         debug_assert!(nth < self.total);
         let mut left = nth;
         let mut block = 0;
-        while left >= self.blocks[block] {
-            left -= self.blocks[block];
+        while left >= self.sums[block] {
+            left -= self.sums[block];
             block += 1;
         }
         let mut slot = block * BLOCK_SLOTS;
-        while left >= self.slots[slot] as u64 {
-            left -= self.slots[slot] as u64;
+        while left >= self.of(slot) as u64 {
+            left -= self.of(slot) as u64;
             slot += 1;
         }
         slot
@@ -70,12 +74,9 @@ impl SlotCounts {
             return None;
         }
         let block_end = (slot / BLOCK_SLOTS + 1) * BLOCK_SLOTS;
-        let in_range = |from: usize, to: usize| {
-            let to = to.min(self.slots.len());
-            (from.min(to)..to).find(|&slot| self.slots[slot] > 0)
-        };
+        let in_range = |from: usize, to: usize| (from..to).find(|&slot| self.of(slot) > 0);
         in_range(slot, block_end).or_else(|| {
-            let block = (block_end / BLOCK_SLOTS..self.blocks.len()).find(|&block| self.blocks[block] > 0)?;
+            let block = (block_end / BLOCK_SLOTS..self.sums.len()).find(|&block| self.sums[block] > 0)?;
             in_range(block * BLOCK_SLOTS, (block + 1) * BLOCK_SLOTS)
         })
     }

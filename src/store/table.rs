@@ -22,7 +22,7 @@ mod node;
 #[cfg(test)]
 mod tests;
 
-use std::alloc::{alloc, alloc_zeroed, dealloc, handle_alloc_error, Layout};
+use std::alloc::{alloc, dealloc, handle_alloc_error, Layout};
 use std::ptr::null_mut;
 
 use self::node::{Bits, Node, LINE_BYTES, LINE_U64S, LINE_WORDS};
@@ -500,23 +500,6 @@ unsafe fn release(block: *mut u64, bytes: usize, owner: &mut impl Owner) {
     unsafe {
         owner.freed(bytes);
         dealloc(block.cast(), block_layout(bytes));
-    }
-}
-
-/// `count` empty tables, in memory that stays untouched until a table is used.
-pub(super) fn empty_tables(count: usize) -> Box<[Table]> {
-    if count == 0 {
-        return Box::default();
-    }
-    // A count of slots or alike: cannot overflow.
-    let layout = Layout::array::<Table>(count).expect("a small number of tables");
-    // SAFETY: the size is not zero; an all-zero `Table` is an empty one; a boxed slice of this length has this layout.
-    unsafe {
-        let block = alloc_zeroed(layout).cast::<Table>();
-        if block.is_null() {
-            handle_alloc_error(layout);
-        }
-        Box::from_raw(std::ptr::slice_from_raw_parts_mut(block, count))
     }
 }
 

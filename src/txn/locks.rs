@@ -97,12 +97,32 @@ fn mode_of(access: KeyAccess) -> Mode {
     }
 }
 
+/// Whether who holds `held` may do `wanted`.
+fn suffices(held: KeyAccess, wanted: KeyAccess) -> bool {
+    held == KeyAccess::Write || held == wanted
+}
+
 impl Scope {
     /// Whether any of it is to be changed.
     pub fn writes(&self) -> bool {
         match self {
             Scope::Whole(access) => *access == KeyAccess::Write,
             Scope::Keys(intents) => intents.iter().any(|intent| intent.access == KeyAccess::Write),
+        }
+    }
+
+    /// Whether it has every key, for this.
+    pub fn covers_whole(&self, access: KeyAccess) -> bool {
+        matches!(self, Scope::Whole(held) if suffices(*held, access))
+    }
+
+    /// Whether it has this key, for this.
+    pub fn covers(&self, key: Fingerprint, access: KeyAccess) -> bool {
+        match self {
+            Scope::Whole(held) => suffices(*held, access),
+            Scope::Keys(intents) => {
+                intents.iter().any(|intent| intent.key == key && suffices(intent.access, access))
+            }
         }
     }
 

@@ -1,12 +1,18 @@
-//! The protocol of intents in a small world without threads: shards with their queues, messages that arrive in any order but one
+//! The protocol of intents in a small world without threads, played by the coordinators and participants that the server has: shards with their queues, messages that arrive in any order but one
 //! sender's, transactions, commands of one shard, and scripts that stand and go further. A seed gives the same run again.
 //!
 //! Two things must hold: from the first time that it runs to its end nobody has what a transaction has, and all come
 //! to their ends when nothing new begins.
 
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 
-use super::locks::{Answer, Intent, Locks, Number, Scope, Strengthened};
+use super::coordinator::{Coordination, Locked, Request};
+use super::guard::GuardedLocks;
+use super::locks::{Answer, Intent, Number, Scope};
+use super::message::TransactionId;
+use super::participant::{Coordinator, Granted, Participant, Strengthening, Verdict};
+use super::plan::Scopes;
 use crate::command::table::KeyAccess::{self, Read, Write};
 
 const KEYS: u64 = 4;
@@ -35,46 +41,46 @@ impl Random {
     }
 }
 
-type Id = usize;
+type Id = TransactionId;
 
 #[derive(Debug)]
 enum Message {
-    Lock(Id, Number, Scope),
-    Strengthen(Id, Number, Number),
+    Lock(Coordinator, Number, Scope),
+    Strengthen(Coordinator, Number, Number),
     Locked { from: usize, id: Id, number: Number, granted: bool },
     Release(Number),
 }
 
 #[derive(Debug)]
-struct Member {
-    shard: usize,
-    scope: Scope,
-    awaited: bool,
-    kept: bool,
-}
-
-#[derive(Debug)]
 struct Transaction {
     home: usize,
-    number: Number,
-    parts: Vec<Member>,
+    intents: Coordination,
+    /// What `intents` has asked for.
+    scopes: Vec<(usize, Scope)>,
     /// It has all that it asked for, and takes so many steps more.
     runs: Option<u64>,
     is_script: bool,
 }
 
-enum Owner {
-    Transaction(Id),
-    /// A command of one shard, which may be a script.
-    Command(Scope, bool),
+/// A command of one shard that waits, and whether it is a script that stands when it runs.
+#[derive(Debug)]
+struct Waiting {
+    scope: Scope,
+    stands: bool,
 }
 
-#[derive(Default)]
 struct Shard {
-    locks: Locks,
-    owners: HashMap<Number, Owner>,
+    locks: Rc<GuardedLocks>,
+    participant: Participant<Waiting>,
     /// What has run and has not ended, by number.
     using: HashMap<Number, Scope>,
+}
+
+impl Shard {
+    fn new() -> Shard {
+        let locks = Rc::<GuardedLocks>::default();
+        Shard { participant: Participant::new(locks.clone()), locks, using: HashMap::new() }
+    }
 }
 
 struct World {
@@ -83,12 +89,18 @@ struct World {
     wires: Vec<Vec<VecDeque<Message>>>,
     transactions: HashMap<Id, Transaction>,
     last_number: Number,
-    last_id: Id,
+    last_id: u32,
     is_reaching: bool,
     ended: usize,
     refused: usize,
     strengthened: usize,
     cut: usize,
+}
+
+fn wanted(scopes: &[(usize, Scope)]) -> Scopes {
+    let mut all = Scopes::default();
+    all.by_shard.extend(scopes.iter().cloned());
+    all
 }
 
 fn accesses(scope: &Scope) -> Vec<(u64, KeyAccess)> {
@@ -109,7 +121,7 @@ impl World {
     fn new(shards: usize, seed: u64) -> World {
         World {
             random: Random(seed),
-            shards: (0..shards).map(|_| Shard::default()).collect(),
+            shards: (0..shards).map(|_| Shard::new()).collect(),
             wires: (0..shards).map(|_| (0..shards).map(|_| VecDeque::new()).collect()).collect(),
             transactions: HashMap::new(),
             last_number: 0,
@@ -148,76 +160,75 @@ impl World {
 
     fn begin_transaction(&mut self) {
         let home = self.shard();
-        let mut parts: Vec<Member> = Vec::new();
+        let mut scopes: Vec<(usize, Scope)> = Vec::new();
         for _ in 0..1 + self.random.below(3) {
             let (shard, scope) = (self.shard(), self.random.scope());
-            if parts.iter().all(|part| part.shard != shard) {
-                parts.push(Member { shard, scope, awaited: false, kept: false });
+            if scopes.iter().all(|(other, _)| *other != shard) {
+                scopes.push((shard, scope));
             }
         }
-        self.last_id += 1;
         let is_script = self.random.one_in(4);
-        let transaction = Transaction { home, number: 0, parts, runs: None, is_script };
-        self.transactions.insert(self.last_id, transaction);
-        self.lock_all(self.last_id);
+        let intents = Coordination::new(wanted(&scopes));
+        let id = self.add(Transaction { home, intents, scopes, runs: None, is_script });
+        self.lock_all(id);
+    }
+
+    fn add(&mut self, transaction: Transaction) -> Id {
+        self.last_id += 1;
+        let id = Id { index: self.last_id, generation: 0 };
+        self.transactions.insert(id, transaction);
+        id
     }
 
     fn lock_all(&mut self, id: Id) {
         let number = self.number();
         let Some(t) = self.transactions.get_mut(&id) else { return };
-        let (old, home) = (std::mem::replace(&mut t.number, number), t.home);
+        let home = t.home;
         t.runs = None;
-        let mut out = Vec::new();
-        for part in &mut t.parts {
-            part.awaited = true;
-            out.push((
-                part.shard,
-                match part.kept {
-                    true => Message::Strengthen(id, old, number),
-                    false => Message::Lock(id, number, part.scope.clone()),
-                },
-            ));
+        let requests = t.intents.request(number);
+        for (to, request) in requests {
+            let coordinator = Coordinator { shard: home, transaction: id, watch: None };
+            let message = match request {
+                Request::Strengthen(old) => Message::Strengthen(coordinator, old, number),
+                Request::Lock(scope) => Message::Lock(coordinator, number, scope),
+            };
+            self.send(home, to, message);
         }
-        out.into_iter().for_each(|(to, message)| self.send(home, to, message));
     }
 
     fn give_back(&mut self, id: Id) {
         let t = &self.transactions[&id];
-        let (home, number) = (t.home, t.number);
-        let shards: Vec<usize> = t.parts.iter().filter(|part| !part.kept).map(|part| part.shard).collect();
+        let (home, number, shards) = (t.home, t.intents.number(), t.intents.give_back());
         shards.into_iter().for_each(|to| self.send(home, to, Message::Release(number)));
     }
 
     fn locked(&mut self, from: usize, id: Id, number: Number, granted: bool) {
-        let Some(t) = self.transactions.get_mut(&id).filter(|t| t.number == number && t.runs.is_none())
-        else {
-            return;
-        };
-        if !granted {
-            self.refused += 1;
-            self.give_back(id);
-            return self.lock_all(id);
+        let Some(t) = self.transactions.get_mut(&id) else { return };
+        let locked = t.intents.locked(from, number, granted.then_some(i64::MAX));
+        match locked {
+            Locked::Stale | Locked::Waiting => {}
+            Locked::Refused => {
+                self.refused += 1;
+                self.give_back(id);
+                self.lock_all(id);
+            }
+            Locked::Holds { reached_further } => {
+                assert!(t.runs.is_none(), "it takes place once");
+                if reached_further {
+                    self.is_reaching = false;
+                }
+                t.runs = Some(self.random.below(6));
+                let scopes = t.scopes.clone();
+                scopes.iter().for_each(|(shard, scope)| self.uses(*shard, number, scope));
+            }
         }
-        t.parts.iter_mut().filter(|part| part.shard == from).for_each(|part| part.awaited = false);
-        if t.parts.iter().any(|part| part.awaited) {
-            return;
-        }
-        if t.parts.iter().any(|part| part.kept) {
-            self.is_reaching = false;
-            t.parts.iter_mut().for_each(|part| part.kept = false);
-        }
-        t.runs = Some(self.random.below(6));
-        let parts: Vec<(usize, Scope)> =
-            t.parts.iter().map(|part| (part.shard, part.scope.clone())).collect();
-        parts.iter().for_each(|(shard, scope)| self.uses(*shard, number, scope));
     }
 
     /// A transaction that has all takes a step.
     fn step(&mut self, id: Id) {
         let shards = self.shards.len();
         let t = self.transactions.get_mut(&id).expect("it was found just now");
-        let holds_all =
-            t.parts.len() == shards && t.parts.iter().all(|part| matches!(part.scope, Scope::Whole(Write)));
+        let holds_all = t.intents.covers_whole(0..shards, Write);
         let goes_further = t.is_script && !holds_all && self.random.one_in(4);
         match &mut t.runs {
             Some(left) if *left > 0 => *left -= 1,
@@ -239,14 +250,11 @@ impl World {
         self.strengthened += usize::from(keeps);
         let shards = self.shards.len();
         let t = self.transactions.get_mut(&id).expect("it was found just now");
-        let held: Vec<usize> = t.parts.iter().map(|part| part.shard).collect();
-        let part = |shard| Member {
-            shard,
-            scope: Scope::Whole(Write),
-            awaited: false,
-            kept: keeps && held.contains(&shard),
-        };
-        t.parts = (0..shards).map(part).collect();
+        t.scopes = (0..shards).map(|shard| (shard, Scope::Whole(Write))).collect();
+        match keeps {
+            true => t.intents.hold_also(wanted(&t.scopes)),
+            false => t.intents.hold(wanted(&t.scopes)),
+        }
         self.lock_all(id);
     }
 
@@ -260,9 +268,8 @@ impl World {
         let locks = &self.shards[shard].locks;
         if locks.conflicts_in_order(&scope, client) {
             let number = self.number();
-            let answer = self.shards[shard].locks.request_in_order(number, &scope, client);
-            assert_eq!(answer, Answer::Waiting);
-            self.shards[shard].owners.insert(number, Owner::Command(scope, stands));
+            let wanted = scope.clone();
+            self.shards[shard].participant.wait(number, &wanted, client, Waiting { scope, stands });
             return;
         }
         let number = self.number();
@@ -288,11 +295,11 @@ impl World {
             }
             self.uses(shard, number, &scope);
         }
-        self.last_id += 1;
-        let parts = vec![Member { shard, scope, awaited: false, kept: false }];
+        let scopes = vec![(shard, scope)];
+        let mut intents = Coordination::new(wanted(&scopes));
+        intents.adopt(number);
         let runs = Some(self.random.below(6));
-        let transaction = Transaction { home: shard, number, parts, runs, is_script: true };
-        self.transactions.insert(self.last_id, transaction);
+        self.add(Transaction { home: shard, intents, scopes, runs, is_script: true });
     }
 
     fn grant(&mut self, shard: usize, mut granted: Vec<Number>) {
@@ -300,75 +307,62 @@ impl World {
         while next < granted.len() {
             let number = granted[next];
             next += 1;
-            match self.shards[shard].owners.remove(&number) {
-                Some(Owner::Transaction(id)) => self.answer(shard, id, number, true),
-                Some(Owner::Command(scope, stands)) => {
+            match self.shards[shard].participant.granted(number) {
+                Granted::Coordinator(coordinator) => {
+                    self.answer(shard, Verdict { coordinator, number, is_granted: true });
+                }
+                Granted::Waiting(waiting) => {
+                    let Waiting { scope, stands } = *waiting;
                     self.uses(shard, number, &scope);
                     if stands {
                         self.stand(shard, number, scope);
                     } else {
                         self.shards[shard].using.remove(&number);
-                        self.shards[shard].locks.release(number, &mut granted);
+                        self.shards[shard].participant.release(number, &mut granted);
                     }
                 }
-                None => panic!("nobody's number {number}"),
+                Granted::Nobody => panic!("nobody's number {number}"),
             }
         }
     }
 
-    fn answer(&mut self, from: usize, id: Id, number: Number, granted: bool) {
+    fn answer(&mut self, from: usize, verdict: Verdict) {
+        let Verdict { coordinator: Coordinator { transaction: id, .. }, number, is_granted } = verdict;
         // Transactions that have ended ask for nothing.
         if let Some(home) = self.transactions.get(&id).map(|t| t.home) {
-            self.send(from, home, Message::Locked { from, id, number, granted });
+            self.send(from, home, Message::Locked { from, id, number, granted: is_granted });
         }
     }
 
     fn deliver(&mut self, at: usize, message: Message) {
         match message {
-            Message::Lock(id, number, scope) => match self.shards[at].locks.request(number, &scope) {
-                Answer::Granted => self.answer(at, id, number, true),
-                Answer::Waiting => {
-                    self.shards[at].owners.insert(number, Owner::Transaction(id));
+            Message::Lock(coordinator, number, scope) => {
+                if let Some(verdict) = self.shards[at].participant.lock(coordinator, number, &scope) {
+                    self.answer(at, verdict);
                 }
-                Answer::Refused => self.answer(at, id, number, false),
-            },
-            Message::Strengthen(id, old, number) => {
-                let shard = &mut self.shards[at];
-                shard.owners.remove(&old);
-                let used = shard.using.remove(&old).expect("it has run here");
+            }
+            Message::Strengthen(coordinator, old, number) => {
+                let used = self.shards[at].using.remove(&old).expect("it has run here");
                 self.uses(at, number, &used);
-                let Strengthened { answer, displaced, mut granted } =
-                    self.shards[at].locks.strengthen(old, number);
-                for displaced in displaced {
-                    let old = displaced.number;
-                    match self.shards[at].owners.remove(&old) {
-                        Some(Owner::Transaction(id)) => self.answer(at, id, old, false),
-                        Some(command) => {
-                            let number = self.number();
-                            let answer = self.shards[at].locks.wait_again(number, displaced);
-                            assert_ne!(answer, Answer::Refused);
-                            self.shards[at].owners.insert(number, command);
-                            granted.extend((answer == Answer::Granted).then_some(number));
-                        }
-                        None => panic!("{old} is nobody's"),
-                    }
-                }
+                let last = &mut self.last_number;
+                let next = || {
+                    *last += 1;
+                    *last
+                };
+                let Strengthening { refused, granted, verdict } =
+                    self.shards[at].participant.strengthen(coordinator, old, number, next);
+                refused.into_iter().for_each(|verdict| self.answer(at, verdict));
                 self.grant(at, granted);
-                match answer {
-                    Answer::Granted => self.answer(at, id, number, true),
-                    Answer::Waiting => {
-                        self.shards[at].owners.insert(number, Owner::Transaction(id));
-                    }
-                    Answer::Refused => self.answer(at, id, number, false),
+                if let Some(verdict) = verdict {
+                    self.answer(at, verdict);
                 }
             }
             Message::Locked { from, id, number, granted } => self.locked(from, id, number, granted),
             Message::Release(number) => {
                 let mut granted = Vec::new();
                 let shard = &mut self.shards[at];
-                shard.owners.remove(&number);
                 shard.using.remove(&number);
-                shard.locks.release(number, &mut granted);
+                shard.participant.release(number, &mut granted);
                 self.grant(at, granted);
             }
         }
@@ -383,7 +377,7 @@ impl World {
             .collect();
         let mut running: Vec<Id> =
             self.transactions.iter().filter(|(_, t)| t.runs.is_some()).map(|(id, _)| *id).collect();
-        running.sort_unstable();
+        running.sort_unstable_by_key(|id| id.index);
         let choices = (wires.len() + running.len()) as u64;
         if choices == 0 {
             return false;
@@ -417,7 +411,7 @@ impl World {
         }
         assert!(self.transactions.is_empty(), "they wait for each other: {:?}", self.transactions);
         for shard in &self.shards {
-            assert!(shard.locks.is_idle() && shard.owners.is_empty() && shard.using.is_empty());
+            assert!(shard.participant.is_idle() && shard.using.is_empty());
         }
     }
 }

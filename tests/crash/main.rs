@@ -3,7 +3,7 @@
 //! Many clients write all types of values, on one shard and over several, and remember what was acknowledged when. The server is
 //! killed at a random moment: while it just works, while it rewrites its logs, while it saves, while it recovers. Some of what it
 //! had not synced is taken away (`power`). Then it is started again, with the same number of shards or another one; what comes back
-//! is compared with what was written (`check`), and the clients go on from there.
+//! is compared with what was written (`check`), and the clients go on from there. `replica` does the same with a master and its replica.
 //!
 //! GYRE_TEST_ROUNDS: how many crashes for each test; a few by default. GYRE_TEST_SEED: which ones. A failure prints the seed of
 //! its round, which repeats it as far as timing does, and leaves the files where it says.
@@ -14,6 +14,8 @@ mod model;
 mod policy;
 mod power;
 mod process;
+mod replica;
+mod replica_load;
 mod scripts;
 #[path = "../support/mod.rs"]
 mod support;

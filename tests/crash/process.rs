@@ -71,12 +71,21 @@ pub struct Process {
 
 impl Process {
     pub fn spawn(dir: &Dir, shards: usize, options: &[String]) -> Process {
-        let port = free_port();
+        let shards = ["--shards".to_owned(), shards.to_string()];
+        Process::spawn_on(
+            Path::new(env!("CARGO_BIN_EXE_gyre-server")),
+            free_port(),
+            dir,
+            &[&shards, options].concat(),
+        )
+    }
+
+    /// A server of any kind, on a port that others know.
+    pub fn spawn_on(binary: &Path, port: u16, dir: &Dir, options: &[String]) -> Process {
         let log = File::options().create(true).append(true).open(dir.log()).expect("the log can be written");
         let errors = log.try_clone().expect("a file can be shared");
-        let child = Command::new(env!("CARGO_BIN_EXE_gyre-server"))
+        let child = Command::new(binary)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
-            .args(["--shards", &shards.to_string()])
             .args(options)
             .current_dir(dir.data())
             .stdin(Stdio::null())

@@ -280,6 +280,68 @@ fn writes_are_refused_while_too_few_replicas_are_there() {
 }
 
 #[test]
+fn a_new_lag_counts_for_the_next_write() {
+    for shards in SHARDS {
+        let server = start(shards, &["--repl-ping-replica-period", "3600"]);
+        let mut client = server.client();
+        let _replica = Little::full(&server, &EOF);
+        assert!(within(SOON, || text(&mut client, "replication", "slave0").contains("state=online")));
+        run(&mut client, "CONFIG SET min-replicas-to-write 1 min-replicas-max-lag 1");
+        // It says nothing.
+        assert!(within(SOON, || client.call(&["SET", "a", "1"]).is_error()));
+        for _ in 0..50 {
+            run(&mut client, "CONFIG SET min-replicas-max-lag 1000");
+            run(&mut client, "SET a 1");
+            run(&mut client, "CONFIG SET min-replicas-max-lag 1");
+            assert!(client.call(&["SET", "a", "1"]).is_error());
+        }
+    }
+}
+
+#[test]
+fn a_replica_that_is_to_be_answered_is_disconnected() {
+    for (words, told) in [
+        (&["PING"][..], "command 'ping', disconnecting it"),
+        (&["XINFO", "HELP"], "command 'xinfo|help', disconnecting it"),
+        (&["GET", "a"], "Replica can't interact with the keyspace' after processing the command 'get'"),
+        (&["SET", "a", "2"], "Replica can't interact with the keyspace' after processing the command 'set'"),
+        (&["REPLCONF", "capa", "eof"], "command 'replconf', disconnecting it"),
+        (&["REPLCONF", "nope", "1"], "Unrecognized REPLCONF option"),
+        (&["NOSUCH"], "unknown command"),
+    ] {
+        let server = start("2", &[]);
+        let mut client = server.client();
+        run(&mut client, "SET a 1");
+        let mut replica = Little::full(&server, &EOF);
+        assert!(within(SOON, || text(&mut client, "replication", "slave0").contains("state=online")));
+        run(&mut client, "SET b 1");
+        replica.send(words);
+        // An answer in the midst of the stream would be none of its commands.
+        while replica.next().is_some() {}
+        assert!(within(SOON, || info(&mut client, "connected_slaves") == 0));
+        assert!(server.log().contains(told), "{words:?}\n{}", server.log());
+        assert_eq!(client.call(&["GET", "a"]).text(), "1");
+    }
+}
+
+#[test]
+fn the_smallest_backlog_does_not_slow_the_stream_down() {
+    let server = start("1", &["--repl-backlog-size", "1", "--repl-ping-replica-period", "3600"]);
+    let mut client = server.client();
+    let mut replica = Little::full(&server, &EOF);
+    let value = "x".repeat(1000);
+    for n in 0..4000 {
+        client.call(&["SET", &format!("k{n}"), &value]);
+    }
+    run(&mut client, "SET last 1");
+    let started = std::time::Instant::now();
+    replica.read_until(&["SET", "last", "1"]);
+    assert!(started.elapsed() < SOON, "{:?}", started.elapsed());
+    assert_eq!(replica.play().client().call(&["DEBUG", "DIGEST"]), client.call(&["DEBUG", "DIGEST"]));
+    assert_eq!(info(&mut client, "repl_backlog_size"), 16 * 1024);
+}
+
+#[test]
 fn lists_of_clients_show_replicas_and_role_and_info_too() {
     let server = start("2", &[]);
     let mut client = server.client();

@@ -344,6 +344,10 @@ def workloads(machine, options, found):
     return plan, files
 
 
+def quotient(a, b):
+    return None if a is None or not b else a / b
+
+
 def budget_rows(summary):
     """Rows as report.budget_rows makes them, for what has been measured: (what, bound, value, None, met)."""
     rows = []
@@ -353,9 +357,6 @@ def budget_rows(summary):
 
     def of(workload, server, figure):
         return summary[workload].get(server, {}).get(figure)
-
-    def quotient(a, b):
-        return None if a is None or not b else a / b
 
     for workload in summary:
         if workload.startswith("persist-stall-"):

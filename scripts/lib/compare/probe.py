@@ -16,9 +16,11 @@ KEYS_ASKED = 64
 # Longer replies than this are kept one by one; of the others there is nothing to tell.
 NOTABLE_S = 0.0002
 REPLY_TIMEOUT_S = 120
-WRITES_PER_BATCH = 50
+WRITES_PER_S = 5_000
 BATCH_INTERVAL_S = 0.01
 VALUE = b"w" * 64
+ACK_INTERVAL_S = 0.2
+SINK_PAUSE_S = 0.002
 
 
 def request(*args):
@@ -124,28 +126,34 @@ class Prober:
         return worst(self.notable), worst(self.late)
 
 
-def run_writer(port, prefix, keys, stop):
+def run_writer(port, prefix, keys, per_batch, may_fail, stop):
     client = Client(port)
     number, next_batch = 0, time.monotonic()
     while not stop.is_set():
         batch = []
-        for _ in range(WRITES_PER_BATCH):
+        for _ in range(per_batch):
             # Steps that visit all keys, far from each other.
             number = (number + 7_368_787) % keys
             batch.append(request("SET", b"%s:%d" % (prefix, number), VALUE))
-        client.socket.sendall(b"".join(batch))
-        for _ in batch:
-            client.reply()
+        try:
+            client.socket.sendall(b"".join(batch))
+            for _ in batch:
+                client.reply()
+        except (RuntimeError, OSError):
+            if may_fail:
+                return
+            raise
         next_batch = max(next_batch + BATCH_INTERVAL_S, time.monotonic())
         time.sleep(max(0.0, next_batch - time.monotonic()))
 
 
 class Writer:
-    """Some 5,000 SETs of existing keys a second."""
+    """So many SETs of existing keys a second. With `may_fail` it ends when it is refused."""
 
-    def __init__(self, port, prefix, keys):
+    def __init__(self, port, prefix, keys, per_s=WRITES_PER_S, may_fail=False):
         self.stop = multiprocessing.Event()
-        self.process = multiprocessing.Process(target=run_writer, args=(port, prefix, keys, self.stop), daemon=True)
+        args = (port, prefix, keys, int(per_s * BATCH_INTERVAL_S), may_fail, self.stop)
+        self.process = multiprocessing.Process(target=run_writer, args=args, daemon=True)
         self.process.start()
 
     def finish(self):
@@ -155,3 +163,65 @@ class Writer:
             raise RuntimeError("the load of writes failed")
         if self.process.is_alive():
             self.process.kill()
+
+
+def run_sink(port, ready):
+    """Takes a snapshot and the stream behind it, and acknowledges what has come."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    replies = connection.makefile("rb")
+
+    def line():
+        while True:
+            # Servers send newlines while they prepare a snapshot.
+            text = replies.readline()
+            if not text:
+                raise RuntimeError("the server closed the connection of a replica")
+            if text.strip():
+                return text.strip()
+
+    for command in (["PING"], ["REPLCONF", "listening-port", "1"], ["REPLCONF", "capa", "eof", "capa", "psync2"]):
+        connection.sendall(request(*command))
+        line()
+    connection.sendall(request("PSYNC", "?", "-1"))
+    offset = int(line().split()[2])
+    head = line()[1:]
+    if head.startswith(b"EOF:"):
+        mark, tail = head[4:], b""
+        while not tail.endswith(mark):
+            # It may not take anything of the stream, which begins when the snapshot has been acknowledged.
+            tail = tail[-len(mark):] + replies.read1(1 << 16)
+    else:
+        replies.read(int(head))
+    del replies
+    ready.set()
+    buffer, next_ack = bytearray(1 << 20), 0.0
+    connection.settimeout(ACK_INTERVAL_S)
+    while True:
+        if time.monotonic() >= next_ack:
+            connection.sendall(request("REPLCONF", "ACK", offset))
+            next_ack = time.monotonic() + ACK_INTERVAL_S
+        try:
+            count = connection.recv_into(buffer)
+        except TimeoutError:
+            continue
+        if not count:
+            return
+        offset += count
+        # More comes at once then, which is less work for both.
+        time.sleep(SINK_PAUSE_S)
+
+
+class Sink:
+    """A replica that keeps nothing, so that it takes next to nothing of the core that it shares with a load."""
+
+    def __init__(self, port):
+        ready = multiprocessing.Event()
+        self.process = multiprocessing.Process(target=run_sink, args=(port, ready), daemon=True)
+        self.process.start()
+        if not ready.wait(REPLY_TIMEOUT_S):
+            self.process.kill()
+            raise RuntimeError("no snapshot came")
+
+    def finish(self):
+        self.process.kill()
+        self.process.join()

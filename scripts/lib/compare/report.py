@@ -2,7 +2,7 @@
 
 import statistics
 
-from . import persist, types
+from . import persist, repl, types
 
 # (what, workloads, figure, direction, bound): the ratio Gyre / Valkey must keep to the bound. Numbers are
 # those of perf/budgets.md.
@@ -49,9 +49,19 @@ COLUMNS = [
     ("extra_mib", "extra memory MiB", "{:.1f}"),
     ("extra_disk", "disk at most / before", "{:.2f}"),
     ("rss_mib", "RSS MiB", "{:,.0f}"),
+    ("commands_per_s", "commands/s applied", "{:,.0f}"),
+    ("sync_s", "sync s", "{:.2f}"),
+    ("level_s", "s until level", "{:.2f}"),
+    ("syncs", "full syncs", "{:.0f}"),
+    ("lag_ms", "lag ms", "{:.2f}"),
+    ("lag_p99_ms", "lag p99 ms", "{:.2f}"),
+    ("lag_bytes", "lag bytes", "{:,.0f}"),
+    ("lag_most_bytes", "lag at most", "{:,.0f}"),
+    ("switch_ms", "switch ms", "{:,.0f}"),
+    ("switch_most_ms", "switch at most ms", "{:,.0f}"),
 ]
 # What a server is judged by: the first of these that was measured.
-MAIN_FIGURES = ["cpu_us", "rss_per_key", "idle_percent", "cpu_s", "extra_mib", "worst_ms"]
+MAIN_FIGURES = ["sync_s", "lag_ms", "switch_ms", "cpu_us", "rss_per_key", "idle_percent", "cpu_s", "extra_mib", "worst_ms"]
 
 
 def medians(rounds):
@@ -95,7 +105,7 @@ def budget_rows(summary):
         two = ratio(summary, workload, "cpu_us", "gyre-2-shards", "gyre-1-shard")
         met = None if two is None else two <= SHARDS_BUDGET
         rows.append((f"two shards / one shard, CPU per request ({workload})", f"<= {SHARDS_BUDGET}", two, None, met))
-    rows += persist.budget_rows(summary)
+    rows += persist.budget_rows(summary) + repl.budget_rows(summary)
     idle = summary.get("idle", {}).get("gyre", {}).get("idle_percent")
     met = None if idle is None else idle < IDLE_BUDGET_PERCENT
     rows.append(("idle CPU of one shard, % of a core", f"< {IDLE_BUDGET_PERCENT}", idle, None, met))
@@ -123,10 +133,11 @@ def figure_table(raw, summary):
             main = next((name for name in MAIN_FIGURES if name in one), None)
             marks = []
             if (one.get("client_share", 0) > CLIENT_FULL and one.get("server_share", 1) < SERVER_FULL
-                    and workload.startswith("sat-")):
+                    and workload.startswith(("sat-", "repl-master-"))):
                 marks.append("client-bound")
             if one.get("others_cores", 0) > DISTURBED_CORES:
                 marks.append(f"others used {one['others_cores']:.1f} cores")
+            marks += sorted({each["notes"] for each in raw[workload][server] if "notes" in each})
             against = ratio(summary, workload, main, server, "valkey") if main else None
             rows.append([workload, server, *cells,
                          f"{against:.2f}" if against is not None else "",
@@ -150,8 +161,8 @@ def markdown(name, about, raw, summary, plots):
     parts = [f"# Comparison: {name}", "\n".join(f"- {line}" for line in about),
              "## Budgets", budget_table(summary),
              "## Medians",
-             "Cost is CPU per request, RSS per key, idle CPU, CPU of a load, extra memory of a rewrite or the worst "
-             "reply gap during a save; spread is (max - min) / median of it over the "
+             "Cost is CPU per request, RSS per key, idle CPU, CPU of a load, extra memory of a rewrite, the worst reply gap "
+             "during a save, the time of a full sync or a switch, or the lag; spread is (max - min) / median of it over the "
              "rounds. The floor parses requests and answers fixed bytes: no server of this build can cost less.",
              figure_table(raw, summary)]
     parts += [f"![{title}]({path})" for title, path in plots]

@@ -114,6 +114,11 @@ impl Failure {
         internal_error(self.position, self.doing, &self.reason())
     }
 
+    /// It is none: the input has no more for now, and reading goes on where it was when it has.
+    pub fn is_pause(&self) -> bool {
+        matches!(&self.cause, Cause::Io(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// The file ends too early, or cannot be read further.
     pub fn is_short(&self) -> bool {
         match &self.cause {

@@ -146,6 +146,8 @@ pub struct Load<R> {
     upcoming: Upcoming,
     /// Keys since the last delay.
     undelayed: u32,
+    /// This key has been announced, and not all of its bytes were there.
+    awaited: Option<KeyHead>,
 }
 
 /// What became of a key.
@@ -168,6 +170,13 @@ impl<R: Read> Load<R> {
         Ok(Load::of_reader(FileReader::open(input, options.with_checksum)?, options))
     }
 
+    /// Begins to load an input that may have nothing for now: `step` fails then in a way that is a pause ([`Failure::is_pause`]), and
+    /// is to be called again when there is more.
+    pub fn begin(input: R, options: LoadOptions) -> Load<R> {
+        let reader = FileReader::begin(input, options.with_checksum);
+        Load::of_reader(reader, options)
+    }
+
     fn of_reader(reader: FileReader<R>, options: LoadOptions) -> Load<R> {
         Load {
             reader,
@@ -178,6 +187,7 @@ impl<R: Read> Load<R> {
             notes: Vec::new(),
             upcoming: Upcoming::default(),
             undelayed: 0,
+            awaited: None,
         }
     }
 
@@ -185,8 +195,16 @@ impl<R: Read> Load<R> {
     /// store's time. To be called again while it answers `More`.
     pub fn step(&mut self, store: &mut Store, until: &dyn Fn() -> bool) -> Result<Progress, Failure> {
         loop {
+            if let Some(head) = self.awaited {
+                self.key(store, head.db as usize)?;
+                self.awaited = None;
+            }
             match self.reader.next()? {
-                Record::Key(head) => self.key(store, head.db as usize)?,
+                Record::Key(head) => {
+                    self.awaited = Some(head);
+                    self.key(store, head.db as usize)?;
+                    self.awaited = None;
+                }
                 Record::SelectDb(db) if db >= store.databases() as u64 => {
                     return Err(self.reader.failure(Cause::Database { configured: store.databases() }));
                 }
@@ -312,6 +330,16 @@ impl<R: Read> Load<R> {
         }
         self.delay();
         Ok(())
+    }
+
+    /// `key-load-delay` has changed.
+    pub fn set_delay(&mut self, delay: i32) {
+        self.options.key_load_delay = delay;
+    }
+
+    /// The rest of the file will not come.
+    pub fn interrupt(&mut self) -> Failure {
+        self.reader.failure(Cause::Io(std::io::ErrorKind::UnexpectedEof.into()))
     }
 
     /// Slows down, for tests of what happens while a server loads.

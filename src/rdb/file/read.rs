@@ -3,7 +3,7 @@
 //! What a file says between its keys is handed out as it comes. A key is handed out as its [`KeyHead`], and key and value are
 //! to be read next, by [`FileReader::key`], or are passed over.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 
 use super::super::error::{Error, Reason};
 use super::super::kind::{code, module_name, RdbType};
@@ -90,6 +90,8 @@ pub struct FileReader<R> {
     head: KeyHead,
     /// `head` has been handed out, and its key is to be read or passed over.
     is_at_key: bool,
+    /// What has been read, while what follows it has not.
+    opcode: Option<Opcode>,
     is_over: bool,
 }
 
@@ -101,18 +103,33 @@ impl<R: Read> FileReader<R> {
     }
 
     pub(super) fn of_source(source: Source<R>, is_verified: bool) -> Result<FileReader<R>, Failure> {
-        let mut reader = FileReader {
+        let mut reader = FileReader::unopened(source, is_verified);
+        reader.read_signature()?;
+        Ok(reader)
+    }
+
+    /// Begins to read an input that may have nothing for now ([`Failure::is_pause`]): the first record comes behind the signature.
+    pub fn begin(input: R, with_checksum: bool) -> FileReader<R> {
+        FileReader::unopened(Source::new(input, with_checksum), with_checksum)
+    }
+
+    fn unopened(source: Source<R>, is_verified: bool) -> FileReader<R> {
+        FileReader {
             source,
             is_verified,
             version: 0,
             doing: Doing::Start,
             head: KeyHead::default(),
             is_at_key: false,
+            opcode: None,
             is_over: false,
-        };
-        let signature: [u8; SIGNATURE_LEN as usize] = reader.parse(|reader| reader.array())?;
-        reader.version = version_of(&signature).map_err(|cause| reader.failure(cause))?;
-        Ok(reader)
+        }
+    }
+
+    fn read_signature(&mut self) -> Result<(), Failure> {
+        let signature: [u8; SIGNATURE_LEN as usize] = self.parse(|reader| reader.array())?;
+        self.version = version_of(&signature).map_err(|cause| self.failure(cause))?;
+        Ok(())
     }
 
     /// The version of the format.
@@ -133,6 +150,9 @@ impl<R: Read> FileReader<R> {
     /// The next record. After the end, and after a failure, there is none.
     #[allow(clippy::should_implement_trait)] // an iterator of results would go on after a failure
     pub fn next(&mut self) -> Result<Record, Failure> {
+        if self.version == 0 && !self.is_over {
+            self.read_signature()?;
+        }
         if self.is_at_key {
             self.skip_key()?;
         }
@@ -140,18 +160,25 @@ impl<R: Read> FileReader<R> {
             return Err(self.failure(Cause::Data(Reason::End.at(self.position()))));
         }
         loop {
+            if let Some(opcode) = self.opcode {
+                // Bytes may be missing: then it is this one's turn again.
+                let record = self.opcode(opcode)?;
+                self.opcode = None;
+                match record {
+                    Some(record) => return Ok(record),
+                    None => continue,
+                }
+            }
             self.doing = Doing::Type;
             let byte = self.parse(|reader| reader.byte())?;
-            let Some(opcode) = Opcode::of_byte(byte) else {
+            self.opcode = Opcode::of_byte(byte);
+            if self.opcode.is_none() {
                 let Some(kind) = code(byte, self.version) else {
                     return Err(self.failure(Cause::Type(byte)));
                 };
                 self.head.kind = kind;
                 self.is_at_key = true;
                 return Ok(Record::Key(self.head));
-            };
-            if let Some(record) = self.opcode(opcode)? {
-                return Ok(record);
             }
         }
     }
@@ -202,8 +229,8 @@ impl<R: Read> FileReader<R> {
             Opcode::HashTemplates => return Err(self.unsupported(HASH_TEMPLATES)),
             Opcode::Aux => {
                 self.doing = Doing::Aux;
-                let name = self.parse(|reader| Ok(reader.blob()?.into_owned()))?;
-                let value = self.parse(|reader| Ok(reader.blob()?.into_owned()))?;
+                let (name, value) =
+                    self.parse(|reader| Ok((reader.blob()?.into_owned(), reader.blob()?.into_owned())))?;
                 Record::Aux { name, value }
             }
             Opcode::ModuleAux => self.module_aux()?,
@@ -227,14 +254,18 @@ impl<R: Read> FileReader<R> {
 
     fn module_aux(&mut self) -> Result<Record, Failure> {
         self.doing = Doing::ModuleAux;
-        let identifier = self.parse(|reader| reader.length())?;
-        let when_kind = self.parse(|reader| reader.length())?;
-        self.parse(|reader| reader.length())?;
+        let (identifier, when_kind, data_at) = self.parse(|reader| {
+            let (identifier, when_kind) = (reader.length()?, reader.length()?);
+            reader.length()?;
+            let data_at = reader.position();
+            if when_kind == MODULE_UNSIGNED {
+                skip_module_data(reader)?;
+            }
+            Ok((identifier, when_kind, data_at))
+        })?;
         if when_kind != MODULE_UNSIGNED {
             return Err(self.failure(Cause::ModuleAuxWhen));
         }
-        let data_at = self.position();
-        self.parse(skip_module_data)?;
         Ok(Record::ModuleAux { module: module_name(identifier), data_at })
     }
 
@@ -315,6 +346,11 @@ impl<R: Read> FileReader<R> {
 
     fn stopped(&mut self, stop: Stop) -> Failure {
         let (at, cause) = match stop {
+            // Whatever was under way goes on later.
+            Stop::Io(error) if error.kind() == ErrorKind::WouldBlock => {
+                let (position, doing) = (self.position(), self.doing);
+                return Failure { position, doing, key: None, kind: None, cause: Cause::Io(error) };
+            }
             Stop::Io(error) => (self.position(), Cause::Io(error)),
             Stop::Refused { at, error } => (at, Cause::Data(error)),
         };

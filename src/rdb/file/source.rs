@@ -40,6 +40,9 @@ pub struct Source<R> {
     crc: Option<Crc64>,
     is_at_end: bool,
     buffer_len: usize,
+    /// The input had no more for now ([`ErrorKind::WouldBlock`]): so many unread bytes are to be there before what waits for them is
+    /// tried again.
+    awaited: Option<usize>,
 }
 
 impl<R: Read> Source<R> {
@@ -59,6 +62,7 @@ impl<R: Read> Source<R> {
             crc: with_checksum.then(Crc64::new),
             is_at_end: false,
             buffer_len,
+            awaited: None,
         }
     }
 
@@ -95,6 +99,9 @@ impl<R: Read> Source<R> {
         &mut self,
         mut f: impl FnMut(&mut Reader) -> Result<T, Error>,
     ) -> Result<(T, usize), Stop> {
+        if let Some(enough) = self.awaited.take() {
+            self.fetch(enough).map_err(Stop::Io)?;
+        }
         loop {
             let mut reader = Reader::new_at(&self.buffer[self.start..self.end], self.position());
             match f(&mut reader) {
@@ -102,7 +109,9 @@ impl<R: Read> Source<R> {
                 Err(error) if error.reason == Reason::End && !self.is_at_end => {}
                 Err(error) => return Err(Stop::Refused { at: reader.position(), error }),
             }
-            self.fetch().map_err(Stop::Io)?;
+            let there = self.end - self.start;
+            let enough = if there > PATIENCE_LEN { there + there / 2 } else { there + 1 };
+            self.fetch(enough).map_err(Stop::Io)?;
         }
     }
 
@@ -118,8 +127,8 @@ impl<R: Read> Source<R> {
         self.summed = self.start;
     }
 
-    /// Fetches more behind what is there.
-    fn fetch(&mut self) -> io::Result<()> {
+    /// Fetches more behind what is there, until so many bytes are unread.
+    fn fetch(&mut self, enough: usize) -> io::Result<()> {
         self.sum();
         let there = self.end - self.start;
         if self.buffer.is_empty() {
@@ -130,20 +139,26 @@ impl<R: Read> Source<R> {
             short[..there].copy_from_slice(&self.buffer[self.start..self.end]);
             self.buffer = short;
         } else {
-            self.buffer.copy_within(self.start..self.end, 0);
+            if self.start > 0 {
+                self.buffer.copy_within(self.start..self.end, 0);
+            }
             if there * 2 > self.buffer.len() {
                 self.buffer.resize(there * 2, 0);
             }
         }
         self.base += self.start as u64;
         (self.start, self.end, self.summed) = (0, there, 0);
-        let enough = if there > PATIENCE_LEN { there + there / 2 } else { there + 1 };
         while self.end < enough && !self.is_at_end {
             match self.input.read(&mut self.buffer[self.end..]) {
                 Ok(0) => self.is_at_end = true,
                 Ok(len) => self.end += len,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if error.kind() == ErrorKind::WouldBlock {
+                        self.awaited = Some(enough);
+                    }
+                    return Err(error);
+                }
             }
         }
         Ok(())
@@ -187,6 +202,43 @@ mod tests {
                 assert!(matches!(stop, Stop::Refused { at: 1000, error: Error { reason: Reason::End, .. } }));
             }
         }
+    }
+
+    /// Has a few bytes now and then, and for the rest of the time none.
+    struct Stutter<'a>(Drip<'a>, bool);
+
+    impl Read for Stutter<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            self.0.read(buffer)
+        }
+    }
+
+    #[test]
+    fn what_waits_for_its_bytes_is_tried_again_when_more_have_come() {
+        let bytes: Vec<u8> = (0..400_000u32).map(|i| (i >> 3) as u8).collect();
+        let mut source = Source::with_buffer(Stutter(Drip(&bytes, 500), false), true, 64);
+        let (mut tries, mut pauses, mut read) = (0, 0, Vec::new());
+        for len in [1, 3, 300_000, 0, 99_996] {
+            loop {
+                let piece = source.parse(|reader| {
+                    tries += 1;
+                    reader.take(len).map(<[u8]>::to_vec)
+                });
+                match piece {
+                    Ok(piece) => break read.extend(piece),
+                    Err(Stop::Io(error)) if error.kind() == ErrorKind::WouldBlock => pauses += 1,
+                    Err(stop) => panic!("{stop:?}"),
+                }
+            }
+        }
+        assert_eq!(read, bytes);
+        assert_eq!(source.checksum(), super::super::super::crc64(&bytes));
+        assert!(pauses >= 800, "{pauses}");
+        assert!(tries < 400, "the longer it is, the more must come in between: {tries}");
     }
 
     #[test]

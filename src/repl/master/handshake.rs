@@ -118,7 +118,7 @@ pub struct Replicas {
     pub(super) reserved: BTreeMap<ReplicaId, u64>,
     pub(super) counts: Counts,
     pub(super) causes: BTreeMap<&'static str, u64>,
-    pub(super) next_ping_ms: u64,
+    pub(super) last_ping_ms: Option<u64>,
     pub(super) next_keep_alive_ms: u64,
     pub(super) none_since_ms: Option<u64>,
     pub(super) actions: Vec<Action>,
@@ -134,7 +134,7 @@ impl Replicas {
             reserved: BTreeMap::new(),
             counts: Counts::default(),
             causes: BTreeMap::new(),
-            next_ping_ms: 0,
+            last_ping_ms: None,
             next_keep_alive_ms: 0,
             none_since_ms: None,
             actions: Vec::new(),
@@ -204,6 +204,15 @@ impl Replicas {
         let lag_max_s = self.settings.min_replicas_max_lag_ms / 1000;
         let is_good = |replica: &&Replica| replica.counts() && replica.lag_ms(now_ms) / 1000 <= lag_max_s;
         self.replicas.values().filter(is_good).count() as u32
+    }
+
+    /// Of those that WAIT would count: when they acknowledged last, milliseconds ago.
+    pub fn lags_ms(&self, now_ms: u64) -> Vec<u64> {
+        self.replicas
+            .values()
+            .filter(|replica| replica.counts())
+            .map(|replica| replica.lag_ms(now_ms))
+            .collect()
     }
 
     /// Whether `min-replicas-to-write` lets a master write.

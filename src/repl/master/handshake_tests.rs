@@ -458,6 +458,21 @@ fn a_failed_snapshot_drops_those_that_waited_for_it() {
 }
 
 #[test]
+fn a_new_ping_period_counts_at_once() {
+    let mut master = Master::with_backlog(settings(), 1, 30);
+    master.ask(7, "", &format!("PSYNC {} 31", a(40))).unwrap();
+    master.actions();
+    master.tick(0);
+    assert_eq!(master.actions(), ["Ping"]);
+    master.replicas.configure(Settings { ping_period_ms: SECOND, ..settings() });
+    master.tick(SECOND);
+    assert_eq!(master.actions(), ["Ping"], "not ten seconds after the last one");
+    master.replicas.configure(Settings { ping_period_ms: 3600 * SECOND, ..settings() });
+    master.tick(50 * SECOND);
+    assert_eq!(master.actions(), [""; 0], "the stream stays as it is");
+}
+
+#[test]
 fn the_backlog_is_given_up_when_nobody_has_wanted_it_for_long() {
     let mut master = Master::with_backlog(Settings { backlog_ttl_ms: 100 * SECOND, ..settings() }, 1, 30);
     master.ask(7, "", &format!("PSYNC {} 31", a(40))).unwrap();

@@ -166,8 +166,10 @@ impl Replicas {
 
     /// Time passes: to be called some times a second. `is_paused`: the stream must not grow, for a failover waits for its end.
     pub fn tick(&mut self, world: &World, is_paused: bool, now_ms: u64) {
-        if now_ms >= self.next_ping_ms {
-            self.next_ping_ms = now_ms + self.settings.ping_period_ms;
+        // By the period as it is now: one that was set to hours keeps the stream as it is from here on.
+        let is_due = |last_ms: u64| now_ms.saturating_sub(last_ms) >= self.settings.ping_period_ms;
+        if self.last_ping_ms.is_none_or(is_due) {
+            self.last_ping_ms = Some(now_ms);
             // A replica sends on what its own master sends, PINGs included.
             if !self.replicas.is_empty() && !world.is_replica && !is_paused {
                 self.actions.push(Action::Ping);
@@ -198,6 +200,9 @@ impl Replicas {
                     dropped.push((replica.id, Drop::NoAck));
                 }
                 State::Snapshot { job } if to_socket(job) && is_over(replica.progress_at_ms) => {
+                    dropped.push((replica.id, Drop::Stalled));
+                }
+                State::SendFile { .. } if is_over(replica.progress_at_ms.max(replica.heard_at_ms)) => {
                     dropped.push((replica.id, Drop::Stalled));
                 }
                 State::WaitChannel if is_over(replica.since_ms) => {

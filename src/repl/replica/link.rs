@@ -536,6 +536,14 @@ impl Link {
         self.stream(now_ms, actions);
     }
 
+    /// What has come of the payload so far is no good: the rest is of no use.
+    pub fn payload_is_bad(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        if self.is_syncing() {
+            self.failed_loads = self.failed_loads.saturating_add(1);
+            self.close(Cause::LoadFailed, now_ms, actions);
+        }
+    }
+
     /// What was here is lost, though the new data did not come: the next attempt cannot go on from it.
     pub fn forget(&mut self) {
         self.resume = None;
@@ -548,6 +556,11 @@ impl Link {
             resume.offset = applied;
         }
         self.durable = durable;
+    }
+
+    /// What the master has been, or will be, told of this server's disk.
+    pub fn durable(&self) -> Option<u64> {
+        self.durable
     }
 
     /// From where a new link would go on.

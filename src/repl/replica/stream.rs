@@ -2,7 +2,9 @@
 //!
 //! [`Cutter`] finds the commands, knows the selected database, and joins what stands between MULTI and EXEC. [`Schedule`] gives them out:
 //! a shard gets its commands in the order of the stream, in batches; shards do not wait for each other. A command or a transaction
-//! that several shards need runs alone on them: after all that came before for these shards, and before all that comes after.
+//! that several shards need runs alone on them: after all that came before for these shards, and before all that comes after. If the
+//! next ones need no others, one of these shards gets them together, and runs them one after the other: between two of them nobody
+//! has to be asked.
 //!
 //! ```text
 //!   stream    SET a   SET b   MULTI SET a SET b EXEC   SET c   SET a
@@ -23,18 +25,24 @@ use smallvec::SmallVec;
 
 use crate::command::parse;
 use crate::command::table::{self, CommandSpec, Handler, KeyPositions};
+use crate::repl::wire::put_command;
 use crate::resp::{ArgRange, Limits, Progress, RequestParser};
 use crate::slots::shard_of_slot;
 use crate::store::slot_of;
 
-/// How many commands a shard gets at once.
-const BATCH_MAX: usize = 128;
+/// How many commands a shard gets at once: each time costs a change between threads, there and back.
+const BATCH_MAX: usize = 256;
+/// How many items are run together on several shards.
+const JOINED_MAX: usize = 64;
+/// As many of one shard in a row may stand among them: by themselves they run at once on all shards.
+const BETWEEN_MAX: usize = 4;
 
 /// A command of the stream.
 #[derive(Clone, Debug)]
 pub struct Command {
-    /// As it came.
+    /// As it came, or its arguments alone when it came quoted.
     bytes: Bytes,
+    is_quoted: bool,
     args: SmallVec<[ArgRange; 4]>,
     pub db: usize,
     /// Offset of its last byte.
@@ -44,6 +52,15 @@ pub struct Command {
 impl Command {
     pub fn args(&self) -> SmallVec<[&[u8]; 4]> {
         self.args.iter().map(|arg| arg.of(&self.bytes)).collect()
+    }
+
+    /// Appends it as a request.
+    pub fn put(&self, to: &mut Vec<u8>) {
+        if self.is_quoted || self.bytes.first() != Some(&b'*') {
+            put_command(to, &self.args());
+        } else {
+            to.extend_from_slice(&self.bytes);
+        }
     }
 }
 
@@ -85,7 +102,8 @@ impl Item {
         }
     }
 
-    fn len(&self) -> usize {
+    /// Bytes of its commands.
+    pub fn len(&self) -> usize {
         match self {
             Item::Command(command) => command.bytes.len(),
             Item::Transaction { commands, .. } => commands.iter().map(|command| command.bytes.len()).sum(),
@@ -202,7 +220,9 @@ impl Cutter {
             let unquoted = self.parser.unquoted().map(Bytes::copy_from_slice);
             let raw = self.input.split_to(len).freeze();
             self.offset += len as u64;
-            let command = Command { bytes: unquoted.unwrap_or(raw), args, db: self.db, end: self.offset };
+            let is_quoted = unquoted.is_some();
+            let bytes = unquoted.unwrap_or(raw);
+            let command = Command { bytes, is_quoted, args, db: self.db, end: self.offset };
             if let Some(item) = self.command(command)? {
                 return Ok(Some(item));
             }
@@ -260,28 +280,34 @@ pub enum Target {
 }
 
 /// The shards of a command, by its keys. Without keys it needs all, so that it stays in its place; an unknown one goes to the first
-/// shard, which refuses it.
-fn shards_of(command: &Command, shards: usize, found: &mut SmallVec<[usize; 4]>) {
+/// shard, which refuses it. Returns whether it has to do with more than keys.
+fn shards_of(command: &Command, shards: usize, found: &mut SmallVec<[usize; 4]>) -> bool {
     let args = command.args();
-    let all = |found: &mut SmallVec<[usize; 4]>| *found = (0..shards).collect();
-    let Ok(spec) = table::resolve(&args) else { return add(found, 0) };
+    let Ok(spec) = table::resolve(&args) else {
+        add(found, 0);
+        return false;
+    };
     let spec: &CommandSpec = spec;
     if spec.check_arity(args.len()).is_err() {
-        return add(found, 0);
+        add(found, 0);
+        return false;
     }
     if let (Handler::Channel, Some(channel)) = (&spec.handler, args.get(1)) {
-        return add(found, shard_of_slot(slot_of(channel), shards));
+        add(found, shard_of_slot(slot_of(channel), shards));
+        return false;
     }
     let mut keys = KeyPositions::new();
     spec.key_positions(&args, &mut keys);
     if keys.is_empty() || table::Reaching::of(spec, &args).is_some() {
-        return all(found);
+        *found = (0..shards).collect();
+        return true;
     }
     for key in &keys {
         if let Some(name) = args.get(key.index) {
             add(found, shard_of_slot(slot_of(name), shards));
         }
     }
+    false
 }
 
 fn add(found: &mut SmallVec<[usize; 4]>, shard: usize) {
@@ -306,6 +332,8 @@ struct Entry {
     db: usize,
     len: usize,
     target: Option<Target>,
+    /// Others may run with it, if its shards are several.
+    may_join: bool,
     item: Option<Item>,
     is_done: bool,
     wants_ack: bool,
@@ -394,27 +422,32 @@ impl Schedule {
         std::mem::take(&mut self.ack_due)
     }
 
-    fn target(&self, item: &Item) -> Option<Target> {
+    /// The shards of an item, and whether others may run with it.
+    fn target(&self, item: &Item) -> Option<(Target, bool)> {
         let shards = self.queues.len();
-        let mut found = SmallVec::new();
+        let (mut found, mut may_join) = (SmallVec::new(), true);
         match item {
-            Item::Command(command) => shards_of(command, shards, &mut found),
+            // Whatever its keys are.
+            Item::Command(_) if shards == 1 => found.push(0),
+            Item::Command(command) => may_join = !shards_of(command, shards, &mut found),
             Item::Transaction { commands, .. } => {
-                commands.iter().for_each(|command| shards_of(command, shards, &mut found));
+                for command in commands {
+                    may_join &= !shards_of(command, shards, &mut found);
+                }
             }
             Item::Nothing { .. } | Item::AckWanted { .. } => return None,
         }
         found.sort_unstable();
         match found.as_slice() {
             [] => None,
-            [one] => Some(Target::One(*one)),
-            _ => Some(Target::Several(found)),
+            [one] => Some((Target::One(*one), may_join)),
+            _ => Some((Target::Several(found), may_join)),
         }
     }
 
     pub fn push(&mut self, item: Item) {
         let place = self.first + self.entries.len() as u64;
-        let target = self.target(&item);
+        let (target, may_join) = self.target(&item).unzip();
         let shards: &[usize] = match &target {
             None => &[],
             Some(Target::One(shard)) => std::slice::from_ref(shard),
@@ -435,6 +468,7 @@ impl Schedule {
             wants_ack: matches!(item, Item::AckWanted { .. }),
             item: target.is_some().then_some(item),
             target,
+            may_join: may_join.unwrap_or(false),
         });
         self.advance();
     }
@@ -472,8 +506,14 @@ impl Schedule {
                     queue.is_taken = true;
                 }
             }
-            let item = self.entry(place)?.item.take()?;
-            return Some(self.give(Target::Several(shards), smallvec::smallvec![place], vec![item]));
+            let entry = self.entry(place)?;
+            let (mut places, mut items) = (smallvec::smallvec![place], vec![entry.item.take()?]);
+            if entry.may_join {
+                for place in self.joined(&shards, end) {
+                    self.take_joined(place, &mut places, &mut items);
+                }
+            }
+            return Some(self.give(Target::Several(shards), places, items));
         }
         let mut places: SmallVec<[u64; 4]> = SmallVec::new();
         let mut items = Vec::new();
@@ -495,6 +535,51 @@ impl Schedule {
             queue.running += 1;
         }
         Some(self.give(Target::One(shard), places, items))
+    }
+
+    /// The places of what these shards are to run next and nobody else is: up to the last that several of them need.
+    fn joined(&mut self, shards: &[usize], end: u64) -> SmallVec<[u64; 16]> {
+        let mut found: SmallVec<[u64; 16]> = SmallVec::new();
+        let mut ahead: SmallVec<[usize; 4]> = smallvec::smallvec![0; shards.len()];
+        let (mut whole, mut between) = (0, 0);
+        while found.len() < JOINED_MAX && between <= BETWEEN_MAX {
+            let next =
+                |(shard, ahead): (&usize, &usize)| self.queues.get(*shard)?.waiting.get(*ahead).copied();
+            let next = shards.iter().zip(&ahead).filter_map(next).min();
+            let Some(place) = next.filter(|place| *place < end) else { break };
+            let Some(entry) = self.entry(place) else { break };
+            let needs: &[usize] = match &entry.target {
+                Some(Target::One(shard)) => std::slice::from_ref(shard),
+                Some(Target::Several(needs)) if entry.may_join => needs,
+                _ => break,
+            };
+            if !needs.iter().all(|shard| shards.contains(shard)) {
+                break;
+            }
+            for (shard, ahead) in shards.iter().zip(&mut ahead) {
+                *ahead += usize::from(needs.contains(shard));
+            }
+            found.push(place);
+            if needs.len() > 1 {
+                (whole, between) = (found.len(), 0);
+            } else {
+                between += 1;
+            }
+        }
+        found.truncate(whole);
+        found
+    }
+
+    fn take_joined(&mut self, place: u64, places: &mut SmallVec<[u64; 4]>, items: &mut Vec<Item>) {
+        for queue in &mut self.queues {
+            if queue.waiting.front() == Some(&place) {
+                queue.waiting.pop_front();
+            }
+        }
+        if let Some(item) = self.entry(place).and_then(|entry| entry.item.take()) {
+            items.push(item);
+            places.push(place);
+        }
     }
 
     fn give(&mut self, target: Target, entries: SmallVec<[u64; 4]>, items: Vec<Item>) -> Work {

@@ -177,6 +177,55 @@ fn what_several_shards_need_runs_alone_on_them() {
 }
 
 #[test]
+fn what_the_same_shards_need_runs_together_on_them() {
+    let (a, b) = (key(0), key(1));
+    let pair = |n: usize| format!("MSET {a} {n} {b} {n}");
+    let one = |key: &str, n: usize| format!("SET {key} {n}");
+    let few: Vec<String> = vec![pair(1), one(&b, 2), pair(3), pair(4), one(&a, 5), one(&b, 6)];
+    let mut schedule = schedule(&few.iter().map(String::as_str).collect::<Vec<_>>());
+    let (together, text) = next(&mut schedule).unwrap();
+    assert_eq!(
+        text,
+        format!("Several([0, 1]) 0:{}", few[..4].join("; 0:")),
+        "and no more than they need both"
+    );
+    assert!(next(&mut schedule).is_none());
+    schedule.done(together);
+    assert_eq!(next(&mut schedule).unwrap().1, format!("One(0) 0:{}", few[4]));
+    assert_eq!(next(&mut schedule).unwrap().1, format!("One(1) 0:{}", few[5]));
+
+    // Not over many of one shard, not with what has no keys, not with what others need, and not over a barrier.
+    let on = |shard: usize, shards: usize| {
+        (0..)
+            .map(|n| format!("k{n}"))
+            .find(|k| shard_of_slot(slot_of(k.as_bytes()), shards) == shard)
+            .unwrap()
+    };
+    let [x, y, z] = [0, 1, 2].map(|shard| on(shard, 3));
+    let pair = format!("MSET {x} 1 {y} 1");
+    let many: Vec<String> = (0..BETWEEN_MAX + 1).map(|n| one(&x, n)).collect();
+    let others: [Vec<String>; 3] = [many, vec!["FLUSHALL".into()], vec![format!("MSET {y} 1 {z} 1")]];
+    for between in others {
+        let commands = [vec![pair.clone()], between.clone(), vec![pair.clone()]].concat();
+        let mut schedule = Schedule::new(3, 0, 0, 1 << 20);
+        cut(&commands.iter().map(String::as_str).collect::<Vec<_>>())
+            .into_iter()
+            .for_each(|i| schedule.push(i));
+        assert_eq!(next(&mut schedule).unwrap().1, format!("Several([0, 1]) 0:{pair}"), "{between:?}");
+    }
+    let mut schedule = Schedule::new(3, 0, 0, 1 << 20);
+    let commands = [one(&z, 1), pair.clone(), pair.clone()];
+    cut(&commands.iter().map(String::as_str).collect::<Vec<_>>())
+        .into_iter()
+        .for_each(|item| schedule.push(item));
+    let (first, text) = next(&mut schedule).unwrap();
+    assert_eq!(text, format!("Several([0, 1]) 0:{pair}; 0:{pair}"));
+    schedule.raise_barrier();
+    assert_eq!(next(&mut schedule).unwrap().1, format!("One(2) 0:{}", commands[0]));
+    schedule.done(first);
+}
+
+#[test]
 fn what_has_no_keys_keeps_its_place_on_all_shards() {
     let (a, b) = (key(0), key(1));
     let set = |key: &str| format!("SET {key} 1");

@@ -88,10 +88,10 @@ impl World {
     }
 
     /// The rule of the operators: the one that has most of the history of the master that it follows upon. What it has beside that, of a
-    /// history that has ended, is no reason against it.
+    /// history that has ended, is no reason against it; nor that it is a master already, because the FAILOVER of one that is gone now has
+    /// reached it after all.
     pub(super) fn candidate(&self, old: usize) -> Option<usize> {
-        let nodes =
-            self.nodes.iter().filter(|node| node.is_up && node.index != old && node.follower.is_some());
+        let nodes = self.nodes.iter().filter(|node| node.is_up && node.index != old);
         let master = (self.nodes[old].history.id(), u64::MAX);
         let common =
             nodes.filter_map(|node| Some((self.common(master, self.standing_of(node)?)?, node.index)));
@@ -104,7 +104,12 @@ impl World {
         self.note(|| format!("operators: {new} takes over from {old}"));
         // FAILOVER ABORT, if it hands over.
         self.nodes[new].failover = failover::Failover::default();
-        self.promote(new, true)?;
+        if self.nodes[new].is_master() {
+            (self.master, self.handing_over) = (new, None);
+            self.seen.count("a second master stays");
+        } else {
+            self.promote(new, true)?;
+        }
         self.survives(new, Some(old))?;
         for index in 0..NODES {
             if index == new {
@@ -234,7 +239,10 @@ impl World {
             if at == index {
                 return;
             }
-            match self.nodes[at].follower.as_ref().map(|follower| follower.master) {
+            // One that is down comes back as what its disk says.
+            let node = &self.nodes[at];
+            let above = node.follower.as_ref().map(|follower| follower.master);
+            match if node.is_up { above } else { node.disk.follows } {
                 Some(above) => at = above,
                 None => break,
             }

@@ -1,5 +1,7 @@
 //! The link to one master: how far it is, and the bytes on their way to shards and to this server's own replicas.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::connection::Connection;
@@ -11,9 +13,11 @@ use crate::repl::replica::link::{Link, Resume, Settings};
 use crate::repl::replica::stream::{Bounds, Cutter, Schedule};
 use crate::replication::core::Core;
 use crate::replication::follow::AsideReport;
+use crate::replication::intake::Intake;
 
-/// What waits for shards, bytes; from then on the link is not read.
-const SCHEDULE_BYTES_MAX: usize = 16 << 20;
+/// What waits for shards, bytes; from then on the link is not read. As much as keeps them busy, and little enough to stay in a core's
+/// cache until they have it.
+const SCHEDULE_BYTES_MAX: usize = 1 << 20;
 /// A command of a master, and a transaction of one, bytes.
 const COMMAND_BYTES_MAX: usize = 1 << 30;
 const TRANSACTION_BYTES_MAX: usize = 1 << 30;
@@ -24,8 +28,18 @@ pub enum Incoming {
     File { file: PayloadFile, start: Option<Resume>, has_all: bool },
     /// Shards load it.
     Loading { file: PayloadFile, start: Option<Resume>, missing: usize, report: Result<AsideReport, String> },
+    /// Shards load it as it comes (`repl-diskless-load`).
+    Link {
+        intakes: Vec<Arc<Intake>>,
+        start: Option<Resume>,
+        bytes: u64,
+        total: Option<u64>,
+        has_all: bool,
+        missing: usize,
+        sum: AsideReport,
+    },
     /// It takes the place of what was here.
-    TakingOver { file: PayloadFile, start: Option<Resume>, report: AsideReport },
+    TakingOver { file: Option<PayloadFile>, start: Option<Resume>, report: AsideReport },
 }
 
 /// The link to one master, and what comes over it.
@@ -65,6 +79,7 @@ impl Active {
     pub fn may_take(&mut self) -> bool {
         let has_room = match &mut self.incoming {
             Some(Incoming::File { file, .. }) => file.give(),
+            Some(Incoming::Link { intakes, .. }) => intakes.iter().all(|intake| intake.has_room()),
             Some(_) => false,
             None => !self.schedule.is_full(),
         };
@@ -74,18 +89,43 @@ impl Active {
 
     pub fn loading_bytes(&self) -> (u64, Option<u64>) {
         match &self.incoming {
-            Some(
-                Incoming::File { file, .. }
-                | Incoming::Loading { file, .. }
-                | Incoming::TakingOver { file, .. },
-            ) => (file.bytes, Some(file.bytes)),
+            Some(Incoming::File { file, .. } | Incoming::Loading { file, .. }) => {
+                (file.bytes, Some(file.bytes))
+            }
+            Some(Incoming::Link { bytes, total, .. }) => (*bytes, *total),
+            Some(Incoming::TakingOver { file, .. }) => {
+                let bytes = file.as_ref().map_or(0, |file| file.bytes);
+                (bytes, Some(bytes))
+            }
             None => (0, None),
         }
     }
 
-    pub fn push_payload(&mut self, bytes: Bytes) {
-        if let Some(Incoming::File { file, .. }) = &mut self.incoming {
-            file.push(bytes);
+    /// True: shards may be waiting for it.
+    pub fn push_payload(&mut self, piece: Bytes) -> bool {
+        match &mut self.incoming {
+            Some(Incoming::File { file, .. }) => {
+                file.push(piece);
+                false
+            }
+            Some(Incoming::Link { intakes, bytes, .. }) => {
+                *bytes += piece.len() as u64;
+                // Each shard gets it.
+                intakes.iter().fold(false, |waits, intake| intake.push(piece.clone()) | waits)
+            }
+            _ => false,
+        }
+    }
+
+    /// All of the snapshot has come.
+    pub fn end_payload(&mut self) {
+        match &mut self.incoming {
+            Some(Incoming::File { has_all, .. }) => *has_all = true,
+            Some(Incoming::Link { intakes, has_all, .. }) => {
+                *has_all = true;
+                intakes.iter().for_each(|intake| intake.end());
+            }
+            _ => {}
         }
     }
 
@@ -113,7 +153,7 @@ impl Active {
             core.writer.forward(&bytes);
             core.flush();
         }
-        self.link.applied(applied, None);
+        self.link.applied(applied, core.durable());
     }
 
     /// The link goes on behind what is applied.

@@ -13,16 +13,18 @@
 
 mod active;
 mod connection;
+mod load;
 mod payload;
 mod session;
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::core::{new_id, Core, LEADER};
+use super::core::{backlog_size, new_id, Core, LEADER};
 use super::event::{Asked, Event};
 use super::follow::{FollowEvent, FollowMessage, Told};
 use super::message::{Answer, ReplMessage};
@@ -164,6 +166,9 @@ impl Follower {
     pub fn tick(&mut self, core: &mut Core) {
         if let (Stage::Following, Some(active)) = (&self.stage, &mut self.active) {
             let mut actions = Vec::new();
+            if active.link.is_up() && active.link.durable() != Some(active.schedule.applied()) {
+                core.ask_own_disk();
+            }
             active.link.tick(core.now_ms(), &mut actions);
             self.act(core, &Bytes::new(), actions);
         }
@@ -266,9 +271,10 @@ impl Follower {
     fn hang_up(&mut self, core: &mut Core) {
         let Some(active) = &mut self.active else { return };
         active.hang_up();
-        if active.incoming.take().is_some_and(|incoming| matches!(incoming, Incoming::Loading { .. })) {
+        if let Some(Incoming::Loading { .. } | Incoming::Link { .. }) = active.incoming.take() {
             core.tell_all(|| ReplMessage::Follow(FollowMessage::DropAside));
         }
+        core.status.loading.in_progress.store(false, Ordering::Relaxed);
         self.loads += 1;
     }
 
@@ -298,8 +304,7 @@ impl Follower {
         );
         self.active = None;
         if core.backlog.is_none() {
-            core.backlog =
-                Some(Backlog::new(core.config.replication.repl_backlog_size, core.writer.offset()));
+            core.backlog = Some(Backlog::new(backlog_size(&core.config), core.writer.offset()));
         }
         core.writer.forget_selected();
         let now_ms = core.now_ms();

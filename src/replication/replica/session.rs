@@ -16,8 +16,8 @@ use crate::repl::backlog::Backlog;
 use crate::repl::replica::link::{Action, Cause, Resume};
 use crate::repl::replica::stream::{Target, WorkId};
 use crate::repl::sequencer::StreamWriter;
-use crate::replication::core::{new_id, Core, LEADER};
-use crate::replication::follow::{AsideReport, FollowMessage};
+use crate::replication::core::{backlog_size, new_id, Core, LEADER};
+use crate::replication::follow::FollowMessage;
 use crate::replication::message::ReplMessage;
 
 /// Pieces of input that are looked at in one round.
@@ -103,7 +103,7 @@ impl Follower {
                     core.handover.answer = Some(true);
                     active.restart_stream(core);
                     if core.backlog.is_none() {
-                        let size = core.config.replication.repl_backlog_size;
+                        let size = backlog_size(&core.config);
                         core.backlog = Some(Backlog::new(size, core.writer.offset()));
                     }
                     if id.is_some_and(|id| core.history.continue_as(id, core.writer.offset())) {
@@ -111,21 +111,19 @@ impl Follower {
                         core.replicas.disconnect_all(now_ms);
                     }
                 }
-                Action::BeginLoad { start, .. } => {
+                Action::BeginLoad { start, total } => {
                     core.handover.answer = Some(true);
-                    match PayloadFile::create(core.woken.clone()) {
-                        Ok(file) => active.incoming = Some(Incoming::File { file, start, has_all: false }),
-                        Err(error) => {
-                            let text = format!("Opening the temp file needed for MASTER <-> REPLICA synchronization: {error}");
-                            return self.lose(core, &text);
-                        }
+                    if let Err(text) = self.begin_load(core, start, total) {
+                        return self.lose(core, &text);
                     }
                 }
-                Action::PayloadBytes(range) => active.push_payload(input.slice(range)),
-                Action::PayloadHeld(bytes) => active.push_payload(bytes.into()),
+                Action::PayloadBytes(range) => self.payload(core, input.slice(range)),
+                Action::PayloadHeld(bytes) => self.payload(core, bytes.into()),
                 Action::EndLoad => {
-                    if let Some(Incoming::File { has_all, .. }) = &mut active.incoming {
-                        *has_all = true;
+                    active.end_payload();
+                    if let Some(Incoming::Link { .. }) = &active.incoming {
+                        core.tell_all(|| ReplMessage::Follow(FollowMessage::GoOnLoading));
+                        self.may_take_over(core);
                     }
                 }
                 Action::Stream(range) => {
@@ -146,88 +144,35 @@ impl Follower {
     }
 
     /// The link is closed for a reason of this server's.
-    fn lose(&mut self, core: &mut Core, why: &str) {
+    pub(super) fn lose(&mut self, core: &mut Core, why: &str) {
         let Some(active) = &mut self.active else { return };
         let mut actions = Vec::new();
         active.link.lost(why, core.now_ms(), &mut actions);
         self.act(core, &Bytes::new(), actions);
     }
 
-    fn file_may_be_whole(&mut self, core: &mut Core) {
-        let Some(active) = &mut self.active else { return };
-        let Some(Incoming::File { file, has_all: true, .. }) = &mut active.incoming else { return };
-        let Some(written) = file.end() else { return };
-        let Some(Incoming::File { file, start, .. }) = active.incoming.take() else { return };
-        if let Err(error) = written {
-            crate::log!(
-                Level::Warning,
-                "Write error or short write writing to the DB dump file needed for MASTER <-> REPLICA synchronization: {error}"
-            );
-            return self.loaded(core, false);
-        }
-        crate::log!(Level::Notice, "MASTER <-> REPLICA sync: Loading DB in memory");
-        let path: PathBuf = file.path().to_owned();
-        active.incoming =
-            Some(Incoming::Loading { file, start, missing: core.shards, report: Ok(AsideReport::default()) });
-        self.loads += 1;
-        let told = self.told(core);
-        core.tell_all(|| {
-            ReplMessage::Follow(FollowMessage::LoadAside { path: path.clone(), told: told.clone() })
-        });
-    }
-
-    /// A shard has read the file.
-    pub(super) fn loaded_aside(&mut self, core: &mut Core, result: Result<AsideReport, String>) {
-        let Some(active) = &mut self.active else { return };
-        let Some(Incoming::Loading { missing, report, .. }) = &mut active.incoming else { return };
-        *missing = missing.saturating_sub(1);
-        match (&mut *report, result) {
-            (Ok(sum), Ok(one)) => {
-                sum.counts.add(one.counts);
-                sum.stream_db = sum.stream_db.or(one.stream_db);
-            }
-            (Ok(_), Err(why)) => *report = Err(why),
-            (Err(_), _) => {}
-        }
-        if *missing > 0 {
-            return;
-        }
-        let Some(Incoming::Loading { file, start, report, .. }) = active.incoming.take() else { return };
-        match report {
-            Err(why) => {
-                crate::log!(
-                    Level::Warning,
-                    "What the master has sent is no good, and what was here stays: {why}"
-                );
-                core.tell_all(|| ReplMessage::Follow(FollowMessage::DropAside));
-                self.loaded(core, false);
-            }
-            Ok(report) => {
-                active.incoming = Some(Incoming::TakingOver { file, start, report });
-                let told = self.told(core);
-                core.tell(LEADER, ReplMessage::Follow(FollowMessage::TakeOver { told }));
-            }
-        }
-    }
-
     pub(super) fn took_over(&mut self, core: &mut Core) {
         let Some(active) = &mut self.active else { return };
         let Some(Incoming::TakingOver { file, start, report }) = active.incoming.take() else { return };
+        core.status.loading.in_progress.store(false, Ordering::Relaxed);
         crate::log!(Level::Notice, "{}", report.counts.log_line());
-        keep_file(file, &core.config);
+        if let Some(file) = file {
+            keep_file(file, &core.config);
+        }
         // A master that is too old to have ids counts from nothing.
         let start = start.unwrap_or_else(|| Resume { id: new_id(), offset: 0 });
+        core.forget_durable();
         core.history.adopt(start.id);
         core.writer = StreamWriter::new(start.offset, None);
         core.drop_stream();
-        core.backlog = Some(Backlog::new(core.config.replication.repl_backlog_size, start.offset));
+        core.backlog = Some(Backlog::new(backlog_size(&core.config), start.offset));
         let now_ms = core.now_ms();
         core.replicas.disconnect_all(now_ms);
         active.begin_stream(core, start.offset, report.stream_db.unwrap_or(0));
         self.loaded(core, true);
     }
 
-    fn loaded(&mut self, core: &mut Core, is_good: bool) {
+    pub(super) fn loaded(&mut self, core: &mut Core, is_good: bool) {
         let Some(active) = &mut self.active else { return };
         let mut actions = Vec::new();
         active.link.loaded(is_good, core.now_ms(), &mut actions);
@@ -266,10 +211,25 @@ impl Follower {
     fn acknowledge(&mut self, core: &mut Core) {
         let Some(active) = &mut self.active else { return };
         if active.schedule.take_ack_due() {
+            core.ask_own_disk();
             let mut actions = Vec::new();
             active.link.acknowledge(core.now_ms(), &mut actions);
             self.act(core, &Bytes::new(), actions);
         }
+    }
+}
+
+impl Follower {
+    /// A round about this server's own disk may have ended: what it has shown is the master's to know at once.
+    pub fn log_is_synced(&mut self, core: &mut Core) {
+        let Some(active) = self.active.as_mut().filter(|active| active.link.is_up()) else { return };
+        if active.link.durable() == core.durable() {
+            return;
+        }
+        active.advance(core);
+        let mut actions = Vec::new();
+        active.link.acknowledge(core.now_ms(), &mut actions);
+        self.act(core, &Bytes::new(), actions);
     }
 }
 

@@ -22,8 +22,13 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// Functions that are looked at for the place where a script is killed: some may be this program's own.
 const LEVELS_MAX: c_int = 10;
 
+/// What an interpreter uses is made known when it has changed by so much, bytes: Redis tells it in units of that, too.
+const COUNTED_BYTES: usize = 1024;
+
 /// Bytes that all interpreters have taken.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
+/// How many of them they use.
+static USED: AtomicUsize = AtomicUsize::new(0);
 /// How many they may take.
 static LIMIT: AtomicUsize = AtomicUsize::new(1 << 30);
 
@@ -38,9 +43,9 @@ pub fn memory_limit() -> usize {
     LIMIT.load(Ordering::Relaxed)
 }
 
-/// What the interpreters of this process have for themselves, bytes.
-pub fn memory_taken() -> usize {
-    TAKEN.load(Ordering::Relaxed)
+/// What the interpreters of this process use, bytes; while a script makes one grow, what it has taken.
+pub fn memory_used() -> usize {
+    USED.load(Ordering::Relaxed)
 }
 
 /// Looks after the scripts of an interpreter.
@@ -62,8 +67,19 @@ pub struct CodeLine {
 struct Context<W> {
     warden: Rc<W>,
     taken: Cell<usize>,
+    /// Its part of `USED`.
+    counted: Cell<usize>,
     /// The limit as the interpreter knows it.
     limit: Cell<usize>,
+}
+
+impl<W> Context<W> {
+    fn count(&self, used: usize) {
+        if used.abs_diff(self.counted.get()) >= COUNTED_BYTES {
+            // Around zero, should the difference be negative.
+            USED.fetch_add(used.wrapping_sub(self.counted.replace(used)), Ordering::Relaxed);
+        }
+    }
 }
 
 /// An interpreter's bounds.
@@ -77,9 +93,12 @@ pub struct Guard<W: Warden> {
 impl<W: Warden> Guard<W> {
     /// From now on `warden` looks after this interpreter, and it takes its memory from the common allowance.
     pub fn new(lua: &Lua, warden: Rc<W>) -> mlua::Result<Guard<W>> {
-        let taken = lua.used_memory().next_multiple_of(PIECE_BYTES);
-        let context = Context { warden, taken: Cell::new(taken), limit: Cell::new(memory_limit()) };
+        let used = lua.used_memory();
+        let taken = used.next_multiple_of(PIECE_BYTES);
+        let limit = Cell::new(memory_limit());
+        let context = Context { warden, taken: Cell::new(taken), counted: Cell::new(0), limit };
         TAKEN.fetch_add(taken, Ordering::Relaxed);
+        context.count(used);
         let context = ManuallyDrop::new(Box::new(context));
         let guard = Guard { lua: lua.clone(), context, is_running: Cell::new(false) };
         guard.bind(Some(interrupt::<W>), Some(grant::<W>), taken, memory_limit())?;
@@ -112,8 +131,10 @@ impl<W: Warden> Guard<W> {
     /// It has ended. Gives back what the interpreter has taken and does not use, and has it know the limit as it is now.
     pub fn settle(&self) {
         self.is_running.set(false);
+        let used = self.lua.used_memory();
+        self.context.count(used);
         let (limit, taken) = (memory_limit(), self.context.taken.get());
-        let needed = self.lua.used_memory().next_multiple_of(PIECE_BYTES).min(taken);
+        let needed = used.next_multiple_of(PIECE_BYTES).min(taken);
         // One piece is left to it, so that it does not come and go with each script.
         if needed + PIECE_BYTES >= taken && self.context.limit.get() == limit {
             return;
@@ -134,6 +155,7 @@ impl<W: Warden> Guard<W> {
 impl<W: Warden> Drop for Guard<W> {
     fn drop(&mut self) {
         TAKEN.fetch_sub(self.context.taken.get(), Ordering::Relaxed);
+        USED.fetch_sub(self.context.counted.get(), Ordering::Relaxed);
         if !self.is_running.get() && self.bind(None, None, usize::MAX, usize::MAX).is_ok() {
             // SAFETY: it is not used any more, and Lua does not know it.
             unsafe { ManuallyDrop::drop(&mut self.context) }
@@ -154,6 +176,7 @@ unsafe extern "C-unwind" fn grant<W: Warden>(context: *mut c_void, granted: usiz
         let take = |taken: usize| taken.checked_add(more).filter(|taken| *taken <= limit);
         if TAKEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok() {
             context.taken.set(wanted);
+            context.count(wanted);
             return wanted;
         }
     }

@@ -149,8 +149,8 @@ pub(super) fn may_block(spec: &CommandSpec, args: &[&[u8]]) -> bool {
 impl Shard {
     /// A command of one of this shard's connections, which is in the caller's hands, has run here and blocked.
     pub(super) fn block_connection(&mut self, c: &mut Connection, command: OwnedCommand, run: BlockedRun) {
-        let origin = self.reserve(c);
-        let (caller, protocol) = (self.caller_of(c), c.output.reply.protocol());
+        let origin = c.reserve();
+        let (caller, protocol) = (self.turn.caller_of(c), c.output.reply.protocol());
         let at = self.park(self.id, origin, command, caller, protocol, run);
         self.note_waiting(c, at);
     }
@@ -232,7 +232,10 @@ impl Shard {
 
     /// WAIT and WAITAOF. The task of replication knows when they end.
     pub(super) fn wait_for_replicas(&mut self, c: &mut Connection, order: impl FnOnce(Asked) -> WaitOrder) {
-        let (Some(spec), Later::InPipeline(origin)) = (c.last_command, self.reply_later(c)) else { return };
+        let (Some(spec), Later::InPipeline(origin)) = (c.last_command, self.transactions.reply_later(c))
+        else {
+            return;
+        };
         let number = self.shared.next_transaction();
         let waiter = Waiter { home: self.id, origin, deadline_us: None, wait: Wait::Replicas(spec) };
         self.executor.blocked.add(number, waiter);
@@ -260,6 +263,7 @@ impl Shard {
 
     /// A command of one of this shard's connections, which is not taken, waits at `at`.
     fn parked(&mut self, origin: Origin, at: WaitingAt) {
+        self.peers.asked.remove(1);
         let Some(mut connection) = self.connections.table.take(origin.client) else {
             return self.forget_wait(at);
         };
@@ -285,7 +289,7 @@ impl Shard {
             self.executor.blocked.clients -= 1;
             self.count_blocked();
         }
-        self.resume_suspended(c);
+        self.connections.resume_suspended(c);
     }
 
     /// The connection ends.
@@ -355,7 +359,7 @@ impl Shard {
                     reply.null_array();
                 } else {
                     let text = unblocked(end).text();
-                    self.count_failure(spec, &text);
+                    self.turn.count_failure(spec, &text);
                     reply.error(&text);
                 }
                 self.reply_to(waiter.home, waiter.origin, &mut reply);

@@ -11,8 +11,18 @@ use crate::command::table::CommandSpec;
 use crate::command::{Caller, CommandError};
 use crate::resp::Reply;
 use crate::shard::transactions::Transaction;
+use crate::shard::turn::TurnState;
 use crate::store::WaitNumber;
 use crate::txn::message::BlockedRun;
+
+impl TurnState {
+    pub(super) fn refuse_waiter(&self, spec: &CommandSpec, error: &CommandError, reply: &mut Reply) {
+        self.stats.commands[spec.id as usize].rejected.add(1);
+        let text = error.text();
+        self.stats.count_error(&text);
+        reply.error(&text);
+    }
+}
 
 impl Shard {
     /// The transaction in which the client's command ran for the first time, and found nothing, is about to give its intents
@@ -48,19 +58,12 @@ impl Shard {
         let (command, caller, protocol) = (wait.command.clone(), wait.caller, wait.protocol);
         if let Some(error) = self.refusal_when_woken(command.spec, &command.args.slices(), &caller) {
             let mut reply = Reply::new(protocol);
-            self.refuse_waiter(command.spec, &error, &mut reply);
+            self.turn.refuse_waiter(command.spec, &error, &mut reply);
             self.end_rerun(number);
             self.reply_to(home, origin, &mut reply);
             return;
         }
         self.begin_rerun(number, origin, command, caller, protocol);
-    }
-
-    pub(super) fn refuse_waiter(&mut self, spec: &CommandSpec, error: &CommandError, reply: &mut Reply) {
-        self.stats.commands[spec.id as usize].rejected.add(1);
-        let text = error.text();
-        self.stats.count_error(&text);
-        reply.error(&text);
     }
 
     /// The command has run again and has an answer. To be called before its transaction gives its intents back, so that those

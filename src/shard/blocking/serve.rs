@@ -9,6 +9,8 @@ use crate::command::table::KeyAccess;
 use crate::resp::Reply;
 use crate::runtime::clock;
 use crate::shard::call::{Call, Called, Within};
+use crate::shard::executor::Executor;
+use crate::store::Store;
 use crate::store::{ReadyKey, WaitNumber};
 use crate::txn::locks::{fingerprint, Intent, Number, Scope};
 use crate::txn::message::OwnedCommand;
@@ -19,6 +21,18 @@ enum Served {
     Yes,
     /// A transaction holds a key that is needed.
     NotNow,
+}
+
+impl Executor {
+    fn postpone(&mut self, store: &mut Store, (db, key): ReadyKey) {
+        store.waiting.postpone(db, &key);
+        self.blocked.postponed.push((db, key));
+    }
+
+    fn runs_here(&self, number: WaitNumber) -> bool {
+        let waiter = self.blocked.waiters.get(&number);
+        waiter.is_some_and(|waiter| matches!(&waiter.wait, Wait::Keys(wait) if wait.remote.is_none()))
+    }
 }
 
 impl Shard {
@@ -50,19 +64,14 @@ impl Shard {
         // What made a key ready may have taken long, and set it to expire. (Also: other commands' keys are looked up next.)
         self.turn.now_us = self.turn.now_us.max(clock::unix_us());
         self.store.set_time(self.turn.now_us / 1000);
-        let paused = self.pause_in_force().is_some();
+        let paused = self.turn.pause_in_force().is_some();
         while self.store.waiting.has_ready() {
             for (db, key) in self.store.waiting.take_ready() {
                 if paused || self.serve_key(db, &key, holding) == Served::NotNow {
-                    self.postpone((db, key));
+                    self.executor.postpone(&mut self.store, (db, key));
                 }
             }
         }
-    }
-
-    fn postpone(&mut self, (db, key): ReadyKey) {
-        self.store.waiting.postpone(db, &key);
-        self.executor.blocked.postponed.push((db, key));
     }
 
     /// Lets those who wait for the key have their turns, in order, for as long as it is there. Those who begin to wait
@@ -84,7 +93,7 @@ impl Shard {
             if self.is_held(key, number, holding) {
                 return Served::NotNow;
             }
-            if self.runs_here(number) {
+            if self.executor.runs_here(number) {
                 self.store.waiting.advance(db, key, number);
                 self.run_waiter(number);
             } else {
@@ -97,18 +106,13 @@ impl Shard {
         Served::Yes
     }
 
-    fn runs_here(&self, number: WaitNumber) -> bool {
-        let waiter = self.executor.blocked.waiters.get(&number);
-        waiter.is_some_and(|waiter| matches!(&waiter.wait, Wait::Keys(wait) if wait.remote.is_none()))
-    }
-
     /// Whether another transaction than `holding` holds what the waiter needs here.
     fn is_held(&self, key: &[u8], number: WaitNumber, holding: Option<Number>) -> bool {
         if self.transactions.locks.is_idle() {
             return false;
         }
         let scope = match self.executor.blocked.waiters.get(&number).map(|waiter| &waiter.wait) {
-            Some(Wait::Keys(wait)) => self.own_scope(std::slice::from_ref(&wait.command)),
+            Some(Wait::Keys(wait)) => self.turn.own_scope(std::slice::from_ref(&wait.command)),
             _ => None,
         };
         let scope = scope.unwrap_or_else(|| {
@@ -128,7 +132,7 @@ impl Shard {
         let (caller, mut reply) = (wait.caller, Reply::new(wait.protocol));
         let refusal = self.refusal_when_woken(spec, &args.slices(), &caller);
         if let Some(error) = refusal {
-            self.refuse_waiter(spec, &error, &mut reply);
+            self.turn.refuse_waiter(spec, &error, &mut reply);
         } else {
             let slices = args.slices();
             let call = Call { spec, db, args: &slices, caller: &caller, within: Within::Longer };

@@ -154,7 +154,7 @@ fn load(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcom
 
 fn save(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
     check_file(shard)?;
-    shard.save_users()?;
+    shard.turn.save_users()?;
     reply.ok();
     Ok(Flow::Done)
 }
@@ -202,7 +202,7 @@ fn log(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> 
         _ => return Err(subcommand_syntax("ACL", args)),
     };
     let entries = shard.shared.acl_log().newest(count);
-    let now_ms = shard.now_ms();
+    let now_ms = shard.turn.now_ms();
     reply.array(entries.len());
     for entry in entries {
         reply.map(10);

@@ -10,6 +10,7 @@ use crate::shard::message::SettingsMessage;
 use crate::shard::saving::message::LeaderRequest;
 use crate::shard::scatter::Question;
 use crate::shard::settings::RefreshConfig;
+use crate::shard::turn::TurnState;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -60,12 +61,13 @@ fn get(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> 
 }
 
 fn set(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
-    let setter = Setter { local: is_local(c), loading: false };
+    let loading = shard.shared.replication.status.is_loading();
+    let setter = Setter { local: is_local(c), loading };
     let change = ConfigChange {
         args: OwnedArgs::from_slices(&args[2..]),
         setter,
-        answer_to: shard.answer_to(c),
-        may_wait: !shard.is_inside_transaction(),
+        answer_to: shard.transactions.answer_to(&shard.turn, c),
+        may_wait: !shard.transactions.is_inside_transaction(),
     };
     shard.send(SETTINGS_SHARD, SettingsMessage::ChangeConfig(Box::new(change)).into());
     Ok(Flow::Later)
@@ -73,7 +75,7 @@ fn set(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outc
 
 /// CONFIG REWRITE
 fn rewrite(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    shard.rewrite_config(false)?;
+    shard.turn.rewrite_config(false)?;
     reply.ok();
     Ok(Flow::Done)
 }
@@ -108,6 +110,55 @@ pub struct ConfigChange {
     answer_to: AnswerTo,
     /// The answer waits until an AOF that is switched on has begun.
     may_wait: bool,
+}
+
+impl TurnState {
+    fn change_maxclients(&self, old: &Config, new: &Config) -> Result<(), ApplyError> {
+        let wanted = new.network.maxclients;
+        if wanted > old.network.maxclients {
+            let (fit, _) = probe::raise_open_files(wanted, self.slots.shards());
+            if fit < wanted {
+                return Err(ApplyError::of(
+                    "maxclients",
+                    format!("The operating system is not able to handle the specified number of clients, try with {fit}"),
+                ));
+            }
+        }
+        self.shared.maxclients.store(wanted as usize, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn change_oom_score(&self, directive: &'static str, new: &Config) -> Result<(), ApplyError> {
+        let mut settings = self.shared.settings();
+        let Some(score) = &mut settings.oom_score else { return Ok(()) };
+        score.set(new, OomRole::Master).map_err(|error| {
+            crate::log!(Level::Warning, "Unable to write oom_score_adj: {}", crate::base::error_text(&error));
+            ApplyError::of(directive, "Failed to apply new oom_score_adj configuration, check server logs.")
+        })
+    }
+
+    /// Writes the configuration file; `everything` also writes what is at its default.
+    pub(super) fn rewrite_config(&self, everything: bool) -> Result<(), CommandError> {
+        let config = self.shared.current_config();
+        // One writer at a time: the lock is held for as long as the file takes, as Redis stops for it too.
+        let settings = self.shared.settings();
+        let file: Option<&PathBuf> = settings.file.as_ref();
+        // Users live in the configuration, or in a file of their own.
+        let has_file = !config.security.aclfile.as_os_str().is_empty();
+        let users: Vec<Vec<u8>> =
+            self.users.iter().map(|user| user.line()[b"user ".len()..].to_vec()).collect();
+        let users = (!has_file).then_some(&users[..]);
+        match config::rewrite(file.map(PathBuf::as_path), &config, Rewrite { everything, users }) {
+            Ok(()) => {
+                crate::log!(Level::Notice, "CONFIG REWRITE executed with success.");
+                Ok(())
+            }
+            Err(error) => {
+                crate::log!(Level::Warning, "CONFIG REWRITE failed: {error}");
+                Err(CommandError::other(error.to_string()))
+            }
+        }
+    }
 }
 
 impl Shard {
@@ -172,19 +223,19 @@ impl Shard {
                     let password = new.security.requirepass.as_deref();
                     self.shared.publish_users(self.shared.current_users().with_default_password(password));
                 }
-                "maxclients" => self.change_maxclients(old, new)?,
+                "maxclients" => self.turn.change_maxclients(old, new)?,
                 "crash-log-enabled" => crash::enable_reports(new.observing.crash_log_enabled),
                 "loglevel" => server_log::set_level(new.observing.loglevel.lowest()),
                 "dir" => process::enter_dir(new)
                     .map_err(|error| ApplyError::of("dir", crate::base::error_text(&error)))?,
                 "maxmemory" => warn_if_over(new.memory.maxmemory, self.shared.used_memory()),
-                "oom-score-adj" | "oom-score-adj-values" => self.change_oom_score(directive, new)?,
+                "oom-score-adj" | "oom-score-adj-values" => self.turn.change_oom_score(directive, new)?,
                 _ => {}
             }
         }
         if changed.contains(&"aof-disable-auto-gc") && !new.persistence.aof_disable_auto_gc {
-            if self.is_leader() {
-                self.collect_history();
+            if self.turn.is_leader() {
+                self.saving.collect_history(&self.turn);
             } else {
                 self.tell_leader(LeaderRequest::CollectHistory);
             }
@@ -203,7 +254,7 @@ impl Shard {
     }
 
     fn rebind_for(&mut self, directive: &'static str, new: &Config) -> Result<(), ApplyError> {
-        let Err(error) = self.rebind(&new.network.bind.0, new.network.port) else {
+        let Err(error) = self.connections.rebind(&self.turn, &new.network.bind.0, new.network.port) else {
             self.shared.port.store(u64::from(new.network.port), Ordering::Relaxed);
             return Ok(());
         };
@@ -213,53 +264,6 @@ impl Shard {
             _ => "Failed to bind to specified addresses.",
         };
         Err(ApplyError::of(directive, reason))
-    }
-
-    fn change_maxclients(&mut self, old: &Config, new: &Config) -> Result<(), ApplyError> {
-        let wanted = new.network.maxclients;
-        if wanted > old.network.maxclients {
-            let (fit, _) = probe::raise_open_files(wanted, self.turn.slots.shards());
-            if fit < wanted {
-                return Err(ApplyError::of(
-                    "maxclients",
-                    format!("The operating system is not able to handle the specified number of clients, try with {fit}"),
-                ));
-            }
-        }
-        self.shared.maxclients.store(wanted as usize, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn change_oom_score(&mut self, directive: &'static str, new: &Config) -> Result<(), ApplyError> {
-        let mut settings = self.shared.settings();
-        let Some(score) = &mut settings.oom_score else { return Ok(()) };
-        score.set(new, OomRole::Master).map_err(|error| {
-            crate::log!(Level::Warning, "Unable to write oom_score_adj: {}", crate::base::error_text(&error));
-            ApplyError::of(directive, "Failed to apply new oom_score_adj configuration, check server logs.")
-        })
-    }
-
-    /// Writes the configuration file; `everything` also writes what is at its default.
-    pub(super) fn rewrite_config(&mut self, everything: bool) -> Result<(), CommandError> {
-        let config = self.shared.current_config();
-        // One writer at a time: the lock is held for as long as the file takes, as Redis stops for it too.
-        let settings = self.shared.settings();
-        let file: Option<&PathBuf> = settings.file.as_ref();
-        // Users live in the configuration, or in a file of their own.
-        let has_file = !config.security.aclfile.as_os_str().is_empty();
-        let users: Vec<Vec<u8>> =
-            self.turn.users.iter().map(|user| user.line()[b"user ".len()..].to_vec()).collect();
-        let users = (!has_file).then_some(&users[..]);
-        match config::rewrite(file.map(PathBuf::as_path), &config, Rewrite { everything, users }) {
-            Ok(()) => {
-                crate::log!(Level::Notice, "CONFIG REWRITE executed with success.");
-                Ok(())
-            }
-            Err(error) => {
-                crate::log!(Level::Warning, "CONFIG REWRITE failed: {error}");
-                Err(CommandError::other(error.to_string()))
-            }
-        }
     }
 }
 

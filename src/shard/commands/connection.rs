@@ -60,14 +60,14 @@ impl Shard {
         if !args[0].eq_ignore_ascii_case(b"host:") && !args[0].eq_ignore_ascii_case(b"post") {
             return false;
         }
-        let now_s = self.now_ms() / 1000;
+        let now_s = self.turn.now_ms() / 1000;
         if now_s - LOGGED_S.load(Ordering::Relaxed) > CROSS_PROTOCOL_LOG_S {
             LOGGED_S.store(now_s, Ordering::Relaxed);
             crate::log_text!(
                 Level::Warning,
                 "Possible SECURITY ATTACK detected: a client sends HTTP requests, maybe to smuggle commands in through a \
                  browser (Cross Protocol Scripting). Connection from ",
-                self.peer_text(c),
+                self.turn.peer_text(c),
                 " aborted."
             );
         }
@@ -90,7 +90,7 @@ fn auth(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) ->
         [_, user, password] => (*user, *password),
         _ => return Err(CommandError::Syntax),
     };
-    shard.authenticate(c, args[0], user, password)?;
+    shard.turn.authenticate(c, args[0], user, password)?;
     reply.ok();
     Ok(Flow::Done)
 }
@@ -125,7 +125,7 @@ fn hello(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         };
     }
     if let Some((user, password)) = credentials {
-        shard.authenticate(c, args[0], user, password)?;
+        shard.turn.authenticate(c, args[0], user, password)?;
     }
     if !c.flags.has(Flag::Authenticated) {
         return Err(CommandError::other(
@@ -180,6 +180,6 @@ fn reset(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> O
     for flag in [Flag::ReplyOff, Flag::ReplySkip, Flag::ReplySkipNext, Flag::NoEvict, Flag::NoTouch] {
         c.flags.clear(flag);
     }
-    shard.log_in_as_default(c);
+    shard.turn.log_in_as_default(c);
     Ok(flow)
 }

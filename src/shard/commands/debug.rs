@@ -12,7 +12,8 @@ use super::{help, Handler};
 use crate::base::glob::glob_match;
 use crate::base::log::Level;
 use crate::client::Connection;
-use crate::command::{subcommand_syntax, Args, CommandError};
+use crate::command::{subcommand_syntax, Args, Audience, CommandError};
+use crate::journal::Place;
 use crate::observe::digest::Digest;
 use crate::rdb::{Count, Encoder};
 use crate::replication::Event;
@@ -86,6 +87,8 @@ const HELP: &[&str] = &[
     "    Lengths of a key and of its string.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Whether expired keys are deleted without being looked at.",
+    "REPLICATE <command> [<argument> ...]",
+    "    Send a command to replicas, whatever it is.",
     "SLEEP <seconds>",
     "    Stop the whole server for so long.",
     "STRINGMATCH-LEN <length> <pattern>",
@@ -137,7 +140,6 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             let on = is_on(on);
             return set_everywhere(shard, c, SetDebug::SkipChecksums(on));
         }
-        (b"replicate", [_, ..]) => reply.ok(),
         (b"quicklist-packed-threshold", [size]) => {
             let bytes =
                 memory_size(size).filter(|bytes| *bytes <= QUICKLIST_THRESHOLD_MAX).ok_or_else(|| {
@@ -164,6 +166,11 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
         (b"protocol", [kind]) => protocol(reply, kind)?,
         (b"sleep", [seconds]) => {
             sleep(shard, seconds);
+            reply.ok();
+        }
+        (b"replicate", [_, ..]) => {
+            let place = Place { audience: Audience::Replicas, ..Place::in_db(c.db) };
+            shard.journal.append_alone(place, &args[2..], shard.turn.now_us);
             reply.ok();
         }
         (b"set-active-expire", [on]) => {
@@ -193,7 +200,7 @@ fn debug(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -
             reply.integer(i64::from(glob_match(pattern, &text, false)));
         }
         (b"config-rewrite-force-all", []) => {
-            shard.rewrite_config(true)?;
+            shard.turn.rewrite_config(true)?;
             reply.ok();
         }
         (b"client-eviction", []) => return client_eviction(shard, c),
@@ -222,7 +229,7 @@ fn restart(shard: &mut Shard, name: &[u8], options: &[&[u8]]) -> Outcome {
         None => 0,
     };
     if name == b"restart" && shard.shared.settings().file.is_some() {
-        shard.rewrite_config(false)?;
+        shard.turn.rewrite_config(false)?;
     }
     std::thread::sleep(Duration::from_millis(delay_ms as u64));
     let error = crate::process::start_anew();
@@ -236,6 +243,9 @@ fn sleep(shard: &mut Shard, seconds: &[u8]) {
     let Ok(time) = Duration::try_from_secs_f64(seconds) else { return };
     let until_us = clock::unix_us().saturating_add(i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
     shard.shared.sleep_until_us.store(until_us, Ordering::Relaxed);
+    if let Some(until) = std::time::Instant::now().checked_add(time) {
+        shard.shared.replication.tell(Event::SleepUntil(until));
+    }
     // Has every shard look at what is shared.
     shard.shared.config_version.fetch_add(1, Ordering::Release);
     std::thread::sleep(time);
@@ -304,14 +314,14 @@ impl Question for WithKey {
         // A key that has expired is shown, too, as long as it is there.
         shard.store.set_time(0);
         let expire_at = shard.store.expire_at(db, &key);
-        if expire_at.flatten().is_none_or(|at_ms| at_ms > shard.now_ms()) {
-            shard.store.set_time(shard.now_ms());
+        if expire_at.flatten().is_none_or(|at_ms| at_ms > shard.turn.now_ms()) {
+            shard.store.set_time(shard.turn.now_ms());
         }
         let result = match expire_at {
             Some(_) => work(shard, db, &key, &mut reply),
             None => Err(CommandError::NoSuchKey),
         };
-        shard.store.set_time(shard.now_ms());
+        shard.store.set_time(shard.turn.now_ms());
         result.map(|()| reply)
     }
 }
@@ -324,7 +334,7 @@ fn with_key(shard: &mut Shard, c: &mut Connection, key: &[u8], work: Work) -> Ou
 }
 
 fn object(shard: &mut Shard, db: usize, key: &[u8], reply: &mut Reply) -> Result<(), CommandError> {
-    let mut encoder = Encoder::new(shard.rdb_format());
+    let mut encoder = Encoder::new(shard.turn.rdb_format());
     let (Some(description), Some(value)) = (shard.store.describe(db, key), shard.store.peek(db, key)) else {
         return Err(CommandError::NoSuchKey);
     };
@@ -332,7 +342,7 @@ fn object(shard: &mut Shard, db: usize, key: &[u8], reply: &mut Reply) -> Result
     encoder.value(&value, &mut serialized);
     let serialized = serialized.0;
     let address = shard.store.address(db, key).unwrap_or_default();
-    let used_s = shard.now_ms() / 1000 - description.idle_s as i64;
+    let used_s = shard.turn.now_ms() / 1000 - description.idle_s as i64;
     reply.simple(&format!(
         "Value at:{address:#x} refcount:{} encoding:{} serializedlength:{serialized} lru:{} lru_seconds_idle:{}",
         description.refcount,
@@ -574,20 +584,20 @@ fn reload(shard: &mut Shard, c: &mut Connection, options: Args) -> Outcome {
             }
         }
     }
-    if shard.is_inside_transaction() {
+    if shard.transactions.is_inside_transaction() {
         // It waits for all transactions to end.
         return Err(CommandError::other("ERR DEBUG RELOAD is not possible inside a transaction"));
     }
-    let asker = Asker { home: shard.id, later: shard.reply_later(c) };
+    let asker = Asker { home: shard.id, later: shard.transactions.reply_later(c) };
     shard.tell_leader(LeaderRequest::Reload(reload, asker));
     Ok(Flow::Later)
 }
 
 fn load_aof(shard: &mut Shard, c: &mut Connection) -> Outcome {
-    if shard.is_inside_transaction() {
+    if shard.transactions.is_inside_transaction() {
         return Err(CommandError::other("ERR DEBUG LOADAOF is not possible inside a transaction"));
     }
-    let asker = Asker { home: shard.id, later: shard.reply_later(c) };
+    let asker = Asker { home: shard.id, later: shard.transactions.reply_later(c) };
     shard.tell_leader(LeaderRequest::LoadAof(asker));
     Ok(Flow::Later)
 }

@@ -41,7 +41,7 @@ const HELP: &[&str] = &[
 type Outcome = Result<Flow, CommandError>;
 
 fn dump(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    let payload = shard.shared.scripts.libraries().dump(shard.rdb_format());
+    let payload = shard.shared.scripts.libraries().dump(shard.turn.rdb_format());
     reply.bulk(&payload);
     Ok(Flow::Done)
 }
@@ -107,7 +107,7 @@ fn describe(reply: &mut Reply, library: &Library) {
 fn stats(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
     let slow = shard.shared.scripts.slowest();
     if slow.as_ref().is_some_and(|slow| !slow.is_function) {
-        return Err(shard.busy_error());
+        return Err(shard.turn.busy_error());
     }
     reply.map(2);
     reply.bulk(b"running_script");

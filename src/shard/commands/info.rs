@@ -19,7 +19,7 @@ fn info(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Res
         // What it shows of replication is to be as of now.
         shard.ask_replication(c, Then::Info(wanted));
     } else {
-        let later = shard.reply_later(c);
+        let later = shard.transactions.reply_later(c);
         shard.answer_info(wanted, c.output.reply.protocol(), later);
     }
     Ok(Flow::Later)

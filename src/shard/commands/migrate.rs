@@ -40,8 +40,8 @@ struct Move {
 
 fn migrate(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Outcome {
     let request = Request::parse(args)?;
-    if !shard.is_inside_transaction() {
-        if !shard.may_begin_transaction(c) {
+    if !shard.transactions.is_inside_transaction() {
+        if !c.may_begin_transaction() {
             return Ok(Flow::NotYet);
         }
         // Set by who calls this.
@@ -51,10 +51,10 @@ fn migrate(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> 
         return Ok(Flow::Begun);
     }
     let moving = Move {
-        later: shard.reply_later(c),
+        later: shard.transactions.reply_later(c),
         spec: c.last_command,
         db: c.db,
-        caller: Caller { is_extra_part: true, ..shard.caller_of(c) },
+        caller: Caller { is_extra_part: true, ..shard.turn.caller_of(c) },
         keys: Arc::new(request.keys.iter().map(|key| key.to_vec()).collect()),
         copy: request.copy,
         number: shard.transactions.locks.acting(),
@@ -134,7 +134,7 @@ impl Question for DeleteOwn {
 impl Shard {
     /// Those of the keys that are here, serialised.
     fn pack_own(&mut self, db: usize, keys: &[Vec<u8>], no_touch: bool) -> Vec<PackedKey> {
-        let format = self.rdb_format();
+        let format = self.turn.rdb_format();
         self.store.no_touch = no_touch;
         let mut packed = Vec::new();
         for (index, key) in keys.iter().enumerate() {
@@ -148,8 +148,8 @@ impl Shard {
         }
         // Keys that had expired are gone now.
         self.show_len(db);
-        self.publish_events();
-        self.tell_changes(0);
+        self.subscribers.publish_events(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
+        self.subscribers.tell_changes(&self.turn, &mut self.store, &mut self.peers, &mut self.journal, 0);
         packed
     }
 

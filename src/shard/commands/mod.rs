@@ -158,7 +158,7 @@ impl Shard {
             return Flow::Later;
         }
         let error = result.as_ref().err().map(CommandError::text);
-        self.account(spec, args, &self.caller_of(c), nanos, error.as_deref());
+        self.account(spec, args, &self.turn.caller_of(c), nanos, error.as_deref());
         if let Some(text) = error {
             reply.truncate(mark);
             reply.error(&text);
@@ -173,7 +173,7 @@ impl Shard {
         let Some(mut connection) = self.connections.table.take(client) else { return };
         if let Some(call) = connection.pending_call.take() {
             let nanos = Stamp::now().nanos_since(call.started);
-            self.account(call.spec, &call.args.slices(), &self.caller_of(&connection), nanos, None);
+            self.account(call.spec, &call.args.slices(), &self.turn.caller_of(&connection), nanos, None);
         }
         self.connections.table.put_back(connection);
     }
@@ -191,7 +191,7 @@ impl Shard {
             Err(error) => {
                 let text = error.text();
                 match spec {
-                    Some(spec) => self.count_failure(spec, &text),
+                    Some(spec) => self.turn.count_failure(spec, &text),
                     None => self.stats.count_error(&text),
                 }
                 reply.error(&text);

@@ -9,7 +9,10 @@
 
 use crate::shard::message::SubscriberMessage;
 use crate::shard::peers::Chore;
+use crate::shard::peers::Peers;
 use crate::shard::scatter::Question;
+use crate::shard::subscribers::Subscribers;
+use crate::shard::turn::TurnState;
 use bytes::Bytes;
 
 use super::Handler;
@@ -58,7 +61,7 @@ impl Monitors {
 }
 
 fn monitor(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Result<Flow, CommandError> {
-    if shard.is_inside_transaction() {
+    if shard.transactions.is_inside_transaction() {
         return Err(CommandError::other("ERR MONITOR isn't allowed for DENY BLOCKING client"));
     }
     if c.flags.has(Flag::Monitor) {
@@ -85,6 +88,84 @@ impl Question for AddMonitor {
     }
 }
 
+impl TurnState {
+    fn monitored_address(&self, c: &Connection) -> Text {
+        match c.peer {
+            Address::Unix => text!("unix:", self.unix_socket_name()),
+            _ => self.peer_text(c),
+        }
+    }
+}
+
+impl Subscribers {
+    #[inline]
+    pub(in crate::shard) fn is_monitored(&self) -> bool {
+        self.monitors.count > 0
+    }
+
+    /// Writes down a command that a connection of this shard has run.
+    #[inline]
+    pub(in crate::shard) fn show_to_monitors(
+        &mut self,
+        turn: &TurnState,
+        peers: &mut Peers,
+        c: &Connection,
+        db: usize,
+        spec: &CommandSpec,
+        args: Args,
+    ) {
+        if self.is_monitored() && !spec.is(CommandFlag::Admin) && !spec.is(CommandFlag::SkipMonitor) {
+            let address = turn.monitored_address(c);
+            self.write_line(peers, &address, db, spec, args);
+        }
+    }
+
+    /// A script is shown before what it calls.
+    pub(in crate::shard) fn show_script(
+        &mut self,
+        turn: &TurnState,
+        peers: &mut Peers,
+        c: &Connection,
+        db: usize,
+        spec: &CommandSpec,
+        args: Args,
+    ) {
+        if self.is_monitored() {
+            let address = turn.monitored_address(c);
+            self.write_line(peers, &address, db, spec, args);
+        }
+    }
+
+    /// What a script calls.
+    pub(in crate::shard) fn show_script_call(
+        &mut self,
+        peers: &mut Peers,
+        db: usize,
+        spec: &CommandSpec,
+        args: Args,
+    ) {
+        if self.is_monitored() && !spec.is(CommandFlag::Admin) && !spec.is(CommandFlag::SkipMonitor) {
+            self.write_line(peers, b"lua", db, spec, args);
+        }
+    }
+
+    #[cold]
+    fn write_line(&mut self, peers: &mut Peers, address: &[u8], db: usize, spec: &CommandSpec, args: Args) {
+        if self.monitors.lines.is_empty() {
+            peers.do_later(Chore::SendMonitorLines);
+        }
+        let now_us = clock::unix_us();
+        let lines = &mut self.monitors.lines;
+        let head = format_args!("+{}.{:06} [{db} ", now_us / 1_000_000, now_us % 1_000_000);
+        lines.extend_from_slice(&text!(head, address, "]"));
+        for arg in redacted(spec, args) {
+            lines.push(b' ');
+            lines.extend(quoted(arg));
+        }
+        lines.extend(b"\r\n");
+    }
+}
+
 impl Shard {
     /// The connection ends or is reset.
     pub(in crate::shard) fn forget_monitor(&mut self, c: &mut Connection) {
@@ -98,70 +179,6 @@ impl Shard {
             // Behind the message that has told of the monitor.
             self.send(shard, SubscriberMessage::MonitorGone { home }.into());
         }
-    }
-
-    #[inline]
-    pub(in crate::shard) fn is_monitored(&self) -> bool {
-        self.subscribers.monitors.count > 0
-    }
-
-    /// Writes down a command that a connection of this shard has run.
-    #[inline]
-    pub(in crate::shard) fn show_to_monitors(
-        &mut self,
-        c: &Connection,
-        db: usize,
-        spec: &CommandSpec,
-        args: Args,
-    ) {
-        if self.is_monitored() && !spec.is(CommandFlag::Admin) && !spec.is(CommandFlag::SkipMonitor) {
-            let address = self.monitored_address(c);
-            self.write_line(&address, db, spec, args);
-        }
-    }
-
-    /// A script is shown before what it calls.
-    pub(in crate::shard) fn show_script(
-        &mut self,
-        c: &Connection,
-        db: usize,
-        spec: &CommandSpec,
-        args: Args,
-    ) {
-        if self.is_monitored() {
-            let address = self.monitored_address(c);
-            self.write_line(&address, db, spec, args);
-        }
-    }
-
-    /// What a script calls.
-    pub(in crate::shard) fn show_script_call(&mut self, db: usize, spec: &CommandSpec, args: Args) {
-        if self.is_monitored() && !spec.is(CommandFlag::Admin) && !spec.is(CommandFlag::SkipMonitor) {
-            self.write_line(b"lua", db, spec, args);
-        }
-    }
-
-    fn monitored_address(&self, c: &Connection) -> Text {
-        match c.peer {
-            Address::Unix => text!("unix:", self.unix_socket_name()),
-            _ => self.peer_text(c),
-        }
-    }
-
-    #[cold]
-    fn write_line(&mut self, address: &[u8], db: usize, spec: &CommandSpec, args: Args) {
-        if self.subscribers.monitors.lines.is_empty() {
-            self.do_later(Chore::SendMonitorLines);
-        }
-        let now_us = clock::unix_us();
-        let lines = &mut self.subscribers.monitors.lines;
-        let head = format_args!("+{}.{:06} [{db} ", now_us / 1_000_000, now_us % 1_000_000);
-        lines.extend_from_slice(&text!(head, address, "]"));
-        for arg in redacted(spec, args) {
-            lines.push(b' ');
-            lines.extend(quoted(arg));
-        }
-        lines.extend(b"\r\n");
     }
 
     /// Sends the lines of this turn to the shards that have monitors.
@@ -208,7 +225,7 @@ impl Shard {
             crate::log_text!(
                 Level::Warning,
                 "Closing monitor that another shard's commands cannot reach fast enough: ",
-                self.describe_client(&connection)
+                self.turn.describe_client(&connection)
             );
             self.stats.output_buffer_closes.add(1);
             self.close(&mut connection);

@@ -5,6 +5,7 @@
 
 use crate::shard::message::SubscriberMessage;
 use crate::shard::scatter::Question;
+use crate::shard::turn::TurnState;
 
 use super::Handler;
 use crate::client::{Connection, Flag, Multi, Watching};
@@ -56,17 +57,17 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
         shard.unwatch_all(c);
         return Err(CommandError::other("EXECABORT Transaction discarded because of previous errors."));
     }
-    if shard.is_body_held_up(c, &multi) {
+    if shard.turn.is_body_held_up(c, &multi) {
         shard.unwatch_all(c);
-        let why = shard.busy_error().text();
+        let why = shard.turn.busy_error().text();
         return Err(CommandError::other(text!("EXECABORT Transaction discarded because of: ", why)));
     }
-    let denied = shard.denied_at_exec(c, &multi);
-    let reach = if denied.is_empty() { shard.reach_of(c, &multi) } else { Reach::Transaction };
+    let denied = shard.turn.denied_at_exec(c, &multi);
+    let reach = if denied.is_empty() { shard.turn.reach_of(c, &multi) } else { Reach::Transaction };
     let ready = match reach {
         Reach::OneShard(owner) if owner == shard.id => true,
         Reach::OneShard(owner) => shard.may_reserve(c, owner),
-        Reach::Transaction => shard.may_begin_transaction(c),
+        Reach::Transaction => c.may_begin_transaction(),
     };
     if !ready {
         c.multi = Some(multi);
@@ -76,13 +77,28 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
     for (index, why) in denied {
         commands[index].denied = Some(why);
     }
-    if shard.is_monitored() && !c.watching.as_ref().is_some_and(|watching| watching.flag.is_set()) {
+    if shard.subscribers.is_monitored() && !c.watching.as_ref().is_some_and(|watching| watching.flag.is_set())
+    {
         for command in commands.iter().filter(|command| command.denied.is_none()) {
             let args = command.args.slices();
             if let Where::Script = command.spec.handler {
-                shard.show_script(c, command.db, command.spec, &args);
+                shard.subscribers.show_script(
+                    &shard.turn,
+                    &mut shard.peers,
+                    c,
+                    command.db,
+                    command.spec,
+                    &args,
+                );
             } else {
-                shard.show_to_monitors(c, command.db, command.spec, &args);
+                shard.subscribers.show_to_monitors(
+                    &shard.turn,
+                    &mut shard.peers,
+                    c,
+                    command.db,
+                    command.spec,
+                    &args,
+                );
             }
         }
     }
@@ -91,7 +107,7 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
             let body = Box::new(ExecBody {
                 commands,
                 watch: c.watching.as_ref().map(|w| Watch { flag: w.flag.clone(), keys: w.keys.clone() }),
-                caller: Caller { deny_blocking: true, ..shard.caller_of(c) },
+                caller: Caller { deny_blocking: true, ..shard.turn.caller_of(c) },
                 protocol: reply.protocol(),
             });
             if owner == shard.id {
@@ -101,13 +117,13 @@ fn exec(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Ou
                         return Ok(Flow::Done);
                     }
                     Some((scope, body)) => {
-                        let origin = shard.reserve(c);
+                        let origin = c.reserve();
                         c.suspension = crate::client::Suspension::Reply;
-                        shard.exec_behind(&scope, origin, body);
+                        shard.transactions.exec_behind(&shard.turn, &scope, origin, body);
                     }
                 }
             } else {
-                let origin = shard.reserve(c);
+                let origin = c.reserve();
                 shard.send(owner, Message::Exec { coordinator: shard.id, origin, body });
             }
         }
@@ -175,6 +191,51 @@ fn unwatch(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) ->
     Ok(Flow::Done)
 }
 
+impl TurnState {
+    /// The queued commands that the user may not run any more, and what is answered in their place.
+    fn denied_at_exec(&self, c: &Connection, multi: &Multi) -> Vec<(usize, Text)> {
+        if c.flags.has(Flag::MayEverything) {
+            return Vec::new();
+        }
+        let queue = multi.queue.iter().enumerate();
+        queue
+            .filter_map(|(index, queued)| {
+                let why = self.denial_at_exec(c, &c.user, queued.spec, &queued.args.slices())?;
+                Some((index, why))
+            })
+            .collect()
+    }
+
+    fn reach_of(&self, c: &Connection, multi: &Multi) -> Reach {
+        let mut only = None;
+        let mut add = |shard: usize| *only.get_or_insert(shard) == shard;
+        for queued in &multi.queue {
+            let slices = queued.args.slices();
+            match queued.spec.handler {
+                Where::Keys(..) => {}
+                // One shard is everything.
+                Where::EveryShard(..) if self.slots.is_single() => continue,
+                // Scripts, too, need a coordinator.
+                _ => return Reach::Transaction,
+            }
+            let located = locate(queued.spec, &slices, &self.slots, || self.key_count(c.db));
+            let fits = match located.plan {
+                Plan::At(shard) => add(shard),
+                Plan::Anywhere => true,
+                _ => false,
+            };
+            if !fits {
+                return Reach::Transaction;
+            }
+        }
+        let watched = c.watching.as_ref().map(|watching| watching.keys.as_slice()).unwrap_or_default();
+        if !watched.iter().all(|(_, key)| add(self.slots.shard_of(key))) {
+            return Reach::Transaction;
+        }
+        Reach::OneShard(only.unwrap_or(self.id))
+    }
+}
+
 impl Shard {
     pub(in crate::shard) fn unwatch_all(&mut self, c: &mut Connection) {
         let Some(watching) = c.watching.take() else { return };
@@ -216,48 +277,5 @@ impl Shard {
                 OwnedCommand::new(queued.spec, db, queued.args)
             })
             .collect()
-    }
-
-    /// The queued commands that the user may not run any more, and what is answered in their place.
-    fn denied_at_exec(&mut self, c: &Connection, multi: &Multi) -> Vec<(usize, Text)> {
-        if c.flags.has(Flag::MayEverything) {
-            return Vec::new();
-        }
-        let queue = multi.queue.iter().enumerate();
-        queue
-            .filter_map(|(index, queued)| {
-                let why = self.denial_at_exec(c, &c.user, queued.spec, &queued.args.slices())?;
-                Some((index, why))
-            })
-            .collect()
-    }
-
-    fn reach_of(&self, c: &Connection, multi: &Multi) -> Reach {
-        let mut only = None;
-        let mut add = |shard: usize| *only.get_or_insert(shard) == shard;
-        for queued in &multi.queue {
-            let slices = queued.args.slices();
-            match queued.spec.handler {
-                Where::Keys(..) => {}
-                // One shard is everything.
-                Where::EveryShard(..) if self.turn.slots.is_single() => continue,
-                // Scripts, too, need a coordinator.
-                _ => return Reach::Transaction,
-            }
-            let located = locate(queued.spec, &slices, &self.turn.slots, || self.key_count(c.db));
-            let fits = match located.plan {
-                Plan::At(shard) => add(shard),
-                Plan::Anywhere => true,
-                _ => false,
-            };
-            if !fits {
-                return Reach::Transaction;
-            }
-        }
-        let watched = c.watching.as_ref().map(|watching| watching.keys.as_slice()).unwrap_or_default();
-        if !watched.iter().all(|(_, key)| add(self.turn.slots.shard_of(key))) {
-            return Reach::Transaction;
-        }
-        Reach::OneShard(only.unwrap_or(self.id))
     }
 }

@@ -50,7 +50,7 @@ fn change(
     topic: Topic,
     what: &'static str,
 ) -> Outcome {
-    if what == "ssubscribe" && shard.is_inside_transaction() {
+    if what == "ssubscribe" && shard.transactions.is_inside_transaction() {
         return Err(CommandError::other("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"));
     }
     let change = if what.ends_with("unsubscribe") { Change::End } else { Change::Begin };

@@ -22,6 +22,9 @@ fn replicaof(
     reply: &mut Reply,
     args: Args,
 ) -> Result<Flow, CommandError> {
+    if shard.shared.replication.status.is_loading() {
+        return Err(CommandError::other("LOADING Redis is loading the dataset in memory"));
+    }
     let is_no_one = args[1].eq_ignore_ascii_case(b"no") && args[2].eq_ignore_ascii_case(b"one");
     let master = if is_no_one {
         None
@@ -34,8 +37,8 @@ fn replicaof(
         Some(Master { host: args[1].to_vec(), port })
     };
     let order =
-        Order { master, asked: None, is_failover: false, client: shard.describe_client(c), begun: None };
-    if shard.is_inside_transaction() {
+        Order { master, asked: None, is_failover: false, client: shard.turn.describe_client(c), begun: None };
+    if shard.transactions.is_inside_transaction() {
         // The change of role needs all shards to itself: it comes behind the transaction.
         // What the transaction asks about replication is asked of the task, which knows then.
         shard.shared.replication.status.is_active.store(true, Ordering::Relaxed);
@@ -44,7 +47,7 @@ fn replicaof(
         return Ok(Flow::Done);
     }
     // What it has asked for before is done before.
-    if !shard.may_begin_transaction(c) {
+    if !c.may_begin_transaction() {
         return Ok(Flow::NotYet);
     }
     let Some(spec) = c.last_command else { return Err(CommandError::Syntax) };
@@ -58,7 +61,7 @@ fn replicaof(
 fn failover(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) -> Result<Flow, CommandError> {
     let command = failover::Command::parse(args)?;
     // What it has asked for before is done before.
-    if !shard.is_inside_transaction() && !shard.may_begin_transaction(c) {
+    if !shard.transactions.is_inside_transaction() && !c.may_begin_transaction() {
         return Ok(Flow::NotYet);
     }
     let Some(spec) = c.last_command else { return Err(CommandError::Syntax) };

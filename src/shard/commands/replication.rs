@@ -37,7 +37,7 @@ fn synchronise(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args)
     if c.flags.has(Flag::Monitor) {
         return Err(CommandError::other("ERR Replica can't interact with the keyspace"));
     }
-    if !shard.may_begin_transaction(c) {
+    if !c.may_begin_transaction() {
         return Ok(Flow::NotYet);
     }
     let status = &shard.shared.replication.status;
@@ -81,13 +81,13 @@ fn standing(shard: &Shard) -> Standing<'static> {
 
 /// WAIT numreplicas timeout
 fn wait(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let (request, timeout) = Request::wait(args, &standing(shard), shard.now_ms())?;
+    let (request, timeout) = Request::wait(args, &standing(shard), shard.turn.now_ms())?;
     begin_wait(shard, c, reply, request, timeout)
 }
 
 /// WAITAOF numlocal numreplicas timeout
 fn wait_aof(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let (request, timeout) = Request::wait_aof(args, &standing(shard), shard.now_ms())?;
+    let (request, timeout) = Request::wait_aof(args, &standing(shard), shard.turn.now_ms())?;
     begin_wait(shard, c, reply, request, timeout)
 }
 
@@ -103,9 +103,9 @@ fn begin_wait(
         reply.integer(0);
         return Ok(Flow::Done);
     }
-    let may_block = !shard.is_inside_transaction();
+    let may_block = !shard.transactions.is_inside_transaction();
     // It waits for what the client has written before, and nothing else is under way while a client is blocked.
-    if may_block && !shard.may_begin_transaction(c) {
+    if may_block && !c.may_begin_transaction() {
         return Ok(Flow::NotYet);
     }
     let Some(spec) = c.last_command else { return Err(CommandError::Syntax) };

@@ -23,7 +23,7 @@ pub const COMMANDS: &[(&str, Handler)] = &[
 type Outcome = Result<Flow, CommandError>;
 
 fn asker(shard: &mut Shard, c: &mut Connection) -> Asker {
-    Asker { home: shard.id, later: shard.reply_later(c) }
+    Asker { home: shard.id, later: shard.transactions.reply_later(c) }
 }
 
 fn save(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
@@ -44,7 +44,7 @@ fn bgsave(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) 
         },
         _ => return Err(CommandError::Syntax),
     };
-    if shard.is_inside_transaction() {
+    if shard.transactions.is_inside_transaction() {
         // It could begin only when the transaction has ended.
         shard.tell_leader(LeaderRequest::ScheduleBgsave);
         reply.simple("Background saving scheduled");
@@ -66,12 +66,12 @@ fn dumpsave(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Ou
         return Err(CommandError::other("ERR A connection that monitors can't take a dump"));
     }
     let asker = asker(shard, c);
-    shard.hand_over_later(Handover { client: c.token, asker });
+    shard.saving.hand_over_later(Handover { client: c.token, asker });
     Ok(Flow::Later)
 }
 
 fn bgrewriteaof(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    if shard.is_inside_transaction() {
+    if shard.transactions.is_inside_transaction() {
         shard.tell_leader(LeaderRequest::ScheduleRewrite);
         reply.simple("Background append only file rewriting scheduled");
         return Ok(Flow::Done);
@@ -105,7 +105,7 @@ fn shutdown(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args) ->
         return Err(CommandError::Syntax);
     }
     if !nosave && shard.shared.scripts.is_any_busy() {
-        return Err(shard.busy_error());
+        return Err(shard.turn.busy_error());
     }
     let asker = asker(shard, c);
     if abort {

@@ -65,7 +65,7 @@ fn flush(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -
 }
 
 fn load(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let known = shard.learn_script(args[2])?;
+    let known = shard.scripts.learn_script(&shard.turn, args[2])?;
     reply.bulk(known.script.sha.bytes());
     Ok(Flow::Done)
 }

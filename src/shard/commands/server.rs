@@ -14,7 +14,7 @@ pub const COMMANDS: &[(&str, Handler)] = &[("time", time), ("lolwut", lolwut)];
 type Outcome = Result<Flow, CommandError>;
 
 fn time(shard: &mut Shard, _: &mut Connection, reply: &mut Reply, _: Args) -> Outcome {
-    let now_us = shard.time_in_script().unwrap_or_else(clock::unix_us);
+    let now_us = shard.scripts.time_in_script().unwrap_or_else(clock::unix_us);
     reply.array(2);
     reply.bulk_integer(now_us / 1_000_000);
     reply.bulk_integer(now_us % 1_000_000);

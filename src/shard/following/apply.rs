@@ -97,7 +97,7 @@ impl Shard {
             Some(token) => token,
             None => self.open_applier(),
         };
-        let mut input = Vec::new();
+        let mut input = Vec::with_capacity(items.iter().map(Item::len).sum());
         for item in items {
             match item {
                 Item::Command(command) => self.put_applied(command, &mut input),
@@ -146,7 +146,7 @@ impl Shard {
             self.replication.following.applier.db = command.db;
             put_command(input, &[b"SELECT", command.db.to_string().as_bytes()]);
         }
-        put_command(input, &args);
+        command.put(input);
     }
 
     /// A command of the master has failed, or is passed over: the two data sets may not be the same any more.
@@ -168,7 +168,7 @@ impl Shard {
     }
 
     fn open_applier(&mut self) -> Token {
-        let now_ms = self.now_ms();
+        let now_ms = self.turn.now_ms();
         let (id, user) = (self.shared.next_client_id(), self.turn.users.default_user());
         let token = self.connections.table.insert(|token| Connection::new(id, token, None, user, now_ms));
         if let Some(c) = self.connections.table.get(token) {

@@ -2,7 +2,7 @@
 //! change places, at a barrier: clients see the old data or the new, and what is no good costs nothing but the time.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::io::{self, Read};
 
 use crate::base::log::Level;
 use crate::base::Stamp;
@@ -10,7 +10,7 @@ use crate::command::table::KeyAccess;
 use crate::log;
 use crate::log_text;
 use crate::rdb::file::{Load, LoadOptions, Progress};
-use crate::replication::{AsideReport, FollowEvent, Told};
+use crate::replication::{AsideReport, AsideSource, FollowEvent, IntakeReader, Told};
 use crate::script::Libraries;
 use crate::shard::transactions::{Answers, BarrierWork, Phase};
 use crate::shard::Shard;
@@ -41,42 +41,80 @@ enum State {
 }
 
 struct Loading {
-    path: PathBuf,
+    /// What it is called in the log.
+    name: String,
     store: Box<Store>,
-    load: Load<File>,
+    load: Load<Input>,
+    /// It has all that has come so far.
+    waits: bool,
     functions: Vec<Vec<u8>>,
     told: Told,
 }
 
+enum Input {
+    File(File),
+    Link(IntakeReader),
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Input::File(file) => file.read(buffer),
+            Input::Link(link) => link.read(buffer),
+        }
+    }
+}
+
 impl Aside {
     pub fn is_busy(&self) -> bool {
-        matches!(self.state, State::Loading(_)) || self.old.is_some()
+        matches!(&self.state, State::Loading(loading) if !loading.waits) || self.old.is_some()
+    }
+
+    pub fn has_more(&mut self) {
+        if let State::Loading(loading) = &mut self.state {
+            loading.waits = false;
+        }
     }
 }
 
 impl Shard {
-    pub(super) fn load_aside(&mut self, path: PathBuf, told: Told) {
-        let options = LoadOptions { keeps_expired: true, ..self.load_options(false) };
-        let load = File::open(&path)
-            .map_err(|error| format!("Can't open {} for reading: {error}", path.display()))
-            .and_then(|file| Load::new(file, options).map_err(|failure| failure.to_string()));
-        match load {
-            Ok(load) => {
+    pub(super) fn load_aside(&mut self, source: AsideSource, told: Told) {
+        self.drop_aside();
+        let options = LoadOptions {
+            keeps_expired: true,
+            ..self.saving.load_options(&self.turn, &mut self.store, false)
+        };
+        let (name, input) = match source {
+            AsideSource::File(path) => {
+                let input = File::open(&path);
+                let input =
+                    input.map_err(|error| format!("Can't open {} for reading: {error}", path.display()));
+                (path.display().to_string(), input.map(Input::File))
+            }
+            AsideSource::Link(intake) => ("stream".to_owned(), Ok(Input::Link(intake.reader()))),
+        };
+        match input {
+            Ok(input) => {
                 let store = Box::new(self.store.empty_like());
-                let loading = Loading { path, store, load, functions: Vec::new(), told };
+                let load = Load::begin(input, options);
+                let loading = Loading { name, store, load, waits: false, functions: Vec::new(), told };
                 self.replication.following.aside.state = State::Loading(Box::new(loading));
             }
-            Err(why) => {
-                self.replication.following.aside.state = State::Nothing;
-                told(FollowEvent::LoadedAside { result: Err(why) });
-            }
+            Err(why) => told(FollowEvent::LoadedAside { result: Err(why) }),
         }
     }
 
     pub(super) fn drop_aside(&mut self) {
         let store = match std::mem::take(&mut self.replication.following.aside.state) {
             State::Nothing => return,
-            State::Loading(loading) => loading.store,
+            State::Loading(mut loading) => {
+                if self.turn.is_leader() {
+                    // The link was lost in the midst of it.
+                    let failure = loading.load.interrupt();
+                    failure.log_lines().iter().for_each(|line| log!(Level::Warning, "{line}"));
+                }
+                loading.store
+            }
             State::Whole { store, .. } => store,
         };
         self.free_store(store);
@@ -112,10 +150,11 @@ impl Shard {
         let State::Loading(mut loading) = std::mem::take(&mut self.replication.following.aside.state) else {
             return;
         };
-        loading.store.set_time(self.now_ms());
+        loading.store.set_time(self.turn.now_ms());
+        loading.load.set_delay(self.turn.config.persistence.key_load_delay);
         let progress = loading.load.step(&mut loading.store, until);
         for note in loading.load.take_notes() {
-            if self.is_leader() || note.is_of_key {
+            if self.turn.is_leader() || note.is_of_key {
                 log_text!(note.level, note.text);
             }
         }
@@ -123,10 +162,14 @@ impl Shard {
         match progress {
             Ok(Progress::More) => self.replication.following.aside.state = State::Loading(loading),
             Ok(Progress::Done) => self.loaded_aside(*loading),
+            Err(failure) if failure.is_pause() => {
+                loading.waits = true;
+                self.replication.following.aside.state = State::Loading(loading);
+            }
             Err(failure) => {
-                if self.is_leader() {
+                if self.turn.is_leader() {
                     failure.log_lines().iter().for_each(|line| log!(Level::Warning, "{line}"));
-                    log!(Level::Warning, "The file is {}: {failure}", loading.path.display());
+                    log!(Level::Warning, "The file is {}: {failure}", loading.name);
                 }
                 let result = Err(failure.to_string());
                 self.free_store(loading.store);
@@ -138,8 +181,8 @@ impl Shard {
     /// The keys are whole; so must the functions be.
     fn loaded_aside(&mut self, loading: Loading) {
         let Loading { store, load, functions, told, .. } = loading;
-        let libraries = match self.is_leader() {
-            true => match self.libraries_of(&functions) {
+        let libraries = match self.turn.is_leader() {
+            true => match self.scripts.libraries_of(&functions) {
                 Ok(libraries) => Some(Box::new(libraries)),
                 Err(why) => {
                     let result = Err(format!(
@@ -188,7 +231,7 @@ impl Shard {
         self.replication.following.own_expiries = Default::default();
         self.store.exchange(&mut store);
         self.free_store(store);
-        self.all_copies_are_outdated();
+        self.subscribers.all_copies_are_outdated(&self.turn, &mut self.peers);
         for db in 0..self.store.databases() {
             self.show_len(db);
         }

@@ -29,7 +29,8 @@ impl Shard {
             FollowMessage::BecomeReplica { told } => self.become_replica(told),
             FollowMessage::BecomeMaster { bell, told } => self.become_master(bell, told),
             FollowMessage::Apply { work, items, told } => self.apply_items(work, items, told),
-            FollowMessage::LoadAside { path, told } => self.load_aside(path, told),
+            FollowMessage::LoadAside { source, told } => self.load_aside(source, told),
+            FollowMessage::GoOnLoading => self.replication.following.aside.has_more(),
             FollowMessage::DropAside => self.drop_aside(),
             FollowMessage::TakeOver { told } => self.take_over(told),
         }

@@ -62,7 +62,7 @@ impl Shard {
         }
         self.store.keeps_expired = keeps_expired;
         self.log_expired();
-        self.publish_events();
-        self.tell_changes(0);
+        self.subscribers.publish_events(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
+        self.subscribers.tell_changes(&self.turn, &mut self.store, &mut self.peers, &mut self.journal, 0);
     }
 }

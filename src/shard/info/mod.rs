@@ -206,7 +206,7 @@ fn memory(facts: &Facts, report: &mut Report) {
     let limits = &facts.config.memory;
     let (allocator, resident, all) =
         (memory.allocator_fragmentation(), memory.allocator_resident(), memory.fragmentation());
-    let vm = crate::runtime::lua::guard::memory_taken() as u64;
+    let vm = crate::runtime::lua::guard::memory_used() as u64;
     let (scripts, script_bytes) = facts.shared.scripts.size();
     let libraries = facts.shared.scripts.libraries();
     let library_bytes = libraries.memory_bytes();
@@ -456,7 +456,8 @@ fn shards(facts: &Facts, report: &mut Report) {
     for (id, stats) in facts.shared.stats.iter().enumerate() {
         let line = format!(
             "shard{id}:keys={},clients={},commands={},used_memory={},remote_commands={},transactions={},\
-             transaction_retries={},loop_turns={},loop_usec={}",
+             transaction_retries={},loop_turns={},loop_usec={},receives={},sends={},messages_sent={},\
+             message_bytes={},doorbells={},sleeps={},awake_waits={}",
             stats.keys(),
             stats.clients.get(),
             stats.commands_processed.get(),
@@ -466,6 +467,13 @@ fn shards(facts: &Facts, report: &mut Report) {
             stats.transaction_retries.get(),
             stats.loop_turns.get(),
             stats.loop_nanos.get() / 1000,
+            stats.reads.get(),
+            stats.writes.get(),
+            stats.messages_sent.get(),
+            stats.message_bytes.get(),
+            stats.doorbells.get(),
+            stats.sleeps.get(),
+            stats.awake_waits.get(),
         );
         report.line(line.into());
     }

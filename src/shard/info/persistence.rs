@@ -15,11 +15,13 @@ pub(super) fn write(facts: &Facts, report: &mut Report) {
     let copied_at_us = facts.max(|s| &s.snapshot_copied_at_us) as i64;
     let age = if copied_at_us > 0 { (facts.now_us - copied_at_us) / 1_000_000 } else { 0 };
     let is_saving = facts.shared.replication.status.is_saving.load(Relaxed);
+    let of_master = &facts.shared.replication.status.loading;
+    let (follows, is_async) = (of_master.in_progress.load(Relaxed), of_master.is_async.load(Relaxed));
     let aof_on = status.aof_is_on.load(Relaxed);
     let aof_errno = facts.max(|s| &s.aof_errno);
     fields! { report,
-        "loading": u8::from(status.is_loading()),
-        "async_loading": 0,
+        "loading": u8::from(status.is_loading() || follows && !is_async),
+        "async_loading": u8::from(follows && is_async),
         "current_cow_peak": facts.sum(|s| &s.snapshot_copied_peak),
         "current_cow_size": facts.sum(|s| &s.snapshot_copied),
         "current_cow_size_age": age,
@@ -83,6 +85,16 @@ pub(super) fn write(facts: &Facts, report: &mut Report) {
     backup("dumpsave", &figures.dumpsave, figures.dumpsave_bytes, now_s, report);
     if status.is_loading() {
         loading(&status.loading, now_s, report);
+    } else if follows {
+        let figures = Loading::default();
+        for (to, from) in [
+            (&figures.began_s, &of_master.began_s),
+            (&figures.total_bytes, &of_master.total_bytes),
+            (&figures.loaded_bytes, &of_master.loaded_bytes),
+        ] {
+            to.store(from.load(Relaxed), Relaxed);
+        }
+        loading(&figures, now_s, report);
     }
 }
 

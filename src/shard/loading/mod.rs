@@ -9,6 +9,9 @@ mod rendezvous;
 mod replay;
 
 use crate::log_text;
+use crate::shard::saving::Saving;
+use crate::shard::turn::TurnState;
+use crate::store::Store;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
@@ -114,6 +117,31 @@ impl Loading {
     }
 }
 
+impl TurnState {
+    fn count_loaded(&self, loading: &mut Loading, position: u64) {
+        let more = position.saturating_sub(loading.counted);
+        loading.counted = position;
+        self.shared.status.loading.loaded_bytes.fetch_add(more, Relaxed);
+    }
+}
+
+impl Saving {
+    pub(super) fn load_options(&self, turn: &TurnState, store: &mut Store, is_base: bool) -> LoadOptions {
+        let persistence = &turn.config.persistence;
+        LoadOptions {
+            with_checksum: persistence.rdbchecksum && !store.settings.skips_checksums,
+            keeps_expired: is_base,
+            owned: None,
+            replaces: self.loader.merges,
+            checks: match persistence.sanitize_dump_payload {
+                SanitizeDumpPayload::Yes => Checks::Deep,
+                SanitizeDumpPayload::No | SanitizeDumpPayload::Clients => Checks::Mend,
+            },
+            key_load_delay: persistence.key_load_delay,
+        }
+    }
+}
+
 impl Shard {
     /// Begins to load; `done` is called when that has ended.
     pub fn begin_loading(&mut self, steps: Vec<Step>, done: Done) {
@@ -169,7 +197,7 @@ impl Shard {
                         Err(failure) => return Err(self.rdb_failed(path, &failure)),
                         Ok(Progress::Done) => {
                             loading.report.counts.add(load.counts());
-                            self.count_loaded(loading, load.position());
+                            self.turn.count_loaded(loading, load.position());
                             loading.counted = 0;
                             let end = load.position();
                             loading.report.rdb_ends.push(end);
@@ -179,7 +207,7 @@ impl Shard {
                             }
                         }
                         Ok(Progress::More) => {
-                            self.count_loaded(loading, load.position());
+                            self.turn.count_loaded(loading, load.position());
                             loading.current = Some(Current::Rdb(path, load, until_byte));
                         }
                     }
@@ -190,7 +218,7 @@ impl Shard {
                         return Err(LoadFailed { path, is_damaged_rdb: false });
                     }
                     Ok(is_done) => {
-                        self.count_loaded(loading, replay.position());
+                        self.turn.count_loaded(loading, replay.position());
                         if is_done {
                             loading.report.commands += replay.commands();
                             loading.counted = 0;
@@ -228,7 +256,8 @@ impl Shard {
                 Ok(None)
             }
             Step::Rdb { path, is_base, owned } => {
-                let options = LoadOptions { owned, ..self.load_options(is_base) };
+                let options =
+                    LoadOptions { owned, ..self.saving.load_options(&self.turn, &mut self.store, is_base) };
                 let file = File::open(&path).map_err(|error| {
                     log_text!(
                         Level::Warning,
@@ -282,31 +311,16 @@ impl Shard {
         partial(self.store.slots().clone())
     }
 
-    pub(super) fn load_options(&self, is_base: bool) -> LoadOptions {
-        let persistence = &self.turn.config.persistence;
-        LoadOptions {
-            with_checksum: persistence.rdbchecksum && !self.store.settings.skips_checksums,
-            keeps_expired: is_base,
-            owned: None,
-            replaces: self.saving.loader.merges,
-            checks: match persistence.sanitize_dump_payload {
-                SanitizeDumpPayload::Yes => Checks::Deep,
-                SanitizeDumpPayload::No | SanitizeDumpPayload::Clients => Checks::Mend,
-            },
-            key_load_delay: persistence.key_load_delay,
-        }
-    }
-
     /// What a file says of itself is the same for all shards: one of them tells it.
     fn take_notes(&mut self, load: &mut Load<File>) {
         for note in load.take_notes() {
-            if self.is_leader() || note.is_of_key {
+            if self.turn.is_leader() || note.is_of_key {
                 log_text!(note.level, note.text);
             }
         }
         let functions = load.take_functions();
-        if self.is_leader() {
-            if let Err(why) = self.load_libraries(&functions) {
+        if self.turn.is_leader() {
+            if let Err(why) = self.scripts.load_libraries(&self.turn, &functions) {
                 crate::log_text!(
                     Level::Warning,
                     "A library of functions cannot be loaded, and is left out: ",
@@ -325,12 +339,6 @@ impl Shard {
         }
         log_text!(Level::Warning, "The file is ", path, format_args!(": {failure}"));
         LoadFailed { path, is_damaged_rdb: failure.is_damage() }
-    }
-
-    fn count_loaded(&self, loading: &mut Loading, position: u64) {
-        let more = position.saturating_sub(loading.counted);
-        loading.counted = position;
-        self.shared.status.loading.loaded_bytes.fetch_add(more, Relaxed);
     }
 }
 

@@ -3,6 +3,7 @@
 //! All of it happens at one barrier, so that clients see the data before or after, never in between. Until then they are answered
 //! that the server is loading, as at its start.
 
+use crate::shard::turn::TurnState;
 use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -42,10 +43,22 @@ fn phases_of_reload(options: Reload, asker: Asker) -> Vec<Phase> {
         false
     };
     vec![
-        Phase::here(|shard, _| shard.announce_loading()),
+        Phase::here(|shard, _| shard.turn.announce_loading()),
         Phase::Each(BarrierWork::LoadRdb(options)),
         Phase::here(answer),
     ]
+}
+
+impl TurnState {
+    /// From now on clients are answered that the server is loading.
+    fn announce_loading(&self) -> bool {
+        let loading = &self.shared.status.loading;
+        loading.began_s.store((self.now_us / 1_000_000) as u64, Ordering::Relaxed);
+        loading.total_bytes.store(0, Ordering::Relaxed);
+        loading.loaded_bytes.store(0, Ordering::Relaxed);
+        loading.in_progress.store(true, Ordering::Relaxed);
+        false
+    }
 }
 
 impl Shard {
@@ -57,24 +70,24 @@ impl Shard {
         self.give_up_snapshots();
         let is_saved = Rc::new(Cell::new(true));
         let saved = is_saved.clone();
-        let mut phases = self.save_at_once(move |_, result| {
+        let mut phases = self.saving.save_at_once(&self.turn, move |_, result| {
             saved.set(result.is_ok());
             false
         });
-        phases.push(Phase::Decide(Box::new(move |shard, _| {
+        phases.push(Phase::decide(move |shard, _| {
             if is_saved.get() {
                 return phases_of_reload(options, asker);
             }
             shard.answer_asker(asker, Err(CommandError::other("ERR")));
             Vec::new()
-        })));
+        }));
         self.at_barrier(KeyAccess::Write, phases);
     }
 
     /// DEBUG LOADAOF, on the shard that leads.
     pub fn load_aof(&mut self, asker: Asker) {
-        let folder = self.aof_folder();
-        let manifest = match self.reread_manifest() {
+        let folder = self.turn.aof_folder();
+        let manifest = match self.saving.reread_manifest(&self.turn) {
             Ok(manifest) if manifest.is_empty() => {
                 crate::log_text!(Level::Warning, "There is no AOF in ", folder.path());
                 return self.answer_asker(asker, Err(CommandError::other(LOAD_AOF_FAILED)));
@@ -94,7 +107,7 @@ impl Shard {
             let answer = if answers.iter().any(BarrierAnswer::failed) {
                 Err(CommandError::other(LOAD_AOF_FAILED))
             } else {
-                shard.note_all_saved();
+                shard.turn.note_all_saved();
                 crate::log!(Level::Notice, "Append Only File loaded by DEBUG LOADAOF");
                 Ok("OK")
             };
@@ -102,21 +115,11 @@ impl Shard {
             false
         };
         let phases = vec![
-            Phase::here(|shard, _| shard.announce_loading()),
+            Phase::here(|shard, _| shard.turn.announce_loading()),
             Phase::Each(BarrierWork::LoadLog(Arc::new((folder, manifest)))),
             Phase::here(answer),
         ];
         self.at_barrier(KeyAccess::Write, phases);
-    }
-
-    /// From now on clients are answered that the server is loading.
-    fn announce_loading(&mut self) -> bool {
-        let loading = &self.shared.status.loading;
-        loading.began_s.store((self.turn.now_us / 1_000_000) as u64, Ordering::Relaxed);
-        loading.total_bytes.store(0, Ordering::Relaxed);
-        loading.loaded_bytes.store(0, Ordering::Relaxed);
-        loading.in_progress.store(true, Ordering::Relaxed);
-        false
     }
 
     /// `done` learns whether all of the shard's log could be loaded.

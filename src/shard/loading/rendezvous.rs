@@ -6,6 +6,8 @@
 //! it run as a transaction, on behalf of a connection that has no client, and tells the guests to go on. All of them come to the
 //! meetings in the order of the file, so somebody can always go on: those that are to meet first.
 
+use crate::shard::connections::Connections;
+use crate::shard::turn::TurnState;
 use smallvec::SmallVec;
 
 use super::replay::ReplayError;
@@ -46,6 +48,21 @@ pub(super) enum Rendezvous {
     },
 }
 
+impl Connections {
+    fn open_replayer(&mut self, turn: &TurnState) -> Token {
+        let now_ms = turn.now_ms();
+        let user = turn.users.default_user();
+        let token = self.table.insert(|token| Connection::new(0, token, None, user, now_ms));
+        if let Some(mut connection) = self.table.take(token) {
+            connection.flags.set(Flag::Replay);
+            connection.flags.set(Flag::Authenticated);
+            connection.flags.set(Flag::MayEverything);
+            self.table.put_back(connection);
+        }
+        token
+    }
+}
+
 impl Shard {
     /// To be called once, when the replay has come to the command of the meeting.
     pub(super) fn come_as_guest(&mut self, host: usize, position: u64) -> Rendezvous {
@@ -71,7 +88,7 @@ impl Shard {
                 return Ok(false);
             }
             self.saving.loader.rendezvous.arrived.retain(|arrived| arrived != position);
-            let token = *replayer.get_or_insert_with(|| self.open_replayer());
+            let token = *replayer.get_or_insert_with(|| self.connections.open_replayer(&self.turn));
             let Some(mut connection) = self.connections.table.take(token) else {
                 return Err(ReplayError::Interrupted);
             };
@@ -94,18 +111,5 @@ impl Shard {
             self.send(guest, LoadMessage::RendezvousIsOver.into());
         }
         Ok(true)
-    }
-
-    fn open_replayer(&mut self) -> Token {
-        let now_ms = self.now_ms();
-        let user = self.turn.users.default_user();
-        let token = self.connections.table.insert(|token| Connection::new(0, token, None, user, now_ms));
-        if let Some(mut connection) = self.connections.table.take(token) {
-            connection.flags.set(Flag::Replay);
-            connection.flags.set(Flag::Authenticated);
-            connection.flags.set(Flag::MayEverything);
-            self.connections.table.put_back(connection);
-        }
-        token
     }
 }

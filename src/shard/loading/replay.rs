@@ -5,6 +5,7 @@
 //! can run as they come.
 
 use crate::log_text;
+use crate::shard::turn::TurnState;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -218,6 +219,42 @@ impl Replay {
     }
 }
 
+impl TurnState {
+    fn share_of(&self, spec: &CommandSpec, args: Args, known: Option<Known>) -> Share {
+        let whole_if = |is_mine| if is_mine { Share::Whole } else { Share::Nothing };
+        if let (Some((1, _)), Some(known)) = (spec.single_key(), known) {
+            return whole_if(self.slots.shard_of_slot(known.slot) == self.id);
+        }
+        if let (Handler::Script, false) = (spec.handler, self.slots.is_single()) {
+            // It may need anything.
+            return Share::Together { host: 0, guests: self.slots.others(0).collect() };
+        }
+        let (host, guests): (usize, SmallVec<[usize; 4]>) =
+            match locate(spec, args, &self.slots, || u64::MAX).plan {
+                // Every shard does to its own keys what concerns all (FLUSHALL).
+                Plan::EveryShard { .. } => return Share::Whole,
+                Plan::Anywhere => return whole_if(self.is_leader()),
+                Plan::At(owner) | Plan::Cursor { shard: owner, .. } => return whole_if(owner == self.id),
+                Plan::Split(parts, _) => {
+                    let mine = parts.into_iter().find(|part| part.shard == self.id);
+                    return mine.map_or(Share::Nothing, |part| Share::Part(part.args));
+                }
+                Plan::RemoteValues { home, foreign } => {
+                    let mut guests: SmallVec<[usize; 4]> = foreign.iter().map(|(shard, _)| *shard).collect();
+                    guests.sort_unstable();
+                    guests.dedup();
+                    (home, guests)
+                }
+                Plan::Reach { home } => (home, self.slots.others(home).collect()),
+            };
+        if host == self.id || guests.contains(&self.id) {
+            Share::Together { host, guests }
+        } else {
+            Share::Nothing
+        }
+    }
+}
+
 impl Shard {
     /// Replays until `enough` says so, or other shards must be waited for. True: all of it.
     pub(super) fn replay_some(
@@ -269,7 +306,7 @@ impl Shard {
                 return Err(ReplayError::Foreign { key: key.to_vec(), at });
             }
             let share = match replay.foreign {
-                Some(_) => self.share_of(spec, &args, known),
+                Some(_) => self.turn.share_of(spec, &args, known),
                 None => Share::Whole,
             };
             let (db, reply) = (replay.db, &mut replay.reply);
@@ -325,40 +362,6 @@ impl Shard {
         }
         *open = None;
         Ok(true)
-    }
-
-    fn share_of(&self, spec: &CommandSpec, args: Args, known: Option<Known>) -> Share {
-        let whole_if = |is_mine| if is_mine { Share::Whole } else { Share::Nothing };
-        if let (Some((1, _)), Some(known)) = (spec.single_key(), known) {
-            return whole_if(self.turn.slots.shard_of_slot(known.slot) == self.id);
-        }
-        if let (Handler::Script, false) = (spec.handler, self.turn.slots.is_single()) {
-            // It may need anything.
-            return Share::Together { host: 0, guests: self.turn.slots.others(0).collect() };
-        }
-        let (host, guests): (usize, SmallVec<[usize; 4]>) =
-            match locate(spec, args, &self.turn.slots, || u64::MAX).plan {
-                // Every shard does to its own keys what concerns all (FLUSHALL).
-                Plan::EveryShard { .. } => return Share::Whole,
-                Plan::Anywhere => return whole_if(self.is_leader()),
-                Plan::At(owner) | Plan::Cursor { shard: owner, .. } => return whole_if(owner == self.id),
-                Plan::Split(parts, _) => {
-                    let mine = parts.into_iter().find(|part| part.shard == self.id);
-                    return mine.map_or(Share::Nothing, |part| Share::Part(part.args));
-                }
-                Plan::RemoteValues { home, foreign } => {
-                    let mut guests: SmallVec<[usize; 4]> = foreign.iter().map(|(shard, _)| *shard).collect();
-                    guests.sort_unstable();
-                    guests.dedup();
-                    (home, guests)
-                }
-                Plan::Reach { home } => (home, self.turn.slots.others(home).collect()),
-            };
-        if host == self.id || guests.contains(&self.id) {
-            Share::Together { host, guests }
-        } else {
-            Share::Nothing
-        }
     }
 
     /// Does again what a command did. Unlike a client's it counts nowhere. A script that takes long is returned, and goes on later.

@@ -14,6 +14,8 @@
 //!
 //! When the turn's bytes were written directly nothing is in any of these, and all that is left is a comparison for each batch.
 
+use crate::shard::journal::Journal;
+use crate::shard::turn::TurnState;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::mem;
@@ -76,6 +78,61 @@ impl Log {
     }
 }
 
+impl Journal {
+    /// A command has run for the connection here: what it replied may have to wait.
+    #[inline]
+    pub(in crate::shard) fn note_run(&mut self, c: &mut Connection, spec: &CommandSpec, args: Args) {
+        if self.log.is_open() && self.may_show(spec, args) {
+            c.made_at = self.log.appended();
+        }
+    }
+
+    /// Whether the command may have shown, or done, what may not be seen yet.
+    pub(in crate::shard) fn may_show(&mut self, spec: &CommandSpec, args: Args) -> bool {
+        let may_take_long = self.log.is_failing_somewhere() && self.log.waits_for_disk();
+        if spec.is(CommandFlag::Write) || !may_take_long {
+            return true;
+        }
+        let mut keys = KeyPositions::new();
+        spec.key_positions(args, &mut keys);
+        self.log.is_fresh(keys.iter().map(|key| args[key.index]))
+    }
+
+    /// Whether the batch of output that comes next has to wait; it is let go when the log is as far.
+    #[inline]
+    pub(in crate::shard) fn hold_output(&mut self, c: &mut Connection) -> bool {
+        if !self.log.holds(c.staged_at) || c.output.is_drained() || c.output.is_in_flight() {
+            return false;
+        }
+        if !c.flags.has(Flag::Held) {
+            c.flags.set(Flag::Held);
+            self.held.outputs.push(Reverse((c.staged_at, c.token.index, c.token.generation)));
+        }
+        true
+    }
+
+    /// Whether the command has to wait for a disk that is slower than its clients; the connection stalls then.
+    #[inline]
+    pub(in crate::shard) fn is_held_by_log(
+        &mut self,
+        turn: &TurnState,
+        c: &mut Connection,
+        spec: &CommandSpec,
+    ) -> bool {
+        if !self.is_congested() {
+            return false;
+        }
+        let writes = any_command(c, spec, may_append);
+        if writes {
+            c.suspension = Suspension::Log;
+            self.held.writers.push(c.token);
+            self.held.writers_since.get_or_insert_with(Stamp::now);
+            turn.stats.writers_waiting_for_disk.set(self.held.writers.len() as u64);
+        }
+        writes
+    }
+}
+
 impl Shard {
     /// The turn is over: writes what it has appended, and lets go what may be seen meanwhile.
     pub(in crate::shard) fn log_turn_end(&mut self, ring: &mut SocketRing) {
@@ -91,7 +148,7 @@ impl Shard {
             self.let_go(released);
         } else if self.journal.is_fed() {
             // What was published waits for the ticket.
-            self.let_pushes_go(released);
+            self.subscribers.let_pushes_go(&self.turn, &mut self.peers, released);
             self.drain_loopback();
         }
         // What was let go may have done something.
@@ -109,7 +166,7 @@ impl Shard {
 
     /// The shard stops: everything goes to the disk.
     pub(in crate::shard) fn end_log(&mut self) -> Result<(), Unkept> {
-        if self.journal.log.is_open() && self.is_leader() && !self.upkeep.housekeeping.stopping {
+        if self.journal.log.is_open() && self.turn.is_leader() && !self.upkeep.housekeeping.stopping {
             crate::log!(Level::Notice, "Calling fsync() on the AOF file.");
         }
         let outcome = self.journal.log.flush_now();
@@ -135,10 +192,10 @@ impl Shard {
     fn let_writers_go_on(&mut self) {
         let writers = mem::take(&mut self.journal.held.writers);
         if let Some(since) = self.journal.held.writers_since.take() {
-            self.note_spike("write-held", Stamp::now().nanos_since(since));
+            self.executor.note_spike(&self.turn, "write-held", Stamp::now().nanos_since(since));
         }
         self.stats.writers_waiting_for_disk.set(0);
-        self.resume(writers, Suspension::Log);
+        self.connections.resume(writers, Suspension::Log);
     }
 
     fn note_log_spikes(&mut self) {
@@ -147,14 +204,14 @@ impl Shard {
         }
         let mut spikes = mem::take(&mut self.journal.log.spikes);
         for (event, nanos) in spikes.drain(..) {
-            self.note_spike(event, nanos);
+            self.executor.note_spike(&self.turn, event, nanos);
         }
         self.journal.log.spikes = spikes;
     }
 
     fn let_go(&mut self, released: u64) {
         self.journal.log.drop_kept();
-        self.let_pushes_go(released);
+        self.subscribers.let_pushes_go(&self.turn, &mut self.peers, released);
         while let Some(Reverse((position, index, generation))) = self.journal.held.outputs.peek().copied() {
             if position > released {
                 break;
@@ -162,7 +219,7 @@ impl Shard {
             self.journal.held.outputs.pop();
             if let Some(mut connection) = self.connections.table.take(Token { index, generation }) {
                 connection.flags.clear(Flag::Held);
-                self.queue_flush(&mut connection);
+                self.connections.queue_flush(&mut connection);
                 self.connections.table.put_back(connection);
             }
         }
@@ -174,38 +231,6 @@ impl Shard {
         }
         // What this shard tells itself.
         self.drain_loopback();
-    }
-
-    /// A command has run for the connection here: what it replied may have to wait.
-    #[inline]
-    pub(in crate::shard) fn note_run(&mut self, c: &mut Connection, spec: &CommandSpec, args: Args) {
-        if self.journal.log.is_open() && self.may_show(spec, args) {
-            c.made_at = self.journal.log.appended();
-        }
-    }
-
-    /// Whether the command may have shown, or done, what may not be seen yet.
-    pub(in crate::shard) fn may_show(&mut self, spec: &CommandSpec, args: Args) -> bool {
-        let may_take_long = self.journal.log.is_failing_somewhere() && self.journal.log.waits_for_disk();
-        if spec.is(CommandFlag::Write) || !may_take_long {
-            return true;
-        }
-        let mut keys = KeyPositions::new();
-        spec.key_positions(args, &mut keys);
-        self.journal.log.is_fresh(keys.iter().map(|key| args[key.index]))
-    }
-
-    /// Whether the batch of output that comes next has to wait; it is let go when the log is as far.
-    #[inline]
-    pub(in crate::shard) fn hold_output(&mut self, c: &mut Connection) -> bool {
-        if !self.journal.log.holds(c.staged_at) || c.output.is_drained() || c.output.is_in_flight() {
-            return false;
-        }
-        if !c.flags.has(Flag::Held) {
-            c.flags.set(Flag::Held);
-            self.journal.held.outputs.push(Reverse((c.staged_at, c.token.index, c.token.generation)));
-        }
-        true
     }
 
     /// A participant has given the intents of a transaction back: tells the coordinator when that may be seen. To be called
@@ -250,22 +275,6 @@ impl Shard {
                 self.reply_to(home, origin, &mut reply);
             }
         }
-    }
-
-    /// Whether the command has to wait for a disk that is slower than its clients; the connection stalls then.
-    #[inline]
-    pub(in crate::shard) fn is_held_by_log(&mut self, c: &mut Connection, spec: &CommandSpec) -> bool {
-        if !self.journal.is_congested() {
-            return false;
-        }
-        let writes = any_command(c, spec, may_append);
-        if writes {
-            c.suspension = Suspension::Log;
-            self.journal.held.writers.push(c.token);
-            self.journal.held.writers_since.get_or_insert_with(Stamp::now);
-            self.stats.writers_waiting_for_disk.set(self.journal.held.writers.len() as u64);
-        }
-        writes
     }
 }
 

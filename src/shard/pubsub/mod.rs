@@ -16,16 +16,21 @@
 
 mod registry;
 
+use crate::shard::journal::Journal;
 use crate::shard::message::SubscriberMessage;
+use crate::shard::peers::Peers;
 use crate::shard::scatter::Heard;
 use crate::shard::scatter::Question;
+use crate::shard::subscribers::Subscribers;
+use crate::shard::turn::TurnState;
+use crate::store::Store;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use self::registry::{Subscribers, Tally};
+use self::registry::{SubscriberList, Tally};
 use super::push::Push;
 use super::{Flow, Shard};
 use crate::base::glob::glob_match;
@@ -46,7 +51,7 @@ pub(super) struct PubSub {
     /// Of channels for events that other shards own.
     foreign_channels: Tally,
     /// This shard's connections.
-    here: PerTopic<Subscribers>,
+    here: PerTopic<SubscriberList>,
 }
 
 /// A message on its way.
@@ -78,11 +83,150 @@ impl Question for CountSubscriber {
     type Answer = ();
 
     fn answer(self, shard: &mut Shard) {
-        shard.count_subscriber(self.home, self.topic, self.change, &self.names);
+        shard.subscribers.count_subscriber(&shard.turn, self.home, self.topic, self.change, &self.names);
     }
 }
 
 /// Subscribing and unsubscribing.
+impl TurnState {
+    fn only_counts_here(&self, topic: Topic, name: &[u8]) -> bool {
+        self.slots.is_single() || self.slots.shard_of(name) == self.id && !counts_everywhere(topic, name)
+    }
+
+    /// Whether another shard may count it as a listener.
+    pub(super) fn is_counted_elsewhere(&self, c: &Connection) -> bool {
+        !self.slots.is_single() && c.subscriptions.is_some()
+    }
+}
+
+impl Subscribers {
+    /// Counts a connection of shard `home` that begins or ceases to listen to those of `names` that this shard has a tally of.
+    fn count_subscriber(
+        &mut self,
+        turn: &TurnState,
+        home: usize,
+        topic: Topic,
+        change: Change,
+        names: &[Box<[u8]>],
+    ) {
+        for name in names {
+            let tally = if topic == Topic::Pattern || turn.slots.shard_of(name) == turn.id {
+                &mut self.pubsub.tallies[topic]
+            } else if counts_everywhere(topic, name) {
+                &mut self.pubsub.foreign_channels
+            } else {
+                continue;
+            };
+            match change {
+                Change::Begin => tally.add(name, home),
+                Change::End => tally.remove(name, home),
+            }
+        }
+        if home == turn.id && topic != Topic::ShardChannel {
+            let listeners = &turn.shared.listeners;
+            match change {
+                Change::Begin => listeners.fetch_add(names.len(), Ordering::Relaxed),
+                Change::End => listeners.fetch_sub(names.len(), Ordering::Relaxed),
+            };
+        }
+        let names = |topic| self.pubsub.tallies[topic].len() as u64;
+        turn.stats.pubsub_channels.set(names(Topic::Channel));
+        turn.stats.pubsub_patterns.set(names(Topic::Pattern));
+        turn.stats.pubsub_shard_channels.set(names(Topic::ShardChannel));
+    }
+
+    /// PUBLISH and SPUBLISH, on the channel's owner; returns how many listen.
+    pub(super) fn run_publish(
+        &mut self,
+        turn: &TurnState,
+        store: &mut Store,
+        peers: &mut Peers,
+        journal: &mut Journal,
+        spec: &CommandSpec,
+        args: Args,
+    ) -> u64 {
+        let is_sharded = spec.role == Role::Publish { is_sharded: true };
+        let topic = if is_sharded { Topic::ShardChannel } else { Topic::Channel };
+        self.publish(turn, store, peers, journal, topic, (args[1], args[2]))
+    }
+
+    /// Sends a message to all who listen to a channel that this shard owns, or an event; returns their number.
+    fn publish(
+        &mut self,
+        turn: &TurnState,
+        store: &mut Store,
+        peers: &mut Peers,
+        journal: &mut Journal,
+        topic: Topic,
+        (channel, message): (&[u8], &[u8]),
+    ) -> u64 {
+        let pubsub = &mut self.pubsub;
+        let (mut listeners, mut shards) = (0, SmallVec::<[usize; 8]>::new());
+        let mut count = |by_shard: &[(usize, u32)]| {
+            for (shard, subscribers) in by_shard {
+                listeners += u64::from(*subscribers);
+                if !shards.contains(shard) {
+                    shards.push(*shard);
+                }
+            }
+        };
+        count(pubsub.tallies[topic].of(channel));
+        if topic == Topic::Channel {
+            count(pubsub.foreign_channels.of(channel));
+            let matching = pubsub.tallies[Topic::Pattern]
+                .iter()
+                .filter(|(pattern, _)| glob_match(pattern, channel, false));
+            matching.for_each(|(_, by_shard)| count(by_shard));
+        }
+        if !shards.is_empty() {
+            let publication = Publication {
+                topic,
+                channel: Bytes::copy_from_slice(channel),
+                message: Bytes::copy_from_slice(message),
+            };
+            shards.iter().for_each(|shard| {
+                self.push_to_shard(
+                    turn,
+                    store,
+                    peers,
+                    journal,
+                    *shard,
+                    Push::Publication(publication.clone()),
+                )
+            });
+        }
+        listeners
+    }
+
+    /// Publishes what has happened to keys, if somebody wants to know.
+    pub(super) fn publish_events(
+        &mut self,
+        turn: &TurnState,
+        store: &mut Store,
+        peers: &mut Peers,
+        journal: &mut Journal,
+    ) {
+        if store.events.is_empty() {
+            return;
+        }
+        let events = store.events.take();
+        if turn.shared.listeners.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let classes = store.events.classes();
+        for event in events {
+            if classes.contains(EventClass::KEYSPACE) {
+                let channel = [format!("__keyspace@{}__:", event.db).as_bytes(), &event.key].concat();
+                self.publish(turn, store, peers, journal, Topic::Channel, (&channel, event.name.as_bytes()));
+            }
+            if classes.contains(EventClass::KEYEVENT) {
+                let channel = format!("__keyevent@{}__:{}", event.db, event.name);
+                self.publish(turn, store, peers, journal, Topic::Channel, (channel.as_bytes(), &event.key));
+            }
+        }
+    }
+}
+
 impl Shard {
     /// Changes what a connection is subscribed to; it gets a message about each of `names` that begins with `what`.
     pub(super) fn subscribe(
@@ -124,52 +268,14 @@ impl Shard {
             }
         };
         let home = self.id;
-        if changed.iter().all(|name| self.only_counts_here(topic, name)) {
-            self.count_subscriber(home, topic, change, &changed);
+        if changed.iter().all(|name| self.turn.only_counts_here(topic, name)) {
+            self.subscribers.count_subscriber(&self.turn, home, topic, change, &changed);
             answer(reply);
             return Flow::Done;
         }
         let question = CountSubscriber { home, topic, change, names: changed.into() };
         self.ask_all_for(c, question, move |_, _, reply| answer(reply));
         Flow::Later
-    }
-
-    fn only_counts_here(&self, topic: Topic, name: &[u8]) -> bool {
-        self.turn.slots.is_single()
-            || self.turn.slots.shard_of(name) == self.id && !counts_everywhere(topic, name)
-    }
-
-    /// Counts a connection of shard `home` that begins or ceases to listen to those of `names` that this shard has a tally of.
-    fn count_subscriber(&mut self, home: usize, topic: Topic, change: Change, names: &[Box<[u8]>]) {
-        for name in names {
-            let tally = if topic == Topic::Pattern || self.turn.slots.shard_of(name) == self.id {
-                &mut self.subscribers.pubsub.tallies[topic]
-            } else if counts_everywhere(topic, name) {
-                &mut self.subscribers.pubsub.foreign_channels
-            } else {
-                continue;
-            };
-            match change {
-                Change::Begin => tally.add(name, home),
-                Change::End => tally.remove(name, home),
-            }
-        }
-        if home == self.id && topic != Topic::ShardChannel {
-            let listeners = &self.shared.listeners;
-            match change {
-                Change::Begin => listeners.fetch_add(names.len(), Ordering::Relaxed),
-                Change::End => listeners.fetch_sub(names.len(), Ordering::Relaxed),
-            };
-        }
-        let names = |topic| self.subscribers.pubsub.tallies[topic].len() as u64;
-        self.stats.pubsub_channels.set(names(Topic::Channel));
-        self.stats.pubsub_patterns.set(names(Topic::Pattern));
-        self.stats.pubsub_shard_channels.set(names(Topic::ShardChannel));
-    }
-
-    /// Whether another shard may count it as a listener.
-    pub(super) fn is_counted_elsewhere(&self, c: &Connection) -> bool {
-        !self.turn.slots.is_single() && c.subscriptions.is_some()
     }
 
     /// Forgets its subscriptions, and gives the reply that `answer` writes when no shard counts it any more.
@@ -179,7 +285,7 @@ impl Shard {
         reply: &mut Reply,
         answer: impl FnOnce(&mut Reply) + 'static,
     ) -> Flow {
-        let is_counted = self.is_counted_elsewhere(c);
+        let is_counted = self.turn.is_counted_elsewhere(c);
         self.forget_subscriptions(c);
         if !is_counted {
             answer(reply);
@@ -217,68 +323,6 @@ impl Shard {
 
 /// Publishing.
 impl Shard {
-    /// PUBLISH and SPUBLISH, on the channel's owner.
-    pub(super) fn run_publish(&mut self, spec: &CommandSpec, args: Args, reply: &mut Reply) {
-        let is_sharded = spec.role == Role::Publish { is_sharded: true };
-        let topic = if is_sharded { Topic::ShardChannel } else { Topic::Channel };
-        reply.integer(self.publish(topic, args[1], args[2]) as i64);
-    }
-
-    /// Sends a message to all who listen to a channel that this shard owns, or an event; returns their number.
-    fn publish(&mut self, topic: Topic, channel: &[u8], message: &[u8]) -> u64 {
-        let pubsub = &mut self.subscribers.pubsub;
-        let (mut listeners, mut shards) = (0, SmallVec::<[usize; 8]>::new());
-        let mut count = |by_shard: &[(usize, u32)]| {
-            for (shard, subscribers) in by_shard {
-                listeners += u64::from(*subscribers);
-                if !shards.contains(shard) {
-                    shards.push(*shard);
-                }
-            }
-        };
-        count(pubsub.tallies[topic].of(channel));
-        if topic == Topic::Channel {
-            count(pubsub.foreign_channels.of(channel));
-            let matching = pubsub.tallies[Topic::Pattern]
-                .iter()
-                .filter(|(pattern, _)| glob_match(pattern, channel, false));
-            matching.for_each(|(_, by_shard)| count(by_shard));
-        }
-        if !shards.is_empty() {
-            let publication = Publication {
-                topic,
-                channel: Bytes::copy_from_slice(channel),
-                message: Bytes::copy_from_slice(message),
-            };
-            shards
-                .iter()
-                .for_each(|shard| self.push_to_shard(*shard, Push::Publication(publication.clone())));
-        }
-        listeners
-    }
-
-    /// Publishes what has happened to keys, if somebody wants to know.
-    pub(super) fn publish_events(&mut self) {
-        if self.store.events.is_empty() {
-            return;
-        }
-        let events = self.store.events.take();
-        if self.shared.listeners.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let classes = self.store.events.classes();
-        for event in events {
-            if classes.contains(EventClass::KEYSPACE) {
-                let channel = [format!("__keyspace@{}__:", event.db).as_bytes(), &event.key].concat();
-                self.publish(Topic::Channel, &channel, event.name.as_bytes());
-            }
-            if classes.contains(EventClass::KEYEVENT) {
-                let channel = format!("__keyevent@{}__:{}", event.db, event.name);
-                self.publish(Topic::Channel, channel.as_bytes(), &event.key);
-            }
-        }
-    }
-
     /// Returns how often it has written the message.
     pub(super) fn deliver(&mut self, Publication { topic, channel, message }: &Publication) -> usize {
         let what: &[u8] = if *topic == Topic::ShardChannel { b"smessage" } else { b"message" };

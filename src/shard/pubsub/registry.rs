@@ -71,11 +71,11 @@ type Tokens = HashSet<Token, foldhash::fast::RandomState>;
 
 /// The connections of this shard that are subscribed to a name.
 #[derive(Debug, Default)]
-pub struct Subscribers {
+pub struct SubscriberList {
     names: Map<Tokens>,
 }
 
-impl Subscribers {
+impl SubscriberList {
     pub fn add(&mut self, name: &[u8], token: Token) {
         match self.names.get_mut(name) {
             Some(tokens) => {
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn a_connection_hears_of_a_name_once() {
         let (one, other) = (Token { index: 1, generation: 0 }, Token { index: 2, generation: 0 });
-        let mut subscribers = Subscribers::default();
+        let mut subscribers = SubscriberList::default();
         subscribers.add(b"news", one);
         subscribers.add(b"news", one);
         subscribers.add(b"news", other);

@@ -11,8 +11,13 @@
 
 mod inbox;
 
+use crate::shard::journal::Journal;
 use crate::shard::message::SubscriberMessage;
 use crate::shard::peers::Chore;
+use crate::shard::peers::Peers;
+use crate::shard::subscribers::Subscribers;
+use crate::shard::turn::TurnState;
+use crate::store::Store;
 use std::collections::VecDeque;
 use std::mem;
 
@@ -42,43 +47,64 @@ impl Pushes {
     }
 }
 
-impl Shard {
+impl Subscribers {
     /// Has shard `shard` tell its connections.
-    pub(super) fn push_to_shard(&mut self, shard: usize, push: Push) {
-        if let Err(is_first) = self.shared.inboxes[shard].make_room(&push) {
-            self.wake_later(shard);
+    pub(super) fn push_to_shard(
+        &mut self,
+        turn: &TurnState,
+        store: &mut Store,
+        peers: &mut Peers,
+        journal: &mut Journal,
+        shard: usize,
+        push: Push,
+    ) {
+        if let Err(is_first) = turn.shared.inboxes[shard].make_room(&push) {
+            self.wake_later(peers, shard);
             if is_first {
-                self.give_up_held(shard);
+                self.give_up_held(turn, shard);
             }
             return;
         }
-        if let Some(push) = self.wait_for_unit(shard, push) {
-            self.push_when_released(shard, push);
+        if let Some(push) = journal.wait_for_unit(store, shard, push) {
+            self.push_when_released(turn, peers, journal, shard, push);
         }
     }
 
     /// Sends messages, for which there is room, when what is appended by now is released.
-    pub(super) fn push_all(&mut self, pushes: Vec<(usize, Push)>) {
+    pub(super) fn push_all(
+        &mut self,
+        turn: &TurnState,
+        peers: &mut Peers,
+        journal: &mut Journal,
+        pushes: Vec<(usize, Push)>,
+    ) {
         for (shard, push) in pushes {
-            self.push_when_released(shard, push);
+            self.push_when_released(turn, peers, journal, shard, push);
         }
     }
 
-    fn push_when_released(&mut self, shard: usize, push: Push) {
+    fn push_when_released(
+        &mut self,
+        turn: &TurnState,
+        peers: &mut Peers,
+        journal: &mut Journal,
+        shard: usize,
+        push: Push,
+    ) {
         // Behind those that wait already.
-        let last = self.subscribers.pushes.held.back().map(|(position, ..)| *position);
+        let last = self.pushes.held.back().map(|(position, ..)| *position);
         // With replicas no message leaves in front of the turn's ticket.
-        let fed_at = self.journal.is_fed().then(|| self.journal.log.appended());
-        match self.journal.log.held_at().or(fed_at).or(last) {
-            Some(position) => self.subscribers.pushes.held.push_back((position, shard, push)),
-            None => self.put_into_inbox(shard, push),
+        let fed_at = journal.is_fed().then(|| journal.log.appended());
+        match journal.log.held_at().or(fed_at).or(last) {
+            Some(position) => self.pushes.held.push_back((position, shard, push)),
+            None => self.put_into_inbox(turn, peers, shard, push),
         }
     }
 
     /// All connections that they might have been for are about to be closed.
-    fn give_up_held(&mut self, shard: usize) {
-        let inbox = &self.shared.inboxes[shard];
-        self.subscribers.pushes.held.retain(|(_, to, push)| {
+    fn give_up_held(&mut self, turn: &TurnState, shard: usize) {
+        let inbox = &turn.shared.inboxes[shard];
+        self.pushes.held.retain(|(_, to, push)| {
             if *to == shard {
                 inbox.give_up(push);
             }
@@ -87,25 +113,27 @@ impl Shard {
     }
 
     /// The log has come to `released`. To be called before the replies that waited for it go out.
-    pub(super) fn let_pushes_go(&mut self, released: u64) {
-        while self.subscribers.pushes.held.front().is_some_and(|(position, ..)| *position <= released) {
-            let Some((_, shard, push)) = self.subscribers.pushes.held.pop_front() else { return };
-            self.put_into_inbox(shard, push);
+    pub(super) fn let_pushes_go(&mut self, turn: &TurnState, peers: &mut Peers, released: u64) {
+        while self.pushes.held.front().is_some_and(|(position, ..)| *position <= released) {
+            let Some((_, shard, push)) = self.pushes.held.pop_front() else { return };
+            self.put_into_inbox(turn, peers, shard, push);
         }
     }
 
-    fn put_into_inbox(&mut self, shard: usize, push: Push) {
-        self.shared.inboxes[shard].put(push);
-        self.wake_later(shard);
+    fn put_into_inbox(&mut self, turn: &TurnState, peers: &mut Peers, shard: usize, push: Push) {
+        turn.shared.inboxes[shard].put(push);
+        self.wake_later(peers, shard);
     }
 
-    fn wake_later(&mut self, shard: usize) {
-        self.subscribers.pushes.to_wake[shard] = true;
-        if !mem::replace(&mut self.subscribers.pushes.is_scheduled, true) {
-            self.do_later(Chore::WakeShards);
+    fn wake_later(&mut self, peers: &mut Peers, shard: usize) {
+        self.pushes.to_wake[shard] = true;
+        if !mem::replace(&mut self.pushes.is_scheduled, true) {
+            peers.do_later(Chore::WakeShards);
         }
     }
+}
 
+impl Shard {
     /// Tells the shards that have got messages to look into their inboxes.
     pub(super) fn wake_shards(&mut self) {
         self.subscribers.pushes.is_scheduled = false;
@@ -144,7 +172,7 @@ impl Shard {
                 }
             };
         }
-        self.do_next_turn(Chore::EmptyInbox);
+        self.peers.do_next_turn(Chore::EmptyInbox);
     }
 
     fn close_subscribers(&mut self) {
@@ -156,7 +184,7 @@ impl Shard {
                 crate::log_text!(
                     Level::Warning,
                     "Closing subscriber that messages from another shard cannot reach fast enough: ",
-                    self.describe_client(c)
+                    self.turn.describe_client(c)
                 );
                 self.stats.output_buffer_closes.add(1);
                 self.close(c);

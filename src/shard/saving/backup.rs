@@ -4,6 +4,8 @@
 //! shard that leads a second descriptor of the socket. From then on the shard neither reads nor writes there; it closes the
 //! connection when the dump has ended. As long as nothing of the dump was sent, an error can still be answered.
 
+use crate::shard::saving::Saving;
+use crate::shard::turn::TurnState;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -87,12 +89,65 @@ impl Stream {
 }
 
 // Every shard.
-impl Shard {
+impl TurnState {
+    /// Pipes for the parts, and who reads them.
+    fn prepare_backup(
+        &self,
+        id: JobId,
+        purpose: Purpose,
+        target: Target,
+        content: Content,
+        [before, after]: [Vec<u8>; 2],
+    ) -> std::io::Result<(SnapshotCut, Relay)> {
+        let format = self.rdb_format();
+        let (mut sources, mut parts) = (Vec::new(), Vec::new());
+        for _ in self.slots.all() {
+            let (from, file) = pipes::pipe()?;
+            sources.push(from);
+            parts.push(Some(PartFile::new(PathBuf::new(), file, false)));
+        }
+        let patience = Duration::from_secs(u64::from(self.config.replication.repl_timeout));
+        let before = Before::Now(before);
+        let order = Order { target, before, after, parts: sources, patience };
+        let shared = self.shared.clone();
+        let relay = Relay::start(order, move |outcome| {
+            shared.thread_inbox.post(LEADER, ThreadReport::StreamEnded { job: id, outcome }.into());
+        })?;
+        let cut = SnapshotCut {
+            id,
+            purpose,
+            method: None,
+            format,
+            checksum: self.config.persistence.rdbchecksum,
+            path: PathBuf::new(),
+            parts,
+            increments: Default::default(),
+            as_commands: false,
+            has_keys: content.keys,
+            has_functions: content.functions,
+            fields: Vec::new(),
+            slots: None,
+            is_stopped: AtomicBool::new(false),
+            at_cut: AtomicBool::new(false),
+        };
+        Ok((cut, relay))
+    }
+}
+
+impl Saving {
     /// The client is to get a dump as soon as it has got its earlier replies.
     pub(in crate::shard) fn hand_over_later(&mut self, handover: Handover) {
-        self.saving.handovers.push(handover);
+        self.handovers.push(handover);
     }
 
+    /// Why no stream of this kind can begin now.
+    fn stream_refusal(&self, purpose: Purpose) -> Option<CommandError> {
+        admit(purpose, self.purposes()).err()?;
+        Some(CommandError::other(format!("ERR {} already in progress", purpose.name())))
+    }
+}
+
+impl Shard {
     /// In each turn: gives connections away that have nothing more to send.
     pub(in crate::shard) fn hand_over_connections(&mut self) {
         if self.saving.handovers.is_empty() {
@@ -141,7 +196,7 @@ impl Shard {
                 "ERR PIPESAVE needs a command: set 'pipesavecommand' in the configuration file and restart the server",
             ))
         } else {
-            self.stream_refusal(Purpose::Pipe)
+            self.saving.stream_refusal(Purpose::Pipe)
         };
         match error {
             Some(error) => self.answer_asker(asker, Err(error)),
@@ -154,7 +209,7 @@ impl Shard {
 
     /// DUMPSAVE; `socket` is the client's.
     pub(super) fn dumpsave(&mut self, socket: OwnedFd, asker: Asker) {
-        if let Some(error) = self.stream_refusal(Purpose::Dump) {
+        if let Some(error) = self.saving.stream_refusal(Purpose::Dump) {
             return self.answer_asker(asker, Err(error));
         }
         self.start_backup(
@@ -166,12 +221,6 @@ impl Shard {
         );
     }
 
-    /// Why no stream of this kind can begin now.
-    fn stream_refusal(&self, purpose: Purpose) -> Option<CommandError> {
-        admit(purpose, self.saving.purposes()).err()?;
-        Some(CommandError::other(format!("ERR {} already in progress", purpose.name())))
-    }
-
     fn start_backup(
         &mut self,
         purpose: Purpose,
@@ -181,7 +230,7 @@ impl Shard {
         asker: Asker,
     ) {
         let id = self.saving.last_id + 1;
-        match self.prepare_backup(id, purpose, target, content, frame) {
+        match self.turn.prepare_backup(id, purpose, target, content, frame) {
             Ok((cut, relay)) => {
                 self.saving.last_id = id;
                 {
@@ -201,49 +250,6 @@ impl Shard {
                 self.answer_asker(asker, Err(error));
             }
         }
-    }
-
-    /// Pipes for the parts, and who reads them.
-    fn prepare_backup(
-        &self,
-        id: JobId,
-        purpose: Purpose,
-        target: Target,
-        content: Content,
-        [before, after]: [Vec<u8>; 2],
-    ) -> std::io::Result<(SnapshotCut, Relay)> {
-        let format = self.rdb_format();
-        let (mut sources, mut parts) = (Vec::new(), Vec::new());
-        for _ in self.turn.slots.all() {
-            let (from, file) = pipes::pipe()?;
-            sources.push(from);
-            parts.push(Some(PartFile::new(PathBuf::new(), file, false)));
-        }
-        let patience = Duration::from_secs(u64::from(self.turn.config.replication.repl_timeout));
-        let before = Before::Now(before);
-        let order = Order { target, before, after, parts: sources, patience };
-        let shared = self.shared.clone();
-        let relay = Relay::start(order, move |outcome| {
-            shared.thread_inbox.post(LEADER, ThreadReport::StreamEnded { job: id, outcome }.into());
-        })?;
-        let cut = SnapshotCut {
-            id,
-            purpose,
-            method: None,
-            format,
-            checksum: self.turn.config.persistence.rdbchecksum,
-            path: PathBuf::new(),
-            parts,
-            increments: Default::default(),
-            as_commands: false,
-            has_keys: content.keys,
-            has_functions: content.functions,
-            fields: Vec::new(),
-            slots: None,
-            is_stopped: AtomicBool::new(false),
-            at_cut: AtomicBool::new(false),
-        };
-        Ok((cut, relay))
     }
 
     /// The relay has ended.

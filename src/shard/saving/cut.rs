@@ -1,5 +1,7 @@
 //! A snapshot, as every shard knows it: what it is for, the files of its parts, and what the shards tell about theirs.
 
+use crate::shard::saving::Saving;
+use crate::shard::turn::TurnState;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +15,6 @@ use crate::persist::aof::write::{put_command, put_cut, Timestamps};
 use crate::rdb::file::Header;
 use crate::rdb::{Encoder, Format};
 use crate::runtime::clock;
-use crate::shard::Shard;
 use crate::snapshot::Purpose;
 use crate::store::SlotSet;
 use crate::text;
@@ -89,58 +90,7 @@ impl PartFile {
     }
 }
 
-impl Shard {
-    /// Opens the files of a snapshot. The error is for the log.
-    pub(super) fn new_cut(
-        &mut self,
-        purpose: Purpose,
-        method: Option<SnapshotMethod>,
-    ) -> Result<SnapshotCut, Text> {
-        self.saving.last_id += 1;
-        let persistence = &self.turn.config.persistence;
-        let path = persistence.dbfilename.clone();
-        let checksum = persistence.rdbchecksum;
-        let format = self.rdb_format();
-        let shards = self.turn.slots.shards();
-        let mut parts: Vec<Option<PartFile>> = Vec::with_capacity(shards);
-        for shard in 0..shards {
-            let name = temporary_name(shard);
-            let file = match File::options().read(true).write(true).create(true).truncate(true).open(&name) {
-                Ok(file) => file,
-                Err(error) => {
-                    remove_files(&parts);
-                    return Err(text!(
-                        "Failed opening the temp RDB file ",
-                        name,
-                        " (in server root dir ",
-                        std::env::current_dir().unwrap_or_default(),
-                        ") for saving: ",
-                        error_text(&error)
-                    ));
-                }
-            };
-            parts.push(Some(PartFile::new(name, file, shards == 1)));
-        }
-        let id = self.saving.last_id;
-        Ok(SnapshotCut {
-            id,
-            purpose,
-            method,
-            format,
-            checksum,
-            path,
-            parts,
-            increments: Mutex::default(),
-            as_commands: false,
-            has_keys: true,
-            has_functions: true,
-            fields: Vec::new(),
-            slots: None,
-            is_stopped: AtomicBool::new(false),
-            at_cut: AtomicBool::new(false),
-        })
-    }
-
+impl TurnState {
     /// The head of a file; of a base of the log, with the number of the barrier that it is made at.
     pub(super) fn header(&self, format: Format, base_at: Option<Number>) -> Vec<u8> {
         // Of bases, that of the first shard has the libraries of functions.
@@ -184,7 +134,7 @@ impl Shard {
     /// The head of a base that is written as commands.
     pub(super) fn head_of_commands(&self, base_at: Number) -> Vec<u8> {
         let mut head = Vec::new();
-        if self.turn.config.persistence.aof_timestamp_enabled {
+        if self.config.persistence.aof_timestamp_enabled {
             Timestamps::default().put_always(&mut head, self.now_ms() / 1000);
         }
         put_cut(&mut head, base_at);
@@ -194,6 +144,60 @@ impl Shard {
             }
         }
         head
+    }
+}
+
+impl Saving {
+    /// Opens the files of a snapshot. The error is for the log.
+    pub(super) fn new_cut(
+        &mut self,
+        turn: &TurnState,
+        purpose: Purpose,
+        method: Option<SnapshotMethod>,
+    ) -> Result<SnapshotCut, Text> {
+        self.last_id += 1;
+        let persistence = &turn.config.persistence;
+        let path = persistence.dbfilename.clone();
+        let checksum = persistence.rdbchecksum;
+        let format = turn.rdb_format();
+        let shards = turn.slots.shards();
+        let mut parts: Vec<Option<PartFile>> = Vec::with_capacity(shards);
+        for shard in 0..shards {
+            let name = temporary_name(shard);
+            let file = match File::options().read(true).write(true).create(true).truncate(true).open(&name) {
+                Ok(file) => file,
+                Err(error) => {
+                    remove_files(&parts);
+                    return Err(text!(
+                        "Failed opening the temp RDB file ",
+                        name,
+                        " (in server root dir ",
+                        std::env::current_dir().unwrap_or_default(),
+                        ") for saving: ",
+                        error_text(&error)
+                    ));
+                }
+            };
+            parts.push(Some(PartFile::new(name, file, shards == 1)));
+        }
+        let id = self.last_id;
+        Ok(SnapshotCut {
+            id,
+            purpose,
+            method,
+            format,
+            checksum,
+            path,
+            parts,
+            increments: Mutex::default(),
+            as_commands: false,
+            has_keys: true,
+            has_functions: true,
+            fields: Vec::new(),
+            slots: None,
+            is_stopped: AtomicBool::new(false),
+            at_cut: AtomicBool::new(false),
+        })
     }
 }
 

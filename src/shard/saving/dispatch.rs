@@ -30,26 +30,26 @@ impl Shard {
             LeaderRequest::Pipesave(asker) => self.pipesave(asker),
             LeaderRequest::Dumpsave { socket, asker } => self.dumpsave(socket, asker),
             LeaderRequest::FullSync(sync) => self.full_sync(*sync),
-            LeaderRequest::SendSync { job, before } => self.send_sync(job, before),
+            LeaderRequest::SendSync { job, before } => self.saving.send_sync(job, before),
             LeaderRequest::Bgrewriteaof(asker) => self.bgrewriteaof(asker),
-            LeaderRequest::ScheduleRewrite => self.schedule_rewrite(),
+            LeaderRequest::ScheduleRewrite => self.saving.schedule_rewrite(&self.turn),
             LeaderRequest::Shutdown(request) => self.begin_shutdown(request),
             LeaderRequest::AbortShutdown(asker) => self.abort_shutdown(asker),
             LeaderRequest::Reload(options, asker) => self.reload(options, asker),
             LeaderRequest::LoadAof(asker) => self.load_aof(asker),
-            LeaderRequest::CollectHistory => self.collect_history(),
+            LeaderRequest::CollectHistory => self.saving.collect_history(&self.turn),
             LeaderRequest::SwitchAof { must_wait } => self.switch_aof(must_wait),
             LeaderRequest::AnswerWhenAofHasBegun(answer_to) => self.answer_when_aof_has_begun(answer_to),
             LeaderRequest::AnswerWhenFlushed(answer) => self.answer_when_flushed(answer),
             LeaderRequest::GiveWay => self.give_way(),
-            LeaderRequest::RepairLog => self.repair_log(),
+            LeaderRequest::RepairLog => self.saving.repair_log(&self.turn),
         }
     }
 
     /// What the leader wants of this shard.
     fn obey(&mut self, order: ShardOrder) {
         match order {
-            ShardOrder::MayFork { job, at_us } => self.may_fork(job, at_us),
+            ShardOrder::MayFork { job, at_us } => self.saving.may_fork(job, at_us),
             ShardOrder::Stop { job } => self.stop_part(job),
             ShardOrder::SnapshotOnDisk(begins) => {
                 let on_disk = &mut self.saving.on_disk;

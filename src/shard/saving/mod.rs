@@ -20,6 +20,7 @@ mod shutdown;
 pub mod sync;
 mod throttle;
 
+use crate::shard::turn::TurnState;
 use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -123,6 +124,29 @@ impl Saving {
 }
 
 // The leader.
+impl TurnState {
+    fn note_saved(&self, purpose: Purpose, ok: bool, copied: u64) {
+        let now_s = clock::unix_us() / 1_000_000;
+        let status = &self.shared.status;
+        let mut figures = status.figures();
+        match purpose {
+            Purpose::Background => {
+                figures.rdb.copied_bytes = copied;
+                figures.rdb.end(ok, now_s);
+            }
+            Purpose::Foreground if ok => figures.rdb.ok = true,
+            _ => {}
+        }
+        if ok {
+            figures.saved_at_s = now_s;
+            figures.rdb_saves += 1;
+        }
+        if ok || purpose == Purpose::Background {
+            status.save_failed.store(!ok, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Shard {
     /// Asks the shard that leads.
     pub(super) fn tell_leader(&mut self, request: impl Into<Message>) {
@@ -233,14 +257,14 @@ impl Shard {
     fn start_snapshot(&mut self, purpose: Purpose, method: Option<SnapshotMethod>, asker: Option<Asker>) {
         if purpose == Purpose::Background {
             self.saving.is_scheduled = false;
-            self.saving.tried_at_ms = self.now_ms();
+            self.saving.tried_at_ms = self.turn.now_ms();
             self.shared.status.figures().rdb.begin(clock::unix_us() / 1_000_000);
         }
-        let cut = match self.new_cut(purpose, method) {
+        let cut = match self.saving.new_cut(&self.turn, purpose, method) {
             Ok(cut) => Arc::new(cut),
             Err(why) => {
                 crate::log_text!(Level::Warning, why);
-                self.note_saved(purpose, false, 0);
+                self.turn.note_saved(purpose, false, 0);
                 if let Some(asker) = asker {
                     self.answer_asker(asker, Err(CommandError::other("ERR")));
                 }
@@ -268,7 +292,7 @@ impl Shard {
         while let Some(active) = self.saving.jobs.iter().find(waits) {
             let id = active.cut.id;
             let is_free = !self.saving.jobs.iter().any(|active| active.job.holds_stores());
-            if !is_free && !self.may_fork_at_cut(&active.cut) {
+            if !is_free && !self.turn.may_fork_at_cut(&active.cut) {
                 return;
             }
             active.cut.at_cut.store(!is_free, Ordering::Relaxed);
@@ -343,11 +367,12 @@ impl Shard {
 
     /// Writes this shard's keys as the base of its log, and waits for the disk; returns the file's length. Before there are clients.
     pub(super) fn write_whole(&self, file: &File) -> std::io::Result<u64> {
-        let format = self.rdb_format();
+        let format = self.turn.rdb_format();
         let persistence = &self.turn.config.persistence;
         let as_commands = !persistence.aof_use_rdb_preamble;
-        let head = if as_commands { self.head_of_commands(0) } else { self.header(format, Some(0)) };
-        let options = self.options_of_part(format, persistence.rdbchecksum, &head, true);
+        let head =
+            if as_commands { self.turn.head_of_commands(0) } else { self.turn.header(format, Some(0)) };
+        let options = self.turn.options_of_part(format, persistence.rdbchecksum, &head, true);
         let options = PartOptions { as_commands, ..options };
         let checksummed = forked::write_part(&self.store, file, &options, &mut || {})?;
         Ok(checksummed.len)
@@ -385,6 +410,10 @@ impl Shard {
         let what = purpose.name();
         match active.job.totals.pid {
             Some(pid) => crate::log!(Level::Notice, "{what} started by pid {pid}"),
+            None if purpose == Purpose::FullSync => {
+                let pid = std::process::id();
+                crate::log!(Level::Notice, "Background RDB transfer started by pid {pid}, without fork");
+            }
             None => crate::log!(Level::Notice, "{what} started without fork"),
         }
         // The dump is the answer.
@@ -452,7 +481,7 @@ impl Shard {
         if job.is_given_up() {
             self.shared.status.figures().rdb.began_s = None;
         } else {
-            self.note_saved(purpose, ok, copied);
+            self.turn.note_saved(purpose, ok, copied);
         }
         if let Some(asker) = asker {
             let answer = match purpose {
@@ -465,30 +494,9 @@ impl Shard {
         self.go_on_after_snapshot();
     }
 
-    fn note_saved(&mut self, purpose: Purpose, ok: bool, copied: u64) {
-        let now_s = clock::unix_us() / 1_000_000;
-        let status = &self.shared.status;
-        let mut figures = status.figures();
-        match purpose {
-            Purpose::Background => {
-                figures.rdb.copied_bytes = copied;
-                figures.rdb.end(ok, now_s);
-            }
-            Purpose::Foreground if ok => figures.rdb.ok = true,
-            _ => {}
-        }
-        if ok {
-            figures.saved_at_s = now_s;
-            figures.rdb_saves += 1;
-        }
-        if ok || purpose == Purpose::Background {
-            status.save_failed.store(!ok, Ordering::Relaxed);
-        }
-    }
-
     /// Ends what is under way, of which nothing is to be left. False: there is nothing.
     pub(in crate::shard) fn give_up_snapshots(&mut self) -> bool {
-        self.forget_rewrites();
+        self.saving.forget_rewrites();
         let ids: Vec<JobId> = self.saving.jobs.iter().map(|active| active.cut.id).collect();
         for id in &ids {
             self.job_event(*id, Event::GiveUp);

@@ -6,6 +6,9 @@
 //! to fork; its child then goes on with it. So shards fork one after the other, with a pause in which they answer what has
 //! waited, and a client waits for one fork and not for the sum of them.
 
+use crate::shard::saving::Saving;
+use crate::shard::turn::TurnState;
+use crate::store::Store;
 use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -46,6 +49,8 @@ pub(in crate::shard) struct OwnPart {
     id: JobId,
     purpose: Purpose,
     way: Way,
+    /// When it began, for `rdb-key-save-delay`.
+    since: Stamp,
 }
 
 enum Way {
@@ -84,7 +89,7 @@ struct Due {
     fork_at_us: Option<i64>,
 }
 
-impl Shard {
+impl TurnState {
     fn part_options<'a>(&self, cut: &SnapshotCut, head: &'a [u8], ends_file: bool) -> PartOptions<'a> {
         self.options_of_part(cut.format, cut.checksum, head, ends_file)
     }
@@ -96,7 +101,7 @@ impl Shard {
         head: &'a [u8],
         ends_file: bool,
     ) -> PartOptions<'a> {
-        let persistence = &self.turn.config.persistence;
+        let persistence = &self.config.persistence;
         PartOptions {
             format,
             checksum,
@@ -108,12 +113,66 @@ impl Shard {
         }
     }
 
+    /// Whether the snapshot can be made by children that are forked at the cut.
+    pub(super) fn may_fork_at_cut(&self, cut: &SnapshotCut) -> bool {
+        self.method_of(cut) != SnapshotMethod::Forkless || !cut.has_keys || cut.purpose == Purpose::Foreground
+    }
+
+    fn method_of(&self, cut: &SnapshotCut) -> SnapshotMethod {
+        match cut.purpose {
+            // Whatever it costs, its end must not depend on memory for a copy of everything.
+            Purpose::FullSync => SnapshotMethod::Forkless,
+            _ => cut.method.unwrap_or(self.config.engine.snapshot_method),
+        }
+    }
+
+    fn head_of_part(&self, cut: &SnapshotCut, number: Number, as_commands: bool) -> Vec<u8> {
+        match cut.purpose {
+            Purpose::Rewrite if as_commands => self.head_of_commands(number),
+            Purpose::Rewrite => self.header(cut.format, Some(number)),
+            _ => self.header_of(cut),
+        }
+    }
+}
+
+impl Saving {
+    /// The leader: all shards are past the cut, and no other one forks.
+    pub(super) fn may_fork(&mut self, id: JobId, at_us: i64) {
+        for own in &mut self.own {
+            if let Way::Due(due) = &mut own.way {
+                if own.id == id {
+                    due.fork_at_us = Some(at_us);
+                }
+            }
+        }
+    }
+
+    /// Whether a fork of this shard would hold it up for less than `snapshot-fork-stall-max-ms`, as far as one can tell.
+    fn fork_is_cheap(&self, turn: &TurnState, store: &mut Store) -> bool {
+        let us_per_gib = self.fork_us_per_gib.unwrap_or(FORK_US_PER_GIB);
+        let estimate_us = store.used_memory() as u64 * us_per_gib / GIB;
+        estimate_us <= u64::from(turn.config.engine.snapshot_fork_stall_max_ms) * 1000
+    }
+
+    /// Whether a part of a snapshot is in progress here.
+    pub(in crate::shard) fn has_own_part(&self) -> bool {
+        !self.own.is_empty()
+    }
+
+    /// Whether there is more to do soon: a fork is due, or a snapshot without fork is in progress, from which the disk takes
+    /// what waits for it without a word.
+    pub(in crate::shard) fn is_snapshot_under_way(&self) -> bool {
+        self.own.iter().any(OwnPart::holds_store)
+    }
+}
+
+impl Shard {
     /// Writes this shard's part at once.
     pub(super) fn write_part(&self, cut: &SnapshotCut) -> std::io::Result<FileChecksum> {
         match &cut.parts[self.id] {
             Some(part) => {
-                let head = self.header_of(cut);
-                let options = self.part_options(cut, &head, part.ends_file);
+                let head = self.turn.header_of(cut);
+                let options = self.turn.part_options(cut, &head, part.ends_file);
                 forked::write_part(&self.store, &part.file, &options, &mut || {})
             }
             None => Ok(FileChecksum::default()),
@@ -137,7 +196,8 @@ impl Shard {
             return match self.begin_in_background(cut, part, number, begun) {
                 Ok(Way::Due(due)) => {
                     let shard = self.id;
-                    self.saving.own.push(OwnPart { id: job, purpose: cut.purpose, way: Way::Due(due) });
+                    let (purpose, way, since) = (cut.purpose, Way::Due(due), Stamp::now());
+                    self.saving.own.push(OwnPart { id: job, purpose, way, since });
                     self.tell_leader(PartReport::Due { job, shard });
                 }
                 begins => self.has_begun(cut, begun, begins),
@@ -169,7 +229,7 @@ impl Shard {
         }
         let failed = match begins {
             Ok(way) => {
-                self.saving.own.push(OwnPart { id, purpose: cut.purpose, way });
+                self.saving.own.push(OwnPart { id, purpose: cut.purpose, way, since: Stamp::now() });
                 None
             }
             Err(failed) => Some(failed),
@@ -178,11 +238,6 @@ impl Shard {
         if let Some(failed) = failed {
             self.report_ended(id, Err(failed));
         }
-    }
-
-    /// Whether the snapshot can be made by children that are forked at the cut.
-    pub(super) fn may_fork_at_cut(&self, cut: &SnapshotCut) -> bool {
-        self.method_of(cut) != SnapshotMethod::Forkless || !cut.has_keys || cut.purpose == Purpose::Foreground
     }
 
     fn begin_in_background(
@@ -194,23 +249,25 @@ impl Shard {
     ) -> Result<Way, Failed> {
         if !cut.has_keys {
             // The thread of the writer waits for whoever takes it.
-            let writer = self.start_writer(cut, part, &self.header_of(cut))?;
+            let writer = self.start_writer(cut, part, &self.turn.header_of(cut))?;
             writer.complete();
             return Ok(Way::HeadOnly(writer));
         }
-        let forks = match self.method_of(cut) {
+        let forks = match self.turn.method_of(cut) {
             SnapshotMethod::Fork => true,
             SnapshotMethod::Forkless => false,
-            SnapshotMethod::Auto => cut.forks_at_cut() || self.fork_is_cheap(),
+            SnapshotMethod::Auto => {
+                cut.forks_at_cut() || self.saving.fork_is_cheap(&self.turn, &mut self.store)
+            }
         };
         if forks && !cut.forks_one_by_one() {
-            let head = self.head_of_part(cut, number, cut.as_commands);
+            let head = self.turn.head_of_part(cut, number, cut.as_commands);
             if let Some(child) = self.fork(cut, part, &head, Image::Store)? {
                 return Ok(Way::Forked(child));
             }
         }
         // Values come in pieces here, which there are no commands for. Whoever reads a base sees which form it has.
-        let head = self.head_of_part(cut, number, false);
+        let head = self.turn.head_of_part(cut, number, false);
         let saver = Box::new(Forkless::new(cut.format));
         let slots = cut.slots.clone();
         if self.store.begin_snapshot_of(slots, SnapshotOptions::default(), saver).is_err() {
@@ -222,14 +279,6 @@ impl Shard {
         self.write_itself(cut, part, &head)
     }
 
-    fn method_of(&self, cut: &SnapshotCut) -> SnapshotMethod {
-        match cut.purpose {
-            // Whatever it costs, its end must not depend on memory for a copy of everything.
-            Purpose::FullSync => SnapshotMethod::Forkless,
-            _ => cut.method.unwrap_or(self.turn.config.engine.snapshot_method),
-        }
-    }
-
     /// The open snapshot is written by the shard.
     fn write_itself(&mut self, cut: &SnapshotCut, part: &PartFile, head: &[u8]) -> Result<Way, Failed> {
         let started = self.start_writer(cut, part, head);
@@ -238,7 +287,7 @@ impl Shard {
     }
 
     fn start_writer(&self, cut: &SnapshotCut, part: &PartFile, head: &[u8]) -> Result<PartWriter, Failed> {
-        let options = self.part_options(cut, head, part.ends_file);
+        let options = self.turn.part_options(cut, head, part.ends_file);
         let writer = part.file.try_clone().and_then(|file| PartWriter::start(file, &options));
         writer.map_err(|error| Failed::Write(error_text(&error)))
     }
@@ -252,18 +301,18 @@ impl Shard {
         image: Image,
     ) -> Result<Option<Child>, Failed> {
         let file = part.file.try_clone().map_err(|error| Failed::Write(error_text(&error)))?;
-        let options = self.part_options(cut, head, part.ends_file);
+        let options = self.turn.part_options(cut, head, part.ends_file);
         let options = PartOptions { as_commands: cut.as_commands, ..options };
         match self.fork_child(cut.purpose, &file, &options, image) {
             Ok(child) => {
-                self.note_spike("fork", child.fork_us() * 1000);
+                self.executor.note_spike(&self.turn, "fork", child.fork_us() * 1000);
                 let used = self.store.used_memory() as u64;
                 if used > GIB / 8 {
                     self.saving.fork_us_per_gib = Some(child.fork_us() * GIB / used);
                 }
                 Ok(Some(child))
             }
-            Err(error) if self.method_of(cut) == SnapshotMethod::Auto => {
+            Err(error) if self.turn.method_of(cut) == SnapshotMethod::Auto => {
                 crate::log!(
                     Level::Notice,
                     "Shard {} can't fork ({}): it writes its part of the snapshot itself",
@@ -273,17 +322,6 @@ impl Shard {
                 Ok(None)
             }
             Err(error) => Err(Failed::Fork(error_text(&error))),
-        }
-    }
-
-    /// The leader: all shards are past the cut, and no other one forks.
-    pub(super) fn may_fork(&mut self, id: JobId, at_us: i64) {
-        for own in &mut self.saving.own {
-            if let Way::Due(due) = &mut own.way {
-                if own.id == id {
-                    due.fork_at_us = Some(at_us);
-                }
-            }
         }
     }
 
@@ -314,21 +352,6 @@ impl Shard {
             let kept = self.store.snapshot_progress().map_or(0, |progress| progress.waiting_bytes);
             self.throttle_writers(false, kept);
         }
-    }
-
-    fn head_of_part(&self, cut: &SnapshotCut, number: Number, as_commands: bool) -> Vec<u8> {
-        match cut.purpose {
-            Purpose::Rewrite if as_commands => self.head_of_commands(number),
-            Purpose::Rewrite => self.header(cut.format, Some(number)),
-            _ => self.header_of(cut),
-        }
-    }
-
-    /// Whether a fork of this shard would hold it up for less than `snapshot-fork-stall-max-ms`, as far as one can tell.
-    fn fork_is_cheap(&self) -> bool {
-        let us_per_gib = self.saving.fork_us_per_gib.unwrap_or(FORK_US_PER_GIB);
-        let estimate_us = self.store.used_memory() as u64 * us_per_gib / GIB;
-        estimate_us <= u64::from(self.turn.config.engine.snapshot_fork_stall_max_ms) * 1000
     }
 
     fn fork_child(
@@ -384,7 +407,13 @@ impl Shard {
         }
         let Some((_, writer)) = forkless(&self.saving.own) else { return false };
         let started = Stamp::now();
-        let until = move || Stamp::now().nanos_since(started) > SLICE_US * 1000;
+        let (until, is_early) =
+            (move || Stamp::now().nanos_since(started) > SLICE_US * 1000, self.walk_is_early());
+        if is_early {
+            return false;
+        }
+        let is_slowed = self.turn.config.persistence.rdb_key_save_delay > 0;
+        let until = move || is_slowed || until();
         let Some(progress) = self.store.snapshot_step(&until) else { return false };
         while let Some(chunk) = self.store.snapshot_take() {
             writer.put(chunk);
@@ -398,15 +427,15 @@ impl Shard {
         !progress.is_done
     }
 
-    /// Whether a part of a snapshot is in progress here.
-    pub(in crate::shard) fn has_own_part(&self) -> bool {
-        !self.saving.own.is_empty()
-    }
-
-    /// Whether there is more to do soon: a fork is due, or a snapshot without fork is in progress, from which the disk takes
-    /// what waits for it without a word.
-    pub(in crate::shard) fn is_snapshot_under_way(&self) -> bool {
-        self.saving.own.iter().any(OwnPart::holds_store)
+    /// `rdb-key-save-delay`, of a snapshot without fork: it has saved more keys than it may have by now. Nobody waits for it asleep.
+    fn walk_is_early(&self) -> bool {
+        let delay_us = self.turn.config.persistence.rdb_key_save_delay;
+        let (Ok(delay_us), Some(progress)) = (u64::try_from(delay_us), self.store.snapshot_progress()) else {
+            return false;
+        };
+        let since = self.saving.own.iter().find(|own| own.holds_store()).map(|own| own.since);
+        let passed_us = since.map_or(u64::MAX, |since| Stamp::now().nanos_since(since) / 1000);
+        delay_us > 0 && progress.keys_saved.saturating_mul(delay_us) > passed_us
     }
 
     /// Ten times a second: how far the parts are, and whether they have ended.

@@ -19,7 +19,10 @@ use crate::persist::aof::{BaseFormat, Folder, FolderError, Layout, Manifest};
 use crate::rdb::file::FileChecksum;
 use crate::runtime::{background_thread, clock};
 use crate::shard::blocking::Asker;
+use crate::shard::journal::Journal;
 use crate::shard::message::{Answer, AnswerTo};
+use crate::shard::saving::Saving;
+use crate::shard::turn::TurnState;
 use crate::shard::Shard;
 use crate::snapshot::{admit, Event, Purpose, Refusal};
 use crate::txn::locks::Number;
@@ -91,18 +94,20 @@ impl Rewrites {
 }
 
 // The leader.
-impl Shard {
+impl TurnState {
     pub(in crate::shard) fn aof_folder(&self) -> Folder {
-        let config = &self.turn.config;
+        let config = &self.config;
         let dir = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
         Folder::new(&dir, &config.persistence.appenddirname, &config.persistence.appendfilename)
     }
+}
 
+impl Saving {
     /// Reads the manifest anew. It is the one in force only where this server's logs are in it, if it writes any, and no rewrite is about
     /// to change it: otherwise it is only what there is to be read.
-    pub(in crate::shard) fn reread_manifest(&mut self) -> Result<Manifest, FolderError> {
-        let mut manifest = self.aof_folder().load(self.turn.slots.shards() as u16)?;
-        let rewrites = &self.saving.rewrites;
+    pub(in crate::shard) fn reread_manifest(&mut self, turn: &TurnState) -> Result<Manifest, FolderError> {
+        let mut manifest = turn.aof_folder().load(turn.slots.shards() as u16)?;
+        let rewrites = &self.rewrites;
         let is_in_force = match rewrites.state {
             // Numbers of files begin again where the files are gone, as in Redis.
             State::Off => true,
@@ -110,15 +115,15 @@ impl Shard {
             State::On => self.writes(&manifest),
         };
         if is_in_force && !rewrites.is_active {
-            delete_history(&self.aof_folder(), &mut manifest);
-            self.saving.rewrites.manifest = Some(manifest.clone());
+            delete_history(&turn.aof_folder(), &mut manifest);
+            self.rewrites.manifest = Some(manifest.clone());
         }
         Ok(manifest)
     }
 
     /// Whether the manifest names the increments that are being written.
     fn writes(&self, manifest: &Manifest) -> bool {
-        let in_force = self.saving.rewrites.manifest.as_ref().map(Manifest::newest);
+        let in_force = self.rewrites.manifest.as_ref().map(Manifest::newest);
         let last =
             |layout: &Layout, shard| layout.chain(shard).and_then(|chain| chain.increments.last().cloned());
         in_force.is_some_and(|in_force| {
@@ -128,29 +133,84 @@ impl Shard {
     }
 
     /// `aof-disable-auto-gc` is off again: what it has kept goes.
-    pub(in crate::shard) fn collect_history(&mut self) {
-        let folder = self.aof_folder();
+    pub(in crate::shard) fn collect_history(&mut self, turn: &TurnState) {
+        let folder = turn.aof_folder();
         // While a base is put into its place the manifest is elsewhere; what is left goes behind that.
-        if self.saving.rewrites.is_active {
+        if self.rewrites.is_active {
             return;
         }
-        if let Some(manifest) = self.saving.rewrites.manifest.as_mut().filter(|m| !m.history().is_empty()) {
+        if let Some(manifest) = self.rewrites.manifest.as_mut().filter(|m| !m.history().is_empty()) {
             delete_history(&folder, manifest);
         }
     }
 
     /// The logs are open, and this is the manifest that names them.
-    pub fn aof_has_started(&mut self, manifest: Manifest) {
+    pub fn aof_has_started(&mut self, turn: &TurnState, manifest: Manifest) {
         let is_older = manifest.layouts().len() > 1;
-        self.saving.rewrites.state = State::On;
-        self.saving.rewrites.manifest = Some(manifest);
-        self.shared.status.aof_is_on.store(true, Ordering::Relaxed);
+        self.rewrites.state = State::On;
+        self.rewrites.manifest = Some(manifest);
+        turn.shared.status.aof_is_on.store(true, Ordering::Relaxed);
         if is_older {
             crate::log!(Level::Notice, "The AOF was written with another number of shards: rewriting it");
-            self.schedule_rewrite();
+            self.schedule_rewrite(turn);
         }
     }
 
+    /// BGREWRITEAOF where nobody can wait for it to begin.
+    pub(in crate::shard) fn schedule_rewrite(&mut self, turn: &TurnState) {
+        self.rewrites.is_scheduled = true;
+        turn.shared.status.figures().rewrite_is_scheduled = true;
+    }
+
+    /// A log has lost what only a rewrite makes good.
+    pub(super) fn repair_log(&mut self, turn: &TurnState) {
+        if !self.rewrites.is_active && !self.rewrites.is_scheduled {
+            self.schedule_rewrite(turn);
+        }
+    }
+
+    fn unschedule_rewrite(&mut self, turn: &TurnState) {
+        self.rewrites.is_scheduled = false;
+        turn.shared.status.figures().rewrite_is_scheduled = false;
+    }
+
+    /// Shards that have not begun do not get a base.
+    pub(super) fn forget_rewrites(&mut self) {
+        self.rewrites.left.clear();
+    }
+
+    fn waits_after_failures(&mut self, turn: &TurnState) -> bool {
+        let (failures, ended_s) = {
+            let figures = turn.shared.status.figures();
+            (figures.rewrite.failures_in_a_row, figures.rewrite.ended_s)
+        };
+        if failures < FAILURES_BEFORE_WAITING {
+            return false;
+        }
+        let doublings = (failures - FAILURES_BEFORE_WAITING).min(16) as u32;
+        let wait_s = (WAIT_MIN_S << doublings).min(WAIT_MAX_S);
+        let waits = ended_s.is_some_and(|ended_s| turn.now_us / 1_000_000 - ended_s < wait_s);
+        if waits && std::mem::replace(&mut self.rewrites.waits_after, failures) != failures {
+            crate::log!(
+                Level::Warning,
+                "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {} minutes",
+                wait_s / 60
+            );
+        }
+        waits
+    }
+}
+
+impl Journal {
+    /// What follows in this log comes behind a barrier. After a power failure logs may have kept different ones: from here on the last
+    /// one is the same on all shards again, as recovery needs it to know the parts of a transaction as such.
+    pub fn note_barrier(&mut self, number: Number) {
+        put_cut(self.log.buffer(), number);
+        self.log.unit_end();
+    }
+}
+
+impl Shard {
     /// BGREWRITEAOF.
     pub(in crate::shard) fn bgrewriteaof(&mut self, asker: Asker) {
         if self.saving.is_ending() {
@@ -162,17 +222,11 @@ impl Shard {
                 Err(CommandError::other("ERR Background append only file rewriting already in progress"))
             }
             Err(Refusal::Another) => {
-                self.schedule_rewrite();
+                self.saving.schedule_rewrite(&self.turn);
                 Ok("Background append only file rewriting scheduled")
             }
         };
         self.answer_asker(asker, answer);
-    }
-
-    /// BGREWRITEAOF where nobody can wait for it to begin.
-    pub(in crate::shard) fn schedule_rewrite(&mut self) {
-        self.saving.rewrites.is_scheduled = true;
-        self.shared.status.figures().rewrite_is_scheduled = true;
     }
 
     /// `appendonly` has changed; `must_wait`: inside a transaction.
@@ -183,7 +237,7 @@ impl Shard {
                 self.saving.rewrites.state = State::Starting;
                 self.shared.status.aof_is_on.store(true, Ordering::Relaxed);
                 if must_wait || self.saving.is_busy() {
-                    self.schedule_rewrite();
+                    self.saving.schedule_rewrite(&self.turn);
                     crate::log!(
                         Level::Notice,
                         "AOF was enabled but there is already another background operation. An AOF background was scheduled to \
@@ -229,13 +283,13 @@ impl Shard {
         if self.saving.rewrites.is_active {
             crate::log!(Level::Notice, "Killing AOF child");
             self.saving.rewrites.is_given_up = true;
-            self.forget_rewrites();
+            self.saving.forget_rewrites();
             if let Some(id) = self.saving.of(Purpose::Rewrite).map(|active| active.cut.id) {
                 self.job_event(id, Event::GiveUp);
             }
         }
         self.saving.rewrites.state = State::Off;
-        self.unschedule_rewrite();
+        self.saving.unschedule_rewrite(&self.turn);
         self.shared.status.aof_is_on.store(false, Ordering::Relaxed);
         for shard in self.turn.slots.all() {
             self.send(shard, ShardOrder::CloseLog.into());
@@ -247,7 +301,7 @@ impl Shard {
 
     /// What was logged for a base that did not come.
     fn remove_temporary_increments(&mut self) {
-        let (folder, shards) = (self.aof_folder(), self.turn.slots.shards() as u16);
+        let (folder, shards) = (self.turn.aof_folder(), self.turn.slots.shards() as u16);
         let removed: Vec<_> = (0..shards)
             .map(|shard| folder.delete_temporary_increment(shard, shards))
             .filter(|removed| !removed.files.is_empty())
@@ -261,22 +315,10 @@ impl Shard {
         });
     }
 
-    /// A log has lost what only a rewrite makes good.
-    pub(super) fn repair_log(&mut self) {
-        if !self.saving.rewrites.is_active && !self.saving.rewrites.is_scheduled {
-            self.schedule_rewrite();
-        }
-    }
-
-    fn unschedule_rewrite(&mut self) {
-        self.saving.rewrites.is_scheduled = false;
-        self.shared.status.figures().rewrite_is_scheduled = false;
-    }
-
     fn start_rewrites(&mut self, asker: Option<Asker>) {
         // In this order: whoever asks sees one of the two.
         self.shared.status.figures().rewrite.begin(clock::unix_us() / 1_000_000);
-        self.unschedule_rewrite();
+        self.saving.unschedule_rewrite(&self.turn);
         let rewrites = &mut self.saving.rewrites;
         rewrites.is_active = true;
         rewrites.is_given_up = false;
@@ -298,7 +340,7 @@ impl Shard {
             let ok = !rewrites.has_given_way;
             return self.end_rewrites(ok);
         }
-        let (state, folder, all) = (rewrites.state, self.aof_folder(), self.turn.slots.shards());
+        let (state, folder, all) = (rewrites.state, self.turn.aof_folder(), self.turn.slots.shards());
         let manifest = self.saving.rewrites.manifest.clone();
         let format = match self.turn.config.persistence.aof_use_rdb_preamble {
             true => BaseFormat::Rdb,
@@ -337,7 +379,7 @@ impl Shard {
             id: self.saving.last_id,
             purpose: Purpose::Rewrite,
             method: None,
-            format: self.rdb_format(),
+            format: self.turn.rdb_format(),
             checksum: self.turn.config.persistence.rdbchecksum,
             path: PathBuf::new(),
             parts,
@@ -365,7 +407,7 @@ impl Shard {
         }
         let (cut, state) = (cut.clone(), rewrites.state);
         let (shards, first_kept, format) = (step.shards.clone(), step.first_kept.clone(), step.format);
-        let (folder, all) = (self.aof_folder(), self.turn.slots.shards() as u16);
+        let (folder, all) = (self.turn.aof_folder(), self.turn.slots.shards() as u16);
         let deletes_history = !self.turn.config.persistence.aof_disable_auto_gc;
         crate::log!(Level::Notice, "Background AOF rewrite terminated with success");
         let install_all = move |shards: &[usize]| -> Result<Manifest, Text> {
@@ -435,11 +477,6 @@ impl Shard {
         }
     }
 
-    /// Shards that have not begun do not get a base.
-    pub(super) fn forget_rewrites(&mut self) {
-        self.saving.rewrites.left.clear();
-    }
-
     fn end_rewrites(&mut self, ok: bool) {
         let rewrites = &mut self.saving.rewrites;
         rewrites.is_active = false;
@@ -448,7 +485,7 @@ impl Shard {
         let is_given_up = std::mem::take(&mut rewrites.is_given_up);
         if rewrites.state == State::Starting {
             // It is tried again. In front of its end: whoever asks sees one of the two.
-            self.schedule_rewrite();
+            self.saving.schedule_rewrite(&self.turn);
             self.remove_temporary_increments();
         }
         self.rewrite_has_begun();
@@ -475,7 +512,7 @@ impl Shard {
             return;
         }
         if self.saving.rewrites.is_scheduled {
-            if !self.waits_after_failures() {
+            if !self.saving.waits_after_failures(&self.turn) {
                 self.start_rewrites(None);
             }
             return;
@@ -494,31 +531,10 @@ impl Shard {
             return;
         }
         let growth = (size as f64 * 100.0 / base.max(1) as f64) as u64;
-        if growth >= 100 + percentage && !self.waits_after_failures() {
+        if growth >= 100 + percentage && !self.saving.waits_after_failures(&self.turn) {
             crate::log!(Level::Notice, "Starting automatic rewriting of AOF on {}% growth", growth - 100);
             self.start_rewrites(None);
         }
-    }
-
-    fn waits_after_failures(&mut self) -> bool {
-        let (failures, ended_s) = {
-            let figures = self.shared.status.figures();
-            (figures.rewrite.failures_in_a_row, figures.rewrite.ended_s)
-        };
-        if failures < FAILURES_BEFORE_WAITING {
-            return false;
-        }
-        let doublings = (failures - FAILURES_BEFORE_WAITING).min(16) as u32;
-        let wait_s = (WAIT_MIN_S << doublings).min(WAIT_MAX_S);
-        let waits = ended_s.is_some_and(|ended_s| self.turn.now_us / 1_000_000 - ended_s < wait_s);
-        if waits && std::mem::replace(&mut self.saving.rewrites.waits_after, failures) != failures {
-            crate::log!(
-                Level::Warning,
-                "Background AOF rewrite has repeatedly failed and triggered the limit, will retry in {} minutes",
-                wait_s / 60
-            );
-        }
-        waits
     }
 
     /// Does what may wait for the disk on a thread of its own, which reports then. `name`: at most 15 bytes.
@@ -567,13 +583,6 @@ impl Shard {
     pub fn open_log(&mut self, file: File, len: u64) {
         self.journal.log.open(file, len);
         self.sinks_changed();
-    }
-
-    /// What follows in this log comes behind a barrier. After a power failure logs may have kept different ones: from here on the last
-    /// one is the same on all shards again, as recovery needs it to know the parts of a transaction as such.
-    pub fn note_barrier(&mut self, number: Number) {
-        put_cut(self.journal.log.buffer(), number);
-        self.journal.log.unit_end();
     }
 
     pub(in crate::shard) fn close_log(&mut self) {

@@ -3,6 +3,9 @@
 //! The last save happens at a barrier that is not left any more, so that nothing is acknowledged behind it that would be lost. The server
 //! does not end when that save fails, or when the append-only files lack something that was acknowledged, unless it is told to.
 
+use crate::shard::connections::Connections;
+use crate::shard::saving::Saving;
+use crate::shard::turn::TurnState;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -48,17 +51,74 @@ pub(super) struct Shutdown {
 }
 
 // The shard that leads.
+impl Saving {
+    /// Phases of a barrier that write the keyspace to `dbfilename`; `then` says whether the barrier is to stay.
+    pub(in crate::shard) fn save_at_once(
+        &mut self,
+        turn: &TurnState,
+        then: impl FnOnce(&mut Shard, Result<(), Text>) -> bool + 'static,
+    ) -> Vec<Phase> {
+        let cut = match self.new_cut(turn, Purpose::Foreground, None) {
+            Ok(cut) => Arc::new(cut),
+            Err(why) => {
+                crate::log_text!(Level::Warning, why);
+                return vec![Phase::here(|shard, _| then(shard, Err(why)))];
+            }
+        };
+        let written = cut.clone();
+        let join = move |shard: &mut Shard, answers: Answers| {
+            let part = |answer| match answer {
+                BarrierAnswer::Written(result) => result,
+                _ => Err("a shard has written no part".to_owned()),
+            };
+            let checksums: Result<Vec<FileChecksum>, String> = answers.into_iter().map(part).collect();
+            let result = match checksums {
+                Ok(checksums) => join::join(&cut, &checksums),
+                Err(why) => Err(text!("Write error while saving DB to the disk: ", why)),
+            };
+            match &result {
+                Ok(()) => {
+                    crate::log!(Level::Notice, "DB saved on disk");
+                    shard.turn.note_all_saved();
+                }
+                Err(why) => {
+                    super::remove_files(&cut.parts);
+                    crate::log_text!(Level::Warning, why);
+                }
+            }
+            shard.turn.note_saved(Purpose::Foreground, result.is_ok(), 0);
+            then(shard, result)
+        };
+        vec![Phase::Each(BarrierWork::WritePart(written)), Phase::here(join)]
+    }
+}
+
+impl Connections {
+    /// What a script that runs has done is not in the log, nor will it be; there may be no end of it to wait for.
+    fn stop_beside_script(&mut self, turn: &TurnState) {
+        crate::log!(Level::Warning, "A script is still running, and ends unfinished.");
+        self.stop_all(turn);
+    }
+
+    fn stop_all(&mut self, turn: &TurnState) {
+        // Whoever is told that the server ends finds nobody listening any more.
+        self.end_listening();
+        turn.shared.shutdown.store(Stage::Asked as u64, Ordering::Release);
+        signals::ring();
+    }
+}
+
 impl Shard {
     /// A signal asks for it.
     pub fn shut_down_by_signal(&mut self, request: ShutdownRequest) {
-        let asked_ms = self.saving.shutdown.asked.map_or(self.now_ms(), |(_, asked_ms)| asked_ms);
+        let asked_ms = self.saving.shutdown.asked.map_or(self.turn.now_ms(), |(_, asked_ms)| asked_ms);
         self.saving.shutdown.asked = Some((request, asked_ms));
         self.shut_down_if_asked();
     }
 
     /// Ten times a second, and at once where nothing keeps it from that.
     pub(in crate::shard) fn shut_down_if_asked(&mut self) {
-        let (waits, now_ms) = (self.upkeep.housekeeping.is_off, self.now_ms());
+        let (waits, now_ms) = (self.upkeep.housekeeping.is_off, self.turn.now_ms());
         let is_due = |asked: &mut (ShutdownRequest, i64)| !waits || now_ms - asked.1 >= CRON_PAUSE_MAX_MS;
         if let Some((request, _)) = self.saving.shutdown.asked.take_if(is_due) {
             self.begin_shutdown(request);
@@ -84,7 +144,7 @@ impl Shard {
         if self.saving.shutdown.waiting.is_some() || self.saving.shutdown.is_under_way {
             if request.save == Some(false) && self.shared.scripts.is_any_slow() {
                 // The one before waits for the end of a script, which may never come.
-                return self.stop_beside_script();
+                return self.connections.stop_beside_script(&self.turn);
             }
             return self.saving.shutdown.others.extend(request.asker);
         }
@@ -135,19 +195,16 @@ impl Shard {
         let Some(request) = self.saving.shutdown.waiting.take() else { return };
         if self.shared.status.is_loading() {
             // What is not there yet must not replace what is on the disk.
-            return self.stop_all();
+            return self.connections.stop_all(&self.turn);
         }
         if request.save == Some(false) && self.shared.scripts.is_any_slow() {
-            return self.stop_beside_script();
+            return self.connections.stop_beside_script(&self.turn);
         }
         self.saving.shutdown.is_under_way = true;
         let decide = move |shard: &mut Shard, answers: Answers| {
             shard.end_after_logs(request, answers.iter().any(BarrierAnswer::failed))
         };
-        self.at_barrier(
-            KeyAccess::Write,
-            [Phase::Each(BarrierWork::EndLog), Phase::Decide(Box::new(decide))],
-        );
+        self.at_barrier(KeyAccess::Write, [Phase::Each(BarrierWork::EndLog), Phase::decide(decide)]);
     }
 
     /// The logs have ended; `is_missed`: without something that was acknowledged. What is to be done then.
@@ -166,53 +223,14 @@ impl Shard {
         }
         if request.save.unwrap_or(!self.turn.config.persistence.save.0.is_empty()) {
             crate::log!(Level::Notice, "Saving the final RDB snapshot before exiting.");
-            self.save_at_once(move |shard, result| shard.last_save_ended(request, result))
+            self.saving.save_at_once(&self.turn, move |shard, result| shard.last_save_ended(request, result))
         } else {
             let stop = |shard: &mut Shard, _: Answers| {
-                shard.stop_all();
+                shard.connections.stop_all(&shard.turn);
                 true
             };
             vec![Phase::here(stop)]
         }
-    }
-
-    /// Phases of a barrier that write the keyspace to `dbfilename`; `then` says whether the barrier is to stay.
-    pub(in crate::shard) fn save_at_once(
-        &mut self,
-        then: impl FnOnce(&mut Shard, Result<(), Text>) -> bool + 'static,
-    ) -> Vec<Phase> {
-        let cut = match self.new_cut(Purpose::Foreground, None) {
-            Ok(cut) => Arc::new(cut),
-            Err(why) => {
-                crate::log_text!(Level::Warning, why);
-                return vec![Phase::here(|shard, _| then(shard, Err(why)))];
-            }
-        };
-        let written = cut.clone();
-        let join = move |shard: &mut Shard, answers: Answers| {
-            let part = |answer| match answer {
-                BarrierAnswer::Written(result) => result,
-                _ => Err("a shard has written no part".to_owned()),
-            };
-            let checksums: Result<Vec<FileChecksum>, String> = answers.into_iter().map(part).collect();
-            let result = match checksums {
-                Ok(checksums) => join::join(&cut, &checksums),
-                Err(why) => Err(text!("Write error while saving DB to the disk: ", why)),
-            };
-            match &result {
-                Ok(()) => {
-                    crate::log!(Level::Notice, "DB saved on disk");
-                    shard.note_all_saved();
-                }
-                Err(why) => {
-                    super::remove_files(&cut.parts);
-                    crate::log_text!(Level::Warning, why);
-                }
-            }
-            shard.note_saved(Purpose::Foreground, result.is_ok(), 0);
-            then(shard, result)
-        };
-        vec![Phase::Each(BarrierWork::WritePart(written)), Phase::here(join)]
     }
 
     /// At a barrier: this shard's part of a snapshot that all write at once.
@@ -222,30 +240,17 @@ impl Shard {
 
     fn last_save_ended(&mut self, request: ShutdownRequest, result: Result<(), Text>) -> bool {
         if result.is_ok() {
-            self.stop_all();
+            self.connections.stop_all(&self.turn);
             return true;
         }
         if request.force {
             crate::log!(Level::Warning, "Error trying to save the DB. Exit anyway.");
-            self.stop_all();
+            self.connections.stop_all(&self.turn);
             return true;
         }
         crate::log!(Level::Warning, "Error trying to save the DB, can't exit.");
         self.saving.shutdown.is_under_way = false;
         self.fail_shutdown(request);
         false
-    }
-
-    /// What a script that runs has done is not in the log, nor will it be; there may be no end of it to wait for.
-    fn stop_beside_script(&mut self) {
-        crate::log!(Level::Warning, "A script is still running, and ends unfinished.");
-        self.stop_all();
-    }
-
-    fn stop_all(&mut self) {
-        // Whoever is told that the server ends finds nobody listening any more.
-        self.end_listening();
-        self.shared.shutdown.store(Stage::Asked as u64, Ordering::Release);
-        signals::ring();
     }
 }

@@ -12,6 +12,8 @@
 //! It is made without fork, and each shard's walk rests while `AHEAD_BYTES` wait for the socket; what changes meanwhile is kept, writers
 //! wait from a bound on as they do for a slow disk, and beyond `WAITING_BYTES_MAX` it fails. With `slots` it has the keys of some slots.
 
+use crate::shard::saving::Saving;
+use crate::shard::turn::TurnState;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -69,25 +71,7 @@ pub enum SyncEvent {
     },
 }
 
-impl Shard {
-    /// The leader: a snapshot for a replica.
-    pub(super) fn full_sync(&mut self, sync: FullSync) {
-        let id = self.saving.last_id + 1;
-        self.saving.last_id = id;
-        let told = sync.told;
-        let order = (sync.socket, sync.after);
-        let format = self.rdb_format();
-        let format = rdb::Format { version: sync.version.unwrap_or(format.version), ..format };
-        let cut = self.cut_of_sync(id, sync.content, format, sync.slots, sync.fields);
-        match cut.and_then(|(cut, sources)| Ok((cut, self.relay_of_sync(id, order, sources)?))) {
-            Ok((cut, relay)) => {
-                let stream = Stream::for_sync(relay, told, sync.bell);
-                self.start_job(Arc::new(cut), None, Some(stream));
-            }
-            Err(error) => told(SyncEvent::Ended { result: Err(error_text(&error)), bytes: 0 }),
-        }
-    }
-
+impl TurnState {
     fn cut_of_sync(
         &self,
         id: JobId,
@@ -97,7 +81,7 @@ impl Shard {
         fields: Vec<(String, Vec<u8>)>,
     ) -> std::io::Result<(SnapshotCut, Vec<std::fs::File>)> {
         let (mut sources, mut parts) = (Vec::new(), Vec::new());
-        for _ in self.turn.slots.all() {
+        for _ in self.slots.all() {
             let (from, file) = pipes::pipe()?;
             sources.push(from);
             parts.push(Some(PartFile::new(PathBuf::new(), file, false)));
@@ -107,7 +91,7 @@ impl Shard {
             purpose: Purpose::FullSync,
             method: None,
             format,
-            checksum: self.turn.config.persistence.rdbchecksum,
+            checksum: self.config.persistence.rdbchecksum,
             path: PathBuf::new(),
             parts,
             increments: Default::default(),
@@ -128,18 +112,40 @@ impl Shard {
         (socket, after): (OwnedFd, Vec<u8>),
         parts: Vec<std::fs::File>,
     ) -> std::io::Result<Relay> {
-        let patience = Duration::from_secs(u64::from(self.turn.config.replication.repl_timeout));
+        let patience = Duration::from_secs(u64::from(self.config.replication.repl_timeout));
         let order = Order { target: Target::Client(socket), before: Before::Later, after, parts, patience };
         let shared = self.shared.clone();
         Relay::start(order, move |outcome| {
             shared.thread_inbox.post(LEADER, ThreadReport::StreamEnded { job: id, outcome }.into());
         })
     }
+}
 
+impl Saving {
     /// What stands in front of the file is known: its bytes flow.
     pub(super) fn send_sync(&mut self, id: JobId, before: Vec<u8>) {
-        if let Some(stream) = self.saving.job(id).and_then(|active| active.stream.as_ref()) {
+        if let Some(stream) = self.job(id).and_then(|active| active.stream.as_ref()) {
             stream.send(before);
+        }
+    }
+}
+
+impl Shard {
+    /// The leader: a snapshot for a replica.
+    pub(super) fn full_sync(&mut self, sync: FullSync) {
+        let id = self.saving.last_id + 1;
+        self.saving.last_id = id;
+        let told = sync.told;
+        let order = (sync.socket, sync.after);
+        let format = self.turn.rdb_format();
+        let format = rdb::Format { version: sync.version.unwrap_or(format.version), ..format };
+        let cut = self.turn.cut_of_sync(id, sync.content, format, sync.slots, sync.fields);
+        match cut.and_then(|(cut, sources)| Ok((cut, self.turn.relay_of_sync(id, order, sources)?))) {
+            Ok((cut, relay)) => {
+                let stream = Stream::for_sync(relay, told, sync.bell);
+                self.start_job(Arc::new(cut), None, Some(stream));
+            }
+            Err(error) => told(SyncEvent::Ended { result: Err(error_text(&error)), bytes: 0 }),
         }
     }
 
@@ -148,7 +154,7 @@ impl Shard {
         let (make, attach, made) = self.phases_of_feed(bell);
         let mark = move |shard: &mut Shard, _: Answers| {
             let reader = made.take();
-            let ticket = shard.mark_feed().unwrap_or_default();
+            let ticket = shard.journal.mark_feed().unwrap_or_default();
             if let Some(stream) = shard.saving.job(id).and_then(|active| active.stream.as_ref()) {
                 stream.tell(SyncEvent::AtBarrier { job: id, ticket, reader });
             }

@@ -1,5 +1,7 @@
 //! Running a script here, in one go.
 
+use crate::shard::scripts::Scripts;
+use crate::shard::transactions::Transactions;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
@@ -20,6 +22,33 @@ use crate::txn::plan::{locate, Located, Plan};
 /// A script that has run for so long lets others have their turn, nanoseconds.
 const IN_ONE_GO_NANOS: u64 = 10_000_000;
 
+impl Transactions {
+    /// Notes keys of this shard that the script has not named, to be held for it should it stand. False: others have them, or wait
+    /// for them.
+    fn take_unnamed(&mut self, run: &mut Run, args: Args, keys: &KeyPositions) -> bool {
+        let unnamed = keys.iter().map(|key| Intent { key: fingerprint(args[key.index]), access: key.access });
+        let unnamed: SmallVec<[Intent; 4]> = unnamed.filter(|intent| !run.names(intent.key)).collect();
+        if unnamed.is_empty() {
+            return true;
+        }
+        let new =
+            unnamed.iter().filter(|intent| run.touched.iter().rev().take(8).all(|known| known != *intent));
+        let new: SmallVec<[Intent; 4]> = new.copied().collect();
+        let is_free = !self.locks.conflicts(&Scope::Keys(unnamed));
+        if is_free {
+            run.touched.extend_from_slice(&new);
+        }
+        is_free
+    }
+}
+
+impl Scripts {
+    /// What TIME answers the script whose call runs now, Unix microseconds. None: no script calls.
+    pub(in crate::shard) fn time_in_script(&self) -> Option<i64> {
+        self.frozen_us
+    }
+}
+
 impl Shard {
     /// `call` of a command that is a script.
     pub(in crate::shard) fn call_script(&mut self, call: Call, reply: &mut Reply) -> Called {
@@ -27,7 +56,7 @@ impl Shard {
         let started = Stamp::now();
         let called = match self.prepare_script(spec, db, args, caller, reply.protocol()) {
             Ok(mut run) => {
-                let outer = self.begin_body();
+                let outer = self.journal.begin_body();
                 let Some(outcome) = self.drive(&mut run) else { return Called::Standing(run) };
                 self.end_body(outer);
                 self.end_script(run, *outcome, reply);
@@ -73,7 +102,7 @@ impl Shard {
         if !self.turn.slots.is_single() && (touches_others || !outcome.failed) {
             memory.learn(touches_others);
         }
-        self.keep_vm(execution, version);
+        self.scripts.keep_vm(&self.turn, execution, version);
         let nanos = Stamp::now().nanos_since(started);
         self.executor.spent_nanos += nanos;
         let spec = command.spec;
@@ -100,7 +129,7 @@ impl Shard {
                     run.execution.begin_slice();
                     Resume::GoOn
                 }
-                Progress::AskPermission(args) => Resume::Permission(self.may_call(run, &args.slices())),
+                Progress::AskPermission(args) => Resume::Permission(self.turn.may_call(run, &args.slices())),
                 Progress::Call(args) => {
                     let checked = self.check_call(run, &args.slices());
                     match checked.map(|spec| self.call_here(run, spec, args)) {
@@ -143,7 +172,7 @@ impl Shard {
         if let Handler::Connection | Handler::Container = spec.handler {
             return if spec.is(Flag::Quick) { CallPlace::Here } else { CallPlace::Later };
         }
-        let Located { plan, keys } = locate(spec, args, &self.turn.slots, || self.key_count(run.db));
+        let Located { plan, keys } = locate(spec, args, &self.turn.slots, || self.turn.key_count(run.db));
         let keys = keys.positions;
         run.note_keys(spec, args, &keys);
         let is_single = self.turn.slots.is_single();
@@ -152,7 +181,7 @@ impl Shard {
             Plan::At(shard) if shard == self.id => {}
             Plan::Cursor { .. } if is_single => {}
             Plan::At(_) if matches!(spec.handler, Handler::Channel) => return CallPlace::Later,
-            Plan::EveryShard { .. } if is_single && !self.empties_saved_file(spec) => {}
+            Plan::EveryShard { .. } if is_single && !self.turn.empties_saved_file(spec) => {}
             _ if is_single => return CallPlace::Later,
             _ => return CallPlace::Elsewhere,
         }
@@ -160,42 +189,19 @@ impl Shard {
         // A single shard has been empty of transactions since the script began, or is held by it as a whole. What is replayed is
         // behind the barrier already.
         let has_unnamed = !is_single && run.touches_others && !run.caller.replaying;
-        if has_unnamed && !self.take_unnamed(run, args, &keys) {
+        if has_unnamed && !self.transactions.take_unnamed(run, args, &keys) {
             return CallPlace::Elsewhere;
         }
         CallPlace::Here
-    }
-
-    /// Notes keys of this shard that the script has not named, to be held for it should it stand. False: others have them, or wait
-    /// for them.
-    fn take_unnamed(&mut self, run: &mut Run, args: Args, keys: &KeyPositions) -> bool {
-        let unnamed = keys.iter().map(|key| Intent { key: fingerprint(args[key.index]), access: key.access });
-        let unnamed: SmallVec<[Intent; 4]> = unnamed.filter(|intent| !run.names(intent.key)).collect();
-        if unnamed.is_empty() {
-            return true;
-        }
-        let new =
-            unnamed.iter().filter(|intent| run.touched.iter().rev().take(8).all(|known| known != *intent));
-        let new: SmallVec<[Intent; 4]> = new.copied().collect();
-        let is_free = !self.transactions.locks.conflicts(&Scope::Keys(unnamed));
-        if is_free {
-            run.touched.extend_from_slice(&new);
-        }
-        is_free
-    }
-
-    /// What TIME answers the script whose call runs now, Unix microseconds. None: no script calls.
-    pub(in crate::shard) fn time_in_script(&self) -> Option<i64> {
-        self.scripts.frozen_us
     }
 
     /// Runs a call on this shard's keys, or one that needs none; returns its encoded reply.
     pub(super) fn call_now(&mut self, run: &mut Run, spec: &'static CommandSpec, args: Args) -> Vec<u8> {
         let mut reply = Reply::new(run.execution.protocol());
         run.note_write(spec);
-        self.show_script_call(run.db, spec, args);
+        self.subscribers.show_script_call(&mut self.peers, run.db, spec, args);
         if let Handler::Connection | Handler::Container = spec.handler {
-            let mut connection = self.connection_of_script(run);
+            let mut connection = self.turn.connection_of_script(run);
             let shown_us = run.shown_us;
             let flow = self.at_instant(run.now_us, |shard| {
                 // Time stands still, but for what TIME says to a script that takes very long.

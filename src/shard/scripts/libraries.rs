@@ -6,7 +6,44 @@ use crate::command::{Args, Caller, CommandError, CommandResult};
 use crate::resp::Reply;
 use crate::resp::{c_text, Text};
 use crate::script::{Libraries, RestorePolicy, Resume, LOAD_TIME_MAX};
+use crate::shard::scripts::Scripts;
+use crate::shard::turn::TurnState;
 use crate::text;
+
+impl Scripts {
+    fn with_vm<R>(&mut self, work: impl FnOnce(&mut crate::script::Vm) -> R) -> Result<R, CommandError> {
+        let mut vm = self.take_vm()?;
+        let result = work(&mut vm);
+        self.idle.push(vm);
+        Ok(result)
+    }
+
+    /// The libraries of a file, in place of those of the same names.
+    pub(in crate::shard) fn load_libraries(
+        &mut self,
+        turn: &TurnState,
+        codes: &[Vec<u8>],
+    ) -> Result<(), Text> {
+        if codes.is_empty() {
+            return Ok(());
+        }
+        self.refresh_scripts(turn);
+        let libraries = self.libraries.clone();
+        let codes = codes.iter().map(Vec::as_slice);
+        let loaded = self.with_vm(|vm| libraries.loaded(vm, codes, true)).map_err(|error| error.text())?;
+        turn.shared.scripts.publish_libraries(loaded?);
+        Ok(())
+    }
+
+    /// The libraries of a file, and no others.
+    pub(in crate::shard) fn libraries_of(&mut self, codes: &[Vec<u8>]) -> Result<Libraries, Text> {
+        if codes.is_empty() {
+            return Ok(Libraries::default());
+        }
+        let codes = codes.iter().map(Vec::as_slice);
+        self.with_vm(|vm| Libraries::default().loaded(vm, codes, false)).map_err(|error| error.text())?
+    }
+}
 
 impl Shard {
     /// FUNCTION LOAD, DELETE, FLUSH and RESTORE, which all shards stand still for.
@@ -22,7 +59,7 @@ impl Shard {
             reply.ok();
             return Ok(());
         }
-        self.refresh_scripts();
+        self.scripts.refresh_scripts(&self.turn);
         let libraries = self.scripts.libraries.clone();
         let mut loaded = None;
         let changed = match (change, &args[2..]) {
@@ -35,7 +72,7 @@ impl Shard {
                     replace = true;
                 }
                 let time_max = (!caller.replaying).then_some(LOAD_TIME_MAX);
-                let result = self.with_vm(|vm| libraries.load(vm, code, replace, time_max))?;
+                let result = self.scripts.with_vm(|vm| libraries.load(vm, code, replace, time_max))?;
                 result.map(|(libraries, name)| {
                     loaded = Some(name);
                     libraries
@@ -54,7 +91,7 @@ impl Shard {
                     _ => return Err(crate::command::subcommand_syntax("FUNCTION", args)),
                 };
                 let skips_checksum = self.store.settings.skips_checksums;
-                self.with_vm(|vm| libraries.restored(vm, payload, policy, skips_checksum))?
+                self.scripts.with_vm(|vm| libraries.restored(vm, payload, policy, skips_checksum))?
             }
             _ => return Err(crate::command::subcommand_syntax("FUNCTION", args)),
         };
@@ -68,35 +105,6 @@ impl Shard {
         Ok(())
     }
 
-    fn with_vm<R>(&mut self, work: impl FnOnce(&mut crate::script::Vm) -> R) -> Result<R, CommandError> {
-        let mut vm = self.take_vm()?;
-        let result = work(&mut vm);
-        self.scripts.idle.push(vm);
-        Ok(result)
-    }
-
-    /// The libraries of a file, in place of those of the same names.
-    pub(in crate::shard) fn load_libraries(&mut self, codes: &[Vec<u8>]) -> Result<(), Text> {
-        if codes.is_empty() {
-            return Ok(());
-        }
-        self.refresh_scripts();
-        let libraries = self.scripts.libraries.clone();
-        let codes = codes.iter().map(Vec::as_slice);
-        let loaded = self.with_vm(|vm| libraries.loaded(vm, codes, true)).map_err(|error| error.text())?;
-        self.shared.scripts.publish_libraries(loaded?);
-        Ok(())
-    }
-
-    /// The libraries of a file, and no others.
-    pub(in crate::shard) fn libraries_of(&mut self, codes: &[Vec<u8>]) -> Result<Libraries, Text> {
-        if codes.is_empty() {
-            return Ok(Libraries::default());
-        }
-        let codes = codes.iter().map(Vec::as_slice);
-        self.with_vm(|vm| Libraries::default().loaded(vm, codes, false)).map_err(|error| error.text())?
-    }
-
     /// Lets a script go on that is replayed from the log of another server, of which this is the only shard. (This one logs what scripts
     /// do, and not them.) Some: it has had its time, and has not come to its end.
     pub(in crate::shard) fn replay_script_on(
@@ -105,7 +113,7 @@ impl Shard {
         reply: &mut Reply,
     ) -> Option<Box<Run>> {
         let Some(outcome) = self.drive(&mut run) else { return Some(self.stand_in_replay(run)) };
-        self.let_others_in(&mut run, &[]);
+        self.turn.let_others_in(&mut run, &[]);
         self.end_script(run, *outcome, reply);
         reply.clear();
         None
@@ -118,7 +126,7 @@ impl Shard {
             run.resume = Some(Resume::Refused("This Redis command is not allowed while loading".into()));
         }
         // Nobody is kept out by it who would not be anyway: there is nothing yet.
-        self.note_standing(&mut run, &[]);
+        self.turn.note_standing(&mut run, &[]);
         run
     }
 }

@@ -29,6 +29,7 @@ use crate::command::table::{CommandSpec, Flag, Role, ScriptBy};
 use crate::command::{Args, Caller, CommandError};
 use crate::resp::{c_text, Protocol, Text};
 use crate::script::{Execution, Libraries, LibraryFunction, Resume, Script, ScriptFlags, Sha, Vm, What};
+use crate::shard::turn::TurnState;
 use crate::text;
 use crate::txn::locks::{fingerprint, Intent};
 use crate::txn::message::{OwnedArgs, OwnedCommand};
@@ -118,7 +119,7 @@ struct Invocation<'a> {
 }
 
 // Which script is meant.
-impl Shard {
+impl TurnState {
     /// What clients of this shard are told while a script holds it up.
     #[cold]
     pub(super) fn busy_error(&self) -> CommandError {
@@ -129,140 +130,9 @@ impl Shard {
         })
     }
 
-    /// Forgets what this shard knows when all was flushed.
-    fn refresh_scripts(&mut self) {
-        let version = self.shared.scripts.version();
-        if version != self.scripts.version {
-            self.scripts.version = version;
-            let epoch = self.shared.scripts.epoch();
-            if epoch != self.scripts.epoch {
-                self.scripts.epoch = epoch;
-                self.scripts.known.clear();
-                self.scripts.idle.clear();
-            }
-            self.scripts.libraries = self.shared.scripts.libraries();
-            self.scripts.functions.clear();
-            self.scripts.idle.iter_mut().for_each(|vm| vm.keep_libraries(&self.scripts.libraries));
-        }
-    }
-
-    fn known_script(&mut self, sha: &Sha) -> Option<Arc<Known>> {
-        if let Some(known) = self.scripts.known.get(sha) {
-            return Some(known.clone());
-        }
-        let known = self.shared.scripts.get(sha)?;
-        self.scripts.known.insert(*sha, known.clone());
-        Some(known)
-    }
-
-    /// Lets the server know a script.
-    pub(super) fn learn_script(&mut self, text: &[u8]) -> Result<Arc<Known>, CommandError> {
-        self.refresh_scripts();
-        if let Some(known) = self.known_script(&Sha::of(text)) {
-            return Ok(known);
-        }
-        let script = Script::new(text).map_err(|why| CommandError::other(text!("ERR ", why)))?;
-        let mut vm = self.take_vm()?;
-        let compiled = vm.compile(&script);
-        self.scripts.idle.push(vm);
-        compiled.map_err(does_not_compile)?;
-        let known = self.shared.scripts.add(script);
-        self.scripts.known.insert(known.script.sha, known.clone());
-        Ok(known)
-    }
-
-    fn take_vm(&mut self) -> Result<Vm, CommandError> {
-        match self.scripts.idle.pop() {
-            Some(vm) => Ok(vm),
-            None => Vm::new().map_err(CommandError::other),
-        }
-    }
-
-    /// Keeps the interpreter of a script that has ended. `version`: when it was taken. One of an earlier version has scripts and
-    /// libraries that are gone.
-    fn keep_vm(&mut self, execution: Execution, version: u64) {
-        if let Some(vm) = execution.into_vm().filter(|_| version == self.shared.scripts.version()) {
-            if self.scripts.idle.len() < IDLE_MAX {
-                self.scripts.idle.push(vm);
-            }
-        }
-    }
-
-    fn invocation<'a>(
-        &mut self,
-        spec: &CommandSpec,
-        args: &'a [&'a [u8]],
-    ) -> Result<Invocation<'a>, CommandError> {
-        let by = spec.role.script_by();
-        if by == Some(ScriptBy::Function) {
-            return self.function_invocation(args);
-        }
-        let no_script = || CommandError::other("NOSCRIPT No matching script. Please use EVAL.");
-        let is_by_sha = by == Some(ScriptBy::Hash);
-        let sha = is_by_sha.then(|| Sha::parse(args[1]).ok_or_else(no_script)).transpose()?;
-        let (keys, values) = script_keys(args, CommandError::NotInteger)?;
-        let known = match sha {
-            Some(sha) => {
-                self.refresh_scripts();
-                self.known_script(&sha).ok_or_else(no_script)?
-            }
-            None => self.learn_script(args[1])?,
-        };
-        Ok(Invocation {
-            what: What::Script(known.script.clone()),
-            flags: known.script.flags,
-            memory: known.memory.clone(),
-            keys,
-            args: values,
-        })
-    }
-
-    fn memory_of_function(&mut self, name: &Arc<str>) -> Arc<Memory> {
-        if let Some(memory) = self.scripts.functions.get(name) {
-            return memory.clone();
-        }
-        let memory = self.shared.scripts.memory_of_function(name.as_bytes());
-        self.scripts.functions.insert(name.clone(), memory.clone());
-        memory
-    }
-
-    fn function_invocation<'a>(&mut self, args: &'a [&'a [u8]]) -> Result<Invocation<'a>, CommandError> {
-        self.refresh_scripts();
-        let libraries = self.scripts.libraries.clone();
-        let (library, function) =
-            libraries.function(args[1]).ok_or_else(|| CommandError::other("ERR Function not found"))?;
-        let (keys, values) = script_keys(args, CommandError::other("ERR Bad number of keys provided"))?;
-        let called = LibraryFunction { library: library.clone(), name: function.name.clone() };
-        Ok(Invocation {
-            what: What::Function(called),
-            flags: function.flags,
-            memory: self.memory_of_function(&function.name),
-            keys,
-            args: values,
-        })
-    }
-
-    /// Whether everything has to be held for a script, because it may touch more than the keys that it names. What the server
-    /// remembers of it is behind a lock that all shards share; this shard asks once.
-    pub(super) fn script_reaches_remote_keys(&mut self, spec: &CommandSpec, args: Args) -> bool {
-        if self.turn.slots.is_single() {
-            return false;
-        }
-        self.refresh_scripts();
-        let memory = if spec.role.script_by() == Some(ScriptBy::Function) {
-            let libraries = self.scripts.libraries.clone();
-            libraries.function(args[1]).map(|(_, function)| self.memory_of_function(&function.name))
-        } else {
-            let known = sha_of(spec, args).and_then(|sha| self.known_script(&sha));
-            known.map(|known| known.memory.clone())
-        };
-        // What is not known, or no script, finds out when it runs.
-        memory.is_none_or(|memory| memory.reach() != Reach::Named)
-    }
-
     /// As `script_reaches_remote_keys`, of one in a transaction.
     pub(super) fn script_may_reach_remote_keys(&self, spec: &CommandSpec, args: Args) -> bool {
-        if self.turn.slots.is_single() {
+        if self.slots.is_single() {
             // Nothing is remembered of it there.
             return true;
         }
@@ -277,17 +147,195 @@ impl Shard {
         };
         reach != Some(Reach::Named)
     }
+
+    fn denial_of(
+        &self,
+        spec: &'static CommandSpec,
+        args: Args,
+        caller: &Caller,
+    ) -> Option<(Arc<User>, Denial)> {
+        let user = self.users.by_serial(caller.user)?;
+        user.check(spec, args).err().map(|denial| (user.clone(), denial))
+    }
+
+    /// `redis.acl_check_cmd`. None: there is no such command.
+    fn may_call(&self, run: &Run, args: Args) -> Option<bool> {
+        let spec = self.shared.names.find(args)?;
+        Some(!self.user_is_gone(&run.caller) && self.denial_of(spec, args, &run.caller).is_none())
+    }
+
+    /// A script that takes long may outlive its user. What is replayed is nobody's.
+    fn user_is_gone(&self, caller: &Caller) -> bool {
+        caller.user != 0 && self.users.by_serial(caller.user).is_none()
+    }
+
+    /// A connection for the commands of a script that need one.
+    fn connection_of_script(&self, run: &Run) -> Connection {
+        let user =
+            self.users.by_serial(run.caller.user).cloned().unwrap_or_else(|| self.users.default_user());
+        let nobody = Token { index: u32::MAX, generation: u32::MAX };
+        let mut connection = Connection::new(run.caller.client_id, nobody, None, user, self.now_ms());
+        connection.flags.set(ClientFlag::Authenticated);
+        connection.db = run.db;
+        connection.output.reply.set_protocol(run.execution.protocol());
+        connection
+    }
 }
 
-// What it says about itself.
-impl Shard {
-    /// The flags of the script or function that a command would run. None: it declares none, or there is no such one.
-    pub(super) fn declared_flags(&mut self, spec: &CommandSpec, args: Args) -> Option<ScriptFlags> {
-        self.refresh_scripts();
-        let flags = if spec.role.script_by() == Some(ScriptBy::Function) {
-            self.scripts.libraries.function(args[1]).map(|(_, function)| function.flags)?
+impl Scripts {
+    /// Forgets what this shard knows when all was flushed.
+    fn refresh_scripts(&mut self, turn: &TurnState) {
+        let version = turn.shared.scripts.version();
+        if version != self.version {
+            self.version = version;
+            let epoch = turn.shared.scripts.epoch();
+            if epoch != self.epoch {
+                self.epoch = epoch;
+                self.known.clear();
+                self.idle.clear();
+            }
+            self.libraries = turn.shared.scripts.libraries();
+            self.functions.clear();
+            self.idle.iter_mut().for_each(|vm| vm.keep_libraries(&self.libraries));
+        }
+    }
+
+    fn known_script(&mut self, turn: &TurnState, sha: &Sha) -> Option<Arc<Known>> {
+        if let Some(known) = self.known.get(sha) {
+            return Some(known.clone());
+        }
+        let known = turn.shared.scripts.get(sha)?;
+        self.known.insert(*sha, known.clone());
+        Some(known)
+    }
+
+    /// Lets the server know a script.
+    pub(super) fn learn_script(&mut self, turn: &TurnState, text: &[u8]) -> Result<Arc<Known>, CommandError> {
+        self.refresh_scripts(turn);
+        if let Some(known) = self.known_script(turn, &Sha::of(text)) {
+            return Ok(known);
+        }
+        let script = Script::new(text).map_err(|why| CommandError::other(text!("ERR ", why)))?;
+        let mut vm = self.take_vm()?;
+        let compiled = vm.compile(&script);
+        self.idle.push(vm);
+        compiled.map_err(does_not_compile)?;
+        let known = turn.shared.scripts.add(script);
+        self.known.insert(known.script.sha, known.clone());
+        Ok(known)
+    }
+
+    fn take_vm(&mut self) -> Result<Vm, CommandError> {
+        match self.idle.pop() {
+            Some(vm) => Ok(vm),
+            None => Vm::new().map_err(CommandError::other),
+        }
+    }
+
+    /// Keeps the interpreter of a script that has ended. `version`: when it was taken. One of an earlier version has scripts and
+    /// libraries that are gone.
+    fn keep_vm(&mut self, turn: &TurnState, execution: Execution, version: u64) {
+        if let Some(vm) = execution.into_vm().filter(|_| version == turn.shared.scripts.version()) {
+            if self.idle.len() < IDLE_MAX {
+                self.idle.push(vm);
+            }
+        }
+    }
+
+    fn invocation<'a>(
+        &mut self,
+        turn: &TurnState,
+        spec: &CommandSpec,
+        args: &'a [&'a [u8]],
+    ) -> Result<Invocation<'a>, CommandError> {
+        let by = spec.role.script_by();
+        if by == Some(ScriptBy::Function) {
+            return self.function_invocation(turn, args);
+        }
+        let no_script = || CommandError::other("NOSCRIPT No matching script. Please use EVAL.");
+        let is_by_sha = by == Some(ScriptBy::Hash);
+        let sha = is_by_sha.then(|| Sha::parse(args[1]).ok_or_else(no_script)).transpose()?;
+        let (keys, values) = script_keys(args, CommandError::NotInteger)?;
+        let known = match sha {
+            Some(sha) => {
+                self.refresh_scripts(turn);
+                self.known_script(turn, &sha).ok_or_else(no_script)?
+            }
+            None => self.learn_script(turn, args[1])?,
+        };
+        Ok(Invocation {
+            what: What::Script(known.script.clone()),
+            flags: known.script.flags,
+            memory: known.memory.clone(),
+            keys,
+            args: values,
+        })
+    }
+
+    fn memory_of_function(&mut self, turn: &TurnState, name: &Arc<str>) -> Arc<Memory> {
+        if let Some(memory) = self.functions.get(name) {
+            return memory.clone();
+        }
+        let memory = turn.shared.scripts.memory_of_function(name.as_bytes());
+        self.functions.insert(name.clone(), memory.clone());
+        memory
+    }
+
+    fn function_invocation<'a>(
+        &mut self,
+        turn: &TurnState,
+        args: &'a [&'a [u8]],
+    ) -> Result<Invocation<'a>, CommandError> {
+        self.refresh_scripts(turn);
+        let libraries = self.libraries.clone();
+        let (library, function) =
+            libraries.function(args[1]).ok_or_else(|| CommandError::other("ERR Function not found"))?;
+        let (keys, values) = script_keys(args, CommandError::other("ERR Bad number of keys provided"))?;
+        let called = LibraryFunction { library: library.clone(), name: function.name.clone() };
+        Ok(Invocation {
+            what: What::Function(called),
+            flags: function.flags,
+            memory: self.memory_of_function(turn, &function.name),
+            keys,
+            args: values,
+        })
+    }
+
+    /// Whether everything has to be held for a script, because it may touch more than the keys that it names. What the server
+    /// remembers of it is behind a lock that all shards share; this shard asks once.
+    pub(super) fn script_reaches_remote_keys(
+        &mut self,
+        turn: &TurnState,
+        spec: &CommandSpec,
+        args: Args,
+    ) -> bool {
+        if turn.slots.is_single() {
+            return false;
+        }
+        self.refresh_scripts(turn);
+        let memory = if spec.role.script_by() == Some(ScriptBy::Function) {
+            let libraries = self.libraries.clone();
+            libraries.function(args[1]).map(|(_, function)| self.memory_of_function(turn, &function.name))
         } else {
-            match self.known_script(&sha_of(spec, args)?) {
+            let known = sha_of(spec, args).and_then(|sha| self.known_script(turn, &sha));
+            known.map(|known| known.memory.clone())
+        };
+        // What is not known, or no script, finds out when it runs.
+        memory.is_none_or(|memory| memory.reach() != Reach::Named)
+    }
+
+    /// The flags of the script or function that a command would run. None: it declares none, or there is no such one.
+    pub(super) fn declared_flags(
+        &mut self,
+        turn: &TurnState,
+        spec: &CommandSpec,
+        args: Args,
+    ) -> Option<ScriptFlags> {
+        self.refresh_scripts(turn);
+        let flags = if spec.role.script_by() == Some(ScriptBy::Function) {
+            self.libraries.function(args[1]).map(|(_, function)| function.flags)?
+        } else {
+            match self.known_script(turn, &sha_of(spec, args)?) {
                 Some(known) => known.script.flags,
                 None if spec.role.script_by() == Some(ScriptBy::Hash) => return None,
                 None => Script::new(args[1]).ok()?.flags,
@@ -297,6 +345,7 @@ impl Shard {
     }
 }
 
+// What it says about itself.
 fn sha_of(spec: &CommandSpec, args: Args) -> Option<Sha> {
     match spec.role.script_by() {
         Some(ScriptBy::Hash) => Sha::parse(args[1]),
@@ -315,7 +364,8 @@ impl Shard {
         caller: &Caller,
         protocol: Protocol,
     ) -> Result<Box<Run>, CommandError> {
-        let Invocation { what, memory, flags, keys, args: values } = self.invocation(spec, args)?;
+        let Invocation { what, memory, flags, keys, args: values } =
+            self.scripts.invocation(&self.turn, spec, args)?;
         let is_read_only_command = matches!(spec.role, Role::Script { is_read_only: true, .. });
         let has_no_memory = !caller.replaying && self.turn.config.memory.maxmemory > 0 && {
             // Inside EXEC nothing is evicted: the commands in front of the script count on their keys.
@@ -344,7 +394,7 @@ impl Shard {
             }
             self.check_declared(flags, is_read_only_command, has_no_memory)?;
         }
-        let mut vm = self.take_vm()?;
+        let mut vm = self.scripts.take_vm()?;
         // Another shard, or another interpreter, has found that it compiles.
         let ready = match &what {
             What::Script(script) => vm.compile(script).map_err(does_not_compile),
@@ -412,7 +462,7 @@ impl Shard {
             return Err(CommandError::OutOfMemory);
         }
         if !flags.no_writes {
-            if let Some(refusal) = self.disk_refusal() {
+            if let Some(refusal) = self.journal.disk_refusal(&self.turn) {
                 let text = match refusal {
                     CommandError::CannotLog(why) => text!(
                         "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to disk. \
@@ -459,10 +509,10 @@ impl Shard {
         if spec.is(Flag::NoScript) && !self.shared.scripts.may_call_all.load(Ordering::Relaxed) {
             return Some("This Redis command is not allowed from script".into());
         }
-        if self.user_is_gone(&run.caller) {
+        if self.turn.user_is_gone(&run.caller) {
             return Some("ACL failure in script: the user does not exist any more".into());
         }
-        if let Some((user, denial)) = self.denial_of(spec, args, &run.caller) {
+        if let Some((user, denial)) = self.turn.denial_of(spec, args, &run.caller) {
             self.note_denial_of(spec, args, &run.caller, denial, Context::Lua);
             return Some(text!("ACL failure in script: ", denial.text(&user, spec)));
         }
@@ -477,7 +527,7 @@ impl Shard {
             return Some(text!("-", read_only().text()));
         }
         if !run.has_written && spec.is(Flag::Write) {
-            if let Some(refusal) = self.disk_refusal() {
+            if let Some(refusal) = self.journal.disk_refusal(&self.turn) {
                 return Some(text!("-", refusal.text()));
             }
             if self.lacks_replicas() {
@@ -488,43 +538,6 @@ impl Shard {
             return Some(text!("-", CommandError::OutOfMemory.text()));
         }
         None
-    }
-
-    fn denial_of(
-        &self,
-        spec: &'static CommandSpec,
-        args: Args,
-        caller: &Caller,
-    ) -> Option<(Arc<User>, Denial)> {
-        let user = self.turn.users.by_serial(caller.user)?;
-        user.check(spec, args).err().map(|denial| (user.clone(), denial))
-    }
-
-    /// `redis.acl_check_cmd`. None: there is no such command.
-    fn may_call(&self, run: &Run, args: Args) -> Option<bool> {
-        let spec = self.shared.names.find(args)?;
-        Some(!self.user_is_gone(&run.caller) && self.denial_of(spec, args, &run.caller).is_none())
-    }
-
-    /// A script that takes long may outlive its user. What is replayed is nobody's.
-    fn user_is_gone(&self, caller: &Caller) -> bool {
-        caller.user != 0 && self.turn.users.by_serial(caller.user).is_none()
-    }
-
-    /// A connection for the commands of a script that need one.
-    fn connection_of_script(&self, run: &Run) -> Connection {
-        let user = self
-            .turn
-            .users
-            .by_serial(run.caller.user)
-            .cloned()
-            .unwrap_or_else(|| self.turn.users.default_user());
-        let nobody = Token { index: u32::MAX, generation: u32::MAX };
-        let mut connection = Connection::new(run.caller.client_id, nobody, None, user, self.now_ms());
-        connection.flags.set(ClientFlag::Authenticated);
-        connection.db = run.db;
-        connection.output.reply.set_protocol(run.execution.protocol());
-        connection
     }
 }
 

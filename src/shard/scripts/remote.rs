@@ -1,6 +1,8 @@
 //! A script as a transaction: the coordinator has each of its calls run on the shards that own its keys, and gives it turns.
 
+use crate::shard::connections::Connections;
 use crate::shard::peers::Chore;
+use crate::shard::turn::TurnState;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Run, Slow, Standing};
@@ -15,10 +17,11 @@ use crate::runtime::clock;
 use crate::script::{Outcome, Progress, Resume};
 use crate::shard::message::Message;
 use crate::shard::slow::unpack;
-use crate::shard::transactions::{flat, Owner, Ran, Transaction};
+use crate::shard::transactions::{flat, Ran, Transaction};
 use crate::shard::{Flow, Shard};
 use crate::txn::locks::{fingerprint, fingerprint_of_client, Answer, Intent, Number, Scope};
 use crate::txn::message::{Origin, OwnedArgs, OwnedCommand, TransactionId};
+use crate::txn::participant::Coordinator;
 use crate::txn::plan::Scopes;
 
 /// A script that has taken so long may be killed, nanoseconds.
@@ -40,6 +43,112 @@ pub(in crate::shard) enum Going {
 }
 
 // Scripts that began in one go.
+impl TurnState {
+    /// What a script that ran here in one go has to hold: with several shards the keys that it names and those that it has touched.
+    fn scope_of_standing(&self, run: &Run) -> Scope {
+        if self.slots.is_single() {
+            return Scope::Whole(KeyAccess::Write);
+        }
+        let args = run.command.args.slices();
+        let mut keys = KeyPositions::new();
+        run.command.spec.key_positions(&args, &mut keys);
+        let named = keys.iter().map(|key| Intent { key: fingerprint(args[key.index]), access: key.access });
+        Scope::Keys(named.chain(run.touched.iter().copied()).collect())
+    }
+
+    fn everything(&self) -> Scopes {
+        let mut scopes = Scopes::default();
+        scopes.add_whole(self.slots.all(), KeyAccess::Write);
+        scopes
+    }
+
+    /// Whether the transaction holds what a call needs.
+    fn covers(&self, t: &Transaction, spec: &CommandSpec, args: Args, keys: &KeyPositions) -> bool {
+        if self.slots.is_single() {
+            return true;
+        }
+        let whole = |access| t.intents.covers_whole(self.slots.all(), access);
+        if matches!(spec.handler, Handler::EveryShard(..)) {
+            return whole(KeyAccess::Write);
+        }
+        if Reaching::of(spec, args).is_some() && !whole(KeyAccess::Read) {
+            return false;
+        }
+        keys.iter().all(|key| {
+            let name = args[key.index];
+            t.intents.covers(self.slots.shard_of(name), fingerprint(name), key.access)
+        })
+    }
+
+    /// A script lets others have their turn.
+    pub(super) fn note_standing(&self, run: &mut Run, shards: &[usize]) {
+        if run.slow.is_none() {
+            run.slow = Some(self.shared.scripts.add_slow(Slow {
+                is_function: run.is_function(),
+                name: run.what.name(),
+                command: run.command.args.clone(),
+                started: run.started,
+                has_written: AtomicBool::new(run.has_written),
+                // What is replayed has no client.
+                home: (!run.caller.replaying).then_some(run.caller.home as usize),
+                connection: unpack(run.caller.connection),
+                is_killed: AtomicBool::new(false),
+            }));
+        }
+        let ms = Stamp::now().nanos_since(run.started) / 1_000_000;
+        let threshold_ms = self.config.general.busy_reply_threshold;
+        // 0: never.
+        if threshold_ms == 0 || ms < threshold_ms {
+            return;
+        }
+        run.shown_us = run.shown_us.max(clock::unix_us());
+        if !run.is_busy {
+            run.is_busy = true;
+            self.shared.scripts.change_busy(shards.iter().copied(), true);
+            let name = run.what.name();
+            let kill = if run.is_function() { "FUNCTION KILL" } else { "SCRIPT KILL" };
+            crate::log!(
+                Level::Warning,
+                "Slow script detected: still in execution after {ms} milliseconds. You can try killing the script using the \
+                 {kill} command. Script name is: {name}."
+            );
+        }
+    }
+
+    /// A script holds nobody up any more.
+    pub(super) fn let_others_in(&self, run: &mut Run, shards: &[usize]) {
+        if std::mem::take(&mut run.is_busy) {
+            self.shared.scripts.change_busy(shards.iter().copied(), false);
+        }
+        if let Some(slow) = run.slow.take() {
+            self.shared.scripts.remove_slow(&slow);
+        }
+    }
+}
+
+impl Connections {
+    /// Ends scripts whose clients, which this shard has served, are gone. One that has written goes on to its end. (To half close a
+    /// connection is to leave as well, but not at once: such a client may still read a reply that comes soon.)
+    pub(in crate::shard) fn end_scripts_of_the_gone(&mut self, turn: &TurnState) {
+        if !turn.shared.scripts.is_any_slow() {
+            return;
+        }
+        let mine = turn.shared.scripts.slow_of(turn.id);
+        for slow in mine {
+            let (is_closed, is_half_closed) = match self.table.get(slow.connection) {
+                Some(c) => (c.flags.has(ClientFlag::Closing), c.flags.has(ClientFlag::PeerClosed)),
+                None => (true, false),
+            };
+            let took_nanos = Stamp::now().nanos_since(slow.started);
+            if (is_closed || is_half_closed && took_nanos > HALF_CLOSED_NANOS)
+                && !slow.has_written.load(Ordering::Relaxed)
+            {
+                slow.is_killed.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
 impl Shard {
     /// A script that the last command was goes on in another way; its reply goes to `origin` at shard `home`. `holding`: the number by
     /// which it holds its keys already, if it had to wait for them.
@@ -63,7 +172,7 @@ impl Shard {
             return Ran::ToItsEnd;
         }
         self.stats.transactions.add(1);
-        let scope = self.scope_of_standing(&run);
+        let scope = self.turn.scope_of_standing(&run);
         let (number, answer) = match holding {
             Some(number) => {
                 self.transactions.locks.extend(number, &scope);
@@ -94,39 +203,28 @@ impl Shard {
         let mut transaction = Transaction::new(vec![run.command.clone()], scopes, origin);
         transaction.caller = run.caller;
         transaction.protocol = run.protocol;
-        transaction.number = number;
+        transaction.intents.adopt(number);
         transaction.home = Some(home);
         transaction.is_awaited = self.journal.log.is_open();
         transaction.next = 1;
         transaction.script = Some((0, run));
-        self.body_becomes_part(number);
+        self.journal.body_becomes_part(&self.turn, &mut self.store, number);
         let mut transaction = Box::new(transaction);
         if goes_further {
             self.go_further(id, transaction);
             return Ran::AsTransaction;
         }
-        transaction.outstanding = 1;
-        self.transactions.running.insert(id, transaction);
         if answer == Answer::Granted {
-            self.do_next_turn(Chore::GoOnWithScript(id));
+            transaction.intents.begin_waiting();
+            self.peers.do_next_turn(Chore::GoOnWithScript(id));
         } else {
             // It has touched nothing yet.
-            let owner = Owner::Coordinator { shard: self.id, transaction: id, watch: None };
-            self.transactions.owners.insert(number, owner);
+            transaction.intents.await_lock(self.id);
+            let coordinator = Coordinator { shard: self.id, transaction: id, watch: None };
+            self.transactions.participant.await_grant(coordinator, number);
         }
+        self.transactions.running.insert(id, transaction);
         Ran::AsTransaction
-    }
-
-    /// What a script that ran here in one go has to hold: with several shards the keys that it names and those that it has touched.
-    fn scope_of_standing(&self, run: &Run) -> Scope {
-        if self.turn.slots.is_single() {
-            return Scope::Whole(KeyAccess::Write);
-        }
-        let args = run.command.args.slices();
-        let mut keys = KeyPositions::new();
-        run.command.spec.key_positions(&args, &mut keys);
-        let named = keys.iter().map(|key| Intent { key: fingerprint(args[key.index]), access: key.access });
-        Scope::Keys(named.chain(run.touched.iter().copied()).collect())
     }
 
     /// Begins a script as a transaction over everything, at the shard that serves its client.
@@ -145,14 +243,8 @@ impl Shard {
 
     pub(in crate::shard) fn begin_script_everywhere(&mut self, begin: BeginScript) {
         let BeginScript { origin, command, caller, protocol } = begin;
-        let scopes = self.everything();
+        let scopes = self.turn.everything();
         self.start(Transaction { caller, protocol, ..Transaction::new(vec![command], scopes, origin) });
-    }
-
-    fn everything(&self) -> Scopes {
-        let mut scopes = Scopes::default();
-        scopes.add_whole(self.turn.slots.all(), KeyAccess::Write);
-        scopes
     }
 
     /// A script that has not written anything does not go on.
@@ -190,8 +282,8 @@ impl Shard {
     pub(in crate::shard) fn go_on_script(&mut self, id: TransactionId, t: &mut Transaction) -> Going {
         let Some((place, mut run)) = t.script.take() else { return Going::On };
         if Stamp::now().nanos_since(run.started) > SLOW_NANOS {
-            let shards: Vec<usize> = t.participants.iter().map(|p| p.shard).collect();
-            self.note_standing(&mut run, &shards);
+            let shards = t.intents.shards();
+            self.turn.note_standing(&mut run, &shards);
         }
         if run.slow.as_ref().is_some_and(|slow| slow.is_killed.load(Ordering::Relaxed)) {
             run.execution.kill();
@@ -224,7 +316,7 @@ impl Shard {
                     is_turn_over = true;
                     Resume::GoOn
                 }
-                Progress::AskPermission(args) => Resume::Permission(self.may_call(&run, &args.slices())),
+                Progress::AskPermission(args) => Resume::Permission(self.turn.may_call(&run, &args.slices())),
                 Progress::Call(args) => {
                     let checked = self.check_call(&mut run, &args.slices());
                     match checked.map(|spec| self.call_remote(id, t, &mut run, spec, args)) {
@@ -240,8 +332,8 @@ impl Shard {
             run.resume = Some(resume);
             if is_turn_over {
                 t.script = Some((place, run));
-                t.outstanding += 1;
-                self.do_next_turn(Chore::GoOnWithScript(id));
+                t.intents.begin_waiting();
+                self.peers.do_next_turn(Chore::GoOnWithScript(id));
                 return Going::On;
             }
         }
@@ -249,8 +341,8 @@ impl Shard {
 
     /// The script has ended.
     fn end_remote(&mut self, t: &mut Transaction, place: usize, mut run: Box<Run>, outcome: Outcome) {
-        let shards: Vec<usize> = t.participants.iter().map(|p| p.shard).collect();
-        self.let_others_in(&mut run, &shards);
+        let shards = t.intents.shards();
+        self.turn.let_others_in(&mut run, &shards);
         t.caller = run.outer_caller;
         t.protocol = run.protocol;
         let mut reply = Reply::new(t.protocol);
@@ -277,7 +369,7 @@ impl Shard {
         let mut keys = KeyPositions::new();
         spec.key_positions(&slices, &mut keys);
         run.note_keys(spec, &slices, &keys);
-        if !self.covers(t, spec, &slices, &keys) {
+        if !self.turn.covers(t, spec, &slices, &keys) {
             if !run.has_written && !t.is_exec {
                 return RemoteCall::Going(Going::Again);
             }
@@ -291,14 +383,14 @@ impl Shard {
             && Reaching::of(spec, &slices).is_none()
             && keys.iter().all(|key| self.turn.slots.shard_of(slices[key.index]) == self.id)
             && (!keys.is_empty() || !matches!(spec.handler, Handler::Channel));
-        if is_here && t.participants.iter().any(|p| p.shard == self.id) {
-            t.steps += 1;
-            self.enter_part(t.number, t.steps);
+        if is_here && t.intents.has(self.id) {
+            let step = t.intents.step_here();
+            self.journal.enter_part(&mut self.store, t.intents.number(), step);
             let reply = self.call_now(run, spec, &slices);
-            self.leave_part();
+            self.journal.leave_part(&self.turn, &mut self.store);
             return RemoteCall::Answered(Resume::Reply(reply));
         }
-        self.show_script_call(run.db, spec, &slices);
+        self.subscribers.show_script_call(&mut self.peers, run.db, spec, &slices);
         drop(slices);
         run.awaits_reply = true;
         t.caller = run.caller_of_call();
@@ -317,8 +409,8 @@ impl Shard {
         spec: &'static CommandSpec,
         args: Args,
     ) -> RemoteCall {
-        self.show_script_call(run.db, spec, args);
-        let mut connection = self.connection_of_script(run);
+        self.subscribers.show_script_call(&mut self.peers, run.db, spec, args);
+        let mut connection = self.turn.connection_of_script(run);
         let mut reply = Reply::new(run.execution.protocol());
         let place = t.commands.len();
         let outer = self.transactions.inside.replace((id, place));
@@ -334,39 +426,6 @@ impl Shard {
         RemoteCall::Going(Going::On)
     }
 
-    /// Whether the transaction holds what a call needs.
-    fn covers(&self, t: &Transaction, spec: &CommandSpec, args: Args, keys: &KeyPositions) -> bool {
-        if self.turn.slots.is_single() {
-            return true;
-        }
-        let whole = |access: KeyAccess| {
-            let holds = |shard: usize| {
-                t.participants.iter().any(|p| {
-                    p.shard == shard
-                        && matches!(p.scope, Scope::Whole(held) if held == KeyAccess::Write || held == access)
-                })
-            };
-            self.turn.slots.all().all(holds)
-        };
-        if matches!(spec.handler, Handler::EveryShard(..)) {
-            return whole(KeyAccess::Write);
-        }
-        if Reaching::of(spec, args).is_some() && !whole(KeyAccess::Read) {
-            return false;
-        }
-        keys.iter().all(|key| {
-            let (name, owner) = (args[key.index], self.turn.slots.shard_of(args[key.index]));
-            let suffices = |held: KeyAccess| held == KeyAccess::Write || held == key.access;
-            t.participants.iter().filter(|p| p.shard == owner).any(|p| match &p.scope {
-                Scope::Whole(held) => suffices(*held),
-                Scope::Keys(intents) => {
-                    let wanted = fingerprint(name);
-                    intents.iter().any(|intent| intent.key == wanted && suffices(intent.access))
-                }
-            })
-        })
-    }
-
     /// The script has written and needs what the transaction does not hold. It keeps what it has until it holds everything.
     ///
     /// One at a time does so: of two, each might need what the other keeps. A second one at the same time is cut in two instead: what it
@@ -374,24 +433,24 @@ impl Shard {
     pub(in crate::shard) fn go_further(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         let t = &mut *transaction;
         if let Some((_, run)) = &mut t.script {
-            let shards: Vec<usize> = t.participants.iter().map(|p| p.shard).collect();
-            self.let_others_in(run, &shards);
+            let shards = t.intents.shards();
+            self.turn.let_others_in(run, &shards);
         }
-        if !t.participants.is_empty() && self.shared.scripts.begin_reaching() {
-            t.hold_also(self.everything());
+        if t.intents.has_participants() && self.shared.scripts.begin_reaching() {
+            t.intents.hold_also(self.turn.everything());
         } else {
             self.end_part_of(id, t);
-            t.hold(self.everything());
+            t.intents.hold(self.turn.everything());
         }
         self.lock_all(id, transaction);
     }
 
     /// The script begins again, with intents on everything.
     pub(in crate::shard) fn begin_again(&mut self, mut transaction: Box<Transaction>) {
-        self.release_all(&mut transaction);
+        self.give_back(&transaction);
         let Some((place, mut run)) = transaction.script.take() else { return };
-        let shards: Vec<usize> = transaction.participants.iter().map(|p| p.shard).collect();
-        self.let_others_in(&mut run, &shards);
+        let shards = transaction.intents.shards();
+        self.turn.let_others_in(&mut run, &shards);
         let protocol = run.protocol;
         self.abandon_script(run);
         let command = transaction.commands.swap_remove(place);
@@ -401,74 +460,6 @@ impl Shard {
 }
 
 // Scripts that take long.
-impl Shard {
-    /// A script lets others have their turn.
-    pub(super) fn note_standing(&mut self, run: &mut Run, shards: &[usize]) {
-        if run.slow.is_none() {
-            run.slow = Some(self.shared.scripts.add_slow(Slow {
-                is_function: run.is_function(),
-                name: run.what.name(),
-                command: run.command.args.clone(),
-                started: run.started,
-                has_written: AtomicBool::new(run.has_written),
-                // What is replayed has no client.
-                home: (!run.caller.replaying).then_some(run.caller.home as usize),
-                connection: unpack(run.caller.connection),
-                is_killed: AtomicBool::new(false),
-            }));
-        }
-        let ms = Stamp::now().nanos_since(run.started) / 1_000_000;
-        let threshold_ms = self.turn.config.general.busy_reply_threshold;
-        // 0: never.
-        if threshold_ms == 0 || ms < threshold_ms {
-            return;
-        }
-        run.shown_us = run.shown_us.max(clock::unix_us());
-        if !run.is_busy {
-            run.is_busy = true;
-            self.shared.scripts.change_busy(shards.iter().copied(), true);
-            let name = run.what.name();
-            let kill = if run.is_function() { "FUNCTION KILL" } else { "SCRIPT KILL" };
-            crate::log!(
-                Level::Warning,
-                "Slow script detected: still in execution after {ms} milliseconds. You can try killing the script using the \
-                 {kill} command. Script name is: {name}."
-            );
-        }
-    }
-
-    /// Ends scripts whose clients, which this shard has served, are gone. One that has written goes on to its end. (To half close a
-    /// connection is to leave as well, but not at once: such a client may still read a reply that comes soon.)
-    pub(in crate::shard) fn end_scripts_of_the_gone(&mut self) {
-        if !self.shared.scripts.is_any_slow() {
-            return;
-        }
-        let mine = self.shared.scripts.slow_of(self.id);
-        for slow in mine {
-            let (is_closed, is_half_closed) = match self.connections.table.get(slow.connection) {
-                Some(c) => (c.flags.has(ClientFlag::Closing), c.flags.has(ClientFlag::PeerClosed)),
-                None => (true, false),
-            };
-            let took_nanos = Stamp::now().nanos_since(slow.started);
-            if (is_closed || is_half_closed && took_nanos > HALF_CLOSED_NANOS)
-                && !slow.has_written.load(Ordering::Relaxed)
-            {
-                slow.is_killed.store(true, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// A script holds nobody up any more.
-    pub(super) fn let_others_in(&mut self, run: &mut Run, shards: &[usize]) {
-        if std::mem::take(&mut run.is_busy) {
-            self.shared.scripts.change_busy(shards.iter().copied(), false);
-        }
-        if let Some(slow) = run.slow.take() {
-            self.shared.scripts.remove_slow(&slow);
-        }
-    }
-}
-
 /// A script that is to run as a transaction over everything, on its way to the shard that serves its client.
 pub struct BeginScript {
     origin: Origin,

@@ -10,9 +10,14 @@
 
 mod table;
 
+use crate::shard::journal::Journal;
 use crate::shard::message::SubscriberMessage;
 use crate::shard::peers::Chore;
+use crate::shard::peers::Peers;
 use crate::shard::scatter::Question;
+use crate::shard::subscribers::Subscribers;
+use crate::shard::turn::TurnState;
+use crate::store::Store;
 use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
@@ -86,85 +91,179 @@ impl Question for BeginTracking {
             trackers.prefixes.entry(prefix).or_default().insert(self.reader, self.no_loop);
         }
         shard.store.changes.is_wanted = true;
-        shard.show_tracking();
+        shard.subscribers.show_tracking(&shard.turn);
     }
 }
 
-impl Shard {
-    /// A connection tracks no more. On every shard.
-    pub(super) fn end_tracking(&mut self, reader: Reader, prefixes: &[Box<[u8]>]) {
-        self.subscribers.trackers.count -= 1;
-        for prefix in prefixes {
-            let Some(audience) = self.subscribers.trackers.prefixes.get_mut(prefix) else { continue };
-            audience.remove(&reader);
-            if audience.is_empty() {
-                self.subscribers.trackers.prefixes.remove(prefix);
-            }
-        }
-        if self.subscribers.trackers.count == 0 {
-            self.subscribers.trackers.table.clear();
-            self.subscribers.trackers.changed.clear();
-            self.store.changes.is_wanted = false;
-            self.store.changes.take();
-        }
-        self.show_tracking();
-    }
-
+impl TurnState {
     pub(super) fn reader_of(&self, c: &Connection) -> Reader {
         Reader { home: self.id, token: c.token, id: c.id }
     }
+}
 
-    /// The connection ends, is reset, or tracks no more.
-    pub(super) fn forget_tracking(&mut self, c: &mut Connection) {
-        let Some(tracking) = c.tracking.take() else { return };
-        let reader = self.reader_of(c);
-        self.stats.tracking_clients.set(self.stats.tracking_clients.get() - 1);
-        for shard in self.turn.slots.all() {
-            let prefixes = tracking.prefixes.clone();
-            // Behind what has told of its begin.
-            self.send(shard, SubscriberMessage::EndTracking { reader, prefixes }.into());
+impl Subscribers {
+    /// A connection tracks no more. On every shard.
+    pub(super) fn end_tracking(
+        &mut self,
+        turn: &TurnState,
+        store: &mut Store,
+        reader: Reader,
+        prefixes: &[Box<[u8]>],
+    ) {
+        self.trackers.count -= 1;
+        for prefix in prefixes {
+            let Some(audience) = self.trackers.prefixes.get_mut(prefix) else { continue };
+            audience.remove(&reader);
+            if audience.is_empty() {
+                self.trackers.prefixes.remove(prefix);
+            }
         }
+        if self.trackers.count == 0 {
+            self.trackers.table.clear();
+            self.trackers.changed.clear();
+            store.changes.is_wanted = false;
+            store.changes.take();
+        }
+        self.show_tracking(turn);
     }
 
-    fn show_tracking(&self) {
-        self.stats.tracking_keys.set(self.subscribers.trackers.table.len() as u64);
-        self.stats.tracking_items.set(self.subscribers.trackers.table.items() as u64);
-        self.stats.tracking_prefixes.set(self.subscribers.trackers.prefixes.len() as u64);
+    fn show_tracking(&self, turn: &TurnState) {
+        turn.stats.tracking_keys.set(self.trackers.table.len() as u64);
+        turn.stats.tracking_items.set(self.trackers.table.items() as u64);
+        turn.stats.tracking_prefixes.set(self.trackers.prefixes.len() as u64);
     }
 
     /// `tracking-table-max-keys` may have changed.
-    pub(super) fn limit_tracking(&mut self) {
-        let all = self.turn.config.network.tracking_table_max_keys;
-        self.subscribers.trackers.keys_max = if all == 0 { usize::MAX } else { all };
-        self.subscribers.trackers.share = self.turn.slots.share_of(all, self.id);
-        self.evict_tracked();
+    pub(super) fn limit_tracking(
+        &mut self,
+        turn: &TurnState,
+        store: &mut Store,
+        peers: &mut Peers,
+        journal: &mut Journal,
+    ) {
+        let all = turn.config.network.tracking_table_max_keys;
+        self.trackers.keys_max = if all == 0 { usize::MAX } else { all };
+        self.trackers.share = turn.slots.share_of(all, turn.id);
+        self.evict_tracked(turn, store, peers, journal);
     }
 
     /// Forgets the oldest keys when all shards together have too many, and this one more than its share.
-    fn evict_tracked(&mut self) {
-        self.show_tracking();
-        let all = || -> u64 { self.shared.stats.iter().map(|stats| stats.tracking_keys.get()).sum() };
-        if self.subscribers.trackers.table.len() <= self.subscribers.trackers.share
-            || all() <= self.subscribers.trackers.keys_max as u64
-        {
+    fn evict_tracked(
+        &mut self,
+        turn: &TurnState,
+        store: &mut Store,
+        peers: &mut Peers,
+        journal: &mut Journal,
+    ) {
+        self.show_tracking(turn);
+        let all = || -> u64 { turn.shared.stats.iter().map(|stats| stats.tracking_keys.get()).sum() };
+        if self.trackers.table.len() <= self.trackers.share || all() <= self.trackers.keys_max as u64 {
             return;
         }
-        let excess = all() as usize - self.subscribers.trackers.keys_max;
-        let left =
-            self.subscribers.trackers.table.len().saturating_sub(excess).max(self.subscribers.trackers.share);
-        while self.subscribers.trackers.table.len() > left {
-            let Some((key, readers)) = self.subscribers.trackers.table.evict() else { break };
+        let excess = all() as usize - self.trackers.keys_max;
+        let left = self.trackers.table.len().saturating_sub(excess).max(self.trackers.share);
+        while self.trackers.table.len() > left {
+            let Some((key, readers)) = self.trackers.table.evict() else { break };
             for to in readers {
                 let keys = Some(smallvec::smallvec![Bytes::copy_from_slice(&key)]);
                 self.push_to_shard(
+                    turn,
+                    store,
+                    peers,
+                    journal,
                     to.home,
                     Push::Invalidation(Invalidation { to, by: 0, is_broadcast: false, keys }),
                 );
             }
         }
-        self.show_tracking();
+        self.show_tracking(turn);
     }
 
+    /// Tells those who may have copies of what has changed; `by` is the client that has changed it.
+    pub(super) fn tell_changes(
+        &mut self,
+        turn: &TurnState,
+        store: &mut Store,
+        peers: &mut Peers,
+        journal: &mut Journal,
+        by: u64,
+    ) {
+        if store.changes.is_empty() {
+            return;
+        }
+        for Change { key, by_command } in store.changes.take() {
+            let by = if by_command { by } else { 0 };
+            for to in self.trackers.table.forget(&key) {
+                let keys = Some(smallvec::smallvec![Bytes::copy_from_slice(&key)]);
+                self.push_to_shard(
+                    turn,
+                    store,
+                    peers,
+                    journal,
+                    to.home,
+                    Push::Invalidation(Invalidation { to, by, is_broadcast: false, keys }),
+                );
+            }
+            let is_awaited = |prefix: &[u8]| key.starts_with(prefix);
+            if self.trackers.prefixes.keys().any(|prefix| is_awaited(prefix)) {
+                if self.trackers.changed.is_empty() {
+                    peers.do_later(Chore::BroadcastChanges);
+                }
+                // Whoever changes it last: an expiry behind a change of one's own is news.
+                self.trackers.changed.insert(key, by);
+            }
+        }
+        self.show_tracking(turn);
+    }
+
+    /// Tells of what the turn has changed.
+    pub(super) fn broadcast_changes(
+        &mut self,
+        turn: &TurnState,
+        store: &mut Store,
+        peers: &mut Peers,
+        journal: &mut Journal,
+    ) {
+        let changed = std::mem::take(&mut self.trackers.changed);
+        let mut invalidations = Vec::new();
+        for (prefix, audience) in &self.trackers.prefixes {
+            for (to, no_loop) in audience {
+                let news = changed
+                    .iter()
+                    .filter(|(key, by)| key.starts_with(prefix) && !(*no_loop && **by == to.id));
+                let keys: SmallVec<[Bytes; 1]> = news.map(|(key, _)| Bytes::copy_from_slice(key)).collect();
+                if !keys.is_empty() {
+                    invalidations.push(Invalidation { to: *to, by: 0, is_broadcast: true, keys: Some(keys) });
+                }
+            }
+        }
+        for invalidation in invalidations {
+            self.push_to_shard(
+                turn,
+                store,
+                peers,
+                journal,
+                invalidation.to.home,
+                Push::Invalidation(invalidation),
+            );
+        }
+    }
+
+    /// A database, or all of them, has been emptied: what anybody has copies of counts no more. Every shard tells its own connections;
+    /// nobody reads again before all shards have emptied theirs.
+    pub(super) fn all_copies_are_outdated(&mut self, turn: &TurnState, peers: &mut Peers) {
+        if self.trackers.count == 0 {
+            return;
+        }
+        self.trackers.table.clear();
+        self.show_tracking(turn);
+        self.trackers.changed.clear();
+        // Behind the reply to the connection that has asked for it.
+        peers.do_later(Chore::TellOutdated);
+    }
+}
+
+impl Shard {
     /// Remembers which of this shard's keys a command reads, for a client that keeps copies.
     pub(super) fn remember_reads(&mut self, spec: &CommandSpec, args: Args, caller: &Caller) {
         if !spec.is(CommandFlag::ReadOnly) || self.subscribers.trackers.count == 0 {
@@ -179,70 +278,23 @@ impl Shard {
         };
         for position in &positions {
             let key = args[position.index];
-            if self.turn.slots.shard_of(key) == self.id {
+            if self.turn.slots.shard_of(key) == self.turn.id {
                 self.subscribers.trackers.table.remember(key, reader);
             }
         }
-        self.evict_tracked();
+        self.subscribers.evict_tracked(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
     }
 
-    /// Tells those who may have copies of what has changed; `by` is the client that has changed it.
-    pub(super) fn tell_changes(&mut self, by: u64) {
-        if self.store.changes.is_empty() {
-            return;
+    /// The connection ends, is reset, or tracks no more.
+    pub(super) fn forget_tracking(&mut self, c: &mut Connection) {
+        let Some(tracking) = c.tracking.take() else { return };
+        let reader = self.turn.reader_of(c);
+        self.stats.tracking_clients.set(self.stats.tracking_clients.get() - 1);
+        for shard in self.turn.slots.all() {
+            let prefixes = tracking.prefixes.clone();
+            // Behind what has told of its begin.
+            self.send(shard, SubscriberMessage::EndTracking { reader, prefixes }.into());
         }
-        for Change { key, by_command } in self.store.changes.take() {
-            let by = if by_command { by } else { 0 };
-            for to in self.subscribers.trackers.table.forget(&key) {
-                let keys = Some(smallvec::smallvec![Bytes::copy_from_slice(&key)]);
-                self.push_to_shard(
-                    to.home,
-                    Push::Invalidation(Invalidation { to, by, is_broadcast: false, keys }),
-                );
-            }
-            let is_awaited = |prefix: &[u8]| key.starts_with(prefix);
-            if self.subscribers.trackers.prefixes.keys().any(|prefix| is_awaited(prefix)) {
-                if self.subscribers.trackers.changed.is_empty() {
-                    self.do_later(Chore::BroadcastChanges);
-                }
-                // Whoever changes it last: an expiry behind a change of one's own is news.
-                self.subscribers.trackers.changed.insert(key, by);
-            }
-        }
-        self.show_tracking();
-    }
-
-    /// Tells of what the turn has changed.
-    pub(super) fn broadcast_changes(&mut self) {
-        let changed = std::mem::take(&mut self.subscribers.trackers.changed);
-        let mut invalidations = Vec::new();
-        for (prefix, audience) in &self.subscribers.trackers.prefixes {
-            for (to, no_loop) in audience {
-                let news = changed
-                    .iter()
-                    .filter(|(key, by)| key.starts_with(prefix) && !(*no_loop && **by == to.id));
-                let keys: SmallVec<[Bytes; 1]> = news.map(|(key, _)| Bytes::copy_from_slice(key)).collect();
-                if !keys.is_empty() {
-                    invalidations.push(Invalidation { to: *to, by: 0, is_broadcast: true, keys: Some(keys) });
-                }
-            }
-        }
-        for invalidation in invalidations {
-            self.push_to_shard(invalidation.to.home, Push::Invalidation(invalidation));
-        }
-    }
-
-    /// A database, or all of them, has been emptied: what anybody has copies of counts no more. Every shard tells its own connections;
-    /// nobody reads again before all shards have emptied theirs.
-    pub(super) fn all_copies_are_outdated(&mut self) {
-        if self.subscribers.trackers.count == 0 {
-            return;
-        }
-        self.subscribers.trackers.table.clear();
-        self.show_tracking();
-        self.subscribers.trackers.changed.clear();
-        // Behind the reply to the connection that has asked for it.
-        self.do_later(Chore::TellOutdated);
     }
 
     pub(super) fn tell_outdated(&mut self) {
@@ -251,7 +303,7 @@ impl Shard {
             .table
             .iter()
             .filter(|c| c.tracking.is_some())
-            .map(|c| self.reader_of(c))
+            .map(|c| self.turn.reader_of(c))
             .collect();
         for to in readers {
             self.invalidate(Invalidation { to, by: 0, is_broadcast: false, keys: None });
@@ -271,7 +323,14 @@ impl Shard {
         match tracking.redirect {
             Some(redirect) => {
                 let redirected = Redirected { from: to, to: redirect, keys };
-                self.push_to_shard(redirect.shard, Push::Redirected(redirected));
+                self.subscribers.push_to_shard(
+                    &self.turn,
+                    &mut self.store,
+                    &mut self.peers,
+                    &mut self.journal,
+                    redirect.shard,
+                    Push::Redirected(redirected),
+                );
             }
             None if protocol == Protocol::Resp3 => {
                 self.push_to_connection(to.token, |reply| {

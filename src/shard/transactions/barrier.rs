@@ -1,14 +1,8 @@
-//! What shards do at a barrier: an instant at which no transaction over shards is half done.
-//!
-//! ```text
-//!   coordinator   Here ----> Each ------------------------------> Here, with the answers of all shards ----> ...
-//!                             | BarrierWork      ^ BarrierAnswer
-//!   every shard               +--- does it ------+    all at once, in several turns if need be, or one after the other
-//! ```
+//! What this server's shards do at a barrier (`crate::txn::barrier`).
 
 use std::sync::Arc;
 
-use super::record::{Barrier, Step, Transaction};
+use super::record::Transaction;
 use super::work::Work;
 use crate::base::Token;
 use crate::command::table::KeyAccess;
@@ -18,9 +12,11 @@ use crate::shard::journal::MadeFeeds;
 use crate::shard::loading::Reload;
 use crate::shard::saving::SnapshotCut;
 use crate::shard::Shard;
+use crate::txn::barrier::{self, Next};
 use crate::txn::locks::Number;
 use crate::txn::message::{Origin, TransactionId};
 use crate::txn::plan::Scopes;
+use crate::txn::step::Step;
 
 /// What every shard does at a barrier.
 #[derive(Clone)]
@@ -71,29 +67,21 @@ pub type Answers = Vec<BarrierAnswer>;
 pub type AtCoordinator = Box<dyn FnOnce(&mut Shard, Answers) -> bool>;
 
 /// As `AtCoordinator`; tells what follows.
-pub type Decision = Box<dyn FnOnce(&mut Shard, Answers) -> Vec<Phase>>;
+pub struct Decision(Decide);
 
-/// What happens while no transaction over shards is half done.
-pub enum Phase {
-    /// Every shard does this, all at the same time.
-    Each(BarrierWork),
-    /// One shard after the other does this, and goes on as soon as it is done. The last phase, if there is one like it.
-    InTurn(BarrierWork),
-    /// The coordinator does this.
-    Here(AtCoordinator),
-    /// The coordinator decides what follows. The last phase, if there is one like it.
-    Decide(Decision),
-}
+type Decide = Box<dyn FnOnce(&mut Shard, Answers) -> Vec<Phase>>;
+
+pub type Phase = barrier::Phase<BarrierWork, AtCoordinator, Decision>;
+pub type Barrier = barrier::Barrier<BarrierWork, BarrierAnswer, AtCoordinator, Decision>;
 
 impl Phase {
     pub fn here(run: impl FnOnce(&mut Shard, Answers) -> bool + 'static) -> Phase {
         Phase::Here(Box::new(run))
     }
-}
 
-/// Of the phase of a barrier that has ended.
-fn answers_of(t: &mut Transaction) -> Answers {
-    t.barrier.as_mut().map_or_else(Answers::new, |barrier| std::mem::take(&mut barrier.answers))
+    pub fn decide(decide: impl FnOnce(&mut Shard, Answers) -> Vec<Phase> + 'static) -> Phase {
+        Phase::Decide(Decision(Box::new(decide)))
+    }
 }
 
 impl Shard {
@@ -107,43 +95,35 @@ impl Shard {
         scopes.add_whole(self.turn.slots.all(), access);
         // No client's: nobody is answered.
         let origin = Origin { client: Token { index: u32::MAX, generation: u32::MAX }, place: 0 };
-        let barrier = Some(Barrier { phases: phases.into_iter().collect(), turn: 0, answers: Vec::new() });
+        let barrier = Some(Barrier::new(phases));
         self.start(Transaction { barrier, ..Transaction::new(Vec::new(), scopes, origin) });
     }
 
     /// The next phase of a barrier. Phases that wait for answers leave some outstanding.
     pub(super) fn advance_barrier(&mut self, id: TransactionId, t: &mut Transaction) {
         let shards = self.turn.slots.shards();
-        while t.outstanding == 0 {
-            let Some(phase) = t.barrier.as_mut().and_then(|barrier| barrier.phases.pop_front()) else {
-                return;
-            };
-            t.step = Step::WritingBack;
-            match phase {
-                Phase::Here(run) => {
-                    let answers = answers_of(t);
-                    t.outstanding += usize::from(run(self, answers));
-                }
-                Phase::Decide(decide) => {
-                    let phases = decide(self, answers_of(t));
-                    if let Some(barrier) = &mut t.barrier {
-                        barrier.phases.extend(phases);
+        while !t.intents.is_waiting() {
+            let Some(next) = t.barrier.as_mut().and_then(|barrier| barrier.next(shards)) else { return };
+            t.step = Step::Commands;
+            match next {
+                Next::Here(run, answers) => {
+                    if run(self, answers) {
+                        t.intents.begin_waiting();
                     }
                 }
-                Phase::Each(work) => {
+                Next::Decide(Decision(decide), answers) => {
+                    let phases = decide(self, answers);
+                    if let Some(barrier) = &mut t.barrier {
+                        barrier.go_on_with(phases);
+                    }
+                }
+                Next::Each(work) => {
                     for shard in 0..shards {
                         self.step(id, t, shard, Work::Barrier(work.clone()), false);
                     }
                 }
-                Phase::InTurn(work) => {
-                    let Some(barrier) = &mut t.barrier else { return };
-                    let shard = barrier.turn;
-                    barrier.turn += 1;
-                    let is_last_phase = barrier.phases.is_empty();
-                    if barrier.turn < shards {
-                        barrier.phases.push_front(Phase::InTurn(work.clone()));
-                    }
-                    self.step(id, t, shard, Work::Barrier(work), is_last_phase);
+                Next::At { shard, work, is_last } => {
+                    self.step(id, t, shard, Work::Barrier(work), is_last);
                 }
             }
         }

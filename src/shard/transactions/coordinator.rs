@@ -1,8 +1,11 @@
 //! The coordinator: takes the intents, then the steps, then answers.
 
+use crate::shard::connections::Connections;
+use crate::shard::journal::Journal;
 use crate::shard::peers::Chore;
+use crate::shard::turn::TurnState;
 
-use super::record::{Step, Transaction};
+use super::record::Transaction;
 use super::work::{Run, Work, WorkResult};
 use crate::client::{Connection, Flag as ClientFlag, Suspension};
 use crate::command::table::{CommandSpec, Flag, Handler, KeyAccess, Reaching, Role};
@@ -13,13 +16,14 @@ use crate::shard::saving::message::{FlushAnswer, LeaderRequest};
 use crate::shard::scripts::Going;
 use crate::shard::Shard;
 use crate::store::WaitNumber;
-use crate::txn::join::{join, prefer};
+use crate::txn::coordinator::{Locked, Request};
 use crate::txn::locks::Number;
 use crate::txn::message::{Ending, Origin, OwnedCommand, TransactionId, Watch};
 use crate::txn::plan::{locate, Join, Located, LocatedKeys, Plan, Scopes, ShardArgs};
+use crate::txn::step::{Complete, Step};
 use std::sync::Arc;
 
-impl Shard {
+impl TurnState {
     /// The intents of `commands` on each shard.
     pub(in crate::shard) fn scopes_of(&self, commands: &[OwnedCommand]) -> Scopes {
         let mut scopes = Scopes::default();
@@ -32,10 +36,10 @@ impl Shard {
     fn add_scopes(&self, command: &OwnedCommand, keys: Option<&LocatedKeys>, scopes: &mut Scopes) {
         let spec = command.spec;
         let slices = command.args.slices();
-        let shards = self.turn.slots.all();
+        let shards = self.slots.all();
         // With one shard nobody remembers what a script touches, so it may be anything.
         if matches!(spec.handler, Handler::Script)
-            && (self.turn.slots.is_single() || self.script_may_reach_remote_keys(spec, &slices))
+            && (self.slots.is_single() || self.script_may_reach_remote_keys(spec, &slices))
         {
             return scopes.add_whole(shards, KeyAccess::Write);
         }
@@ -48,7 +52,7 @@ impl Shard {
         }
         match keys {
             Some(keys) => keys.add_scopes(&slices, scopes),
-            None => LocatedKeys::of(spec, &slices, &self.turn.slots).add_scopes(&slices, scopes),
+            None => LocatedKeys::of(spec, &slices, &self.slots).add_scopes(&slices, scopes),
         }
     }
 
@@ -75,6 +79,58 @@ impl Shard {
         Transaction { plans, ..Transaction::new(commands, scopes, origin) }
     }
 
+    fn locate(&self, command: &OwnedCommand) -> Located {
+        locate(command.spec, &command.args.slices(), &self.slots, || self.key_count(command.db))
+    }
+
+    /// The plan of a command of the transaction, which is about to run.
+    fn take_plan(&self, t: &mut Transaction, command: usize) -> Plan {
+        let known = t.plans.get_mut(command).and_then(Option::take);
+        known.unwrap_or_else(|| self.locate(&t.commands[command]).plan)
+    }
+
+    /// FLUSHALL with save points: it is answered when what was saved cannot come back.
+    pub(in crate::shard) fn empties_saved_file(&self, spec: &CommandSpec) -> bool {
+        spec.role == Role::FlushAll && !self.config.persistence.save.0.is_empty()
+    }
+}
+
+impl Connections {
+    /// A command of a MULTI body may log in, or change users: those after it are for the user as he is then, as in Redis.
+    fn follow_user(&mut self, turn: &TurnState, t: &mut Transaction) {
+        let Some(known) = &t.user else { return };
+        let Some(connection) = self.table.take(t.origin.client) else { return };
+        let user = turn.current_user(&connection);
+        if !Arc::ptr_eq(known, &user) {
+            t.caller.user = user.serial;
+            for command in &mut t.commands[t.next..] {
+                command.denied =
+                    turn.denial_at_exec(&connection, &user, command.spec, &command.args.slices());
+            }
+            t.user = Some(user);
+        }
+        self.table.put_back(connection);
+    }
+}
+
+impl Journal {
+    /// What `shard` is to know when it gets its intents back. In front of the first of these messages the transaction takes its place.
+    fn ending_of(
+        &mut self,
+        turn: &TurnState,
+        id: TransactionId,
+        t: &mut Transaction,
+        shard: usize,
+    ) -> Ending {
+        let ending = t.ending(shard, turn.id, id);
+        if !std::mem::replace(&mut t.is_placed, true) {
+            self.place(t.intents.number(), &ending.writers);
+        }
+        ending
+    }
+}
+
+impl Shard {
     /// Starts a transaction for the connection, which stalls until its reply.
     pub(in crate::shard) fn begin_transaction(
         &mut self,
@@ -92,16 +148,16 @@ impl Shard {
         for (_, key) in watch.iter().flat_map(|watch| &watch.keys) {
             scopes.add_key(self.turn.slots.shard_of(key), key, KeyAccess::Read);
         }
-        let origin = self.reserve(c);
+        let origin = c.reserve();
         c.suspension = Suspension::Reply;
         self.start(Transaction {
-            caller: Caller { deny_blocking: is_exec, ..self.caller_of(c) },
+            caller: Caller { deny_blocking: is_exec, ..self.turn.caller_of(c) },
             protocol: c.output.reply.protocol(),
             watch,
             is_exec,
             // What is replayed is nobody's.
             user: (is_exec && !c.flags.has(ClientFlag::Replay)).then(|| c.user.clone()),
-            ..self.transaction_of(commands, located, scopes, origin)
+            ..self.turn.transaction_of(commands, located, scopes, origin)
         });
     }
 
@@ -114,7 +170,7 @@ impl Shard {
         caller: Caller,
         protocol: Protocol,
     ) {
-        let transaction = self.transaction_of(vec![command], Vec::new(), Scopes::default(), origin);
+        let transaction = self.turn.transaction_of(vec![command], Vec::new(), Scopes::default(), origin);
         self.start(Transaction { caller, protocol, waiter: Some(number), ..transaction });
     }
 
@@ -127,33 +183,24 @@ impl Shard {
 
     pub(in crate::shard) fn lock_all(&mut self, id: TransactionId, mut transaction: Box<Transaction>) {
         let number = self.shared.next_transaction();
-        let old = std::mem::replace(&mut transaction.number, number);
         transaction.is_placed = false;
-        transaction.watch_until_ms = i64::MAX;
-        transaction.outstanding = transaction.participants.len();
-        for participant in &mut transaction.participants {
-            participant.awaited = true;
-            if participant.kept {
-                let message = Message::Strengthen { coordinator: self.id, transaction: id, old, number };
-                self.send(participant.shard, message);
-                continue;
-            }
-            let message = Message::Lock {
-                coordinator: self.id,
-                transaction: id,
-                number,
-                scope: participant.scope.clone(),
-                watch: transaction
-                    .watch
-                    .as_ref()
-                    .map(|watch| watch.of_shard(participant.shard, &self.turn.slots)),
+        for (shard, request) in transaction.intents.request(number) {
+            let message = match request {
+                Request::Strengthen(old) => {
+                    Message::Strengthen { coordinator: self.id, transaction: id, old, number }
+                }
+                Request::Lock(scope) => {
+                    let watch = transaction.watch.as_ref();
+                    let watch = watch.map(|watch| watch.of_shard(shard, &self.turn.slots));
+                    Message::Lock { coordinator: self.id, transaction: id, number, scope, watch }
+                }
             };
-            self.send(participant.shard, message);
+            self.send(shard, message);
         }
-        if transaction.outstanding == 0 {
+        if !transaction.intents.has_participants() {
             // No key at all (MULTI with PING only). The connection is still in the hands of who runs its requests, so the
             // commands come after them.
-            self.do_later(Chore::AdvanceTransaction(id));
+            self.peers.do_later(Chore::AdvanceTransaction(id));
         }
         self.transactions.running.insert(id, transaction);
     }
@@ -166,40 +213,29 @@ impl Shard {
         number: Number,
         watch_until_ms: Option<i64>,
     ) {
-        // An answer to a Lock that has been given back meanwhile is of an older number.
-        let current = self.transactions.running.get(&id).is_some_and(|t| t.number == number);
-        if !current {
+        let Some(t) = self.transactions.running.get_mut(&id) else { return };
+        let locked = t.intents.locked(from, number, watch_until_ms);
+        if let Locked::Stale | Locked::Waiting = locked {
             return;
         }
         let Some(mut transaction) = self.transactions.running.remove(&id) else { return };
-        let Some(watch_until_ms) = watch_until_ms else {
+        if locked == Locked::Refused {
             self.stats.transaction_retries.add(1);
-            self.release_all(&mut transaction);
-            self.lock_all(id, transaction);
-            return;
-        };
-        transaction.watch_until_ms = transaction.watch_until_ms.min(watch_until_ms);
-        if let Some(participant) = transaction.participants.iter_mut().find(|p| p.shard == from) {
-            participant.awaited = false;
+            self.give_back(&transaction);
+            return self.lock_all(id, transaction);
         }
-        transaction.outstanding -= 1;
-        if transaction.outstanding > 0 {
-            self.transactions.running.insert(id, transaction);
-            return;
-        }
-        if transaction.reaches_further() {
-            transaction.participants.iter_mut().for_each(|participant| participant.kept = false);
+        if locked == (Locked::Holds { reached_further: true }) {
             self.shared.scripts.end_reaching();
         }
         let mut changed = false;
         if let Some(Watch { flag, keys }) = transaction.watch.take() {
             // It is held to the time at which its commands run.
             let at_us = *transaction.caller.at_us.get_or_insert_with(|| self.instant_now());
-            changed = flag.is_set() || at_us / 1000 > transaction.watch_until_ms;
+            changed = flag.is_set() || at_us / 1000 > transaction.intents.watch_until_ms();
             self.unwatch_keys(flag, keys);
         }
         if changed {
-            self.release_all(&mut transaction);
+            self.give_back(&transaction);
             let mut reply = Reply::new(transaction.protocol);
             reply.null_array();
             self.answer(transaction.origin, reply);
@@ -208,29 +244,12 @@ impl Shard {
         }
     }
 
-    /// What it keeps it does not give back.
-    pub(in crate::shard) fn release_all(&mut self, transaction: &mut Transaction) {
-        for index in 0..transaction.participants.len() {
-            let participant = &mut transaction.participants[index];
-            if !participant.kept && !std::mem::replace(&mut participant.released, true) {
-                let shard = participant.shard;
-                self.send(shard, Message::Release { number: transaction.number, ending: Ending::default() });
-            }
+    /// Gives intents back before they were used, or before they are asked for anew.
+    pub(in crate::shard) fn give_back(&mut self, transaction: &Transaction) {
+        let number = transaction.intents.number();
+        for shard in transaction.intents.give_back() {
+            self.send(shard, Message::Release { number, ending: Ending::default() });
         }
-        // A retry locks them anew.
-        for participant in &mut transaction.participants {
-            participant.released = false;
-        }
-    }
-
-    fn locate(&self, command: &OwnedCommand) -> Located {
-        locate(command.spec, &command.args.slices(), &self.turn.slots, || self.key_count(command.db))
-    }
-
-    /// The plan of a command of the transaction, which is about to run.
-    fn take_plan(&self, t: &mut Transaction, command: usize) -> Plan {
-        let known = t.plans.get_mut(command).and_then(Option::take);
-        known.unwrap_or_else(|| self.locate(&t.commands[command]).plan)
     }
 
     /// Takes the next steps, until one has to wait for answers or all commands have run.
@@ -241,7 +260,7 @@ impl Shard {
         } else if t.caller.at_us.is_none() {
             t.caller.at_us = Some(self.instant_now());
         }
-        while t.outstanding == 0 && (t.script.is_some() || t.next < t.commands.len()) {
+        while !t.intents.is_waiting() && (t.script.is_some() || t.next < t.commands.len()) {
             if t.script.is_some() {
                 match self.go_on_script(id, t) {
                     Going::On => {}
@@ -251,7 +270,7 @@ impl Shard {
                 }
                 continue;
             }
-            self.follow_user(t);
+            self.connections.follow_user(&self.turn, t);
             let command = t.next;
             let is_denied = t.commands[command].denied.is_some();
             if let (Handler::Script, false) = (t.commands[command].spec.handler, is_denied) {
@@ -264,7 +283,7 @@ impl Shard {
                 self.run_for_connection(id, t, command);
                 continue;
             }
-            let plan = self.take_plan(t, command);
+            let plan = self.turn.take_plan(t, command);
             if let Plan::Anywhere | Plan::At(_) | Plan::Cursor { .. } = plan {
                 t.keep_plan(command, plan);
                 self.run_whole(id, t);
@@ -273,32 +292,16 @@ impl Shard {
                 self.run_planned(id, t, command, plan);
             }
         }
-        if t.outstanding > 0 {
+        if t.intents.is_waiting() {
             self.transactions.running.insert(id, transaction);
         } else {
             self.finish_transaction(id, transaction);
         }
     }
 
-    /// A command of a MULTI body may log in, or change users: those after it are for the user as he is then, as in Redis.
-    fn follow_user(&mut self, t: &mut Transaction) {
-        let Some(known) = &t.user else { return };
-        let Some(connection) = self.connections.table.take(t.origin.client) else { return };
-        let user = self.current_user(&connection);
-        if !Arc::ptr_eq(known, &user) {
-            t.caller.user = user.serial;
-            for command in &mut t.commands[t.next..] {
-                command.denied =
-                    self.denial_at_exec(&connection, &user, command.spec, &command.args.slices());
-            }
-            t.user = Some(user);
-        }
-        self.connections.table.put_back(connection);
-    }
-
     /// Takes the first step of a script's call, which is command `call`.
     fn run_call(&mut self, id: TransactionId, t: &mut Transaction, call: usize) {
-        let plan = self.take_plan(t, call);
+        let plan = self.turn.take_plan(t, call);
         self.run_planned(id, t, call, plan);
     }
 
@@ -339,35 +342,19 @@ impl Shard {
         work: Work,
         last: bool,
     ) {
-        let release = last
-            && t.participants.iter_mut().find(|p| p.shard == shard).is_some_and(|p| {
-                p.released = true;
-                true
-            });
-        // What goes out together is one step.
-        t.steps += u32::from(t.outstanding == 0);
-        t.outstanding += 1;
-        let ending = release.then(|| self.ending_of(id, t, shard));
+        let release = t.intents.send(shard, last);
+        let ending = release.then(|| self.journal.ending_of(&self.turn, id, t, shard));
         let run = Run {
             coordinator: self.id,
             transaction: id,
-            number: t.number,
-            step: t.steps,
+            number: t.intents.number(),
+            step: t.intents.step(),
             caller: t.caller,
             protocol: t.protocol,
             work,
             ending,
         };
         self.send(shard, Message::Run(Box::new(run)));
-    }
-
-    /// What `shard` is to know when it gets its intents back. In front of the first of these messages the transaction takes its place.
-    fn ending_of(&mut self, id: TransactionId, t: &mut Transaction, shard: usize) -> Ending {
-        let ending = t.ending(shard, self.id, id);
-        if !std::mem::replace(&mut t.is_placed, true) {
-            self.journal.place(t.number, &ending.writers);
-        }
-        ending
     }
 
     /// Runs the commands from `t.next` on that are each on one shard, all at once: commands on different shards
@@ -381,7 +368,7 @@ impl Shard {
                 break;
             }
             let is_publish = matches!(command.spec.handler, Handler::Channel);
-            let shard = match self.take_plan(t, t.next) {
+            let shard = match self.turn.take_plan(t, t.next) {
                 Plan::Anywhere => self.id,
                 Plan::At(shard) | Plan::Cursor { shard, .. } => shard,
                 plan => {
@@ -425,13 +412,13 @@ impl Shard {
             self.step(id, t, part.shard, Work::Commands(vec![(command, owned)]), last);
         }
         t.caller.is_extra_part = false;
-        t.step = Step::Parts { command, parts, join: joining, replies: Vec::new() };
+        t.step = Step::parts(command, parts, joining);
     }
 
     pub(in crate::shard) fn ran(&mut self, from: usize, id: TransactionId, result: WorkResult) {
         let Some(mut transaction) = self.transactions.running.remove(&id) else { return };
         let t = &mut *transaction;
-        t.outstanding -= 1;
+        t.intents.answered();
         match result {
             WorkResult::Replies(list) => {
                 for (command, mut reply) in list {
@@ -445,9 +432,8 @@ impl Shard {
                             self.close_for_output(t.home.unwrap_or(self.id), t.origin.client);
                         }
                     }
-                    match &mut t.step {
-                        Step::Parts { replies, .. } => replies.push((from, reply)),
-                        _ => t.replies[command] = reply,
+                    if let Some(reply) = t.step.take_reply(from, reply) {
+                        t.replies[command] = reply;
                     }
                 }
             }
@@ -456,11 +442,7 @@ impl Shard {
                     self.copy_wanted(id, t, command, home, wanted);
                 }
             }
-            WorkResult::Copied(list) => {
-                if let Step::Copying { remote_values, .. } = &mut t.step {
-                    remote_values.extend(list);
-                }
-            }
+            WorkResult::Copied(values) => t.step.take_values(values),
             WorkResult::RanWithRemoteValues { command, reply, outcome, blocked } => {
                 t.replies[command] = reply;
                 t.blocked = blocked;
@@ -469,27 +451,19 @@ impl Shard {
             WorkResult::WrittenBack => {}
             WorkResult::AtBarrier(answer) => {
                 if let Some(barrier) = &mut t.barrier {
-                    barrier.answers.resize_with(self.turn.slots.shards(), Default::default);
-                    if let Some(place) = barrier.answers.get_mut(from) {
-                        *place = answer;
-                    }
+                    barrier.answered(from, self.turn.slots.shards(), answer);
                 }
             }
         }
-        if t.outstanding == 0 {
-            match std::mem::replace(&mut t.step, Step::Commands) {
-                Step::Parts { command, parts, join: joining, mut replies } => {
-                    if joining == Join::OneOf {
-                        prefer(self.shard_by_weight(t.commands[command].db), &mut replies);
-                    }
-                    t.replies[command] = join(joining, &parts, replies);
-                }
-                Step::Copying { command, home, remote_values } => {
+        if !t.intents.is_waiting() {
+            let commands = &t.commands;
+            match t.step.complete(|command| self.shard_by_weight(commands[command].db)) {
+                Complete::Nothing => {}
+                Complete::Reply { command, reply } => t.replies[command] = reply,
+                Complete::Copied { command, home, remote_values } => {
                     let work = Work::RunWithRemoteValues(command, t.commands[command].clone(), remote_values);
                     self.step(id, t, home, work, false);
-                    t.step = Step::WithRemoteValues;
                 }
-                _ => {}
             }
         }
         self.advance(id, transaction);
@@ -526,9 +500,9 @@ impl Shard {
             reply.raw(&encoded);
         }
         let (home, origin) = (transaction.home.unwrap_or(self.id), transaction.origin);
-        let awaited = transaction.is_awaited.then_some(transaction.participants.len());
+        let awaited = transaction.is_awaited.then_some(transaction.intents.participants());
         let answer = FlushAnswer { coordinator: self.id, transaction: id, awaited, home, origin, reply };
-        if transaction.commands.iter().any(|command| self.empties_saved_file(command.spec)) {
+        if transaction.commands.iter().any(|command| self.turn.empties_saved_file(command.spec)) {
             self.tell_leader(LeaderRequest::AnswerWhenFlushed(Box::new(answer)));
         } else {
             self.answer_flushed(answer);
@@ -544,25 +518,16 @@ impl Shard {
         }
     }
 
-    /// FLUSHALL with save points: it is answered when what was saved cannot come back.
-    pub(in crate::shard) fn empties_saved_file(&self, spec: &CommandSpec) -> bool {
-        spec.role == Role::FlushAll && !self.turn.config.persistence.save.0.is_empty()
-    }
-
     /// Gives back what a transaction holds, as at its end, but answers nobody: it goes on as another one.
     pub(in crate::shard) fn end_part_of(&mut self, id: TransactionId, transaction: &mut Transaction) {
         self.release_all_unreleased(id, transaction, false);
     }
 
     fn release_all_unreleased(&mut self, id: TransactionId, t: &mut Transaction, is_answered: bool) {
-        for index in 0..t.participants.len() {
-            if t.participants[index].released {
-                continue;
-            }
-            let shard = t.participants[index].shard;
-            let mut ending = self.ending_of(id, t, shard);
+        for shard in t.intents.unreleased() {
+            let mut ending = self.journal.ending_of(&self.turn, id, t, shard);
             ending.report_to = ending.report_to.filter(|_| is_answered);
-            self.send(shard, Message::Release { number: t.number, ending });
+            self.send(shard, Message::Release { number: t.intents.number(), ending });
         }
     }
 }

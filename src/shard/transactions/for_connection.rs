@@ -1,13 +1,33 @@
 //! Commands that need the connection, inside a transaction, and replies that come later than the command has run.
 
-use super::record::{Step, Transaction};
+use super::record::Transaction;
 use super::work::WorkResult;
 use super::{flat, Later};
 use crate::client::{Connection, Suspension};
 use crate::resp::Reply;
 use crate::shard::refusals::touches_keys;
+use crate::shard::transactions::Transactions;
 use crate::shard::{Flow, Shard};
 use crate::txn::message::TransactionId;
+
+impl Transactions {
+    /// The place for a reply that comes later: in the connection's pipeline, or in the transaction in progress.
+    pub(in crate::shard) fn reply_later(&mut self, c: &mut Connection) -> Later {
+        match self.inside {
+            Some((transaction, command)) => Later::InTransaction(transaction, command),
+            None => {
+                let origin = c.reserve();
+                c.suspension = Suspension::Reply;
+                Later::InPipeline(origin)
+            }
+        }
+    }
+
+    /// Whether the connection's command that runs now is part of a transaction, where nothing may block.
+    pub(in crate::shard) fn is_inside_transaction(&self) -> bool {
+        self.inside.is_some()
+    }
+}
 
 impl Shard {
     /// A command of the connection inside a MULTI body. It may answer later, through `complete`.
@@ -23,7 +43,7 @@ impl Shard {
         }
         self.transactions.inside = Some((id, command));
         let at_us = t.caller.at_us.unwrap_or(self.turn.now_us);
-        let flow = self.act_for(Some(t.number), |shard| {
+        let flow = self.act_for(Some(t.intents.number()), |shard| {
             shard.at_instant(at_us, |shard| {
                 shard.call_connection_command(&mut connection, owned.spec, &owned.args.slices(), &mut reply)
             })
@@ -34,28 +54,10 @@ impl Shard {
         connection.output.reply.set_protocol(t.protocol);
         self.finish(connection);
         if flow == Flow::Later {
-            t.step = Step::Commands;
-            t.outstanding += 1;
+            t.begin_waiting();
         } else {
             t.replies[command] = flat(&mut reply);
         }
-    }
-
-    /// The place for a reply that comes later: in the connection's pipeline, or in the transaction in progress.
-    pub(in crate::shard) fn reply_later(&mut self, c: &mut Connection) -> Later {
-        match self.transactions.inside {
-            Some((transaction, command)) => Later::InTransaction(transaction, command),
-            None => {
-                let origin = self.reserve(c);
-                c.suspension = Suspension::Reply;
-                Later::InPipeline(origin)
-            }
-        }
-    }
-
-    /// Whether the connection's command that runs now is part of a transaction, where nothing may block.
-    pub(in crate::shard) fn is_inside_transaction(&self) -> bool {
-        self.transactions.inside.is_some()
     }
 
     /// The reply that was promised by `reply_later`.

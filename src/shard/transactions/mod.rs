@@ -11,6 +11,7 @@ mod record;
 mod remote;
 mod work;
 
+use crate::shard::turn::TurnState;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -18,10 +19,10 @@ use crate::base::Stamp;
 use crate::base::Token;
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
-use crate::shard::{Shard, AWAKE_NANOS};
+use crate::shard::AWAKE_NANOS;
 use crate::txn::guard::GuardedLocks;
-use crate::txn::locks::Number;
-use crate::txn::message::{ExecBody, Origin, OwnedCommand, TransactionId, Watch};
+use crate::txn::message::{ExecBody, Origin, OwnedCommand, TransactionId};
+use crate::txn::participant::Participant;
 
 pub(super) use barrier::{Answers, BarrierAnswer, BarrierWork, Phase};
 pub(super) use participant::Ran;
@@ -32,35 +33,37 @@ pub use work::{Run, WorkResult};
 /// the core is better left to others.
 const FEW: std::ops::RangeInclusive<usize> = 1..=3;
 
-/// Who is behind an entry of the lock queues that waits.
-pub(super) enum Owner {
-    /// A transaction; its coordinator is to be told.
-    Coordinator {
-        shard: usize,
-        transaction: TransactionId,
-        watch: Option<Watch>,
-    },
-    Waiting(Box<Waiting>),
-}
-
 /// Something that runs on this shard alone, as soon as the intents in front of it are gone.
 pub(super) enum Waiting {
     Command { shard: usize, origin: Origin, command: OwnedCommand, caller: Caller, protocol: Protocol },
     Exec { shard: usize, origin: Origin, body: Box<ExecBody> },
 }
 
-#[derive(Default)]
 pub(super) struct Transactions {
     /// Shared with the store, which deletes no key by itself that a transaction holds.
     pub(super) locks: Rc<GuardedLocks>,
-    /// Who waits behind the intents, or holds them, on this shard.
-    pub(super) owners: HashMap<Number, Owner, foldhash::fast::RandomState>,
+    /// Who waits behind the intents on this shard.
+    pub(super) participant: Participant<Waiting>,
     /// While a connection's command runs inside a transaction: which one, and its index there.
     pub(super) inside: Option<(TransactionId, usize)>,
     pub(super) running: HashMap<TransactionId, Box<Transaction>, foldhash::fast::RandomState>,
     last: u64,
     /// When all shards stood still last, if that is not long ago.
     stood_still: Option<Stamp>,
+}
+
+impl Default for Transactions {
+    fn default() -> Transactions {
+        let locks = Rc::<GuardedLocks>::default();
+        Transactions {
+            participant: Participant::new(locks.clone()),
+            locks,
+            inside: None,
+            running: HashMap::default(),
+            last: 0,
+            stood_still: None,
+        }
+    }
 }
 
 impl Transactions {
@@ -70,19 +73,19 @@ impl Transactions {
     }
 }
 
-impl Shard {
+impl Transactions {
     /// Whether the next message of a transaction comes soon: few are under way here, or all shards stand still for one, or did a
     /// moment ago. (A script that does not name its keys goes to and fro between shards for every call.)
-    pub(super) fn expects_next_step(&mut self) -> bool {
-        if self.turn.slots.is_single() {
+    pub(super) fn expects_next_step(&mut self, turn: &TurnState) -> bool {
+        if turn.slots.is_single() {
             return false;
         }
-        if self.transactions.locks.is_wanted_whole() {
-            self.transactions.stood_still = Some(Stamp::now());
+        if self.locks.is_wanted_whole() {
+            self.stood_still = Some(Stamp::now());
         }
         let is_recent = |at: &Stamp| Stamp::now().nanos_since(*at) <= AWAKE_NANOS;
-        self.transactions.stood_still = self.transactions.stood_still.filter(is_recent);
-        self.transactions.stood_still.is_some() || FEW.contains(&self.transactions.locks.active())
+        self.stood_still = self.stood_still.filter(is_recent);
+        self.stood_still.is_some() || FEW.contains(&self.locks.active())
     }
 }
 

@@ -1,16 +1,19 @@
 //! A participant: holds intents for transactions, runs their parts, and lets those behind them go on.
 
 use super::work::{Run, Work, WorkResult};
-use super::{flat, Owner, Waiting};
+use super::{flat, Waiting};
 use crate::base::{Stamp, Token};
 use crate::command::table::KeyAccess;
 use crate::command::Caller;
 use crate::resp::{Protocol, Reply};
 use crate::shard::call::{Call, Called, Within};
 use crate::shard::message::Message;
+use crate::shard::transactions::Transactions;
+use crate::shard::turn::TurnState;
 use crate::shard::Shard;
-use crate::txn::locks::{fingerprint_of_client, Answer, Number, Scope, Strengthened};
+use crate::txn::locks::{fingerprint_of_client, Number, Scope};
 use crate::txn::message::{Ending, ExecBody, Origin, OwnedCommand, TransactionId, Watch};
+use crate::txn::participant::{Coordinator, Granted, Strengthening, Verdict};
 
 /// What became of something that waited for its intents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,100 +23,70 @@ pub(in crate::shard) enum Ran {
     AsTransaction,
 }
 
-impl Shard {
-    pub(in crate::shard) fn lock(
+impl TurnState {
+    /// The intents that `commands` need on this shard; None when they have no key here.
+    pub(in crate::shard) fn own_scope(&self, commands: &[OwnedCommand]) -> Option<Scope> {
+        let scopes = self.scopes_of(commands);
+        scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
+    }
+
+    fn exec_scope(&self, body: &ExecBody) -> Option<Scope> {
+        let mut scopes = self.scopes_of(&body.commands);
+        for (_, key) in body.watch.iter().flat_map(|watch| &watch.keys) {
+            scopes.add_key(self.slots.shard_of(key), key, KeyAccess::Read);
+        }
+        scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
+    }
+}
+
+impl Transactions {
+    /// A body of one of this shard's own clients waits for the intents in front of it.
+    pub(in crate::shard) fn exec_behind(
         &mut self,
-        coordinator: usize,
-        transaction: TransactionId,
-        number: Number,
+        turn: &TurnState,
         scope: &Scope,
-        watch: Option<Watch>,
+        origin: Origin,
+        body: Box<ExecBody>,
     ) {
-        match self.request_lock(number, scope) {
-            Answer::Granted => self.tell_granted(coordinator, transaction, number, watch),
-            Answer::Waiting => {
-                let owner = Owner::Coordinator { shard: coordinator, transaction, watch };
-                self.transactions.owners.insert(number, owner);
-            }
-            Answer::Refused => {
-                let answer = Message::Locked { from: self.id, transaction, number, watch_until_ms: None };
-                self.send(coordinator, answer)
-            }
+        self.wait_behind(turn, scope, turn.id, origin.client, Waiting::Exec { shard: turn.id, origin, body });
+    }
+}
+
+impl Shard {
+    pub(in crate::shard) fn lock(&mut self, coordinator: Coordinator, number: Number, scope: &Scope) {
+        if let Some(verdict) = self.transactions.participant.lock(coordinator, number, scope) {
+            self.tell_verdict(verdict);
         }
     }
 
-    #[cfg(not(feature = "unsafe-no-intents"))]
-    fn request_lock(&mut self, number: Number, scope: &Scope) -> Answer {
-        self.transactions.locks.request(number, scope)
+    fn tell_verdict(&mut self, verdict: Verdict) {
+        let Verdict { coordinator: Coordinator { shard, transaction, watch }, number, is_granted } = verdict;
+        let watch_until_ms =
+            is_granted.then(|| watch.map_or(i64::MAX, |watch| self.watch_until_ms(number, &watch)));
+        self.send(shard, Message::Locked { from: self.id, transaction, number, watch_until_ms });
     }
 
-    /// For the test of the tests: the history checker must find what happens without intents.
-    #[cfg(feature = "unsafe-no-intents")]
-    fn request_lock(&mut self, _number: Number, _scope: &Scope) -> Answer {
-        Answer::Granted
+    /// When the first of the watched keys expires that are there.
+    fn watch_until_ms(&mut self, number: Number, watch: &Watch) -> i64 {
+        self.check_watched_expiry(watch);
+        // The transaction's time is a later one, and known to nobody yet.
+        let expire_at = watch.keys.iter().filter_map(|(db, key)| {
+            self.act_for(Some(number), |shard| shard.store.expire_at(*db, key).flatten())
+        });
+        expire_at.min().unwrap_or(i64::MAX)
     }
 
-    fn tell_granted(
-        &mut self,
-        coordinator: usize,
-        transaction: TransactionId,
-        number: Number,
-        watch: Option<Watch>,
-    ) {
-        let mut watch_until_ms = i64::MAX;
-        if let Some(watch) = watch {
-            self.check_watched_expiry(&watch);
-            // The transaction's time is a later one, and known to nobody yet.
-            let expire_at = watch.keys.iter().filter_map(|(db, key)| {
-                self.act_for(Some(number), |shard| shard.store.expire_at(*db, key).flatten())
-            });
-            watch_until_ms = expire_at.min().unwrap_or(i64::MAX);
-        }
-        let watch_until_ms = Some(watch_until_ms);
-        self.send(coordinator, Message::Locked { from: self.id, transaction, number, watch_until_ms });
-    }
-
-    /// A transaction that holds intents by `old` wants the whole keyspace, by `number` (`Locks::strengthen`).
-    pub(in crate::shard) fn strengthen(
-        &mut self,
-        coordinator: usize,
-        transaction: TransactionId,
-        old: Number,
-        number: Number,
-    ) {
+    /// A transaction that holds intents by `old` wants the whole keyspace, by `number`.
+    pub(in crate::shard) fn strengthen(&mut self, coordinator: Coordinator, old: Number, number: Number) {
         self.journal.units.rename_part(old, number);
-        self.transactions.owners.remove(&old);
-        let Strengthened { answer, displaced, mut granted } = self.transactions.locks.strengthen(old, number);
-        for displaced in displaced {
-            let old = displaced.number;
-            match self.transactions.owners.remove(&old) {
-                // It holds nothing on other shards, so it is simply next.
-                Some(waiting @ Owner::Waiting(_)) => {
-                    let number = self.shared.next_transaction();
-                    let answer = self.transactions.locks.wait_again(number, displaced);
-                    debug_assert!(answer != Answer::Refused, "nobody can have a later number");
-                    self.transactions.owners.insert(number, waiting);
-                    granted.extend((answer == Answer::Granted).then_some(number));
-                }
-                Some(Owner::Coordinator { shard, transaction, .. }) => {
-                    let message =
-                        Message::Locked { from: self.id, transaction, number: old, watch_until_ms: None };
-                    self.send(shard, message);
-                }
-                None => {}
-            }
-        }
+        let shared = &self.shared;
+        let next = || shared.next_transaction();
+        let Strengthening { refused, granted, verdict } =
+            self.transactions.participant.strengthen(coordinator, old, number, next);
+        refused.into_iter().for_each(|verdict| self.tell_verdict(verdict));
         self.grant(granted);
-        match answer {
-            Answer::Granted => self.tell_granted(coordinator, transaction, number, None),
-            Answer::Waiting => {
-                let owner = Owner::Coordinator { shard: coordinator, transaction, watch: None };
-                self.transactions.owners.insert(number, owner);
-            }
-            Answer::Refused => self.send(
-                coordinator,
-                Message::Locked { from: self.id, transaction, number, watch_until_ms: None },
-            ),
+        if let Some(verdict) = verdict {
+            self.tell_verdict(verdict);
         }
     }
 
@@ -128,14 +101,16 @@ impl Shard {
 
     pub(in crate::shard) fn run_step(&mut self, run: Run) {
         let Run { coordinator, transaction, number, step, caller, protocol, work, ending } = run;
-        self.enter_part(number, step);
+        self.journal.enter_part(&mut self.store, number, step);
         let result = match (work, caller.at_us) {
             (Work::Barrier(work), _) => {
                 let done = move |shard: &mut Shard, answer| {
                     let (from, result) = (shard.id, WorkResult::AtBarrier(answer));
                     shard.send(coordinator, Message::Ran { from, transaction, result });
                 };
-                let Some(answer) = self.do_barrier_work(work, number, done) else { return self.leave_part() };
+                let Some(answer) = self.do_barrier_work(work, number, done) else {
+                    return self.journal.leave_part(&self.turn, &mut self.store);
+                };
                 WorkResult::AtBarrier(answer)
             }
             (work, Some(at_us)) => self.at_instant(at_us, |shard| {
@@ -145,7 +120,7 @@ impl Shard {
             }),
             (work, None) => self.do_work(coordinator, transaction, work, &caller, protocol),
         };
-        self.leave_part();
+        self.journal.leave_part(&self.turn, &mut self.store);
         self.send(coordinator, Message::Ran { from: self.id, transaction, result });
         if let Some(ending) = ending {
             self.release(number, ending);
@@ -211,7 +186,13 @@ impl Shard {
                     self.write_back(remote_value);
                 }
                 self.note_uses(uses);
-                self.tell_changes(caller.client_id);
+                self.subscribers.tell_changes(
+                    &self.turn,
+                    &mut self.store,
+                    &mut self.peers,
+                    &mut self.journal,
+                    caller.client_id,
+                );
                 WorkResult::WrittenBack
             }
             Work::Apply(effects, uses) => {
@@ -230,8 +211,7 @@ impl Shard {
         self.note_uses(std::mem::take(&mut ending.uses));
         self.end_part(number, &ending);
         self.serve_before_release(number);
-        self.transactions.owners.remove(&number);
-        self.transactions.locks.release(number, &mut granted);
+        self.transactions.participant.release(number, &mut granted);
         self.grant(granted);
     }
 
@@ -241,18 +221,18 @@ impl Shard {
         while next < granted.len() {
             let number = granted[next];
             next += 1;
-            match self.transactions.owners.remove(&number) {
-                Some(Owner::Coordinator { shard, transaction, watch }) => {
-                    self.tell_granted(shard, transaction, number, watch);
+            match self.transactions.participant.granted(number) {
+                Granted::Coordinator(coordinator) => {
+                    self.tell_verdict(Verdict { coordinator, number, is_granted: true });
                 }
-                Some(Owner::Waiting(waiting)) => {
+                Granted::Waiting(waiting) => {
                     let ran = self.act_for(Some(number), |shard| shard.run_waiting(number, *waiting));
                     if ran == Ran::ToItsEnd {
                         self.serve_before_release(number);
-                        self.transactions.locks.release(number, &mut granted);
+                        self.transactions.participant.release(number, &mut granted);
                     }
                 }
-                None => self.transactions.locks.release(number, &mut granted),
+                Granted::Nobody => self.transactions.participant.release(number, &mut granted),
             }
         }
     }
@@ -291,12 +271,6 @@ impl Shard {
         self.reply_to(home, origin, reply);
     }
 
-    /// The intents that `commands` need on this shard; None when they have no key here.
-    pub(in crate::shard) fn own_scope(&self, commands: &[OwnedCommand]) -> Option<Scope> {
-        let scopes = self.scopes_of(commands);
-        scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
-    }
-
     /// A MULTI body of which every key is on this shard.
     pub(in crate::shard) fn exec_here(&mut self, from: usize, origin: Origin, body: Box<ExecBody>) {
         let mut reply = self.executor.new_reply(body.protocol);
@@ -304,7 +278,7 @@ impl Shard {
             None => self.give_reply(from, origin, &mut reply),
             Some((scope, body)) => {
                 let waiting = Waiting::Exec { shard: from, origin, body };
-                self.wait_behind(&scope, from, origin.client, waiting);
+                self.transactions.wait_behind(&self.turn, &scope, from, origin.client, waiting);
             }
         }
     }
@@ -323,7 +297,7 @@ impl Shard {
             }
         }
         if !self.transactions.locks.is_idle() {
-            if let Some(scope) = self.exec_scope(&body) {
+            if let Some(scope) = self.turn.exec_scope(&body) {
                 if self.transactions.locks.conflicts_in_order(&scope, fingerprint_of_client(home, client)) {
                     return Some((scope, body));
                 }
@@ -331,19 +305,6 @@ impl Shard {
         }
         self.run_exec(&body, reply);
         None
-    }
-
-    /// A body of one of this shard's own clients waits for the intents in front of it.
-    pub(in crate::shard) fn exec_behind(&mut self, scope: &Scope, origin: Origin, body: Box<ExecBody>) {
-        self.wait_behind(scope, self.id, origin.client, Waiting::Exec { shard: self.id, origin, body });
-    }
-
-    fn exec_scope(&self, body: &ExecBody) -> Option<Scope> {
-        let mut scopes = self.scopes_of(&body.commands);
-        for (_, key) in body.watch.iter().flat_map(|watch| &watch.keys) {
-            scopes.add_key(self.turn.slots.shard_of(key), key, KeyAccess::Read);
-        }
-        scopes.by_shard.into_iter().find(|(shard, _)| *shard == self.id).map(|(_, scope)| scope)
     }
 
     pub(in crate::shard) fn run_exec(&mut self, body: &ExecBody, reply: &mut Reply) {
@@ -359,7 +320,7 @@ impl Shard {
         }
         let started = Stamp::now();
         reply.array(body.commands.len());
-        let outer = self.begin_body();
+        let outer = self.journal.begin_body();
         for command in &body.commands {
             self.call_in_longer(command, &body.caller, reply);
         }

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::record::{Step, Transaction};
+use super::record::Transaction;
 use super::work::Work;
 use crate::command::table::{KeyPositions, Wanted};
 use crate::shard::remote_values::Outcome;
 use crate::shard::Shard;
 use crate::txn::message::TransactionId;
+use crate::txn::step::Step;
 
 impl Shard {
     pub(super) fn fetch_remote_values(
@@ -26,7 +27,7 @@ impl Shard {
             let work = Work::RemoteValues(t.commands[command].clone());
             self.step(id, t, shard, work, false);
         }
-        t.step = Step::Copying { command, home, remote_values: Vec::new() };
+        t.step = Step::copying(command, home);
     }
 
     /// Borrows what the command needs of the keys that it will look up, and of those that it names.
@@ -53,7 +54,7 @@ impl Shard {
                 self.step(id, t, shard, Work::CopyWanted(owned.clone(), wanted), false);
             }
         }
-        t.step = Step::Copying { command, home, remote_values: Vec::new() };
+        t.step = Step::copying(command, home);
     }
 
     /// Has the owners of lent keys take over what a command has done to them.
@@ -68,7 +69,7 @@ impl Shard {
                 .push(remote_value);
         }
         for effect in effects {
-            by_shard.entry(self.owner_of_effect(&effect)).or_default().effects.push(effect);
+            by_shard.entry(self.turn.owner_of_effect(&effect)).or_default().effects.push(effect);
         }
         // What comes behind the command may ask how a key was used. If nothing does, the owner hears of it at the end.
         let may_be_asked = t.is_exec || t.script.is_some();
@@ -80,7 +81,7 @@ impl Shard {
                 None => t.uses.push((owner, used)),
             }
         }
-        t.step = Step::WritingBack;
+        t.step = Step::Commands;
         for (shard, Outcome { changed, effects, uses }) in by_shard {
             let work =
                 if effects.is_empty() { Work::WriteBack(changed, uses) } else { Work::Apply(effects, uses) };

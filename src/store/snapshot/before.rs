@@ -1,9 +1,9 @@
 //! What has to be done before an entry that is not saved yet changes or goes: the cold side of one branch on every write.
 
 use super::super::entry::{self, Content, Word};
-use super::super::table::Table;
 use super::super::Store;
 use super::Snapshot;
+use crate::store::tables::Tables;
 
 impl Store {
     /// To be called before an entry in a table changes that has not got the present epoch yet. It has then.
@@ -72,7 +72,7 @@ impl Store {
     }
 
     /// Returns the tables of a flushed database, unless the snapshot has to save them first.
-    pub(in crate::store) fn before_flush(&mut self, db: usize, tables: Box<[Table]>) -> Option<Box<[Table]>> {
+    pub(in crate::store) fn before_flush(&mut self, db: usize, tables: Tables) -> Option<Tables> {
         match &mut self.snapshot {
             None => Some(tables),
             Some(snapshot) => snapshot.image.flushed(db, tables),

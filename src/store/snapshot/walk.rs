@@ -7,9 +7,9 @@ use smallvec::SmallVec;
 
 use super::super::database::{Database, SlotTable};
 use super::super::entry::{self, Word};
-use super::super::table::Table;
 use super::super::Store;
 use super::{Snapshot, SnapshotProgress};
+use crate::store::tables::Tables;
 
 /// Entries whose memory is asked for at once, before the first of them is saved.
 const BATCH: usize = 32;
@@ -31,7 +31,7 @@ enum Section {
     /// It is the store's, with this number.
     Live(usize),
     /// It has been flushed since.
-    Flushed(Box<[Table]>),
+    Flushed(Tables),
     /// All of it is saved.
     Done,
 }
@@ -97,7 +97,7 @@ impl Image {
     }
 
     /// Ends a database of the image: returns the tables of one that was flushed.
-    fn finish(&mut self, number: usize) -> Option<Box<[Table]>> {
+    fn finish(&mut self, number: usize) -> Option<Tables> {
         match std::mem::replace(&mut self.parts[number], Section::Done) {
             Section::Flushed(tables) => Some(tables),
             Section::Live(db) => {
@@ -109,7 +109,7 @@ impl Image {
     }
 
     /// Database `db` has been flushed: takes its tables if they are still to be saved, else they are the caller's.
-    pub(super) fn flushed(&mut self, db: usize, tables: Box<[Table]>) -> Option<Box<[Table]>> {
+    pub(super) fn flushed(&mut self, db: usize, tables: Tables) -> Option<Tables> {
         match self.numbers[db].take() {
             Some(number) if !tables.is_empty() => {
                 self.parts[number] = Section::Flushed(tables);
@@ -133,7 +133,7 @@ impl Image {
     }
 
     /// Takes out the tables that are only here any more.
-    pub(super) fn take_flushed(&mut self) -> impl Iterator<Item = Box<[Table]>> + '_ {
+    pub(super) fn take_flushed(&mut self) -> impl Iterator<Item = Tables> + '_ {
         self.parts.iter_mut().filter_map(|part| match std::mem::replace(part, Section::Done) {
             Section::Flushed(tables) => Some(tables),
             Section::Live(_) | Section::Done => None,

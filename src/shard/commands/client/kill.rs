@@ -57,8 +57,8 @@ impl Filter {
         self.id.is_none_or(|id| c.id as i64 == id)
             && self.client_type.is_none_or(|wanted| ClientType::of(c) == wanted)
             && self.user.as_ref().is_none_or(|user| **user == *c.user.name)
-            && is(&self.address, &|| shard.peer_text(c))
-            && is(&self.local_address, &|| shard.local_text(c))
+            && is(&self.address, &|| shard.turn.peer_text(c))
+            && is(&self.local_address, &|| shard.turn.local_text(c))
     }
 }
 

@@ -7,7 +7,9 @@ use crate::base::Address;
 use crate::client::{Connection, Flag, Suspension, Topic};
 use crate::command::{Args, CommandError};
 use crate::resp::{c_text, Protocol, Reply};
+use crate::shard::connections::Connections;
 use crate::shard::scatter::Question;
+use crate::shard::turn::TurnState;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 use crate::text;
@@ -64,7 +66,7 @@ type Line = (u64, Vec<u8>);
 pub(super) fn list(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
     let chosen = Chosen::parse(&args[2..])?;
     // This connection describes itself now: its request will be over when the answers are there.
-    let own: Option<Line> = chosen.holds(c).then(|| (c.id, shard.describe_running(c, args, reply)));
+    let own: Option<Line> = chosen.holds(c).then(|| (c.id, shard.turn.describe_running(c, args, reply)));
     let question = ClientLines { chosen: chosen.clone(), asking: c.id };
     shard.ask_all_caught_up_for(c, question, move |_, answers, reply| {
         let mut lines: Vec<Line> = answers.into_iter().flatten().chain(own).collect();
@@ -91,7 +93,7 @@ pub(super) fn list(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, arg
 }
 
 pub(super) fn info(shard: &mut Shard, c: &mut Connection, reply: &mut Reply, args: Args) -> Outcome {
-    let mut line = shard.describe_running(c, args, reply);
+    let mut line = shard.turn.describe_running(c, args, reply);
     line.push(b'\n');
     reply.verbatim("txt", &line);
     Ok(Flow::Done)
@@ -108,17 +110,11 @@ impl Question for ClientLines {
     type Answer = Vec<Line>;
 
     fn answer(self, shard: &mut Shard) -> Vec<Line> {
-        shard.client_lines(&self.chosen, self.asking)
+        shard.connections.client_lines(&shard.turn, &self.chosen, self.asking)
     }
 }
 
-impl Shard {
-    /// This shard's connections but the one that asks.
-    fn client_lines(&self, chosen: &Chosen, asking: u64) -> Vec<Line> {
-        let wanted = |c: &&Connection| c.id != asking && !c.flags.has(Flag::Closing) && chosen.holds(c);
-        self.connections.table.iter().filter(wanted).map(|c| (c.id, self.describe_client(c))).collect()
-    }
-
+impl TurnState {
     /// One line of CLIENT LIST, without a line end.
     pub(in crate::shard) fn describe_client(&self, c: &Connection) -> Vec<u8> {
         self.describe(c, Running::default())
@@ -196,7 +192,15 @@ impl Shard {
     }
 
     pub(in crate::shard) fn unix_socket_name(&self) -> &Path {
-        self.turn.config.network.unixsocket.as_deref().unwrap_or(Path::new(""))
+        self.config.network.unixsocket.as_deref().unwrap_or(Path::new(""))
+    }
+}
+
+impl Connections {
+    /// This shard's connections but the one that asks.
+    fn client_lines(&self, turn: &TurnState, chosen: &Chosen, asking: u64) -> Vec<Line> {
+        let wanted = |c: &&Connection| c.id != asking && !c.flags.has(Flag::Closing) && chosen.holds(c);
+        self.table.iter().filter(wanted).map(|c| (c.id, turn.describe_client(c))).collect()
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) fn pause(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: 
         [_, _, _, _] => return Err(CommandError::other("ERR CLIENT PAUSE mode must be WRITE or ALL")),
         _ => return Err(subcommand_syntax("CLIENT", args)),
     };
-    let now_ms = shard.now_ms();
+    let now_ms = shard.turn.now_ms();
     let until_ms = deadline(args[2], now_ms)?;
     shard.shared.pause.extend(until_ms, what, now_ms);
     shard.ask_all_for(c, ObeyPause, |_, _, reply| reply.ok());
@@ -39,7 +39,7 @@ fn deadline(text: &[u8], now_ms: i64) -> Result<i64, CommandError> {
 
 pub(super) fn unpause(shard: &mut Shard, c: &mut Connection, _: &mut Reply, _: Args) -> Outcome {
     shard.shared.pause.end();
-    let later = shard.reply_later(c);
+    let later = shard.transactions.reply_later(c);
     shard.ask_all(ObeyPause, move |shard, _| shard.answer_unpause(later));
     Ok(Flow::Later)
 }
@@ -56,7 +56,7 @@ pub(super) fn unblock(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args
         _ => return Err(subcommand_syntax("CLIENT", args)),
     };
     let id = parse::integer(args[2])?;
-    let later = shard.reply_later(c);
+    let later = shard.transactions.reply_later(c);
     shard.ask_all_caught_up(FindWaiting { id }, move |shard, answers| {
         match answers.into_iter().flatten().next() {
             Some(at) => shard.unblock_client(at, end, later),

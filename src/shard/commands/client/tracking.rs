@@ -6,8 +6,10 @@ use crate::client::{Choice, Connection, Redirect, Tracking};
 use crate::command::{Args, CommandError};
 use crate::resp::c_text;
 use crate::resp::Reply;
+use crate::shard::connections::Connections;
 use crate::shard::scatter::Question;
 use crate::shard::tracking::BeginTracking;
+use crate::shard::turn::TurnState;
 use crate::shard::{Flow, Shard};
 use crate::store::parse_integer;
 use crate::text;
@@ -161,8 +163,8 @@ fn begin(
     verdict: Result<(), CommandError>,
     is_on: bool,
 ) -> Outcome {
-    let (reader, spec) = (shard.reader_of(c), c.last_command);
-    let later = shard.reply_later(c);
+    let (reader, spec) = (shard.turn.reader_of(c), c.last_command);
+    let later = shard.transactions.reply_later(c);
     let wanted = options.redirect;
     shard.ask_all(FindClient { id: wanted }, move |shard, found| {
         let redirect = wanted.map(|id| {
@@ -183,7 +185,9 @@ fn begin(
             return shard.complete_with(later, None, Ok(()));
         }
         let no_loop = options.no_loop;
-        let Some((is_new, prefixes)) = shard.set_tracking(reader.token, options, redirect) else {
+        let Some((is_new, prefixes)) =
+            shard.connections.set_tracking(&shard.turn, reader.token, options, redirect)
+        else {
             // It is gone. A transaction that this is a part of ends all the same.
             return shard.complete_with(later, None, Ok(()));
         };
@@ -208,16 +212,17 @@ impl Question for FindClient {
     }
 }
 
-impl Shard {
+impl Connections {
     /// Enters into the connection what it asks for. Returns whether it did not track before, and the prefixes that every
     /// shard has to know; None when it is gone.
     fn set_tracking(
         &mut self,
+        turn: &TurnState,
         token: Token,
         options: Options,
         redirect: Option<Redirect>,
     ) -> Option<(bool, Vec<Box<[u8]>>)> {
-        let c = self.connections.table.get(token).filter(|c| c.is_open())?;
+        let c = self.table.get(token).filter(|c| c.is_open())?;
         let is_new = c.tracking.is_none();
         let mut prefixes = options.prefixes;
         let tracking = c.tracking.get_or_insert_default();
@@ -241,7 +246,7 @@ impl Shard {
             is_broken: false,
         };
         if is_new {
-            self.stats.tracking_clients.add(1);
+            turn.stats.tracking_clients.add(1);
         }
         Some((is_new, all))
     }
