@@ -27,7 +27,11 @@ fn is(server: &Server, name: &str, value: &str) -> bool {
 }
 
 fn call(server: &Server, line: &str) -> String {
-    server.client().call(&line.split(' ').collect::<Vec<_>>()).text()
+    let value = server.client().call(&line.split(' ').collect::<Vec<_>>());
+    if value.is_null() {
+        return String::new();
+    }
+    value.text()
 }
 
 fn follow(replica: &Server, master: &Server) {
