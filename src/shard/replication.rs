@@ -344,6 +344,10 @@ impl Shard {
             self.replication.syncs.iter_mut().for_each(|(_, position)| *position = 0);
             return;
         }
+        if self.turn.is_leader() && self.saving.aof_is_starting() {
+            // What a log is written beside counts for nothing while its base is not complete.
+            return;
+        }
         let durable = self.journal.log.durable();
         for (round, position) in std::mem::take(&mut self.replication.syncs) {
             if position <= durable {

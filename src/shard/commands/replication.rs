@@ -1,6 +1,7 @@
 //! REPLCONF PSYNC SYNC ROLE WAIT WAITAOF: this server as a master. `crate::replication` does what they ask for.
 
 use super::Handler;
+use crate::base::log::Level;
 use crate::client::{Connection, Flag};
 use crate::command::{Args, BlockTimeout, CommandError};
 use crate::repl::master::options::Replconf;
@@ -55,6 +56,13 @@ fn synchronise(shard: &mut Shard, c: &mut Connection, _: &mut Reply, args: Args)
     }
     if let [_, _, offset, ..] = args {
         if parse_integer(offset).is_none() {
+            let peer = shard.turn.peer_text(c);
+            crate::log_text!(
+                Level::Warning,
+                "Replica ",
+                &peer,
+                " asks for synchronization but with a wrong offset"
+            );
             return Err(CommandError::NotInteger);
         }
     }

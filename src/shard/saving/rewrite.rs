@@ -76,6 +76,13 @@ pub(super) struct Rewrites {
     has_given_way: bool,
 }
 
+impl super::Saving {
+    /// AOF has been switched on, and a server that started now would not find it.
+    pub fn aof_is_starting(&self) -> bool {
+        self.rewrites.is_first()
+    }
+}
+
 impl Rewrites {
     /// AOF has been switched on, and nothing counts of it yet.
     pub fn is_first(&self) -> bool {

@@ -64,7 +64,8 @@ impl Shard {
         let mut loaded = None;
         let changed = match (change, &args[2..]) {
             (LibraryChange::Load, [options @ .., code]) => {
-                let mut replace = caller.replaying;
+                // A log may have what its base has already; a replica's master has not.
+                let mut replace = caller.replaying && !caller.from_master;
                 for option in options {
                     if !option.eq_ignore_ascii_case(b"replace") {
                         return Err(CommandError::other(text!("ERR Unknown option given: ", c_text(option))));
