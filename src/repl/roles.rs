@@ -1,6 +1,6 @@
 //! What this server is to others: the reply of ROLE, and INFO's section about replication.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 use super::failover::State as FailoverState;
 use super::history::History;
@@ -86,14 +86,14 @@ pub fn role(facts: &Facts, reply: &mut Reply) {
 }
 
 /// INFO's section, without its head.
-pub fn info(facts: &Facts) -> String {
-    let mut text = String::new();
-    // Writing to a string does not fail.
+pub fn info(facts: &Facts) -> Vec<u8> {
+    let mut text = Vec::new();
+    // Writing to memory does not fail.
     let _ = write_info(facts, &mut text);
     text
 }
 
-fn write_info(facts: &Facts, text: &mut String) -> std::fmt::Result {
+fn write_info(facts: &Facts, text: &mut Vec<u8>) -> std::io::Result<()> {
     let role = if facts.link.is_some() { "slave" } else { "master" };
     write!(text, "role:{role}\r\n")?;
     if let Some(link) = &facts.link {
@@ -105,11 +105,12 @@ fn write_info(facts: &Facts, text: &mut String) -> std::fmt::Result {
     }
     for (index, replica) in facts.replicas.iter().enumerate() {
         let ReplicaLine { host, port, state, offset, lag_ms, .. } = replica;
-        let host = String::from_utf8_lossy(host);
         let (lag_s, behind) = (lag_ms / 1000, facts.offset.saturating_sub(*offset));
+        write!(text, "slave{index}:ip=")?;
+        text.extend_from_slice(host);
         write!(
             text,
-            "slave{index}:ip={host},port={port},state={state},offset={offset},lag={lag_s},lag_ms={lag_ms},\
+            ",port={port},state={state},offset={offset},lag={lag_s},lag_ms={lag_ms},\
              lag_bytes={behind}\r\n"
         )?;
     }
@@ -130,17 +131,18 @@ fn write_info(facts: &Facts, text: &mut String) -> std::fmt::Result {
     )
 }
 
-fn write_link(link: &LinkFacts, text: &mut String) -> std::fmt::Result {
+fn write_link(link: &LinkFacts, text: &mut Vec<u8>) -> std::io::Result<()> {
     let status = if link.is_up { "up" } else { "down" };
     // Redis has 1 where nothing is known.
     let (read, applied) = link.offsets.unwrap_or((1, 1));
     let silent_s = link.silent_ms.map_or(-1, |ms| (ms / 1000) as i64);
+    text.extend_from_slice(b"master_host:");
+    text.extend_from_slice(&link.host);
     write!(
         text,
-        "master_host:{}\r\nmaster_port:{}\r\nmaster_link_status:{status}\r\nmaster_last_io_seconds_ago:{silent_s}\r\n\
+        "\r\nmaster_port:{}\r\nmaster_link_status:{status}\r\nmaster_last_io_seconds_ago:{silent_s}\r\n\
          master_sync_in_progress:{}\r\nslave_read_repl_offset:{read}\r\nslave_repl_offset:{applied}\r\n\
          slave_lag_bytes:{}\r\n",
-        String::from_utf8_lossy(&link.host),
         link.port,
         u8::from(link.sync.is_some()),
         read.saturating_sub(applied),
@@ -222,6 +224,20 @@ mod tests {
         String::from_utf8(reply.as_bytes_if_plain().unwrap().to_vec()).unwrap()
     }
 
+    fn text_of(facts: &Facts) -> String {
+        String::from_utf8(info(facts)).unwrap()
+    }
+
+    #[test]
+    fn a_host_is_shown_as_it_was_told() {
+        let history = history();
+        let mut facts = facts(&history);
+        facts.replicas = vec![ReplicaLine { host: b"\xffhost".to_vec(), ..replica(6380, true) }];
+        assert!(memchr::memmem::find(&info(&facts), b"slave0:ip=\xffhost,port=6380,").is_some());
+        facts.link = Some(LinkFacts { host: b"\xfemaster".to_vec(), ..link() });
+        assert!(memchr::memmem::find(&info(&facts), b"master_host:\xfemaster\r\n").is_some());
+    }
+
     #[test]
     fn a_master_lists_the_replicas_that_are_online() {
         let history = history();
@@ -240,7 +256,7 @@ mod tests {
              second_repl_offset:501\r\nrepl_backlog_active:1\r\nrepl_backlog_size:1048576\r\n\
              repl_backlog_first_byte_offset:1\r\nrepl_backlog_histlen:700\r\n"
         );
-        assert_eq!(info(&facts), expected);
+        assert_eq!(text_of(&facts), expected);
     }
 
     #[test]
@@ -249,7 +265,7 @@ mod tests {
         let mut facts = Facts { link: Some(link()), backlog: None, ..facts(&history) };
         let head = "*5\r\n$5\r\nslave\r\n$8\r\n10.0.0.1\r\n:6379\r\n";
         assert_eq!(role_of(&facts), format!("{head}$9\r\nconnected\r\n:700\r\n"));
-        let text = info(&facts);
+        let text = text_of(&facts);
         assert!(text.starts_with(
             "role:slave\r\nmaster_host:10.0.0.1\r\nmaster_port:6379\r\nmaster_link_status:up\r\n\
              master_last_io_seconds_ago:2\r\nmaster_sync_in_progress:0\r\nslave_read_repl_offset:720\r\n\
@@ -267,7 +283,7 @@ mod tests {
             ..link()
         });
         assert_eq!(role_of(&facts), format!("{head}$4\r\nsync\r\n:-1\r\n"));
-        assert!(info(&facts).contains(
+        assert!(text_of(&facts).contains(
             "master_link_status:down\r\nmaster_last_io_seconds_ago:-1\r\nmaster_sync_in_progress:1\r\n\
              slave_read_repl_offset:1\r\nslave_repl_offset:1\r\nslave_lag_bytes:0\r\nmaster_sync_total_bytes:200\r\n\
              master_sync_read_bytes:50\r\nmaster_sync_left_bytes:150\r\nmaster_sync_perc:25.00\r\n\

@@ -65,7 +65,7 @@ pub struct Counts {
 #[derive(Clone, Debug, Default)]
 pub struct Shown {
     /// INFO's section, without its head.
-    pub info: String,
+    pub info: Vec<u8>,
     /// The reply of ROLE.
     pub role: Vec<u8>,
 }

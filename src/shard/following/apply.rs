@@ -134,13 +134,13 @@ impl Shard {
         let args = command.args();
         let why = match self.shared.names.resolve(&args) {
             Ok(spec) if matches!(spec.handler, Handler::Connection | Handler::Container) => {
-                Some("it is no command about data".to_owned())
+                Some(b"it is no command about data".to_vec())
             }
             Ok(_) => None,
-            Err(error) => Some(String::from_utf8_lossy(&error.text()).into_owned()),
+            Err(error) => Some(error.text().to_vec()),
         };
         if let Some(why) = why {
-            return self.warn_of_applied(args.first().copied().unwrap_or_default(), why.as_bytes());
+            return self.warn_of_applied(args.first().copied().unwrap_or_default(), &why);
         }
         if command.db != self.replication.following.applier.db {
             self.replication.following.applier.db = command.db;

@@ -342,17 +342,17 @@ fn stats(facts: &Facts, report: &mut Report) {
 /// As the task of replication shows it.
 fn replication(facts: &Facts, report: &mut Report) {
     let shown = facts.shared.replication.status.shown();
-    for line in shown.info.lines() {
-        let metric = line
-            .split_once(':')
-            .filter(|(name, _)| metrics::REPLICATION.iter().any(|metric| metric.name == *name));
-        match metric {
+    for line in shown.info.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        // A host may be bytes that are no text.
+        let metric = std::str::from_utf8(line).ok().and_then(|text| text.split_once(':'));
+        match metric.filter(|(name, _)| metrics::REPLICATION.iter().any(|metric| metric.name == *name)) {
             // An id of zeros is no number.
             Some((name, value)) => match value.parse::<i64>() {
                 Ok(number) if number.to_string() == value => report.put(name, number),
                 _ => report.put(name, value.to_owned()),
             },
-            None => report.line(line.as_bytes().to_vec()),
+            None => report.line(line.to_vec()),
         }
     }
 }
