@@ -168,8 +168,7 @@ impl Replicas {
     pub fn tick(&mut self, world: &World, is_paused: bool, now_ms: u64) {
         // By the period as it is now: one that was set to hours keeps the stream as it is from here on.
         let is_due = |last_ms: u64| now_ms.saturating_sub(last_ms) >= self.settings.ping_period_ms;
-        // A new replica has heard something already.
-        if is_due(*self.last_ping_ms.get_or_insert(now_ms)) {
+        if self.last_ping_ms.is_none_or(is_due) {
             self.last_ping_ms = Some(now_ms);
             // A replica sends on what its own master sends, PINGs included.
             if !self.replicas.is_empty() && !world.is_replica && !is_paused {
