@@ -260,7 +260,7 @@ impl Link {
             Cause::TryLater(reply) => {
                 format!("Master is currently unable to PSYNC but should be in the future: {reply}")
             }
-            Cause::FailoverRejected => "Failover target rejected psync request".into(),
+            Cause::FailoverRejected => "The server that was asked to take over does not".into(),
             Cause::BadFrame(what) => what.clone(),
             Cause::LoadFailed => "Failed trying to load the MASTER synchronization DB".into(),
         };
