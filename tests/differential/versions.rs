@@ -129,7 +129,9 @@ fn same_numbers(old: &Value, new: &Value) -> bool {
         (Value::Bulk(_), Value::Bulk(_)) | (Value::Double(_), Value::Double(_)) if old != new => {
             let numbers = (old.text().parse::<f64>(), new.text().parse::<f64>());
             let (Ok(in_old), Ok(in_new)) = numbers else { return false };
-            in_old == in_new && digits(&new.text()) == digits(&format!("{in_new:e}"))
+            // What fits an integer of 64 bits is written as one.
+            let is_integer = new.text().parse::<i64>().is_ok_and(|number| number as f64 == in_new);
+            in_old == in_new && (is_integer || digits(&new.text()) == digits(&format!("{in_new:e}")))
         }
         _ => old == new,
     }
