@@ -182,6 +182,8 @@ fn writes_and_scripts_that_wait_for_the_disk_can_be_seen() {
     /// More than a shard's log may have waiting for the disk.
     const BIG: usize = 80 << 20;
     const ROUNDS: usize = 20;
+    /// A request that is under way when the big one comes is not held, but its reply waits; of several clients some come later.
+    const CLIENTS: usize = 8;
     for shards in SHARDS {
         let options =
             ["--shards", &shards.to_string(), "--appendonly", "yes", "--latency-monitor-threshold", "1"];
@@ -191,12 +193,14 @@ fn writes_and_scripts_that_wait_for_the_disk_can_be_seen() {
         {
             let stop = AtomicBool::new(false);
             let is_seen = thread::scope(|scope| {
-                scope.spawn(|| {
-                    let mut client = server.client();
-                    while !stop.load(Relaxed) {
-                        assert!(client.call(small).is_ok());
-                    }
-                });
+                for _ in 0..CLIENTS {
+                    scope.spawn(|| {
+                        let mut client = server.client();
+                        while !stop.load(Relaxed) {
+                            assert!(client.call(small).is_ok());
+                        }
+                    });
+                }
                 let mut client = server.client();
                 let is_seen = (0..ROUNDS).any(|_| {
                     assert!(client.call(&["SET".into(), "big".into(), vec![b'x'; BIG]]).is_ok());
