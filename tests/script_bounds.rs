@@ -90,6 +90,17 @@ fn a_script_without_memory_fails_and_the_server_goes_on() {
 }
 
 #[test]
+fn what_other_interpreters_have_is_no_reason_to_fail() {
+    let server = Server::start(&["--shards", "2", "--lua-memory-limit", "48mb"]);
+    // Each shard has one when the last of these asks.
+    let mut clients: Vec<_> = (0..3).map(|_| server.client()).collect();
+    for (at, client) in clients.iter_mut().enumerate() {
+        let wasteful = "for i = 1, 100 do local s = ('x'):rep(5000000) .. i end return 1";
+        assert_eq!(client.call(&["EVAL", wasteful, "0"]), Value::Integer(1), "client {at}");
+    }
+}
+
+#[test]
 fn others_get_their_turn_in_the_middle_of_any_function_and_a_kill_is_the_end() {
     for shards in SHARDS {
         let server = Server::start(&["--shards", shards, "--busy-reply-threshold", "50"]);

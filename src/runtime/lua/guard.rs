@@ -69,7 +69,7 @@ struct Context<W> {
     taken: Cell<usize>,
     /// Its part of `USED`.
     counted: Cell<usize>,
-    /// The limit as the interpreter knows it.
+    /// The limit as the interpreter knows it: what the others have not taken.
     limit: Cell<usize>,
 }
 
@@ -123,9 +123,24 @@ impl<W: Warden> Guard<W> {
         }
     }
 
-    /// A script begins to run.
+    /// A script begins to run. The collector takes its pace by what there is for this interpreter beside the others.
     pub fn begin(&self) {
         self.is_running.set(true);
+        let (limit, taken) = (self.limit_here(), self.context.taken.get());
+        if !self.knows(limit) && self.bind(Some(interrupt::<W>), Some(grant::<W>), taken, limit).is_ok() {
+            self.context.limit.set(limit);
+        }
+    }
+
+    /// What this interpreter may take, with what the others have now.
+    fn limit_here(&self) -> usize {
+        let others = TAKEN.load(Ordering::Relaxed).saturating_sub(self.context.taken.get());
+        memory_limit().saturating_sub(others)
+    }
+
+    /// Whether the interpreter knows this limit, near enough.
+    fn knows(&self, limit: usize) -> bool {
+        self.context.limit.get().abs_diff(limit) < PIECE_BYTES
     }
 
     /// It has ended. Gives back what the interpreter has taken and does not use, and has it know the limit as it is now.
@@ -133,10 +148,10 @@ impl<W: Warden> Guard<W> {
         self.is_running.set(false);
         let used = self.lua.used_memory();
         self.context.count(used);
-        let (limit, taken) = (memory_limit(), self.context.taken.get());
+        let (limit, taken) = (self.limit_here(), self.context.taken.get());
         let needed = used.next_multiple_of(PIECE_BYTES).min(taken);
         // One piece is left to it, so that it does not come and go with each script.
-        if needed + PIECE_BYTES >= taken && self.context.limit.get() == limit {
+        if needed + PIECE_BYTES >= taken && self.knows(limit) {
             return;
         }
         if self.bind(Some(interrupt::<W>), Some(grant::<W>), needed, limit).is_ok() {
