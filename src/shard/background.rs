@@ -167,8 +167,7 @@ impl Shard {
         self.stats.expire_cycle_us.add(nanos / 1000);
         self.upkeep.background.expiry_nanos += nanos;
         self.upkeep.background.frees_expired |= self.store.garbage_bytes() > garbage_bytes;
-        self.subscribers.publish_events(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
-        self.subscribers.tell_changes(&self.turn, &mut self.store, &mut self.peers, &mut self.journal, 0);
+        self.tell_of_changes(0);
         self.serve_if_ready();
     }
 

@@ -222,14 +222,7 @@ impl Shard {
             self.stats.dirty.add(changes);
             self.show_len(db);
         }
-        self.subscribers.publish_events(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
-        self.subscribers.tell_changes(
-            &self.turn,
-            &mut self.store,
-            &mut self.peers,
-            &mut self.journal,
-            caller.client_id,
-        );
+        self.tell_of_changes(caller.client_id);
     }
 
     /// FLUSHALL and FLUSHDB concern more than this shard's keys.

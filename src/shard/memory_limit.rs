@@ -123,8 +123,7 @@ impl Shard {
         let outcome = self.store.evict_one();
         if let Eviction::Done(evicted) = &outcome {
             self.log_evicted(evicted);
-            self.subscribers.publish_events(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
-            self.subscribers.tell_changes(&self.turn, &mut self.store, &mut self.peers, &mut self.journal, 0);
+            self.tell_of_changes(0);
         }
         outcome
     }

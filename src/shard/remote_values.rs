@@ -174,8 +174,7 @@ impl Shard {
     /// What looking for keys to lend has come upon is told before anything else is done.
     pub(super) fn settle_looks(&mut self, db: usize) {
         self.show_len(db);
-        self.subscribers.publish_events(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
-        self.subscribers.tell_changes(&self.turn, &mut self.store, &mut self.peers, &mut self.journal, 0);
+        self.tell_of_changes(0);
     }
 
     /// Runs `command` with its foreign keys in `remote_values`. Tells what it did to those, and how it blocked.
@@ -280,13 +279,7 @@ impl Shard {
             }
         }
         self.note_uses(own_uses);
-        self.subscribers.tell_changes(
-            &self.turn,
-            &mut self.store,
-            &mut self.peers,
-            &mut self.journal,
-            caller.client_id,
-        );
+        self.tell_changes(caller.client_id);
         // The copies are small or were made in one go, too.
         while bench.free_some(usize::MAX) {}
         self.executor.workbench.store = Some(bench);

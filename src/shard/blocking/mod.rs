@@ -438,9 +438,7 @@ impl Shard {
 
 fn unblocked(end: End) -> CommandError {
     CommandError::other(match end {
-        End::RoleChanged => {
-            "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
-        }
+        End::RoleChanged => wait::UNBLOCKED,
         _ => "UNBLOCKED client unblocked via CLIENT UNBLOCK",
     })
 }

@@ -62,7 +62,6 @@ impl Shard {
         }
         self.store.keeps_expired = keeps_expired;
         self.log_expired();
-        self.subscribers.publish_events(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
-        self.subscribers.tell_changes(&self.turn, &mut self.store, &mut self.peers, &mut self.journal, 0);
+        self.tell_of_changes(0);
     }
 }

@@ -6,9 +6,9 @@
 
 use crate::shard::saving::Saving;
 use crate::shard::turn::TurnState;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use super::message::{JobId, LeaderRequest, ShardOrder, ThreadReport};
@@ -90,6 +90,15 @@ impl Stream {
 
 // Every shard.
 impl TurnState {
+    /// A pipe for each shard's part: the ends to read from, and what the shards write.
+    pub(super) fn pipes_of_parts(&self) -> std::io::Result<(Vec<File>, Vec<Option<PartFile>>)> {
+        let pipes = self.slots.all().map(|_| {
+            let (from, file) = pipes::pipe()?;
+            Ok((from, Some(PartFile::new(PathBuf::new(), file, false))))
+        });
+        pipes.collect()
+    }
+
     /// Pipes for the parts, and who reads them.
     fn prepare_backup(
         &self,
@@ -100,12 +109,7 @@ impl TurnState {
         [before, after]: [Vec<u8>; 2],
     ) -> std::io::Result<(SnapshotCut, Relay)> {
         let format = self.rdb_format();
-        let (mut sources, mut parts) = (Vec::new(), Vec::new());
-        for _ in self.slots.all() {
-            let (from, file) = pipes::pipe()?;
-            sources.push(from);
-            parts.push(Some(PartFile::new(PathBuf::new(), file, false)));
-        }
+        let (sources, parts) = self.pipes_of_parts()?;
         let patience = Duration::from_secs(u64::from(self.config.replication.repl_timeout));
         let before = Before::Now(before);
         let order = Order { target, before, after, parts: sources, patience };
@@ -113,24 +117,8 @@ impl TurnState {
         let relay = Relay::start(order, move |outcome| {
             shared.thread_inbox.post(LEADER, ThreadReport::StreamEnded { job: id, outcome }.into());
         })?;
-        let cut = SnapshotCut {
-            id,
-            purpose,
-            method: None,
-            format,
-            checksum: self.config.persistence.rdbchecksum,
-            path: PathBuf::new(),
-            parts,
-            increments: Default::default(),
-            as_commands: false,
-            has_keys: content.keys,
-            has_functions: content.functions,
-            fields: Vec::new(),
-            slots: None,
-            is_stopped: AtomicBool::new(false),
-            at_cut: AtomicBool::new(false),
-        };
-        Ok((cut, relay))
+        let cut = SnapshotCut::new(id, purpose, format, self.config.persistence.rdbchecksum, parts);
+        Ok((SnapshotCut { has_keys: content.keys, has_functions: content.functions, ..cut }, relay))
     }
 }
 

@@ -51,6 +51,33 @@ pub struct SnapshotCut {
 }
 
 impl SnapshotCut {
+    /// Of everything, in RDB files without names: what else there is to say is for whoever makes it.
+    pub fn new(
+        id: JobId,
+        purpose: Purpose,
+        format: Format,
+        checksum: bool,
+        parts: Vec<Option<PartFile>>,
+    ) -> SnapshotCut {
+        SnapshotCut {
+            id,
+            purpose,
+            method: None,
+            format,
+            checksum,
+            path: PathBuf::new(),
+            parts,
+            increments: Mutex::default(),
+            as_commands: false,
+            has_keys: true,
+            has_functions: true,
+            fields: Vec::new(),
+            slots: None,
+            is_stopped: AtomicBool::new(false),
+            at_cut: AtomicBool::new(false),
+        }
+    }
+
     pub fn forks_at_cut(&self) -> bool {
         self.at_cut.load(Ordering::Relaxed)
     }
@@ -180,24 +207,8 @@ impl Saving {
             };
             parts.push(Some(PartFile::new(name, file, shards == 1)));
         }
-        let id = self.last_id;
-        Ok(SnapshotCut {
-            id,
-            purpose,
-            method,
-            format,
-            checksum,
-            path,
-            parts,
-            increments: Mutex::default(),
-            as_commands: false,
-            has_keys: true,
-            has_functions: true,
-            fields: Vec::new(),
-            slots: None,
-            is_stopped: AtomicBool::new(false),
-            at_cut: AtomicBool::new(false),
-        })
+        let cut = SnapshotCut::new(self.last_id, purpose, format, checksum, parts);
+        Ok(SnapshotCut { method, path, ..cut })
     }
 }
 

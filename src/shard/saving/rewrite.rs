@@ -29,7 +29,7 @@ use crate::txn::locks::Number;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 /// After so many failures in a row the next try waits, first a minute, then twice as long each time, as in Redis.
@@ -382,23 +382,11 @@ impl Shard {
         rewrites.step = Some(Step { shards, first_kept, format });
         let asker = rewrites.asker.take();
         self.saving.last_id += 1;
-        let cut = SnapshotCut {
-            id: self.saving.last_id,
-            purpose: Purpose::Rewrite,
-            method: None,
-            format: self.turn.rdb_format(),
-            checksum: self.turn.config.persistence.rdbchecksum,
-            path: PathBuf::new(),
-            parts,
-            increments: Mutex::new(increments),
-            as_commands: format == BaseFormat::Aof,
-            has_keys: true,
-            has_functions: true,
-            fields: Vec::new(),
-            slots: None,
-            is_stopped: AtomicBool::new(false),
-            at_cut: AtomicBool::new(false),
-        };
+        let checksum = self.turn.config.persistence.rdbchecksum;
+        let (id, rdb_format) = (self.saving.last_id, self.turn.rdb_format());
+        let cut = SnapshotCut::new(id, Purpose::Rewrite, rdb_format, checksum, parts);
+        let (increments, as_commands) = (Mutex::new(increments), format == BaseFormat::Aof);
+        let cut = SnapshotCut { increments, as_commands, ..cut };
         self.cut_now(Arc::new(cut), asker);
     }
 

@@ -15,20 +15,17 @@
 use crate::shard::saving::Saving;
 use crate::shard::turn::TurnState;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::backup::{Content, Stream};
 use super::message::{JobId, ThreadReport};
-use super::{PartFile, SnapshotCut};
+use super::SnapshotCut;
 use crate::base::error_text;
 use crate::journal::feed::{Bell, FeedReader};
 use crate::journal::Ticket;
 use crate::persist::backup::{Before, Order, Relay, Target};
 use crate::rdb;
-use crate::runtime::pipes;
 use crate::shard::transactions::{Answers, Phase};
 use crate::shard::{Shard, LEADER};
 use crate::snapshot::Purpose;
@@ -80,30 +77,11 @@ impl TurnState {
         slots: Option<Arc<SlotSet>>,
         fields: Vec<(String, Vec<u8>)>,
     ) -> std::io::Result<(SnapshotCut, Vec<std::fs::File>)> {
-        let (mut sources, mut parts) = (Vec::new(), Vec::new());
-        for _ in self.slots.all() {
-            let (from, file) = pipes::pipe()?;
-            sources.push(from);
-            parts.push(Some(PartFile::new(PathBuf::new(), file, false)));
-        }
-        let cut = SnapshotCut {
-            id,
-            purpose: Purpose::FullSync,
-            method: None,
-            format,
-            checksum: self.config.persistence.rdbchecksum,
-            path: PathBuf::new(),
-            parts,
-            increments: Default::default(),
-            as_commands: false,
-            has_keys: content.keys,
-            has_functions: content.functions,
-            fields,
-            slots,
-            is_stopped: AtomicBool::new(false),
-            at_cut: AtomicBool::new(false),
-        };
-        Ok((cut, sources))
+        let (sources, parts) = self.pipes_of_parts()?;
+        let checksum = self.config.persistence.rdbchecksum;
+        let cut = SnapshotCut::new(id, Purpose::FullSync, format, checksum, parts);
+        let (has_keys, has_functions) = (content.keys, content.functions);
+        Ok((SnapshotCut { has_keys, has_functions, fields, slots, ..cut }, sources))
     }
 
     fn relay_of_sync(

@@ -264,6 +264,17 @@ impl Subscribers {
 }
 
 impl Shard {
+    /// What has changed reaches those who listen for events of keys, and those who may have copies; `by` is the client that has changed it.
+    pub(super) fn tell_of_changes(&mut self, by: u64) {
+        self.subscribers.publish_events(&self.turn, &mut self.store, &mut self.peers, &mut self.journal);
+        self.tell_changes(by);
+    }
+
+    /// Only those who may have copies.
+    pub(super) fn tell_changes(&mut self, by: u64) {
+        self.subscribers.tell_changes(&self.turn, &mut self.store, &mut self.peers, &mut self.journal, by);
+    }
+
     /// Remembers which of this shard's keys a command reads, for a client that keeps copies.
     pub(super) fn remember_reads(&mut self, spec: &CommandSpec, args: Args, caller: &Caller) {
         if !spec.is(CommandFlag::ReadOnly) || self.subscribers.trackers.count == 0 {

@@ -186,13 +186,7 @@ impl Shard {
                     self.write_back(remote_value);
                 }
                 self.note_uses(uses);
-                self.subscribers.tell_changes(
-                    &self.turn,
-                    &mut self.store,
-                    &mut self.peers,
-                    &mut self.journal,
-                    caller.client_id,
-                );
+                self.tell_changes(caller.client_id);
                 WorkResult::WrittenBack
             }
             Work::Apply(effects, uses) => {
